@@ -1,0 +1,57 @@
+"""How good samples are: measures, pictures and reports, in NumPy; nothing here knows how samples are made."""
+
+from diffjax.evaluation.distances import (
+    copies,
+    frechet,
+    label_accuracy,
+    mmd2,
+    nearest,
+    nearest_distances,
+    two_sample_accuracy,
+)
+from diffjax.evaluation.files import animation, curve, read_image, write_png
+from diffjax.evaluation.measures import (
+    DIGITS,
+    Kernels,
+    Scores,
+    Splits,
+    as_bytes,
+    kernels_for,
+    nearest_images,
+    real_scores,
+    scores,
+)
+from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip, titled
+from diffjax.evaluation.reports import Provenance, provenance, table, write_report
+
+__all__ = [
+    "DIGITS",
+    "Kernels",
+    "Provenance",
+    "Scores",
+    "Splits",
+    "animation",
+    "as_bytes",
+    "copies",
+    "curve",
+    "frechet",
+    "grid",
+    "kernels_for",
+    "label_accuracy",
+    "labelled_grid",
+    "mmd2",
+    "nearest",
+    "nearest_distances",
+    "nearest_images",
+    "provenance",
+    "read_image",
+    "real_scores",
+    "scores",
+    "side_by_side",
+    "strip",
+    "table",
+    "titled",
+    "two_sample_accuracy",
+    "write_png",
+    "write_report",
+]

@@ -1,0 +1,160 @@
+"""Pictures made of images: arrays in, one uint8 RGB picture out, every image pixel a square of exact pixels.
+
+Images are uint8 [n, h, w, c] scaled to 0 … 255, grey (c = 1) or RGB (c = 3). `scale` is the side of one image pixel
+in picture pixels; None enlarges small images until they are legible.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from diffjax.errors import UserError
+
+Picture = UInt8[np.ndarray, "_ _ 3"]
+LEGIBLE = 56  # pixels, the least side of an image when the scale is left open
+LINE = 3  # pixels between images and around them
+MARGIN = 12  # pixels of white around text
+TEXT = 15  # pixels, the size of letters
+PAPER, RULE, INK, FAINT = (255, 255, 255), (104, 128, 168), (32, 36, 42), (120, 126, 134)
+
+
+def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int | None = None) -> Picture:
+    """n images in rows of `columns`, with thin lines between them.
+
+    Pixel (i, j) of the image in row r and column q covers the `scale` × `scale` square that starts at
+    (LINE + r·(h·scale + LINE) + i·scale, LINE + q·(w·scale + LINE) + j·scale).
+    """
+    if columns < 1 or len(images) == 0:
+        raise UserError(f"a grid of {len(images)} images in {columns} columns is empty: give at least one of each")
+    columns = min(columns, len(images))
+    return cells([images[start : start + columns] for start in range(0, len(images), columns)], columns, scale)
+
+
+def labelled_grid(
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Integer[np.ndarray, " n"],
+    names: Sequence[str],
+    columns: int,
+    scale: int | None = None,
+) -> Picture:
+    """One row for every class that occurs: its name (`names[label]`) at the left, its first `columns` images."""
+    if len(images) == 0 or columns < 1:
+        raise UserError(f"{len(images)} images in {columns} columns: give at least one of each")
+    if len(labels) != len(images) or labels.min() < 0 or labels.max() >= len(names):
+        raise UserError(f"{len(images)} images need as many labels, each from 0 to {len(names) - 1}, the last name")
+    classes = [int(label) for label in np.unique(labels)]
+    rows = [images[labels == label][:columns] for label in classes]
+    return named_rows([names[label] for label in classes], rows, max(map(len, rows)), scale)
+
+
+def side_by_side(
+    samples: UInt8[np.ndarray, "n h w c"],
+    matches: UInt8[np.ndarray, "n h w c"],
+    columns: int,
+    scale: int | None = None,
+    names: tuple[str, str] = ("sample", "nearest in train"),
+) -> Picture:
+    """Each sample above its match (`nearest_images` finds it), `columns` pairs to a band, bands set apart."""
+    if len(samples) == 0 or len(samples) != len(matches) or columns < 1:
+        raise UserError(f"{len(samples)} samples, {len(matches)} matches, {columns} columns: give at least one pair")
+    columns = min(columns, len(samples))
+    parts = [slice(start, start + columns) for start in range(0, len(samples), columns)]
+    bands = [named_rows(names, [samples[part], matches[part]], columns, scale) for part in parts]
+    space = np.full((MARGIN, bands[0].shape[1], 3), PAPER, np.uint8)
+    return np.concatenate([piece for band in bands for piece in (space, band)][1:])
+
+
+def strip(
+    frames: UInt8[np.ndarray, "k n h w c"],
+    levels: Sequence[float | str],
+    scale: int | None = None,
+    caption: str = "level",
+) -> Picture:
+    """The way from noise (left) to image (right): n examples as rows, k moments as columns, each over its level.
+
+    Numbers are printed with two decimals, strings as they are, `caption` at the left; where levels would touch,
+    only every second, third … is printed, the last always.
+    """
+    if len(frames) != len(levels) or frames.size == 0:
+        raise UserError(f"{len(frames)} frames and {len(levels)} levels: give one level for each of at least one frame")
+    picture = cells(list(np.swapaxes(frames, 0, 1)), len(frames), scale)
+    texts = [level if isinstance(level, str) else f"{level:.2f}" for level in levels]
+    cell = (picture.shape[1] - LINE) / len(frames)
+    every = int(np.ceil((max(map(text_width, texts)) + MARGIN) / cell))
+    left = text_width(caption) + 2 * MARGIN
+    image = on_paper(picture, left=left, bottom=TEXT + MARGIN, right=MARGIN)
+    pen, line = ImageDraw.Draw(image), picture.shape[0] + MARGIN // 2
+    pen.text((left - MARGIN, line), caption, FAINT, font(), anchor="rt")
+    for index in range(len(texts) - 1, -1, -every):
+        pen.text((left + LINE / 2 + (index + 0.5) * cell, line), texts[index], INK, font(), anchor="mt")
+    return np.asarray(image)
+
+
+def titled(picture: Picture, title: str) -> Picture:
+    """The picture under a line of text."""
+    top, wide = TEXT + 2 * MARGIN, text_width(title) + 2 * MARGIN
+    image = on_paper(picture, top=top, right=max(0, wide - picture.shape[1]))
+    ImageDraw.Draw(image).text((MARGIN, top / 2), title, INK, font(), anchor="lm")
+    return np.asarray(image)
+
+
+def named_rows(
+    names: Sequence[str], rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int | None
+) -> Picture:
+    """Rows of at most `columns` images, the name of each at its left."""
+    picture = cells(rows, columns, scale)
+    left, cell = max(map(text_width, names)) + 2 * MARGIN, (picture.shape[0] - LINE) / len(rows)
+    image = on_paper(picture, left=left)
+    pen = ImageDraw.Draw(image)
+    for index, name in enumerate(names):
+        pen.text((left - MARGIN, LINE / 2 + (index + 0.5) * cell), name, INK, font(), anchor="rm")
+    return np.asarray(image)
+
+
+def cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int | None) -> Picture:
+    """Rows of at most `columns` enlarged images, each in a thin frame that it shares with its neighbours."""
+    shape = rows[0].shape
+    if rows[0].dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
+        raise UserError(
+            f"images are {rows[0].dtype} {shape}: pictures need uint8 [n, h, w, c], c = 1 (grey) or 3 (RGB)"
+        )
+    height, width = shape[1:3]
+    scale = legible(height, width) if scale is None else scale
+    if scale < 1:
+        raise UserError(f"scale is {scale}: an image pixel needs at least one pixel")
+    down, across = height * scale + LINE, width * scale + LINE
+    picture = np.full((len(rows) * down + LINE, columns * across + LINE, 3), PAPER, np.uint8)
+    for r, images in enumerate(rows):
+        for q, image in enumerate(images):
+            top, left = r * down, q * across
+            picture[top : top + down + LINE, left : left + across + LINE] = RULE
+            picture[top + LINE : top + down, left + LINE : left + across] = enlarged(image, scale)
+    return picture
+
+
+def enlarged(image: UInt8[np.ndarray, "h w c"], scale: int) -> UInt8[np.ndarray, "_ _ c"]:
+    """Every pixel repeated `scale` times down and across (nearest neighbour)."""
+    return image.repeat(scale, 0).repeat(scale, 1)
+
+
+def legible(height: int, width: int) -> int:
+    """The smallest scale that makes the longer side at least `LEGIBLE` pixels."""
+    return max(1, -(-LEGIBLE // max(height, width)))
+
+
+def on_paper(picture: Picture, top: int = 0, right: int = 0, bottom: int = 0, left: int = 0) -> Image.Image:
+    """The picture with so many pixels of white around it."""
+    padding = ((top, bottom), (left, right), (0, 0))
+    return Image.fromarray(np.pad(picture, padding, constant_values=255))
+
+
+def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own typeface: the same on every machine."""
+    return ImageFont.load_default(TEXT)
+
+
+def text_width(text: str) -> int:
+    """Width in pixels."""
+    return int(np.ceil(font().getlength(text)))

@@ -1,0 +1,125 @@
+"""Scores as people read them: beside what real images get, with where they come from."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import quote
+
+import numpy as np
+
+from diffjax.errors import UserError
+from diffjax.evaluation.files import write_whole
+from diffjax.evaluation.measures import DIGITS, NAMES, Kernels, Scores, Splits, require
+
+HEAD = ("measure", "samples", "real images", "ideal")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where scores come from; without it, two scores cannot be compared. `provenance` makes it."""
+
+    samples: int
+    sampler: str
+    steps: int
+    seed: int
+    reference: Mapping[str, int]  # images in each split
+    fingerprint: str  # of those images
+    kernels: Kernels = DIGITS
+    more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # printed as "name: value"
+
+
+def provenance(
+    samples: int, sampler: str, steps: int, seed: int, splits: Splits, kernels: Kernels = DIGITS, **more: str
+) -> Provenance:
+    """The provenance of `samples` images drawn by `sampler` in `steps` steps; `more` might be config="…", bits="…"."""
+    require(splits)
+    digest = hashlib.sha256()
+    for name in NAMES:
+        digest.update(f"{name}{splits[name][0].shape}".encode())
+        digest.update(np.ascontiguousarray(splits[name][0]).tobytes())
+    counts = {name: len(splits[name][0]) for name in NAMES}
+    return Provenance(samples, sampler, steps, seed, counts, digest.hexdigest()[:12], kernels, more)
+
+
+def table(scores: Scores, real: Scores, source: Provenance) -> str:
+    """An aligned table for the terminal: every measure, what real images get, what is ideal; then the provenance."""
+    rows = [HEAD, *lines(scores, real)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    body = ["  ".join(aligned(row, widths)).rstrip() for row in rows]
+    rule = "  ".join("─" * width for width in widths)
+    return "\n".join([body[0], rule, *body[1:], "", *origin(source)])
+
+
+def write_report(
+    folder: str | Path,
+    scores: Scores,
+    real: Scores,
+    source: Provenance,
+    pictures: Mapping[str, str | Path],
+    title: str = "Evaluation",
+) -> Path:
+    """Writes folder/report.md: the table, the provenance, and the pictures (caption: file) by links from the folder."""
+    folder = Path(folder)
+    missing = [str(path) for path in pictures.values() if not Path(path).is_file()]
+    if missing:
+        raise UserError(f"{missing[0]}: no such picture; write it before the report that shows it")
+    parts = [f"# {title}", markdown([HEAD, *lines(scores, real)]), "\n".join(f"* {line}" for line in origin(source))]
+    parts += [f"## {caption}\n\n![{caption}]({link(folder, Path(path))})" for caption, path in pictures.items()]
+    text = "\n\n".join(parts) + "\n"
+    write_whole(folder / "report.md", lambda file: file.write(text.encode()))
+    return folder / "report.md"
+
+
+def lines(scores: Scores, real: Scores) -> list[tuple[str, ...]]:
+    """One line per measure: its name, the samples' value, that of real images, what to wish for."""
+    both = (scores, real)
+    return [
+        ("Fréchet distance, ratio", *(f"{x.frechet_ratio:.2f}" for x in both), "1, lower is better"),
+        ("MMD²", *(f"{x.mmd2:+.4f}" for x in both), "0, lower is better"),
+        ("two-sample test", *(f"{x.two_sample:.3f}" for x in both), "0.5, nearer is better"),
+        ("label accuracy", *(percent(x.accuracy) for x in both), "as real, higher is better"),
+        ("copies of training images", *(percent(x.copies) for x in both), "as real, lower is better"),
+    ]
+
+
+def origin(source: Provenance) -> list[str]:
+    """The provenance in lines of text."""
+    counts, widths = source.reference, source.kernels
+    images = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    told = [
+        f"{source.samples:,} samples: {source.sampler}, {source.steps} steps, seed {source.seed}",
+        f"reference: {images} images, sha256 {source.fingerprint}",
+        f"kernels: MMD² sigma {widths.sigma:.4g}; two-sample gamma {widths.two_sample_gamma:.3g}, "
+        f"C {widths.two_sample_C:.3g}; accuracy gamma {widths.accuracy_gamma:.3g}",
+        *(f"{name}: {value}" for name, value in source.more.items()),
+    ]
+    if source.samples < counts["train"]:
+        told.append(f"fewer samples than training images ({source.samples:,} < {counts['train']:,}) raise the ratio")
+    return told
+
+
+def percent(share: float | None) -> str:
+    """A share as per cent, or a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"  # noqa: RUF001 (a dash, not a minus)
+
+
+def aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Words to the left, numbers (the middle columns) to the right."""
+    return [
+        text.ljust(width) if column in (0, len(row) - 1) else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of them the head, as a markdown table."""
+    head, *body = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    return "\n".join([head, "|:--|--:|--:|:--|", *body])
+
+
+def link(folder: Path, path: Path) -> str:
+    """The way from the folder to the file, as a URL."""
+    return quote(Path(os.path.relpath(path, folder)).as_posix())

@@ -1,0 +1,64 @@
+"""What the nets share: embeddings of the level and of the class."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffjax.errors import UserError
+
+
+def one_level(x: Array, level: Array) -> Float[Array, " b"]:
+    """The level of each example, for nets that take one. Raises UserError where positions have their own."""
+    if level.size != len(level):
+        raise UserError(
+            f"this net takes one level per example, and the order gives one per position ({level.shape} for x "
+            f"{x.shape}): use order.together, or a net with per-position levels"
+        )
+    return jnp.broadcast_to(level.reshape(-1), (len(x),))
+
+
+def sinusoids(level: Float[Array, " b"], features: int) -> Float[Array, "b features"]:
+    """sin and cos of 1000 level / 10000^(i/n), in float32 (Vaswani et al. 2017; Ho et al. 2020, appendix B)."""
+    rates = 1000.0 * 10000.0 ** -jnp.linspace(0.0, 1.0, features // 2)
+    angles = level[:, None] * rates[None]
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+
+
+def null_label(classes: int) -> Int[Array, ""] | None:
+    """The label that says nothing: one past the last class; None where there are no classes."""
+    return jnp.asarray(classes, jnp.int32) if classes else None
+
+
+class Embedding(nn.Module):
+    """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label."""
+
+    features: int
+    classes: int = 0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, level: Float[Array, " b"], cond: Int[Array, " b"] | None) -> Float[Array, "b features"]:
+        hidden = nn.Dense(self.features, dtype=self.dtype)(sinusoids(level, self.features))
+        hidden = nn.Dense(self.features, dtype=self.dtype)(nn.silu(hidden))
+        if self.classes:
+            label = jnp.full(len(level), self.classes) if cond is None else cond
+            hidden += nn.Embed(self.classes + 1, self.features, dtype=self.dtype)(label)
+        elif cond is not None:
+            raise UserError(
+                "this net has no classes and was given a condition: build it with classes=, or give cond=None"
+            )
+        return nn.silu(hidden)
+
+
+class Modulation(nn.Module):
+    """x (1 + scale) + shift, both linear in the embedding and 0 at the start (Perez et al. 2018, eq. 1)."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, embedding: Float[Array, "b e"]) -> Array:
+        both = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype)(embedding)
+        scale, shift = jnp.split(both.reshape(len(x), *(1,) * (x.ndim - 2), -1), 2, axis=-1)
+        return x * (1 + scale) + shift

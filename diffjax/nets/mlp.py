@@ -1,0 +1,46 @@
+"""A residual MLP, for vectors and for pictures small enough to be one."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffjax.nets.layers import Embedding, Modulation, null_label, one_level
+
+
+class MLP(nn.Module):
+    """`depth` residual blocks of two dense layers on the flattened example, modulated by level and class."""
+
+    width: int = 128
+    depth: int = 3
+    classes: int = 0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    convolutional: ClassVar[bool] = False
+
+    @property
+    def null_cond(self) -> Array | None:
+        """The label that says nothing."""
+        return null_label(self.classes)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b *shape"],
+        level: Float[Array, "b *levels"],
+        cond: Int[Array, " b"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b *shape"]:
+        embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), cond)
+        h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
+        for _ in range(self.depth):
+            inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
+            inner = nn.silu(nn.Dense(self.width, dtype=self.dtype)(inner))
+            inner = nn.Dropout(self.dropout, deterministic=not train)(inner)
+            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(inner)
+        out = nn.Dense(x[0].size, kernel_init=nn.initializers.zeros, dtype=self.dtype)(
+            nn.LayerNorm(dtype=self.dtype)(h)
+        )
+        return out.reshape(x.shape).astype(jnp.float32)

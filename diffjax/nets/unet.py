@@ -1,0 +1,117 @@
+"""The U-Net of Ho et al. 2020 in the form of Dhariwal & Nichol 2021: residual blocks modulated by level and class,
+attention at chosen depths, skip connections by concatenation."""
+
+from math import gcd
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffjax.errors import UserError
+from diffjax.nets.layers import Embedding, Modulation, null_label, one_level
+
+Picture = Float[Array, "b h w c"]
+
+
+class Block(nn.Module):
+    """GroupNorm, silu, 3×3 convolution, twice; modulation at the second norm; the last convolution starts at 0."""
+
+    features: int
+    dropout: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Picture, embedding: Float[Array, "b e"], train: bool) -> Picture:
+        h = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.silu(_norm(x.shape[-1], self.dtype)(x)))
+        h = nn.silu(Modulation(self.dtype)(_norm(self.features, self.dtype)(h), embedding))
+        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = nn.Conv(self.features, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
+        if x.shape[-1] != self.features:
+            x = nn.Dense(self.features, dtype=self.dtype)(x)
+        return x + h
+
+
+class Attention(nn.Module):
+    """Self-attention over all pixels, added to its input; starts at 0."""
+
+    heads: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Picture) -> Picture:
+        b, h, w, c = x.shape
+        tokens = _norm(c, self.dtype)(x).reshape(b, h * w, c)
+        qkv = nn.DenseGeneral((3, self.heads, c // self.heads), dtype=self.dtype)(tokens)
+        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, h * w, c))
+        return x + out.reshape(x.shape)
+
+
+class UNet(nn.Module):
+    """A U-Net over pictures whose sides divide by 2^(depths - 1).
+
+    `multipliers` gives the channels at each depth as multiples of `width`, `blocks` the residual blocks per depth on
+    each side, `attention` the depths (0 is full resolution) that attend. Parameters are float32, computation `dtype`.
+    """
+
+    width: int = 24
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = 1
+    attention: tuple[int, ...] = (1,)
+    heads: int = 4
+    classes: int = 0
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    convolutional: ClassVar[bool] = True
+
+    @property
+    def null_cond(self) -> Array | None:
+        """The label that says nothing."""
+        return null_label(self.classes)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Picture,
+        level: Float[Array, "b *levels"],
+        cond: Int[Array, " b"] | None = None,
+        train: bool = False,
+    ) -> Picture:
+        self._check(x)
+        embedding = Embedding(4 * self.width, self.classes, self.dtype)(one_level(x, level), cond)
+        h = nn.Conv(self.width, (3, 3), dtype=self.dtype)(x)
+        skips = [h]
+        for depth in range(len(self.multipliers)):
+            if depth:
+                h = nn.Conv(h.shape[-1], (3, 3), strides=2, dtype=self.dtype)(h)
+                skips.append(h)
+            for _ in range(self.blocks):
+                h = self._stage(h, embedding, depth, train)
+                skips.append(h)
+        h = self._stage(h, embedding, len(self.multipliers) - 1, train)
+        for depth in reversed(range(len(self.multipliers))):
+            for _ in range(self.blocks + 1):
+                h = self._stage(jnp.concatenate([h, skips.pop()], axis=-1), embedding, depth, train)
+            if depth:
+                h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
+                h = nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype)(h)
+        h = nn.silu(_norm(h.shape[-1], self.dtype)(h))
+        out = nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
+        return out.astype(jnp.float32)
+
+    def _stage(self, h: Picture, embedding: Array, depth: int, train: bool) -> Picture:
+        features = self.width * self.multipliers[depth]
+        h = Block(features, self.dropout, self.dtype)(h, embedding, train)
+        return Attention(self.heads, self.dtype)(h) if depth in self.attention else h
+
+    def _check(self, x: Picture) -> None:
+        factor = 2 ** (len(self.multipliers) - 1)
+        if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
+            raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
+
+
+def _norm(channels: int, dtype: Any) -> nn.GroupNorm:
+    return nn.GroupNorm(gcd(8, channels), dtype=dtype)

@@ -1,0 +1,144 @@
+"""How information is destroyed, and what is known of what was.
+
+`Gaussian` mixes data with noise, x_t = alpha x0 + sigma eps. Methods with a `key` speak of one example (the loss and
+the sampler `vmap` them over the batch); all others are elementwise and take either.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Key, PyTree
+
+from diffjax.errors import UserError
+from diffjax.predict import Row
+from diffjax.protocols import Noise
+from diffjax.schedule import Moment, Schedule, inverse, moment
+
+Values = Float[Array, "..."]  # x of one example or of a batch
+Times = Float[Array, "..."]  # levels, broadcasting against it
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """x_t = alpha x0 + sigma eps, with eps ~ N(0, 1) and a net that outputs the given row of `predict`.
+
+    `data_std` is the standard deviation of the data, used to hand nets inputs of unit variance (and by the row edm).
+    Raises UserError where the row says nothing of x0 at t = 1 (eps and score need alpha(1) > 0).
+    """
+
+    schedule: Schedule
+    row: Row
+    data_std: float = 1.0
+
+    channel_axes = 1
+
+    def __post_init__(self) -> None:
+        if not self.data_std > 0:
+            raise UserError(f"Gaussian: data_std must be positive, got {self.data_std}")
+        with jax.ensure_compile_time_eval():
+            signal = float(self.schedule(jnp.ones(()))[0])
+        if self.row.needs_signal and signal <= 0:
+            raise UserError(
+                f"Gaussian: prediction {self.row.name} cannot be solved for x0 where alpha(1) = 0; "
+                "use x0, v, velocity or edm, or a schedule that keeps some signal (linear_beta, edm)"
+            )
+
+    def moment(self, t: Times) -> Moment:
+        """alpha, sigma and their slopes."""
+        return moment(self.schedule, t)
+
+    def prior(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Values:
+        """x_1 with its signal left out: N(0, sigma(1)²)."""
+        sigma = self.schedule(jnp.ones(()))[1]
+        return sigma * jax.random.normal(key, shape)
+
+    def corrupt(self, key: Key[Array, ""], x0: Values, t: Times) -> tuple[Values, Values]:
+        """x_t = alpha x0 + sigma eps and the target a x0 + b eps."""
+        m = self.moment(t)
+        a, b = self.row.pair(m, self.data_std)
+        eps = jax.random.normal(key, x0.shape, x0.dtype)
+        return m.alpha * x0 + m.sigma * eps, a * x0 + b * eps
+
+    def feed(self, x_t: Values, t: Times) -> Values:
+        """x_t scaled to unit variance (Karras et al. 2022, c_in of table 1)."""
+        m = self.moment(t)
+        return x_t / jnp.sqrt(m.alpha**2 * self.data_std**2 + m.sigma**2)
+
+    def level(self, t: Times) -> Times:
+        """2/π atan(sigma/alpha): 0 where nothing is destroyed, 1 where nothing is left, the same on every clock."""
+        m = self.moment(t)
+        return 2 / jnp.pi * jnp.arctan2(m.sigma, m.alpha)
+
+    def read(self, out: Values, x_t: Values, t: Times) -> Values:
+        """x0 = skip x_t + scale out."""
+        skip, scale = self.row.solution(self.moment(t), self.data_std)
+        return skip * x_t + scale * out.astype(x_t.dtype)
+
+    def miss(self, out: Values, target: Values, x_t: Values, t: Times) -> Values:
+        """(out - target)², averaged over the channels of each position."""
+        return jnp.mean((out.astype(target.dtype) - target) ** 2, axis=-1)
+
+    def eps(self, x_t: Values, x0: Values, t: Times) -> Values:
+        """(x_t - alpha x0) / sigma; 0 at sigma = 0, the limit of E[eps | x_t] = -sigma ∇ log q(x_t)."""
+        m = self.moment(t)
+        noisy = m.sigma > 0
+        return jnp.where(noisy, (x_t - m.alpha * x0) / jnp.where(noisy, m.sigma, 1), 0)
+
+    def kept(self, t: Times, s: Times) -> Times:
+        """rho = alpha_t sigma_s / (alpha_s sigma_t) in [0, 1]: how much of eps_s is eps_t; 1 where t = s."""
+        at_t, at_s = self.moment(t), self.moment(s)
+        same = t == s
+        return jnp.where(same, 1, at_t.alpha * at_s.sigma / jnp.where(same, 1, at_s.alpha * at_t.sigma))
+
+    def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
+        """x_s = alpha_s x0 + sigma_s (rho eps + √(1 - rho²) z), z ~ N(0, 1): Ho et al. 2020, eq. 7, for any (t, s)."""
+        at_s, rho = self.moment(s), self.kept(t, s)
+        same = t == s
+        fresh = jnp.sqrt(jnp.where(same, 1, 1 - rho**2))
+        z = jax.random.normal(key, x_t.shape, x_t.dtype)
+        return jnp.where(same, x_t, at_s.alpha * pred + at_s.sigma * (rho * self.eps(x_t, pred, t) + fresh * z))
+
+    def bound(self, x0: Values, pred: Values, x_t: Values, t: Times, s: Times) -> Values:
+        """½ (snr_s - snr_t) |x0 - pred|² at each position, in nats (Kingma et al. 2021, eq. 13); s > 0, or s = t."""
+        at_t, at_s = self.moment(t), self.moment(s)
+        same = t == s
+        gain = (at_s.alpha / jnp.where(same, 1, at_s.sigma)) ** 2 - (at_t.alpha / jnp.where(same, 1, at_t.sigma)) ** 2
+        return jnp.sum(jnp.where(same, 0, gain) / 2 * (x0 - pred) ** 2, axis=-1)
+
+    def log_snr(self, t: Times) -> Times:
+        """log(alpha²/sigma²), with the smallest normal number in place of 0, so that both ends are finite."""
+        m = self.moment(t)
+        tiny = jnp.finfo(m.alpha.dtype).tiny
+        return 2 * (jnp.log(jnp.maximum(m.alpha, tiny)) - jnp.log(jnp.maximum(m.sigma, tiny)))
+
+    def time(self, log_snr: Times) -> Times:
+        """The t that has this log-SNR; the nearer end where there is none."""
+        return inverse(self.schedule, log_snr)
+
+    def log_weight(self, t: Times) -> Times:
+        """-2 log |scale|: `miss` weighs the squared error of x0 by 1/scale², since x0 = skip x_t + scale out."""
+        _, scale = self.row.solution(self.moment(t), self.data_std)
+        return -2 * jnp.log(jnp.maximum(jnp.abs(scale), jnp.finfo(scale.dtype).tiny))
+
+
+def denoiser(noise: Noise, net: Any, variables: PyTree) -> Partial:
+    """The denoiser of a Flax net: `(x_t, t, cond) -> E[x0 | x_t, cond]` (or logits), float32.
+
+    `variables` are Flax variables, `{"params": ...}`; they travel through `jit` as arguments, so that new weights
+    compile nothing.
+    """
+    return Partial(_reader(noise, net), variables)
+
+
+@functools.cache
+def _reader(noise: Noise, net: Any) -> Callable:
+    def denoise(variables: PyTree, x_t: Values, t: Times, cond: PyTree) -> Values:
+        out = net.apply(variables, noise.feed(x_t, t), noise.level(t), cond)
+        return noise.read(out, x_t, t)
+
+    return denoise

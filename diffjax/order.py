@@ -1,0 +1,80 @@
+"""Where information is destroyed last: an order gives every position its own level at each moment of the clock.
+
+The clock u falls from 1 (nothing known) to 0 (data). A position of rank 0 is revealed first, of rank 1 last; `width`
+is the share of the clock that one position takes. Width 1 is diffusion, everywhere together; width 0 reveals
+position after position, which is autoregression.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from diffjax.errors import UserError
+from diffjax.protocols import Keys
+
+__all__ = ["raster", "rolling", "shuffled", "together"]
+
+Rank = Float[Array, "..."]
+
+
+@dataclass(frozen=True)
+class Order:
+    """`rank(key, positions) -> [*positions] in (0, 1)`, and the width."""
+
+    width: float
+    rank: Callable[[Key[Array, ""], tuple[int, ...]], Rank]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.width <= 1:
+            raise UserError(f"order: width must be in [0, 1], got {self.width}")
+
+
+def _raster_rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
+    n = prod(positions)
+    return ((jnp.arange(n) + 0.5) / n).reshape(positions)
+
+
+def _shuffled_rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
+    n = prod(positions)
+    return ((jax.random.permutation(key, n) + 0.5) / n).reshape(positions)
+
+
+together = Order(1.0, _raster_rank)
+"""All positions at one level: diffusion."""
+
+raster = Order(0.0, _raster_rank)
+"""One position after the other, rows from the top, each from the left."""
+
+shuffled = Order(0.0, _shuffled_rank)
+"""One position after the other, in an order that each example's key draws."""
+
+
+@functools.cache
+def rolling(width: float) -> Order:
+    """A wave of the given width in (0, 1) that moves in raster order (Ruhe et al. 2024; Chen et al. 2024)."""
+    return Order(float(width), _raster_rank)
+
+
+def level(order: Order, u: Float[Array, "..."], rank: Rank) -> Float[Array, "..."]:
+    """t = clip((u - (1 - width)(1 - rank)) / width, 0, 1); for width 0, t = (u > 1 - rank)."""
+    if order.width == 0:
+        return (u > 1 - rank).astype(u.dtype)
+    return jnp.clip((u - (1 - order.width) * (1 - rank)) / order.width, 0, 1)
+
+
+def ranks(order: Order, keys: Keys, positions: tuple[int, ...], channel_axes: int) -> Rank:
+    """Each example's ranks, with axes for batch and channels: `[b, *positions, 1…]`; `[b, 1, …]` where all are equal."""
+    if order.width == 1:
+        return jnp.zeros((len(keys),) + (1,) * (len(positions) + channel_axes))
+    drawn = jax.vmap(lambda key: order.rank(key, positions))(keys)
+    return drawn.reshape(drawn.shape + (1,) * channel_axes)
+
+
+def levels(order: Order, u: Float[Array, " b"], rank: Rank) -> Float[Array, "b ..."]:
+    """The level of every position of every example, as it broadcasts against x."""
+    return level(order, u.reshape(u.shape + (1,) * (rank.ndim - 1)), rank.astype(u.dtype))

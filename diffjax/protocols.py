@@ -1,0 +1,109 @@
+"""The words every other file speaks: a denoiser, a noise, a step, a hook, and the shapes of what they pass on.
+
+`b` is the batch, `shape` one example. A level `t` always broadcasts against `x`: `[b, 1, 1, 1]` when all of a
+picture shares one level, `[b, h, w, 1]` or `[b, n]` when every position has its own. Of two levels `(t, s)`, `t`
+is the noisier.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Key, PyTree, Shaped
+
+Keys = Key[Array, " b"]  # one key per example
+State = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
+Level = Float[Array, "b *#shape"]
+Cond = PyTree  # every leaf has the batch as its first axis; None when there is nothing to know
+
+
+@runtime_checkable
+class Denoise(Protocol):
+    """What was hidden? `(x_t, t, cond) -> E[x0 | x_t, cond]` (Gaussian) or logits (Masking), float32."""
+
+    def __call__(self, x_t: Any, t: Any, cond: Any, /) -> Any: ...
+
+
+@runtime_checkable
+class Noise(Protocol):
+    """How information is destroyed. Methods with a `key` speak of one example; callers `vmap` them over the batch.
+
+    `channel_axes` says how many trailing axes of an example are channels, and so share one position.
+    """
+
+    @property
+    def channel_axes(self) -> int: ...
+
+    def prior(self, key: Any, shape: tuple[int, ...]) -> Any:
+        """Draw an example of which nothing is known: x at level 1."""
+        ...
+
+    def corrupt(self, key: Any, x0: Any, t: Any) -> tuple[Any, Any]:
+        """Destroy to level t: x_t, and the target of the net there."""
+        ...
+
+    def feed(self, x_t: Any, t: Any) -> Any:
+        """What a net receives in place of x_t."""
+        ...
+
+    def level(self, t: Any) -> Any:
+        """What a net receives in place of the clock: the noise, in [0, 1]."""
+        ...
+
+    def read(self, out: Any, x_t: Any, t: Any) -> Any:
+        """What a net's output says of x0."""
+        ...
+
+    def miss(self, out: Any, target: Any, x_t: Any, t: Any) -> Any:
+        """The error at each position, in the net's own space."""
+        ...
+
+    def posterior(self, key: Any, x_t: Any, pred: Any, t: Any, s: Any) -> Any:
+        """Draw x_s from q(x_s | x_t, x0), with the prediction for x0."""
+        ...
+
+    def bound(self, x0: Any, pred: Any, x_t: Any, t: Any, s: Any) -> Any:
+        """Nats at each position that the step from t to s costs in the variational bound."""
+        ...
+
+    def log_snr(self, t: Any) -> Any:
+        """The logarithm of what is known over what is destroyed."""
+        ...
+
+    def time(self, log_snr: Any) -> Any:
+        """The level t that has this log-SNR."""
+        ...
+
+    def log_weight(self, t: Any) -> Any:
+        """Logarithm of the weight that `miss` gives to the squared error of x0."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rule from level t to level s.
+
+    `init(x) -> carry` makes the rule's memory; `update(keys, noise, denoise, x, t, s, carry) -> (x, carry)` moves
+    x from t to s, where `denoise(x_t, t)` already knows its condition. `evaluations` of the denoiser are spent per
+    step. `per_position`: positions may have different levels, and where t = s nothing changes. `stochastic`: keys
+    are used, so the rule cannot be run backwards.
+    """
+
+    init: Callable[[Any], Any]
+    update: Callable[..., tuple[Any, Any]]
+    evaluations: int = 1
+    per_position: bool = False
+    stochastic: bool = False
+
+
+@runtime_checkable
+class Hook(Protocol):
+    """Called after each step: `(keys, x, pred, t, s) -> x`, x at level s; pred is the step's first prediction."""
+
+    def __call__(self, keys: Any, x: Any, pred: Any, t: Any, s: Any, /) -> Any: ...
+
+
+def portable(function: Callable) -> Partial:
+    """The function as a pytree, so that the arrays it holds pass through `jit` as arguments, not as constants."""
+    return function if isinstance(function, Partial) else Partial(function)

@@ -1,0 +1,195 @@
+"""The one loop: the clock falls along a grid, a step rule moves x between neighbouring levels.
+
+`sample` is one compiled scan, `stepwise` a host loop over one compiled step; both run the same body. `invert` climbs
+the grid instead.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from diffjax import grids
+from diffjax.errors import UserError
+from diffjax.order import Order, levels, ranks
+from diffjax.protocols import Denoise, Hook, Keys, Noise, State, Step, portable
+from diffjax.randomness import fold
+from diffjax.steps import ddim, posterior
+
+Grid = Float[Array, " stops"]
+_PRIOR, _ORDER, _STEPS, _HOOK = range(4)  # what a key is used for
+
+
+def sample(
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Denoise,
+    shape: tuple[int, ...],
+    *,
+    cond: PyTree = None,
+    steps: int = 50,
+    grid: Grid | None = None,
+    step: Step | None = None,
+    start: State | None = None,
+    hook: Hook | None = None,
+) -> State:
+    """Draw one example per key: `[b, *shape]`, at the last level of the grid.
+
+    `grid` holds clock values, strictly falling, and wins over `steps`, which spaces them evenly. `step` is the
+    noise's own posterior by default. `start` is the state at grid[0], drawn from the prior when absent (then grid[0]
+    must be 1). `hook` is called after each step. Example i depends on key i and on nothing else of the batch.
+    Raises UserError on a grid or rule that cannot serve.
+    """
+    step = step or posterior()
+    grid = _checked(grid, steps, noise, order, step, start)
+    hook = None if hook is None else portable(hook)
+    return _scan(keys, grid, start, portable(denoise), cond, hook, noise=noise, order=order, step=step, shape=shape)
+
+
+def stepwise(
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Denoise,
+    shape: tuple[int, ...],
+    *,
+    cond: PyTree = None,
+    steps: int = 50,
+    grid: Grid | None = None,
+    step: Step | None = None,
+    start: State | None = None,
+    hook: Hook | None = None,
+) -> Iterator[State]:
+    """The states of `sample`, one after the other, the start first: a host loop over one compiled step."""
+    step = step or posterior()
+    grid = _checked(grid, steps, noise, order, step, start)
+    hook = None if hook is None else portable(hook)
+    return _host_loop(keys, grid, start, portable(denoise), cond, hook, noise, order, step, shape)
+
+
+def invert(
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Denoise,
+    x: State,
+    *,
+    cond: PyTree = None,
+    steps: int = 50,
+    grid: Grid | None = None,
+    step: Step | None = None,
+) -> State:
+    """Run a deterministic rule from data to noise: the state at grid[0] whose sample is x, which is at grid[-1].
+
+    The same arguments as `sample`, the same (falling) grid, read from its end; `step` is ddim(eta=0) by default.
+    Raises UserError for a stochastic rule.
+    """
+    step = step or ddim()
+    if step.stochastic:
+        raise UserError("invert: a stochastic step rule cannot be run backwards; use ddim(eta=0), euler or heun")
+    grid = _checked(grid, steps, noise, order, step, x)[::-1]
+    return _scan(keys, grid, x, portable(denoise), cond, None, noise=noise, order=order, step=step, shape=x.shape[1:])
+
+
+@functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
+def _scan(
+    keys: Keys,
+    grid: Grid,
+    start: Any,
+    denoise: Any,
+    cond: Any,
+    hook: Any,
+    *,
+    noise: Any,
+    order: Any,
+    step: Any,
+    shape: Any,
+) -> State:
+    x, rank, carry = _begin(keys, start, noise=noise, order=order, step=step, shape=shape)
+
+    def body(state: tuple[State, Any], stop: tuple[Array, Array, Array]) -> tuple[tuple[State, Any], None]:
+        return _advance(keys, rank, stop, state, denoise, cond, hook, noise=noise, order=order, step=step), None
+
+    stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:])
+    return jax.lax.scan(body, (x, carry), stops)[0][0]
+
+
+def _host_loop(
+    keys: Keys,
+    grid: Grid,
+    start: Any,
+    denoise: Any,
+    cond: Any,
+    hook: Any,
+    noise: Any,
+    order: Any,
+    step: Any,
+    shape: Any,
+) -> Iterator[State]:
+    x, rank, carry = _begin(keys, start, noise=noise, order=order, step=step, shape=shape)
+    yield x
+    for k in range(len(grid) - 1):
+        stop = (jnp.asarray(k), grid[k], grid[k + 1])
+        x, carry = _advance(keys, rank, stop, (x, carry), denoise, cond, hook, noise=noise, order=order, step=step)
+        yield x
+
+
+@functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
+def _begin(keys: Keys, start: Any, *, noise: Noise, order: Order, step: Step, shape: tuple[int, ...]) -> Any:
+    """The state at the first stop, every position's rank and the rule's empty memory."""
+    prior_keys = fold(keys, _PRIOR)
+    x = jax.vmap(lambda key: noise.prior(key, shape))(prior_keys) if start is None else jnp.asarray(start)
+    rank = ranks(order, fold(keys, _ORDER), shape[: len(shape) - noise.channel_axes], noise.channel_axes)
+    return x, rank, step.init(x)
+
+
+@functools.partial(jax.jit, static_argnames=("noise", "order", "step"))
+def _advance(
+    keys: Keys,
+    rank: Array,
+    stop: Any,
+    state: Any,
+    denoise: Any,
+    cond: Any,
+    hook: Any,
+    *,
+    noise: Any,
+    order: Any,
+    step: Any,
+) -> Any:
+    """One step of the rule and its hook, from u to the next stop v of the clock; each step has its own keys."""
+    (k, u, v), (x, carry) = stop, state
+    t, s = (levels(order, jnp.broadcast_to(clock, (len(x),)), rank) for clock in (u, v))
+    preds: list[Any] = []
+
+    def known(x_t: Array, t: Array) -> Any:
+        preds.append(denoise(x_t, t, cond))
+        return preds[-1]
+
+    x, carry = step.update(fold(fold(keys, _STEPS), k), noise, known, x, t, s, carry)
+    if hook is not None:
+        x = hook(fold(fold(keys, _HOOK), k), x, preds[0], t, s)
+    return x, carry
+
+
+def _checked(grid: Grid | None, steps: int, noise: Noise, order: Order, step: Step, start: Any) -> Grid:
+    """The grid, or `steps` even ones, once it is known to serve."""
+    if order.width < 1 and not step.per_position:
+        raise UserError(
+            f"this step rule needs one level for all positions (order.together), and the order's width is {order.width}; "
+            "use ddim, dpmpp_2m or the posterior"
+        )
+    grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
+    if isinstance(grid, jax.core.Tracer):
+        return grid
+    if grid.ndim != 1 or len(grid) < 2 or not bool(jnp.all(jnp.diff(grid) < 0)) or grid[0] > 1 or grid[-1] < 0:
+        raise UserError("grid: expected two or more clock values in [0, 1], strictly falling, noisiest first")
+    if start is None and grid[0] != 1:
+        raise UserError(
+            f"grid: starts at {float(grid[0]):g}, and only at 1 is nothing known; give start=, the state there"
+        )
+    return grid

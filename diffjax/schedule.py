@@ -1,0 +1,184 @@
+"""How much signal and how much noise is left at time t: x_t = alpha x0 + sigma eps.
+
+A schedule is any function `t -> (alpha, sigma)`, written with jax.numpy, from (1, 0) at t = 0 towards noise at
+t = 1. That is all anyone writes: slopes come from a jvp, inverses from bisection, the log-SNR from its definition.
+Makers are cached, so that equal arguments give the same object and nothing is compiled twice.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffjax.errors import UserError
+
+__all__ = [
+    "cosine",
+    "discrete",
+    "edm",
+    "edm_of",
+    "flow",
+    "linear_beta",
+    "linear_beta_of",
+    "shift",
+    "zero_terminal",
+]
+
+Time = Float[Array, "..."]
+Schedule = Callable[[Time], tuple[Time, Time]]
+
+
+def cosine(t: Time) -> tuple[Time, Time]:
+    """alpha = cos(πt/2), sigma = sin(πt/2): Nichol & Dhariwal 2021, eq. 17, in continuous time, without the offset."""
+    return jnp.sin(jnp.pi / 2 * (1 - t)), jnp.sin(jnp.pi / 2 * t)
+
+
+def flow(t: Time) -> tuple[Time, Time]:
+    """alpha = 1 - t, sigma = t: the straight path of rectified flow (Liu et al. 2023; Lipman et al. 2023)."""
+    return 1 - t, t
+
+
+@functools.cache
+def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
+    """The variance-preserving SDE with beta(t) linear: alpha = exp(-½ ∫ beta) (Song et al. 2021, eq. 33)."""
+
+    def schedule(t: Time) -> tuple[Time, Time]:
+        integral = beta_min * t + (beta_max - beta_min) / 2 * t**2
+        return jnp.exp(-integral / 2), jnp.sqrt(-jnp.expm1(-integral))
+
+    return schedule
+
+
+@functools.cache
+def edm_of(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
+    """alpha = 1, sigma on the clock of Karras et al. 2022, eq. 5, lowered by sigma_min so that t = 0 is data.
+
+    sigma = (a + t d)^rho - a^rho with a = sigma_min^(1/rho); rho = 1 is their sigma = t, on [0, sigma_max].
+    """
+    a = sigma_min ** (1 / rho)
+    d = (sigma_max + sigma_min) ** (1 / rho) - a
+
+    def schedule(t: Time) -> tuple[Time, Time]:
+        return jnp.ones_like(t), sigma_min * jnp.expm1(rho * jnp.log1p(t * (d / a)))
+
+    return schedule
+
+
+linear_beta = linear_beta_of()
+edm = edm_of()
+
+
+def discrete(betas: Sequence[float]) -> Schedule:
+    """The chain of T steps of DDPM (Ho et al. 2020, eq. 4): alpha² = ∏ (1 - beta) at t = i/T.
+
+    Between the T + 1 knots the angle atan(sigma/alpha) is interpolated, so that alpha² + sigma² = 1 everywhere and a
+    last beta of 1 (zero terminal SNR) needs no special case.
+    """
+    if not len(betas) or not all(0 <= beta <= 1 for beta in betas):
+        raise UserError("discrete: betas must be one or more numbers in [0, 1]")
+    return _discrete(tuple(float(beta) for beta in betas))
+
+
+@functools.cache
+def _discrete(betas: tuple[float, ...]) -> Schedule:
+    alpha2 = np.cumprod([1.0, *(1 - np.array(betas))])
+    sigma2 = 1 - alpha2  # in float64: the first knot of DDPM is 1e-4
+    to_noise = np.arctan2(np.sqrt(sigma2), np.sqrt(alpha2))
+    to_data = np.arctan2(np.sqrt(alpha2), np.sqrt(sigma2))
+    knots = np.linspace(0, 1, len(alpha2))
+
+    def schedule(t: Time) -> tuple[Time, Time]:
+        return jnp.sin(jnp.interp(t, knots, to_data)), jnp.sin(jnp.interp(t, knots, to_noise))
+
+    return schedule
+
+
+@functools.cache
+def shift(schedule: Schedule, factor: float) -> Schedule:
+    """Multiply sigma/alpha by `factor` at every t (Hoogeboom et al. 2023; for flow, Esser et al. 2024, eq. 23).
+
+    The path is kept: a straight line (alpha + sigma = 1) stays straight, a circle (alpha² + sigma² = 1) stays a
+    circle, otherwise alpha stays and sigma is scaled. A group: shift a then shift b is shift ab.
+    """
+    if not factor > 0:
+        raise UserError(f"shift: factor must be positive, got {factor}")
+    norm = _kept_norm(schedule)
+
+    def shifted(t: Time) -> tuple[Time, Time]:
+        alpha, sigma = schedule(t)
+        scale = norm(alpha, sigma) / norm(alpha, factor * sigma)
+        return alpha * scale, factor * sigma * scale
+
+    return shifted
+
+
+@functools.cache
+def zero_terminal(schedule: Schedule) -> Schedule:
+    """alpha moved and stretched so that alpha(1) = 0 (Lin et al. 2024, algorithm 1); variance preserving only."""
+    if _kept_norm(schedule) is not jnp.hypot:
+        raise UserError("zero_terminal: the schedule must keep alpha² + sigma² = 1 (cosine, linear_beta, discrete)")
+    last = float(_on_host(schedule, [1.0])[0][0])
+
+    def rescaled(t: Time) -> tuple[Time, Time]:
+        alpha, sigma = schedule(t)
+        new_alpha = (alpha - last) / (1 - last)
+        # 1 - new_alpha² with 1 - alpha written as sigma²/(1 + alpha): nothing cancels near t = 0
+        return new_alpha, sigma * jnp.sqrt((1 + new_alpha) / ((1 + alpha) * (1 - last)))
+
+    return rescaled
+
+
+class Moment(NamedTuple):
+    """A schedule at one time: its value and its slope."""
+
+    alpha: Time
+    sigma: Time
+    d_alpha: Time
+    d_sigma: Time
+
+
+def moment(schedule: Schedule, t: Time) -> Moment:
+    """alpha, sigma and their derivatives in t."""
+    (alpha, sigma), (d_alpha, d_sigma) = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
+    return Moment(alpha, sigma, d_alpha, d_sigma)
+
+
+def log_snr(schedule: Schedule, t: Time) -> Time:
+    """log(alpha²/sigma²): +inf where nothing is destroyed, -inf where nothing is left."""
+    alpha, sigma = schedule(t)
+    return 2 * (jnp.log(alpha) - jnp.log(sigma))
+
+
+def inverse(schedule: Schedule, value: Time) -> Time:
+    """The t in [0, 1] whose log-SNR is `value`, by bisection; the nearer end where there is none."""
+
+    def halve(_: Array, bracket: tuple[Time, Time]) -> tuple[Time, Time]:
+        low, high = bracket
+        middle = (low + high) / 2
+        cleaner = log_snr(schedule, middle) > value
+        return jnp.where(cleaner, middle, low), jnp.where(cleaner, high, middle)
+
+    value = jnp.asarray(value)
+    halvings = 2 * jnp.finfo(value.dtype).nmant  # t itself may be as small as the precision
+    low, high = jax.lax.fori_loop(0, halvings, halve, (jnp.zeros_like(value), jnp.ones_like(value)))
+    return (low + high) / 2
+
+
+def _kept_norm(schedule: Schedule) -> Callable:
+    """The homogeneous function of (alpha, sigma) that the schedule keeps at 1; alpha where it keeps none."""
+    alpha, sigma = _on_host(schedule, [0.0, 0.25, 0.5, 0.75, 1.0])
+    for norm in (jnp.add, jnp.hypot):
+        if np.allclose(norm(alpha, sigma), 1, atol=1e-5):
+            return norm
+    return lambda alpha, sigma: alpha
+
+
+def _on_host(schedule: Schedule, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The schedule's values as numbers, also while something else is being traced."""
+    with jax.ensure_compile_time_eval():
+        alpha, sigma = schedule(jnp.asarray(times))
+        return np.asarray(alpha), np.asarray(sigma)

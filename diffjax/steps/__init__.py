@@ -1,0 +1,8 @@
+"""Step rules: how x moves from level t to level s. Each is a maker of a `Step`, cached so that equal arguments are
+one object and compile once."""
+
+from diffjax.steps.markov import ddim, posterior
+from diffjax.steps.multistep import dpmpp_2m
+from diffjax.steps.ode import euler, heun
+
+__all__ = ["ddim", "dpmpp_2m", "euler", "heun", "posterior"]

@@ -1,0 +1,108 @@
+"""The five measures on real digits: what real images, copies, noise and enlarged images must get."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from diffjax.errors import UserError
+from diffjax.evaluation.measures import DIGITS, as_bytes, kernels_for, nearest_images, real_scores, scores
+
+LEVELS = 17
+
+
+def test_the_training_set_given_as_samples_scores_as_real_but_for_copies(digits):
+    images, labels = digits["train"]
+    ours, real = scores(as_bytes(images, LEVELS), labels, digits, LEVELS), real_scores(digits, LEVELS)
+    assert ours.copies == 1.0
+    assert ours.frechet_ratio == pytest.approx(1.0, abs=0.005)  # bytes round 16 levels: 1/510 a pixel at most
+    assert ours.mmd2 == pytest.approx(real.mmd2, abs=1e-5)
+    assert ours.two_sample == pytest.approx(real.two_sample, abs=0.01)
+    assert ours.accuracy is not None
+    assert ours.accuracy > 0.99
+
+
+def test_real_images_get_what_is_known(digits):
+    """176 of 180 validation digits right, the coin's 0.5 on 720 guesses (standard error 0.019), few near copies."""
+    real = real_scores(digits, LEVELS)
+    assert real.frechet_ratio == 1.0
+    assert abs(real.mmd2) < 2e-3
+    assert real.two_sample == pytest.approx(0.5, abs=0.05)
+    assert real.accuracy == pytest.approx(0.978, abs=0.5 / 180)
+    assert real.copies <= 0.03
+
+
+def test_noise_is_told_from_digits_by_every_distance(digits):
+    noise = np.random.default_rng(0).integers(0, 256, (360, 8, 8, 1), dtype=np.uint8)
+    bad = scores(noise, np.arange(360) % 10, digits, LEVELS, draws=1)
+    assert bad.frechet_ratio > 30
+    assert bad.mmd2 > 0.1
+    assert bad.two_sample > 0.99
+    assert bad.accuracy is not None
+    assert bad.accuracy < 0.2
+    assert bad.copies == 0.0
+
+
+def test_the_order_of_samples_does_not_matter(digits):
+    images, labels = digits["validation"]
+    x, turn = as_bytes(images, LEVELS), np.random.default_rng(0).permutation(len(images))
+    one, two = (astuple(scores(x[rows], labels[rows], digits, LEVELS, draws=1)) for rows in (slice(None), turn))
+    assert one[:2] == pytest.approx(two[:2], rel=1e-9)
+    assert one[3:] == two[3:]
+
+
+def test_kernels_for_more_pixels_keep_the_scores_of_enlarged_images(digits):
+    """Every pixel drawn as a square of 2 × 2 multiplies all squared distances by 4, and nothing else."""
+
+    def large(images):
+        return images.repeat(2, 1).repeat(2, 2)
+
+    part = {name: (images[:120], labels[:120]) for name, (images, labels) in digits.items()}
+    twice = {name: (large(images), labels) for name, (images, labels) in part.items()}
+    x, labels = as_bytes(digits["test"][0][120:240], LEVELS), digits["test"][1][120:240]
+    small = scores(x, labels, part, LEVELS)
+    assert astuple(scores(large(x), labels, twice, LEVELS, kernels=kernels_for(256))) == pytest.approx(astuple(small))
+    assert kernels_for(64) == DIGITS
+
+
+def test_without_labels_there_is_no_accuracy(digits):
+    x, labels = as_bytes(digits["test"][0], LEVELS), digits["test"][1]
+    bare = {name: (images, None) for name, (images, _) in digits.items()}
+    assert scores(x, None, digits, LEVELS, draws=1).accuracy is None
+    assert scores(x, labels, bare, LEVELS, draws=1).accuracy is None
+    assert real_scores(bare, LEVELS, draws=1).accuracy is None
+
+
+def test_the_nearest_image_of_a_training_image_is_itself(digits):
+    images = as_bytes(digits["train"][0], LEVELS)[:20]
+    found, far = nearest_images(images, digits, LEVELS)
+    np.testing.assert_array_equal(found, images)
+    assert far.max() <= 8 * 0.5 / 255  # √64 pixels, each rounded by half a step at most
+
+
+def test_bytes_run_from_black_to_white():
+    np.testing.assert_array_equal(as_bytes(np.array([0, 8, 16], np.uint8), 17), [0, 128, 255])
+    np.testing.assert_array_equal(as_bytes(np.array([0, 1], np.uint8), 2), [0, 255])
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(as_bytes(every, 256), every)
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_a_set_without_a_split_is_refused_by_name(digits, name):
+    part = {key: value for key, value in digits.items() if key != name}
+    with pytest.raises(UserError, match=f"no {name} split"):
+        real_scores(part, LEVELS)
+
+
+def test_what_does_not_fit_the_data_set_is_refused(digits):
+    x = as_bytes(digits["test"][0], LEVELS)
+    with pytest.raises(UserError, match=r"samples are \(16, 16, 1\)"):
+        scores(x.repeat(2, 1).repeat(2, 2), None, digits, LEVELS)
+    with pytest.raises(UserError, match="beyond 16 levels"):
+        scores(x, None, digits, 16)
+    with pytest.raises(UserError, match="levels is 1"):
+        scores(x, None, digits, 1)
+    with pytest.raises(UserError, match="same images"):
+        scores(x, None, dict.fromkeys(digits, digits["test"]), LEVELS)
+    with pytest.raises(UserError, match="pixels is 0"):
+        kernels_for(0)

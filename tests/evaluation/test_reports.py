@@ -1,0 +1,72 @@
+"""A table never shows a score without what real images get and where it comes from."""
+
+from dataclasses import replace
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from diffjax.errors import UserError
+from diffjax.evaluation.files import write_png
+from diffjax.evaluation.measures import Scores
+from diffjax.evaluation.reports import provenance, table, write_report
+
+OURS = Scores(frechet_ratio=1.234, mmd2=0.00125, two_sample=0.625, accuracy=0.75, copies=0.125)
+REAL = Scores(frechet_ratio=1.0, mmd2=-0.0005, two_sample=0.5, accuracy=0.9875, copies=0.01)
+
+
+def splits(seed=0):
+    rng = np.random.default_rng(seed)
+    sizes = {"train": 30, "validation": 10, "test": 20}
+    return {name: (rng.integers(0, 17, (size, 2, 2, 1), dtype=np.uint8), None) for name, size in sizes.items()}
+
+
+def source(samples=1000, seed=0):
+    return provenance(samples, "ddim(eta=0.0)", 50, 7, splits(seed), config="abc123")
+
+
+def test_each_measure_stands_beside_what_real_images_get():
+    head, _, *rows = table(OURS, REAL, source()).split("\n\n")[0].splitlines()
+    for row, ours, real in zip(
+        rows,
+        ("1.23", "+0.0013", "0.625", "75.0 %", "12.5 %"),
+        ("1.00", "-0.0005", "0.500", "98.8 %", "1.0 %"),
+        strict=True,
+    ):
+        assert row.index(ours) + len(ours) == head.index("samples") + len("samples")
+        assert row.index(real, row.index(ours) + 1) + len(real) == head.index("real images") + len("real images")
+
+
+def test_the_provenance_is_told():
+    text = table(OURS, REAL, source())
+    for told in ("1,000 samples", "ddim(eta=0.0), 50 steps, seed 7", "30 train, 10 validation, 20 test", "abc123"):
+        assert told in text
+    assert source(seed=0).fingerprint == source(seed=0).fingerprint != source(seed=1).fingerprint
+
+
+def test_few_samples_come_with_a_warning():
+    assert "fewer samples" in table(OURS, REAL, source(samples=29))
+    assert "fewer samples" not in table(OURS, REAL, source(samples=30))
+
+
+def test_no_labels_are_shown_as_a_dash():
+    row = next(line for line in table(replace(OURS, accuracy=None), REAL, source()).splitlines() if "label" in line)
+    assert row.split()[2] == "–"  # noqa: RUF001
+
+
+def test_a_report_links_to_its_pictures_wherever_they_lie(tmp_path):
+    paths = {"Samples": tmp_path / "run 1" / "grid.png", "The way": tmp_path / "elsewhere" / "strip.png"}
+    for path in paths.values():
+        write_png(path, np.zeros((2, 2, 3), np.uint8))
+    report = write_report(tmp_path / "run 1", OURS, REAL, source(), paths, title="Digits")
+    text = report.read_text()
+    links = [unquote(line.split("](")[1].rstrip(")")) for line in text.splitlines() if line.startswith("![")]
+    assert [(report.parent / link).resolve() for link in links] == [path.resolve() for path in paths.values()]
+    assert text.startswith("# Digits\n")
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 6
+    assert sorted(path.name for path in report.parent.iterdir()) == ["grid.png", "report.md"]
+
+
+def test_a_report_does_not_link_to_what_is_missing(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.png: no such picture"):
+        write_report(tmp_path, OURS, REAL, source(), {"Samples": tmp_path / "gone.png"})

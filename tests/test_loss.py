@@ -1,0 +1,129 @@
+"""Losses: weights are carried between rows by algebra, times have the law they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from diffjax import loss, order, predict, schedule
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian
+from diffjax.randomness import keys
+
+ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
+WEIGHTS = {
+    "snr": loss.snr,
+    "min_snr": loss.min_snr(5.0),
+    "edm": loss.edm(0.5),
+    "sigmoid": loss.sigmoid(-1.0),
+    "p2": loss.p2(),
+}
+
+
+def at(t: float):
+    """A distribution of times that is one time."""
+    return lambda noise, quantile: jnp.full_like(quantile, t)
+
+
+def predicting(noise: Gaussian, x0_hat: jax.Array, t: float):
+    """A net that says x0_hat, in the noise's own row."""
+
+    def apply(x_in, level, cond, keys):
+        m = noise.moment(jnp.full((1, 1), t))
+        x_t = x_in * jnp.sqrt(m.alpha**2 * noise.data_std**2 + m.sigma**2)  # feed, undone
+        skip, scale = noise.row.solution(m, noise.data_std)
+        return (x0_hat - skip * x_t) / scale
+
+    return apply
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_weight_means_the_same_in_every_row(row, weight) -> None:
+    """w(log-SNR) |x0 - x̂0|², whatever the net predicts, in float64."""
+    with jax.enable_x64(True):
+        noise, t = Gaussian(schedule.linear_beta, row, data_std=0.6), 0.37
+        x0, x0_hat = jnp.array([[0.5, -1.0], [0.1, 0.9]]), jnp.array([[0.4, -0.7], [0.0, 1.0]])
+        got = loss.regression(noise, order.together, weight=WEIGHTS[weight], times=at(t))(
+            keys(0, 2), predicting(noise, x0_hat, t), x0, None
+        )
+        log_snr = schedule.log_snr(noise.schedule, jnp.asarray(t))
+        expected = jnp.exp(WEIGHTS[weight](log_snr)) * jnp.mean((x0 - x0_hat) ** 2, axis=1)
+        np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_published_weights_at_one_snr() -> None:
+    """Each paper's formula evaluated by hand at SNR = 20, sigma_data = 0.5."""
+    at_20 = {name: float(jnp.exp(weight(jnp.log(20.0)))) for name, weight in WEIGHTS.items()}
+    np.testing.assert_allclose(at_20["min_snr"], 5, rtol=1e-5)
+    np.testing.assert_allclose(at_20["edm"], (1 / 20 + 0.25) / (1 / 20 * 0.25), rtol=1e-5)
+    np.testing.assert_allclose(at_20["sigmoid"], 20 / (1 + 20 * np.e), rtol=1e-5)
+    np.testing.assert_allclose(at_20["p2"], 20 / 21, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [*WEIGHTS, None])
+@pytest.mark.parametrize("row", [predict.x0, predict.v, predict.velocity, predict.edm], ids=lambda row: row.name)
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_loss_and_gradient_are_finite_at_both_ends(row, weight, t) -> None:
+    noise = Gaussian(schedule.cosine, row)
+    if weight in ("snr", "edm", "sigmoid") and t == 0 and row is predict.x0:
+        pytest.skip("these weights on the error of x0 itself are infinite at zero noise")
+    run = loss.regression(noise, order.together, weight=None if weight is None else WEIGHTS[weight], times=at(t))
+
+    def total(w):
+        return jnp.sum(run(keys(0, 4), lambda x, level, cond, keys: w * x, jnp.ones((4, 3)), None))
+
+    value, slope = jax.value_and_grad(total)(jnp.asarray(0.3))
+    assert bool(jnp.isfinite(value) & jnp.isfinite(slope))
+
+
+def test_edm_loss_is_the_plain_loss_of_the_edm_row() -> None:
+    """Karras et al. 2022, eq. 8: their weight times c_out² is 1."""
+    noise = Gaussian(schedule.edm, predict.edm, data_std=0.5)
+    net = lambda x, level, cond, keys: 0.3 * x  # noqa: E731
+    x0 = jax.random.normal(jax.random.key(0), (16, 5))
+    plain, weighted = (
+        loss.regression(noise, order.together, weight=weight, times=loss.log_normal())(keys(0, 16), net, x0, None)
+        for weight in (None, loss.edm(0.5))
+    )
+    np.testing.assert_allclose(weighted, plain, rtol=1e-4)
+
+
+def test_stratified_times_are_uniform_and_evenly_spread() -> None:
+    u = np.asarray(loss.stratified(keys(0, 8192)))
+    assert np.all((u > 0) & (u <= 1))
+    assert stats.kstest(u, "uniform").pvalue > 1e-3
+    np.testing.assert_array_equal(
+        np.sort(np.floor(u.reshape(-1, 8) * 8 - 1e-6), axis=1) % 8, np.tile(np.arange(8), (1024, 1))
+    )
+
+
+def test_stratified_times_do_not_know_the_devices() -> None:
+    whole = loss.stratified(keys(0, 64))
+    parts = [loss.stratified(keys(0, 16, start=start)) for start in range(0, 64, 16)]
+    np.testing.assert_array_equal(whole, jnp.concatenate(parts))
+
+
+def test_times_have_their_law() -> None:
+    u, noise = loss.stratified(keys(1, 4096)), Gaussian(schedule.edm, predict.edm)
+    t = np.asarray(loss.logit_normal(0.5, 0.8)(noise, u), np.float64)
+    assert stats.kstest(np.log(t / (1 - t)), stats.norm(0.5, 0.8).cdf).pvalue > 1e-3
+    sigma = noise.schedule(loss.log_normal(-1.2, 1.2)(noise, u))[1]
+    assert stats.kstest(np.log(sigma), stats.norm(-1.2, 1.2).cdf).pvalue > 1e-3
+
+
+def test_a_share_of_the_conditions_is_dropped() -> None:
+    seen = []
+
+    def inner(keys, apply, x0, cond):
+        seen.append(cond)
+        return jnp.zeros(len(keys))
+
+    labels = jnp.arange(10_000) % 10
+    loss.drop_cond(inner, jnp.asarray(10), 0.2)(keys(0, 10_000), lambda *_: None, jnp.zeros((10_000, 1)), labels)
+    dropped = np.asarray(seen[0] == 10)
+    assert abs(dropped.mean() - 0.2) < 4.5 * (0.16 / 10_000) ** 0.5
+    np.testing.assert_array_equal(np.asarray(seen[0])[~dropped], np.asarray(labels)[~dropped])
+    with pytest.raises(UserError, match="rate"):
+        loss.drop_cond(inner, jnp.asarray(10), 1.2)

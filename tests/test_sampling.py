@@ -1,0 +1,234 @@
+"""The sampler: the right distribution, the same pictures alone, in a batch, scanned, stepped and on any devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from jax.tree_util import Partial
+
+from diffjax import grids, oracles, order, predict, schedule, steps
+from diffjax.errors import UserError
+from diffjax.nets import MLP
+from diffjax.noise import Gaussian, denoiser
+from diffjax.randomness import keys
+from diffjax.sampling import invert, sample, stepwise
+
+NOISE = Gaussian(schedule.cosine, predict.v)
+MEAN, COV = np.array([0.5, -1.0]), np.array([[1.0, 0.6], [0.6, 0.5]])
+RULES = {
+    "posterior": steps.posterior(),
+    "ddim": steps.ddim(),
+    "ddim_half": steps.ddim(0.5),
+    "euler": steps.euler(),
+    "heun": steps.heun(),
+    "dpmpp_2m": steps.dpmpp_2m(),
+}
+NET = MLP(width=16, depth=1, classes=3)
+
+
+def tiny(weight, x_t, t, cond):
+    """Anything that depends on all it is given, and compiles at once."""
+    return jnp.tanh(weight * x_t + 0.1 * cond.reshape(-1, 1, 1, 1)) - 0.2 * t
+
+
+DENOISE = Partial(tiny, 1.1)
+
+
+def draw(keys_, rule: str, cond=None, driver=sample, denoise=DENOISE, **options):
+    cond = jnp.arange(len(keys_)) % 3 if cond is None else cond
+    return driver(keys_, NOISE, order.together, denoise, (4, 4, 1), cond=cond, steps=6, step=RULES[rule], **options)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_gaussian_is_sampled_with_its_mean_and_covariance(rule) -> None:
+    n = 20_000
+    count = 400 if rule in ("posterior", "ddim", "ddim_half", "euler") else 60
+    x = sample(
+        keys(0, n), NOISE, order.together, oracles.gaussian(NOISE, MEAN, COV), (2,), steps=count, step=RULES[rule]
+    )
+    # 4.5 standard errors (false alarm 7e-6 each) and 0.015 for the steps that first-order rules leave
+    np.testing.assert_allclose(np.mean(x, axis=0), MEAN, atol=4.5 / n**0.5 + 0.005)
+    np.testing.assert_allclose(np.cov(np.asarray(x).T), COV, atol=4.5 * (2 / n) ** 0.5 + 0.015)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_scan_and_host_loop_agree(rule) -> None:
+    *_, last = draw(keys(0, 4), rule, driver=stepwise)
+    np.testing.assert_allclose(draw(keys(0, 4), rule), last, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_example_does_not_know_its_batch(rule) -> None:
+    whole = draw(keys(0, 8), rule)
+    alone = draw(keys(0, 1, start=5), rule, cond=jnp.array([5 % 3]))
+    np.testing.assert_allclose(alone[0], whole[5], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A real net with random weights."""
+    shapes = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, jnp.int32)
+    variables = jax.jit(NET.init)(jax.random.key(0), *shapes)
+    return denoiser(NOISE, NET, jax.tree.map(lambda leaf: leaf + 0.05, variables))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_noise_is_bit_equal_and_pictures_equal_on_any_number_of_devices(count, learned) -> None:
+    mesh = jax.make_mesh((count,), ("batch",), devices=jax.devices()[:count], axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.device_put(keys(0, 8), NamedSharding(mesh, PartitionSpec("batch")))
+    first, last = ([*draw(k, "posterior", driver=stepwise, denoise=learned)] for k in (spread, keys(0, 8)))
+    np.testing.assert_array_equal(first[0], last[0])
+    np.testing.assert_allclose(first[-1], last[-1], atol=1e-5)
+    assert len(first[-1].sharding.device_set) == count
+    scanned = draw(spread, "dpmpp_2m", denoise=learned)
+    np.testing.assert_allclose(scanned, draw(keys(0, 8), "dpmpp_2m", denoise=learned), atol=1e-5)
+
+
+def test_noise_is_bit_equal_alone_and_in_a_batch() -> None:
+    whole = next(draw(keys(0, 64), "posterior", driver=stepwise))
+    for i in (0, 17, 63):
+        np.testing.assert_array_equal(next(draw(keys(0, 1, start=i), "posterior", driver=stepwise))[0], whole[i])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_runs_under_jit_vmap_and_grad(rule) -> None:
+    some, cond = keys(0, 2), jnp.zeros(2, jnp.int32)
+
+    @jax.jit
+    def total(weight):
+        denoise = Partial(tiny, weight)
+        return jnp.sum(
+            sample(some, NOISE, order.together, denoise, (4, 4, 1), cond=cond, steps=3, step=RULES[rule]) ** 2
+        )
+
+    value, slope = jax.value_and_grad(total)(1.0)
+    h = 1e-2
+    np.testing.assert_allclose(slope, (total(1 + h) - total(1 - h)) / (2 * h), rtol=0.05)
+    np.testing.assert_allclose(jax.vmap(total)(jnp.array([1.0, 1.1]))[0], value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "make", [schedule.cosine, schedule.flow, schedule.linear_beta, schedule.edm], ids=lambda f: f.__qualname__
+)
+def test_finite_at_every_number_of_steps(rule, make) -> None:
+    noise = Gaussian(make, predict.v)
+    denoise = oracles.gaussian(noise, MEAN, COV)
+    for count in (1, 2, 3, 5, 10, 37):
+        *_, x = stepwise(keys(0, 4), noise, order.together, denoise, (2,), steps=count, step=RULES[rule])
+        assert bool(jnp.all(jnp.isfinite(x)))
+
+
+@pytest.mark.parametrize(
+    "which", [order.raster, order.shuffled, order.rolling(0.3)], ids=["raster", "shuffled", "rolling"]
+)
+@pytest.mark.parametrize("rule", ["posterior", "ddim", "dpmpp_2m"])
+def test_rules_serve_every_order(which, rule) -> None:
+    """Independent pixels N(0.3, 0.6²): whatever the order, each pixel keeps its own law (the mean only, at width 0)."""
+
+    def denoise(x_t, t, cond):
+        m = NOISE.moment(t)
+        return 0.3 + m.alpha * 0.36 / (m.alpha**2 * 0.36 + m.sigma**2) * (x_t - m.alpha * 0.3)
+
+    count = 16 if which.width == 0 else 120
+    x = np.asarray(sample(keys(0, 512), NOISE, which, Partial(denoise), (4, 4, 1), steps=count, step=RULES[rule]))
+    np.testing.assert_allclose(x.mean(axis=0), 0.3, atol=4.5 * 0.6 / 512**0.5)
+    np.testing.assert_allclose(x.std(axis=0), 0 if which.width == 0 else 0.6, atol=4.5 * 0.6 / 1024**0.5)
+
+
+def test_together_only_rules_say_so() -> None:
+    with pytest.raises(UserError, match="order's width is 0"):
+        sample(keys(0, 1), NOISE, order.raster, DENOISE, (4, 4, 1), step=steps.heun())
+
+
+def test_invert_undoes_sample() -> None:
+    with jax.enable_x64(True):
+        denoise = oracles.gaussian(NOISE, MEAN, COV)
+        x0 = jnp.array([[0.7, -1.4], [1.5, -0.2], [-0.6, -2.0]])
+        grid = jnp.linspace(0.98, 0.02, 1001)
+        at = {"grid": grid, "step": steps.heun()}
+        latent = invert(keys(0, 3), NOISE, order.together, denoise, x0, **at)
+        back = sample(keys(0, 3), NOISE, order.together, denoise, (2,), start=latent, **at)
+        np.testing.assert_allclose(back, x0, atol=1e-6)
+
+
+def test_invert_starts_from_clean_data() -> None:
+    denoise = oracles.gaussian(NOISE, MEAN, COV)
+    x0 = jnp.array([[0.7, -1.4]])
+    latent = invert(keys(0, 1), NOISE, order.together, denoise, x0, steps=400)
+    whitened = np.linalg.inv(np.linalg.cholesky(COV)) @ (np.asarray(x0[0]) - MEAN)
+    np.testing.assert_allclose(
+        np.linalg.norm(latent), np.linalg.norm(whitened), rtol=0.02
+    )  # the ODE is a rotation of z
+
+
+def test_hooks_see_each_step_and_its_prediction() -> None:
+    def pin(value, keys, x, pred, t, s):
+        return jnp.where(s == 0, value + 0 * pred, x)
+
+    x = draw(keys(0, 2), "ddim", hook=Partial(pin, 7.0))
+    np.testing.assert_array_equal(x, 7)
+
+
+def test_new_weights_compile_nothing() -> None:
+    calls = 0
+
+    def counted(weight, x_t, t, cond):
+        nonlocal calls
+        calls += 1
+        return weight * x_t
+
+    for weight in (0.1, 0.2, 0.3):
+        sample(
+            keys(0, 2),
+            NOISE,
+            order.together,
+            Partial(counted, weight),
+            (3,),
+            steps=4 + int(10 * weight > 9),
+            step=steps.ddim(),
+        )
+    assert calls == 1
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([0.5, 0.6, 0.0], "strictly falling"),
+        ([1.2, 0.0], "strictly falling"),
+        ([1.0], "two or more"),
+        ([0.8, 0.0], "give start="),
+    ],
+)
+def test_bad_grids_are_refused(grid, message) -> None:
+    with pytest.raises(UserError, match=message):
+        draw(keys(0, 1), "ddim", grid=jnp.array(grid))
+
+
+def test_bad_counts_and_rules_are_refused() -> None:
+    with pytest.raises(UserError, match="at least 1"):
+        sample(keys(0, 1), NOISE, order.together, DENOISE, (4, 4, 1), steps=0)
+    with pytest.raises(UserError, match="stochastic"):
+        invert(keys(0, 1), NOISE, order.together, DENOISE, jnp.zeros((1, 4, 4, 1)), step=steps.posterior())
+    with pytest.raises(UserError, match="eta"):
+        steps.ddim(1.5)
+
+
+@pytest.mark.parametrize("grid", [grids.uniform, grids.karras, grids.log_snr])
+@pytest.mark.parametrize(
+    "make", [schedule.cosine, schedule.flow, schedule.edm, schedule.linear_beta], ids=lambda f: f.__qualname__
+)
+def test_grids_fall_strictly_from_one_to_zero(grid, make) -> None:
+    stops = np.asarray(grid(Gaussian(make, predict.v), 20))
+    assert len(stops) == 21
+    assert stops[0] == 1
+    assert stops[-1] == 0
+    assert np.all(np.diff(stops) < 0)
+
+
+def test_karras_grid_is_the_published_ramp() -> None:
+    noise = Gaussian(schedule.edm, predict.edm)
+    sigma = noise.schedule(grids.karras(noise, 18))[1]
+    ramp = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(sigma[:-1], ramp, rtol=1e-3)
