@@ -1,1 +1,40 @@
+"""diffjax: generation by destroying and restoring information. A denoiser, a noise and an order, in JAX and Flax."""
+
+from diffjax import grids, guidance, loss, nets, oracles, order, predict, schedule, steps, times, weights
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian, denoiser
+from diffjax.order import Order
+from diffjax.protocols import Denoise, Hook, Noise, Step
+from diffjax.randomness import keys
+from diffjax.run import load
+from diffjax.sampling import invert, sample, stepwise
+from diffjax.training.loop import fit
+
+__all__ = [
+    "Denoise",
+    "Gaussian",
+    "Hook",
+    "Noise",
+    "Order",
+    "Step",
+    "UserError",
+    "denoiser",
+    "fit",
+    "grids",
+    "guidance",
+    "invert",
+    "keys",
+    "load",
+    "loss",
+    "nets",
+    "oracles",
+    "order",
+    "predict",
+    "sample",
+    "schedule",
+    "steps",
+    "stepwise",
+    "times",
+    "weights",
+]
 __version__ = "0.1.0"

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffjax import loss, order, predict, schedule
+from diffjax import loss, order, predict, schedule, times, weights
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.randomness import keys
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
 WEIGHTS = {
-    "snr": loss.snr,
-    "min_snr": loss.min_snr(5.0),
-    "edm": loss.edm(0.5),
-    "sigmoid": loss.sigmoid(-1.0),
-    "p2": loss.p2(),
+    "snr": weights.snr(),
+    "min_snr": weights.min_snr(5.0),
+    "edm": weights.edm(0.5),
+    "sigmoid": weights.sigmoid(-1.0),
+    "p2": weights.p2(),
 }
 
 
@@ -84,14 +84,14 @@ def test_edm_loss_is_the_plain_loss_of_the_edm_row() -> None:
     net = lambda x, level, cond, keys: 0.3 * x  # noqa: E731
     x0 = jax.random.normal(jax.random.key(0), (16, 5))
     plain, weighted = (
-        loss.regression(noise, order.together, weight=weight, times=loss.log_normal())(keys(0, 16), net, x0, None)
-        for weight in (None, loss.edm(0.5))
+        loss.regression(noise, order.together, weight=weight, times=times.log_normal())(keys(0, 16), net, x0, None)
+        for weight in (None, weights.edm(0.5))
     )
     np.testing.assert_allclose(weighted, plain, rtol=1e-4)
 
 
 def test_stratified_times_are_uniform_and_evenly_spread() -> None:
-    u = np.asarray(loss.stratified(keys(0, 8192)))
+    u = np.asarray(times.stratified(keys(0, 8192)))
     assert np.all((u > 0) & (u <= 1))
     assert stats.kstest(u, "uniform").pvalue > 1e-3
     np.testing.assert_array_equal(
@@ -100,16 +100,16 @@ def test_stratified_times_are_uniform_and_evenly_spread() -> None:
 
 
 def test_stratified_times_do_not_know_the_devices() -> None:
-    whole = loss.stratified(keys(0, 64))
-    parts = [loss.stratified(keys(0, 16, start=start)) for start in range(0, 64, 16)]
+    whole = times.stratified(keys(0, 64))
+    parts = [times.stratified(keys(0, 16, start=start)) for start in range(0, 64, 16)]
     np.testing.assert_array_equal(whole, jnp.concatenate(parts))
 
 
 def test_times_have_their_law() -> None:
-    u, noise = loss.stratified(keys(1, 4096)), Gaussian(schedule.edm, predict.edm)
-    t = np.asarray(loss.logit_normal(0.5, 0.8)(noise, u), np.float64)
+    u, noise = times.stratified(keys(1, 4096)), Gaussian(schedule.edm, predict.edm)
+    t = np.asarray(times.logit_normal(0.5, 0.8)(noise, u), np.float64)
     assert stats.kstest(np.log(t / (1 - t)), stats.norm(0.5, 0.8).cdf).pvalue > 1e-3
-    sigma = noise.schedule(loss.log_normal(-1.2, 1.2)(noise, u))[1]
+    sigma = noise.schedule(times.log_normal(-1.2, 1.2)(noise, u))[1]
     assert stats.kstest(np.log(sigma), stats.norm(-1.2, 1.2).cdf).pvalue > 1e-3
 
 

@@ -1,11 +1,8 @@
 """Pictures in and out of files: what is written appears whole or not at all, what cannot be read is named."""
 
-import os
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from diffjax.errors import UserError
 from diffjax.evaluation.pictures import grid
+from diffjax.files import reason, write_whole
 
 MEGAPIXELS = 64  # the largest picture that is decoded
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -97,26 +95,3 @@ def pixels(image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
         image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
     array = np.asarray(image.convert("L" if grey else "RGB"))
     return array[..., None] if grey else array
-
-
-def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """Calls `write` on a file beside `path` and renames it to `path`: readers see the old file or the new one."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            write(file)
-        part.replace(path)
-    except OSError as error:
-        told = f"cannot write {path.name} there ({reason(error)}); choose another folder"
-        raise UserError(f"{path.parent}: {told}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
-def reason(error: Exception) -> str:
-    """What went wrong, on one line and without the path."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return " ".join((told or str(error)).split()) or type(error).__name__

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import numpy as np
 
 from diffjax.errors import UserError
-from diffjax.evaluation.files import write_whole
 from diffjax.evaluation.measures import DIGITS, NAMES, Kernels, Scores, Splits, require
+from diffjax.files import write_whole
 
 HEAD = ("measure", "samples", "real images", "ideal")
 

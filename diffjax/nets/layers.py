@@ -1,12 +1,15 @@
 """What the nets share: embeddings of the level and of the class."""
 
 from typing import Any
+from zlib import crc32
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffjax.errors import UserError
+from diffjax.protocols import Keys
 
 
 def one_level(x: Array, level: Array) -> Float[Array, " b"]:
@@ -20,8 +23,8 @@ def one_level(x: Array, level: Array) -> Float[Array, " b"]:
 
 
 def sinusoids(level: Float[Array, " b"], features: int) -> Float[Array, "b features"]:
-    """sin and cos of 1000 level / 10000^(i/n), in float32 (Vaswani et al. 2017; Ho et al. 2020, appendix B)."""
-    rates = 1000.0 * 10000.0 ** -jnp.linspace(0.0, 1.0, features // 2)
+    """sin and cos of level times rates from 1 to 1000, evenly in the logarithm, in float32 (after Vaswani et al. 2017)."""
+    rates = 1000.0 ** jnp.linspace(0.0, 1.0, features // 2)
     angles = level[:, None] * rates[None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
 
@@ -44,12 +47,30 @@ class Embedding(nn.Module):
         hidden = nn.Dense(self.features, dtype=self.dtype)(nn.silu(hidden))
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond
-            hidden += nn.Embed(self.classes + 1, self.features, dtype=self.dtype)(label)
+            table = nn.Embed(self.classes + 1, self.features, self.dtype, embedding_init=nn.initializers.normal(1.0))
+            hidden += table(label)
         elif cond is not None:
             raise UserError(
                 "this net has no classes and was given a condition: build it with classes=, or give cond=None"
             )
         return nn.silu(hidden)
+
+
+class Dropout(nn.Module):
+    """Each example drops by its own key, so that a batch may be cut over devices in any way. No keys, no dropout."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b ..."], keys: Keys | None) -> Float[Array, "b ..."]:
+        if keys is None or self.rate == 0:
+            return x
+        layer = crc32("/".join(self.path).encode())
+
+        def kept(key: Key[Array, ""]) -> Bool[Array, "..."]:
+            return jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - self.rate, x.shape[1:])
+
+        return jnp.where(jax.vmap(kept)(keys), x / (1 - self.rate), 0)
 
 
 class Modulation(nn.Module):

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffjax.nets.layers import Embedding, Modulation, null_label, one_level
+from diffjax.nets.layers import Dropout, Embedding, Modulation, null_label, one_level
+from diffjax.protocols import Keys
 
 
 class MLP(nn.Module):
@@ -31,14 +32,14 @@ class MLP(nn.Module):
         x: Float[Array, "b *shape"],
         level: Float[Array, "b *levels"],
         cond: Int[Array, " b"] | None = None,
-        train: bool = False,
+        keys: Keys | None = None,
     ) -> Float[Array, "b *shape"]:
         embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), cond)
         h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
         for _ in range(self.depth):
             inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
             inner = nn.silu(nn.Dense(self.width, dtype=self.dtype)(inner))
-            inner = nn.Dropout(self.dropout, deterministic=not train)(inner)
+            inner = Dropout(self.dropout)(inner, keys)
             h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(inner)
         out = nn.Dense(x[0].size, kernel_init=nn.initializers.zeros, dtype=self.dtype)(
             nn.LayerNorm(dtype=self.dtype)(h)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.layers import Embedding, Modulation, null_label, one_level
+from diffjax.nets.layers import Dropout, Embedding, Modulation, null_label, one_level
+from diffjax.protocols import Keys
 
 Picture = Float[Array, "b h w c"]
 
@@ -23,10 +24,10 @@ class Block(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Picture, embedding: Float[Array, "b e"], train: bool) -> Picture:
+    def __call__(self, x: Picture, embedding: Float[Array, "b e"], keys: Keys | None) -> Picture:
         h = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.silu(_norm(x.shape[-1], self.dtype)(x)))
         h = nn.silu(Modulation(self.dtype)(_norm(self.features, self.dtype)(h), embedding))
-        h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        h = Dropout(self.dropout)(h, keys)
         h = nn.Conv(self.features, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         if x.shape[-1] != self.features:
             x = nn.Dense(self.features, dtype=self.dtype)(x)
@@ -52,14 +53,15 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """A U-Net over pictures whose sides divide by 2^(depths - 1).
 
-    `multipliers` gives the channels at each depth as multiples of `width`, `blocks` the residual blocks per depth on
-    each side, `attention` the depths (0 is full resolution) that attend. Parameters are float32, computation `dtype`.
+    `multipliers` gives the channels at each depth as multiples of `width`; each depth has `blocks` residual blocks on
+    the way down and as many on the way up, the deepest one block, attention, one block. `attention` names further
+    depths (0 is full resolution) that attend. Parameters are float32, computation is `dtype`.
     """
 
-    width: int = 24
+    width: int = 32
     multipliers: tuple[int, ...] = (1, 2)
     blocks: int = 1
-    attention: tuple[int, ...] = (1,)
+    attention: tuple[int, ...] = ()
     heads: int = 4
     classes: int = 0
     dropout: float = 0.0
@@ -78,39 +80,44 @@ class UNet(nn.Module):
         x: Picture,
         level: Float[Array, "b *levels"],
         cond: Int[Array, " b"] | None = None,
-        train: bool = False,
+        keys: Keys | None = None,
     ) -> Picture:
         self._check(x)
-        embedding = Embedding(4 * self.width, self.classes, self.dtype)(one_level(x, level), cond)
-        h = nn.Conv(self.width, (3, 3), dtype=self.dtype)(x)
-        skips = [h]
-        for depth in range(len(self.multipliers)):
-            if depth:
-                h = nn.Conv(h.shape[-1], (3, 3), strides=2, dtype=self.dtype)(h)
-                skips.append(h)
-            for _ in range(self.blocks):
-                h = self._stage(h, embedding, depth, train)
-                skips.append(h)
-        h = self._stage(h, embedding, len(self.multipliers) - 1, train)
-        for depth in reversed(range(len(self.multipliers))):
-            for _ in range(self.blocks + 1):
-                h = self._stage(jnp.concatenate([h, skips.pop()], axis=-1), embedding, depth, train)
-            if depth:
-                h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
-                h = nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype)(h)
-        h = nn.silu(_norm(h.shape[-1], self.dtype)(h))
+        embedding = Embedding(2 * self.width, self.classes, self.dtype)(one_level(x, level), cond)
+        channels = [self.width * multiplier for multiplier in self.multipliers]
+        h = nn.Conv(channels[0], (3, 3), dtype=self.dtype)(x)
+        skips = []
+        for depth, deeper in enumerate(channels[1:]):
+            h = self._blocks(h, embedding, depth, keys)
+            skips.append(h)
+            h = nn.Conv(deeper, (2, 2), strides=2, dtype=self.dtype)(h)
+        h = Block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
+        h = Attention(self.heads, self.dtype)(h)
+        h = Block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
+        for depth in reversed(range(len(skips))):
+            h = _twice_as_large(nn.Dense(channels[depth], dtype=self.dtype)(h))
+            h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys)
+        h = nn.silu(_norm(channels[0], self.dtype)(h))
         out = nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         return out.astype(jnp.float32)
 
-    def _stage(self, h: Picture, embedding: Array, depth: int, train: bool) -> Picture:
-        features = self.width * self.multipliers[depth]
-        h = Block(features, self.dropout, self.dtype)(h, embedding, train)
-        return Attention(self.heads, self.dtype)(h) if depth in self.attention else h
+    def _blocks(self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None) -> Picture:
+        for _ in range(self.blocks):
+            h = Block(self.width * self.multipliers[depth], self.dropout, self.dtype)(h, embedding, keys)
+            if depth in self.attention:
+                h = Attention(self.heads, self.dtype)(h)
+        return h
 
     def _check(self, x: Picture) -> None:
         factor = 2 ** (len(self.multipliers) - 1)
         if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
             raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
+
+
+def _twice_as_large(x: Picture) -> Picture:
+    """Each pixel becomes a square of four."""
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
 def _norm(channels: int, dtype: Any) -> nn.GroupNorm:

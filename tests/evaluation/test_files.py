@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from diffjax.errors import UserError
-from diffjax.evaluation.files import animation, curve, read_image, write_png, write_whole
+from diffjax.evaluation.files import animation, curve, read_image, write_png
+from diffjax.files import write_whole
 
 
 def random_picture(*shape):

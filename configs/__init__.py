@@ -1,0 +1,70 @@
+"""What an experiment says. Each file beside this one has a `get_config()` that fills these fields.
+
+Fields that name something (`net`, `schedule`, `sampler`, …) hold a name with its arguments in one string, as in
+`karras(sigma_min=0.05)`, so that both are always replaced together.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Data:
+    """`name` is a TFDS name or `folder:PATH`; `dir` an own TFDS folder; `image_size` fits pictures of a folder."""
+
+    name: str = "digits"
+    dir: str = ""
+    image_size: int = 0
+    batch_size: int = 64
+    dequantise: bool = False
+
+
+@dataclass
+class Model:
+    """A denoiser (`net` with its `prediction`), a noise (`schedule`) and an `order`."""
+
+    net: str = "UNet()"
+    prediction: str = "v"
+    schedule: str = "cosine"
+    order: str = "together"
+    data_std: float = 1.0
+    conditional: bool = True
+
+
+@dataclass
+class Train:
+    """Optimisation, and what happens every so many steps. `weight` empty means the prediction's own."""
+
+    steps: int = 5_000
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    weight: str = ""
+    times: str = "uniform"
+    cond_drop: float = 0.1
+    ema: tuple[float, ...] = (0.999,)
+    seed: int = 0
+    log_every_steps: int = 100
+    save_every_steps: int = 1_000
+    keep_checkpoints: int = 3
+    picture_every_steps: int = 1_000
+
+
+@dataclass
+class Sample:
+    """What `sample.py` and `evaluate.py` do unless told otherwise."""
+
+    sampler: str = "dpmpp_2m"
+    grid: str = "uniform"
+    steps: int = 20
+    guidance: float = 1.0
+
+
+@dataclass
+class Config:
+    """One experiment."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    sample: Sample = field(default_factory=Sample)

@@ -1,0 +1,135 @@
+"""What the scripts share: flags read with one line and exit code 2 for a mistake, and configs that refuse to guess."""
+
+import dataclasses
+import difflib
+import re
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from absl import app, flags, logging
+
+from diffjax.errors import UserError
+
+
+def run(main: Callable[[], None], config: Any = None) -> None:
+    """Run a script: read the flags, and the config that one of them may name (its FlagHolder), then call `main`.
+
+    A user's mistake, in a flag, a field, a file or later, is one line on stderr and exit code 2.
+    """
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        with one_line():
+            if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):
+                _check_names(argv)
+            rest = flags.FLAGS(argv)
+            if rest[1:]:
+                raise UserError(f"unexpected argument {rest[1]!r}; every argument is a --flag, see --help")
+            return rest
+
+    def guarded(_: Sequence[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # Orbax tells every file it touches
+        with one_line():
+            if config is not None:
+                check_types(config.value, "config")
+            main()
+
+    app.run(guarded, flags_parser=parse)
+
+
+def sampling_flags() -> None:
+    """The flags of every script that draws from a run; `chosen` reads them."""
+    flags.DEFINE_string("workdir", None, "Folder of a run that train.py made.")
+    flags.DEFINE_float("guidance", None, "Scale of classifier-free guidance; 1 is none.")
+    flags.DEFINE_string("sampler", None, "Step rule, such as dpmpp_2m or 'ddim(eta=1.0)'.")
+    flags.DEFINE_string("grid", None, "Where the clock stops, such as uniform or 'karras(rho=5.0)'.")
+    flags.DEFINE_integer("steps", None, "Steps of the sampler.")
+    flags.DEFINE_integer("seed", 0, "Picture i depends on the seed and on i, and on nothing else.")
+    flags.DEFINE_string("ema", None, "Which average of the weights, by its decay; by default the longest.")
+    flags.DEFINE_integer("batch", 360, "Pictures at once.")
+
+
+def chosen(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says."""
+    return {name: flags.FLAGS[name].value if flags.FLAGS[name].present else defaults[name] for name in defaults}
+
+
+def folder(name: str) -> Path:
+    """The folder that a flag names. Raises UserError where it is left out."""
+    if not flags.FLAGS[name].value:
+        raise UserError(f"--{name}: give a folder")
+    return Path(flags.FLAGS[name].value)
+
+
+def at_least_one(*names: str) -> None:
+    """Raise UserError for a count below 1."""
+    for name in names:
+        if flags.FLAGS[name].value < 1:
+            raise UserError(f"--{name} {flags.FLAGS[name].value}: expected at least 1")
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Ends the program with one line on stderr and exit code 2 on a user's mistake."""
+    try:
+        yield
+    except (UserError, flags.Error) as mistake:
+        print(f"{Path(sys.argv[0]).name}: {' '.join(str(mistake).split())}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def check_types(given: Any, path: str) -> None:
+    """Raise UserError where a field of the (nested) dataclass does not hold what its annotation says."""
+    for name, kind in get_type_hints(type(given)).items():
+        value = getattr(given, name)
+        if not _holds(value, kind):
+            raise UserError(f"{path}.{name}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
+        if dataclasses.is_dataclass(value):
+            check_types(value, f"{path}.{name}")
+
+
+def _holds(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_holds(item, get_args(kind)[0]) for item in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _check_names(argv: Sequence[str]) -> None:
+    """Load the config once by ourselves, and compare the names of all overrides with its fields."""
+    named = re.search(r"(?:^|\n)--?config[=\n](.+)", "\n".join(argv))
+    if named is None:
+        raise UserError("--config: give the config of an experiment, such as --config configs/digits.py")
+    config = _loaded(Path(named.group(1)))
+    for argument in argv[1:]:
+        override = re.match(r"--?config\.([\w.]+)", argument)
+        if override:
+            _walk(config, override.group(1))
+
+
+def _loaded(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"--config {path}: no such file; the experiments that come with diffjax are in configs/")
+    try:
+        config = runpy.run_path(str(path))["get_config"]()
+    except KeyError:
+        raise UserError(f"--config {path}: has no get_config(); see configs/digits.py") from None
+    except Exception as mistake:
+        raise UserError(f"--config {path}: cannot be loaded: {type(mistake).__name__}: {mistake}") from None
+    if not dataclasses.is_dataclass(config):
+        raise UserError(f"--config {path}: get_config() must return a configs.Config, got {type(config).__name__}")
+    return config
+
+
+def _walk(config: Any, names: str) -> None:
+    for name in names.split("."):
+        fields = [field.name for field in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1)
+            hint = f"did you mean {near[0]}?" if near else f"the fields here are: {', '.join(fields) or 'none'}"
+            raise UserError(f"--config.{names}: no such field; {hint}")
+        config = getattr(config, name)

@@ -1,0 +1,25 @@
+"""Images to learn from: data sets by name, pixels as numbers, batches in a reproducible order."""
+
+from diffjax.data.datasets import open_dataset
+from diffjax.data.digits import Digits
+from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batch_ids, batches, label_frequencies
+from diffjax.data.pixels import dequantise, requantise, to_levels, to_uint8, to_unit
+from diffjax.data.splits import Dataset, Example, Split
+
+__all__ = [
+    "RESIDENT_BYTES",
+    "Batch",
+    "Dataset",
+    "Digits",
+    "Example",
+    "Split",
+    "batch_ids",
+    "batches",
+    "dequantise",
+    "label_frequencies",
+    "open_dataset",
+    "requantise",
+    "to_levels",
+    "to_uint8",
+    "to_unit",
+]

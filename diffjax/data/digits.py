@@ -1,0 +1,59 @@
+"""scikit-learn's 8×8 digits as a TFDS data set: the small default, made from an installed package in a moment."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+_SEED = 0  # of the splits; a part of the data set, like its version
+_TEST, _VALIDATION = 360, 180
+
+
+class Digits(tfds.core.GeneratorBasedBuilder):
+    """1797 handwritten digits, 8×8 pixels with levels 0 … 16; train 1257, validation 180, test 360, stratified."""
+
+    name = "digits"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Stratified splits of sklearn.datasets.load_digits, in its order."}  # noqa: RUF012
+    PREPARES_ITSELF = True  # needs neither the network nor TensorFlow: `open_dataset` prepares it on first use
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
+            "label": tfds.features.ClassLabel(num_classes=10),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Handwritten digits, 8x8 pixels with levels 0 to 16, from sklearn.datasets.load_digits.",
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            homepage="https://archive.ics.uci.edu/dataset/80",
+            metadata=tfds.core.MetadataDict(levels=17),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+        from sklearn.datasets import load_digits  # a second to import, needed once
+
+        images, labels = load_digits(return_X_y=True)
+        images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
+        return {name: _examples(images, labels, ids) for name, ids in split_ids(labels).items()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        raise NotImplementedError("`_split_generators` makes the examples")
+
+
+def split_ids(labels: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    """Ascending row numbers of each split: 360 rows for test, then 180 of the rest for validation, stratified."""
+    from sklearn.model_selection import train_test_split
+
+    labels, rows = np.asarray(labels), np.arange(len(labels))
+    rest, test = train_test_split(rows, test_size=_TEST, stratify=labels, random_state=_SEED)
+    train, validation = train_test_split(rest, test_size=_VALIDATION, stratify=labels[rest], random_state=_SEED)
+    return {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
+
+
+def _examples(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+    for i in ids:
+        yield int(i), {"image": images[i], "label": int(labels[i])}

@@ -1,0 +1,93 @@
+"""A folder of images as a data set."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from diffjax.data.images import Header, decode_file, read_header, suffixes
+from diffjax.data.splits import Dataset, Split
+from diffjax.errors import UserError
+
+_SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
+
+
+def open_folder(path: str | Path, image_size: int | None = None) -> Dataset:
+    """Images of one folder: a class for each subfolder (by sorted name), or no labels where they lie directly in it.
+
+    Grey if every file is (modes L and 1), else RGB. All have one size, or are fitted to `image_size` × `image_size`
+    pixels: centre crop, then area averaging. In the order of (class, SHA-256 of the relative name) the fifth of every
+    ten images is for validation, the tenth for test, the others for training. Raises `UserError` for a folder that is
+    missing, empty or mixed, and for the first file that cannot be read or differs in size.
+    """
+    root = Path(path).expanduser()
+    files = _image_files(root)
+    names = _class_names(root, files)
+    number = {name: i for i, name in enumerate(names)}
+    labels = [number.get(file.parts[0], 0) for file in files]
+    headers = [read_header(root / file) for file in files]
+    channels = 1 if all(header.grey for header in headers) else 3
+    height, width = (image_size, image_size) if image_size else _one_size(root, files, headers)
+    paths, shape = [root / file for file in files], (height, width, channels)
+    fetch = partial(_fetch, paths, labels, shape, image_size)
+    splits = {name: Split(ids, fetch) for name, ids in _split_ids(files, labels).items()}
+    return Dataset(f"folder:{path}", shape, len(names), names, 256, splits)
+
+
+def _image_files(root: Path) -> list[Path]:
+    """All image files below root, sorted, as relative paths; hidden ones and other kinds of file are left out."""
+    if not root.is_dir():
+        raise UserError(f"folder:{root}: no such folder; give the path of a folder of images")
+    known = suffixes()
+    found = (file.relative_to(root) for file in root.rglob("*") if file.suffix.lower() in known and file.is_file())
+    files = sorted(file for file in found if not any(part.startswith(".") for part in file.parts))
+    if not files:
+        raise UserError(f"folder:{root}: no images in it; put images there, or in one subfolder for each class")
+    return files
+
+
+def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """The sorted names of the subfolders that hold images; none if the images lie directly in root."""
+    direct = [file for file in files if len(file.parts) == 1]
+    if len(direct) == len(files):
+        return ()
+    if direct:
+        raise UserError(f"folder:{root}: {direct[0]} lies beside the class folders; move it into one of them")
+    names = tuple(sorted({file.parts[0] for file in files}))
+    if _SPLIT_WORDS.issuperset(names):
+        raise UserError(f"folder:{root}: {names[0]!r} is a split, not a class; give folder:{root / names[0]}")
+    return names
+
+
+def _one_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:
+    """The height and width that all images share."""
+    first = headers[0][:2]
+    for file, header in zip(files, headers, strict=True):
+        if header[:2] != first:
+            sizes = f"{header.width}x{header.height} pixels, but {files[0]} is {first[1]}x{first[0]}"
+            raise UserError(f"folder:{root}: {file} is {sizes}; give image_size to crop and scale all to one size")
+    return first
+
+
+def _split_ids(files: Sequence[Path], labels: Sequence[int]) -> dict[str, Int64[np.ndarray, " n"]]:
+    """Indices of each split, ascending: 80, 10 and 10 of a hundred in every class, whatever the order on disk."""
+    rank = sorted(range(len(files)), key=lambda i: (labels[i], sha256(files[i].as_posix().encode()).digest()))
+    order, place = np.array(rank, np.int64), np.arange(len(files)) % 10
+    chosen = {"train": (place != 4) & (place != 9), "validation": place == 4, "test": place == 9}
+    return {name: np.sort(order[mask]) for name, mask in chosen.items()}
+
+
+def _fetch(
+    paths: Sequence[Path], labels: Sequence[int], shape: tuple[int, int, int], image_size: int | None, index: int
+) -> tuple[Callable[[], np.ndarray], int]:
+    return partial(_decode, paths[index], shape, image_size), labels[index]
+
+
+def _decode(path: Path, shape: tuple[int, int, int], image_size: int | None) -> np.ndarray:
+    image = decode_file(path, shape[2], image_size)
+    if image.shape != shape:
+        raise UserError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels now, was {shape[1]}x{shape[0]}; start again")
+    return image

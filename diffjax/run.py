@@ -1,0 +1,109 @@
+"""A run's folder: what was configured, what the data were, and the way back from there to a denoiser.
+
+config.json      the config, field by field, and the facts of the data set
+checkpoints/     see training/checkpoint.py
+metrics.jsonl    one line per logged step; the same for TensorBoard in tensorboard/
+pictures/        samples as training went on
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jax.tree_util import Partial
+
+from diffjax import build
+from diffjax.errors import UserError
+from diffjax.files import write_whole
+from diffjax.noise import Gaussian, denoiser
+from diffjax.order import Order
+from diffjax.training import checkpoint
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model must know of its data: image shape, classes (0 when unlabelled), levels of a pixel, class shares."""
+
+    shape: tuple[int, int, int]
+    classes: int
+    class_names: tuple[str, ...]
+    levels: int
+    label_frequencies: tuple[float, ...]
+    dequantised: bool
+
+
+@dataclass(frozen=True)
+class Info:
+    """Where a loaded denoiser comes from."""
+
+    net: Any
+    facts: Facts
+    config: dict[str, Any]
+    config_hash: str
+    step: int
+    ema: str
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the net knows classes."""
+        return self.net.null_cond is not None
+
+
+def load(
+    workdir: str | Path, *, ema: str | None = None, step: int | None = None
+) -> tuple[Partial, Gaussian, Order, Info]:
+    """The denoiser of a run, its noise and order, and where they come from.
+
+    By default the newest whole checkpoint and its average of the longest decay. Raises UserError where the folder
+    holds no run, or not that step or average.
+    """
+    config, facts = read_config(Path(workdir))
+    built = built_model(config["model"], facts.classes)
+    at, tree = checkpoint.read(Path(workdir) / "checkpoints", step)
+    name, params = checkpoint.default_ema(tree["emas"], ema)
+    info = Info(built.net, facts, config, config_hash(config), at, name)
+    return denoiser(built.noise, built.net, {"params": params}), built.noise, built.order, info
+
+
+def built_model(fields: dict[str, Any], classes: int) -> build.Model:
+    """The model of a config's `model` fields."""
+    return build.model(
+        net=fields["net"],
+        schedule_of_noise=fields["schedule"],
+        prediction=fields["prediction"],
+        data_std=fields["data_std"],
+        order=fields["order"],
+        classes=classes if fields["conditional"] else 0,
+    )
+
+
+def read_config(workdir: Path) -> tuple[dict[str, Any], Facts]:
+    """The config and the facts of a run."""
+    path = workdir / CONFIG
+    if not workdir.is_dir():
+        raise UserError(f"--workdir {workdir}: no such folder; train a model there first")
+    try:
+        saved = json.loads(path.read_text())
+        facts = {name: tuple(given) if isinstance(given, list) else given for name, given in saved["facts"].items()}
+        return saved["config"], Facts(**facts)
+    except FileNotFoundError:
+        raise UserError(
+            f"--workdir {workdir}: holds no run (there is no {CONFIG}); train a model there first"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: cannot be read as a run's config; restore it, or train again") from None
+
+
+def write_config(workdir: Path, config: dict[str, Any], facts: Facts) -> None:
+    """Write both into the run's folder."""
+    text = json.dumps({"config": config, "facts": vars(facts)}, indent=1) + "\n"
+    write_whole(workdir / CONFIG, lambda file: file.write(text.encode()))
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Twelve digits that change with any field."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]

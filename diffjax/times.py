@@ -1,0 +1,55 @@
+"""Which levels training looks at: a distribution of times, as its quantile function `(noise, quantile) -> t`.
+
+All of them are fed the same stratified uniform numbers, so all of them are evenly spread over a batch.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+from jaxtyping import Array, Float
+
+from diffjax.errors import UserError
+from diffjax.protocols import Keys, Noise
+
+__all__ = ["log_normal", "logit_normal", "uniform"]
+
+Quantiles = Float[Array, " b"]
+Times = Callable[[Noise, Quantiles], Float[Array, " b"]]
+
+STRATA = 8
+"""Examples that share one stratified draw; a device's batch is best a multiple of it."""
+
+
+def uniform() -> Times:
+    """t uniform in (0, 1]."""
+    return lambda noise, quantile: quantile
+
+
+def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
+    """logit(t) ~ N(mean, std²) (Esser et al. 2024, eq. 19)."""
+    _positive(std)
+    return lambda noise, quantile: jax.nn.sigmoid(mean + std * ndtri(quantile))
+
+
+def log_normal(mean: float = -1.2, std: float = 1.2) -> Times:
+    """log(sigma/alpha) ~ N(mean, std²) (Karras et al. 2022, table 1)."""
+    _positive(std)
+    return lambda noise, quantile: noise.time(-2 * (mean + std * ndtri(quantile)))
+
+
+def stratified(keys: Keys) -> Quantiles:
+    """Uniform numbers in (0, 1], evenly spread over each group of STRATA examples (Kingma et al. 2021, appendix I.1).
+
+    u_i = (u + i/STRATA) mod 1, with u from the key of the group's first example. Each is uniform; they are the same
+    on any number of devices whose share of the batch is a multiple of STRATA.
+    """
+    index = jnp.arange(len(keys))
+    first = jax.vmap(jax.random.uniform)(keys[index - index % STRATA])
+    return 1 - (first + index % STRATA / STRATA) % 1
+
+
+def _positive(std: float) -> None:
+    if not std > 0:
+        raise UserError(f"times: std must be positive, got {std}")

@@ -1,0 +1,1 @@
+"""Training: one state, one pure step, all devices, checkpoints that are whole or not taken."""

@@ -1,0 +1,63 @@
+"""What a run tells: a progress bar, or lines where there is no terminal; metrics as JSON lines and for TensorBoard."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from diffjax.training.state import State
+from diffjax.training.step import Metrics
+
+
+class Log:
+    """Collects metrics on the device and writes each interval's mean one interval later, so that nothing waits."""
+
+    def __init__(self, folder: Path, start: int, steps: int, batch_size: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.steps, self.batch_size, self.seen = steps, batch_size, start
+        self._file = (folder / "metrics.jsonl").open("a")
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._collected: list[Metrics] = []
+        self._waiting: tuple[int, Metrics] | None = None
+        self.bar = tqdm(  # disable=None: no bar where stderr is no terminal
+            total=steps * batch_size, initial=start * batch_size, unit="img", unit_scale=True, disable=None, leave=False
+        )
+
+    def collect(self, step: int, state: State, metrics: Metrics) -> None:
+        """Keep the metrics of the last dispatch, and move the bar."""
+        self._collected.append(metrics)
+        self.bar.update((step - self.seen) * self.batch_size)
+        self.seen = step
+
+    def write(self, step: int, state: State, metrics: Metrics) -> None:
+        """Write the interval before; the one that ends here is computed while training goes on."""
+        self.flush()
+        if self._collected:
+            means = {name: jnp.mean(jnp.stack([m[name][-1] for m in self._collected])) for name in metrics}
+            self._waiting, self._collected = (step, means), []
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self._waiting is None:
+            return
+        (step, metrics), self._waiting = self._waiting, None
+        values = {name: float(np.asarray(value)) for name, value in metrics.items()}
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self.bar.set_postfix_str(shown, refresh=False)
+        if self.bar.disable:
+            print(f"step {step:,} of {self.steps:,}: {shown}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Write all that is left."""
+        self.flush()
+        self.bar.close()
+        self._file.close()
+        self._board.close()

@@ -1,0 +1,77 @@
+"""Score a trained model: python evaluate.py --workdir runs/digits
+
+Draws as many pictures of each class, prints five measures beside what real held-out images get, and writes
+report.md with the pictures into --out.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from diffjax import cli, draw, run
+from diffjax import evaluation as ev
+from diffjax.data import open_dataset
+from diffjax.files import check_writable
+
+cli.sampling_flags()
+OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
+NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.")
+
+
+def main() -> None:
+    """Everything that can be known is checked before anything is written or compiled."""
+    workdir, asked = cli.folder("workdir"), flags.FLAGS
+    out = Path(OUT.value) if OUT.value else workdir / "evaluation"
+    cli.at_least_one("num", "batch")
+    check_writable(out, "--out")
+    denoise, noise, order, info = run.load(workdir, ema=asked.ema)
+    settings = cli.chosen(info.config["sample"])
+    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
+    data = info.config["data"]
+    dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
+    splits = {name: dataset.arrays(name) for name in ("train", "validation", "test")}
+    cond = np.arange(NUM.value, dtype=np.int32) * info.facts.classes // NUM.value if info.conditional else None
+    root = jax.random.key(asked.seed)
+    images = draw.images(painter, root, NUM.value, asked.batch, cond)
+
+    kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
+    got = ev.scores(images, cond, splits, info.facts.levels, kernels=kernels)
+    real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
+    told = {"grid": settings["grid"], "guidance": f"{settings['guidance']:g}", "ema": info.ema}
+    told |= {"run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}"}
+    source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
+    print(ev.table(got, real, source))
+    frames, clock = draw.trajectory(painter, root, 6, None if cond is None else cond[:: max(1, len(cond) // 6)])
+    pictures = write_pictures(out, images, cond, splits, info, frames, clock)
+    report = ev.write_report(out, got, real, source, pictures, title=f"Evaluation of {workdir.name}")
+    print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
+
+
+def write_pictures(
+    out: Path, images: np.ndarray, cond: Any, splits: Any, info: run.Info, frames: np.ndarray, clock: list[float]
+) -> dict[str, Path]:
+    """Samples by class, the nearest training images beside some, and the way from noise."""
+    every = max(1, len(images) // 12)
+    beside, _ = ev.nearest_images(images[::every][:12], splits, info.facts.levels)
+    shown = ev.grid(images[:100], 10)
+    if cond is not None:
+        shown = ev.labelled_grid(images, cond, info.facts.class_names, 12)
+    made = {
+        "Samples": ("grid.png", shown),
+        "Samples above their nearest training images": (
+            "nearest.png",
+            ev.side_by_side(images[::every][:12], beside, 12),
+        ),
+        "From noise to image": ("strip.png", ev.strip(frames, clock, caption="clock")),
+    }
+    for name, picture in made.values():
+        ev.write_png(out / name, picture)
+    return {caption: out / name for caption, (name, _) in made.items()}
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,71 @@
+"""Draw pictures from a trained model: python sample.py --workdir runs/digits --out out --num 100 [--label 3] …
+
+Writes samples.npz (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labels; provenance) and grid.png into --out.
+"""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from diffjax import cli, draw, run
+from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
+from diffjax.files import check_writable, write_whole
+
+cli.sampling_flags()
+OUT = flags.DEFINE_string("out", None, "Folder for samples.npz and the pictures.")
+NUM = flags.DEFINE_integer("num", 100, "How many pictures.")
+LABEL = flags.DEFINE_integer("label", None, "Class of all pictures; by default drawn with the frequencies of training.")
+TRAJECTORY = flags.DEFINE_boolean("trajectory", False, "Also draw the way from noise to picture, as strip.png.")
+ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.")
+
+
+def main() -> None:
+    """Everything that can be known is checked before anything is written or compiled."""
+    workdir, out, asked = cli.folder("workdir"), cli.folder("out"), flags.FLAGS
+    cli.at_least_one("num", "batch")
+    check_writable(out, "--out")
+    denoise, noise, order, info = run.load(workdir, ema=asked.ema)
+    settings = cli.chosen(info.config["sample"])
+    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
+    root = jax.random.key(asked.seed)
+    cond = draw.labels(root, NUM.value, info.facts.label_frequencies if info.conditional else (), LABEL.value)
+    images = draw.images(painter, root, NUM.value, asked.batch, cond)
+    source = {**settings, "seed": asked.seed, "config": info.config_hash, "step": info.step, "ema": info.ema}
+    write_samples(out, images, cond, source)
+    names = info.facts.class_names if cond is not None and LABEL.value is None else ()
+    shown = images[:100]
+    write_png(
+        out / "grid.png", labelled_grid(shown, cond[:100], names, 12) if names else grid(shown, min(10, len(shown)))
+    )
+    if TRAJECTORY.value or ANIMATE.value:
+        write_way(out, *draw.trajectory(painter, root, min(NUM.value, 8), cond))
+    print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
+
+
+def write_samples(out: Path, images: np.ndarray, cond: np.ndarray | None, source: dict[str, Any]) -> None:
+    """samples.npz in the form that public evaluators read, with where the samples come from."""
+    arrays = {"arr_0": images, "provenance": np.array(json.dumps(source))}
+    if cond is not None:
+        arrays["arr_1"] = cond
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_whole(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
+
+
+def write_way(out: Path, frames: np.ndarray, clock: list[float]) -> None:
+    """All states of the first pictures, as a strip of eleven at most and as an animation."""
+    if TRAJECTORY.value:
+        picked = np.unique(np.linspace(0, len(frames) - 1, min(11, len(frames))).round().astype(int))
+        write_png(out / "strip.png", strip(frames[picked], [clock[i] for i in picked], caption="clock"))
+    if ANIMATE.value:
+        animation(out / "animation.gif", frames, columns=frames.shape[1])
+
+
+if __name__ == "__main__":
+    cli.run(main)
