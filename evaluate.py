@@ -4,6 +4,7 @@ Draws as many pictures of each class, prints five measures beside what real held
 report.md with the pictures into --out.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from absl import flags
 from diffjax import cli, draw, run
 from diffjax import evaluation as ev
 from diffjax.data import open_dataset
-from diffjax.files import check_writable
+from diffjax.files import check_writable, write_whole
 
 cli.sampling_flags()
 OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
@@ -45,10 +46,23 @@ def main() -> None:
     told |= {"run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}"}
     source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
     print(ev.table(got, real, source))
+    write_scores(out, got, real, source)
     frames, clock = draw.trajectory(painter, root, 6, None if cond is None else cond[:: max(1, len(cond) // 6)])
     pictures = write_pictures(out, images, cond, splits, info, frames, clock)
     report = ev.write_report(out, got, real, source, pictures, title=f"Evaluation of {workdir.name}")
     print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
+
+
+def write_scores(out: Path, got: ev.Scores, real: ev.Scores, source: ev.Provenance) -> None:
+    """The table again, as scores.json, for programs."""
+    origin = {
+        **vars(source),
+        "reference": dict(source.reference),
+        "kernels": vars(source.kernels),
+        "more": {**source.more},
+    }
+    text = json.dumps({"samples": vars(got), "real": vars(real), "provenance": origin}, indent=1) + "\n"
+    write_whole(out / "scores.json", lambda file: file.write(text.encode()))
 
 
 def write_pictures(

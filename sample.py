@@ -38,11 +38,10 @@ def main() -> None:
     images = draw.images(painter, root, NUM.value, asked.batch, cond)
     source = {**settings, "seed": asked.seed, "config": info.config_hash, "step": info.step, "ema": info.ema}
     write_samples(out, images, cond, source)
-    names = info.facts.class_names if cond is not None and LABEL.value is None else ()
-    shown = images[:100]
-    write_png(
-        out / "grid.png", labelled_grid(shown, cond[:100], names, 12) if names else grid(shown, min(10, len(shown)))
-    )
+    shown = grid(images[:100], min(10, len(images)))
+    if cond is not None and LABEL.value is None:
+        shown = labelled_grid(images[:100], cond[:100], info.facts.class_names, 12)
+    write_png(out / "grid.png", shown)
     if TRAJECTORY.value or ANIMATE.value:
         write_way(out, *draw.trajectory(painter, root, min(NUM.value, 8), cond))
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
@@ -50,7 +49,7 @@ def main() -> None:
 
 def write_samples(out: Path, images: np.ndarray, cond: np.ndarray | None, source: dict[str, Any]) -> None:
     """samples.npz in the form that public evaluators read, with where the samples come from."""
-    arrays = {"arr_0": images, "provenance": np.array(json.dumps(source))}
+    arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(source))}
     if cond is not None:
         arrays["arr_1"] = cond
     buffer = io.BytesIO()

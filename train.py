@@ -81,8 +81,10 @@ def train(
     """The loop, with its log, checkpoints and pictures."""
     t, done = config.train, int(start.step)
     count = sum(leaf.size for leaf in jax.tree.leaves(start.params))
-    print(f"{dataset.name}: {count:,} parameters, {len(dataset.splits['train']):,} images, "
-          f"{jax.local_device_count()} {jax.default_backend()} device(s), step {done:,} to {t.steps:,}", file=sys.stderr)  # fmt: skip
+    devices = f"{jax.local_device_count()} {jax.default_backend()} device(s)"
+    images = len(dataset.splits["train"])
+    told = f"{count:,} parameters, {images:,} images, {devices}, step {done:,} to {t.steps:,}"
+    print(f"{dataset.name}: {told}", file=sys.stderr)
     if done >= t.steps:
         print(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on", file=sys.stderr)
         return
@@ -166,7 +168,8 @@ def check_numbers(config: Config) -> None:
             raise UserError(f"config.train.{name}: expected at least 1, got {getattr(config.train, name)}")
     if config.data.batch_size < 1 or config.data.batch_size % jax.device_count():
         raise UserError(
-            f"config.data.batch_size: expected a multiple of the {jax.device_count()} devices, got {config.data.batch_size}"
+            f"config.data.batch_size: expected a multiple of the {jax.device_count()} device(s), "
+            f"got {config.data.batch_size}"
         )
 
 

@@ -59,16 +59,18 @@ def chosen(defaults: dict[str, Any]) -> dict[str, Any]:
 
 def folder(name: str) -> Path:
     """The folder that a flag names. Raises UserError where it is left out."""
-    if not flags.FLAGS[name].value:
+    given = flags.FLAGS[name].value
+    if not given:
         raise UserError(f"--{name}: give a folder")
-    return Path(flags.FLAGS[name].value)
+    return Path(given)
 
 
 def at_least_one(*names: str) -> None:
     """Raise UserError for a count below 1."""
     for name in names:
-        if flags.FLAGS[name].value < 1:
-            raise UserError(f"--{name} {flags.FLAGS[name].value}: expected at least 1")
+        given = flags.FLAGS[name].value
+        if given is None or given < 1:
+            raise UserError(f"--{name} {given}: expected at least 1")
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def _draw(driver: Callable[..., Any], p: Painter, keys: Keys, cond: PyTree) -> A
 def labels(
     root: Key[Array, ""], count: int, frequencies: tuple[float, ...], label: int | None
 ) -> Int32[np.ndarray, " n"] | None:
-    """The label asked for; else one drawn by each example's key with the frequencies of training; None without classes."""
+    """The label asked for, or labels drawn by each example's key by the training's frequencies; None without classes."""
     if label is not None and not 0 <= label < len(frequencies):
         classes = (
             f"expected 0 … {len(frequencies) - 1}" if frequencies else "this model has no classes; leave --label out"

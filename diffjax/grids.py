@@ -1,6 +1,7 @@
 """Where the clock stops: `grid(noise, steps) -> [steps + 1]` clock values, strictly falling, noisiest first.
 
-A grid is one explicit array, made on the host. Step rules see pairs of neighbours of it, and nothing is ever looked up by value.
+A grid is one explicit array, made on the host. Step rules see pairs of its
+neighbours, and nothing is ever looked up by value.
 """
 
 import jax.numpy as jnp

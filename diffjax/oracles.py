@@ -11,7 +11,7 @@ __all__ = ["gaussian"]
 
 
 def gaussian(noise: Gaussian, mean: Float[np.ndarray, " d"], cov: Float[np.ndarray, "d d"]) -> Partial:
-    """The denoiser of data ~ N(mean, cov), for x of shape [b, d]: mean + alpha C (alpha² C + sigma²)⁻¹ (x_t - alpha mean).
+    """E[x0|x_t] = mean + alpha C (alpha² C + sigma²)⁻¹ (x_t - alpha mean), for data ~ N(mean, C) and x of shape [b, d].
 
     Written in the eigenbasis of C = V diag(c) Vᵀ, so that it is exact at both ends of time and differentiable.
     """

@@ -68,7 +68,7 @@ def level(order: Order, u: Float[Array, "..."], rank: Rank) -> Float[Array, "...
 
 
 def ranks(order: Order, keys: Keys, positions: tuple[int, ...], channel_axes: int) -> Rank:
-    """Each example's ranks, with axes for batch and channels: `[b, *positions, 1…]`; `[b, 1, …]` where all are equal."""
+    """Each example's ranks, with axes for channels: `[b, *positions, 1…]`; `[b, 1, …]` where all levels are one."""
     if order.width == 1:
         return jnp.zeros((len(keys),) + (1,) * (len(positions) + channel_axes))
     drawn = jax.vmap(lambda key: order.rank(key, positions))(keys)

@@ -82,7 +82,7 @@ v = Row(
 """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
 
 velocity = Row("velocity", lambda m, _: (m.d_alpha, m.d_sigma), _velocity_solution)
-"""dx_t/dt = alpha' x0 + sigma' eps: flow matching (Lipman et al. 2023). Infinite where sigma' is (linear_beta, t = 0)."""
+"""dx_t/dt = alpha' x0 + sigma' eps: flow matching (Lipman et al. 2023). Infinite with sigma' (linear_beta, t = 0)."""
 
 score = Row(
     "score",

@@ -88,7 +88,7 @@ def read_config(workdir: Path) -> tuple[dict[str, Any], Facts]:
         raise UserError(f"--workdir {workdir}: no such folder; train a model there first")
     try:
         saved = json.loads(path.read_text())
-        facts = {name: tuple(given) if isinstance(given, list) else given for name, given in saved["facts"].items()}
+        facts: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved["facts"].items()}
         return saved["config"], Facts(**facts)
     except FileNotFoundError:
         raise UserError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from diffjax import grids
@@ -180,11 +181,11 @@ def _checked(grid: Grid | None, steps: int, noise: Noise, order: Order, step: St
     """The grid, or `steps` even ones, once it is known to serve."""
     if order.width < 1 and not step.per_position:
         raise UserError(
-            f"this step rule needs one level for all positions (order.together), and the order's width is {order.width}; "
-            "use ddim, dpmpp_2m or the posterior"
+            f"this step rule needs one level for all positions (order.together), and the order's width is "
+            f"{order.width}; use ddim, dpmpp_2m or the posterior"
         )
     grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
-    if isinstance(grid, jax.core.Tracer):
+    if isinstance(grid, Tracer):
         return grid
     if grid.ndim != 1 or len(grid) < 2 or not bool(jnp.all(jnp.diff(grid) < 0)) or grid[0] > 1 or grid[-1] < 0:
         raise UserError("grid: expected two or more clock values in [0, 1], strictly falling, noisiest first")

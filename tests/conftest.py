@@ -7,11 +7,9 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import jax
 from jaxtyping import install_import_hook
 
 install_import_hook("diffjax", "beartype.beartype")
-
-import jax
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_nans", True)

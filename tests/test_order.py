@@ -48,7 +48,7 @@ def test_together_is_the_clock() -> None:
 
 
 def test_rolling_is_a_wave_of_its_width() -> None:
-    """Each position's level falls from 1 to 0 while the clock falls by the width, the first at once, the last at the end."""
+    """Each position's level falls from 1 to 0 while the clock falls by the width."""
     width, clock, rank = 0.3, jnp.linspace(0.0, 1.0, 10_001), 0.25
     t = np.asarray(level(order.rolling(width), clock, jnp.full_like(clock, rank)))
     moving = np.asarray(clock)[(t > 0) & (t < 1)]

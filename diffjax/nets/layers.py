@@ -23,7 +23,7 @@ def one_level(x: Array, level: Array) -> Float[Array, " b"]:
 
 
 def sinusoids(level: Float[Array, " b"], features: int) -> Float[Array, "b features"]:
-    """sin and cos of level times rates from 1 to 1000, evenly in the logarithm, in float32 (after Vaswani et al. 2017)."""
+    """sin and cos of level times rates 1 to 1000, evenly in the logarithm, float32 (after Vaswani et al. 2017)."""
     rates = 1000.0 ** jnp.linspace(0.0, 1.0, features // 2)
     angles = level[:, None] * rates[None]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)

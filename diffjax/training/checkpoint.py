@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
@@ -46,7 +47,8 @@ class Saver:
         if jax.process_index() == 0:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-        self._orbax.save((partial / "state").absolute(), plain(state))
+        copied = jax.tree.map(jnp.copy, state)  # the trainer donates its own to the next step
+        self._orbax.save((partial / "state").absolute(), plain(copied))
         self._pending = self._thread.submit(self._finish, step, partial)
 
     def wait(self) -> None:

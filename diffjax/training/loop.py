@@ -32,7 +32,7 @@ def fit(
     ema: tuple[float, ...] = (0.999,),
     start: State | None = None,
     events: Sequence[Event] = (),
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     dispatch: int | None = None,
 ) -> State:
     """Train until step `steps` and return the state.

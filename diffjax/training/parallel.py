@@ -21,7 +21,7 @@ AXIS = "devices"
 Advance = Callable[[State, PyTree], tuple[State, Metrics]]
 
 
-def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[jax.Device]) -> Advance:
+def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> Advance:
     """`step(state, batch, axis=…)` on every device, given its share of each batch of a chunk; the state is donated.
 
     The chunk has axes [device, step, example, …]. Several steps are one scan; one is no loop at all, which matters to
@@ -38,7 +38,7 @@ def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[jax.De
     return jax.pmap(chunk, AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=0)
 
 
-def replicated(state: State, devices: Sequence[jax.Device]) -> State:
+def replicated(state: State, devices: Sequence[Any]) -> State:
     """The state on all devices, laid out as `pmapped` returns it, so that the second call compiles nothing."""
     return jax.device_put(state, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
 

@@ -1,5 +1,6 @@
 """One step of training, as a pure function of state and batch."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,13 +14,13 @@ from diffjax.randomness import keys_of
 from diffjax.training.state import State, averaged
 
 Metrics = dict[str, Float[Array, ""]]
-Batch = dict[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
+Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
 
 
 def train_step(
     net: Any, loss: Loss, optimizer: optax.GradientTransformation, state: State, batch: Batch, axis: str | None = None
 ) -> tuple[State, Metrics]:
-    """Gradient, optimizer, averages. Under a mapped `axis` the batch is one device's share and gradients are averaged."""
+    """Gradient, optimizer, averages. Under a mapped `axis` the batch is a device's share and gradients are averaged."""
     keys = keys_of(jax.random.fold_in(state.key, state.step), batch["index"])
 
     def mean_loss(params: PyTree) -> Float[Array, ""]:
