@@ -13,7 +13,7 @@ from diffjax.errors import UserError
 from diffjax.nets.layers import Dropout, Embedding, Modulation, null_label, one_level
 from diffjax.protocols import Keys
 
-Picture = Float[Array, "b h w c"]
+Picture = Float[Array, "b _ _ _"]
 
 
 class Block(nn.Module):

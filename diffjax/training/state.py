@@ -4,9 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree, Shaped
 
 from diffjax.errors import UserError
 
@@ -32,7 +33,7 @@ def create(
     net: Any,
     optimizer: optax.GradientTransformation,
     decays: tuple[float, ...],
-    x: Array,
+    x: Shaped[Array | np.ndarray, "b ..."],
     cond: PyTree,
 ) -> State:
     """The state at step 0, for examples like those of the batch (x, cond)."""

@@ -13,7 +13,7 @@ from diffjax.loss import Loss
 from diffjax.randomness import keys_of
 from diffjax.training.state import State, averaged
 
-Metrics = dict[str, Float[Array, ""]]
+Metrics = dict[str, Float[Array, "..."]]  # scalars of a step, or one entry per step of a dispatch
 Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
 
 
@@ -32,5 +32,5 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     emas = averaged(state.emas, params, state.step)
-    metrics = {"loss": value, "grad_norm": optax.global_norm(grads)}
+    metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
     return State(state.step + 1, params, opt_state, emas, state.key), metrics

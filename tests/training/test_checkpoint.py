@@ -1,0 +1,140 @@
+"""Checkpoints: what comes back is bit for bit what was saved, and what is damaged is not taken."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffjax.errors import UserError
+from diffjax.nets import MLP
+from diffjax.training import checkpoint
+from diffjax.training.checkpoint import MANIFEST, Saver, restore
+from diffjax.training.state import State, create
+
+NET = MLP(width=8, depth=1)
+
+
+def state(step: int) -> State:
+    fresh = create(jax.random.key(3), NET, optax.adamw(1e-3), (0.9, 0.999), jnp.zeros((1, 3)), None)
+    params = jax.tree.map(lambda leaf: leaf + jax.random.normal(jax.random.key(step), leaf.shape), fresh.params)
+    return fresh.replace(params=params, step=jnp.asarray(step, jnp.int32))
+
+
+def equal(one: State, other: State) -> bool:
+    pairs = zip(jax.tree.leaves(checkpoint.plain(one)), jax.tree.leaves(checkpoint.plain(other)), strict=True)
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in pairs)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Checkpoints of steps 10, 20 and 30; 5 was saved before and is no longer kept."""
+    folder = tmp_path_factory.mktemp("run") / "checkpoints"
+    saver = Saver(folder, keep=3)
+    for step in (5, 10, 20, 30):
+        saver.save(step, state(step))
+    saver.close()
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(saved, tmp_path / "checkpoints")
+
+
+def test_every_leaf_comes_back_bit_for_bit(saved) -> None:
+    back = restore(saved, state(0))
+    assert back is not None
+    assert equal(back, state(30))
+    np.testing.assert_array_equal(jax.random.uniform(back.key, (3,)), jax.random.uniform(state(30).key, (3,)))
+
+
+def test_the_newest_are_kept(saved) -> None:
+    assert [int(path.name) for path in checkpoint.candidates(saved)] == [30, 20, 10]
+
+
+def test_nothing_saved_is_nothing_restored(tmp_path) -> None:
+    assert restore(tmp_path / "checkpoints", state(0)) is None
+
+
+def files(folder):
+    return sorted(file for file in (folder / "00000030").rglob("*") if file.is_file())
+
+
+def test_any_flipped_bit_is_noticed(folder, capsys) -> None:
+    for file in files(folder):
+        before = file.read_bytes()
+        if not before:
+            continue
+        middle = len(before) // 2
+        file.write_bytes(before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :])
+        newest = checkpoint.newest_good(folder)
+        assert newest is not None
+        assert newest.name == "00000020", file
+        assert "00000030 is not taken" in capsys.readouterr().err
+        file.write_bytes(before)
+    assert equal(restore(folder, state(0)), state(30))
+
+
+def test_truncated_missing_and_added_files_are_noticed(folder, capsys) -> None:
+    largest = max(files(folder), key=lambda file: file.stat().st_size)
+    whole = largest.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", None):
+        largest.unlink() if content is None else largest.write_bytes(content)
+        assert equal(restore(folder, state(0)), state(20))
+        assert str(largest.relative_to(folder / "00000030")) in capsys.readouterr().err
+    largest.write_bytes(whole)
+    (folder / "00000030" / "state" / "stray").write_text("?")
+    assert equal(restore(folder, state(0)), state(20))
+
+
+def test_unfinished_and_empty_folders_are_passed_over(folder, capsys) -> None:
+    (folder / "00000030" / MANIFEST).unlink()
+    (folder / "00000040").mkdir()
+    (folder / ".00000050.partial").mkdir()
+    assert equal(restore(folder, state(0)), state(20))
+    told = capsys.readouterr().err
+    assert "00000040 is not taken" in told
+    assert "never finished" in told
+
+
+def test_nothing_good_is_an_error_and_not_a_fresh_start(folder) -> None:
+    for path in checkpoint.candidates(folder):
+        (path / MANIFEST).write_text("{")
+    with pytest.raises(UserError, match="none of the 3 checkpoints is whole"):
+        restore(folder, state(0))
+
+
+def test_a_step_asked_for_is_that_step_or_an_error(folder) -> None:
+    step, tree = checkpoint.read(folder, 20)
+    assert step == 20
+    np.testing.assert_array_equal(tree["step"], 20)
+    with pytest.raises(UserError, match="steps here are: 30, 20, 10"):
+        checkpoint.read(folder, 15)
+
+
+def test_another_model_is_refused(saved) -> None:
+    other = create(jax.random.key(3), MLP(width=12, depth=2), optax.adamw(1e-3), (0.9,), jnp.zeros((1, 3)), None)
+    with pytest.raises(UserError, match="another model"):
+        restore(saved, other)
+
+
+def test_unknown_averages_are_named(saved) -> None:
+    _, tree = checkpoint.read(saved)
+    assert checkpoint.default_ema(tree["emas"], None)[0] == "0.999"
+    with pytest.raises(UserError, match=r"0\.9, 0\.999"):
+        checkpoint.default_ema(tree["emas"], "0.5")
+
+
+def test_a_save_replaces_what_a_killed_one_left(folder) -> None:
+    left = folder / ".00000040.partial" / "state"
+    left.mkdir(parents=True)
+    (left / "junk").write_text("half")
+    saver = Saver(folder, keep=2)
+    saver.save(40, state(40))
+    saver.close()
+    assert [int(path.name) for path in checkpoint.candidates(folder)] == [40, 30]
+    assert equal(restore(folder, state(0)), state(40))

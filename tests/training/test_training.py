@@ -1,0 +1,147 @@
+"""The trainer: the same numbers on any number of devices and dispatches, stopped and resumed, and a loss that falls."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffjax import loss, order, predict, schedule
+from diffjax.errors import UserError
+from diffjax.nets import MLP, UNet
+from diffjax.noise import Gaussian
+from diffjax.training import parallel
+from diffjax.training.checkpoint import plain
+from diffjax.training.loop import adamw, chunk_sizes, fit
+from diffjax.training.state import averaged, create
+from diffjax.training.step import train_step
+
+NOISE = Gaussian(schedule.cosine, predict.v)
+NET = MLP(width=16, depth=1, classes=3, dropout=0.2)
+LOSS = loss.drop_cond(loss.regression(NOISE, order.together), NET.null_cond, 0.1)
+OPTIMIZER = adamw(100, warmup_steps=2)
+
+
+def batches(start: int = 0):
+    """64 examples a step, a pure function of the step."""
+    step = start
+    while True:
+        rng = np.random.default_rng(step)
+        yield {"x": rng.normal(size=(64, 4)).astype(np.float32), "cond": rng.integers(0, 3, 64).astype(np.int32)}
+        step += 1
+
+
+def trained(steps: int, **options):
+    """The state after so many steps, and the losses on the way."""
+    losses = []
+    state = fit(
+        jax.random.key(0),
+        NET,
+        LOSS,
+        batches(options.pop("first", 0)),
+        steps,
+        optimizer=OPTIMIZER,
+        events=[(1, lambda step, state, metrics: losses.append(float(metrics["loss"][-1])))],
+        **{"dispatch": 1, "devices": jax.devices()[:1], **options},
+    )
+    return state, losses
+
+
+def bits(state) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(plain(state))]
+
+
+@pytest.fixture(scope="module")
+def straight():
+    """20 steps in one go on one device."""
+    return trained(20)
+
+
+def test_the_pmapped_step_is_the_plain_one(straight) -> None:
+    batch = next(batches())
+    state = create(jax.random.key(0), NET, OPTIMIZER, (0.999,), batch["x"], batch["cond"])
+    step = partial(train_step, NET, LOSS, OPTIMIZER)
+    plain, metrics = jax.jit(step)(state, {**batch, "index": jnp.arange(64)})
+    devices = jax.devices()
+    mapped, mapped_metrics = parallel.pmapped(step, devices)(
+        parallel.replicated(state, devices), parallel.shares([batch], len(devices))
+    )
+    np.testing.assert_allclose(mapped_metrics["loss"][0], metrics["loss"], rtol=1e-5)
+    for one, other in zip(bits(plain), bits(mapped), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_losses_do_not_know_the_devices(count, straight) -> None:
+    _, losses = trained(20, devices=jax.devices()[:count])
+    np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
+
+
+def test_several_steps_per_dispatch_are_the_same_steps(straight) -> None:
+    state = fit(jax.random.key(0), NET, LOSS, batches(), 20, optimizer=OPTIMIZER, devices=jax.devices()[:1], dispatch=7)
+    for one, other in zip(bits(state), bits(straight[0]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_going_on_is_never_having_stopped(straight) -> None:
+    half, _ = trained(10)
+    again, losses = trained(20, start=half, first=10)
+    for one, other in zip(bits(again), bits(straight[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert losses == straight[1][10:]
+
+
+def test_the_key_and_the_averages_are_part_of_the_state(straight) -> None:
+    state, _ = straight
+    assert int(state.step) == 20
+    assert set(state.emas) == {"0.999"}
+    assert jax.tree.structure(state.ema["params"]) == jax.tree.structure(state.params)
+
+
+def test_average_is_the_weighted_sum_of_the_past() -> None:
+    """With the warm-up decay d_n = (1 + n)/(10 + n), three steps by hand."""
+    emas = {"0.999": jnp.asarray(5.0)}
+    for n, value in enumerate((1.0, 2.0, 4.0)):
+        emas = averaged(emas, jnp.asarray(value), jnp.asarray(n))
+    expected = ((5 * 0.1 + 1 * 0.9) * (2 / 11) + 2 * (9 / 11)) * (3 / 12) + 4 * (9 / 12)
+    np.testing.assert_allclose(emas["0.999"], expected, rtol=1e-6)
+
+
+def test_chunks_stop_at_every_event_and_at_the_end() -> None:
+    sizes = list(chunk_sizes(0, 47, 10, [25]))
+    stops = set(np.cumsum(sizes).tolist())
+    assert {25, 47} <= stops
+    assert sum(sizes) == 47
+    assert sizes.count(10) == 4
+    assert set(sizes) <= {1, 10}
+
+
+@pytest.mark.parametrize("net", [UNet(width=8, classes=2), MLP(width=32, depth=1, classes=2)], ids=["unet", "mlp"])
+def test_a_net_learns_two_pictures(net) -> None:
+    """Class 0 is black, class 1 is white: the loss falls to less than a third of where it began."""
+    x = np.repeat(np.array([-1.0, 1.0], np.float32), 8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.float32)
+    batch = {"x": x, "cond": np.repeat(np.arange(2, dtype=np.int32), 8)}
+    losses = []
+    fit(
+        jax.random.key(0),
+        net,
+        loss.regression(NOISE, order.together),
+        iter(lambda: batch, None),
+        200,
+        optimizer=adamw(200, learning_rate=1e-2, warmup_steps=5),
+        events=[(1, lambda step, state, metrics: losses.append(float(metrics["loss"][-1])))],
+        devices=jax.devices()[:1],
+    )
+    assert np.mean(losses[-10:]) < np.mean(losses[:3]) / 3
+
+
+def test_batches_that_cannot_serve_are_named() -> None:
+    with pytest.raises(UserError, match="does not divide by its 8 devices"):
+        fit(jax.random.key(0), NET, LOSS, iter([{"x": np.zeros((12, 4), np.float32), "cond": np.zeros(12, np.int32)}]), 5)
+    with pytest.raises(UserError, match="ended at step 2"):
+        fit(jax.random.key(0), NET, LOSS, list(zip_of(2)), 5, devices=jax.devices()[:1], dispatch=1)
+
+
+def zip_of(count: int):
+    return (batch for batch, _ in zip(batches(), range(count), strict=False))
