@@ -10,7 +10,7 @@ from diffjax.noise import Gaussian
 __all__ = ["gaussian"]
 
 
-def gaussian(noise: Gaussian, mean: Float[np.ndarray, " d"], cov: Float[np.ndarray, "d d"]) -> Partial:
+def gaussian(noise: Gaussian, mean: Float[Array | np.ndarray, " d"], cov: Float[Array | np.ndarray, "d d"]) -> Partial:
     """E[x0|x_t] = mean + alpha C (alpha² C + sigma²)⁻¹ (x_t - alpha mean), for data ~ N(mean, C) and x of shape [b, d].
 
     Written in the eigenbasis of C = V diag(c) Vᵀ, so that it is exact at both ends of time and differentiable.
