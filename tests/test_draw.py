@@ -1,0 +1,70 @@
+"""Pictures in batches: picture i is the same in any batch, and labels have the frequencies of training."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffjax import draw, order, predict, schedule
+from diffjax.errors import UserError
+from diffjax.nets import MLP
+from diffjax.noise import Gaussian, denoiser
+from diffjax.run import Facts
+
+FACTS = Facts((4, 4, 1), 3, ("a", "b", "c"), 17, (0.5, 0.3, 0.2), dequantised=False)
+SETTINGS = {"sampler": "dpmpp_2m", "grid": "karras(sigma_min=0.05, sigma_max=20.0)", "steps": 4, "guidance": 1.0}
+ROOT = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def painter():
+    noise, net = Gaussian(schedule.cosine, predict.v), MLP(width=16, depth=1, classes=3)
+    example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, jnp.int32)
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(net.init)(ROOT, *example))
+    return draw.painter(denoiser(noise, net, variables), noise, order.together, net, FACTS, SETTINGS)
+
+
+def test_a_picture_does_not_know_its_batch(painter) -> None:
+    cond = np.arange(20, dtype=np.int32) % 3
+    whole = draw.images(painter, ROOT, 20, 20, cond)
+    assert whole.shape == (20, 4, 4, 1)
+    assert whole.dtype == np.uint8
+    for batch in (1, 7, 16, 300):
+        np.testing.assert_array_equal(draw.images(painter, ROOT, 20, batch, cond), whole)
+    np.testing.assert_array_equal(draw.images(painter, ROOT, 5, 5, cond[:5]), whole[:5])
+
+
+def test_pictures_have_the_levels_of_the_data(painter) -> None:
+    values = np.unique(draw.images(painter, ROOT, 64, 64, np.zeros(64, np.int32)))
+    assert set(values) <= {round(v * 255 / 16) for v in range(17)}
+
+
+def test_the_way_ends_in_the_picture(painter) -> None:
+    cond = np.arange(8, dtype=np.int32) % 3
+    frames, clock = draw.trajectory(painter, ROOT, 3, cond)
+    assert frames.shape == (5, 3, 4, 4, 1)
+    assert clock[0] == 1
+    assert clock[-1] == 0
+    np.testing.assert_array_equal(frames[-1], draw.images(painter, ROOT, 8, 8, cond)[:3])
+
+
+def test_labels_have_the_frequencies_of_training() -> None:
+    drawn = draw.labels(ROOT, 10_000, FACTS.label_frequencies, None)
+    shares = np.bincount(drawn, minlength=3) / 10_000
+    np.testing.assert_allclose(shares, FACTS.label_frequencies, atol=4.5 * (0.25 / 10_000) ** 0.5)
+    np.testing.assert_array_equal(draw.labels(ROOT, 10, FACTS.label_frequencies, None), drawn[:10])
+
+
+def test_a_label_asked_for_is_given_or_refused() -> None:
+    np.testing.assert_array_equal(draw.labels(ROOT, 4, FACTS.label_frequencies, 2), 2)
+    assert draw.labels(ROOT, 4, (), None) is None
+    for label, frequencies in ((3, FACTS.label_frequencies), (-1, FACTS.label_frequencies), (0, ())):
+        with pytest.raises(UserError, match="--label"):
+            draw.labels(ROOT, 4, frequencies, label)
+
+
+def test_dequantised_models_are_read_by_their_own_scale() -> None:
+    """17 bins tile [-1, 1]: the middle of bin v is level v, whatever lies nearest on the plain scale."""
+    middles = (2 * (np.arange(17, dtype=np.float32) + 0.5) - 17) / 17
+    facts = Facts(**{**vars(FACTS), "dequantised": True})
+    np.testing.assert_array_equal(draw.as_bytes(middles, facts), np.round(np.arange(17) * 255 / 16))
