@@ -16,38 +16,41 @@ from absl import flags
 from diffjax import cli, draw, run
 from diffjax import evaluation as ev
 from diffjax.data import open_dataset
+from diffjax.errors import UserError
 from diffjax.files import check_writable, write_whole
 
 cli.sampling_flags()
 OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
-NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.")
+NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.", lower_bound=3)
 
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     workdir, asked = cli.folder("workdir"), flags.FLAGS
     out = Path(OUT.value) if OUT.value else workdir / "evaluation"
-    cli.at_least_one("num", "batch")
     check_writable(out, "--out")
     denoise, noise, order, info = run.load(workdir, ema=asked.ema)
     settings = cli.chosen(info.config["sample"])
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
     data = info.config["data"]
     dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
+    if dataset.shape != info.facts.shape:
+        raise UserError(f"{data['name']}: its images are {dataset.shape} now, and {workdir} learnt {info.facts.shape}")
     splits = {name: dataset.arrays(name) for name in ("train", "validation", "test")}
+    kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
+    real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
     cond = np.arange(NUM.value, dtype=np.int32) * info.facts.classes // NUM.value if info.conditional else None
     root = jax.random.key(asked.seed)
     images = draw.images(painter, root, NUM.value, asked.batch, cond)
 
-    kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
     got = ev.scores(images, cond, splits, info.facts.levels, kernels=kernels)
-    real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
     told = {"grid": settings["grid"], "guidance": f"{settings['guidance']:g}", "ema": info.ema}
     told |= {"run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}"}
     source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
     print(ev.table(got, real, source))
     write_scores(out, got, real, source)
-    frames, clock = draw.trajectory(painter, root, 6, None if cond is None else cond[:: max(1, len(cond) // 6)])
+    some = None if cond is None else cond[:: max(1, len(cond) // 6)]
+    frames, clock = draw.trajectory(painter, root, min(6, len(images)), some)
     pictures = write_pictures(out, images, cond, splits, info, frames, clock)
     report = ev.write_report(out, got, real, source, pictures, title=f"Evaluation of {workdir.name}")
     print(f"the report is {report}, with its pictures beside it", file=sys.stderr)

@@ -19,7 +19,7 @@ from diffjax.files import check_writable, write_whole
 
 cli.sampling_flags()
 OUT = flags.DEFINE_string("out", None, "Folder for samples.npz and the pictures.")
-NUM = flags.DEFINE_integer("num", 100, "How many pictures.")
+NUM = flags.DEFINE_integer("num", 100, "How many pictures.", lower_bound=1)
 LABEL = flags.DEFINE_integer("label", None, "Class of all pictures; by default drawn with the frequencies of training.")
 TRAJECTORY = flags.DEFINE_boolean("trajectory", False, "Also draw the way from noise to picture, as strip.png.")
 ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.")
@@ -28,7 +28,6 @@ ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     workdir, out, asked = cli.folder("workdir"), cli.folder("out"), flags.FLAGS
-    cli.at_least_one("num", "batch")
     check_writable(out, "--out")
     denoise, noise, order, info = run.load(workdir, ema=asked.ema)
     settings = cli.chosen(info.config["sample"])

@@ -4,8 +4,10 @@ Run again with the same --workdir, it goes on where it stopped; with more steps,
 """
 
 import dataclasses
+import itertools
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax.tree_util import Partial
 from ml_collections import config_flags
 
 from configs import Config
@@ -23,13 +26,14 @@ from diffjax.evaluation import grid, labelled_grid, write_png
 from diffjax.files import check_writable
 from diffjax.loss import Loss
 from diffjax.noise import denoiser
+from diffjax.randomness import keys
 from diffjax.training import checkpoint
 from diffjax.training.log import Log
 from diffjax.training.loop import Event, fit
 from diffjax.training.state import State, create
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
+flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 
 # Fields that decide what the numbers of a state mean: a run keeps them.
 KEPT = ("model", "data.name", "data.image_size", "data.dequantise", "data.batch_size", "train.seed", "train.ema")
@@ -38,14 +42,10 @@ KEPT = ("model", "data.name", "data.image_size", "data.dequantise", "data.batch_
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     config: Config = CONFIG.value
-    if not WORKDIR.value:
-        raise UserError("--workdir: give a folder for the run, such as --workdir runs/digits")
-    workdir = Path(WORKDIR.value)
+    workdir = cli.folder("workdir")
     check_writable(workdir, "--workdir")
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
-    continued = (workdir / run.CONFIG).exists()
-    if continued:
-        compare(run.read_config(workdir)[0], fields, workdir)
+    changed = compare(run.read_config(workdir)[0], fields, workdir) if (workdir / run.CONFIG).exists() else []
     check_numbers(config)
     dataset = open_dataset(config.data.name, config.data.dir or None, image_size=config.data.image_size or None)
     facts = facts_of(dataset, config.data.dequantise)
@@ -63,9 +63,13 @@ def main() -> None:
     x = jnp.zeros((1, *facts.shape))
     cond = None if built.net.null_cond is None else jnp.zeros(1, jnp.int32)
     start = create(jax.random.key(t.seed), built.net, optimizer, t.ema, x, cond)
+    jax.eval_shape(loss, keys(0, 1), Partial(built.net.apply, {"params": start.params}), x, cond)  # do they fit?
     start = checkpoint.restore(workdir / "checkpoints", start) or start
+    stream = reading(config, dataset, cond is not None, int(start.step))
     run.write_config(workdir, fields, facts)
-    train(config, workdir, built, loss, optimizer, dataset, start, picture)
+    for line in changed:
+        print(line, file=sys.stderr)
+    train(config, workdir, built, loss, optimizer, dataset, stream, start, picture)
 
 
 def train(
@@ -75,6 +79,7 @@ def train(
     loss: Loss,
     optimizer: Any,
     dataset: Dataset,
+    stream: Iterator[Any],
     start: State,
     picture: Event,
 ) -> None:
@@ -88,16 +93,6 @@ def train(
     if done >= t.steps:
         print(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on", file=sys.stderr)
         return
-    stream = batches(
-        dataset,
-        "train",
-        config.data.batch_size,
-        t.seed,
-        start_step=done,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        dequantise=config.data.dequantise,
-    )
     log, saver = (
         Log(workdir, done, t.steps, config.data.batch_size),
         checkpoint.Saver(workdir / "checkpoints", t.keep_checkpoints),
@@ -119,12 +114,28 @@ def train(
             t.steps,
             optimizer=optimizer,
             start=start,
-            events=[(10, log.collect), (t.log_every_steps, log.write), (t.save_every_steps, save), picture],
+            events=[(0, log.collect), (t.log_every_steps, log.write), (t.save_every_steps, save), picture],
         )
     finally:
         log.close()
         saver.close()
     print(f"{workdir}: step {t.steps:,} reached; pictures are in {workdir / 'pictures'}", file=sys.stderr)
+
+
+def reading(config: Config, dataset: Dataset, conditional: bool, step: int) -> Iterator[Any]:
+    """The batches from that step on, the first of them read now, so that an image that cannot be is told now."""
+    read = batches(
+        dataset,
+        "train",
+        config.data.batch_size,
+        config.train.seed,
+        start_step=step,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        dequantise=config.data.dequantise,
+    )
+    stream = (batch if conditional else {**batch, "cond": None} for batch in read)
+    return itertools.chain([next(stream)], stream)
 
 
 def picture_event(config: Config, built: build.Model, facts: run.Facts, workdir: Path) -> Event:
@@ -162,7 +173,7 @@ def facts_of(dataset: Dataset, dequantised: bool) -> run.Facts:
 
 
 def check_numbers(config: Config) -> None:
-    """Raise UserError for counts that cannot be."""
+    """Raise UserError for numbers that cannot be."""
     for name in ("steps", "log_every_steps", "save_every_steps", "picture_every_steps", "keep_checkpoints"):
         if getattr(config.train, name) < 1:
             raise UserError(f"config.train.{name}: expected at least 1, got {getattr(config.train, name)}")
@@ -171,16 +182,21 @@ def check_numbers(config: Config) -> None:
             f"config.data.batch_size: expected a multiple of the {jax.device_count()} device(s), "
             f"got {config.data.batch_size}"
         )
+    if not 0 <= config.train.seed < 2**32:
+        raise UserError(f"config.train.seed: expected 0 … 2**32 - 1, got {config.train.seed}")
+    if not 0 <= config.train.cond_drop <= 1:
+        raise UserError(f"config.train.cond_drop: expected a share in [0, 1], got {config.train.cond_drop}")
 
 
-def compare(saved: dict[str, Any], given: dict[str, Any], workdir: Path) -> None:
-    """Refuse fields that would change what the saved state means; say which others are new."""
-    for path, (before, now) in sorted(differences(saved, given).items()):
+def compare(saved: dict[str, Any], given: dict[str, Any], workdir: Path) -> list[str]:
+    """Refuse fields that would change what the saved state means; the others that are new, in words."""
+    new = sorted(differences(saved, given).items())
+    for path, (before, now) in new:
         if path.startswith(KEPT):
             raise UserError(
                 f"config.{path}: {workdir} was trained with {before!r}, not {now!r}; use that value, or a new --workdir"
             )
-        print(f"config.{path}: {before!r} before, {now!r} from here on", file=sys.stderr)
+    return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
 
 
 def differences(saved: Any, given: Any, path: str = "") -> dict[str, tuple[Any, Any]]:

@@ -61,14 +61,11 @@ def sampler(noise: Gaussian, *, step: str, grid: str, count: int) -> tuple[Step,
 
 def optimizer(*, steps: int, learning_rate: float, warmup_steps: int, weight_decay: float, clip_norm: float) -> Any:
     """AdamW of these numbers. Raises UserError naming the field that is out of range."""
-    for field, given, least in (
-        ("steps", steps, 1),
-        ("learning_rate", learning_rate, 0),
-        ("warmup_steps", warmup_steps, 0),
-        ("weight_decay", weight_decay, 0),
-        ("clip_norm", clip_norm, 0),
-    ):
-        if given < least:
-            raise UserError(f"train.{field}: expected at least {least}, got {given}")
+    for field, given in (("steps", steps), ("learning_rate", learning_rate), ("clip_norm", clip_norm)):
+        if given <= 0:
+            raise UserError(f"train.{field}: expected a positive number, got {given}")
+    for field, given in (("warmup_steps", warmup_steps), ("weight_decay", weight_decay)):
+        if given < 0:
+            raise UserError(f"train.{field}: expected 0 or more, got {given}")
     made: optax.GradientTransformation = adamw(steps, learning_rate, warmup_steps, weight_decay, clip_norm)
     return made

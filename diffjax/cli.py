@@ -7,12 +7,16 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from absl import app, flags, logging
 
 from diffjax.errors import UserError
+from diffjax.slots import holds, named
+
+flags.disclaim_key_flags()  # so that --help of a script lists the flags that it has from here
 
 
 def run(main: Callable[[], None], config: Any = None) -> None:
@@ -25,7 +29,7 @@ def run(main: Callable[[], None], config: Any = None) -> None:
         with one_line():
             if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):
                 _check_names(argv)
-            rest = flags.FLAGS(argv)
+            rest = _parsed(argv)
             if rest[1:]:
                 raise UserError(f"unexpected argument {rest[1]!r}; every argument is a --flag, see --help")
             return rest
@@ -46,10 +50,11 @@ def sampling_flags() -> None:
     flags.DEFINE_float("guidance", None, "Scale of classifier-free guidance; 1 is none.")
     flags.DEFINE_string("sampler", None, "Step rule, such as dpmpp_2m or 'ddim(eta=1.0)'.")
     flags.DEFINE_string("grid", None, "Where the clock stops, such as uniform or 'karras(rho=5.0)'.")
-    flags.DEFINE_integer("steps", None, "Steps of the sampler.")
-    flags.DEFINE_integer("seed", 0, "Picture i depends on the seed and on i, and on nothing else.")
+    flags.DEFINE_integer("steps", None, "Steps of the sampler.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Picture i depends on it and on i alone.", lower_bound=0, upper_bound=2**32 - 1)
     flags.DEFINE_string("ema", None, "Which average of the weights, by its decay; by default the longest.")
-    flags.DEFINE_integer("batch", 360, "Pictures at once.")
+    flags.DEFINE_integer("batch", 360, "Pictures at once.", lower_bound=1)
+    flags.register_validator("guidance", lambda scale: scale is None or isfinite(scale), "expected a finite number")
 
 
 def chosen(defaults: dict[str, Any]) -> dict[str, Any]:
@@ -65,40 +70,36 @@ def folder(name: str) -> Path:
     return Path(given)
 
 
-def at_least_one(*names: str) -> None:
-    """Raise UserError for a count below 1."""
-    for name in names:
-        given = flags.FLAGS[name].value
-        if given is None or given < 1:
-            raise UserError(f"--{name} {given}: expected at least 1")
-
-
 @contextmanager
 def one_line() -> Iterator[None]:
     """Ends the program with one line on stderr and exit code 2 on a user's mistake."""
     try:
         yield
     except (UserError, flags.Error) as mistake:
-        print(f"{Path(sys.argv[0]).name}: {' '.join(str(mistake).split())}", file=sys.stderr, flush=True)
+        hint = "; see --help" if isinstance(mistake, flags.UnrecognizedFlagError) else ""
+        print(f"{Path(sys.argv[0]).name}: {' '.join(str(mistake).split())}{hint}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 
 def check_types(given: Any, path: str) -> None:
-    """Raise UserError where a field of the (nested) dataclass does not hold what its annotation says."""
-    for name, kind in get_type_hints(type(given)).items():
+    """Raise UserError where the (nested) dataclass has a field too many, or one that belies its annotation."""
+    kinds = get_type_hints(type(given))
+    for name in vars(given).keys() - kinds.keys():
+        raise UserError(f"{path}.{name}: no such field; {_hint(name, list(kinds))}")
+    for name, kind in kinds.items():
         value = getattr(given, name)
-        if not _holds(value, kind):
-            raise UserError(f"{path}.{name}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
+        if not (type(value) is kind if dataclasses.is_dataclass(kind) else holds(value, kind)):
+            raise UserError(f"{path}.{name}: expected {named(kind)}, got {value!r}")
         if dataclasses.is_dataclass(value):
             check_types(value, f"{path}.{name}")
 
 
-def _holds(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_holds(item, get_args(kind)[0]) for item in value)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+def _parsed(argv: Sequence[str]) -> list[str]:
+    """What is left of the arguments when all flags are read; nothing where one of them was --help."""
+    try:
+        return flags.FLAGS(argv)
+    except SystemExit:
+        sys.exit(0)  # absl's own help ends with 1
 
 
 def _check_names(argv: Sequence[str]) -> None:
@@ -108,7 +109,7 @@ def _check_names(argv: Sequence[str]) -> None:
         raise UserError("--config: give the config of an experiment, such as --config configs/digits.py")
     config = _loaded(Path(named.group(1)))
     for argument in argv[1:]:
-        override = re.match(r"--?config\.([\w.]+)", argument)
+        override = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
         if override:
             _walk(config, override.group(1))
 
@@ -117,9 +118,9 @@ def _loaded(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"--config {path}: no such file; the experiments that come with diffjax are in configs/")
     try:
-        config = runpy.run_path(str(path))["get_config"]()
-    except KeyError:
-        raise UserError(f"--config {path}: has no get_config(); see configs/digits.py") from None
+        config = runpy.run_path(str(path)).get("get_config", _no_config)()
+    except UserError as mistake:
+        raise UserError(f"--config {path}: {mistake}") from None
     except Exception as mistake:
         raise UserError(f"--config {path}: cannot be loaded: {type(mistake).__name__}: {mistake}") from None
     if not dataclasses.is_dataclass(config):
@@ -127,11 +128,24 @@ def _loaded(path: Path) -> Any:
     return config
 
 
+def _no_config() -> None:
+    raise UserError("has no get_config(); see configs/digits.py")
+
+
 def _walk(config: Any, names: str) -> None:
     for name in names.split("."):
-        fields = [field.name for field in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
+        fields = _fields(config)
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"the fields here are: {', '.join(fields) or 'none'}"
-            raise UserError(f"--config.{names}: no such field; {hint}")
+            raise UserError(f"--config.{names}: no such field; {_hint(name, fields)}")
         config = getattr(config, name)
+    if _fields(config):
+        raise UserError(f"--config.{names}: give one of its fields, such as --config.{names}.{_fields(config)[0]}")
+
+
+def _fields(config: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
+
+
+def _hint(name: str, fields: list[str]) -> str:
+    near = difflib.get_close_matches(name, fields, 1)
+    return f"did you mean {near[0]}?" if near else f"the fields here are: {', '.join(fields) or 'none'}"

@@ -29,5 +29,6 @@ def sample_for(net: Any) -> Callable[..., State]:
 
 
 def _last(*args: Any, **options: Any) -> State:
-    *_, last = stepwise(*args, **options)
+    for x in stepwise(*args, **options):  # one state at a time: a list of all would be large
+        last = x
     return last

@@ -43,11 +43,17 @@ class Painter:
 def painter(
     denoise: Denoise, noise: Gaussian, order: Order, net: Any, facts: Facts, settings: dict[str, Any]
 ) -> Painter:
-    """The painter of these settings: sampler, grid, steps, and guidance (1 is none, and costs nothing)."""
+    """The painter of these settings: sampler, grid, steps, and guidance (1 is none, and costs nothing).
+
+    Raises UserError for settings that do not serve the model, before anything is drawn.
+    """
     step, grid = build.sampler(noise, step=settings["sampler"], grid=settings["grid"], count=settings["steps"])
     scale = settings["guidance"]
-    guided = denoise if scale == 1 else cfg(denoise, scale, net.null_cond)
-    return Painter(net, noise, order, guided, facts, step, grid)
+    if scale != 1 and net.null_cond is None:
+        raise UserError(f"guidance: {scale:g} needs a conditional model, and this one has no classes; leave it at 1")
+    made = Painter(net, noise, order, denoise if scale == 1 else cfg(denoise, scale, net.null_cond), facts, step, grid)
+    _draw(stepwise, made, keys(0, 1), None)  # checks grid, rule and order against each other, and runs nothing
+    return made
 
 
 def images(
@@ -86,7 +92,7 @@ def _draw(driver: Callable[..., Any], p: Painter, keys: Keys, cond: PyTree) -> A
 def labels(
     root: Key[Array, ""], count: int, frequencies: tuple[float, ...], label: int | None
 ) -> Int32[np.ndarray, " n"] | None:
-    """The label asked for, or labels drawn by each example's key by the training's frequencies; None without classes."""
+    """The label asked for, or labels drawn by each example's key by the training's shares; None without classes."""
     if label is not None and not 0 <= label < len(frequencies):
         classes = (
             f"expected 0 … {len(frequencies) - 1}" if frequencies else "this model has no classes; leave --label out"

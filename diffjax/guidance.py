@@ -28,8 +28,12 @@ def _cfg(denoise: Denoise, scale: Any, null: PyTree, x_t: Array, t: Array, cond:
     if cond is None:
         raise UserError("cfg: guidance needs a condition; give cond=")
     nulls = jax.tree.map(lambda leaf, nothing: jnp.broadcast_to(nothing, leaf.shape).astype(leaf.dtype), cond, null)
-    both = jax.tree.map(lambda *halves: jnp.concatenate(halves), nulls, cond)
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
-    pred = denoise(jnp.concatenate([x_t, x_t]), jnp.concatenate([t, t]), both)
-    without, given = jnp.split(pred, 2)
+    pred = denoise(_pairs(x_t, x_t), _pairs(t, t), jax.tree.map(_pairs, nulls, cond))
+    without, given = pred[::2], pred[1::2]
     return (1 - scale) * without + scale * given
+
+
+def _pairs(one: Array, other: Array) -> Array:
+    """Both batches as one, each example's pair side by side, and so on one device."""
+    return jnp.stack([one, other], axis=1).reshape(2 * len(one), *one.shape[1:])

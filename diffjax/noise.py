@@ -99,7 +99,7 @@ class Gaussian:
         """x_s = alpha_s x0 + sigma_s (rho eps + √(1 - rho²) z), z ~ N(0, 1): Ho et al. 2020, eq. 7, for any (t, s)."""
         at_s, rho = self.moment(s), self.kept(t, s)
         same = t == s
-        fresh = jnp.sqrt(jnp.where(same, 1, 1 - rho**2))
+        fresh = jnp.sqrt(jnp.where(same, 1, jnp.maximum(1 - rho**2, 0)))  # rounding may take rho above 1
         z = jax.random.normal(key, x_t.shape, x_t.dtype)
         return jnp.where(same, x_t, at_s.alpha * pred + at_s.sigma * (rho * self.eps(x_t, pred, t) + fresh * z))
 

@@ -19,7 +19,8 @@ def gaussian(noise: Gaussian, mean: Float[Array | np.ndarray, " d"], cov: Float[
 
     def denoise(mean: Array, variances: Array, basis: Array, x_t: Array, t: Array, cond: None) -> Array:
         m = noise.moment(t)
-        gain = m.alpha * variances[None] / (m.alpha**2 * variances[None] + m.sigma**2)
+        spread = m.alpha**2 * variances[None] + m.sigma**2
+        gain = jnp.where(spread > 0, m.alpha * variances[None] / jnp.where(spread > 0, spread, 1), 0)
         return mean[None] + (gain * ((x_t - m.alpha * mean[None]) @ basis)) @ basis.T
 
     return Partial(denoise, *(jnp.asarray(a) for a in (np.asarray(mean), variances, basis)))

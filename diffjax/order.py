@@ -5,7 +5,6 @@ is the share of the clock that one position takes. Width 1 is diffusion, everywh
 position after position, which is autoregression.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
 
@@ -54,7 +54,7 @@ shuffled = Order(0.0, _shuffled_rank)
 """One position after the other, in an order that each example's key draws."""
 
 
-@functools.cache
+@one_object
 def rolling(width: float) -> Order:
     """A wave of the given width in (0, 1) that moves in raster order (Ruhe et al. 2024; Chen et al. 2024)."""
     return Order(float(width), _raster_rank)

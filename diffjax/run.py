@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import PyTree
 
 from diffjax import build
 from diffjax.errors import UserError
@@ -59,14 +63,28 @@ def load(
     """The denoiser of a run, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay. Raises UserError where the folder
-    holds no run, or not that step or average.
+    holds no run, or not that step or average, or weights of another net than its config says.
     """
     config, facts = read_config(Path(workdir))
     built = built_model(config["model"], facts.classes)
     at, tree = checkpoint.read(Path(workdir) / "checkpoints", step)
     name, params = checkpoint.default_ema(tree["emas"], ema)
+    if _shapes(params) != _shapes(_described(built.net, facts)):
+        raise UserError(f"{workdir}: its weights are of another net than its {CONFIG} says; restore it, or train again")
+    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), params)  # bound to no device, as keys may be
     info = Info(built.net, facts, config, config_hash(config), at, name)
     return denoiser(built.noise, built.net, {"params": params}), built.noise, built.order, info
+
+
+def _described(net: Any, facts: Facts) -> PyTree:
+    """The weights of the net, as shapes alone."""
+    x, level = jnp.zeros((1, *facts.shape)), jnp.zeros((1, 1, 1, 1))
+    return jax.eval_shape(net.init, jax.random.key(0), x, level)["params"]
+
+
+def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight by its path."""
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def built_model(fields: dict[str, Any], classes: int) -> build.Model:

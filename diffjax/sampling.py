@@ -48,7 +48,8 @@ def sample(
     step = step or posterior()
     grid = _checked(grid, steps, noise, order, step, start)
     hook = None if hook is None else portable(hook)
-    return _scan(keys, grid, start, portable(denoise), cond, hook, noise=noise, order=order, step=step, shape=shape)
+    given = {"noise": noise, "order": order, "step": step, "shape": tuple(shape)}
+    return _scan(keys, grid, start, portable(denoise), cond, hook, **given)
 
 
 def stepwise(
@@ -69,7 +70,7 @@ def stepwise(
     step = step or posterior()
     grid = _checked(grid, steps, noise, order, step, start)
     hook = None if hook is None else portable(hook)
-    return _host_loop(keys, grid, start, portable(denoise), cond, hook, noise, order, step, shape)
+    return _host_loop(keys, grid, start, portable(denoise), cond, hook, noise, order, step, tuple(shape))
 
 
 def invert(

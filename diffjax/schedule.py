@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffjax.caching import one_object
 from diffjax.errors import UserError
 
 __all__ = [
@@ -42,7 +43,7 @@ def flow(t: Time) -> tuple[Time, Time]:
     return 1 - t, t
 
 
-@functools.cache
+@one_object
 def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     """The variance-preserving SDE with beta(t) linear: alpha = exp(-½ ∫ beta) (Song et al. 2021, eq. 33)."""
 
@@ -53,7 +54,7 @@ def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     return schedule
 
 
-@functools.cache
+@one_object
 def edm_of(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
     """alpha = 1, sigma on the clock of Karras et al. 2022, eq. 5, lowered by sigma_min so that t = 0 is data.
 
@@ -78,12 +79,12 @@ def discrete(betas: Sequence[float]) -> Schedule:
     Between the T + 1 knots the angle atan(sigma/alpha) is interpolated, so that alpha² + sigma² = 1 everywhere and a
     last beta of 1 (zero terminal SNR) needs no special case.
     """
-    if not len(betas) or not all(0 <= beta <= 1 for beta in betas):
-        raise UserError("discrete: betas must be one or more numbers in [0, 1]")
+    if not len(betas) or not all(0 < beta < 1 for beta in betas[:-1]) or not 0 < betas[-1] <= 1:
+        raise UserError("discrete: betas must be one or more numbers in (0, 1); the last may be 1")
     return _discrete(tuple(float(beta) for beta in betas))
 
 
-@functools.cache
+@one_object
 def _discrete(betas: tuple[float, ...]) -> Schedule:
     alpha2 = np.cumprod([1.0, *(1 - np.array(betas))])
     sigma2 = 1 - alpha2  # in float64: the first knot of DDPM is 1e-4
@@ -92,12 +93,13 @@ def _discrete(betas: tuple[float, ...]) -> Schedule:
     knots = np.linspace(0, 1, len(alpha2))
 
     def schedule(t: Time) -> tuple[Time, Time]:
-        return jnp.sin(jnp.interp(t, knots, to_data)), jnp.sin(jnp.interp(t, knots, to_noise))
+        at, data, noise = (jnp.asarray(table, jnp.result_type(t)) for table in (knots, to_data, to_noise))
+        return jnp.sin(jnp.interp(t, at, data)), jnp.sin(jnp.interp(t, at, noise))
 
     return schedule
 
 
-@functools.cache
+@one_object
 def shift(schedule: Schedule, factor: float) -> Schedule:
     """Multiply sigma/alpha by `factor` at every t (Hoogeboom et al. 2023; for flow, Esser et al. 2024, eq. 23).
 
@@ -116,7 +118,7 @@ def shift(schedule: Schedule, factor: float) -> Schedule:
     return shifted
 
 
-@functools.cache
+@one_object
 def zero_terminal(schedule: Schedule) -> Schedule:
     """alpha moved and stretched so that alpha(1) = 0 (Lin et al. 2024, algorithm 1); variance preserving only."""
     if _kept_norm(schedule) is not jnp.hypot:
@@ -153,6 +155,7 @@ def log_snr(schedule: Schedule, t: Time) -> Time:
     return 2 * (jnp.log(alpha) - jnp.log(sigma))
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def inverse(schedule: Schedule, value: Time) -> Time:
     """The t in [0, 1] whose log-SNR is `value`, by bisection; the nearer end where there is none."""
 

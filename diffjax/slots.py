@@ -6,16 +6,20 @@ module: nothing else can be reached, and nothing is evaluated.
 
 import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import isfinite
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 from diffjax.errors import UserError
 
+_SHOWN = 80  # characters of an unreadable slot that a message repeats
+
 
 class Slot(NamedTuple):
-    """What a text says: an object of the module, called with these arguments, or only named."""
+    """What a text says: a name and its object in the module, called with these arguments, or only named."""
 
+    name: str
     found: Any
     args: tuple
     kwargs: dict[str, Any]
@@ -41,6 +45,26 @@ def applied(module: ModuleType, text: str, field: str, *leading: Any) -> Any:
     return _call(slot.found, (*leading, *slot.args), slot.kwargs, field)
 
 
+def holds(given: Any, kind: Any) -> bool:
+    """Whether a value is of an annotation's kind; annotations that are not plain (Any, arrays) take every value."""
+    if get_origin(kind) in (tuple, Sequence):
+        return isinstance(given, tuple) and all(holds(item, get_args(kind)[0]) for item in given)
+    if get_origin(kind) is Callable:
+        return callable(given)
+    if kind is float:
+        return type(given) in (int, float) and isfinite(given)
+    return type(given) is kind if kind in (bool, int, str) else True
+
+
+def named(kind: Any) -> str:
+    """An annotation that `holds` knows, in words."""
+    if get_origin(kind) is Callable:
+        return "a name"
+    if get_args(kind):
+        return f"a tuple, each {named(get_args(kind)[0])}"
+    return "a finite number" if kind is float else str(getattr(kind, "__name__", kind))
+
+
 def _parsed(text: str, field: str) -> ast.expr:
     try:
         return ast.parse(text.strip(), mode="eval").body
@@ -50,24 +74,32 @@ def _parsed(text: str, field: str) -> ast.expr:
 
 def _slot(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Slot:
     called = isinstance(node, ast.Call)
-    name = node.func if isinstance(node, ast.Call) else node
-    if not isinstance(name, ast.Name):
-        raise _unreadable(ast.unparse(node), field)
+    name, positional, keywords = (node.func, node.args, node.keywords) if called else (node, [], [])
+    given = [pair.arg for pair in keywords if pair.arg is not None]
+    if not isinstance(name, ast.Name) or len(set(given)) < len(keywords):  # **unpacked, or given twice
+        raise _unreadable(node, field)
     if name.id not in module.__all__:
         raise UserError(f"{field}: unknown {name.id!r}; choose from {', '.join(sorted(module.__all__))}")
-    args, kwargs = (), {}
-    if isinstance(node, ast.Call):
-        args = tuple(_argument(module, argument, field, kind) for argument in node.args)
-        kwargs = {str(pair.arg): _argument(module, pair.value, field, kind) for pair in node.keywords}
-    return Slot(getattr(module, name.id), args, kwargs, called)
+    args = tuple(_argument(module, argument, field, kind) for argument in positional)
+    values = [_argument(module, pair.value, field, kind) for pair in keywords]
+    return Slot(name.id, getattr(module, name.id), args, dict(zip(given, values, strict=True)), called)
 
 
 def _value(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Any:
     slot = _slot(module, node, field, kind)
-    maker = inspect.isroutine(slot.found) or callable(slot.found)
-    if slot.called or (maker and inspect.signature(slot.found).return_annotation == kind):
+    if _makes(slot, kind):
         return _call(slot.found, slot.args, slot.kwargs, field)
+    if slot.called:
+        raise UserError(f"{field}: {slot.name} takes no arguments; write the name alone")
     return slot.found
+
+
+def _makes(slot: Slot, kind: Any) -> bool:
+    """Whether the object is a maker of that kind, as its return annotation says; without one, a call is believed."""
+    if kind is None or not callable(slot.found):
+        return slot.called and callable(slot.found)
+    says = inspect.signature(slot.found, eval_str=True).return_annotation
+    return says == kind or (slot.called and says is inspect.Signature.empty)
 
 
 def _argument(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Any:
@@ -79,8 +111,8 @@ def _argument(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Any:
     return tuple(plain) if isinstance(plain, list) else plain
 
 
-def _call(function: Callable, args: tuple, kwargs: dict[str, Any], field: str) -> Any:
-    """The call, once its arguments fit the signature, so that the message can name the field."""
+def _call(function: Any, args: tuple, kwargs: dict[str, Any], field: str) -> Any:
+    """The call, once its arguments fit the signature, so that every message names the field."""
     if not callable(function):
         raise UserError(f"{field}: takes no arguments")
     signature = inspect.signature(function)
@@ -91,16 +123,18 @@ def _call(function: Callable, args: tuple, kwargs: dict[str, Any], field: str) -
         raise UserError(f"{field}: {mistake}; the arguments are: {takes or 'none'}") from None
     for name, given in bound.items():
         kind = signature.parameters[name].annotation
-        if kind in (int, float, bool, str) and not _is(given, kind):
-            raise UserError(f"{field}: {name} must be {kind.__name__}, got {given!r}")
-    return function(*args, **kwargs)
+        if not holds(given, kind):
+            raise UserError(f"{field}: {name} must be {named(kind)}, got {given!r}")
+    try:
+        return function(*args, **kwargs)
+    except UserError as mistake:
+        raise UserError(f"{field}: {mistake}") from None
 
 
-def _is(given: Any, kind: type) -> bool:
-    if isinstance(given, bool):
-        return kind is bool
-    return isinstance(given, (int, float) if kind is float else kind)
-
-
-def _unreadable(text: str, field: str) -> UserError:
+def _unreadable(given: str | ast.expr, field: str) -> UserError:
+    try:
+        text = given if isinstance(given, str) else ast.unparse(given)
+    except RecursionError:
+        text = "so deep an expression"
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return UserError(f"{field}: cannot read {text!r}; expected a name, or a name(argument=value, …)")

@@ -18,8 +18,8 @@ __all__ = ["log_normal", "logit_normal", "uniform"]
 Quantiles = Float[Array, " b"]
 Times = Callable[[Noise, Quantiles], Float[Array, " b"]]
 
-STRATA = 8
-"""Examples that share one stratified draw; a device's batch is best a multiple of it."""
+OFFSETS = (0, 1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8, 3 / 8, 7 / 8)
+"""Of the examples that share one stratified draw; a device's batch is best a multiple of their number."""
 
 
 def uniform() -> Times:
@@ -40,14 +40,16 @@ def log_normal(mean: float = -1.2, std: float = 1.2) -> Times:
 
 
 def stratified(keys: Keys) -> Quantiles:
-    """Uniform numbers in (0, 1], evenly spread over each group of STRATA examples (Kingma et al. 2021, appendix I.1).
+    """Uniform numbers in (0, 1], evenly spread over each group of eight (Kingma et al. 2021, appendix I.1).
 
-    u_i = (u + i/STRATA) mod 1, with u from the key of the group's first example. Each is uniform; they are the same
-    on any number of devices whose share of the batch is a multiple of STRATA.
+    u_i = (u + o_i) mod 1, with u from the key of the group's first example and offsets o_i = 0, 4, 2, 6, … eighths,
+    of which every first few are spread too. Each is uniform; they are the same on any number of devices whose share of
+    the batch is a multiple of the group.
     """
     index = jnp.arange(len(keys))
-    first = jax.vmap(jax.random.uniform)(keys[index - index % STRATA])
-    return 1 - (first + index % STRATA / STRATA) % 1
+    offsets = jnp.asarray(OFFSETS)[index % len(OFFSETS)]
+    first = jax.vmap(jax.random.uniform)(keys[index - index % len(OFFSETS)])
+    return 1 - (first + offsets) % 1
 
 
 def _positive(std: float) -> None:

@@ -33,7 +33,10 @@ def edm(data_std: float = 0.5) -> LogWeight:
 
 
 def sigmoid(bias: float = 0.0) -> LogWeight:
-    """w = SNR sigmoid(bias - log-SNR): the error of eps so weighted (Kingma & Gao 2023, section 5)."""
+    """w = SNR sigmoid(bias - log-SNR): the error of eps so weighted.
+
+    Kingma & Gao 2023, section 5, where it weighs log-SNRs that are uniform.
+    """
     return lambda log_snr: log_snr + jax.nn.log_sigmoid(bias - log_snr)
 
 

@@ -10,6 +10,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 from jaxtyping import install_import_hook
 
-install_import_hook("diffjax", "beartype.beartype")
+install_import_hook("diffjax", "strict_types.check")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_nans", True)

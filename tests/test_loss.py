@@ -67,8 +67,6 @@ def test_published_weights_at_one_snr() -> None:
 @pytest.mark.parametrize("t", [0.0, 1.0])
 def test_loss_and_gradient_are_finite_at_both_ends(row, weight, t) -> None:
     noise = Gaussian(schedule.cosine, row)
-    if weight in ("snr", "edm", "sigmoid") and t == 0 and row is predict.x0:
-        pytest.skip("these weights on the error of x0 itself are infinite at zero noise")
     run = loss.regression(noise, order.together, weight=None if weight is None else WEIGHTS[weight], times=at(t))
 
     def total(w):
@@ -76,6 +74,22 @@ def test_loss_and_gradient_are_finite_at_both_ends(row, weight, t) -> None:
 
     value, slope = jax.value_and_grad(total)(jnp.asarray(0.3))
     assert bool(jnp.isfinite(value) & jnp.isfinite(slope))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("weight", [*WEIGHTS, None])
+def test_positions_that_are_known_cost_nothing(row, weight) -> None:
+    """Under a rolling order many positions are at level 0, where some targets and weights are infinite."""
+    noise = Gaussian(schedule.linear_beta, row)
+    chosen = None if weight is None else WEIGHTS[weight]
+    run = loss.regression(noise, order.rolling(0.3), weight=chosen, times=at(0.4))
+
+    def total(w):
+        return jnp.sum(run(keys(0, 2), lambda x, level, cond, keys: w * x, jnp.ones((2, 8, 1)), None))
+
+    value, slope = jax.value_and_grad(total)(jnp.asarray(0.3))
+    assert bool(jnp.isfinite(value) & jnp.isfinite(slope))
+    assert value > 0
 
 
 def test_edm_loss_is_the_plain_loss_of_the_edm_row() -> None:

@@ -8,12 +8,20 @@ import pytest
 from diffjax import predict, schedule
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
-SCHEDULES = [schedule.cosine, schedule.flow, schedule.linear_beta, schedule.edm]
+SCHEDULES = {
+    "cosine": schedule.cosine,
+    "flow": schedule.flow,
+    "linear_beta": schedule.linear_beta,
+    "edm": schedule.edm,
+    "discrete": schedule.discrete(tuple(np.linspace(1e-4, 0.02, 1000))),
+    "shifted": schedule.shift(schedule.cosine, 3.0),
+    "zero_terminal": schedule.zero_terminal(schedule.linear_beta),
+}
 DATA_STD = 0.7
 
 
-def named(value) -> str:
-    return getattr(value, "name", getattr(value, "__name__", "made"))
+def named(row: predict.Row) -> str:
+    return row.name
 
 
 def solved(row: predict.Row, m: schedule.Moment) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +31,7 @@ def solved(row: predict.Row, m: schedule.Moment) -> tuple[np.ndarray, np.ndarray
     return tuple(np.linalg.inv(system)[:, 0].T)
 
 
-@pytest.mark.parametrize("make", SCHEDULES, ids=named)
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("row", ROWS, ids=named)
 def test_rows_solve_the_system_in_float64(row, make) -> None:
     with jax.enable_x64(True):
@@ -35,7 +43,7 @@ def test_rows_solve_the_system_in_float64(row, make) -> None:
         np.testing.assert_allclose(scale, expected_scale, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("make", SCHEDULES, ids=named)
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("row", ROWS, ids=named)
 def test_rows_solve_the_system_in_float32(row, make) -> None:
     m = schedule.moment(make, jnp.linspace(0.02, 0.98, 97))
@@ -45,14 +53,14 @@ def test_rows_solve_the_system_in_float32(row, make) -> None:
     np.testing.assert_allclose(scale, expected_scale, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", SCHEDULES, ids=named)
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("row", [predict.x0, predict.v, predict.velocity, predict.edm], ids=named)
 def test_x0_is_finite_at_both_ends(row, make) -> None:
     m = schedule.moment(make, jnp.array([0.0, 1.0]))
     assert bool(jnp.all(jnp.isfinite(jnp.stack(row.solution(m, DATA_STD)))))
 
 
-@pytest.mark.parametrize("make", SCHEDULES, ids=named)
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("row", [predict.v, predict.velocity, predict.edm], ids=named)
 def test_clean_data_is_its_own_prediction(row, make) -> None:
     skip, scale = row.solution(schedule.moment(make, jnp.zeros(1)), DATA_STD)

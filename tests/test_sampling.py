@@ -24,6 +24,15 @@ RULES = {
     "heun": steps.heun(),
     "dpmpp_2m": steps.dpmpp_2m(),
 }
+SCHEDULES = {
+    "cosine": schedule.cosine,
+    "flow": schedule.flow,
+    "linear_beta": schedule.linear_beta,
+    "edm": schedule.edm,
+    "discrete": schedule.discrete(tuple(np.linspace(1e-4, 0.02, 1000))),
+    "shifted": schedule.shift(schedule.linear_beta, 3.0),
+    "zero_terminal": schedule.zero_terminal(schedule.linear_beta),
+}
 NET = MLP(width=16, depth=1, classes=3)
 
 
@@ -109,13 +118,11 @@ def test_runs_under_jit_vmap_and_grad(rule) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize(
-    "make", [schedule.cosine, schedule.flow, schedule.linear_beta, schedule.edm], ids=lambda f: f.__qualname__
-)
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 def test_finite_at_every_number_of_steps(rule, make) -> None:
     noise = Gaussian(make, predict.v)
     denoise = oracles.gaussian(noise, MEAN, COV)
-    for count in (1, 2, 3, 5, 10, 37):
+    for count in (1, 2, 3, 10, 37):
         *_, x = stepwise(keys(0, 4), noise, order.together, denoise, (2,), steps=count, step=RULES[rule])
         assert bool(jnp.all(jnp.isfinite(x)))
 
@@ -163,12 +170,29 @@ def test_invert_starts_from_clean_data() -> None:
     )  # the ODE is a rotation of z
 
 
+@pytest.mark.parametrize("rule", ["ddim", "euler", "heun"])
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+def test_invert_is_finite_from_clean_data_under_every_schedule(rule, make) -> None:
+    noise = Gaussian(make, predict.v)
+    latent = invert(
+        keys(0, 1), noise, order.together, oracles.gaussian(noise, MEAN, COV), jnp.ones((1, 2)), step=RULES[rule]
+    )
+    assert bool(jnp.all(jnp.isfinite(latent)))
+
+
 def test_hooks_see_each_step_and_its_prediction() -> None:
     def pin(value, keys, x, pred, t, s):
         return jnp.where(s == 0, value + 0 * pred, x)
 
     x = draw(keys(0, 2), "ddim", hook=Partial(pin, 7.0))
     np.testing.assert_array_equal(x, 7)
+
+
+def test_equal_arguments_are_one_rule() -> None:
+    assert steps.ddim() is steps.ddim(0) is steps.ddim(eta=0.0)
+    assert schedule.shift(schedule.flow, 3) is schedule.shift(schedule.flow, factor=3.0)
+    assert schedule.linear_beta_of() is schedule.linear_beta
+    assert order.rolling(0.5) is order.rolling(width=0.5)
 
 
 def test_new_weights_compile_nothing() -> None:

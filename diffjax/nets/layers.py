@@ -63,6 +63,8 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], keys: Keys | None) -> Float[Array, "b ..."]:
+        if not 0 <= self.rate < 1:
+            raise UserError(f"dropout: expected a rate in [0, 1), got {self.rate}")
         if keys is None or self.rate == 0:
             return x
         layer = crc32("/".join(self.path).encode())

@@ -112,6 +112,11 @@ class UNet(nn.Module):
         factor = 2 ** (len(self.multipliers) - 1)
         if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
             raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
+        for depth in {*self.attention, len(self.multipliers) - 1}:
+            if depth >= len(self.multipliers) or self.width * self.multipliers[depth] % self.heads:
+                raise UserError(
+                    f"UNet: attention at depth {depth} needs channels there that divide by {self.heads} heads"
+                )
 
 
 def _twice_as_large(x: Picture) -> Picture:

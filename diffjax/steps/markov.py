@@ -1,12 +1,12 @@
 """Rules that draw x_s from a distribution given x_t and the predicted x0 alone."""
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Noise, Step
@@ -16,7 +16,7 @@ def nothing(x: Any) -> None:
     """The memory of a rule that has none."""
 
 
-@functools.cache
+@one_object
 def posterior() -> Step:
     """x_s ~ q(x_s | x_t, x0 = E[x0|x_t]): ancestral sampling (Ho et al. 2020, eq. 7), for every noise and order."""
 
@@ -26,7 +26,7 @@ def posterior() -> Step:
     return Step(nothing, update, per_position=True, stochastic=True)
 
 
-@functools.cache
+@one_object
 def ddim(eta: float = 0.0) -> Step:
     """x_s = alpha_s x0 + sigma_s (√(1 - eta² (1 - rho²)) eps + eta √(1 - rho²) z) (Song et al. 2021, DDIM, eq. 12).
 

@@ -1,11 +1,11 @@
 """Rules that remember earlier predictions. All memory is in the carry; it starts empty with every sample."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from diffjax.caching import one_object
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.schedule import log_snr
@@ -16,7 +16,7 @@ class _Past(NamedTuple):
     h: Array  # the last step in half log-SNR; infinite where there was none
 
 
-@functools.cache
+@one_object
 def dpmpp_2m() -> Step:
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2). Order 2.
 

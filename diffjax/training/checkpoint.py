@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
@@ -75,7 +74,8 @@ class Saver:
         final = self.folder / f"{step:08d}"
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        for old in candidates(self.folder)[self.keep :]:
+        finished = [path for path in candidates(self.folder) if (path / MANIFEST).exists() and int(path.name) <= step]
+        for old in finished[self.keep :]:
             shutil.rmtree(old)
 
 
@@ -94,15 +94,21 @@ def restore(folder: Path, like: State) -> State | None:
 
 
 def read(folder: Path, step: int | None = None) -> tuple[int, PyTree]:
-    """The step and the bare tree of the newest good checkpoint, or of the one of that step."""
+    """The step and the bare tree of the newest good checkpoint, or of that step's, on this host's first device.
+
+    Whatever the devices were that wrote it.
+    """
     found = newest_good(folder) if step is None else folder / f"{step:08d}"
     if found is None:
         raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
     if step is not None and (problem := damage(found)):
         have = ", ".join(str(int(path.name)) for path in candidates(folder)) or "none"
         raise UserError(f"{found}: {problem}; the steps here are: {have}")
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as orbax:
-        return int(found.name), orbax.restore((found / "state").absolute())
+        saved = orbax.metadata((found / "state").absolute()).item_metadata
+        target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), saved)
+        return int(found.name), orbax.restore((found / "state").absolute(), target)
 
 
 def newest_good(folder: Path) -> Path | None:
@@ -120,7 +126,8 @@ def newest_good(folder: Path) -> Path | None:
 
 def candidates(folder: Path) -> list[Path]:
     """Folders that are named like checkpoints, the newest first."""
-    return sorted((path for path in folder.glob("*") if path.is_dir() and path.name.isdecimal()), reverse=True)
+    named = (path for path in folder.glob("*") if path.is_dir() and path.name.isdecimal())
+    return sorted(named, key=lambda path: int(path.name), reverse=True)
 
 
 def damage(path: Path) -> str:
@@ -164,4 +171,4 @@ def default_ema(emas: dict[str, PyTree], asked: str | None) -> tuple[str, PyTree
     if asked is not None and asked not in emas:
         raise UserError(f"ema: {asked!r} is not in this run; it has {', '.join(sorted(emas, key=float))}")
     name = asked or max(emas, key=float)
-    return name, jax.tree.map(np.asarray, emas[name])
+    return name, emas[name]

@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -22,7 +21,7 @@ class Log:
         self._file = (folder / "metrics.jsonl").open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"))
         self._collected: list[Metrics] = []
-        self._waiting: tuple[int, Metrics] | None = None
+        self._waiting: tuple[int, list[Metrics]] | None = None
         self.bar = tqdm(  # disable=None: no bar where stderr is no terminal
             total=steps * batch_size, initial=start * batch_size, unit="img", unit_scale=True, disable=None, leave=False
         )
@@ -34,18 +33,18 @@ class Log:
         self.seen = step
 
     def write(self, step: int, state: State, metrics: Metrics) -> None:
-        """Write the interval before; the one that ends here is computed while training goes on."""
+        """Write the interval before; the one that ends here is still being computed."""
         self.flush()
-        if self._collected:
-            means = {name: jnp.mean(jnp.stack([m[name][-1] for m in self._collected])) for name in metrics}
-            self._waiting, self._collected = (step, means), []
+        self._waiting, self._collected = (step, self._collected), []
 
     def flush(self) -> None:
         """Write what is waiting."""
         if self._waiting is None:
             return
-        (step, metrics), self._waiting = self._waiting, None
-        values = {name: float(np.asarray(value)) for name, value in metrics.items()}
+        (step, collected), self._waiting = self._waiting, None
+        values = {
+            name: float(np.mean(np.concatenate([np.asarray(m[name]) for m in collected]))) for name in collected[0]
+        }
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():

@@ -39,11 +39,12 @@ def fit(
 
     `keys` is a key (of several, the first is used). `batches` yields `{"x": [b, *shape], "cond": pytree}`, this host's
     share, from the step of `start` on. `events` are `(every, call)`: `call(step, state, metrics)` after each `every`
-    steps and after the last, with the metrics of all steps since the last dispatch as arrays; the state passed is
-    valid during the call. `dispatch` is the number of steps per compiled call, chosen from platform and net.
+    steps (0: after each dispatch) and after the last; a metric has one entry per step of the last dispatch, and the
+    state is valid during the call. `dispatch` is the number of steps per compiled call, chosen from platform and net.
     Raises UserError when batches run out or do not divide by the devices.
     """
-    devices = devices or jax.local_devices()
+    devices = devices or jax.devices()
+    here = sum(device.process_index == jax.process_index() for device in devices)
     optimizer = optimizer or adamw(steps)
     stream = iter(batches)
     first = _next(stream, 0)
@@ -52,15 +53,15 @@ def fit(
     done, state = int(state.step), parallel.replicated(state, devices)
     advance = parallel.pmapped(partial(train_step, net, loss, optimizer), devices)
     stream, queue = itertools.chain([first], stream), deque()
-    for size in chunk_sizes(done, steps, dispatch or steps_per_dispatch(net), [every for every, _ in events]):
-        chunk = parallel.shares([_next(stream, done + i) for i in range(size)], len(devices))
+    for size in chunk_sizes(done, steps, dispatch or steps_per_dispatch(net), [every for every, _ in events if every]):
+        chunk = parallel.shares([_next(stream, done + i) for i in range(size)], here)
         state, metrics = advance(state, chunk)
         done += size
         queue.append(metrics)
         if len(queue) > AHEAD:
             jax.block_until_ready(queue.popleft())
         for every, call in events:
-            if done % every == 0 or done == steps:
+            if every == 0 or done % every == 0 or done == steps:
                 call(done, state, metrics)
     return state
 

@@ -39,8 +39,18 @@ def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) 
 
 
 def replicated(state: State, devices: Sequence[Any]) -> State:
-    """The state on all devices, laid out as `pmapped` returns it, so that the second call compiles nothing."""
-    return jax.device_put(state, NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec()))
+    """A copy of the state on all devices, laid out as `pmapped` returns it: the second call compiles nothing.
+
+    A copy, since the trainer donates its state to every step and the caller may still want his.
+    """
+    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+    here = [device for device in devices if device.process_index == jax.process_index()]
+
+    def spread(leaf: Any) -> Any:
+        copies = [jax.device_put(leaf, device, may_alias=False) for device in here]
+        return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)
+
+    return jax.tree.map(spread, state)
 
 
 def shares(batches: list[Batch], devices: int) -> PyTree:

@@ -46,9 +46,10 @@ def create(
         params = net.init(key, one[0], level, one[1])["params"]
         return params, optimizer.init(params)
 
-    params, opt_state = jax.jit(init)(jax.random.fold_in(key, 0))
+    init_key, run_key = jax.random.split(key)
+    params, opt_state = jax.jit(init)(init_key)
     emas = {str(decay): jax.tree.map(jnp.copy, params) for decay in decays}
-    return State(jnp.zeros((), jnp.int32), params, opt_state, emas, jax.random.fold_in(key, 1))
+    return State(jnp.zeros((), jnp.int32), params, opt_state, emas, run_key)
 
 
 def averaged(emas: dict[str, PyTree], params: PyTree, step: Int[Array, ""]) -> dict[str, PyTree]:

@@ -138,3 +138,14 @@ def test_a_save_replaces_what_a_killed_one_left(folder) -> None:
     saver.close()
     assert [int(path.name) for path in checkpoint.candidates(folder)] == [40, 30]
     assert equal(restore(folder, state(0)), state(40))
+
+
+def test_folders_that_are_no_checkpoints_push_nothing_out(folder) -> None:
+    """After a fall-back, damaged folders of later steps stand beside what is saved anew: nothing good may go for them."""
+    for step in (40, 50, 60):
+        (folder / f"{step:08d}").mkdir()
+    saver = Saver(folder, keep=3)
+    saver.save(35, state(35))
+    saver.close()
+    good = [int(path.name) for path in checkpoint.candidates(folder) if not checkpoint.damage(path)]
+    assert good == [35, 30, 20]

@@ -90,6 +90,8 @@ def test_going_on_is_never_having_stopped(straight) -> None:
     for one, other in zip(bits(again), bits(straight[0]), strict=True):
         np.testing.assert_array_equal(one, other)
     assert losses == straight[1][10:]
+    assert int(half.step) == 10  # the state that was handed in is still there
+    assert bool(jnp.all(jnp.isfinite(jax.tree.leaves(half.params)[0])))
 
 
 def test_the_key_and_the_averages_are_part_of_the_state(straight) -> None:
@@ -138,7 +140,13 @@ def test_a_net_learns_two_pictures(net) -> None:
 
 def test_batches_that_cannot_serve_are_named() -> None:
     with pytest.raises(UserError, match="does not divide by its 8 devices"):
-        fit(jax.random.key(0), NET, LOSS, iter([{"x": np.zeros((12, 4), np.float32), "cond": np.zeros(12, np.int32)}]), 5)
+        fit(
+            jax.random.key(0),
+            NET,
+            LOSS,
+            iter([{"x": np.zeros((12, 4), np.float32), "cond": np.zeros(12, np.int32)}]),
+            5,
+        )
     with pytest.raises(UserError, match="ended at step 2"):
         fit(jax.random.key(0), NET, LOSS, list(zip_of(2)), 5, devices=jax.devices()[:1], dispatch=1)
 

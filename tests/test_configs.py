@@ -1,0 +1,85 @@
+"""Every experiment in configs/ loads, holds what its types say, and builds; its docstring says how to run it."""
+
+import ast
+import dataclasses
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from diffjax import build, cli, run
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.name != "__init__.py")
+SHAPE, CLASSES = (32, 32, 3), 10  # of data that stand in for the config's own
+
+
+@pytest.fixture(params=FILES, ids=[path.stem for path in FILES])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(ROOT))  # as `python train.py` has it
+    return request.param
+
+
+@pytest.fixture
+def config(path: Path):
+    return runpy.run_path(str(path))["get_config"]()
+
+
+def test_there_are_some() -> None:
+    assert FILES
+
+
+def test_it_is_a_config_of_the_right_types(config) -> None:
+    assert type(config) is sys.modules["configs"].Config
+    cli.check_types(config, "config")
+
+
+def test_it_is_new_every_time(path) -> None:
+    """Overrides change a config in place; the next reader must not see them."""
+    get_config = runpy.run_path(str(path))["get_config"]
+    first = get_config()
+    first.train.steps += 1
+    assert get_config().train.steps == first.train.steps - 1
+    assert get_config() == get_config()
+
+
+def test_it_builds(config) -> None:
+    fields, t, s = dataclasses.asdict(config.model), config.train, config.sample
+    built = run.built_model(fields, CLASSES)
+    assert (built.net.null_cond is not None) == config.model.conditional
+    loss = build.training_loss(built, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
+    assert callable(loss)
+    made = build.optimizer(
+        steps=t.steps,
+        learning_rate=t.learning_rate,
+        warmup_steps=t.warmup_steps,
+        weight_decay=t.weight_decay,
+        clip_norm=t.clip_norm,
+    )
+    label = None if built.net.null_cond is None else jnp.zeros(1, jnp.int32)
+    start = (jnp.zeros((1, *SHAPE)), jnp.zeros((1, 1, 1, 1)), label)
+    params = jax.eval_shape(built.net.init, jax.random.key(0), *start)["params"]
+    assert jax.tree.leaves(jax.eval_shape(made.init, params))
+    step, grid = build.sampler(built.noise, step=s.sampler, grid=s.grid, count=s.steps)
+    assert step.per_position or built.order.width == 1
+    assert (grid[0], grid[-1], len(grid)) == (1, 0, s.steps + 1)
+    assert bool(jnp.all(jnp.diff(grid) < 0))
+
+
+def test_its_numbers_can_be(config) -> None:
+    t = config.train
+    for count in (t.steps, t.log_every_steps, t.save_every_steps, t.picture_every_steps, t.keep_checkpoints):
+        assert count >= 1
+    assert config.data.batch_size % 8 == 0, "a multiple of eight serves one device and a host of eight"
+    assert t.ema
+    assert all(0 <= decay < 1 for decay in t.ema)
+
+
+def test_its_docstring_says_how_to_run_it(path) -> None:
+    told = ast.get_docstring(ast.parse(path.read_text())) or ""
+    name = path.relative_to(ROOT).as_posix()
+    assert re.search(rf"^python train\.py --config {re.escape(name)} --workdir runs/\S+", told, re.MULTILINE)

@@ -1,0 +1,176 @@
+"""The house: who may import whom, where the heavy libraries live, and what every file owes its reader."""
+
+import ast
+import graphlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "diffjax"
+LONGEST = 250  # lines of a file
+
+# Each layer (a module, or a whole subpackage) and the layers it may import: only such as stand above it.
+LAYERS = {
+    "errors": "",
+    "caching": "",
+    "protocols": "",
+    "files": "errors",
+    "slots": "errors",
+    "randomness": "errors protocols",
+    "schedule": "errors caching",
+    "predict": "errors caching schedule",
+    "noise": "errors caching protocols schedule predict",
+    "order": "errors caching protocols",
+    "times": "errors caching protocols",
+    "weights": "errors caching",
+    "guidance": "errors protocols",
+    "nets": "errors protocols",
+    "steps": "errors caching protocols schedule noise",
+    "grids": "errors protocols noise",
+    "oracles": "errors protocols schedule noise",
+    "loss": "errors protocols randomness noise order times weights",
+    "sampling": "errors protocols randomness noise order steps grids",
+    "dispatch": "protocols sampling",
+    "training": "errors files randomness loss dispatch",
+    "data": "errors files randomness",
+    "evaluation": "errors files randomness",
+    "build": "errors protocols slots schedule predict noise order times weights nets steps grids loss training",
+    "run": "errors files noise order training build",
+    "draw": "errors protocols randomness noise order guidance grids sampling dispatch data build run",
+    "cli": "errors slots",
+}
+
+# Libraries that not everyone may import, and the layers that may; configuration stops at the scripts.
+LIBRARIES = {
+    "configs": "",
+    "ml_collections": "",
+    "tensorflow": "",
+    "torch": "",
+    "absl": "cli",
+    "flax": "nets training",
+    "optax": "training build",
+    "orbax": "training",
+    "tensorboardX": "training",
+    "grain": "data",
+    "tensorflow_datasets": "data",
+    "sklearn": "data evaluation",
+    "scipy": "evaluation",
+    "matplotlib": "evaluation",
+    "PIL": "data evaluation",
+}
+
+FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+INNER = [name for name in FILES if name != "__init__"]  # diffjax/__init__.py gathers what it likes
+
+
+def imported(name: str) -> Iterator[str]:
+    """The dotted name of all that a file imports, anywhere in it; of a module's attribute, the module."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: write diffjax.… in place of a relative import"
+            for alias in node.names:
+                assert alias.name != "*", f"{name}: name what is imported from {node.module}"
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner.removeprefix("diffjax.") in FILES or node.module == "diffjax" else str(node.module)
+
+
+def ours(name: str) -> set[str]:
+    """The files of the package that a file imports."""
+    found = {path for path in imported(name) if path.split(".")[0] == "diffjax"}
+    names = {path.removeprefix("diffjax").removeprefix(".") or "__init__" for path in found}
+    return {found if found in FILES else f"{found}.__init__" for found in names}
+
+
+def layer(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_every_module_has_its_place() -> None:
+    homeless = {layer(name) for name in INNER} - LAYERS.keys()
+    assert not homeless, f"say in LAYERS what {', '.join(homeless)} may import"
+    assert not LAYERS.keys() - {layer(name) for name in INNER}, "these are gone: take them out of LAYERS"
+
+
+def test_layers_lean_only_on_those_above() -> None:
+    above: set[str] = set()
+    for name, allowed in LAYERS.items():
+        assert set(allowed.split()) <= above, name
+        above.add(name)
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_imports_go_one_way(name) -> None:
+    allowed = {*LAYERS[layer(name)].split(), layer(name)}
+    wrong = sorted(found for found in ours(name) if layer(found) not in allowed)
+    assert not wrong, f"{name} imports {', '.join(wrong)}; a {layer(name)} may import {', '.join(sorted(allowed))}"
+
+
+def test_files_import_each_other_in_no_circle() -> None:
+    graphlib.TopologicalSorter({name: ours(name) for name in FILES}).prepare()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_libraries_stay_where_they_are_used(name) -> None:
+    for library in {found.split(".")[0] for found in imported(name)} & LIBRARIES.keys():
+        assert layer(name) in LIBRARIES[library].split(), f"{name} may not import {library}"
+
+
+def test_pmap_stays_in_one_file() -> None:
+    users = set()
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            called = (isinstance(node, ast.Attribute) and node.attr) or (isinstance(node, ast.Name) and node.id)
+            spelt = isinstance(node, ast.ImportFrom) and [alias.name for alias in node.names]
+            if called == "pmap" or "pmap" in (spelt or ()):
+                users.add(name)
+    assert users == {"training.parallel"}
+
+
+def test_classes_do_not_inherit_from_each_other() -> None:
+    classes = {node.name: node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for name, node in classes.items():
+        bases = {ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases}
+        assert not bases & classes.keys(), name
+
+
+def public() -> dict[str, Any]:
+    """All that the `__all__`s name, by its dotted name."""
+    modules = [importlib.import_module(path_of(name)) for name in FILES]
+    named = [(module, name) for module in modules for name in getattr(module, "__all__", ())]
+    return {f"{module.__name__}.{name}": getattr(module, name) for module, name in named}
+
+
+def path_of(name: str) -> str:
+    return f"diffjax.{name}".removesuffix(".__init__")
+
+
+def test_no_module_shares_its_name_with_a_public_function() -> None:
+    modules = {path_of(name).split(".")[-1] for name in INNER}
+    functions = {name: found for name, found in public().items() if callable(found)}
+    assert not [name for name in functions if name.split(".")[-1] in modules]
+
+
+def test_public_functions_and_classes_are_explained() -> None:
+    for name, found in public().items():
+        if callable(found) and "<locals>" not in getattr(found, "__qualname__", "<locals>"):  # no value that is made
+            told = found.__doc__ or ""
+            assert told, f"{name} has no docstring"
+            assert not told.startswith(f"{name.split('.')[-1]}("), f"{name} has only the docstring of a dataclass"
+
+
+PLACES = ("diffjax/**/*.py", "*.py", "configs/*.py")
+SOURCES = [path.relative_to(ROOT) for place in PLACES for path in sorted(ROOT.glob(place))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_a_file_says_what_it_is_and_is_not_long(path) -> None:
+    text = (ROOT / path).read_text()
+    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert len(text.splitlines()) <= LONGEST
