@@ -20,8 +20,10 @@ from diffjax.errors import UserError
 from diffjax.files import check_writable, write_whole
 
 cli.sampling_flags()
+flags.adopt_module_key_flags(cli)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
 NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.", lower_bound=3)
+MOST = flags.DEFINE_integer("most", 5_000, "How many real images of each split to compare with.", lower_bound=3)
 
 
 def main() -> None:
@@ -32,28 +34,41 @@ def main() -> None:
     denoise, noise, order, info = run.load(workdir, ema=asked.ema)
     settings = cli.chosen(info.config["sample"])
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
-    data = info.config["data"]
-    dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
-    if dataset.shape != info.facts.shape:
-        raise UserError(f"{data['name']}: its images are {dataset.shape} now, and {workdir} learnt {info.facts.shape}")
-    splits = {name: dataset.arrays(name) for name in ("train", "validation", "test")}
+    splits = reference(info, workdir)
     kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
     real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
     cond = np.arange(NUM.value, dtype=np.int32) * info.facts.classes // NUM.value if info.conditional else None
-    root = jax.random.key(asked.seed)
-    images = draw.images(painter, root, NUM.value, asked.batch, cond)
-
+    images = draw.images(painter, jax.random.key(asked.seed), NUM.value, asked.batch, cond)
     got = ev.scores(images, cond, splits, info.facts.levels, kernels=kernels)
-    told = {"grid": settings["grid"], "guidance": f"{settings['guidance']:g}", "ema": info.ema}
-    told |= {"run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}"}
+    told = {
+        "evaluations": f"{settings['steps'] * painter.step.evaluations} of the net per sample",
+        "grid": settings["grid"],
+        "guidance": f"{settings['guidance']:g}",
+        "ema": info.ema,
+        "run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}",
+    }
     source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
     print(ev.table(got, real, source))
     write_scores(out, got, real, source)
-    some = None if cond is None else cond[:: max(1, len(cond) // 6)]
-    frames, clock = draw.trajectory(painter, root, min(6, len(images)), some)
-    pictures = write_pictures(out, images, cond, splits, info, frames, clock)
+    pictures = write_pictures(out, images, cond, splits, painter) | write_curve(out, workdir)
     report = ev.write_report(out, got, real, source, pictures, title=f"Evaluation of {workdir.name}")
     print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
+
+
+def reference(info: run.Info, workdir: Path) -> dict[str, Any]:
+    """The real images of the run's data set; of large splits a part, drawn with a fixed seed."""
+    data = info.config["data"]
+    dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
+    if not run.facts_of(dataset, data["dequantise"]).as_learnt(info.facts):
+        raise UserError(
+            f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
+        )
+    splits = {}
+    for name in ("train", "validation", "test"):
+        images, labels = dataset.arrays(name)
+        rows = np.sort(np.random.default_rng(0).permutation(len(images))[: MOST.value])
+        splits[name] = images[rows], None if labels is None else labels[rows]
+    return splits
 
 
 def write_scores(out: Path, got: ev.Scores, real: ev.Scores, source: ev.Provenance) -> None:
@@ -68,26 +83,34 @@ def write_scores(out: Path, got: ev.Scores, real: ev.Scores, source: ev.Provenan
     write_whole(out / "scores.json", lambda file: file.write(text.encode()))
 
 
-def write_pictures(
-    out: Path, images: np.ndarray, cond: Any, splits: Any, info: run.Info, frames: np.ndarray, clock: list[float]
-) -> dict[str, Path]:
+def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painter: draw.Painter) -> dict[str, Path]:
     """Samples by class, the nearest training images beside some, and the way from noise."""
-    every = max(1, len(images) // 12)
-    beside, _ = ev.nearest_images(images[::every][:12], splits, info.facts.levels)
+    some = images[:: max(1, len(images) // 12)][:12]
+    beside, _ = ev.nearest_images(some, splits, painter.facts.levels)
+    few = None if cond is None else cond[:: max(1, len(cond) // 6)]
+    way = draw.trajectory(painter, jax.random.key(flags.FLAGS.seed), min(6, len(images)), few)
     shown = ev.grid(images[:100], 10)
     if cond is not None:
-        shown = ev.labelled_grid(images, cond, info.facts.class_names, 12)
+        shown = ev.labelled_grid(images, cond, painter.facts.class_names, 12)
     made = {
         "Samples": ("grid.png", shown),
-        "Samples above their nearest training images": (
-            "nearest.png",
-            ev.side_by_side(images[::every][:12], beside, 12),
-        ),
-        "From noise to image": ("strip.png", ev.strip(frames, clock, caption="clock")),
+        "Samples above their nearest training images": ("nearest.png", ev.side_by_side(some, beside, 12)),
+        "From noise to image": ("strip.png", ev.strip(*draw.thinned(*way), caption="clock")),
     }
     for name, picture in made.values():
         ev.write_png(out / name, picture)
     return {caption: out / name for caption, (name, _) in made.items()}
+
+
+def write_curve(out: Path, workdir: Path) -> dict[str, Path]:
+    """The training loss, where the run has kept it."""
+    metrics = workdir / "metrics.jsonl"
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    if not lines:
+        return {}
+    steps, losses = (np.array([line[name] for line in lines]) for name in ("step", "loss"))
+    ev.curve(out / "loss.png", {"loss": (steps, losses)}, "training loss")
+    return {"Training loss": out / "loss.png"}
 
 
 if __name__ == "__main__":

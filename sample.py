@@ -18,6 +18,7 @@ from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
 from diffjax.files import check_writable, write_whole
 
 cli.sampling_flags()
+flags.adopt_module_key_flags(cli)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for samples.npz and the pictures.")
 NUM = flags.DEFINE_integer("num", 100, "How many pictures.", lower_bound=1)
 LABEL = flags.DEFINE_integer("label", None, "Class of all pictures; by default drawn with the frequencies of training.")
@@ -29,17 +30,20 @@ def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     workdir, out, asked = cli.folder("workdir"), cli.folder("out"), flags.FLAGS
     check_writable(out, "--out")
+    config, facts = run.read_config(workdir)
+    shares = facts.label_frequencies if config["model"]["conditional"] else ()
+    draw.check_label(LABEL.value, len(shares))
     denoise, noise, order, info = run.load(workdir, ema=asked.ema)
-    settings = cli.chosen(info.config["sample"])
-    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
+    settings = cli.chosen(config["sample"])
+    painter = draw.painter(denoise, noise, order, info.net, facts, settings)
     root = jax.random.key(asked.seed)
-    cond = draw.labels(root, NUM.value, info.facts.label_frequencies if info.conditional else (), LABEL.value)
+    cond = draw.labels(root, NUM.value, shares, LABEL.value)
     images = draw.images(painter, root, NUM.value, asked.batch, cond)
     source = {**settings, "seed": asked.seed, "config": info.config_hash, "step": info.step, "ema": info.ema}
     write_samples(out, images, cond, source)
     shown = grid(images[:100], min(10, len(images)))
     if cond is not None and LABEL.value is None:
-        shown = labelled_grid(images[:100], cond[:100], info.facts.class_names, 12)
+        shown = labelled_grid(images[:100], cond[:100], facts.class_names, 12)
     write_png(out / "grid.png", shown)
     if TRAJECTORY.value or ANIMATE.value:
         write_way(out, *draw.trajectory(painter, root, min(NUM.value, 8), cond))
@@ -57,10 +61,9 @@ def write_samples(out: Path, images: np.ndarray, cond: np.ndarray | None, source
 
 
 def write_way(out: Path, frames: np.ndarray, clock: list[float]) -> None:
-    """All states of the first pictures, as a strip of eleven at most and as an animation."""
+    """All states of the first pictures, as a strip and as an animation."""
     if TRAJECTORY.value:
-        picked = np.unique(np.linspace(0, len(frames) - 1, min(11, len(frames))).round().astype(int))
-        write_png(out / "strip.png", strip(frames[picked], [clock[i] for i in picked], caption="clock"))
+        write_png(out / "strip.png", strip(*draw.thinned(frames, clock), caption="clock"))
     if ANIMATE.value:
         animation(out / "animation.gif", frames, columns=frames.shape[1])
 

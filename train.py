@@ -7,29 +7,29 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+import optax
 from absl import flags
 from jax.tree_util import Partial
 from ml_collections import config_flags
 
 from configs import Config
 from diffjax import build, cli, draw, run
-from diffjax.data import Dataset, batches, label_frequencies, open_dataset
+from diffjax.data import Dataset, batches, open_dataset
 from diffjax.errors import UserError
-from diffjax.evaluation import grid, labelled_grid, write_png
+from diffjax.evaluation import write_png
 from diffjax.files import check_writable
 from diffjax.loss import Loss
-from diffjax.noise import denoiser
 from diffjax.randomness import keys
 from diffjax.training import checkpoint
 from diffjax.training.log import Log
-from diffjax.training.loop import Event, fit
+from diffjax.training.loop import fit
 from diffjax.training.state import State, create
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/.")
@@ -39,19 +39,56 @@ flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, p
 KEPT = ("model", "data.name", "data.image_size", "data.dequantise", "data.batch_size", "train.seed", "train.ema")
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything a run is made of."""
+
+    dataset: Dataset
+    facts: run.Facts
+    model: build.Model
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    gallery: Callable[[Any], Any]
+    start: State
+    stream: Iterator[Any]
+
+
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     config: Config = CONFIG.value
     workdir = cli.folder("workdir")
     check_writable(workdir, "--workdir")
-    fields = json.loads(json.dumps(dataclasses.asdict(config)))
-    changed = compare(run.read_config(workdir)[0], fields, workdir) if (workdir / run.CONFIG).exists() else []
     check_numbers(config)
-    dataset = open_dataset(config.data.name, config.data.dir or None, image_size=config.data.image_size or None)
-    facts = facts_of(dataset, config.data.dequantise)
-    built = run.built_model(fields["model"], facts.classes)
-    t = config.train
-    loss = build.training_loss(built, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    before = run.read_config(workdir) if (workdir / run.CONFIG).exists() else None
+    changed = run.changes(before[0], fields, KEPT, workdir) if before else []
+    plan = planned(config, fields, workdir)
+    if before and not plan.facts.as_learnt(before[1]):
+        raise UserError(
+            f"config.data.name: {config.data.name} has changed since {workdir} was begun; use a new --workdir"
+        )
+    done, t = int(plan.start.step), config.train
+    print(f"{config.data.name}: {told(plan)}, step {done:,} to {t.steps:,}", *changed, sep="\n", file=sys.stderr)
+    if done >= t.steps:
+        print(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on", file=sys.stderr)
+        return
+    if jax.process_index() == 0:
+        run.write_config(workdir, fields, plan.facts)
+    try:
+        train(config, workdir, plan)
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on from the last checkpoint in {workdir}", file=sys.stderr)
+        sys.exit(130)
+    print(f"{workdir}: step {t.steps:,} reached; pictures are in {workdir / 'pictures'}", file=sys.stderr)
+
+
+def planned(config: Config, fields: dict[str, Any], workdir: Path) -> Plan:
+    """From fields to objects, and to the state to start from: the last whole checkpoint, or a fresh one."""
+    d, t = config.data, config.train
+    dataset = open_dataset(d.name, d.dir or None, image_size=d.image_size or None)
+    facts = run.facts_of(dataset, d.dequantise)
+    model = run.built_model(fields["model"], facts.classes)
+    loss = build.training_loss(model, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
     optimizer = build.optimizer(
         steps=t.steps,
         learning_rate=t.learning_rate,
@@ -59,67 +96,43 @@ def main() -> None:
         weight_decay=t.weight_decay,
         clip_norm=t.clip_norm,
     )
-    picture = picture_event(config, built, facts, workdir)
-    x = jnp.zeros((1, *facts.shape))
-    cond = None if built.net.null_cond is None else jnp.zeros(1, jnp.int32)
-    start = create(jax.random.key(t.seed), built.net, optimizer, t.ema, x, cond)
-    jax.eval_shape(loss, keys(0, 1), Partial(built.net.apply, {"params": start.params}), x, cond)  # do they fit?
-    start = checkpoint.restore(workdir / "checkpoints", start) or start
+    gallery = draw.gallery(model, facts, fields["sample"])
+    x, cond = jnp.zeros((1, *facts.shape)), None if model.net.null_cond is None else jnp.zeros(1, jnp.int32)
+    fresh = create(jax.random.key(t.seed), model.net, optimizer, t.ema, x, cond)
+    jax.eval_shape(loss, keys(0, 1), Partial(model.net.apply, {"params": fresh.params}), x, cond)  # do they fit?
+    start = checkpoint.restore(workdir / "checkpoints", fresh) or fresh
     stream = reading(config, dataset, cond is not None, int(start.step))
-    run.write_config(workdir, fields, facts)
-    for line in changed:
-        print(line, file=sys.stderr)
-    train(config, workdir, built, loss, optimizer, dataset, stream, start, picture)
+    return Plan(dataset, facts, model, loss, optimizer, gallery, start, stream)
 
 
-def train(
-    config: Config,
-    workdir: Path,
-    built: build.Model,
-    loss: Loss,
-    optimizer: Any,
-    dataset: Dataset,
-    stream: Iterator[Any],
-    start: State,
-    picture: Event,
-) -> None:
-    """The loop, with its log, checkpoints and pictures."""
-    t, done = config.train, int(start.step)
-    count = sum(leaf.size for leaf in jax.tree.leaves(start.params))
-    devices = f"{jax.local_device_count()} {jax.default_backend()} device(s)"
-    images = len(dataset.splits["train"])
-    told = f"{count:,} parameters, {images:,} images, {devices}, step {done:,} to {t.steps:,}"
-    print(f"{dataset.name}: {told}", file=sys.stderr)
-    if done >= t.steps:
-        print(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on", file=sys.stderr)
-        return
-    log, saver = (
-        Log(workdir, done, t.steps, config.data.batch_size),
-        checkpoint.Saver(workdir / "checkpoints", t.keep_checkpoints),
-    )
+def train(config: Config, workdir: Path, plan: Plan) -> None:
+    """The loop, with its checkpoints, and on the first host its log and pictures."""
+    t = config.train
+    folder = workdir if jax.process_index() == 0 else None
 
-    def save(step: int, state: State, metrics: Any) -> None:
-        if not bool(jnp.all(jnp.isfinite(metrics["loss"]))):
-            raise UserError(
-                f"train: the loss at step {step} is not finite; nothing of it was saved. Lower train.learning_rate"
-            )
-        saver.save(step, state)
+    def picture(step: int, state: State, metrics: Any) -> None:
+        if folder is not None:
+            write_png(folder / "pictures" / f"step_{step:08d}.png", plan.gallery(state.ema))
 
-    try:
+    with (
+        closing(checkpoint.Saver(workdir / "checkpoints", t.keep_checkpoints)) as saver,
+        closing(Log(folder, int(plan.start.step), t.steps, config.data.batch_size)) as log,
+    ):
         fit(
-            start.key,
-            built.net,
-            loss,
-            stream,
+            plan.start.key,
+            plan.model.net,
+            plan.loss,
+            plan.stream,
             t.steps,
-            optimizer=optimizer,
-            start=start,
-            events=[(0, log.collect), (t.log_every_steps, log.write), (t.save_every_steps, save), picture],
+            optimizer=plan.optimizer,
+            start=plan.start,
+            events=[
+                (0, log.collect),
+                (t.log_every_steps, log.write),
+                (t.save_every_steps, saver.save),
+                (t.picture_every_steps, picture),
+            ],
         )
-    finally:
-        log.close()
-        saver.close()
-    print(f"{workdir}: step {t.steps:,} reached; pictures are in {workdir / 'pictures'}", file=sys.stderr)
 
 
 def reading(config: Config, dataset: Dataset, conditional: bool, step: int) -> Iterator[Any]:
@@ -138,75 +151,26 @@ def reading(config: Config, dataset: Dataset, conditional: bool, step: int) -> I
     return itertools.chain([next(stream)], stream)
 
 
-def picture_event(config: Config, built: build.Model, facts: run.Facts, workdir: Path) -> Event:
-    """Draws the same keys every so many steps, one row per class, so that one sees the pictures grow."""
-    settings, each = dataclasses.asdict(config.sample), 10
-    names = facts.class_names if built.net.null_cond is not None else ()
-    cond = np.repeat(np.arange(len(names), dtype=np.int32), each) if names else None
-    count = each * (len(names) or each)
-
-    def painter(variables: Any) -> draw.Painter:
-        return draw.painter(
-            denoiser(built.noise, built.net, variables), built.noise, built.order, built.net, facts, settings
-        )
-
-    def picture(step: int, state: State, metrics: Any) -> None:
-        images = draw.images(painter(state.ema), jax.random.key(0), count, count, cond)
-        shown = grid(images, each) if cond is None else labelled_grid(images, cond, names, each)
-        write_png(workdir / "pictures" / f"step_{step:08d}.png", shown)
-
-    painter({})  # so that a mistake in the config's sample fields is told now
-    return config.train.picture_every_steps, picture
-
-
-def facts_of(dataset: Dataset, dequantised: bool) -> run.Facts:
-    """What the model must know of its data."""
-    shares = label_frequencies(dataset.splits["train"].labels(), dataset.classes) if dataset.classes else ()
-    return run.Facts(
-        dataset.shape,
-        dataset.classes,
-        tuple(dataset.class_names),
-        dataset.levels,
-        tuple(float(share) for share in shares),
-        dequantised,
-    )
+def told(plan: Plan) -> str:
+    """The size of what is trained, of the data and of the machine."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(plan.start.params))
+    images = len(plan.dataset.splits["train"])
+    return f"{count:,} parameters, {images:,} images, {jax.device_count()} {jax.default_backend()} device(s)"
 
 
 def check_numbers(config: Config) -> None:
     """Raise UserError for numbers that cannot be."""
+    t, devices = config.train, jax.device_count()
     for name in ("steps", "log_every_steps", "save_every_steps", "picture_every_steps", "keep_checkpoints"):
-        if getattr(config.train, name) < 1:
-            raise UserError(f"config.train.{name}: expected at least 1, got {getattr(config.train, name)}")
-    if config.data.batch_size < 1 or config.data.batch_size % jax.device_count():
-        raise UserError(
-            f"config.data.batch_size: expected a multiple of the {jax.device_count()} device(s), "
-            f"got {config.data.batch_size}"
-        )
-    if not 0 <= config.train.seed < 2**32:
-        raise UserError(f"config.train.seed: expected 0 … 2**32 - 1, got {config.train.seed}")
-    if not 0 <= config.train.cond_drop <= 1:
-        raise UserError(f"config.train.cond_drop: expected a share in [0, 1], got {config.train.cond_drop}")
-
-
-def compare(saved: dict[str, Any], given: dict[str, Any], workdir: Path) -> list[str]:
-    """Refuse fields that would change what the saved state means; the others that are new, in words."""
-    new = sorted(differences(saved, given).items())
-    for path, (before, now) in new:
-        if path.startswith(KEPT):
-            raise UserError(
-                f"config.{path}: {workdir} was trained with {before!r}, not {now!r}; use that value, or a new --workdir"
-            )
-    return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
-
-
-def differences(saved: Any, given: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted path → (saved, given) of every field that differs."""
-    if not (isinstance(saved, dict) and isinstance(given, dict)):
-        return {} if saved == given else {path[:-1]: (saved, given)}
-    found = {}
-    for name in saved.keys() | given.keys():
-        found |= differences(saved.get(name), given.get(name), f"{path}{name}.")
-    return found
+        if getattr(t, name) < 1:
+            raise UserError(f"config.train.{name}: expected at least 1, got {getattr(t, name)}")
+    given = config.data.batch_size
+    if given < 1 or given % devices:
+        raise UserError(f"config.data.batch_size: expected a multiple of the {devices} device(s), got {given}")
+    if not 0 <= t.seed < 2**32:
+        raise UserError(f"config.train.seed: expected 0 … 2**32 - 1, got {t.seed}")
+    if not 0 <= t.cond_drop <= 1:
+        raise UserError(f"config.train.cond_drop: expected a share in [0, 1], got {t.cond_drop}")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ from absl import app, flags, logging
 from diffjax.errors import UserError
 from diffjax.slots import holds, named
 
-flags.disclaim_key_flags()  # so that --help of a script lists the flags that it has from here
-
 
 def run(main: Callable[[], None], config: Any = None) -> None:
     """Run a script: read the flags, and the config that one of them may name (its FlagHolder), then call `main`.

@@ -4,6 +4,7 @@ On a CPU, XLA's convolution inside a compiled loop is ten to fifty times slower 
 nets are dispatched step by step there. Everything else, and every accelerator, is given whole loops.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,4 @@ def sample_for(net: Any) -> Callable[..., State]:
 
 
 def _last(*args: Any, **options: Any) -> State:
-    for x in stepwise(*args, **options):  # one state at a time: a list of all would be large
-        last = x
-    return last
+    return deque(stepwise(*args, **options), maxlen=1).pop()  # one state at a time: a list of all would be large

@@ -1,7 +1,7 @@
 """From a loaded model to pictures in bytes: labels for those who ask for none, batches of one shape, all devices."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,15 +15,19 @@ from diffjax import build
 from diffjax.data import requantise, to_uint8
 from diffjax.dispatch import sample_for
 from diffjax.errors import UserError
+from diffjax.evaluation import as_bytes as spread
+from diffjax.evaluation import grid as picture_of
+from diffjax.evaluation import labelled_grid
 from diffjax.grids import Grid
 from diffjax.guidance import cfg
-from diffjax.noise import Gaussian
+from diffjax.noise import Gaussian, denoiser
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Step
 from diffjax.randomness import fold, keys
 from diffjax.run import Facts
 from diffjax.sampling import stepwise
 
+EACH = 10  # pictures of a class, and classes, that a gallery shows
 _LABELS = 4  # what a key is used for, beside the uses in sampling.py
 
 
@@ -48,12 +52,39 @@ def painter(
     Raises UserError for settings that do not serve the model, before anything is drawn.
     """
     step, grid = build.sampler(noise, step=settings["sampler"], grid=settings["grid"], count=settings["steps"])
-    scale = settings["guidance"]
-    if scale != 1 and net.null_cond is None:
-        raise UserError(f"guidance: {scale:g} needs a conditional model, and this one has no classes; leave it at 1")
-    made = Painter(net, noise, order, denoise if scale == 1 else cfg(denoise, scale, net.null_cond), facts, step, grid)
+    made = Painter(net, noise, order, guided(denoise, net, settings["guidance"]), facts, step, grid)
     _draw(stepwise, made, keys(0, 1), None)  # checks grid, rule and order against each other, and runs nothing
     return made
+
+
+def guided(denoise: Denoise, net: Any, scale: float) -> Denoise:
+    """The denoiser under classifier-free guidance; itself at scale 1, which is none and costs nothing."""
+    if scale == 1:
+        return denoise
+    if net.null_cond is None:
+        raise UserError(f"guidance: {scale:g} needs a conditional model, and this one has no classes; leave it at 1")
+    return cfg(denoise, scale, net.null_cond)
+
+
+def gallery(
+    model: build.Model, facts: Facts, settings: dict[str, Any]
+) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
+    """A picture of weights: samples of the same keys each time, one row for each of the first classes.
+
+    Raises UserError for settings that do not serve the model, before anything is drawn.
+    """
+    names = facts.class_names[:EACH] if model.net.null_cond is not None else ()
+    cond = np.repeat(np.arange(len(names), dtype=np.int32), EACH) if names else None
+    count = EACH * (len(names) or EACH)
+    frame = painter(denoiser(model.noise, model.net, {}), model.noise, model.order, model.net, facts, settings)
+
+    def drawn(variables: PyTree) -> UInt8[np.ndarray, "h w c"]:
+        here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf.addressable_data(0))), variables)
+        denoise = guided(denoiser(model.noise, model.net, here), model.net, settings["guidance"])
+        made = images(replace(frame, denoise=denoise), jax.random.key(0), count, count, cond)
+        return picture_of(made, EACH) if cond is None else labelled_grid(made, cond, names, EACH)
+
+    return drawn
 
 
 def images(
@@ -65,12 +96,12 @@ def images(
     """
     devices = jax.local_devices()
     batch = -(-min(batch, count) // len(devices)) * len(devices)
-    spread = NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
+    over_devices = NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
     parts = []
     for start in tqdm(range(0, count, batch), unit="batch", disable=None, leave=False):
         rows = np.minimum(np.arange(start, start + batch), count - 1)
-        chosen = jax.tree.map(lambda leaf, rows=rows: jax.device_put(leaf[rows], spread), cond)
-        x = _draw(sample_for(painter.net), painter, jax.device_put(keys(root, batch, start), spread), chosen)
+        chosen = jax.tree.map(lambda leaf, rows=rows: jax.device_put(leaf[rows], over_devices), cond)
+        x = _draw(sample_for(painter.net), painter, jax.device_put(keys(root, batch, start), over_devices), chosen)
         parts.append(as_bytes(x, painter.facts)[: count - start])
     return np.concatenate(parts)
 
@@ -85,19 +116,30 @@ def trajectory(
     return np.stack(shown), [float(u) for u in painter.grid]
 
 
+def thinned(
+    frames: UInt8[np.ndarray, "k n h w c"], clock: list[float], most: int = 11
+) -> tuple[UInt8[np.ndarray, "_ n h w c"], list[float]]:
+    """At most so many of the states, evenly chosen, the first and the last among them."""
+    picked = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
+    return frames[picked], [clock[i] for i in picked]
+
+
 def _draw(driver: Callable[..., Any], p: Painter, keys: Keys, cond: PyTree) -> Any:
     return driver(keys, p.noise, p.order, p.denoise, p.facts.shape, cond=cond, grid=p.grid, step=p.step)
+
+
+def check_label(label: int | None, classes: int) -> None:
+    """Raise UserError for a label that the model does not know."""
+    if label is not None and not 0 <= label < classes:
+        told = f"expected 0 … {classes - 1}" if classes else "this model has no classes; leave --label out"
+        raise UserError(f"--label {label}: {told}")
 
 
 def labels(
     root: Key[Array, ""], count: int, frequencies: tuple[float, ...], label: int | None
 ) -> Int32[np.ndarray, " n"] | None:
     """The label asked for, or labels drawn by each example's key by the training's shares; None without classes."""
-    if label is not None and not 0 <= label < len(frequencies):
-        classes = (
-            f"expected 0 … {len(frequencies) - 1}" if frequencies else "this model has no classes; leave --label out"
-        )
-        raise UserError(f"--label {label}: {classes}")
+    check_label(label, len(frequencies))
     if not frequencies:
         return None
     if label is not None:
@@ -112,4 +154,4 @@ def as_bytes(x: Any, facts: Facts) -> UInt8[np.ndarray, "..."]:
     x = np.asarray(x)
     if not facts.dequantised:
         return to_uint8(x, facts.levels)
-    return np.round(requantise(x, facts.levels) * (255 / (facts.levels - 1))).astype(np.uint8)
+    return spread(requantise(x, facts.levels).astype(np.uint8), facts.levels)

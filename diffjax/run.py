@@ -19,6 +19,7 @@ from jax.tree_util import Partial
 from jaxtyping import PyTree
 
 from diffjax import build
+from diffjax.data import Dataset, label_frequencies
 from diffjax.errors import UserError
 from diffjax.files import write_whole
 from diffjax.noise import Gaussian, denoiser
@@ -38,6 +39,11 @@ class Facts:
     levels: int
     label_frequencies: tuple[float, ...]
     dequantised: bool
+
+    def as_learnt(self, learnt: "Facts") -> bool:
+        """Whether data of these facts mean what those of a model's training meant."""
+        kept = ("shape", "classes", "class_names", "levels", "dequantised")
+        return all(getattr(self, name) == getattr(learnt, name) for name in kept)
 
 
 @dataclass(frozen=True)
@@ -125,3 +131,31 @@ def write_config(workdir: Path, config: dict[str, Any], facts: Facts) -> None:
 def config_hash(config: dict[str, Any]) -> str:
     """Twelve digits that change with any field."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def facts_of(dataset: Dataset, dequantised: bool) -> Facts:
+    """What a model must know of this data set."""
+    shares = label_frequencies(dataset.split("train").labels(), dataset.classes) if dataset.classes else ()
+    names, shares = tuple(dataset.class_names), tuple(float(share) for share in shares)
+    return Facts(dataset.shape, dataset.classes, names, dataset.levels, shares, dequantised)
+
+
+def changes(saved: dict[str, Any], given: dict[str, Any], kept: tuple[str, ...], workdir: Path) -> list[str]:
+    """The fields that differ from the run's, in words. Raises UserError for those that a run keeps."""
+    new = sorted(_differences(saved, given).items())
+    for path, (before, now) in new:
+        if path.startswith(kept):
+            raise UserError(
+                f"config.{path}: {workdir} was trained with {before!r}, not {now!r}; use that value, or a new --workdir"
+            )
+    return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
+
+
+def _differences(saved: Any, given: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted path → (saved, given) of every field that differs."""
+    if not (isinstance(saved, dict) and isinstance(given, dict)):
+        return {} if saved == given else {path[:-1]: (saved, given)}
+    found = {}
+    for name in saved.keys() | given.keys():
+        found |= _differences(saved.get(name), given.get(name), f"{path}{name}.")
+    return found

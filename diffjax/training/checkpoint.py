@@ -23,6 +23,7 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError
 from diffjax.files import write_whole
 from diffjax.training.state import State
+from diffjax.training.step import Metrics
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -39,8 +40,16 @@ class Saver:
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
 
-    def save(self, step: int, state: State) -> None:
-        """Copy the state off the devices and begin to write it; waits for the save before, and raises its error."""
+    def save(self, step: int, state: State, metrics: Metrics) -> None:
+        """Copy the state off the devices and begin to write it; waits for the save before, and raises its error.
+
+        Raises UserError, and saves nothing, where a metric of the step is not finite.
+        """
+        for name, value in metrics.items():
+            if not bool(jnp.all(jnp.isfinite(value))):
+                raise UserError(
+                    f"train: {name} at step {step} is not finite and was not saved; lower train.learning_rate"
+                )
         self.wait()
         partial = self.folder / f".{step:08d}.partial"
         if jax.process_index() == 0:

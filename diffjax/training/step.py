@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,7 +25,9 @@ def train_step(
     keys = keys_of(jax.random.fold_in(state.key, state.step), batch["index"])
 
     def mean_loss(params: PyTree) -> Float[Array, ""]:
-        return jnp.mean(loss(keys, partial(net.apply, {"params": params}), batch["x"], batch["cond"]))
+        losses = loss(keys, partial(net.apply, {"params": params}), batch["x"], batch["cond"])
+        chex.assert_shape(losses, (len(keys),))
+        return jnp.mean(losses)
 
     value, grads = jax.value_and_grad(mean_loss)(state.params)
     if axis is not None:

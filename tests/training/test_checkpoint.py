@@ -15,6 +15,7 @@ from diffjax.training.checkpoint import MANIFEST, Saver, restore
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)
+FINE = {"loss": jnp.ones(1)}
 
 
 def state(step: int) -> State:
@@ -34,7 +35,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
     saver = Saver(folder, keep=3)
     for step in (5, 10, 20, 30):
-        saver.save(step, state(step))
+        saver.save(step, state(step), FINE)
     saver.close()
     return folder
 
@@ -134,18 +135,26 @@ def test_a_save_replaces_what_a_killed_one_left(folder) -> None:
     left.mkdir(parents=True)
     (left / "junk").write_text("half")
     saver = Saver(folder, keep=2)
-    saver.save(40, state(40))
+    saver.save(40, state(40), FINE)
     saver.close()
     assert [int(path.name) for path in checkpoint.candidates(folder)] == [40, 30]
     assert equal(restore(folder, state(0)), state(40))
 
 
 def test_folders_that_are_no_checkpoints_push_nothing_out(folder) -> None:
-    """After a fall-back, damaged folders of later steps stand beside what is saved anew: nothing good may go for them."""
+    """After a fall-back, damaged folders of later steps stand beside what is saved: nothing good may go for them."""
     for step in (40, 50, 60):
         (folder / f"{step:08d}").mkdir()
     saver = Saver(folder, keep=3)
-    saver.save(35, state(35))
+    saver.save(35, state(35), FINE)
     saver.close()
     good = [int(path.name) for path in checkpoint.candidates(folder) if not checkpoint.damage(path)]
     assert good == [35, 30, 20]
+
+
+def test_what_is_not_finite_is_not_saved(tmp_path) -> None:
+    saver = Saver(tmp_path / "checkpoints", keep=3)
+    with jax.debug_nans(False), pytest.raises(UserError, match="grad_norm at step 7 is not finite"):
+        saver.save(7, state(7), {**FINE, "grad_norm": jnp.array([jnp.nan])})
+    saver.close()
+    assert restore(tmp_path / "checkpoints", state(0)) is None

@@ -1,0 +1,110 @@
+"""The scripts as a shell calls them, but in this process: imports are paid once, and every strictness holds."""
+
+import runpy
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from absl import flags
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # as `python train.py` has it
+
+CONFIG = """
+from configs import Config, Data, Model, Sample, Train
+
+def get_config():
+    return Config(
+        data=Data(dir={dir!r}, batch_size=64),
+        model=Model(net="MLP(width=8, depth=1)", conditional={conditional}),
+        train=Train(steps=2, save_every_steps=2, picture_every_steps=1_000),
+        sample=Sample(steps=3),
+    )
+"""
+
+
+class Told(NamedTuple):
+    """What a script leaves in a shell."""
+
+    code: int
+    out: str
+    err: str
+
+
+def called(script: str, *argv: object) -> int:
+    """The exit code of a script, run as `__main__` with flags of its own."""
+    before = sys.argv
+    sys.argv = [script, *map(str, argv)]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)  # as ml_collections loads configs
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+        forget_flags(script)
+    raise AssertionError(f"{script} came back without an exit code")
+
+
+def forget_flags(script: str) -> None:
+    """Undefine what the script defined, so that another may; libraries keep theirs."""
+    modules = flags.FLAGS.flags_by_module_dict()
+    own = {flag.name for module in (str(ROOT / script), "diffjax.cli") for flag in modules.get(module, ())}
+    for name in [name for name in flags.FLAGS if name in own or name.startswith("config.")]:
+        delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+    """`call(script, *argv)`: the exit code and both outputs."""
+
+    def run(script: str, *argv: object) -> Told:
+        capfd.readouterr()
+        return Told(called(script, *argv), *capfd.readouterr())
+
+    return run
+
+
+class Trained(NamedTuple):
+    """A tiny run, its config's file, and the folder that its data set is prepared in."""
+
+    workdir: Path
+    config: Path
+    data_dir: Path
+
+
+def trained(folder: Path, data_dir: Path, conditional: bool) -> Trained:
+    config = folder / "tiny.py"
+    config.write_text(CONFIG.format(dir=str(data_dir), conditional=conditional))
+    assert called("train.py", "--config", config, "--workdir", folder / "run") == 0
+    return Trained(folder / "run", config, data_dir)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """Two steps of a class-conditional MLP on digits; to be looked at only."""
+    return trained(tmp_path_factory.mktemp("tiny"), data_dir, True)
+
+
+@pytest.fixture(scope="session")
+def unconditional(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """The same without classes, on the same labelled data."""
+    return trained(tmp_path_factory.mktemp("unconditional"), data_dir, False)
+
+
+@pytest.fixture(scope="session")
+def drawn(tiny: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of twelve samples of the tiny run, with all that can be drawn beside them."""
+    out = tmp_path_factory.mktemp("drawn") / "out"
+    assert called("sample.py", "--workdir", tiny.workdir, "--out", out, "--num=12", "--trajectory", "--animate") == 0
+    return out

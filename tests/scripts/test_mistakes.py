@@ -1,0 +1,236 @@
+"""A user's mistake is one line that names the field, flag or file, and exit code 2; nothing is written or computed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SAMPLE = ["--workdir", "{run}", "--out", "{out}"]
+
+FIELDS = [  # what is given for a field of the config, and what the message holds
+    ("train.stps=3", ["--config.train.stps", "did you mean steps?"]),
+    ("trian.steps=3", ["--config.trian.steps", "did you mean train?"]),
+    ("train=3", ["--config.train", "one of its fields"]),
+    ("train.steps=many", ["--config.train.steps", "int"]),
+    ("train.steps=1.5", ["--config.train.steps", "int"]),
+    ("train.steps=0", ["config.train.steps", "at least 1"]),
+    ("train.learning_rate=nan", ["config.train.learning_rate", "finite"]),
+    ("train.learning_rate=-1", ["train.learning_rate", "positive"]),
+    ("train.seed=-1", ["config.train.seed"]),
+    ("train.cond_drop=2", ["config.train.cond_drop", "[0, 1]"]),
+    ("train.ema=(1.5,)", ["ema", "[0, 1)"]),
+    ("train.weight=snrr", ["train.weight", "'snrr'", "min_snr"]),
+    ("train.times=normal", ["train.times", "'normal'", "logit_normal"]),
+    ("train.times=logit_normal(std=-1.0)", ["train.times", "std", "positive"]),
+    ("model.conditional=maybe", ["--config.model.conditional", "maybe"]),
+    ("model.net=Unet()", ["model.net", "'Unet'", "MLP, UNet"]),
+    ("model.net=MLP(wdth=8)", ["model.net", "wdth", "width, depth"]),
+    ("model.net=MLP(width=2.5)", ["model.net", "width", "int"]),
+    ("model.net=MLP(classes=3)", ["model.net", "classes"]),
+    ("model.net=UNet(multipliers=(1, 2, 2, 2, 2))", ["UNet", "divide by 16"]),
+    ("model.schedule=cosin", ["model.schedule", "'cosin'", "cosine"]),
+    ("model.schedule=shift(flow)", ["model.schedule", "factor"]),
+    ("model.prediction=noise", ["model.prediction", "'noise'", "velocity"]),
+    ("model.prediction=eps", ["prediction eps", "velocity", "linear_beta"]),
+    ("model.order=rastr", ["model.order", "'rastr'", "raster"]),
+    ("model.order=raster", ["order", "order.together"]),
+    ("model.data_std=0", ["data_std", "positive"]),
+    ("sample.sampler=ddmi", ["sampler", "'ddmi'", "ddim"]),
+    ("sample.grid=karras(sigma_max=0.001)", ["grid", "falling"]),
+    ("sample.steps=0", ["steps", "at least 1"]),
+    ("data.batch_size=12", ["config.data.batch_size", "8 device(s)"]),
+    ("data.name=mnist", ["'mnist'", "not prepared", "download_and_prepare"]),
+    ("data.name=mnits", ["'mnits'", "mnist"]),
+    ("data.name=folder:/nowhere", ["folder:/nowhere", "no such folder"]),
+    ("data.image_size=16", ["digits", "8x8", "image_size"]),
+]
+
+FILES = {  # what is wrong with a config: its text, and what the message holds
+    "misspelt": ("Config(train=Train(stps=3))", ["wrong.py", "'stps'"]),
+    "misspelt_later": ("with_steps(Config())", ["config.train.stesp", "did you mean steps?"]),
+    "ill_typed": ("Config(train=Train(steps='3'))", ["config.train.steps", "expected int"]),
+    "ill_typed_part": ("Config(train=3)", ["config.train", "expected Train"]),
+    "ill_typed_tuple": ("Config(train=Train(ema=0.9))", ["config.train.ema", "a tuple"]),
+    "syntax": ("Config(", ["wrong.py", "SyntaxError"]),
+    "raises": ("{}['key']", ["wrong.py", "KeyError"]),
+    "none": ("None", ["wrong.py", "Config"]),
+}
+
+TRAIN = [  # all arguments, and what the message holds
+    ([], ["--config", "configs/digits.py"]),
+    (["--config", "{tmp}/nowhere.py", "--workdir", "{out}"], ["nowhere.py", "no such file"]),
+    (["--config", "{config}"], ["--workdir"]),
+    (["--config", "{config}", "--workdir", "{config}/below"], ["--workdir", "cannot be written"]),
+    (["--config", "{config}", "--workdir", "{config}"], ["--workdir", "cannot be written"]),
+    (["--config", "{config}", "--workdir", "{out}", "--steps=3"], ["'steps'", "--help"]),
+    (["--config", "{config}", "--workdir", "{out}", "steps=3"], ["'steps=3'", "--flag"]),
+    (["--config", "{config}", "--workdir", "{out}", "--noconfig.model.condtional"], ["condtional", "conditional?"]),
+    (["--config", "{config}", "--workdir", "{run}", "--config.train.seed=1"], ["config.train.seed", "{run}"]),
+    (["--config", "{config}", "--workdir", "{run}", "--config.train.steps=0"], ["config.train.steps", "at least 1"]),
+]
+
+SAMPLE_AND_EVALUATE = [
+    (["--out", "{out}"], ["--workdir"]),
+    (["--workdir", "{tmp}/nowhere", "--out", "{out}"], ["nowhere", "no such folder", "train"]),
+    (["--workdir", "{empty}", "--out", "{out}"], ["{empty}", "no run", "train"]),
+    (["--workdir", "{config}", "--out", "{out}"], ["{config}", "no such folder"]),
+    (["--workdir", "{run}", "--out", "{config}/below"], ["--out", "cannot be written"]),
+    (["--workdir", "{run}", "--out", "{config}"], ["--out", "cannot be written"]),
+    ([*SAMPLE, "--num=0"], ["--num"]),
+    ([*SAMPLE, "--num=all"], ["--num", "int"]),
+    ([*SAMPLE, "--batch=0"], ["--batch"]),
+    ([*SAMPLE, "--steps=0"], ["--steps"]),
+    ([*SAMPLE, "--seed=-1"], ["--seed"]),
+    ([*SAMPLE, "--seed=18446744073709551616"], ["--seed"]),
+    ([*SAMPLE, "--guidance=nan"], ["--guidance", "finite"]),
+    ([*SAMPLE, "--sampler=ddmi"], ["sampler", "'ddmi'", "ddim"]),
+    ([*SAMPLE, "--sampler=ddim(eta=2.0)"], ["sampler", "eta", "[0, 1]"]),
+    ([*SAMPLE, "--sampler=ddim(a=2)"], ["sampler", "'a'", "eta"]),
+    ([*SAMPLE, "--sampler="], ["sampler", "expected a name"]),
+    ([*SAMPLE, "--grid=karras(sigma_max=0.001)"], ["grid", "falling"]),
+    ([*SAMPLE, "--ema=0.5"], ["ema", "'0.5'", "0.999"]),
+    ([*SAMPLE, "--smapler=ddim"], ["'smapler'", "sampler"]),
+    ([*SAMPLE, "ddim"], ["'ddim'", "--flag"]),
+    (["--workdir", "{unconditional}", "--out", "{out}", "--guidance=2"], ["guidance", "classes"]),
+]
+
+ONLY_SAMPLE = [
+    (["--workdir", "{run}"], ["--out"]),
+    ([*SAMPLE, "--label=10"], ["--label 10", "0 … 9"]),
+    ([*SAMPLE, "--label=-1"], ["--label -1", "0 … 9"]),
+    ([*SAMPLE, "--label=three"], ["--label", "int"]),
+    (["--workdir", "{unconditional}", "--out", "{out}", "--label=3"], ["--label 3", "no classes"]),
+]
+
+
+def content(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file below a folder but Python's own, and when it was written."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+@pytest.fixture
+def places(tiny, unconditional, tmp_path) -> dict[str, Path]:
+    (tmp_path / "empty").mkdir()
+    named = {"run": tiny.workdir, "unconditional": unconditional.workdir, "config": tiny.config}
+    return {**named, "tmp": tmp_path, "empty": tmp_path / "empty", "out": tmp_path / "out"}
+
+
+@pytest.fixture
+def refused(call, places, monkeypatch) -> Callable[..., None]:
+    """`refused(script, argv, says)`: one line that says all of it, exit code 2, and nothing done."""
+
+    def too_late(*_: object, **__: object) -> None:
+        raise AssertionError("the mistake was not met before training or sampling")
+
+    def check(script: str, argv: list[str], says: list[str]) -> None:
+        monkeypatch.setattr("diffjax.training.loop.fit", too_late)
+        monkeypatch.setattr("diffjax.draw.images", too_late)
+        before = {name: content(place) for name, place in places.items()}
+        told = call(script, *(argument.format(**places) for argument in argv))
+        assert told.code == 2, told.err
+        assert told.out == ""
+        assert len(told.err.splitlines()) == 1, told.err
+        assert told.err.startswith(f"{script}: ")
+        for words in says:
+            assert words.format(**places) in told.err
+        assert {name: content(place) for name, place in places.items()} == before
+        assert not places["out"].exists()
+
+    return check
+
+
+@pytest.mark.parametrize(("given", "says"), FIELDS, ids=[given for given, _ in FIELDS])
+def test_fields_on_the_command_line(refused, given, says) -> None:
+    elsewhere = ["--config.data.dir={tmp}"] if "mnist" in given else []
+    refused("train.py", ["--config", "{config}", "--workdir", "{out}", f"--config.{given}", *elsewhere], says)
+
+
+@pytest.mark.parametrize(("text", "says"), FILES.values(), ids=FILES)
+def test_fields_in_a_file(refused, tmp_path, text, says) -> None:
+    lines = [
+        "from configs import Config, Train",
+        "def with_steps(config):",
+        "    config.train.stesp = 3",
+        "    return config",
+        "def get_config():",
+        f"    return {text}",
+    ]
+    (tmp_path / "wrong.py").write_text("\n".join(lines) + "\n")
+    refused("train.py", ["--config", str(tmp_path / "wrong.py"), "--workdir", "{out}"], says)
+
+
+def test_a_file_without_a_config(refused, tmp_path) -> None:
+    (tmp_path / "wrong.py").write_text("steps = 3\n")
+    refused("train.py", ["--config", str(tmp_path / "wrong.py"), "--workdir", "{out}"], ["wrong.py", "get_config()"])
+
+
+@pytest.mark.parametrize(("argv", "says"), TRAIN, ids=[" ".join(argv) or "nothing" for argv, _ in TRAIN])
+def test_flags_of_train(refused, argv, says) -> None:
+    refused("train.py", argv, says)
+
+
+@pytest.mark.parametrize("script", ["sample.py", "evaluate.py"])
+@pytest.mark.parametrize(("argv", "says"), SAMPLE_AND_EVALUATE, ids=[" ".join(argv) for argv, _ in SAMPLE_AND_EVALUATE])
+def test_flags_of_sample_and_evaluate(refused, script, argv, says) -> None:
+    refused(script, argv, says)
+
+
+@pytest.mark.parametrize(("argv", "says"), ONLY_SAMPLE, ids=[" ".join(argv) for argv, _ in ONLY_SAMPLE])
+def test_flags_of_sample(refused, argv, says) -> None:
+    refused("sample.py", argv, says)
+
+
+def test_too_few_pictures_to_evaluate(refused) -> None:
+    refused("evaluate.py", [*SAMPLE, "--num=2"], ["--num", "3"])
+
+
+def test_a_field_of_another_run_is_refused_alone(refused) -> None:
+    """A field that may change is not announced when another may not."""
+    argv = ["--config", "{config}", "--workdir", "{run}", "--config.data.dir=/x", "--config.model.net=MLP(width=16)"]
+    refused("train.py", argv, ["config.model.net", "MLP(width=16)", "{run}", "--workdir"])
+
+
+@pytest.fixture
+def damaged(tiny, places) -> Path:
+    """A copy of the run to be damaged."""
+    places["run"] = shutil.copytree(tiny.workdir, places["tmp"] / "damaged")
+    return places["run"]
+
+
+@pytest.mark.parametrize("script", ["sample.py", "evaluate.py"])
+def test_a_config_of_another_net(refused, damaged, script) -> None:
+    saved = json.loads((damaged / "config.json").read_text())
+    saved["config"]["model"]["net"] = "MLP(width=16)"
+    (damaged / "config.json").write_text(json.dumps(saved))
+    refused(script, SAMPLE, ["{run}", "another net", "config.json"])
+
+
+@pytest.mark.parametrize("script", ["train.py", "sample.py", "evaluate.py"])
+def test_a_config_that_cannot_be_read(refused, damaged, script) -> None:
+    (damaged / "config.json").write_text("{")
+    argv = ["--config", "{config}", "--workdir", "{run}"] if script == "train.py" else SAMPLE
+    refused(script, argv, ["{run}/config.json", "cannot be read"])
+
+
+def test_a_run_without_checkpoints(refused, damaged) -> None:
+    shutil.rmtree(damaged / "checkpoints")
+    refused("sample.py", SAMPLE, ["{run}/checkpoints", "no checkpoint", "train"])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+def test_a_picture_that_cannot_be_read(refused, tmp_path, share) -> None:
+    """Empty, cut short within its header, and cut short within its pixels."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(10):
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    whole = (folder / "3.png").read_bytes()
+    (folder / "3.png").write_bytes(whole[: int(share * len(whole))])
+    argv = ["--config", "{config}", "--workdir", "{out}", f"--config.data.name=folder:{folder}"]
+    refused("train.py", argv, [f"{folder}/3.png"])

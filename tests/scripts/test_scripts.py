@@ -1,0 +1,170 @@
+"""The scripts end to end, on a run of two steps: what they write, and that the same asked for twice is the same."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffjax import draw, run
+from diffjax.training import checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+def samples(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "samples.npz", allow_pickle=False) as saved:
+        return dict(saved)
+
+
+def saved_config(workdir: Path) -> dict:
+    return json.loads((workdir / "config.json").read_text())["config"]
+
+
+def test_a_run_holds_what_it_promises(tiny) -> None:
+    config, facts = run.read_config(tiny.workdir)
+    assert config["model"]["net"] == "MLP(width=8, depth=1)"
+    assert (facts.shape, facts.classes, facts.levels) == ((8, 8, 1), 10, 17)
+    assert sum(facts.label_frequencies) == pytest.approx(1)
+    assert [path.name for path in checkpoint.candidates(tiny.workdir / "checkpoints")] == ["00000002"]
+    assert (tiny.workdir / "pictures" / "step_00000002.png").is_file()
+    lines = [json.loads(line) for line in (tiny.workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2]
+    assert np.isfinite(lines[0]["loss"])
+
+
+def test_training_goes_on_where_it_stopped(tiny, tmp_path, call) -> None:
+    """With more steps and another learning rate: both are told, both are written, and the same run is at step 4."""
+    workdir = shutil.copytree(tiny.workdir, tmp_path / "run")
+    more = ["--config.train.steps=4", "--config.train.learning_rate=0.001"]
+    told = call("train.py", "--config", tiny.config, "--workdir", workdir, *more)
+    assert told.code == 0, told.err
+    assert "config.train.learning_rate: 0.002 before, 0.001 from here on" in told.err
+    assert "config.train.steps: 2 before, 4 from here on" in told.err
+    assert "step 2 to 4" in told.err
+    assert saved_config(workdir) == {**saved_config(tiny.workdir), "train": saved_config(workdir)["train"]}
+    assert saved_config(workdir)["train"]["steps"] == 4
+    assert saved_config(workdir)["train"]["learning_rate"] == 0.001
+    assert run.load(workdir)[3].step == 4
+    assert run.load(workdir, step=2)[3].step == 2
+
+    again = call("train.py", "--config", tiny.config, "--workdir", workdir, *more)
+    assert again.code == 0
+    assert "already at step 4" in again.err
+
+
+def test_samples_are_in_the_form_that_evaluators_read(drawn, tiny) -> None:
+    saved = samples(drawn)
+    assert (saved["arr_0"].shape, saved["arr_0"].dtype) == ((12, 8, 8, 1), np.uint8)
+    assert saved["arr_0"].max() > 127 > saved["arr_0"].min()
+    assert saved["arr_1"].shape == (12,)
+    assert set(saved["arr_1"]) <= set(range(10))
+    config, _ = run.read_config(tiny.workdir)
+    source = json.loads(str(saved["provenance"]))
+    assert source == {**config["sample"], "seed": 0, "config": run.config_hash(config), "step": 2, "ema": "0.999"}
+
+
+def test_pictures_beside_the_samples_can_be_opened(drawn) -> None:
+    sizes = {}
+    for name in ("grid.png", "strip.png", "animation.gif"):
+        with Image.open(drawn / name) as picture:
+            picture.load()
+            sizes[name] = getattr(picture, "n_frames", 1), picture.size
+    assert sizes["animation.gif"][0] == 4  # the noise and three steps
+    assert all(width > 8 and height > 8 for _, (width, height) in sizes.values())
+
+
+def test_the_same_seed_gives_the_same_pictures_in_any_batch(drawn, tiny, tmp_path, call) -> None:
+    told = call("sample.py", "--workdir", tiny.workdir, "--out", tmp_path, "--num", 11, "--batch", 8)
+    assert told.code == 0, told.err
+    for name in ("arr_0", "arr_1"):
+        np.testing.assert_array_equal(samples(tmp_path)[name], samples(drawn)[name][:11])
+
+
+def test_one_label_and_another_way_to_sample(drawn, tiny, tmp_path, call) -> None:
+    how = ["--label=3", "--seed=7", "--guidance=2", "--sampler=ddim(eta=1.0)", "--grid=log_snr", "--steps=2"]
+    told = call("sample.py", "--workdir", tiny.workdir, "--out", tmp_path, "--num", 12, *how)
+    assert told.code == 0, told.err
+    assert set(samples(tmp_path)["arr_1"]) == {3}
+    assert (samples(tmp_path)["arr_0"] != samples(drawn)["arr_0"]).any()
+    source = json.loads(str(samples(tmp_path)["provenance"]))
+    assert (source["sampler"], source["grid"], source["steps"]) == ("ddim(eta=1.0)", "log_snr", 2)
+    assert (source["seed"], source["guidance"]) == (7, 2.0)
+
+
+def test_labels_have_the_frequencies_of_training() -> None:
+    """4,000 draws: six standard errors of a share are at most 0.05, and what never occurs is never drawn."""
+    shares = (0.25, 0.0, 0.75)
+    drawn = draw.labels(jax.random.key(0), 4_000, shares, None)
+    np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 4_000, shares, atol=0.05)
+    assert not (drawn == 1).any()
+    np.testing.assert_array_equal(draw.labels(jax.random.key(0), 10, shares, None), drawn[:10])
+
+
+def test_an_unconditional_run_has_no_labels(unconditional, tmp_path, call) -> None:
+    told = call("sample.py", "--workdir", unconditional.workdir, "--out", tmp_path, "--num", 3)
+    assert told.code == 0, told.err
+    assert set(samples(tmp_path)) == {"arr_0", "provenance"}
+
+
+@pytest.mark.parametrize("which", ["tiny", "unconditional"])
+def test_evaluation_prints_and_reports(which, request, tmp_path, call) -> None:
+    told = call("evaluate.py", "--workdir", request.getfixturevalue(which).workdir, "--out", tmp_path, "--num", 361)
+    assert told.code == 0, told.err
+    assert "Fréchet distance, ratio" in told.out
+    assert "361 samples: dpmpp_2m, 3 steps, seed 0" in told.out
+    report = (tmp_path / "report.md").read_text()
+    assert "| Fréchet distance, ratio |" in report
+    for name in ("grid.png", "nearest.png", "strip.png"):
+        assert f"]({name})" in report
+        with Image.open(tmp_path / name) as picture:
+            picture.load()
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["samples"]["frechet_ratio"] > scores["real"]["frechet_ratio"] == 1
+    assert (scores["samples"]["accuracy"] is None) == (which == "unconditional")
+    assert scores["provenance"]["samples"] == 361
+
+
+def test_evaluation_of_a_few(tiny, tmp_path, call) -> None:
+    told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path, "--num", 3)
+    assert told.code == 0, told.err
+
+
+SAMPLING = ["workdir", "out", "num", "guidance", "sampler", "grid", "steps", "seed", "ema", "batch"]
+LISTED = {"train.py": ["config", "workdir"], "sample.py": [*SAMPLING, "label"], "evaluate.py": SAMPLING}
+
+
+@pytest.mark.parametrize("script", LISTED)
+def test_help_tells_what_the_script_does_and_all_its_flags(script, call) -> None:
+    told = call(script, "--help")
+    assert (told.code, told.err) == (0, "")
+    assert f"python {script} --" in told.out
+    assert all(f"  --{name}:" in told.out for name in LISTED[script])
+
+
+def test_a_shell_sees_one_line_from_any_folder(tmp_path) -> None:
+    """A process of its own, without this session's strictness: nothing else is printed, by us or by a library."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PYTHONPATH")}
+    config = ["--config", ROOT / "configs" / "digits.py", "--config.data.dir", tmp_path]
+    mistakes = {
+        "train.py": [*config, "--workdir", "run", "--config.model.net=Unet()", "--config.data.name=mnist"],
+        "sample.py": ["--workdir", "run", "--out", "out"],
+    }
+    running = {
+        script: subprocess.Popen(
+            [sys.executable, ROOT / script, *argv], cwd=tmp_path, env=environment, stderr=-1, stdout=-1, text=True
+        )
+        for script, argv in mistakes.items()
+    }
+    for script, process in running.items():
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (2, ""), err
+        assert len(err.splitlines()) == 1, err
+        assert err.startswith(f"{script}: ")
+    assert not any(tmp_path.iterdir())
