@@ -35,7 +35,7 @@ lint: .venv/dev
 	$(BIN)/pyright
 
 .venv/runtime: pyproject.toml $(PINNED)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo "Installing diffjax into .venv (about 1 GB, a minute or two) …"
 	$(INSTALL) -e .
 	touch $@

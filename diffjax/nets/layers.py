@@ -22,6 +22,13 @@ def one_level(x: Array, level: Array) -> Float[Array, " b"]:
     return jnp.broadcast_to(level.reshape(-1), (len(x),))
 
 
+def at_least_one(**sizes: int) -> None:
+    """Raise UserError, naming it, for a size of a net below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise UserError(f"net: {name} must be at least 1, got {size}")
+
+
 def sinusoids(level: Float[Array, " b"], features: int) -> Float[Array, "b features"]:
     """sin and cos of level times rates 1 to 1000, evenly in the logarithm, float32 (after Vaswani et al. 2017)."""
     rates = 1000.0 ** jnp.linspace(0.0, 1.0, features // 2)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffjax.nets.layers import Dropout, Embedding, Modulation, null_label, one_level
+from diffjax.nets.layers import Dropout, Embedding, Modulation, at_least_one, null_label, one_level
 from diffjax.protocols import Keys
 
 
@@ -34,6 +34,7 @@ class MLP(nn.Module):
         cond: Int[Array, " b"] | None = None,
         keys: Keys | None = None,
     ) -> Float[Array, "b *shape"]:
+        at_least_one(width=self.width, depth=self.depth)
         embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), cond)
         h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
         for _ in range(self.depth):

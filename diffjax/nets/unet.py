@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.layers import Dropout, Embedding, Modulation, null_label, one_level
+from diffjax.nets.layers import Dropout, Embedding, Modulation, at_least_one, null_label, one_level
 from diffjax.protocols import Keys
 
 Picture = Float[Array, "b _ _ _"]
@@ -109,6 +109,8 @@ class UNet(nn.Module):
         return h
 
     def _check(self, x: Picture) -> None:
+        at_least_one(width=self.width, depths=len(self.multipliers), blocks=self.blocks, heads=self.heads)
+        at_least_one(multiplier=min(self.multipliers))
         factor = 2 ** (len(self.multipliers) - 1)
         if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
             raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")

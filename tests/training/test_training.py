@@ -12,7 +12,7 @@ from diffjax.errors import UserError
 from diffjax.nets import MLP, UNet
 from diffjax.noise import Gaussian
 from diffjax.training import parallel
-from diffjax.training.checkpoint import plain
+from diffjax.training.checkpoint import Saver, plain, restore
 from diffjax.training.loop import adamw, chunk_sizes, fit
 from diffjax.training.state import averaged, create
 from diffjax.training.step import train_step
@@ -92,6 +92,19 @@ def test_going_on_is_never_having_stopped(straight) -> None:
     assert losses == straight[1][10:]
     assert int(half.step) == 10  # the state that was handed in is still there
     assert bool(jnp.all(jnp.isfinite(jax.tree.leaves(half.params)[0])))
+
+
+def test_going_on_from_disk_is_never_having_stopped(straight, tmp_path) -> None:
+    saver = Saver(tmp_path, keep=1)
+    half, _ = trained(10)
+    saver.save(10, half, {})
+    saver.close()
+    example = next(batches())
+    fresh = create(jax.random.key(0), NET, OPTIMIZER, (0.999,), example["x"], example["cond"])
+    again, losses = trained(20, start=restore(tmp_path, fresh), first=10)
+    for one, other in zip(bits(again), bits(straight[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert losses == straight[1][10:]
 
 
 def test_the_key_and_the_averages_are_part_of_the_state(straight) -> None:
