@@ -15,8 +15,8 @@ from diffjax.sampling import sample, stepwise
 
 
 def loops_are_slow(net: Any) -> bool:
-    """Whether this net wants one step per dispatch on this platform."""
-    return jax.default_backend() == "cpu" and net.convolutional
+    """Whether this net wants one step per dispatch on this platform; a net that does not say does not."""
+    return jax.default_backend() == "cpu" and getattr(net, "convolutional", False)
 
 
 def steps_per_dispatch(net: Any) -> int:

@@ -98,11 +98,13 @@ def images(
     batch = -(-min(batch, count) // len(devices)) * len(devices)
     over_devices = NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
     parts = []
-    for start in tqdm(range(0, count, batch), unit="batch", disable=None, leave=False):
-        rows = np.minimum(np.arange(start, start + batch), count - 1)
-        chosen = jax.tree.map(lambda leaf, rows=rows: jax.device_put(leaf[rows], over_devices), cond)
-        x = _draw(sample_for(painter.net), painter, jax.device_put(keys(root, batch, start), over_devices), chosen)
-        parts.append(as_bytes(x, painter.facts)[: count - start])
+    with tqdm(total=count, unit="img", disable=True if count <= batch else None, leave=False) as bar:
+        for start in range(0, count, batch):
+            rows = np.minimum(np.arange(start, start + batch), count - 1)
+            chosen = jax.tree.map(lambda leaf, rows=rows: jax.device_put(leaf[rows], over_devices), cond)
+            x = _draw(sample_for(painter.net), painter, jax.device_put(keys(root, batch, start), over_devices), chosen)
+            parts.append(as_bytes(x, painter.facts)[: count - start])
+            bar.update(len(parts[-1]))
     return np.concatenate(parts)
 
 
