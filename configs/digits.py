@@ -1,6 +1,10 @@
 """Class-conditional diffusion of scikit-learn's handwritten digits, 8×8.
 
 python train.py --config configs/digits.py --workdir runs/digits
+
+Two to three minutes on two cores. Reaches, at 10 evaluations (mean of three seeds, docs/results.md): Fréchet ratio
+1.21, 1000 MMD² 0.26, two-sample test 0.559, label accuracy 0.992, copies 1.7 %; after 1,700 steps 1.29, 0.51, 0.558,
+0.983, 0.5 %.
 """
 
 from configs import Config, Data, Model, Sample, Train
