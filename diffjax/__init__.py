@@ -2,7 +2,7 @@
 
 from diffjax import grids, guidance, loss, nets, oracles, order, predict, schedule, steps, times, weights
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian, denoiser
+from diffjax.noise import Gaussian, Masking, denoiser
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Hook, Noise, Step
 from diffjax.randomness import keys
@@ -14,6 +14,7 @@ __all__ = [
     "Denoise",
     "Gaussian",
     "Hook",
+    "Masking",
     "Noise",
     "Order",
     "Step",

@@ -42,10 +42,9 @@ def regression(noise: Noise, order: Order, *, weight: LogWeight | None = None, t
         t = levels(order, quantile(noise, stratified(fold(keys, 0))), rank)
         x_t, target = jax.vmap(noise.corrupt)(fold(keys, 2), x0, t)
         out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, 3))
-        hidden = noise.level(t) > 0  # where nothing is hidden there is nothing to miss, and targets may be infinite
-        miss = noise.miss(jnp.where(hidden, out, 0), jnp.where(hidden, target, 0), x_t, t)
-        if weight is not None:
-            ratio = jnp.where(hidden, jnp.exp(weight(noise.log_snr(t)) - noise.log_weight(t)), 0)
+        miss = noise.miss(out, target, x_t, t)
+        if weight is not None:  # where nothing is hidden nothing is missed, and weights may be infinite
+            ratio = jnp.where(noise.level(t) > 0, jnp.exp(weight(noise.log_snr(t)) - noise.log_weight(t)), 0)
             miss = miss * ratio.reshape(ratio.shape[: miss.ndim])
         return jnp.mean(miss.reshape(len(miss), -1), axis=1)
 

@@ -1,7 +1,7 @@
 """How information is destroyed, and what is known of what was.
 
-`Gaussian` mixes data with noise, x_t = alpha x0 + sigma eps. Methods with a `key` speak of one example (the loss and
-the sampler `vmap` them over the batch); all others are elementwise and take either.
+`Gaussian` mixes data with noise, x_t = alpha x0 + sigma eps; `Masking` hides tokens behind a mask. Methods with a `key`
+speak of one example (the loss and the sampler `vmap` them over the batch); all others are elementwise and take either.
 """
 
 import functools
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.predict import Row
@@ -80,8 +80,13 @@ class Gaussian:
         return skip * x_t + scale * out.astype(x_t.dtype)
 
     def miss(self, out: Values, target: Values, x_t: Values, t: Times) -> Values:
-        """(out - target)², averaged over the channels of each position."""
-        return jnp.mean((out.astype(target.dtype) - target) ** 2, axis=-1)
+        """(out - target)², averaged over the channels of each position; 0 where nothing is hidden.
+
+        There nothing can be missed, and targets may be infinite (score, and velocity under linear_beta).
+        """
+        hidden = self.moment(t).sigma > 0
+        error = jnp.where(hidden, out.astype(target.dtype), 0) - jnp.where(hidden, target, 0)
+        return jnp.mean(error**2, axis=-1)
 
     def eps(self, x_t: Values, x0: Values, t: Times) -> Values:
         """(x_t - alpha x0) / sigma; 0 at sigma = 0, the limit of E[eps | x_t] = -sigma ∇ log q(x_t)."""
@@ -124,6 +129,98 @@ class Gaussian:
         """-2 log |scale|: `miss` weighs the squared error of x0 by 1/scale², since x0 = skip x_t + scale out."""
         _, scale = self.row.solution(self.moment(t), self.data_std)
         return -2 * jnp.log(jnp.maximum(jnp.abs(scale), jnp.finfo(scale.dtype).tiny))
+
+
+Tokens = Int[Array, "*batch n"]
+Logits = Float[Array, "*batch n vocab"]
+
+
+def linear(t: Times) -> Times:
+    """keep = 1 - t: what is masked grows evenly with the clock."""
+    return 1 - t
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Tokens 0 … vocab - 1, each hidden behind the mask (the token `vocab`) with probability 1 - keep(t).
+
+    Absorbing diffusion (Austin et al. 2021; Sahoo et al. 2024; Shi et al. 2024). Under an order of width 0 a level is
+    0 or 1, and this is autoregression.
+    """
+
+    vocab: int
+    keep: Callable[[Times], Times] = linear
+
+    channel_axes = 0
+
+    def __post_init__(self) -> None:
+        if self.vocab < 1:
+            raise UserError(f"Masking: vocab must be at least 1, got {self.vocab}")
+
+    def prior(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Tokens:
+        """All masks."""
+        return jnp.full(shape, self.vocab, jnp.int32)
+
+    def corrupt(self, key: Key[Array, ""], x0: Tokens, t: Times) -> tuple[Tokens, Tokens]:
+        """x_t keeps each token with probability keep(t); the target is x0."""
+        kept = jax.random.uniform(key, x0.shape) < self.keep(t)
+        return jnp.where(kept, x0, self.vocab), x0
+
+    def feed(self, x_t: Tokens, t: Times) -> Tokens:
+        """The tokens themselves."""
+        return x_t
+
+    def level(self, t: Times) -> Times:
+        """1 - keep: the share that is hidden."""
+        return 1 - self.keep(t)
+
+    def read(self, out: Logits, x_t: Tokens, t: Times) -> Logits:
+        """The output as logits, in float32 at least."""
+        return out.astype(jnp.promote_types(out.dtype, jnp.float32))
+
+    def miss(self, out: Logits, target: Tokens, x_t: Tokens, t: Times) -> Float[Array, "*batch n"]:
+        """-log p(x0) at each masked position, in nats; 0 where the token is known."""
+        hidden = x_t == self.vocab
+        log_p = jax.nn.log_softmax(self.read(out, x_t, t))
+        given = jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
+        return jnp.where(hidden, -given, 0)
+
+    def revealed(self, t: Times, s: Times) -> Times:
+        """(keep_s - keep_t) / (1 - keep_t): how likely a masked token is shown between t and s; 0 where keep_t = 1."""
+        keep_t, keep_s = self.keep(t), self.keep(s)
+        hides = keep_t < 1
+        return jnp.where(hides, (keep_s - keep_t) / jnp.where(hides, 1 - keep_t, 1), 0)
+
+    def posterior(self, key: Key[Array, ""], x_t: Tokens, pred: Logits, t: Times, s: Times) -> Tokens:
+        """Each mask is lifted with that probability, its token drawn from the logits (Sahoo et al. 2024, eq. 7)."""
+        lift_key, token_key = jax.random.split(key)
+        lifted = jax.random.uniform(lift_key, x_t.shape) < self.revealed(t, s)
+        drawn = jax.random.categorical(token_key, pred).astype(x_t.dtype)
+        return jnp.where((x_t == self.vocab) & lifted, drawn, x_t)
+
+    def bound(self, x0: Tokens, pred: Logits, x_t: Tokens, t: Times, s: Times) -> Float[Array, "*batch n"]:
+        """(keep_s - keep_t)/(1 - keep_t) · cross-entropy at each masked position, in nats (Sahoo et al. 2024)."""
+        return self.revealed(t, s) * self.miss(pred, x0, x_t, t)
+
+    def log_snr(self, t: Times) -> Times:
+        """log(keep / (1 - keep)), with the smallest normal number in place of 0."""
+        keep = self.keep(t)
+        tiny = jnp.finfo(keep.dtype).tiny
+        return jnp.log(jnp.maximum(keep, tiny)) - jnp.log(jnp.maximum(1 - keep, tiny))
+
+    def time(self, log_snr: Times) -> Times:
+        """The t that has this log-SNR; the nearer end where there is none."""
+        return inverse(_square_roots(self.keep), log_snr)
+
+    def log_weight(self, t: Times) -> Times:
+        """0: `miss` is the cross-entropy itself."""
+        return jnp.zeros_like(self.keep(t))
+
+
+@functools.cache
+def _square_roots(keep: Callable[[Times], Times]) -> Schedule:
+    """keep as a schedule, alpha² = keep and sigma² = 1 - keep, which has the same log-SNR."""
+    return lambda t: (jnp.sqrt(keep(t)), jnp.sqrt(1 - keep(t)))
 
 
 def denoiser(noise: Noise, net: Any, variables: PyTree) -> Partial:

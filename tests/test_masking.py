@@ -1,0 +1,95 @@
+"""Tokens behind masks, on a joint of three ternary variables whose every conditional is known by enumeration."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from diffjax import oracles, order
+from diffjax.errors import UserError
+from diffjax.noise import Masking
+from diffjax.randomness import fold, keys
+from diffjax.sampling import sample
+
+NOISE = Masking(vocab=3)
+TABLE = np.random.default_rng(0).dirichlet(np.full(27, 0.4)).reshape(3, 3, 3)
+ENTROPY = float(-np.sum(TABLE * np.log(TABLE)))
+DENOISE = oracles.joint(NOISE, TABLE)
+ORDERS = {"raster": order.raster, "shuffled": order.shuffled}
+
+
+def drawn(count: int, seed: int = 0) -> jax.Array:
+    """Tokens [count, 3] from the joint."""
+    flat = np.random.default_rng(seed).choice(27, size=count, p=TABLE.ravel())
+    return jnp.asarray(np.stack(np.unravel_index(flat, TABLE.shape), axis=1), jnp.int32)
+
+
+def test_the_oracle_knows_every_conditional() -> None:
+    logits = np.exp(DENOISE(jnp.array([[3, 3, 3], [3, 1, 3], [2, 3, 0]]), jnp.ones((3, 1)), None))
+    np.testing.assert_allclose(logits[0, 1], TABLE.sum(axis=(0, 2)), rtol=1e-5)
+    np.testing.assert_allclose(logits[1, 2], TABLE[:, 1].sum(axis=0) / TABLE[:, 1].sum(), rtol=1e-5)
+    np.testing.assert_allclose(logits[2, 1], TABLE[2, :, 0] / TABLE[2, :, 0].sum(), rtol=1e-5)
+    np.testing.assert_allclose(logits[2, 0], [0, 0, 1], atol=1e-6)
+
+
+def test_masks_hide_their_share() -> None:
+    x0 = drawn(20_000)
+    for t in (0.0, 0.3, 1.0):
+        x_t, target = NOISE.corrupt(jax.random.key(0), x0, jnp.full((1, 1), t))
+        np.testing.assert_array_equal(target, x0)
+        hidden = np.asarray(x_t == 3)
+        assert abs(hidden.mean() - t) <= 4.5 * (0.25 / hidden.size) ** 0.5 * (0 < t < 1)
+        np.testing.assert_array_equal(np.asarray(x_t)[~hidden], np.asarray(x0)[~hidden])
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_one_position_a_step_draws_from_the_joint(name) -> None:
+    """Autoregression, in any order, is exact: χ² over the 27 states."""
+    n = 20_000
+    x = np.asarray(sample(keys(1, n), NOISE, ORDERS[name], DENOISE, (3,), steps=3))
+    counts = np.bincount(np.ravel_multi_index(x.T, TABLE.shape), minlength=27)
+    assert stats.chisquare(counts, n * TABLE.ravel()).pvalue > 1e-3
+
+
+def test_all_at_once_draws_the_product_of_the_marginals() -> None:
+    n = 20_000
+    x = np.asarray(sample(keys(1, n), NOISE, order.together, DENOISE, (3,), steps=1))
+    counts = np.bincount(np.ravel_multi_index(x.T, TABLE.shape), minlength=27)
+    marginals = [TABLE.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
+    product = np.einsum("i,j,k->ijk", *marginals).ravel()
+    assert stats.chisquare(counts, n * product).pvalue > 1e-3
+    assert stats.chisquare(counts, n * TABLE.ravel()).pvalue < 1e-9
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_the_bound_of_one_position_a_step_is_the_entropy(name) -> None:
+    n = 4_000
+    x0, some = drawn(n, seed=2), keys(2, n)
+    rank = order.ranks(ORDERS[name], some, (3,), 0)
+    total = jnp.zeros(n)
+    for k, (u, v) in enumerate([(1.0, 2 / 3), (2 / 3, 1 / 3), (1 / 3, 0.0)]):
+        t, s = (order.levels(ORDERS[name], jnp.full(n, clock), rank) for clock in (u, v))
+        x_t, _ = jax.vmap(NOISE.corrupt)(fold(some, k), x0, t)
+        total += jnp.sum(NOISE.bound(x0, DENOISE(x_t, t, None), x_t, t, s), axis=1)
+    assert abs(float(jnp.mean(total)) - ENTROPY) < 4.5 * float(jnp.std(total)) / n**0.5
+
+
+def test_what_is_shown_stays_and_what_does_not_move_is_not_drawn() -> None:
+    x_t = jnp.array([0, 3, 2])
+    pred = jnp.zeros((3, 3))
+    for t, s in ((0.7, 0.7), (0.0, 0.0), (1.0, 1.0)):
+        same = NOISE.posterior(jax.random.key(0), x_t, pred, jnp.array([t]), jnp.array([s]))
+        np.testing.assert_array_equal(same, x_t)
+    shown = NOISE.posterior(jax.random.key(0), x_t, pred, jnp.array([0.7]), jnp.array([0.0]))
+    np.testing.assert_array_equal(shown[::2], x_t[::2])
+    assert int(shown[1]) < 3
+
+
+def test_ends_are_finite_and_the_clock_can_be_asked_for() -> None:
+    t = jnp.array([0.0, 0.25, 0.9, 1.0])
+    assert bool(jnp.all(jnp.isfinite(NOISE.log_snr(t))))
+    np.testing.assert_allclose(NOISE.time(NOISE.log_snr(t)), t, atol=1e-4)
+    np.testing.assert_allclose(NOISE.level(t), t, atol=1e-7)
+    with pytest.raises(UserError, match="vocab"):
+        Masking(vocab=0)
