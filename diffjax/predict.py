@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from diffjax.schedule import Moment, Time
+from diffjax.schedule import Moment, Time, steep
 
 __all__ = ["edm", "eps", "score", "v", "velocity", "x0"]
 
@@ -42,10 +42,10 @@ def _zeros(m: Moment) -> Time:
 
 
 def _velocity_solution(m: Moment, data_std: float) -> Pair:
-    steep = jnp.isinf(m.d_sigma)  # sqrt-like starts (linear_beta at t = 0): the limit, where sigma = 0
-    d_sigma = jnp.where(steep, 1, m.d_sigma)
-    determinant = m.alpha * d_sigma - m.d_alpha * m.sigma
-    return jnp.where(steep, 1 / m.alpha, d_sigma / determinant), -m.sigma / determinant
+    start = steep(m)  # the limit there, where sigma = 0
+    d_alpha, d_sigma = jnp.where(start, 0, m.d_alpha), jnp.where(start, 1, m.d_sigma)
+    determinant = m.alpha * d_sigma - d_alpha * m.sigma
+    return jnp.where(start, 1 / m.alpha, d_sigma / determinant), -m.sigma / determinant
 
 
 def _spread(m: Moment, data_std: float) -> Time:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffjax.caching import one_object
 from diffjax.errors import UserError
@@ -147,6 +147,11 @@ def moment(schedule: Schedule, t: Time) -> Moment:
     """alpha, sigma and their derivatives in t."""
     (alpha, sigma), (d_alpha, d_sigma) = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
     return Moment(alpha, sigma, d_alpha, d_sigma)
+
+
+def steep(m: Moment) -> Bool[Array, "..."]:
+    """Where a slope is not finite (sigma grows like √t at t = 0 of linear_beta): limits must be taken there."""
+    return ~(jnp.isfinite(m.d_alpha) & jnp.isfinite(m.d_sigma))
 
 
 def log_snr(schedule: Schedule, t: Time) -> Time:

@@ -4,19 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_schedule import SCHEDULES
 
 from diffjax import predict, schedule
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
-SCHEDULES = {
-    "cosine": schedule.cosine,
-    "flow": schedule.flow,
-    "linear_beta": schedule.linear_beta,
-    "edm": schedule.edm,
-    "discrete": schedule.discrete(tuple(np.linspace(1e-4, 0.02, 1000))),
-    "shifted": schedule.shift(schedule.cosine, 3.0),
-    "zero_terminal": schedule.zero_terminal(schedule.linear_beta),
-}
 DATA_STD = 0.7
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_schedule import SCHEDULES
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import Partial
 
@@ -23,15 +24,6 @@ RULES = {
     "euler": steps.euler(),
     "heun": steps.heun(),
     "dpmpp_2m": steps.dpmpp_2m(),
-}
-SCHEDULES = {
-    "cosine": schedule.cosine,
-    "flow": schedule.flow,
-    "linear_beta": schedule.linear_beta,
-    "edm": schedule.edm,
-    "discrete": schedule.discrete(tuple(np.linspace(1e-4, 0.02, 1000))),
-    "shifted": schedule.shift(schedule.linear_beta, 3.0),
-    "zero_terminal": schedule.zero_terminal(schedule.linear_beta),
 }
 NET = MLP(width=16, depth=1, classes=3)
 

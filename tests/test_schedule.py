@@ -4,21 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_schedule import BETAS
+from every_schedule import SCHEDULES as ALL
 
 from diffjax import schedule
 from diffjax.errors import UserError
 
-BETAS = tuple(np.linspace(1e-4, 0.02, 1000))
-ALL = {
-    "cosine": schedule.cosine,
-    "flow": schedule.flow,
-    "linear_beta": schedule.linear_beta,
-    "edm": schedule.edm,
-    "discrete": schedule.discrete(BETAS),
-    "shifted": schedule.shift(schedule.cosine, 3.0),
-    "zero_terminal": schedule.zero_terminal(schedule.linear_beta),
-}
-VARIANCE_PRESERVING = ["cosine", "linear_beta", "discrete", "shifted", "zero_terminal"]
+VARIANCE_PRESERVING = ["cosine", "linear_beta", "discrete", "shifted_cosine", "shifted_linear_beta", "zero_terminal"]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -12,13 +12,15 @@ from jaxtyping import Array
 from diffjax.caching import one_object
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
+from diffjax.schedule import steep
 from diffjax.steps.markov import nothing
 
 
 def velocity(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:
-    """dx/dt = alpha' x0 + sigma' eps, the second term 0 where sigma' is infinite (linear_beta at sigma = 0)."""
+    """dx/dt = alpha' x0 + sigma' eps; 0 where the slope is infinite, from where `euler_step` takes the limit."""
     m = noise.moment(t)
-    return m.d_alpha * x0 + jnp.where(jnp.isinf(m.d_sigma), 0, m.d_sigma) * noise.eps(x, x0, t)
+    start = steep(m)
+    return jnp.where(start, 0, m.d_alpha) * x0 + jnp.where(start, 0, m.d_sigma) * noise.eps(x, x0, t)
 
 
 def euler_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
