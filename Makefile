@@ -1,4 +1,4 @@
-# make demo   train on the digits, sample, evaluate: about six minutes on two cores after the install
+# make demo   train on the digits, sample, evaluate: three to six minutes on two cores after the install
 # make test   lint, types and all tests but the long ones
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
 

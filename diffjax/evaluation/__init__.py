@@ -21,7 +21,7 @@ from diffjax.evaluation.measures import (
     real_scores,
     scores,
 )
-from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip, titled
+from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.reports import Provenance, provenance, table, write_report
 
 __all__ = [
@@ -50,7 +50,6 @@ __all__ = [
     "side_by_side",
     "strip",
     "table",
-    "titled",
     "two_sample_accuracy",
     "write_png",
     "write_report",

@@ -92,14 +92,6 @@ def strip(
     return np.asarray(image)
 
 
-def titled(picture: Picture, title: str) -> Picture:
-    """The picture under a line of text."""
-    top, wide = TEXT + 2 * MARGIN, text_width(title) + 2 * MARGIN
-    image = on_paper(picture, top=top, right=max(0, wide - picture.shape[1]))
-    ImageDraw.Draw(image).text((MARGIN, top / 2), title, INK, font(), anchor="lm")
-    return np.asarray(image)
-
-
 def named_rows(
     names: Sequence[str], rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int | None
 ) -> Picture:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.evaluation.pictures import LEGIBLE, LINE, PAPER, RULE, grid, labelled_grid, side_by_side, strip, titled
+from diffjax.evaluation.pictures import LEGIBLE, LINE, PAPER, RULE, grid, labelled_grid, side_by_side, strip
 
 
 def random_images(*shape):
@@ -82,14 +82,6 @@ def test_samples_lie_above_their_matches():
         rule = np.full((LINE, 8, 3), RULE, np.uint8)
         above, below = (np.broadcast_to(x.repeat(2, 0).repeat(2, 1), (8, 8, 3)) for x in (sample, match))
         assert contains(picture, np.concatenate([above, rule, below]))
-
-
-def test_a_title_stands_above_an_unchanged_picture_and_is_never_cut():
-    picture = grid(random_images(1, 4, 4, 1), 1, 1)
-    whole = titled(picture, "a title much longer than the picture is wide")
-    np.testing.assert_array_equal(whole[-picture.shape[0] :, : picture.shape[1]], picture)
-    assert (whole[: -picture.shape[0]] != PAPER).any()
-    assert (whole[:, -1] == PAPER).all()
 
 
 @pytest.mark.parametrize(
