@@ -1,8 +1,9 @@
 """diffjax: generation by destroying and restoring information. A denoiser, a noise and an order, in JAX and Flax."""
 
 from diffjax import grids, guidance, loss, nets, oracles, order, predict, schedule, steps, times, weights
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian, Masking, denoiser
+from diffjax.noise import Gaussian, Masking
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Hook, Noise, Step
 from diffjax.randomness import keys

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from diffjax import build
 from diffjax.data import requantise, to_uint8
+from diffjax.denoising import denoiser
 from diffjax.dispatch import sample_for
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes as spread
@@ -20,7 +21,7 @@ from diffjax.evaluation import grid as picture_of
 from diffjax.evaluation import labelled_grid
 from diffjax.grids import Grid
 from diffjax.guidance import cfg
-from diffjax.noise import Gaussian, denoiser
+from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Step
 from diffjax.randomness import fold, keys

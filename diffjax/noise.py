@@ -7,16 +7,13 @@ speak of one example (the loss and the sampler `vmap` them over the batch); all 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
 from diffjax.predict import Row
-from diffjax.protocols import Noise
 from diffjax.schedule import Moment, Schedule, inverse, moment
 
 Values = Float[Array, "..."]  # x of one example or of a batch
@@ -115,6 +112,26 @@ class Gaussian:
         gain = (at_s.alpha / jnp.where(same, 1, at_s.sigma)) ** 2 - (at_t.alpha / jnp.where(same, 1, at_t.sigma)) ** 2
         return jnp.sum(jnp.where(same, 0, gain) / 2 * (x0 - pred) ** 2, axis=-1)
 
+    def stops(self, steps: int) -> Times:
+        """Clock values for a bound of so many steps: even log-SNRs up to 14, where pixels and densities are read."""
+        low = jnp.maximum(self.log_snr(jnp.ones(())), -14.0)
+        return self.time(jnp.linspace(low, 14.0, steps + 1)).at[0].set(1.0)
+
+    def ends(self, key: Key[Array, ""], x0: Values, s: Times, levels: int | None = None) -> Values:
+        """What the bound adds at both ends, in nats per position: prior at t = 1, reconstruction at s > 0.
+
+        KL(q(x_1|x0) ‖ N(0, sigma(1)²)) - log p(x0|x_s), with p(x0|x_s) ∝ q(x_s|x0) over all reals, or over `levels`
+        even values in [-1, 1] (Kingma et al. 2021, appendix A): then the whole bound is of a probability.
+        """
+        first, last = self.moment(jnp.ones(())), self.moment(s)
+        prior, spread = (first.alpha * x0 / first.sigma) ** 2 / 2, last.sigma / last.alpha
+        if levels is None:
+            return jnp.sum(prior + 0.5 + jnp.log(2 * jnp.pi) / 2 + jnp.log(spread), axis=-1)
+        seen = x0 + spread * jax.random.normal(key, x0.shape, x0.dtype)
+        values = jnp.linspace(-1.0, 1.0, levels).reshape((levels,) + (1,) * x0.ndim)
+        every = jax.nn.logsumexp(-(((seen[None] - values) / spread) ** 2) / 2, axis=0)
+        return jnp.sum(prior + every + ((seen - x0) / spread) ** 2 / 2, axis=-1)
+
     def log_snr(self, t: Times) -> Times:
         """log(alpha²/sigma²), with the smallest normal number in place of 0, so that both ends are finite."""
         m = self.moment(t)
@@ -175,7 +192,9 @@ class Masking:
         return 1 - self.keep(t)
 
     def read(self, out: Logits, x_t: Tokens, t: Times) -> Logits:
-        """The output as logits, in float32 at least."""
+        """The output as logits, in float32 at least. Raises UserError where they are not of this vocabulary."""
+        if out.shape[-1] != self.vocab:
+            raise UserError(f"the net gives {out.shape[-1]} logits a token, and Masking's vocab is {self.vocab}")
         return out.astype(jnp.promote_types(out.dtype, jnp.float32))
 
     def miss(self, out: Logits, target: Tokens, x_t: Tokens, t: Times) -> Float[Array, "*batch n"]:
@@ -202,6 +221,14 @@ class Masking:
         """(keep_s - keep_t)/(1 - keep_t) · cross-entropy at each masked position, in nats (Sahoo et al. 2024)."""
         return self.revealed(t, s) * self.miss(pred, x0, x_t, t)
 
+    def stops(self, steps: int) -> Times:
+        """Clock values for a bound of so many steps: even ones, down to 0."""
+        return jnp.linspace(1.0, 0.0, steps + 1)
+
+    def ends(self, key: Key[Array, ""], x0: Tokens, s: Times, levels: int | None = None) -> Float[Array, "*batch n"]:
+        """0: the bound begins with masks alone, and ends with none."""
+        return jnp.zeros(x0.shape)
+
     def log_snr(self, t: Times) -> Times:
         """log(keep / (1 - keep)), with the smallest normal number in place of 0."""
         keep = self.keep(t)
@@ -221,21 +248,3 @@ class Masking:
 def _square_roots(keep: Callable[[Times], Times]) -> Schedule:
     """keep as a schedule, alpha² = keep and sigma² = 1 - keep, which has the same log-SNR."""
     return lambda t: (jnp.sqrt(keep(t)), jnp.sqrt(1 - keep(t)))
-
-
-def denoiser(noise: Noise, net: Any, variables: PyTree) -> Partial:
-    """The denoiser of a Flax net: `(x_t, t, cond) -> E[x0 | x_t, cond]` (or logits), float32.
-
-    `variables` are Flax variables, `{"params": ...}`; they travel through `jit` as arguments, so that new weights
-    compile nothing.
-    """
-    return Partial(_reader(noise, net), variables)
-
-
-@functools.cache
-def _reader(noise: Noise, net: Any) -> Callable:
-    def denoise(variables: PyTree, x_t: Values, t: Times, cond: PyTree) -> Values:
-        out = net.apply(variables, noise.feed(x_t, t), noise.level(t), cond)
-        return noise.read(out, x_t, t)
-
-    return denoise

@@ -24,10 +24,14 @@ Rank = Float[Array, "..."]
 
 @dataclass(frozen=True)
 class Order:
-    """`rank(key, positions) -> [*positions] in (0, 1)`, and the width."""
+    """`rank(key, positions) -> [*positions] in (0, 1)`, and the width.
+
+    `exchangeable`: whatever is visible, every hidden position is as likely to be next as every other.
+    """
 
     width: float
     rank: Callable[[Key[Array, ""], tuple[int, ...]], Rank]
+    exchangeable: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.width <= 1:
@@ -50,7 +54,7 @@ together = Order(1.0, _raster_rank)
 raster = Order(0.0, _raster_rank)
 """One position after the other, rows from the top, each from the left."""
 
-shuffled = Order(0.0, _shuffled_rank)
+shuffled = Order(0.0, _shuffled_rank, exchangeable=True)
 """One position after the other, in an order that each example's key draws."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
@@ -67,6 +68,14 @@ class Noise(Protocol):
         """Nats at each position that the step from t to s costs in the variational bound."""
         ...
 
+    def stops(self, steps: int) -> Any:
+        """Clock values at which a bound of so many steps looks, noisiest first."""
+        ...
+
+    def ends(self, key: Any, x0: Any, s: Any, levels: int | None = None) -> Any:
+        """Nats at each position that the bound adds at both ends of the clock, the last stop being s."""
+        ...
+
     def log_snr(self, t: Any) -> Any:
         """The logarithm of what is known over what is destroyed."""
         ...
@@ -87,7 +96,8 @@ class Step:
     `init(x) -> carry` makes the rule's memory; `update(keys, noise, denoise, x, t, s, carry) -> (x, carry)` moves
     x from t to s, where `denoise(x_t, t)` already knows its condition. `evaluations` of the denoiser are spent per
     step. `per_position`: positions may have different levels, and where t = s nothing changes. `stochastic`: keys
-    are used, so the rule cannot be run backwards.
+    are used, so the rule cannot be run backwards. `needs` are the methods beyond `Noise` that it asks of the noise.
+    `reorders`: it chooses by itself which positions to reveal.
     """
 
     init: Callable[[Any], Any]
@@ -95,6 +105,13 @@ class Step:
     evaluations: int = 1
     per_position: bool = False
     stochastic: bool = False
+    needs: tuple[str, ...] = ()
+    reorders: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the maker that wrote the rule, for messages."""
+        return self.update.__qualname__.split(".")[0]
 
 
 @runtime_checkable
@@ -104,6 +121,6 @@ class Hook(Protocol):
     def __call__(self, keys: Any, x: Any, pred: Any, t: Any, s: Any, /) -> Any: ...
 
 
-def portable(function: Callable) -> Partial:
+def portable(function: Any) -> Any:
     """The function as a pytree, so that the arrays it holds pass through `jit` as arguments, not as constants."""
-    return function if isinstance(function, Partial) else Partial(function)
+    return Partial(function) if jax.tree_util.all_leaves([function]) else function

@@ -15,14 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import PyTree
 
 from diffjax import build
 from diffjax.data import Dataset, label_frequencies
+from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
 from diffjax.files import write_whole
-from diffjax.noise import Gaussian, denoiser
+from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.training import checkpoint
 
@@ -65,7 +65,7 @@ class Info:
 
 def load(
     workdir: str | Path, *, ema: str | None = None, step: int | None = None
-) -> tuple[Partial, Gaussian, Order, Info]:
+) -> tuple[NetDenoiser, Gaussian, Order, Info]:
     """The denoiser of a run, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay. Raises UserError where the folder

@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
 from diffjax import grids
+from diffjax.denoising import in_order, is_causal
 from diffjax.errors import UserError
 from diffjax.order import Order, levels, ranks
 from diffjax.protocols import Denoise, Hook, Keys, Noise, State, Step, portable
@@ -46,7 +47,7 @@ def sample(
     Raises UserError on a grid or rule that cannot serve.
     """
     step = step or posterior()
-    grid = _checked(grid, steps, noise, order, step, start)
+    grid = _checked(grid, steps, noise, order, denoise, step, start)
     hook = None if hook is None else portable(hook)
     given = {"noise": noise, "order": order, "step": step, "shape": tuple(shape)}
     return _scan(keys, grid, start, portable(denoise), cond, hook, **given)
@@ -68,7 +69,7 @@ def stepwise(
 ) -> Iterator[State]:
     """The states of `sample`, one after the other, the start first: a host loop over one compiled step."""
     step = step or posterior()
-    grid = _checked(grid, steps, noise, order, step, start)
+    grid = _checked(grid, steps, noise, order, denoise, step, start)
     hook = None if hook is None else portable(hook)
     return _host_loop(keys, grid, start, portable(denoise), cond, hook, noise, order, step, tuple(shape))
 
@@ -93,7 +94,7 @@ def invert(
     step = step or ddim()
     if step.stochastic:
         raise UserError("invert: a stochastic step rule cannot be run backwards; use ddim(eta=0), euler or heun")
-    grid = _checked(grid, steps, noise, order, step, x)[::-1]
+    grid = _checked(grid, steps, noise, order, denoise, step, x)[::-1]
     return _scan(keys, grid, x, portable(denoise), cond, None, noise=noise, order=order, step=step, shape=x.shape[1:])
 
 
@@ -167,6 +168,7 @@ def _advance(
     (k, u, v), (x, carry) = stop, state
     t, s = (levels(order, jnp.broadcast_to(clock, (len(x),)), rank) for clock in (u, v))
     preds: list[Any] = []
+    denoise = in_order(denoise, order, rank)
 
     def known(x_t: Array, t: Array) -> Any:
         preds.append(denoise(x_t, t, cond))
@@ -178,13 +180,9 @@ def _advance(
     return x, carry
 
 
-def _checked(grid: Grid | None, steps: int, noise: Noise, order: Order, step: Step, start: Any) -> Grid:
-    """The grid, or `steps` even ones, once it is known to serve."""
-    if order.width < 1 and not step.per_position:
-        raise UserError(
-            f"this step rule needs one level for all positions (order.together), and the order's width is "
-            f"{order.width}; use ddim, dpmpp_2m or the posterior"
-        )
+def _checked(grid: Grid | None, steps: int, noise: Noise, order: Order, denoise: Any, step: Step, start: Any) -> Grid:
+    """The grid, or `steps` even ones, once it is known to serve, and the rule with it."""
+    _check_rule(noise, order, denoise, step)
     grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
     if isinstance(grid, Tracer):
         return grid
@@ -195,3 +193,21 @@ def _checked(grid: Grid | None, steps: int, noise: Noise, order: Order, step: St
             f"grid: starts at {float(grid[0]):g}, and only at 1 is nothing known; give start=, the state there"
         )
     return grid
+
+
+def _check_rule(noise: Noise, order: Order, denoise: Any, step: Step) -> None:
+    """Raise UserError where the rule does not fit the noise, the order or the denoiser."""
+    kind = type(noise).__name__
+    for need in step.needs:
+        if not hasattr(noise, need):
+            raise UserError(f"step: {step.name} needs the noise's {need}, and {kind} has none; use posterior")
+    if order.width < 1 and not step.per_position:
+        raise UserError(
+            f"step: {step.name} needs one level for all positions (order.together), and the order's width is "
+            f"{order.width:g}; use posterior, or another rule that serves every order"
+        )
+    if step.reorders and is_causal(denoise):
+        raise UserError(
+            f"step: {step.name} chooses by itself what to reveal, and a causal net reveals in the order's own order; "
+            "use posterior or unmask, or a net with causal=False"
+        )

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from diffjax import draw, order, predict, schedule
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP
-from diffjax.noise import Gaussian, denoiser
+from diffjax.noise import Gaussian
 from diffjax.run import Facts
 
 FACTS = Facts((4, 4, 1), 3, ("a", "b", "c"), 17, (0.5, 0.3, 0.2), dequantised=False)

@@ -25,6 +25,7 @@ LAYERS = {
     "predict": "errors caching schedule",
     "noise": "errors caching protocols schedule predict",
     "order": "errors caching protocols",
+    "denoising": "errors protocols order",
     "times": "errors caching protocols",
     "weights": "errors caching",
     "guidance": "errors protocols",
@@ -33,14 +34,15 @@ LAYERS = {
     "grids": "errors protocols noise",
     "oracles": "errors protocols schedule noise",
     "loss": "errors protocols randomness noise order times weights",
-    "sampling": "errors protocols randomness noise order steps grids",
+    "sampling": "errors protocols randomness noise order denoising steps grids",
     "dispatch": "protocols sampling",
     "training": "errors files randomness loss dispatch",
     "data": "errors files randomness",
     "evaluation": "errors files randomness",
     "build": "errors protocols slots schedule predict noise order times weights nets steps grids loss training",
-    "run": "errors files noise order training data build",
-    "draw": "errors protocols randomness noise order guidance grids sampling dispatch data evaluation build run",
+    "run": "errors files noise order denoising training data build",
+    "draw": "errors protocols randomness noise order denoising guidance grids sampling dispatch data evaluation build "
+    "run",
     "cli": "errors slots",
 }
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from diffjax import predict, schedule
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian, denoiser
+from diffjax.noise import Gaussian
 from diffjax.randomness import keys
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]

@@ -9,9 +9,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import Partial
 
 from diffjax import grids, oracles, order, predict, schedule, steps
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP
-from diffjax.noise import Gaussian, denoiser
+from diffjax.noise import Gaussian
 from diffjax.randomness import keys
 from diffjax.sampling import invert, sample, stepwise
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from diffjax import dispatch, order, predict, schedule, steps
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP, UNet
-from diffjax.noise import Gaussian, denoiser
+from diffjax.noise import Gaussian
 from diffjax.randomness import keys
 from diffjax.sampling import sample, stepwise
 

@@ -1,0 +1,90 @@
+"""The denoiser of a Flax net, and how a causal one is told the order in which positions are revealed."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from diffjax.errors import UserError
+from diffjax.order import Order
+from diffjax.protocols import Noise
+
+__all__ = ["denoiser"]
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["variables", "rank"], meta_fields=["noise", "net"])
+@dataclass(frozen=True)
+class NetDenoiser:
+    """`(x_t, t, cond) -> E[x0 | x_t, cond]` or logits. A pytree: new weights compile nothing.
+
+    A net that predicts each next token must also be told each position's `rank`; sampler and likelihood do so
+    (`in_order`).
+    """
+
+    noise: Noise
+    net: Any
+    variables: PyTree
+    rank: Float[Array, "b n"] | None = None
+
+    def __call__(self, x_t: Any, t: Any, cond: Any) -> Any:
+        told = {}
+        if needs_rank(self.net) and self.rank is not None:  # guidance sets the copies of an example side by side
+            told = {"rank": jnp.repeat(self.rank, len(x_t) // len(self.rank), axis=0)}
+        out = self.net.apply(self.variables, self.noise.feed(x_t, t), self.noise.level(t), cond, **told)
+        return self.noise.read(out, x_t, t)
+
+
+def denoiser(noise: Noise, net: Any, variables: PyTree) -> NetDenoiser:
+    """The denoiser of a Flax net: `(x_t, t, cond) -> E[x0 | x_t, cond]` (or logits), float32.
+
+    `variables` are Flax variables, `{"params": ...}`. Raises UserError where the net speaks of other tokens.
+    """
+    ours, theirs = getattr(noise, "vocab", None), getattr(net, "vocab", None)
+    if ours != theirs:
+        raise UserError(
+            f"denoiser: {type(noise).__name__} has {_tokens(ours)}, and the net {type(net).__name__} {_tokens(theirs)}"
+        )
+    return NetDenoiser(noise, net, variables)
+
+
+def in_order(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
+    """The denoiser with every net in it that needs the ranks, also under guidance, told them.
+
+    Raises UserError where such a net cannot serve the order: it needs positions revealed one after the other.
+    """
+    if not is_causal(denoise):
+        return denoise
+    if order.width > 0:
+        raise UserError(
+            f"a causal net needs an order of width 0 (raster, shuffled), and this order's width is {order.width:g}; "
+            "use such an order, or a net with causal=False"
+        )
+    return over_nets(denoise, lambda part: replace(part, rank=rank) if needs_rank(part.net) else part)
+
+
+def is_causal(denoise: Any) -> bool:
+    """Whether the denoiser holds a net that predicts each next token, and so needs the ranks."""
+    parts = jax.tree.leaves(denoise, is_leaf=_is_net)
+    return any(_is_net(part) and needs_rank(part.net) for part in parts)
+
+
+def needs_rank(net: Any) -> bool:
+    """Whether the net must be told which position is revealed after which."""
+    return getattr(net, "needs_rank", False)
+
+
+def over_nets(denoise: Any, change: Callable[[NetDenoiser], Any]) -> Any:
+    """The denoiser with every net in it changed."""
+    return jax.tree.map(lambda part: change(part) if _is_net(part) else part, denoise, is_leaf=_is_net)
+
+
+def _is_net(part: Any) -> bool:
+    return isinstance(part, NetDenoiser)
+
+
+def _tokens(vocab: int | None) -> str:
+    return "no tokens" if vocab is None else f"a vocabulary of {vocab}"
