@@ -1,10 +1,11 @@
 """What training minimises: `loss(keys, apply, x0, cond) -> [b]`.
 
 `apply(x_t, level, cond, keys) -> out` is the net with its variables bound; it is handed what nets see, `noise.feed`
-and `noise.level`, and a key per example for its dropout.
+and `noise.level`, and a key per example for its dropout. A causal net takes each position's rank too.
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import jax
@@ -18,11 +19,12 @@ from diffjax.randomness import fold
 from diffjax.times import Times, stratified, uniform
 from diffjax.weights import LogWeight
 
-__all__ = ["drop_cond", "regression"]
+__all__ = ["bound", "causal", "drop_cond", "regression"]
 
 Losses = Float[Array, " b"]
-Apply = Callable[[Any, Any, Any, Any], Any]
+Apply = Callable[..., Any]
 Loss = Callable[[Keys, Apply, State, PyTree], Losses]
+_TIMES, _RANKS, _CORRUPT, _DROPOUT, _COND = range(5)  # what a key is used for
 
 
 def regression(noise: Noise, order: Order, *, weight: LogWeight | None = None, times: Times | None = None) -> Loss:
@@ -37,16 +39,103 @@ def regression(noise: Noise, order: Order, *, weight: LogWeight | None = None, t
     quantile = times or uniform()
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
-        positions = x0.shape[1 : x0.ndim - noise.channel_axes]
-        rank = ranks(order, fold(keys, 1), positions, noise.channel_axes)
-        t = levels(order, quantile(noise, stratified(fold(keys, 0))), rank)
-        x_t, target = jax.vmap(noise.corrupt)(fold(keys, 2), x0, t)
-        out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, 3))
+        rank = ranks(order, fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes)
+        t = levels(order, quantile(noise, stratified(fold(keys, _TIMES))), rank)
+        x_t, target = jax.vmap(noise.corrupt)(fold(keys, _CORRUPT), x0, t)
+        out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, _DROPOUT))
         miss = noise.miss(out, target, x_t, t)
         if weight is not None:  # where nothing is hidden nothing is missed, and weights may be infinite
             ratio = jnp.where(noise.level(t) > 0, jnp.exp(weight(noise.log_snr(t)) - noise.log_weight(t)), 0)
             miss = miss * ratio.reshape(ratio.shape[: miss.ndim])
         return jnp.mean(miss.reshape(len(miss), -1), axis=1)
+
+    return loss
+
+
+def bound(noise: Noise, order: Order, *, steps: int | None = None) -> Loss:
+    """The variational bound, in nats per dimension, by one of its steps: the sum of all but what `noise.ends` adds.
+
+    `steps` of the clock are by default as many as positions at width 0, where this is the autoregressive likelihood,
+    and else 10,000, near the limit of infinitely many. Raises UserError where positions have levels of their own and
+    the noise is Gaussian.
+    """
+    stops_of(noise, order, 1 if steps is None else steps, 1)  # raises what there is to raise
+
+    def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
+        def denoise(x_t: Any, t: Any) -> Any:
+            return noise.read(apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, _DROPOUT)), x_t, t)
+
+        positions = positions_of(noise, x0)
+        rank = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes)
+        stops = stops_of(noise, order, steps, prod(positions))
+        quantile = stratified(fold(keys, _TIMES))
+        return bound_at(quantile, fold(keys, _CORRUPT), noise, order, denoise, x0, rank, stops) / x0[0].size
+
+    return loss
+
+
+def stops_of(noise: Noise, order: Order, steps: int | None, positions: int) -> Float[Array, " _"]:
+    """The clock values of a bound: one step a position at width 0, else 10,000 steps as the noise likes them."""
+    if steps is not None and steps < 1:
+        raise UserError(f"bound: steps must be at least 1, got {steps}")
+    with jax.ensure_compile_time_eval():
+        stops = noise.stops(steps or (positions if order.width == 0 else 10_000))
+        if order.width < 1 and stops[-1] > 0:  # it stops before anything is known for certain
+            raise UserError(
+                f"bound: {type(noise).__name__} noise has one under order.together, and this order's width is "
+                f"{order.width:g}; use order.together, or Masking noise"
+            )
+    return stops
+
+
+def bound_at(
+    quantile: Float[Array, " b"],
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Callable[[Any, Any], Any],
+    x0: State,
+    rank: Array,
+    stops: Float[Array, " _"],
+) -> Losses:
+    """N times the nats of one of the bound's N steps, that at the quantile in (0, 1], 1 being the noisiest.
+
+    Where every hidden position is as likely to be next as every other, the mean over all hidden ones stands for those
+    that the step reveals: of the same expectation and less variance (Hoogeboom et al. 2022, eq. 4).
+    """
+    count = len(stops) - 1
+    first = count - jnp.ceil(quantile * count).astype(jnp.int32)
+    t, s = levels(order, stops[first], rank), levels(order, stops[first + 1], rank)
+    x_t, _ = jax.vmap(noise.corrupt)(keys, x0, t)
+    pred = denoise(x_t, t)
+    if not order.exchangeable:
+        return count * sums(noise.bound(x0, pred, x_t, t, s))
+    next_ones, hidden = sums((t > s).astype(t.dtype)), sums((t > 0).astype(t.dtype))
+    every = sums(noise.bound(x0, pred, x_t, t, jnp.zeros_like(s)))
+    return count * next_ones / jnp.maximum(hidden, 1) * every
+
+
+def causal(noise: Noise, order: Order, *, hide: float = 0.0) -> Loss:
+    """-log p(x_i | what is revealed before i), in nats, the mean over all positions: one pass of a causal net.
+
+    The bound's every step at once, for an order of width 0. `hide` is the share of the net's input that is masked, so
+    that it cannot lean on the last few tokens alone; at 0 the mean of this loss is that of `bound`.
+    """
+    if order.width > 0:
+        raise UserError(
+            f"loss.causal: a causal net needs an order of width 0 (raster, shuffled), and this order's width is "
+            f"{order.width:g}; use loss.bound with a net that has causal=False"
+        )
+    if not 0 <= hide < 1:
+        raise UserError(f"loss.causal: hide must be in [0, 1), got {hide}")
+
+    def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
+        rank = ranks(order, fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes)
+        nothing = jax.vmap(lambda key: noise.prior(key, x0.shape[1:]))(keys)
+        hidden = jax.vmap(lambda key: jax.random.bernoulli(key, hide, x0.shape[1:]))(fold(keys, _CORRUPT))
+        x, t = jnp.where(hidden, nothing, x0), jnp.zeros(rank.shape)
+        out = apply(noise.feed(x, t), noise.level(t), cond, fold(keys, _DROPOUT), rank)
+        return sums(noise.miss(out, x0, nothing, t)) / x0[0].size
 
     return loss
 
@@ -57,7 +146,7 @@ def drop_cond(loss: Loss, null: PyTree, rate: float) -> Loss:
         raise UserError(f"drop_cond: rate must be in [0, 1], got {rate}")
 
     def dropped(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
-        drop = jax.vmap(lambda key: jax.random.bernoulli(key, rate))(fold(keys, 4))
+        drop = jax.vmap(lambda key: jax.random.bernoulli(key, rate))(fold(keys, _COND))
 
         def replace(leaf: Array, nothing: Array) -> Array:
             return jnp.where(drop.reshape((-1,) + (1,) * (leaf.ndim - 1)), nothing, leaf)
@@ -65,3 +154,13 @@ def drop_cond(loss: Loss, null: PyTree, rate: float) -> Loss:
         return loss(keys, apply, x0, jax.tree.map(replace, cond, null))
 
     return dropped
+
+
+def positions_of(noise: Noise, x0: State) -> tuple[int, ...]:
+    """The shape of an example without its channels."""
+    return x0.shape[1 : x0.ndim - noise.channel_axes]
+
+
+def sums(nats: Array) -> Losses:
+    """The sum over all but the first axis."""
+    return jnp.sum(nats.reshape(len(nats), -1), axis=1)
