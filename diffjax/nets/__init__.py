@@ -1,12 +1,15 @@
-"""Flax nets. All are called alike, `net(x, level, cond, keys)`, and output float32 of the shape of x.
+"""Flax nets. All are called alike, `net(x, level, cond, keys)`, and output float32.
 
-`x` has unit variance and `level` in [0, 1] is the noise (what `noise.feed` and `noise.level` give). `cond` is a label
-per example, or None. `keys` are the examples' keys for dropout in training, None otherwise. `net.null_cond` is the
-condition that says nothing (None for an unconditional net), and `net.convolutional` whether the net wants to be
-dispatched step by step on a CPU.
+`x` has unit variance and `level` in [0, 1] is the noise (what `noise.feed` and `noise.level` give); the output has the
+shape of x. Of tokens, x is integers and the output logits. `cond` is a label per example, or None. `keys` are the
+examples' keys for dropout in training, None otherwise. `net.null_cond` is the condition that says nothing (None for an
+unconditional net), `net.convolutional` whether the net wants to be dispatched step by step on a CPU, and
+`net.needs_rank` whether it predicts each next token, and so takes the `rank` of every position too.
 """
 
+from diffjax.nets.dit import DiT
 from diffjax.nets.mlp import MLP
+from diffjax.nets.transformer import Transformer
 from diffjax.nets.unet import UNet
 
-__all__ = ["MLP", "UNet"]
+__all__ = ["MLP", "DiT", "Transformer", "UNet"]

@@ -1,5 +1,6 @@
 """What the nets share: embeddings of the level and of the class."""
 
+import functools
 from typing import Any
 from zlib import crc32
 
@@ -29,11 +30,17 @@ def at_least_one(**sizes: int) -> None:
             raise UserError(f"net: {name} must be at least 1, got {size}")
 
 
-def sinusoids(level: Float[Array, " b"], features: int) -> Float[Array, "b features"]:
+def levels_of_tokens(x: Array, level: Float[Array, "_ _"]) -> Float[Array, "b *n"]:
+    """Of tokens x, [b, n, …], the level of each example, [b], or of each token, [b, n], as it comes."""
+    if level.shape[1] == 1:
+        return one_level(x, level)
+    return jnp.broadcast_to(level, x.shape[:2])
+
+
+def sinusoids(level: Float[Array, "*b"], features: int) -> Float[Array, "*b features"]:
     """sin and cos of level times rates 1 to 1000, evenly in the logarithm, float32 (after Vaswani et al. 2017)."""
-    rates = 1000.0 ** jnp.linspace(0.0, 1.0, features // 2)
-    angles = level[:, None] * rates[None]
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+    angles = jnp.multiply.outer(level, 1000.0 ** jnp.linspace(0.0, 1.0, features // 2))
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 def null_label(classes: int) -> Int[Array, ""] | None:
@@ -42,25 +49,43 @@ def null_label(classes: int) -> Int[Array, ""] | None:
 
 
 class Embedding(nn.Module):
-    """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label."""
+    """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label.
+
+    One vector for each level given: of an example, [b], or of each of its tokens, [b, n].
+    """
 
     features: int
     classes: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, level: Float[Array, " b"], cond: Int[Array, " b"] | None) -> Float[Array, "b features"]:
+    def __call__(self, level: Float[Array, "b *n"], cond: Int[Array, " b"] | None) -> Float[Array, "b *n features"]:
         hidden = nn.Dense(self.features, dtype=self.dtype)(sinusoids(level, self.features))
         hidden = nn.Dense(self.features, dtype=self.dtype)(nn.silu(hidden))
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond
             table = nn.Embed(self.classes + 1, self.features, self.dtype, embedding_init=nn.initializers.normal(1.0))
-            hidden += table(label)
+            hidden += table(label).reshape(len(level), *(1,) * (level.ndim - 1), -1)
         elif cond is not None:
             raise UserError(
                 "this net has no classes and was given a condition: build it with classes=, or give cond=None"
             )
         return nn.silu(hidden)
+
+
+class Places(nn.Module):
+    """Where a token stands in an array of this shape, in raster order: the sum of one learned vector for each axis."""
+
+    shape: tuple[int, ...]
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, index: Int[Array, "*some"]) -> Float[Array, "*some features"]:
+        coordinates = jnp.unravel_index(index, self.shape)
+        tables = [nn.Embed(size, self.features, self.dtype) for size in self.shape]
+        each = [table(along) for table, along in zip(tables, coordinates, strict=True)]
+        return functools.reduce(jnp.add, each)
 
 
 class Dropout(nn.Module):
@@ -88,7 +113,8 @@ class Modulation(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, embedding: Float[Array, "b e"]) -> Array:
+    def __call__(self, x: Array, embedding: Float[Array, "b *n e"]) -> Array:
         both = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype)(embedding)
-        scale, shift = jnp.split(both.reshape(len(x), *(1,) * (x.ndim - 2), -1), 2, axis=-1)
+        shared = (1,) * (x.ndim - embedding.ndim)
+        scale, shift = jnp.split(both.reshape(len(x), *shared, *both.shape[1:]), 2, axis=-1)
         return x * (1 + scale) + shift

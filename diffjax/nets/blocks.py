@@ -1,0 +1,76 @@
+"""The block that the transformers share: attention and a two-layer MLP, each modulated by level and class."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffjax.errors import UserError
+from diffjax.nets.layers import Dropout, Modulation
+from diffjax.protocols import Keys
+
+Tokens = Float[Array, "b n width"]
+
+
+class Cache(NamedTuple):
+    """The keys and values of the tokens that a block has seen, `filled` of them, in arrays of their full length."""
+
+    key: Float[Array, "b length heads d"]
+    value: Float[Array, "b length heads d"]
+    filled: Int[Array, ""]
+
+
+class Attention(nn.Module):
+    """Softmax attention over all tokens, over those up to each (`causal`), or of one token over those in a cache."""
+
+    heads: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, h: Tokens, causal: bool, cache: Cache | None = None) -> tuple[Tokens, Cache | None]:
+        b, n, width = h.shape
+        qkv = nn.DenseGeneral((3, self.heads, width // self.heads), dtype=self.dtype)(h)
+        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        seen = None
+        if cache is not None:
+            key = jax.lax.dynamic_update_slice_in_dim(cache.key, key, cache.filled, axis=1)
+            value = jax.lax.dynamic_update_slice_in_dim(cache.value, value, cache.filled, axis=1)
+            seen = (jnp.arange(key.shape[1]) <= cache.filled)[None, None, None]
+            cache = Cache(key, value, cache.filled + 1)
+        mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=causal)
+        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, n, width))
+        return out, cache
+
+
+class Block(nn.Module):
+    """h + attention(norm(h)), then h + MLP(norm(h)), both norms modulated (Peebles & Xie 2023); starts as identity."""
+
+    heads: int
+    dropout: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        h: Tokens,
+        embedding: Float[Array, "b *n e"],
+        keys: Keys | None,
+        causal: bool,
+        cache: Cache | None = None,
+    ) -> tuple[Tokens, Cache | None]:
+        width = h.shape[-1]
+        inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
+        mixed, cache = Attention(self.heads, self.dtype)(inner, causal, cache)
+        h += Dropout(self.dropout)(mixed, keys)
+        inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
+        inner = nn.gelu(nn.Dense(4 * width, dtype=self.dtype)(inner))
+        inner = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(inner)
+        return h + Dropout(self.dropout)(inner, keys), cache
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raise UserError where the width does not divide by the heads."""
+    if width % heads:
+        raise UserError(f"net: width must divide by heads, got width {width} and {heads} heads")

@@ -1,0 +1,79 @@
+"""The diffusion transformer of Peebles & Xie 2023: pictures as patches, blocks modulated by level and class."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffjax.errors import UserError
+from diffjax.nets.blocks import Block, check_heads
+from diffjax.nets.layers import Embedding, Places, at_least_one, levels_of_tokens, null_label
+from diffjax.protocols import Keys
+
+Picture = Float[Array, "b _ _ _"]
+
+
+class DiT(nn.Module):
+    """A transformer over the patches of a picture, `patch` pixels a side, for one level per example or per pixel.
+
+    A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1.
+    `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024).
+    """
+
+    patch: int = 2
+    width: int = 64
+    depth: int = 4
+    heads: int = 4
+    classes: int = 0
+    dropout: float = 0.0
+    causal: bool = False
+    dtype: Any = jnp.float32
+
+    convolutional: ClassVar[bool] = False
+
+    @property
+    def null_cond(self) -> Array | None:
+        """The label that says nothing."""
+        return null_label(self.classes)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Picture,
+        level: Float[Array, "_ _ _ 1"],
+        cond: Int[Array, " b"] | None = None,
+        keys: Keys | None = None,
+    ) -> Picture:
+        self._check(x)
+        patches = _cut(x, self.patch)
+        level = level[:, :, 0, 0] if level.shape[1:3] == (1, 1) else jnp.mean(_cut(level, self.patch), axis=2)
+        embedding = Embedding(self.width, self.classes, self.dtype)(levels_of_tokens(patches, level), cond)
+        sides = x.shape[1] // self.patch, x.shape[2] // self.patch
+        places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
+        h = nn.Dense(self.width, dtype=self.dtype)(patches) + places[None]
+        for _ in range(self.depth):
+            h, _ = Block(self.heads, self.dropout, self.dtype)(h, embedding, keys, self.causal)
+        h = nn.LayerNorm(dtype=self.dtype)(h)
+        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
+        return _joined(out, x.shape, self.patch).astype(jnp.float32)
+
+    def _check(self, x: Picture) -> None:
+        at_least_one(patch=self.patch, width=self.width, depth=self.depth, heads=self.heads)
+        check_heads(self.width, self.heads)
+        if x.shape[1] % self.patch or x.shape[2] % self.patch:
+            raise UserError(f"DiT: expected pictures with sides that divide by patch={self.patch}, got {x.shape}")
+
+
+def _cut(x: Picture, patch: int) -> Float[Array, "b n features"]:
+    """The patches in raster order, each as one vector."""
+    b, h, w, c = x.shape
+    squares = x.reshape(b, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
+    return squares.reshape(b, h * w // patch**2, patch**2 * c)
+
+
+def _joined(patches: Float[Array, "b n features"], shape: tuple[int, ...], patch: int) -> Picture:
+    """The picture of these patches: `_cut` undone."""
+    b, h, w, c = shape
+    squares = patches.reshape(b, h // patch, w // patch, patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
+    return squares.reshape(shape)

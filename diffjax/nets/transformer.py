@@ -1,0 +1,144 @@
+"""A transformer over tokens: it fills in masks from all that is visible, or, causal, predicts each next token."""
+
+from math import prod
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from diffjax.errors import UserError
+from diffjax.nets.blocks import Block, Cache, check_heads
+from diffjax.nets.layers import Embedding, Places, at_least_one, levels_of_tokens, null_label
+from diffjax.protocols import Keys
+
+Tokens = Int[Array, "b n"]
+Logits = Float[Array, "b n vocab"]
+Caches = tuple[Cache, ...]  # of each block
+
+
+class Transformer(nn.Module):
+    """Logits [b, n, vocab] of n tokens 0 … vocab - 1, an array of this `shape` in raster order; the mask is `vocab`.
+
+    Bidirectional, every output sees every input, masks too, and is modulated by the level, of the example or of its
+    own token. `causal`, tokens are taken in the order of `rank`: input i is the token revealed before the i-th and its
+    position, together with the position to predict (any order: Pannatier et al. 2024, sigma-GPT; in raster order this
+    is an ordinary autoregressive transformer), and output i sees inputs up to i. What is hidden there is a mask in
+    the input, and the level is not used.
+    """
+
+    vocab: int
+    shape: tuple[int, ...]
+    width: int = 64
+    depth: int = 4
+    heads: int = 4
+    classes: int = 0
+    dropout: float = 0.0
+    causal: bool = False
+    dtype: Any = jnp.float32
+
+    convolutional: ClassVar[bool] = False
+
+    @property
+    def null_cond(self) -> Array | None:
+        """The label that says nothing."""
+        return null_label(self.classes)
+
+    @property
+    def length(self) -> int:
+        """The number of tokens."""
+        return prod(self.shape)
+
+    @property
+    def begin(self) -> int:
+        """The causal net's input before the first token; `vocab` is the mask."""
+        return self.vocab + 1
+
+    @property
+    def needs_rank(self) -> bool:
+        """Whether a call must say which position is revealed after which."""
+        return self.causal
+
+    def setup(self) -> None:
+        at_least_one(
+            vocab=self.vocab, shape=min(self.shape, default=0), width=self.width, depth=self.depth, heads=self.heads
+        )
+        check_heads(self.width, self.heads)
+        self.tokens = nn.Embed(self.vocab + 2, self.width, dtype=self.dtype)
+        self.positions = Places(self.shape, self.width, self.dtype)
+        if self.causal:
+            self.targets = Places(self.shape, self.width, self.dtype)
+        self.embedding = Embedding(self.width, self.classes, self.dtype)
+        self.blocks = [Block(self.heads, self.dropout, self.dtype) for _ in range(self.depth)]
+        self.norm = nn.LayerNorm(dtype=self.dtype)
+        self.logits = nn.Dense(self.vocab, dtype=self.dtype)
+
+    def __call__(
+        self,
+        x: Tokens,
+        level: Float[Array, "_ _"],
+        cond: Int[Array, " b"] | None = None,
+        keys: Keys | None = None,
+        rank: Float[Array, "b n"] | None = None,
+    ) -> Logits:
+        self._check(x, rank)
+        if not self.causal:
+            h = self.tokens(x) + self.positions(jnp.arange(self.length))[None]
+            return self._read(h, self.embedding(levels_of_tokens(x, level), cond), keys)
+        order = jnp.argsort(jnp.zeros(x.shape) if rank is None else rank, axis=1)
+        first = jnp.zeros((len(x), 1), order.dtype)
+        tokens = jnp.concatenate([first + self.begin, jnp.take_along_axis(x, order[:, :-1], axis=1)], axis=1)
+        h = self._inputs(tokens, jnp.concatenate([first, order[:, :-1]], axis=1), order)
+        out = self._read(h, self._class(len(x), cond), keys)
+        return jnp.take_along_axis(out, jnp.argsort(order, axis=1)[:, :, None], axis=1)
+
+    def next(
+        self,
+        token: Int[Array, " b"],
+        here: Int[Array, " b"],
+        there: Int[Array, " b"],
+        cond: Int[Array, " b"] | None,
+        caches: Caches,
+    ) -> tuple[Float[Array, "b vocab"], Caches]:
+        """One output of the causal net: the logits for position `there`, and the caches with this input in them.
+
+        `token`, at position `here`, is the one revealed last (`begin` where none is); the caches know all before it.
+        """
+        h, embedding = self._inputs(token[:, None], here[:, None], there[:, None]), self._class(len(token), cond)
+        kept = []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            h, cache = block(h, embedding, None, causal=False, cache=cache)
+            kept.append(cache)
+        return self.logits(self.norm(h))[:, 0].astype(jnp.float32), tuple(kept)
+
+    def empty_caches(self, batch: int) -> Caches:
+        """The caches before the first call of `next`."""
+        nothing = jnp.zeros((batch, self.length, self.heads, self.width // self.heads), self.dtype)
+        return (Cache(nothing, nothing, jnp.zeros((), jnp.int32)),) * self.depth
+
+    def _inputs(self, tokens: Tokens, here: Tokens, there: Tokens) -> Float[Array, "b n width"]:
+        """What the causal net reads: the token before, where it stands, and the position to predict."""
+        stands = jnp.where((tokens == self.begin)[:, :, None], 0, self.positions(here))
+        return self.tokens(tokens) + stands + self.targets(there)
+
+    def _class(self, batch: int, cond: Int[Array, " b"] | None) -> Float[Array, "b e"]:
+        return self.embedding(jnp.zeros(batch), cond)
+
+    def _read(self, h: Float[Array, "b n width"], embedding: Float[Array, "b *n e"], keys: Keys | None) -> Logits:
+        for block in self.blocks:
+            h, _ = block(h, embedding, keys, self.causal)
+        return self.logits(self.norm(h)).astype(jnp.float32)
+
+    def _check(self, x: Tokens, rank: Array | None) -> None:
+        if x.shape[1] != self.length:
+            raise UserError(f"Transformer: built for shape {self.shape}, {self.length} tokens, got {x.shape[1]}")
+        if self.causal and rank is None and not self.is_initializing():
+            raise UserError(
+                "Transformer: a causal net must be told the order (rank); train it with loss.causal, and sample with "
+                "an order of width 0"
+            )
+        if rank is not None and not self.causal:
+            raise UserError(
+                "Transformer: with causal=False it sees every token at once, and has no next one to predict; train it "
+                "with loss.bound or loss.regression, or build it with causal=True"
+            )
