@@ -1,7 +1,7 @@
 """The one loop: the clock falls along a grid, a step rule moves x between neighbouring levels.
 
-`sample` is one compiled scan, `stepwise` a host loop over one compiled step; both run the same body. `invert` climbs
-the grid instead.
+`sample` is one compiled scan, `stepwise` a host loop over one compiled step; both run the same body, and so does
+`decode.sample`. `invert` climbs the grid instead.
 """
 
 import functools
@@ -47,7 +47,7 @@ def sample(
     Raises UserError on a grid or rule that cannot serve.
     """
     step = step or posterior()
-    grid = _checked(grid, steps, noise, order, denoise, step, start)
+    grid = checked_grid(grid, steps, noise, order, denoise, step, start)
     hook = None if hook is None else portable(hook)
     given = {"noise": noise, "order": order, "step": step, "shape": tuple(shape)}
     return _scan(keys, grid, start, portable(denoise), cond, hook, **given)
@@ -69,7 +69,7 @@ def stepwise(
 ) -> Iterator[State]:
     """The states of `sample`, one after the other, the start first: a host loop over one compiled step."""
     step = step or posterior()
-    grid = _checked(grid, steps, noise, order, denoise, step, start)
+    grid = checked_grid(grid, steps, noise, order, denoise, step, start)
     hook = None if hook is None else portable(hook)
     return _host_loop(keys, grid, start, portable(denoise), cond, hook, noise, order, step, tuple(shape))
 
@@ -94,7 +94,7 @@ def invert(
     step = step or ddim()
     if step.stochastic:
         raise UserError("invert: a stochastic step rule cannot be run backwards; use ddim(eta=0), euler or heun")
-    grid = _checked(grid, steps, noise, order, denoise, step, x)[::-1]
+    grid = checked_grid(grid, steps, noise, order, denoise, step, x)[::-1]
     return _scan(keys, grid, x, portable(denoise), cond, None, noise=noise, order=order, step=step, shape=x.shape[1:])
 
 
@@ -112,10 +112,10 @@ def _scan(
     step: Any,
     shape: Any,
 ) -> State:
-    x, rank, carry = _begin(keys, start, noise=noise, order=order, step=step, shape=shape)
+    x, rank, carry = begin(keys, start, noise, order, step, shape)
 
     def body(state: tuple[State, Any], stop: tuple[Array, Array, Array]) -> tuple[tuple[State, Any], None]:
-        return _advance(keys, rank, stop, state, denoise, cond, hook, noise=noise, order=order, step=step), None
+        return advance(keys, rank, stop, state, denoise, cond, hook, noise=noise, order=order, step=step), None
 
     stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:])
     return jax.lax.scan(body, (x, carry), stops)[0][0]
@@ -141,8 +141,7 @@ def _host_loop(
         yield x
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
-def _begin(keys: Keys, start: Any, *, noise: Noise, order: Order, step: Step, shape: tuple[int, ...]) -> Any:
+def begin(keys: Keys, start: Any, noise: Noise, order: Order, step: Step, shape: tuple[int, ...]) -> Any:
     """The state at the first stop, every position's rank and the rule's empty memory."""
     prior_keys = fold(keys, _PRIOR)
     x = jax.vmap(lambda key: noise.prior(key, shape))(prior_keys) if start is None else jnp.asarray(start)
@@ -150,8 +149,7 @@ def _begin(keys: Keys, start: Any, *, noise: Noise, order: Order, step: Step, sh
     return x, rank, step.init(x)
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "order", "step"))
-def _advance(
+def advance(
     keys: Keys,
     rank: Array,
     stop: Any,
@@ -180,7 +178,13 @@ def _advance(
     return x, carry
 
 
-def _checked(grid: Grid | None, steps: int, noise: Noise, order: Order, denoise: Any, step: Step, start: Any) -> Grid:
+_begin = jax.jit(begin, static_argnames=("noise", "order", "step", "shape"))
+_advance = jax.jit(advance, static_argnames=("noise", "order", "step"))
+
+
+def checked_grid(
+    grid: Grid | None, steps: int, noise: Noise, order: Order, denoise: Any, step: Step, start: Any
+) -> Grid:
     """The grid, or `steps` even ones, once it is known to serve, and the rule with it."""
     _check_rule(noise, order, denoise, step)
     grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)

@@ -1,0 +1,169 @@
+"""Bits per dimension: what an example costs under a model, in the same unit for every noise, order and net.
+
+Of tokens these are bits of a probability. Of numbers they are bits of a density, which may be negative and depend on
+the unit: for pixels dequantised to 2 (v + U) / levels - 1, log2(levels / 2) more are, on average over U, an upper bound
+on the bits of the pixel v (Theis et al. 2016, eq. 4).
+"""
+
+import functools
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, PyTree
+
+from diffjax.denoising import in_order, is_causal
+from diffjax.errors import UserError
+from diffjax.loss import bound_at, positions_of, stops_of, sums
+from diffjax.noise import Gaussian
+from diffjax.order import Order, ranks
+from diffjax.probability_flow import negative_log_density
+from diffjax.protocols import Denoise, Keys, Noise, State, portable
+from diffjax.randomness import fold
+
+__all__ = ["bits_per_dim"]
+
+Nats = Float[Array, " b"]
+_TIMES, _RANKS, _CORRUPT, _ENDS = range(4)  # what a key is used for
+_SMALL = 16  # dimensions up to which the divergence is taken exactly unless probes say otherwise
+
+
+def bits_per_dim(
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Denoise,
+    x: State,
+    cond: PyTree = None,
+    *,
+    method: str = "bound",
+    **options: Any,
+) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    """Bits per dimension of every example, and their standard errors, each [b].
+
+    * "exact": -log2 p(x) of tokens, for an order that is the same for all (raster): one pass of a causal net, else one
+      evaluation a position.
+    * "bound": the variational bound, for every order, by `draws` (64) evaluations of terms, noises and orders. With
+      as many draws as `steps`, every term is taken once. `levels`: see `noise.ends`.
+    * "ode": -log2 p(x) by the probability-flow ODE, for Gaussian noise under order.together, in `steps` (64) steps of
+      order 4. The divergence is exact with probes=0 (so up to 16 dimensions), else Hutchinson's estimate by that many.
+
+    scan=False makes a host loop over compiled steps, for convolutions on a CPU. Raises UserError where a method does
+    not fit the model.
+    """
+    methods: dict[str, Callable[..., tuple[Nats, Nats]]] = {"exact": _exact, "bound": _bound, "ode": _ode}
+    if method not in methods:
+        raise UserError(f"bits_per_dim: unknown method {method!r}; choose from {', '.join(methods)}")
+    nats, errors = methods[method](keys, noise, order, portable(denoise), x, cond, **options)
+    bits = x[0].size * jnp.log(2.0)
+    return nats / bits, errors / bits
+
+
+def _exact(
+    keys: Keys, noise: Noise, order: Order, denoise: Any, x: State, cond: PyTree, scan: bool = True
+) -> tuple[Nats, Nats]:
+    """Every term of the bound at width 0, for an order that is the same for all: its sum is -log p(x)."""
+    if order.width > 0 or order.exchangeable:
+        this = f"has width {order.width:g}" if order.width else "is drawn for each"
+        raise UserError(
+            f"bits_per_dim: the exact likelihood needs one order of positions for all examples (order.raster), and "
+            f"this one {this}; use method='bound'"
+        )
+    count = prod(positions_of(noise, x))
+    middle = jnp.full(len(x), 0.5 / count)
+    nats = _terms((keys, x, denoise, cond, middle), noise, order, None, count, None, scan)
+    return jnp.mean(nats, axis=0), jnp.zeros(len(x))
+
+
+def _bound(
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Any,
+    x: State,
+    cond: PyTree,
+    steps: int | None = None,
+    draws: int = 64,
+    levels: int | None = None,
+    scan: bool = True,
+) -> tuple[Nats, Nats]:
+    """The mean of `draws` estimates, each from another stratum of the clock (Kingma et al. 2021, appendix I.1)."""
+    if draws < 2:
+        raise UserError(f"bits_per_dim: draws must be at least 2, got {draws}; one alone has no standard error")
+    first = jax.vmap(jax.random.uniform)(fold(keys, _TIMES))
+    nats = _terms((keys, x, denoise, cond, first), noise, order, steps, draws, levels, scan)
+    return jnp.mean(nats, axis=0), _error(nats)
+
+
+def _ode(
+    keys: Keys,
+    noise: Any,
+    order: Order,
+    denoise: Any,
+    x: State,
+    cond: PyTree,
+    steps: int = 64,
+    probes: int | None = None,
+    scan: bool = True,
+) -> tuple[Nats, Nats]:
+    """By the ODE; probes of an example are independent, so their spread is the error of their mean."""
+    if order.width < 1 or not isinstance(noise, Gaussian):
+        raise UserError(
+            f"bits_per_dim: the ODE needs Gaussian noise under order.together, and this is {type(noise).__name__} "
+            f"noise under an order of width {order.width:g}; use method='bound' or 'exact'"
+        )
+    probes = (0 if x[0].size <= _SMALL else 8) if probes is None else probes
+    if probes < 0 or probes == 1 or steps < 1:
+        raise UserError(f"bits_per_dim: expected steps >= 1 and probes 0 or >= 2, got steps {steps}, probes {probes}")
+    nats = negative_log_density(keys, noise, denoise, x, cond, steps=steps, probes=probes, scan=scan)
+    return jnp.mean(nats, axis=0), _error(nats) if probes else jnp.zeros(len(x))
+
+
+def _terms(
+    data: tuple[Any, ...], noise: Noise, order: Order, steps: int | None, draws: int, levels: int | None, scan: bool
+) -> Float[Array, "draws b"]:
+    """Estimates of the bound in nats; a causal net's one pass holds all steps, so only orders are drawn for it."""
+    if is_causal(data[2]) and not order.exchangeable:
+        draws = 1
+    term, index = Partial(_term(noise, order, steps, draws, levels), *data), jnp.arange(draws)
+    return _mapped(term, index) if scan else jnp.stack([_called(term, k) for k in index])
+
+
+@jax.jit
+def _mapped(term: Callable[[Array], Nats], index: Array) -> Float[Array, "draws b"]:
+    return jax.lax.map(term, index)
+
+
+@jax.jit
+def _called(term: Callable[[Array], Nats], k: Array) -> Nats:
+    return term(k)
+
+
+@functools.cache
+def _term(noise: Noise, order: Order, steps: int | None, draws: int, levels: int | None) -> Callable[..., Nats]:
+    def term(keys: Keys, x: State, denoise: Any, cond: PyTree, first: Array, k: Int[Array, ""]) -> Nats:
+        """One estimate: at the quantile (first + k / draws) mod 1 of the clock, with noise and order of its own."""
+        some, positions = fold(keys, k), positions_of(noise, x)
+        rank = ranks(order, fold(some, _RANKS), positions, noise.channel_axes)
+        told = in_order(denoise, order, rank)
+        if is_causal(told):
+            nothing = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(keys)
+            t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
+            return sums(noise.bound(x, told(x, s, cond), nothing, t, s))
+        stops = stops_of(noise, order, steps, prod(positions))
+        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, stops[-1], levels))(fold(some, _ENDS), x)
+        quantile = 1 - (first + k / draws) % 1
+        between = bound_at(
+            quantile, fold(some, _CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), x, rank, stops
+        )
+        return between + sums(ends)
+
+    return term
+
+
+def _error(nats: Float[Array, "draws b"]) -> Nats:
+    """The standard error of the mean over draws."""
+    return jnp.std(nats, axis=0, ddof=1) / len(nats) ** 0.5

@@ -1,0 +1,217 @@
+"""Likelihoods against exact ones: joints by enumeration, Gaussians and mixtures by their densities."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from diffjax import loss, oracles, order, predict, schedule
+from diffjax.errors import UserError
+from diffjax.likelihood import bits_per_dim
+from diffjax.noise import Gaussian, Masking
+from diffjax.randomness import keys
+
+NOISE = Masking(vocab=3)
+TABLE = np.random.default_rng(0).dirichlet(np.full(27, 0.4)).reshape(3, 3, 3)
+STATES = jnp.asarray(np.stack(np.unravel_index(np.arange(27), TABLE.shape), axis=1), jnp.int32)
+ENTROPY = oracles.entropy(TABLE)
+DENOISE = oracles.joint(NOISE, TABLE)
+COSINE = Gaussian(schedule.cosine, predict.v)
+RNG = np.random.default_rng(1)
+
+
+def nats(x, method, noise=NOISE, which=order.raster, denoise=DENOISE, seed=0, **options):
+    """Of whole examples, and their standard errors."""
+    bits, errors = bits_per_dim(keys(seed, len(x)), noise, which, denoise, x, method=method, **options)
+    scale = x[0].size * np.log(2)
+    return np.asarray(bits) * scale, np.asarray(errors) * scale
+
+
+def some_mixture(d: int, parts: int):
+    """Weights, means and covariances, well conditioned."""
+    rng = np.random.default_rng(d)
+    roots = rng.normal(size=(parts, d, d)) * 0.4
+    covs = roots @ roots.swapaxes(1, 2) + 0.1 * np.eye(d)
+    return rng.dirichlet(np.ones(parts)), rng.normal(size=(parts, d)), covs
+
+
+def samples(weights, means, covs, n: int):
+    """Drawn from the mixture, and their exact negative log-densities."""
+    which = RNG.choice(len(weights), n, p=weights)
+    x = np.stack([RNG.multivariate_normal(means[k], covs[k]) for k in which])
+    p = sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in zip(weights, means, covs, strict=True))
+    return jnp.asarray(x, jnp.float32), -np.log(p).reshape(-1)
+
+
+def test_one_position_a_step_is_exact_for_every_state() -> None:
+    found, errors = nats(STATES, "exact")
+    np.testing.assert_allclose(found, -np.log(TABLE.ravel()), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(errors, 0)
+
+
+def test_the_bound_of_any_order_is_the_entropy() -> None:
+    """With the exact denoiser every order costs -log p(x); the error over orders says how far the estimate is."""
+    found, errors = nats(jnp.tile(STATES, (8, 1)), "bound", which=order.shuffled, draws=32)
+    weights = np.tile(TABLE.ravel(), 8) / 8
+    spread = np.sqrt(np.sum((weights * errors) ** 2))
+    assert abs(np.sum(weights * found) - ENTROPY) < 3 * spread < 0.05
+
+
+def test_hidden_ones_stand_for_the_next_with_less_variance() -> None:
+    same = order.Order(0.0, order.shuffled.rank)  # the same orders, not known to be exchangeable
+    table = np.random.default_rng(3).dirichlet(np.full(256, 0.4)).reshape((2,) * 8)
+    x = jnp.asarray(np.stack(np.unravel_index(np.arange(256), table.shape), axis=1), jnp.int32)
+    tokens = Masking(vocab=2)
+    (mean, errors), (plain_mean, plain_errors) = (
+        nats(x, "bound", tokens, which, oracles.joint(tokens, table), draws=8) for which in (order.shuffled, same)
+    )
+    assert np.mean(errors**2) < 0.9 * np.mean(plain_errors**2)
+    assert abs(np.mean(mean - plain_mean)) < 4 * np.sqrt(np.mean(errors**2 + plain_errors**2) / len(x))
+
+
+def test_masked_diffusion_comes_to_the_entropy_with_steps() -> None:
+    x, weights = jnp.tile(STATES, (300, 1)), np.tile(TABLE.ravel(), 300) / 300
+    (fine, fine_errors), (coarse, coarse_errors) = (
+        nats(x, "bound", which=order.together, steps=steps, draws=draws) for steps, draws in ((300, 300), (3, 30))
+    )
+    assert abs(np.sum(weights * fine) - ENTROPY) < 0.005
+    assert np.sqrt(np.sum((weights * fine_errors) ** 2)) < 0.003
+    assert np.sum(weights * coarse) - ENTROPY > 5 * np.sqrt(np.sum((weights * coarse_errors) ** 2))
+
+
+def test_a_wave_lies_between() -> None:
+    """Blocks that overlap cost less than all at once in as few steps."""
+    x, weights = jnp.tile(STATES, (40, 1)), np.tile(TABLE.ravel(), 40) / 40
+    costs = [
+        np.sum(weights * nats(x, "bound", which=which, steps=6, draws=60)[0])
+        for which in (order.raster, order.rolling(0.5), order.together)
+    ]
+    assert abs(costs[0] - ENTROPY) < 0.02
+    assert costs[0] + 0.005 < costs[1] < costs[2] - 0.005
+
+
+@pytest.mark.parametrize("d", [1, 2, 4, 8])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_ode_knows_the_density(d, parts) -> None:
+    weights, means, covs = some_mixture(d, parts)
+    x, exact = samples(weights, means, covs, 64)
+    found, errors = nats(x, "ode", COSINE, order.together, oracles.mixture(COSINE, weights, means, covs))
+    np.testing.assert_allclose(found / d, exact / d, atol=1e-3)
+    np.testing.assert_array_equal(errors, 0)
+
+
+@pytest.mark.parametrize("name", ["flow", "linear_beta", "edm"])
+def test_the_ode_is_the_same_under_every_schedule(name) -> None:
+    noise = Gaussian(getattr(schedule, name), predict.x0)
+    weights, means, covs = some_mixture(2, 2)
+    x, exact = samples(weights, means, covs, 32)
+    found, _ = nats(x, "ode", noise, order.together, oracles.mixture(noise, weights, means, covs))
+    # linear_beta and edm keep a hundredth of the signal at t = 1, where the prior says there is none
+    np.testing.assert_allclose(found / 2, exact / 2, atol=1e-3 if name == "flow" else 0.03)
+
+
+def test_the_ode_has_order_four() -> None:
+    weights, means, covs = some_mixture(2, 3)
+    x, exact = samples(weights, means, covs, 64)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    errors = [
+        np.abs(nats(x, "ode", COSINE, order.together, denoise, steps=steps)[0] - exact).mean() for steps in (6, 12)
+    ]
+    assert np.log2(errors[0] / errors[1]) > 3
+
+
+def test_probes_estimate_the_divergence() -> None:
+    weights, means, covs = some_mixture(8, 2)
+    x, _ = samples(weights, means, covs, 64)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    exact, _ = nats(x, "ode", COSINE, order.together, denoise, steps=16)
+    found, errors = nats(x, "ode", COSINE, order.together, denoise, steps=16, probes=16)
+    z = (found - exact) / errors
+    assert np.abs(z).max() < 6
+    assert 0.5 < np.sqrt(np.mean(z**2)) < 1.6
+    host, _ = nats(x, "ode", COSINE, order.together, denoise, steps=16, probes=16, scan=False)
+    np.testing.assert_allclose(host, found, rtol=1e-4)
+
+
+def test_the_gaussian_bound_falls_to_the_exact_value() -> None:
+    weights, means, covs = some_mixture(2, 1)
+    x, exact = samples(weights, means, covs, 2_000)
+    denoise = oracles.gaussian(COSINE, means[0], covs[0])
+
+    def gap(steps, draws):
+        """Nats per dimension above the exact value, and their standard error."""
+        found, _ = nats(x, "bound", COSINE, order.together, denoise, steps=steps, draws=draws)
+        return np.mean(found - exact) / 2, np.std(found - exact) / 2 / len(x) ** 0.5
+
+    gaps = [gap(steps, steps)[0] for steps in (16, 32, 64, 128, 256)]
+    assert np.all(np.diff(gaps) < 0)
+    assert 1.9 < gaps[3] / gaps[4] < 2.1  # of order 1 in the length of a step
+    fine, spread = gap(10_000, 256)
+    assert abs(fine) < 0.01 + 3 * spread < 0.06
+
+
+def test_a_bound_of_levels_is_of_a_probability() -> None:
+    """Two levels, ±1, evenly: one bit each, with the exact denoiser tanh(alpha x_t / sigma²)."""
+
+    def denoise(x_t, t, cond):
+        m = COSINE.moment(t)
+        return jnp.tanh(m.alpha * x_t / jnp.maximum(m.sigma, 1e-20) ** 2)
+
+    x = jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, (2_000, 1)), 1.0, -1.0)
+    found, errors = nats(x, "bound", COSINE, order.together, denoise, draws=256, levels=2)
+    assert abs(np.mean(found) / np.log(2) - 1) < 3 * np.mean(errors) / len(x) ** 0.5 < 0.03
+
+
+def test_a_host_loop_gives_the_same_terms() -> None:
+    some = {"which": order.shuffled, "draws": 8}
+    np.testing.assert_allclose(nats(STATES, "bound", **some), nats(STATES, "bound", scan=False, **some), rtol=1e-5)
+
+
+def test_all_run_under_jit_vmap_and_grad() -> None:
+    x = jnp.ones((4, 2)) * 0.3
+
+    def of_mean(mean):
+        denoise = oracles.gaussian(COSINE, np.zeros(2), np.eye(2))
+        shifted = jax.tree_util.Partial(lambda mean, x_t, t, cond: denoise(x_t, t, cond) + mean, mean)
+        ode, _ = bits_per_dim(keys(0, 4), COSINE, order.together, shifted, x, method="ode", steps=4)
+        some, _ = bits_per_dim(keys(0, 4), COSINE, order.together, shifted, x, method="bound", steps=4, draws=4)
+        return jnp.sum(ode + some)
+
+    assert bool(jnp.all(jnp.isfinite(jax.jit(jax.vmap(jax.grad(of_mean)))(jnp.array([0.0, 0.5])))))
+
+
+def test_an_example_does_not_know_its_batch() -> None:
+    whole = nats(STATES, "bound", which=order.shuffled, draws=4)[0]
+    np.testing.assert_allclose(nats(STATES[:5], "bound", which=order.shuffled, draws=4)[0], whole[:5], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "noise", "which", "options", "told"),
+    [
+        ("exact", NOISE, order.shuffled, {}, "drawn for each"),
+        ("exact", NOISE, order.together, {}, "width 1"),
+        ("ode", NOISE, order.raster, {}, "Masking"),
+        ("ode", COSINE, order.rolling(0.5), {}, "width 0.5"),
+        ("bound", COSINE, order.raster, {}, "order.together"),
+        ("bound", NOISE, order.raster, {"draws": 1}, "draws"),
+        ("bound", NOISE, order.raster, {"steps": 0}, "steps"),
+        ("ode", COSINE, order.together, {"probes": 1}, "probes"),
+        ("guess", NOISE, order.raster, {}, "exact, bound, ode"),
+    ],
+)
+def test_mistakes_are_told(method, noise, which, options, told) -> None:
+    x = STATES if noise is NOISE else jnp.zeros((4, 2, 2, 1))
+    with pytest.raises(UserError, match=told):
+        nats(x, method, noise, which, DENOISE, **options)
+
+
+def test_the_losses_say_what_they_cannot_serve() -> None:
+    for made, told in (
+        (lambda: loss.bound(COSINE, order.rolling(0.5)), "width is 0.5"),
+        (lambda: loss.bound(NOISE, order.raster, steps=0), "steps"),
+        (lambda: loss.causal(NOISE, order.together), "width is 1"),
+        (lambda: loss.causal(NOISE, order.raster, hide=1.0), "hide"),
+    ):
+        with pytest.raises(UserError, match=told):
+            made()
