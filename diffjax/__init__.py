@@ -1,6 +1,20 @@
 """diffjax: generation by destroying and restoring information. A denoiser, a noise and an order, in JAX and Flax."""
 
-from diffjax import grids, guidance, loss, nets, oracles, order, predict, schedule, steps, times, weights
+from diffjax import (
+    decode,
+    grids,
+    guidance,
+    likelihood,
+    loss,
+    nets,
+    oracles,
+    order,
+    predict,
+    schedule,
+    steps,
+    times,
+    weights,
+)
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
@@ -20,12 +34,14 @@ __all__ = [
     "Order",
     "Step",
     "UserError",
+    "decode",
     "denoiser",
     "fit",
     "grids",
     "guidance",
     "invert",
     "keys",
+    "likelihood",
     "load",
     "loss",
     "nets",

@@ -58,12 +58,17 @@ def in_order(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
     """
     if not is_causal(denoise):
         return denoise
+    require_one_after_the_other(order)
+    return over_nets(denoise, lambda part: replace(part, rank=rank) if needs_rank(part.net) else part)
+
+
+def require_one_after_the_other(order: Order) -> None:
+    """Raise UserError where a causal net cannot serve the order."""
     if order.width > 0:
         raise UserError(
             f"a causal net needs an order of width 0 (raster, shuffled), and this order's width is {order.width:g}; "
             "use such an order, or a net with causal=False"
         )
-    return over_nets(denoise, lambda part: replace(part, rank=rank) if needs_rank(part.net) else part)
 
 
 def is_causal(denoise: Any) -> bool:
