@@ -1,5 +1,6 @@
 """How good samples are: measures, pictures and reports, in NumPy; nothing here knows how samples are made."""
 
+from diffjax.evaluation.baselines import gaussian_per_class, independent_pixels
 from diffjax.evaluation.distances import (
     copies,
     frechet,
@@ -22,11 +23,12 @@ from diffjax.evaluation.measures import (
     scores,
 )
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
-from diffjax.evaluation.reports import Provenance, provenance, table, write_report
+from diffjax.evaluation.reports import Likelihoods, Provenance, provenance, table, write_report
 
 __all__ = [
     "DIGITS",
     "Kernels",
+    "Likelihoods",
     "Provenance",
     "Scores",
     "Splits",
@@ -35,7 +37,9 @@ __all__ = [
     "copies",
     "curve",
     "frechet",
+    "gaussian_per_class",
     "grid",
+    "independent_pixels",
     "kernels_for",
     "label_accuracy",
     "labelled_grid",

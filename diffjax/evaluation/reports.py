@@ -9,12 +9,14 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 import numpy as np
+from jaxtyping import Float
 
 from diffjax.errors import UserError
 from diffjax.evaluation.measures import DIGITS, NAMES, Kernels, Scores, Splits, require
 from diffjax.files import write_whole
 
 HEAD = ("measure", "samples", "real images", "ideal")
+BITS = ("bits per dimension", "train", "test", "")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Provenance:
     more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # printed as "name: value"
 
 
+@dataclass(frozen=True)
+class Likelihoods:
+    """Bits per dimension of images of train and of test under some models: name -> (bits of train, bits of test)."""
+
+    bits: Mapping[str, tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]]
+    told: str  # how they were measured
+
+
 def provenance(
     samples: int, sampler: str, steps: int, seed: int, splits: Splits, kernels: Kernels = DIGITS, **more: str
 ) -> Provenance:
@@ -44,13 +54,12 @@ def provenance(
     return Provenance(samples, sampler, steps, seed, counts, digest.hexdigest()[:12], kernels, more)
 
 
-def table(scores: Scores, real: Scores, source: Provenance) -> str:
-    """An aligned table for the terminal: every measure, what real images get, what is ideal; then the provenance."""
-    rows = [HEAD, *lines(scores, real)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    body = ["  ".join(aligned(row, widths)).rstrip() for row in rows]
-    rule = "  ".join("─" * width for width in widths)
-    return "\n".join([body[0], rule, *body[1:], "", *origin(source)])
+def table(scores: Scores, real: Scores, source: Provenance, likelihoods: Likelihoods | None = None) -> str:
+    """Aligned tables for the terminal: every measure, what real images get, what is ideal; bits; the provenance."""
+    parts = [plain([HEAD, *lines(scores, real)])]
+    if likelihoods is not None:
+        parts += [plain([BITS, *bit_lines(likelihoods)])]
+    return "\n\n".join([*parts, "\n".join(origin(source, likelihoods))])
 
 
 def write_report(
@@ -60,13 +69,16 @@ def write_report(
     source: Provenance,
     pictures: Mapping[str, str | Path],
     title: str = "Evaluation",
+    likelihoods: Likelihoods | None = None,
 ) -> Path:
-    """Writes folder/report.md: the table, the provenance, and the pictures (caption: file) by links from the folder."""
+    """Writes folder/report.md: the tables, the provenance, the pictures (caption: file) by links from the folder."""
     folder = Path(folder)
     missing = [str(path) for path in pictures.values() if not Path(path).is_file()]
     if missing:
         raise UserError(f"{missing[0]}: no such picture; write it before the report that shows it")
-    parts = [f"# {title}", markdown([HEAD, *lines(scores, real)]), "\n".join(f"* {line}" for line in origin(source))]
+    parts = [f"# {title}", markdown([HEAD, *lines(scores, real)])]
+    parts += [] if likelihoods is None else [markdown([BITS, *bit_lines(likelihoods)])]
+    parts += ["\n".join(f"* {line}" for line in origin(source, likelihoods))]
     parts += [f"## {caption}\n\n![{caption}]({link(folder, Path(path))})" for caption, path in pictures.items()]
     text = "\n\n".join(parts) + "\n"
     write_whole(folder / "report.md", lambda file: file.write(text.encode()))
@@ -85,7 +97,19 @@ def lines(scores: Scores, real: Scores) -> list[tuple[str, ...]]:
     ]
 
 
-def origin(source: Provenance) -> list[str]:
+def bit_lines(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
+    """One line per model: its name, its mean bits with their standard error over the images of each split."""
+    return [
+        (name, *(mean_and_error(bits) for bits in both), "lower is better") for name, both in likelihoods.bits.items()
+    ]
+
+
+def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
+    """Their mean, and its standard error."""
+    return f"{bits.mean():.3f} ± {bits.std(ddof=1) / len(bits) ** 0.5:.3f}"
+
+
+def origin(source: Provenance, likelihoods: Likelihoods | None = None) -> list[str]:
     """The provenance in lines of text."""
     counts, widths = source.reference, source.kernels
     images = ", ".join(f"{count:,} {name}" for name, count in counts.items())
@@ -96,6 +120,8 @@ def origin(source: Provenance) -> list[str]:
         f"C {widths.two_sample_C:.3g}; accuracy gamma {widths.accuracy_gamma:.3g}",
         *(f"{name}: {value}" for name, value in source.more.items()),
     ]
+    if likelihoods is not None:
+        told.append(f"bits per dimension: {likelihoods.told}")
     if source.samples < counts["train"]:
         told.append(f"fewer samples than training images ({source.samples:,} < {counts['train']:,}) raise the ratio")
     return told
@@ -104,6 +130,13 @@ def origin(source: Provenance) -> list[str]:
 def percent(share: float | None) -> str:
     """A share as per cent, or a dash where there is none."""
     return "–" if share is None else f"{100 * share:.1f} %"  # noqa: RUF001 (a dash, not a minus)
+
+
+def plain(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of them the head, aligned for a terminal."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    body = ["  ".join(aligned(row, widths)).rstrip() for row in rows]
+    return "\n".join([body[0], "  ".join("─" * width for width in widths).rstrip(), *body[1:]])
 
 
 def aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:

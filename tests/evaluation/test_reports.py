@@ -9,7 +9,7 @@ import pytest
 from diffjax.errors import UserError
 from diffjax.evaluation.files import write_png
 from diffjax.evaluation.measures import Scores
-from diffjax.evaluation.reports import provenance, table, write_report
+from diffjax.evaluation.reports import Likelihoods, provenance, table, write_report
 
 OURS = Scores(frechet_ratio=1.234, mmd2=0.00125, two_sample=0.625, accuracy=0.75, copies=0.125)
 REAL = Scores(frechet_ratio=1.0, mmd2=-0.0005, two_sample=0.5, accuracy=0.9875, copies=0.01)
@@ -70,3 +70,14 @@ def test_a_report_links_to_its_pictures_wherever_they_lie(tmp_path):
 def test_a_report_does_not_link_to_what_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"gone\.png: no such picture"):
         write_report(tmp_path, OURS, REAL, source(), {"Samples": tmp_path / "gone.png"})
+
+
+def test_bits_of_train_and_test_stand_side_by_side_with_their_errors(tmp_path):
+    bits = Likelihoods({"this model": (np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0]))}, "exact, 3 and 2 images")
+    text = table(OURS, REAL, source(), bits)
+    row = next(line for line in text.splitlines() if line.startswith("this model"))
+    assert row.split() == ["this", "model", "2.000", "±", "0.577", "3.000", "±", "1.000", "lower", "is", "better"]
+    assert "bits per dimension: exact, 3 and 2 images" in text
+    report = write_report(tmp_path, OURS, REAL, source(), {}, likelihoods=bits).read_text()
+    assert "| this model | 2.000 ± 0.577 | 3.000 ± 1.000 |" in report
+    assert "exact, 3 and 2 images" in report
