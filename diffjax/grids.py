@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from diffjax.errors import UserError
 from diffjax.protocols import Noise
 
-__all__ = ["karras", "log_snr", "uniform"]
+__all__ = ["at_a_time", "karras", "log_snr", "uniform"]
 
 Grid = Float[Array, " _"]  # steps + 1 clock values
 
@@ -32,6 +32,17 @@ def log_snr(noise: Noise, steps: int, low: float = -10.0, high: float = 10.0) ->
     """Evenly in the log-SNR from `low` to `high` (Lu et al. 2022, section 3.4), then 0."""
     low = max(low, float(noise.log_snr(jnp.ones(()))))
     return _whole(noise.time(jnp.linspace(low, high, _at_least(steps, 2))))
+
+
+def at_a_time(noise: Noise, steps: int, k: int = 1) -> Grid:
+    """Where an order of width 0 reveals k of `steps` positions at each stop, and at the last one those that are left.
+
+    `steps` is the number of positions, all of which are revealed in ⌈steps / k⌉ steps.
+    """
+    if k < 1:
+        raise UserError(f"at_a_time: k must be at least 1, got {k}")
+    count = -(-_at_least(steps, 1) // k)
+    return jnp.maximum(1 - jnp.arange(count + 1) * (k / steps), 0).at[-1].set(0.0)
 
 
 def _whole(times: Grid) -> Grid:

@@ -4,5 +4,6 @@ one object and compile once."""
 from diffjax.steps.markov import ddim, posterior
 from diffjax.steps.multistep import dpmpp_2m
 from diffjax.steps.ode import euler, heun
+from diffjax.steps.tokens import confidence, remask, unmask
 
-__all__ = ["ddim", "dpmpp_2m", "euler", "heun", "posterior"]
+__all__ = ["confidence", "ddim", "dpmpp_2m", "euler", "heun", "posterior", "remask", "unmask"]
