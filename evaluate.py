@@ -1,7 +1,7 @@
 """Score a trained model: python evaluate.py --workdir runs/digits
 
-Draws as many pictures of each class, prints five measures beside what real held-out images get, and writes
-report.md with the pictures into --out.
+Draws as many pictures of each class, prints five measures beside what real held-out images get, and the bits per
+dimension of train and test, and writes report.md with the pictures into --out.
 """
 
 import json
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import cli, draw, run
+from diffjax import bits, cli, draw, run
 from diffjax import evaluation as ev
 from diffjax.data import open_dataset
 from diffjax.errors import UserError
@@ -24,6 +24,10 @@ flags.adopt_module_key_flags(cli)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
 NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.", lower_bound=3)
 MOST = flags.DEFINE_integer("most", 5_000, "How many real images of each split to compare with.", lower_bound=3)
+LIKELIHOOD = flags.DEFINE_enum(
+    "likelihood", "fitting", ["fitting", *bits.METHODS, "none"], "How bits per dimension are measured, or none."
+)
+BITS_OF = flags.DEFINE_integer("bits_of", 360, "Of how many images of each split.", lower_bound=2)
 
 
 def main() -> None:
@@ -35,23 +39,25 @@ def main() -> None:
     settings = cli.chosen(info.config["sample"])
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
     splits = reference(info, workdir)
+    likelihoods = read(denoise, noise, order, info, splits)
     kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
     real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
     cond = np.arange(NUM.value, dtype=np.int32) * info.facts.classes // NUM.value if info.conditional else None
     images = draw.images(painter, jax.random.key(asked.seed), NUM.value, asked.batch, cond)
     got = ev.scores(images, cond, splits, info.facts.levels, kernels=kernels)
     told = {
-        "evaluations": f"{settings['steps'] * painter.step.evaluations} of the net per sample",
+        "evaluations": f"{(len(painter.grid) - 1) * painter.step.evaluations} of the net per sample",
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
         "ema": info.ema,
         "run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}",
     }
     source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
-    print(ev.table(got, real, source))
-    write_scores(out, got, real, source)
+    print(ev.table(got, real, source, likelihoods))
+    write_scores(out, got, real, source, likelihoods)
     pictures = write_pictures(out, images, cond, splits, painter) | write_curve(out, workdir)
-    report = ev.write_report(out, got, real, source, pictures, title=f"Evaluation of {workdir.name}")
+    title = f"Evaluation of {workdir.name}"
+    report = ev.write_report(out, got, real, source, pictures, title, likelihoods)
     print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
 
 
@@ -59,7 +65,7 @@ def reference(info: run.Info, workdir: Path) -> dict[str, Any]:
     """The real images of the run's data set; of large splits a part, drawn with a fixed seed."""
     data = info.config["data"]
     dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
-    if not run.facts_of(dataset, data["dequantise"]).as_learnt(info.facts):
+    if not run.facts_of(dataset, data["form"]).as_learnt(info.facts):
         raise UserError(
             f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
         )
@@ -71,7 +77,37 @@ def reference(info: run.Info, workdir: Path) -> dict[str, Any]:
     return splits
 
 
-def write_scores(out: Path, got: ev.Scores, real: ev.Scores, source: ev.Provenance) -> None:
+def read(denoise: Any, noise: Any, order: Any, info: run.Info, splits: dict[str, Any]) -> ev.Likelihoods | None:
+    """Bits per dimension of images of train and of test: the model's, and those of two baselines."""
+    asked = flags.FLAGS
+    if LIKELIHOOD.value == "none":
+        return None
+    method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
+    reader = bits.reader(denoise, noise, order, info.net, info.facts, method)
+    train, test = (some(splits[name], BITS_OF.value) for name in ("train", "test"))
+    root = jax.random.key(asked.seed)
+    ours = [bits.bits(reader, root, part, asked.batch) for part in (train, test)]
+    rows = {"this model": (ours[0][0], ours[1][0])}
+    for name, baseline in (
+        ("a Gaussian per class", ev.gaussian_per_class),
+        ("independent pixels per class", ev.independent_pixels),
+    ):
+        train_bits, test_bits = (baseline(splits["train"], part, info.facts.levels) for part in (train, test))
+        rows[name] = train_bits, test_bits
+    count = f"{len(train[0])} images of train, {len(test[0])} of test"
+    return ev.Likelihoods(rows, f"{bits.told(reader, ours[1][1], {})}; {count}")
+
+
+def some(split: ev.Labelled, count: int) -> ev.Labelled:
+    """Evenly chosen images of a split."""
+    images, labels = split
+    rows = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+    return images[rows], None if labels is None else labels[rows]
+
+
+def write_scores(
+    out: Path, got: ev.Scores, real: ev.Scores, source: ev.Provenance, likelihoods: ev.Likelihoods | None
+) -> None:
     """The table again, as scores.json, for programs."""
     origin = {
         **vars(source),
@@ -79,7 +115,11 @@ def write_scores(out: Path, got: ev.Scores, real: ev.Scores, source: ev.Provenan
         "kernels": vars(source.kernels),
         "more": {**source.more},
     }
-    text = json.dumps({"samples": vars(got), "real": vars(real), "provenance": origin}, indent=1) + "\n"
+    told: dict[str, Any] = {"samples": vars(got), "real": vars(real), "provenance": origin}
+    if likelihoods is not None:
+        means = {name: [float(bits.mean()) for bits in both] for name, both in likelihoods.bits.items()}
+        told["bits_per_dim"] = {"train, test": means, "told": likelihoods.told}
+    text = json.dumps(told, indent=1) + "\n"
     write_whole(out / "scores.json", lambda file: file.write(text.encode()))
 
 

@@ -22,6 +22,7 @@ from ml_collections import config_flags
 from configs import Config
 from diffjax import build, cli, draw, run
 from diffjax.data import Dataset, batches, open_dataset
+from diffjax.data.forms import Form
 from diffjax.errors import UserError
 from diffjax.evaluation import write_png
 from diffjax.files import check_writable
@@ -36,7 +37,7 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 
 # Fields that decide what the numbers of a state mean: a run keeps them.
-KEPT = ("model", "data.name", "data.image_size", "data.dequantise", "data.batch_size", "train.seed", "train.ema")
+KEPT = ("model", "data.name", "data.image_size", "data.form", "data.batch_size", "train.seed", "train.ema")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +87,9 @@ def planned(config: Config, fields: dict[str, Any], workdir: Path) -> Plan:
     """From fields to objects, and to the state to start from: the last whole checkpoint, or a fresh one."""
     d, t = config.data, config.train
     dataset = open_dataset(d.name, d.dir or None, image_size=d.image_size or None)
-    facts = run.facts_of(dataset, d.dequantise)
-    model = run.built_model(fields["model"], facts.classes)
-    loss = build.training_loss(model, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
+    facts = run.facts_of(dataset, d.form)
+    model = run.built_model(fields["model"], facts)
+    loss = build.training_loss(model, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
     optimizer = build.optimizer(
         steps=t.steps,
         learning_rate=t.learning_rate,
@@ -97,11 +98,11 @@ def planned(config: Config, fields: dict[str, Any], workdir: Path) -> Plan:
         clip_norm=t.clip_norm,
     )
     gallery = draw.gallery(model, facts, fields["sample"])
-    x, cond = jnp.zeros((1, *facts.shape)), None if model.net.null_cond is None else jnp.zeros(1, jnp.int32)
+    x, cond = facts.encoding.nothing(facts.shape), None if model.net.null_cond is None else jnp.zeros(1, jnp.int32)
     fresh = create(jax.random.key(t.seed), model.net, optimizer, t.ema, x, cond)
     jax.eval_shape(loss, keys(0, 1), Partial(model.net.apply, {"params": fresh.params}), x, cond)  # do they fit?
     start = checkpoint.restore(workdir / "checkpoints", fresh) or fresh
-    stream = reading(config, dataset, cond is not None, int(start.step))
+    stream = reading(config, dataset, facts.encoding, cond is not None, int(start.step))
     return Plan(dataset, facts, model, loss, optimizer, gallery, start, stream)
 
 
@@ -135,7 +136,7 @@ def train(config: Config, workdir: Path, plan: Plan) -> None:
         )
 
 
-def reading(config: Config, dataset: Dataset, conditional: bool, step: int) -> Iterator[Any]:
+def reading(config: Config, dataset: Dataset, form: Form, conditional: bool, step: int) -> Iterator[Any]:
     """The batches from that step on, the first of them read now, so that an image that cannot be is told now."""
     read = batches(
         dataset,
@@ -145,7 +146,7 @@ def reading(config: Config, dataset: Dataset, conditional: bool, step: int) -> I
         start_step=step,
         host=jax.process_index(),
         hosts=jax.process_count(),
-        dequantise=config.data.dequantise,
+        form=form,
     )
     stream = (batch if conditional else {**batch, "cond": None} for batch in read)
     return itertools.chain([next(stream)], stream)

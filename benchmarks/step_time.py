@@ -21,8 +21,9 @@ def main() -> None:
     """Rounds of steps, timed at their ends; the fastest and the median round."""
     config = get_config()
     dataset = open_dataset(config.data.name)
-    built = run.built_model(vars(config.model), dataset.classes)
-    loss = build.training_loss(built, weight=config.train.weight, distribution=config.train.times, cond_drop=0.1)
+    facts, t = run.facts_of(dataset, config.data.form), config.train
+    built = run.built_model(vars(config.model), facts)
+    loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
     ticks: list[float] = []
 
     def tick(step: int, state: object, metrics: dict) -> None:
@@ -30,7 +31,7 @@ def main() -> None:
         ticks.append(time.perf_counter())
 
     steps = WARM + ROUNDS * STEPS
-    stream = batches(dataset, "train", config.data.batch_size, 0)
+    stream = batches(dataset, "train", config.data.batch_size, 0, form=facts.encoding)
     fit(jax.random.key(0), built.net, loss, stream, steps, optimizer=adamw(steps), events=[(STEPS, tick)])
     rounds = sorted((after - before) / STEPS for before, after in pairwise(ticks))
     print(f"{1000 * rounds[0]:.1f} ms fastest, {1000 * rounds[len(rounds) // 2]:.1f} ms median of {len(rounds)} rounds")

@@ -9,20 +9,27 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Data:
-    """`name` is a TFDS name or `folder:PATH`; `dir` an own TFDS folder; `image_size` fits pictures of a folder."""
+    """`name` is a TFDS name or `folder:PATH`; `dir` an own TFDS folder; `image_size` fits pictures of a folder.
+
+    `form` is how the model sees a pixel: `unit` or `dequantised` (numbers, for Gaussian noise), or `tokens`.
+    """
 
     name: str = "digits"
     dir: str = ""
     image_size: int = 0
     batch_size: int = 64
-    dequantise: bool = False
+    form: str = "unit"
 
 
 @dataclass
 class Model:
-    """A denoiser (`net` with its `prediction`), a noise (`schedule`) and an `order`."""
+    """A denoiser (`net`), a `noise` (Gaussian with its `schedule` and `prediction`, or Masking) and an `order`.
+
+    `prediction` and `schedule` are empty with Masking.
+    """
 
     net: str = "UNet()"
+    noise: str = "Gaussian"
     prediction: str = "v"
     schedule: str = "cosine"
     order: str = "together"
@@ -32,15 +39,16 @@ class Model:
 
 @dataclass
 class Train:
-    """Optimisation, and what happens every so many steps. `weight` empty means the prediction's own."""
+    """Optimisation, and what happens every so many steps. `weight` and `times` empty mean the loss's own."""
 
     steps: int = 5_000
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    loss: str = "regression"
     weight: str = ""
-    times: str = "uniform"
+    times: str = ""
     cond_drop: float = 0.1
     ema: tuple[float, ...] = (0.999,)
     seed: int = 0

@@ -9,14 +9,16 @@ from typing import Any
 import optax
 
 from diffjax import grids, nets, predict, schedule, slots, steps, times, weights
+from diffjax import loss as losses
+from diffjax import noise as noises
 from diffjax import order as orders
+from diffjax.denoising import needs_rank
 from diffjax.errors import UserError
 from diffjax.grids import Grid
-from diffjax.loss import Loss, drop_cond, regression
-from diffjax.noise import Gaussian
+from diffjax.loss import Loss, drop_cond
 from diffjax.order import Order
 from diffjax.predict import Row
-from diffjax.protocols import Step
+from diffjax.protocols import Noise, Step
 from diffjax.schedule import Schedule
 from diffjax.training.loop import adamw
 
@@ -25,34 +27,77 @@ from diffjax.training.loop import adamw
 class Model:
     """What is needed to call a denoiser: everything but its weights."""
 
-    noise: Gaussian
+    noise: Noise
     order: Order
     net: Any
 
 
-def model(*, net: str, schedule_of_noise: str, prediction: str, data_std: float, order: str, classes: int) -> Model:
-    """The model of these slots; `classes` is 0 for an unconditional net. Raises UserError naming the slot."""
-    noise = Gaussian(
-        slots.value(schedule, schedule_of_noise, "model.schedule", Schedule),
-        slots.value(predict, prediction, "model.prediction", Row),
-        float(data_std),
-    )
+def model(
+    *,
+    net: str,
+    noise: str,
+    schedule_of_noise: str,
+    prediction: str,
+    data_std: float,
+    order: str,
+    classes: int,
+    vocab: int | None,
+    shape: tuple[int, ...],
+) -> Model:
+    """The model of these slots. Raises UserError naming the slot, and of two that do not fit, both.
+
+    `classes` is 0 for an unconditional net. `vocab` is how many tokens the data have, None where they are numbers;
+    tokens are those of an array of this `shape`.
+    """
+    made = _noise(noise, schedule_of_noise, prediction, data_std, vocab)
     which = slots.value(orders, order, "model.order", Order)
-    return Model(noise, which, slots.made(nets, net, "model.net", classes=classes))
+    takes = slots.takes(nets, net, "model.net")
+    if "vocab" in takes and vocab is None:
+        raise UserError("model.net: it reads tokens, and data.form gives numbers; use another net, or data.form=tokens")
+    if "vocab" not in takes and vocab is not None:
+        raise UserError("model.net: it reads numbers, and data.form gives tokens; use Transformer, or data.form=unit")
+    tokens = {name: given for name, given in (("vocab", vocab), ("shape", shape)) if name in takes}
+    return Model(made, which, slots.made(nets, net, "model.net", classes=classes, **tokens))
 
 
-def training_loss(built: Model, *, weight: str, distribution: str, cond_drop: float) -> Loss:
-    """The regression loss with these slots; an empty `weight` is the row's own."""
-    loss = regression(
-        built.noise,
-        built.order,
-        weight=slots.made(weights, weight, "train.weight") if weight else None,
-        times=slots.made(times, distribution, "train.times"),
-    )
-    return loss if built.net.null_cond is None else drop_cond(loss, built.net.null_cond, cond_drop)
+def _noise(kind: str, schedule_of_noise: str, prediction: str, data_std: float, vocab: int | None) -> Noise:
+    """The noise of that name, made of those of these fields that it takes."""
+    takes = slots.takes(noises, kind, "model.noise")
+    if ("vocab" in takes) != (vocab is not None):
+        wants, has = ("tokens", "numbers") if vocab is None else ("numbers", "tokens")
+        raise UserError(
+            f"model.noise: {kind} is for {wants}, and data.form gives {has}; use Gaussian with data.form=unit or "
+            "dequantised, Masking with data.form=tokens"
+        )
+    if "vocab" in takes:
+        for field, given in (("schedule", schedule_of_noise), ("prediction", prediction)):
+            if given:
+                raise UserError(f"model.{field}: {kind} has none, got {given!r}; set model.{field} to an empty string")
+        return slots.made(noises, kind, "model.noise", vocab=vocab)
+    curve = slots.value(schedule, schedule_of_noise, "model.schedule", Schedule)
+    row = slots.value(predict, prediction, "model.prediction", Row)
+    return slots.made(noises, kind, "model.noise", schedule=curve, row=row, data_std=float(data_std))
 
 
-def sampler(noise: Gaussian, *, step: str, grid: str, count: int) -> tuple[Step, Grid]:
+def training_loss(built: Model, *, loss: str, weight: str, distribution: str, cond_drop: float) -> Loss:
+    """The loss of these slots; an empty `weight` or `distribution` of times is the loss's own."""
+    if slots.found(losses, loss, "train.loss") is losses.causal and not needs_rank(built.net):
+        raise UserError(
+            "train.loss: causal needs a net that predicts each next token, and model.net does not; use "
+            "Transformer(causal=True), or train.loss=bound"
+        )
+    which, options = slots.takes(losses, loss, "train.loss"), {}
+    for field, module, name, text in (("weight", weights, "weight", weight), ("times", times, "times", distribution)):
+        if text and name not in which:
+            raise UserError(
+                f"train.{field}: {loss} has none, got {text!r}; leave it empty, or use train.loss=regression"
+            )
+        options |= {name: slots.made(module, text, f"train.{field}")} if text else {}
+    made = slots.applied(losses, loss, "train.loss", built.noise, built.order, **options)
+    return made if built.net.null_cond is None else drop_cond(made, built.net.null_cond, cond_drop)
+
+
+def sampler(noise: Noise, *, step: str, grid: str, count: int) -> tuple[Step, Grid]:
     """The step rule and the grid of these slots."""
     if count < 1:
         raise UserError(f"steps: expected at least 1, got {count}")

@@ -1,4 +1,4 @@
-"""How work goes to the devices: how many steps at once. Chosen here, for training and sampling.
+"""How work goes to the devices: how many steps at once, and how many examples.
 
 On a CPU, XLA's convolution inside a compiled loop is ten to fifty times slower than outside one, so convolutional
 nets are dispatched step by step there. Everything else, and every accelerator, is given whole loops.
@@ -9,8 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Key, PyTree
+from tqdm import tqdm
 
 from diffjax.protocols import State
+from diffjax.randomness import keys
 from diffjax.sampling import sample, stepwise
 
 
@@ -31,3 +36,23 @@ def sample_for(net: Any) -> Callable[..., State]:
 
 def _last(*args: Any, **options: Any) -> State:
     return deque(stepwise(*args, **options), maxlen=1).pop()  # one state at a time: a list of all would be large
+
+
+def batched(call: Callable[..., PyTree], root: Key[Array, ""], count: int, batch: int, *data: PyTree) -> PyTree:
+    """`call(keys, *data)` of examples 0 … count - 1, in batches of one shape over all local devices, as NumPy arrays.
+
+    The leaves of `data` have one entry per example. Example i has the key folded from i, whatever the batch and the
+    devices. The last batch is filled up, then cut.
+    """
+    devices = jax.local_devices()
+    batch = -(-min(batch, count) // len(devices)) * len(devices)
+    over_devices = NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
+    parts = []
+    with tqdm(total=count, unit="img", disable=True if count <= batch else None, leave=False) as bar:
+        for start in range(0, count, batch):
+            rows = np.minimum(np.arange(start, start + batch), count - 1)
+            some = jax.tree.map(lambda leaf, rows=rows: leaf[rows], data)
+            made = call(*jax.device_put((keys(root, batch, start), *some), over_devices))
+            parts.append(jax.tree.map(lambda leaf, start=start: np.asarray(leaf)[: count - start], made))
+            bar.update(min(batch, count - start))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -2,28 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int32, Key, PyTree, UInt8
-from tqdm import tqdm
 
-from diffjax import build
-from diffjax.data import requantise, to_uint8
-from diffjax.denoising import denoiser
-from diffjax.dispatch import sample_for
+from diffjax import build, decode
+from diffjax.denoising import denoiser, needs_rank
+from diffjax.dispatch import batched, sample_for
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes as spread
 from diffjax.evaluation import grid as picture_of
 from diffjax.evaluation import labelled_grid
 from diffjax.grids import Grid
 from diffjax.guidance import cfg
-from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Step
+from diffjax.protocols import Denoise, Keys, Noise, Step
 from diffjax.randomness import fold, keys
 from diffjax.run import Facts
 from diffjax.sampling import stepwise
@@ -37,7 +34,7 @@ class Painter:
     """Everything that is decided before a key and a label: the model under guidance, the rule, the grid, the data."""
 
     net: Any
-    noise: Gaussian
+    noise: Noise
     order: Order
     denoise: Denoise
     facts: Facts
@@ -45,9 +42,7 @@ class Painter:
     grid: Grid
 
 
-def painter(
-    denoise: Denoise, noise: Gaussian, order: Order, net: Any, facts: Facts, settings: dict[str, Any]
-) -> Painter:
+def painter(denoise: Denoise, noise: Noise, order: Order, net: Any, facts: Facts, settings: dict[str, Any]) -> Painter:
     """The painter of these settings: sampler, grid, steps, and guidance (1 is none, and costs nothing).
 
     Raises UserError for settings that do not serve the model, before anything is drawn.
@@ -91,32 +86,26 @@ def gallery(
 def images(
     painter: Painter, root: Key[Array, ""], count: int, batch: int, cond: PyTree
 ) -> UInt8[np.ndarray, "n h w c"]:
-    """Draw examples 0 … count - 1 in batches of one shape, over all local devices; the last is filled up, then cut.
+    """Draw examples 0 … count - 1; `cond` has one entry per example, and example i has the key folded from i."""
 
-    `cond` has one entry per example. Example i has the key folded from i, whatever the batch and the devices.
-    """
-    devices = jax.local_devices()
-    batch = -(-min(batch, count) // len(devices)) * len(devices)
-    over_devices = NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
-    parts = []
-    with tqdm(total=count, unit="img", disable=True if count <= batch else None, leave=False) as bar:
-        for start in range(0, count, batch):
-            rows = np.minimum(np.arange(start, start + batch), count - 1)
-            chosen = jax.tree.map(lambda leaf, rows=rows: jax.device_put(leaf[rows], over_devices), cond)
-            x = _draw(sample_for(painter.net), painter, jax.device_put(keys(root, batch, start), over_devices), chosen)
-            parts.append(as_bytes(x, painter.facts)[: count - start])
-            bar.update(len(parts[-1]))
-    return np.concatenate(parts)
+    def drawn(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
+        return as_bytes(_draw(_fastest(painter), painter, keys, cond), painter.facts)
+
+    return batched(drawn, root, count, batch, cond)
 
 
 def trajectory(
     painter: Painter, root: Key[Array, ""], count: int, cond: PyTree
 ) -> tuple[UInt8[np.ndarray, "k n h w c"], list[float]]:
-    """The first pictures with every state on their way, and the clock at each; states are clipped to be shown."""
+    """The first pictures with every state on their way, and the clock at each.
+
+    Numbers are clipped to be shown; tokens that are hidden have a colour of their own.
+    """
     some = jax.tree.map(lambda leaf: leaf[:count], cond)
-    states = [np.asarray(x) for x in _draw(stepwise, painter, keys(root, count), some)]
-    shown = [to_uint8(x, 256) for x in states[:-1]] + [as_bytes(states[-1], painter.facts)]
-    return np.stack(shown), [float(u) for u in painter.grid]
+    states, facts = list(_draw(stepwise, painter, keys(root, count), some)), painter.facts
+    shown = [facts.encoding.frame(x, facts.shape, facts.levels) for x in states[:-1]]
+    last = np.broadcast_to(as_bytes(states[-1], facts), shown[0].shape)  # of grey pixels on a coloured way
+    return np.stack([*shown, last]), [float(u) for u in painter.grid]
 
 
 def thinned(
@@ -128,7 +117,14 @@ def thinned(
 
 
 def _draw(driver: Callable[..., Any], p: Painter, keys: Keys, cond: PyTree) -> Any:
-    return driver(keys, p.noise, p.order, p.denoise, p.facts.shape, cond=cond, grid=p.grid, step=p.step)
+    shape = p.facts.encoding.shape(p.facts.shape)
+    return driver(keys, p.noise, p.order, p.denoise, shape, cond=cond, grid=p.grid, step=p.step)
+
+
+def _fastest(p: Painter) -> Callable[..., Any]:
+    """The way to the same pictures that suits the net: token by token with a cache, one scan, or step by step."""
+    one_by_one = decode.one_by_one(p.grid, prod(p.facts.shape))
+    return decode.sample if needs_rank(p.net) and one_by_one else sample_for(p.net)
 
 
 def check_label(label: int | None, classes: int) -> None:
@@ -152,9 +148,7 @@ def labels(
     return np.asarray(drawn, np.int32)
 
 
-def as_bytes(x: Any, facts: Facts) -> UInt8[np.ndarray, "..."]:
-    """x in [-1, 1] as bytes 0 … 255, rounded to the data's own levels, by the scale the model was trained on."""
-    x = np.asarray(x)
-    if not facts.dequantised:
-        return to_uint8(x, facts.levels)
-    return spread(requantise(x, facts.levels).astype(np.uint8), facts.levels)
+def as_bytes(x: Any, facts: Facts) -> UInt8[np.ndarray, "n h w c"]:
+    """Examples as bytes 0 … 255, rounded to the data's own levels."""
+    levels = facts.encoding.decode(x, facts.shape, facts.levels)
+    return spread(levels.astype(np.uint8), facts.levels)

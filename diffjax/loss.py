@@ -19,7 +19,7 @@ from diffjax.randomness import fold
 from diffjax.times import Times, stratified, uniform
 from diffjax.weights import LogWeight
 
-__all__ = ["bound", "causal", "drop_cond", "regression"]
+__all__ = ["bound", "causal", "regression"]  # each a maker of losses from a noise and an order
 
 Losses = Float[Array, " b"]
 Apply = Callable[..., Any]

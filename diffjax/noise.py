@@ -16,6 +16,8 @@ from diffjax.errors import UserError
 from diffjax.predict import Row
 from diffjax.schedule import Moment, Schedule, inverse, moment
 
+__all__ = ["Gaussian", "Masking"]
+
 Values = Float[Array, "..."]  # x of one example or of a batch
 Times = Float[Array, "..."]  # levels, broadcasting against it
 
@@ -38,8 +40,8 @@ class Gaussian:
         if not self.data_std > 0:
             raise UserError(f"Gaussian: data_std must be positive, got {self.data_std}")
         with jax.ensure_compile_time_eval():
-            signal = float(self.schedule(jnp.ones(()))[0])
-        if self.row.needs_signal and signal <= 0:
+            silent = bool(self.schedule(jnp.ones(()))[0] <= 0)
+        if self.row.needs_signal and silent:
             raise UserError(
                 f"Gaussian: prediction {self.row.name} cannot be solved for x0 where alpha(1) = 0; "
                 "use x0, v, velocity or edm, or a schedule that keeps some signal (linear_beta, edm)"
@@ -93,8 +95,7 @@ class Gaussian:
 
     def kept(self, t: Times, s: Times) -> Times:
         """rho = alpha_t sigma_s / (alpha_s sigma_t) in [0, 1]: how much of eps_s is eps_t; 1 where t = s."""
-        at_t, at_s = self.moment(t), self.moment(s)
-        same = t == s
+        at_t, at_s, same = self.moment(t), self.moment(s), t == s
         return jnp.where(same, 1, at_t.alpha * at_s.sigma / jnp.where(same, 1, at_s.alpha * at_t.sigma))
 
     def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
@@ -231,8 +232,7 @@ class Masking:
 
     def log_snr(self, t: Times) -> Times:
         """log(keep / (1 - keep)), with the smallest normal number in place of 0."""
-        keep = self.keep(t)
-        tiny = jnp.finfo(keep.dtype).tiny
+        keep, tiny = self.keep(t), jnp.finfo(t.dtype).tiny
         return jnp.log(jnp.maximum(keep, tiny)) - jnp.log(jnp.maximum(1 - keep, tiny))
 
     def time(self, log_snr: Times) -> Times:

@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from diffjax import build
-from diffjax.data import Dataset, label_frequencies
+from diffjax import build, slots
+from diffjax.data import Dataset, forms, label_frequencies
+from diffjax.data.forms import Form
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
 from diffjax.files import write_whole
-from diffjax.noise import Gaussian
 from diffjax.order import Order
+from diffjax.protocols import Noise
 from diffjax.training import checkpoint
 
 CONFIG = "config.json"
@@ -31,18 +32,26 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class Facts:
-    """What a model must know of its data: image shape, classes (0 when unlabelled), levels of a pixel, class shares."""
+    """What a model must know of its data.
+
+    Image shape, classes (0 when unlabelled), levels of a pixel, shares of the classes, and the form that it sees.
+    """
 
     shape: tuple[int, int, int]
     classes: int
     class_names: tuple[str, ...]
     levels: int
     label_frequencies: tuple[float, ...]
-    dequantised: bool
+    form: str
+
+    @property
+    def encoding(self) -> Form:
+        """How the model sees a pixel."""
+        return form_named(self.form)
 
     def as_learnt(self, learnt: "Facts") -> bool:
         """Whether data of these facts mean what those of a model's training meant."""
-        kept = ("shape", "classes", "class_names", "levels", "dequantised")
+        kept = ("shape", "classes", "class_names", "levels", "form")
         return all(getattr(self, name) == getattr(learnt, name) for name in kept)
 
 
@@ -65,14 +74,14 @@ class Info:
 
 def load(
     workdir: str | Path, *, ema: str | None = None, step: int | None = None
-) -> tuple[NetDenoiser, Gaussian, Order, Info]:
+) -> tuple[NetDenoiser, Noise, Order, Info]:
     """The denoiser of a run, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay. Raises UserError where the folder
     holds no run, or not that step or average, or weights of another net than its config says.
     """
     config, facts = read_config(Path(workdir))
-    built = built_model(config["model"], facts.classes)
+    built = built_model(config["model"], facts)
     at, tree = checkpoint.read(Path(workdir) / "checkpoints", step)
     name, params = checkpoint.default_ema(tree["emas"], ema)
     if _shapes(params) != _shapes(_described(built.net, facts)):
@@ -84,8 +93,8 @@ def load(
 
 def _described(net: Any, facts: Facts) -> PyTree:
     """The weights of the net, as shapes alone."""
-    x, level = jnp.zeros((1, *facts.shape)), jnp.zeros((1, 1, 1, 1))
-    return jax.eval_shape(net.init, jax.random.key(0), x, level)["params"]
+    x = facts.encoding.nothing(facts.shape)
+    return jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
 
 
 def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
@@ -93,15 +102,18 @@ def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
-def built_model(fields: dict[str, Any], classes: int) -> build.Model:
-    """The model of a config's `model` fields."""
+def built_model(fields: dict[str, Any], facts: Facts) -> build.Model:
+    """The model of a config's `model` fields, for such data."""
     return build.model(
         net=fields["net"],
+        noise=fields["noise"],
         schedule_of_noise=fields["schedule"],
         prediction=fields["prediction"],
         data_std=fields["data_std"],
         order=fields["order"],
-        classes=classes if fields["conditional"] else 0,
+        classes=facts.classes if fields["conditional"] else 0,
+        vocab=facts.levels if facts.encoding.discrete else None,
+        shape=facts.shape,
     )
 
 
@@ -133,11 +145,17 @@ def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def facts_of(dataset: Dataset, dequantised: bool) -> Facts:
-    """What a model must know of this data set."""
+def form_named(text: str) -> Form:
+    """The form of that name. Raises UserError for one that is not known."""
+    return slots.value(forms, text, "data.form", Form)
+
+
+def facts_of(dataset: Dataset, form: str) -> Facts:
+    """What a model must know of this data set in this form."""
+    form_named(form)
     shares = label_frequencies(dataset.split("train").labels(), dataset.classes) if dataset.classes else ()
     names, shares = tuple(dataset.class_names), tuple(float(share) for share in shares)
-    return Facts(dataset.shape, dataset.classes, names, dataset.levels, shares, dequantised)
+    return Facts(dataset.shape, dataset.classes, names, dataset.levels, shares, form)
 
 
 def changes(saved: dict[str, Any], given: dict[str, Any], kept: tuple[str, ...], workdir: Path) -> list[str]:

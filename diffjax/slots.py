@@ -34,15 +34,24 @@ def value(module: ModuleType, text: str, field: str, kind: Any) -> Any:
 def made(module: ModuleType, text: str, field: str, **more: Any) -> Any:
     """What the module's maker of that name gives: `ddim`, `ddim()` and `ddim(eta=0.0)` are one. `more` is added."""
     slot = _slot(module, _parsed(text, field), field, None)
-    for name in more.keys() & slot.kwargs.keys():
-        raise UserError(f"{field}: {name} is not yours to set here; it follows from the data and the other fields")
-    return _call(slot.found, slot.args, {**slot.kwargs, **more}, field)
+    return _call(slot.found, slot.args, _together(slot, more, field), field)
 
 
-def applied(module: ModuleType, text: str, field: str, *leading: Any) -> Any:
-    """The module's function, called with the leading arguments and then those of the text."""
+def takes(module: ModuleType, text: str, field: str) -> frozenset[str]:
+    """The names of the arguments that the object of that name takes."""
+    named = found(module, text, field)
+    return frozenset(inspect.signature(named).parameters) if callable(named) else frozenset()
+
+
+def found(module: ModuleType, text: str, field: str) -> Any:
+    """The module's object of that name, whatever the text calls it with."""
+    return _slot(module, _parsed(text, field), field, None).found
+
+
+def applied(module: ModuleType, text: str, field: str, *leading: Any, **more: Any) -> Any:
+    """The module's function, called with the leading arguments and then those of the text. `more` is added."""
     slot = _slot(module, _parsed(text, field), field, None)
-    return _call(slot.found, (*leading, *slot.args), slot.kwargs, field)
+    return _call(slot.found, (*leading, *slot.args), _together(slot, more, field), field)
 
 
 def holds(given: Any, kind: Any) -> bool:
@@ -63,6 +72,13 @@ def named(kind: Any) -> str:
     if get_args(kind):
         return f"a tuple, each {named(get_args(kind)[0])}"
     return "a finite number" if kind is float else str(getattr(kind, "__name__", kind))
+
+
+def _together(slot: Slot, more: dict[str, Any], field: str) -> dict[str, Any]:
+    """The arguments of the text, and those that only the library gives."""
+    for name in more.keys() & slot.kwargs.keys():
+        raise UserError(f"{field}: {name} is not yours to set here; it follows from the data and the other fields")
+    return {**slot.kwargs, **more}
 
 
 def _parsed(text: str, field: str) -> ast.expr:

@@ -10,12 +10,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.tree_util import Partial
 
 from diffjax import build, cli, run
+from diffjax.randomness import keys
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.name != "__init__.py")
-SHAPE, CLASSES = (32, 32, 3), 10  # of data that stand in for the config's own
 
 
 @pytest.fixture(params=FILES, ids=[path.stem for path in FILES])
@@ -49,10 +50,10 @@ def test_it_is_new_every_time(path) -> None:
 
 def test_it_builds(config) -> None:
     fields, t, s = dataclasses.asdict(config.model), config.train, config.sample
-    built = run.built_model(fields, CLASSES)
+    facts = run.Facts((8, 8, 1), 10, (), 17, (), config.data.form)  # of data that stand in for the config's own
+    built = run.built_model(fields, facts)
     assert (built.net.null_cond is not None) == config.model.conditional
-    loss = build.training_loss(built, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
-    assert callable(loss)
+    loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
     made = build.optimizer(
         steps=t.steps,
         learning_rate=t.learning_rate,
@@ -61,8 +62,10 @@ def test_it_builds(config) -> None:
         clip_norm=t.clip_norm,
     )
     label = None if built.net.null_cond is None else jnp.zeros(1, jnp.int32)
-    start = (jnp.zeros((1, *SHAPE)), jnp.zeros((1, 1, 1, 1)), label)
-    params = jax.eval_shape(built.net.init, jax.random.key(0), *start)["params"]
+    x = facts.encoding.nothing(facts.shape)
+    params = jax.eval_shape(built.net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), label)["params"]
+    value = jax.eval_shape(loss, keys(0, 1), Partial(built.net.apply, {"params": params}), x, label)
+    assert value.shape == (1,)
     assert jax.tree.leaves(jax.eval_shape(made.init, params))
     step, grid = build.sampler(built.noise, step=s.sampler, grid=s.grid, count=s.steps)
     assert step.per_position or built.order.width == 1

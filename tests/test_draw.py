@@ -12,7 +12,7 @@ from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 from diffjax.run import Facts
 
-FACTS = Facts((4, 4, 1), 3, ("a", "b", "c"), 17, (0.5, 0.3, 0.2), dequantised=False)
+FACTS = Facts((4, 4, 1), 3, ("a", "b", "c"), 17, (0.5, 0.3, 0.2), "unit")
 SETTINGS = {"sampler": "dpmpp_2m", "grid": "karras(sigma_min=0.05, sigma_max=20.0)", "steps": 4, "guidance": 1.0}
 ROOT = jax.random.key(0)
 
@@ -67,5 +67,6 @@ def test_a_label_asked_for_is_given_or_refused() -> None:
 def test_dequantised_models_are_read_by_their_own_scale() -> None:
     """17 bins tile [-1, 1]: the middle of bin v is level v, whatever lies nearest on the plain scale."""
     middles = (2 * (np.arange(17, dtype=np.float32) + 0.5) - 17) / 17
-    facts = Facts(**{**vars(FACTS), "dequantised": True})
-    np.testing.assert_array_equal(draw.as_bytes(middles, facts), np.round(np.arange(17) * 255 / 16))
+    facts = Facts(**{**vars(FACTS), "form": "dequantised"})
+    shown = draw.as_bytes(middles.reshape(17, 1, 1, 1), facts)
+    np.testing.assert_array_equal(shown.ravel(), np.round(np.arange(17) * 255 / 16))

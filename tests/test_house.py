@@ -30,7 +30,7 @@ LAYERS = {
     "weights": "errors caching",
     "guidance": "errors protocols",
     "nets": "errors protocols",
-    "steps": "errors caching protocols schedule noise",
+    "steps": "errors caching protocols randomness schedule noise",
     "grids": "errors protocols noise",
     "oracles": "errors protocols schedule noise",
     "loss": "errors protocols randomness noise order times weights",
@@ -38,14 +38,16 @@ LAYERS = {
     "decode": "errors protocols order denoising steps sampling",
     "probability_flow": "protocols randomness noise loss",
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
-    "dispatch": "protocols sampling",
+    "dispatch": "protocols randomness sampling",
     "training": "errors files randomness loss dispatch",
     "data": "errors files randomness",
     "evaluation": "errors files randomness",
-    "build": "errors protocols slots schedule predict noise order times weights nets steps grids loss training",
-    "run": "errors files noise order denoising training data build",
-    "draw": "errors protocols randomness noise order denoising guidance grids sampling dispatch data evaluation build "
+    "build": "errors protocols slots schedule predict noise order denoising times weights nets steps grids loss "
+    "training",
+    "run": "errors files protocols slots order denoising training data build",
+    "draw": "errors protocols randomness order denoising guidance grids sampling decode dispatch data evaluation build "
     "run",
+    "bits": "errors protocols randomness order likelihood dispatch evaluation run",
     "cli": "errors slots",
 }
 

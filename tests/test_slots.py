@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from diffjax import build, grids, nets, order, predict, schedule, slots, steps, times, weights
+from diffjax import grids, nets, order, predict, schedule, slots, steps, times, weights
 from diffjax.errors import UserError
+from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.predict import Row
 from diffjax.schedule import Schedule
@@ -64,7 +65,7 @@ def test_arguments_of_ones_own_are_added_and_cannot_be_given() -> None:
 
 
 def test_leading_arguments_come_first() -> None:
-    noise = build.Gaussian(schedule.cosine, predict.v)
+    noise = Gaussian(schedule.cosine, predict.v)
     given = slots.applied(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
     assert given.tolist() == grids.karras(noise, 4, sigma_min=0.01, rho=5.0).tolist()
     with pytest.raises(UserError, match=r"^grid: multiple .*'steps'; the arguments are: sigma_min"):

@@ -10,9 +10,10 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Integer, Key, UInt8
+from jaxtyping import Float32, Int32, Int64, Integer, Key, Shaped, UInt8
 
-from diffjax.data import pixels
+from diffjax.data import forms
+from diffjax.data.forms import Form
 from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 
@@ -20,14 +21,14 @@ RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the 
 
 
 class Batch(TypedDict):
-    """Images as floats in [−1, 1], and their classes; None in sets without labels."""
+    """Images in the form that was asked for, and their classes; None in sets without labels."""
 
-    x: Float32[jax.Array, "b h w c"]
+    x: Shaped[jax.Array, "b ..."]
     cond: Int32[jax.Array, " b"] | None
 
 
 class _Noise(NamedTuple):
-    """Where the dequantisation noise of a batch comes from: never from the host that draws it."""
+    """Where the noise of a batch comes from: never from the host that draws it."""
 
     key: Key[jax.Array, ""]
     step: np.uint32
@@ -43,7 +44,7 @@ def batches(
     start_step: int = 0,
     host: int = 0,
     hosts: int = 1,
-    dequantise: bool = False,
+    form: Form = forms.unit,
     resident: bool | None = None,
     read_threads: int = 8,
     prefetch_batches: int = 8,
@@ -52,19 +53,19 @@ def batches(
 
     Row j of batch k is example `ids[k · batch_size + host · b + j]` of one endless order in which every epoch is
     another permutation. `resident` keeps the whole split on the device (by default up to `RESIDENT_BYTES`); otherwise
-    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. `dequantise`
-    adds noise keyed by (seed, step, row). Raises `UserError` for a split or for numbers that do not fit.
+    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The noise
+    of a noisy `form` is keyed by (seed, step, row). Raises `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)
     fits = len(source) * math.prod(dataset.shape) <= RESIDENT_BYTES
-    noise = _noises(seed, start_step, host * (batch_size // hosts)) if dequantise else itertools.repeat(None)
+    noise = _noises(seed, start_step, host * (batch_size // hosts)) if form.noisy else itertools.repeat(None)
     if fits if resident is None else resident:
         order = _order(grain.MapDataset.range(len(source)), batch_size, seed, host, hosts)
-        return _resident(dataset, split, order, start_step, noise)
+        return _resident(dataset, split, order, start_step, form, noise)
     order = _order(grain.MapDataset.source(source), batch_size, seed, host, hosts)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch_batches)
-    return _streamed(dataset, order[start_step:].to_iter_dataset(options), noise)
+    return _streamed(dataset, order[start_step:].to_iter_dataset(options), form, noise)
 
 
 def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, hosts: int = 1) -> Int64[np.ndarray, " b"]:
@@ -108,45 +109,48 @@ def _noises(seed: int, start_step: int, first_row: int) -> Iterator[_Noise]:
 
 
 def _resident(
-    dataset: Dataset, split: str, order: grain.MapDataset, start_step: int, noise: Iterator[_Noise | None]
+    dataset: Dataset, split: str, order: grain.MapDataset, start_step: int, form: Form, noise: Iterator[_Noise | None]
 ) -> Generator[Batch, None, None]:
     """Only ids are made on the host; the images stay on the device as bytes."""
     images, labels = jax.device_put(dataset.arrays(split))
     for step in itertools.count(start_step):
-        yield _gathered(images, labels, jnp.asarray(order[step], jnp.int32), dataset.levels, next(noise))
+        yield _gathered(images, labels, jnp.asarray(order[step], jnp.int32), dataset.levels, form, next(noise))
 
 
 def _streamed(
-    dataset: Dataset, reads: grain.IterDataset, noise: Iterator[_Noise | None]
+    dataset: Dataset, reads: grain.IterDataset, form: Form, noise: Iterator[_Noise | None]
 ) -> Generator[Batch, None, None]:
     """Images are read and decoded by Grain's threads and sent to the device as bytes."""
     reader = iter(reads)
     try:
         for raw in reader:
-            x = _floats(jnp.asarray(raw["image"]), dataset.levels, next(noise))
+            x = _encoded(jnp.asarray(raw["image"]), dataset.levels, form, next(noise))
             yield {"x": x, "cond": jnp.asarray(raw["label"]) if dataset.classes else None}
     finally:
         reader.close()
 
 
-@partial(jax.jit, static_argnames="levels")
+@partial(jax.jit, static_argnames=("levels", "form"))
 def _gathered(
     images: UInt8[jax.Array, "n h w c"],
     labels: Int32[jax.Array, " n"] | None,
     ids: Int32[jax.Array, " b"],
     levels: int,
+    form: Form,
     noise: _Noise | None,
 ) -> Batch:
-    return {"x": _floats(images[ids], levels, noise), "cond": None if labels is None else labels[ids]}
+    return {"x": _encoded(images[ids], levels, form, noise), "cond": None if labels is None else labels[ids]}
 
 
-@partial(jax.jit, static_argnames="levels")
-def _floats(images: UInt8[jax.Array, "b h w c"], levels: int, noise: _Noise | None) -> Float32[jax.Array, "b h w c"]:
+@partial(jax.jit, static_argnames=("levels", "form"))
+def _encoded(
+    images: UInt8[jax.Array, "b h w c"], levels: int, form: Form, noise: _Noise | None
+) -> Shaped[jax.Array, "b ..."]:
     if noise is None:
-        return pixels.to_unit(images, levels)
+        return form.encode(None, images, levels)
     rows = noise.first_row + jnp.arange(len(images), dtype=jnp.uint32)
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(noise.key, noise.step)))(rows)
-    return pixels.dequantise(keys, images, levels)
+    return form.encode(keys, images, levels)
 
 
 def _check(batch_size: int, seed: int, step: int, host: int, hosts: int) -> None:

@@ -1,6 +1,6 @@
 """How good samples are: measures, pictures and reports, in NumPy; nothing here knows how samples are made."""
 
-from diffjax.evaluation.baselines import gaussian_per_class, independent_pixels
+from diffjax.evaluation.baselines import Labelled, gaussian_per_class, independent_pixels
 from diffjax.evaluation.distances import (
     copies,
     frechet,
@@ -28,6 +28,7 @@ from diffjax.evaluation.reports import Likelihoods, Provenance, provenance, tabl
 __all__ = [
     "DIGITS",
     "Kernels",
+    "Labelled",
     "Likelihoods",
     "Provenance",
     "Scores",

@@ -27,7 +27,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("train.times=normal", ["train.times", "'normal'", "logit_normal"]),
     ("train.times=logit_normal(std=-1.0)", ["train.times", "std", "positive"]),
     ("model.conditional=maybe", ["--config.model.conditional", "maybe"]),
-    ("model.net=Unet()", ["model.net", "'Unet'", "MLP, UNet"]),
+    ("model.net=Unet()", ["model.net", "'Unet'", "DiT, MLP, Transformer, UNet"]),
     ("model.net=MLP(wdth=8)", ["model.net", "wdth", "width, depth"]),
     ("model.net=MLP(width=2.5)", ["model.net", "width", "int"]),
     ("model.net=MLP(classes=3)", ["model.net", "classes"]),
@@ -46,6 +46,14 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("data.name=mnist", ["'mnist'", "not prepared", "download_and_prepare"]),
     ("data.name=mnits", ["'mnits'", "mnist"]),
     ("data.name=folder:/nowhere", ["folder:/nowhere", "no such folder"]),
+    ("data.form=token", ["data.form", "'token'", "dequantised, tokens, unit"]),
+    ("data.form=tokens", ["model.noise", "Gaussian is for numbers", "data.form gives tokens"]),
+    ("model.noise=Masking", ["model.noise", "Masking is for tokens", "data.form gives numbers"]),
+    ("model.noise=Maskin", ["model.noise", "'Maskin'", "Gaussian, Masking"]),
+    ("model.net=Transformer()", ["model.net", "reads tokens", "data.form gives numbers"]),
+    ("train.loss=regresion", ["train.loss", "'regresion'", "bound, causal, regression"]),
+    ("train.loss=causal", ["train.loss", "causal", "next token", "Transformer(causal=True)"]),
+    ("train.loss=causal(hide=2.0)", ["train.loss", "causal"]),
     ("data.image_size=16", ["digits", "8x8", "image_size"]),
 ]
 

@@ -1,0 +1,22 @@
+"""Autoregression on the digits: a causal transformer that predicts each pixel from those before it.
+
+python train.py --config configs/digits_raster.py --workdir runs/raster
+"""
+
+from configs import Config, Data, Model, Sample, Train
+
+
+def get_config() -> Config:
+    """Pixels as 17 tokens in raster order, all 64 of them predicted in one pass."""
+    return Config(
+        data=Data(name="digits", batch_size=64, form="tokens"),
+        model=Model(
+            net="Transformer(width=64, depth=4, dropout=0.2, causal=True)",
+            noise="Masking",
+            prediction="",
+            schedule="",
+            order="raster",
+        ),
+        train=Train(steps=3_000, learning_rate=2e-3, weight_decay=0.1, loss="causal(hide=0.15)"),
+        sample=Sample(sampler="posterior", grid="uniform", steps=64),
+    )

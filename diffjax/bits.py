@@ -1,0 +1,82 @@
+"""Bits per dimension of images under a loaded model, in one unit: bits of a pixel's level, whatever the model sees."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from diffjax.dispatch import batched, loops_are_slow
+from diffjax.errors import UserError
+from diffjax.evaluation import Labelled
+from diffjax.likelihood import bits_per_dim
+from diffjax.order import Order
+from diffjax.protocols import Denoise, Keys, Noise
+from diffjax.randomness import fold
+from diffjax.run import Facts
+
+METHODS = ("exact", "bound", "ode")
+OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # what evaluate.py spends
+_DEQUANTISE = 5  # what a key is used for, beside the uses in likelihood.py and draw.py
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Everything that is decided before an image: the model, what it sees of a pixel, and how its bits are measured."""
+
+    net: Any
+    noise: Noise
+    order: Order
+    denoise: Denoise
+    facts: Facts
+    method: str
+
+
+def reader(denoise: Denoise, noise: Noise, order: Order, net: Any, facts: Facts, method: str = "") -> Reader:
+    """The reader of a model: exact in raster order, by the ODE where pixels are dequantised, else by the bound.
+
+    Raises UserError where the method asked for says nothing of pixels.
+    """
+    one_order = order.width == 0 and not order.exchangeable
+    numbers, of_levels = not facts.encoding.discrete, facts.encoding.offset_bits is not None
+    fitting = "exact" if one_order else "ode" if numbers and of_levels else "bound"
+    if method == "ode" and not of_levels:
+        raise UserError(
+            f"likelihood: a density of data.form={facts.form} says nothing of a pixel's level; use bound, or train "
+            "with data.form=dequantised"
+        )
+    return Reader(net, noise, order, denoise, facts, method or fitting)
+
+
+def bits(
+    reader: Reader, root: Key[Array, ""], data: Labelled, batch: int, **options: Any
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """The bits per dimension of each image, and their standard errors; labels are given to a conditional model."""
+    r, form = reader, reader.facts.encoding
+    levels = r.facts.levels
+    options = {**OPTIONS[r.method], **options, "scan": not loops_are_slow(r.net)}
+    if r.method == "bound" and form.offset_bits is None:
+        options["levels"] = levels  # the bound of a probability, with no offset
+    offset = 0.0 if form.offset_bits is None else form.offset_bits(levels)
+
+    def measured(keys: Keys, images: Array, cond: Any) -> Any:
+        x = form.encode(fold(keys, _DEQUANTISE), images, levels)
+        return bits_per_dim(keys, r.noise, r.order, r.denoise, x, cond, method=r.method, **options)
+
+    images, labels = data
+    found, errors = batched(measured, root, len(images), batch, images, labels if r.net.null_cond is not None else None)
+    return found + offset, errors
+
+
+def told(reader: Reader, errors: Float[np.ndarray, " n"], options: dict[str, Any]) -> str:
+    """How they were measured, with the error that comes from that alone."""
+    own = float(np.sqrt(np.sum(errors**2)) / len(errors))
+    spent = ", ".join(f"{count} {name}" for name, count in {**OPTIONS[reader.method], **options}.items())
+    how = {
+        "exact": "exact",
+        "bound": f"variational bound ({spent} an image, to ± {own:.3f})",
+        "ode": f"probability-flow ODE ({spent} an image, to ± {own:.3f})",
+    }[reader.method]
+    form = "; of dequantised pixels, so an upper bound" if reader.facts.encoding.noisy else ""
+    given = ", given the label" if reader.net.null_cond is not None else ""
+    return f"{how}{given}{form}"
