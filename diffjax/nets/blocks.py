@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.layers import Dropout, Modulation
+from diffjax.nets.layers import Dropout, Modulation, by_rows
 from diffjax.protocols import Keys
 
 Tokens = Float[Array, "b n width"]
@@ -31,8 +31,8 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, h: Tokens, causal: bool, cache: Cache | None = None) -> tuple[Tokens, Cache | None]:
         b, n, width = h.shape
-        qkv = nn.DenseGeneral((3, self.heads, width // self.heads), dtype=self.dtype)(h)
-        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        qkv = nn.Dense(3 * width, dtype=self.dtype, dot_general=by_rows)(h)
+        query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, width // self.heads), 2, 0)
         seen = None
         if cache is not None:
             key = jax.lax.dynamic_update_slice_in_dim(cache.key, key, cache.filled, axis=1)
@@ -40,8 +40,8 @@ class Attention(nn.Module):
             seen = (jnp.arange(key.shape[1]) <= cache.filled)[None, None, None]
             cache = Cache(key, value, cache.filled + 1)
         mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=causal)
-        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, n, width))
-        return out, cache
+        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)
+        return out(mixed.reshape(b, n, width)), cache
 
 
 class Block(nn.Module):
@@ -65,8 +65,8 @@ class Block(nn.Module):
         mixed, cache = Attention(self.heads, self.dtype)(inner, causal, cache)
         h += Dropout(self.dropout)(mixed, keys)
         inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
-        inner = nn.gelu(nn.Dense(4 * width, dtype=self.dtype)(inner))
-        inner = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(inner)
+        inner = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, dot_general=by_rows)(inner))
+        inner = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)(inner)
         return h + Dropout(self.dropout)(inner, keys), cache
 
 

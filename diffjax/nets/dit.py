@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.nets.blocks import Block, check_heads
-from diffjax.nets.layers import Embedding, Places, at_least_one, levels_of_tokens, null_label
+from diffjax.nets.layers import Embedding, Places, at_least_one, by_rows, levels_of_tokens, null_label
 from diffjax.protocols import Keys
 
 Picture = Float[Array, "b _ _ _"]
@@ -51,12 +51,12 @@ class DiT(nn.Module):
         embedding = Embedding(self.width, self.classes, self.dtype)(levels_of_tokens(patches, level), cond)
         sides = x.shape[1] // self.patch, x.shape[2] // self.patch
         places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
-        h = nn.Dense(self.width, dtype=self.dtype)(patches) + places[None]
+        h = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches) + places[None]
         for _ in range(self.depth):
             h, _ = Block(self.heads, self.dropout, self.dtype)(h, embedding, keys, self.causal)
         h = nn.LayerNorm(dtype=self.dtype)(h)
-        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
-        return _joined(out, x.shape, self.patch).astype(jnp.float32)
+        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)
+        return _joined(out(h), x.shape, self.patch).astype(jnp.float32)
 
     def _check(self, x: Picture) -> None:
         at_least_one(patch=self.patch, width=self.width, depth=self.depth, heads=self.heads)

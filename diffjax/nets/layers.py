@@ -48,6 +48,15 @@ def null_label(classes: int) -> Int[Array, ""] | None:
     return jnp.asarray(classes, jnp.int32) if classes else None
 
 
+def by_rows(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
+    """x [..., i] times a matrix [i, j], the leading axes of x as one: `dot_general` for the dense layers of tokens.
+
+    The same numbers; XLA's gradients of the product with several leading axes take twice as long on a CPU.
+    """
+    out = jax.lax.dot_general(x.reshape(-1, x.shape[-1]), matrix, (((1,), (0,)), ((), ())), **options)
+    return out.reshape(*x.shape[:-1], matrix.shape[-1])
+
+
 class Embedding(nn.Module):
     """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label.
 
@@ -60,8 +69,8 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, level: Float[Array, "b *n"], cond: Int[Array, " b"] | None) -> Float[Array, "b *n features"]:
-        hidden = nn.Dense(self.features, dtype=self.dtype)(sinusoids(level, self.features))
-        hidden = nn.Dense(self.features, dtype=self.dtype)(nn.silu(hidden))
+        hidden = nn.Dense(self.features, dtype=self.dtype, dot_general=by_rows)(sinusoids(level, self.features))
+        hidden = nn.Dense(self.features, dtype=self.dtype, dot_general=by_rows)(nn.silu(hidden))
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond
             table = nn.Embed(self.classes + 1, self.features, self.dtype, embedding_init=nn.initializers.normal(1.0))
@@ -114,7 +123,9 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, embedding: Float[Array, "b *n e"]) -> Array:
-        both = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype)(embedding)
+        both = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)(
+            embedding
+        )
         shared = (1,) * (x.ndim - embedding.ndim)
         scale, shift = jnp.split(both.reshape(len(x), *shared, *both.shape[1:]), 2, axis=-1)
         return x * (1 + scale) + shift

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.nets.blocks import Block, Cache, check_heads
-from diffjax.nets.layers import Embedding, Places, at_least_one, levels_of_tokens, null_label
+from diffjax.nets.layers import Embedding, Places, at_least_one, by_rows, levels_of_tokens, null_label
 from diffjax.protocols import Keys
 
 Tokens = Int[Array, "b n"]
@@ -71,7 +71,7 @@ class Transformer(nn.Module):
         self.embedding = Embedding(self.width, self.classes, self.dtype)
         self.blocks = [Block(self.heads, self.dropout, self.dtype) for _ in range(self.depth)]
         self.norm = nn.LayerNorm(dtype=self.dtype)
-        self.logits = nn.Dense(self.vocab, dtype=self.dtype)
+        self.logits = nn.Dense(self.vocab, dtype=self.dtype, dot_general=by_rows)
 
     def __call__(
         self,
