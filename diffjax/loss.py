@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from diffjax.errors import UserError
-from diffjax.order import Order, levels, ranks
+from diffjax.order import Order, levels, ranks, shuffled
 from diffjax.protocols import Keys, Noise, State
 from diffjax.randomness import fold
 from diffjax.times import Times, stratified, uniform
@@ -115,24 +115,34 @@ def bound_at(
     return count * next_ones / jnp.maximum(hidden, 1) * every
 
 
-def causal(noise: Noise, order: Order, *, hide: float = 0.0) -> Loss:
+def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.0) -> Loss:
     """-log p(x_i | what is revealed before i), in nats, the mean over all positions: one pass of a causal net.
 
-    The bound's every step at once, for an order of width 0. `hide` is the share of the net's input that is masked, so
-    that it cannot lean on the last few tokens alone; at 0 the mean of this loss is that of `bound`.
+    The bound's every step at once, for an order of width 0; by default the mean of this loss is that of `bound`. Two
+    ways to keep a net from learning its examples by heart: of each example's input a share is masked that is drawn from
+    (0, `hide`); and a share `shuffle` of the examples is taken in an order drawn at random (Yu et al. 2024, RAR).
     """
     if order.width > 0:
         raise UserError(
             f"loss.causal: a causal net needs an order of width 0 (raster, shuffled), and this order's width is "
             f"{order.width:g}; use loss.bound with a net that has causal=False"
         )
-    if not 0 <= hide < 1:
-        raise UserError(f"loss.causal: hide must be in [0, 1), got {hide}")
+    for name, share in (("hide", hide), ("shuffle", shuffle)):
+        if not 0 <= share <= 1:
+            raise UserError(f"loss.causal: {name} must be in [0, 1], got {share}")
+
+    def hides(key: Key[Array, ""], shape: tuple[int, ...]) -> Bool[Array, "..."]:
+        share_key, key = jax.random.split(key)
+        return jax.random.bernoulli(key, hide * jax.random.uniform(share_key), shape)
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
-        rank = ranks(order, fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes)
+        own, drawn = (
+            ranks(which, fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes) for which in (order, shuffled)
+        )
+        mixes = jax.vmap(lambda key: jax.random.bernoulli(key, shuffle))(fold(keys, _TIMES))
+        rank = jnp.where(mixes[:, None], drawn, own)
         nothing = jax.vmap(lambda key: noise.prior(key, x0.shape[1:]))(keys)
-        hidden = jax.vmap(lambda key: jax.random.bernoulli(key, hide, x0.shape[1:]))(fold(keys, _CORRUPT))
+        hidden = jax.vmap(lambda key: hides(key, x0.shape[1:]))(fold(keys, _CORRUPT))
         x, t = jnp.where(hidden, nothing, x0), jnp.zeros(rank.shape)
         out = apply(noise.feed(x, t), noise.level(t), cond, fold(keys, _DROPOUT), rank)
         return sums(noise.miss(out, x0, nothing, t)) / x0[0].size

@@ -117,9 +117,26 @@ def test_masked_inputs_are_as_many_as_asked_for() -> None:
         return jnp.zeros((*x.shape, VOCAB))
 
     x0 = jnp.zeros((400, N), jnp.int32)
-    value = loss.causal(NOISE, order.raster, hide=0.3)(keys(0, 400), apply, x0, None)
-    assert abs(float(jnp.mean(seen[0])) - 0.3) < 4.5 * (0.21 / seen[0].size) ** 0.5
+    value = loss.causal(NOISE, order.raster, hide=0.8)(keys(0, 400), apply, x0, None)
+    shares = np.asarray(jnp.mean(seen[0], axis=1))
+    assert abs(shares.mean() - 0.4) < 4.5 * shares.std() / 20
+    assert shares.std() > 0.8 / 12**0.5 > np.sqrt(np.mean(shares * (1 - shares)) / N) / 2  # each example has its own
     np.testing.assert_allclose(value, np.log(VOCAB), rtol=1e-5)  # of every position, hidden or not
+
+
+def test_a_share_of_the_examples_is_taken_in_other_orders() -> None:
+    seen = []
+
+    def apply(x, level, cond, some, rank):
+        seen.append(rank)
+        return jnp.zeros((*x.shape, VOCAB))
+
+    x0 = jnp.zeros((400, N), jnp.int32)
+    for shuffle in (0.0, 0.25, 1.0):
+        loss.causal(NOISE, order.raster, shuffle=shuffle)(keys(0, 400), apply, x0, None)
+        np.testing.assert_array_equal(jnp.sort(seen[-1], axis=1)[0], order.raster.rank(jax.random.key(0), (N,)))
+        mixed = jnp.any(jnp.diff(seen[-1], axis=1) < 0, axis=1)
+        assert abs(float(jnp.mean(mixed)) - shuffle) <= 4.5 * (shuffle * (1 - shuffle) / 400) ** 0.5
 
 
 @pytest.mark.parametrize("kind", ["tokens", "patches"])
