@@ -39,7 +39,9 @@ def main() -> None:
     settings = cli.chosen(info.config["sample"])
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
     splits = reference(info, workdir)
-    likelihoods = read(denoise, noise, order, info, splits)
+    method = "" if LIKELIHOOD.value in ("fitting", "none") else LIKELIHOOD.value
+    reader = bits.reader(denoise, noise, order, info.net, info.facts, method)
+    likelihoods, contexts = (None, {}) if LIKELIHOOD.value == "none" else read(reader, splits)
     kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
     real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
     cond = np.arange(NUM.value, dtype=np.int32) * info.facts.classes // NUM.value if info.conditional else None
@@ -54,8 +56,11 @@ def main() -> None:
     }
     source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
     print(ev.table(got, real, source, likelihoods))
-    write_scores(out, got, real, source, likelihoods)
+    write_scores(out, got, real, source, likelihoods, contexts)
     pictures = write_pictures(out, images, cond, splits, painter) | write_curve(out, workdir)
+    if contexts:
+        ev.curve(out / "context.png", contexts, "bits of a hidden pixel", "visible pixels")
+        pictures["What a hidden pixel costs, by how many others are visible"] = out / "context.png"
     title = f"Evaluation of {workdir.name}"
     report = ev.write_report(out, got, real, source, pictures, title, likelihoods)
     print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
@@ -77,13 +82,12 @@ def reference(info: run.Info, workdir: Path) -> dict[str, Any]:
     return splits
 
 
-def read(denoise: Any, noise: Any, order: Any, info: run.Info, splits: dict[str, Any]) -> ev.Likelihoods | None:
-    """Bits per dimension of images of train and of test: the model's, and those of two baselines."""
+def read(reader: bits.Reader, splits: dict[str, Any]) -> tuple[ev.Likelihoods, dict[str, Any]]:
+    """Bits per dimension of images of train and of test: the model's, and those of two baselines.
+
+    Of a model of tokens, also what a hidden pixel costs by how many others are visible.
+    """
     asked = flags.FLAGS
-    if LIKELIHOOD.value == "none":
-        return None
-    method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
-    reader = bits.reader(denoise, noise, order, info.net, info.facts, method)
     train, test = (some(splits[name], BITS_OF.value) for name in ("train", "test"))
     root = jax.random.key(asked.seed)
     ours = [bits.bits(reader, root, part, asked.batch) for part in (train, test)]
@@ -92,10 +96,14 @@ def read(denoise: Any, noise: Any, order: Any, info: run.Info, splits: dict[str,
         ("a Gaussian per class", ev.gaussian_per_class),
         ("independent pixels per class", ev.independent_pixels),
     ):
-        train_bits, test_bits = (baseline(splits["train"], part, info.facts.levels) for part in (train, test))
+        train_bits, test_bits = (baseline(splits["train"], part, reader.facts.levels) for part in (train, test))
         rows[name] = train_bits, test_bits
     count = f"{len(train[0])} images of train, {len(test[0])} of test"
-    return ev.Likelihoods(rows, f"{bits.told(reader, ours[1][1], {})}; {count}")
+    contexts = {}
+    if reader.facts.encoding.discrete:
+        parts = (("train", train), ("test", test))
+        contexts = {name: bits.context(reader, root, part, asked.batch) for name, part in parts}
+    return ev.Likelihoods(rows, f"{bits.told(reader, ours[1][1], {})}; {count}"), contexts
 
 
 def some(split: ev.Labelled, count: int) -> ev.Labelled:
@@ -106,9 +114,14 @@ def some(split: ev.Labelled, count: int) -> ev.Labelled:
 
 
 def write_scores(
-    out: Path, got: ev.Scores, real: ev.Scores, source: ev.Provenance, likelihoods: ev.Likelihoods | None
+    out: Path,
+    got: ev.Scores,
+    real: ev.Scores,
+    source: ev.Provenance,
+    likelihoods: ev.Likelihoods | None,
+    contexts: dict[str, Any],
 ) -> None:
-    """The table again, as scores.json, for programs."""
+    """The tables again, as scores.json, for programs."""
     origin = {
         **vars(source),
         "reference": dict(source.reference),
@@ -119,6 +132,10 @@ def write_scores(
     if likelihoods is not None:
         means = {name: [float(bits.mean()) for bits in both] for name, both in likelihoods.bits.items()}
         told["bits_per_dim"] = {"train, test": means, "told": likelihoods.told}
+    for name, (visible, found) in contexts.items():
+        told.setdefault("bits_by_visible", {})[name] = {
+            int(count): float(cost) for count, cost in zip(visible, found, strict=True)
+        }
     text = json.dumps(told, indent=1) + "\n"
     write_whole(out / "scores.json", lambda file: file.write(text.encode()))
 

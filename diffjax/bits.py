@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from diffjax.dispatch import batched, loops_are_slow
 from diffjax.errors import UserError
 from diffjax.evaluation import Labelled
-from diffjax.likelihood import bits_per_dim
+from diffjax.likelihood import bits_by_visible, bits_per_dim
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise
-from diffjax.randomness import fold
+from diffjax.randomness import fold, keys
 from diffjax.run import Facts
 
 METHODS = ("exact", "bound", "ode")
@@ -37,10 +38,14 @@ def reader(denoise: Denoise, noise: Noise, order: Order, net: Any, facts: Facts,
 
     Raises UserError where the method asked for says nothing of pixels.
     """
-    one_order = order.width == 0 and not order.exchangeable
-    numbers, of_levels = not facts.encoding.discrete, facts.encoding.offset_bits is not None
-    fitting = "exact" if one_order else "ode" if numbers and of_levels else "bound"
-    if method == "ode" and not of_levels:
+    form, one_order = facts.encoding, order.width == 0 and not order.exchangeable
+    density = not form.discrete and order.width == 1
+    fitting = "exact" if one_order else "ode" if density and form.offset_bits is not None else "bound"
+    if method == "exact" and not one_order:
+        raise UserError("likelihood: exact needs one order of pixels for all images (model.order=raster); use bound")
+    if method == "ode" and not density:
+        raise UserError("likelihood: ode needs Gaussian noise under model.order=together; use bound or exact")
+    if method == "ode" and form.offset_bits is None:
         raise UserError(
             f"likelihood: a density of data.form={facts.form} says nothing of a pixel's level; use bound, or train "
             "with data.form=dequantised"
@@ -66,6 +71,21 @@ def bits(
     images, labels = data
     found, errors = batched(measured, root, len(images), batch, images, labels if r.net.null_cond is not None else None)
     return found + offset, errors
+
+
+def context(
+    reader: Reader, root: Key[Array, ""], data: Labelled, batch: int, points: int = 9
+) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """How many tokens are visible, and the bits of a hidden one then: of the first images, as many as a batch holds."""
+    r, facts = reader, reader.facts
+    images, labels = data
+    x = facts.encoding.encode(None, jnp.asarray(images[:batch]), facts.levels)
+    visible = np.unique(np.linspace(0, x[0].size - 1, points).round().astype(int))
+    cond = jnp.asarray(labels[:batch]) if labels is not None and r.net.null_cond is not None else None
+    found = bits_by_visible(
+        keys(root, len(x)), r.noise, r.order, r.denoise, x, cond, visible=[int(count) for count in visible]
+    )
+    return visible, np.asarray(found)
 
 
 def told(reader: Reader, errors: Float[np.ndarray, " n"], options: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ on the bits of the pixel v (Theis et al. 2016, eq. 4).
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -19,12 +19,12 @@ from diffjax.denoising import in_order, is_causal
 from diffjax.errors import UserError
 from diffjax.loss import bound_at, positions_of, stops_of, sums
 from diffjax.noise import Gaussian
-from diffjax.order import Order, ranks
+from diffjax.order import Order, levels, ranks
 from diffjax.probability_flow import negative_log_density
 from diffjax.protocols import Denoise, Keys, Noise, State, portable
 from diffjax.randomness import fold
 
-__all__ = ["bits_per_dim"]
+__all__ = ["bits_by_visible", "bits_per_dim"]
 
 Nats = Float[Array, " b"]
 _TIMES, _RANKS, _CORRUPT, _ENDS = range(4)  # what a key is used for
@@ -60,6 +60,42 @@ def bits_per_dim(
     nats, errors = methods[method](keys, noise, order, portable(denoise), x, cond, **options)
     bits = x[0].size * jnp.log(2.0)
     return nats / bits, errors / bits
+
+
+def bits_by_visible(
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Denoise,
+    x: State,
+    cond: PyTree = None,
+    *,
+    visible: Sequence[int],
+) -> Float[Array, " counts"]:
+    """Bits of a hidden token where so many others are `visible`, the mean over the batch: what context is worth.
+
+    Under an order of width 0 exactly so many are shown, the first of the order; else about so many, at random. A model
+    that has learnt no context is as far off with one hidden token as with all. Raises UserError for numbers.
+    """
+    count = prod(positions_of(noise, x))
+    if isinstance(noise, Gaussian) or not all(0 <= shown < count for shown in visible):
+        raise UserError(
+            f"bits_by_visible: expected Masking noise and counts 0 … {count - 1}, got {type(noise).__name__} noise and "
+            f"{tuple(visible)}"
+        )
+    given = (noise, order, keys, portable(denoise), x, cond)
+    return jnp.stack([_hidden_bits(*given, jnp.asarray(1 - shown / count)) for shown in visible])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _hidden_bits(
+    noise: Noise, order: Order, keys: Keys, denoise: Any, x: State, cond: PyTree, clock: Array
+) -> Float[Array, ""]:
+    rank = ranks(order, fold(keys, _RANKS), positions_of(noise, x), noise.channel_axes)
+    t = levels(order, jnp.broadcast_to(clock, (len(x),)), rank)
+    x_t, _ = jax.vmap(noise.corrupt)(fold(keys, _CORRUPT), x, t)
+    miss = noise.miss(in_order(denoise, order, rank)(x_t, t, cond), x, x_t, t)
+    return jnp.sum(miss) / jnp.maximum(jnp.sum(x != x_t), 1) / jnp.log(2.0)
 
 
 def _exact(

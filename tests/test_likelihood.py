@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 
 from diffjax import loss, oracles, order, predict, schedule
 from diffjax.errors import UserError
-from diffjax.likelihood import bits_per_dim
+from diffjax.likelihood import bits_by_visible, bits_per_dim
 from diffjax.noise import Gaussian, Masking
 from diffjax.randomness import keys
 
@@ -211,7 +211,32 @@ def test_the_losses_say_what_they_cannot_serve() -> None:
         (lambda: loss.bound(COSINE, order.rolling(0.5)), "width is 0.5"),
         (lambda: loss.bound(NOISE, order.raster, steps=0), "steps"),
         (lambda: loss.causal(NOISE, order.together), "width is 1"),
-        (lambda: loss.causal(NOISE, order.raster, hide=1.0), "hide"),
+        (lambda: loss.causal(NOISE, order.raster, hide=1.1), "hide"),
     ):
         with pytest.raises(UserError, match=told):
             made()
+
+
+def test_context_makes_up_the_entropy() -> None:
+    """In any order the bits of a token after none, one and two others sum to it, and they fall."""
+    flat = np.random.default_rng(5).choice(27, size=20_000, p=TABLE.ravel())
+    found = bits_by_visible(keys(0, len(flat)), NOISE, order.shuffled, DENOISE, STATES[flat], visible=range(3))
+    assert abs(float(jnp.sum(found)) - ENTROPY / np.log(2)) < 0.05  # six standard errors
+    assert bool(jnp.all(jnp.diff(found) < -0.04))
+
+
+def test_context_under_one_level_is_that_of_any_order() -> None:
+    """Of independent tokens every count costs the same: the entropy of one."""
+    p = np.array([0.5, 0.3, 0.2])
+    denoise = jax.tree_util.Partial(lambda x, t, cond: jnp.broadcast_to(jnp.log(jnp.asarray(p)), (*x.shape, 3)))
+    x = jax.random.categorical(jax.random.key(0), jnp.log(jnp.asarray(p)), shape=(4_000, 5))
+    for which in (order.together, order.shuffled):
+        found = bits_by_visible(keys(0, len(x)), NOISE, which, denoise, x, visible=(0, 2, 4))
+        np.testing.assert_allclose(found, -np.sum(p * np.log2(p)), atol=0.06)
+
+
+def test_counts_of_visible_tokens_are_checked() -> None:
+    with pytest.raises(UserError, match="counts 0 … 2"):
+        bits_by_visible(keys(0, 27), NOISE, order.shuffled, DENOISE, STATES, visible=(0, 3))
+    with pytest.raises(UserError, match="got Gaussian"):
+        bits_by_visible(keys(0, 4), COSINE, order.together, DENOISE, jnp.zeros((4, 2)), visible=(0,))

@@ -46,7 +46,7 @@ class Form:
         return jnp.zeros((1, *self.shape(shape)), jnp.int32 if self.discrete else jnp.float32)
 
 
-def _flat(keys: None, images: Images, levels: int) -> Int32[jax.Array, "b n"]:
+def _flat(keys: Any, images: Images, levels: int) -> Int32[jax.Array, "b n"]:
     return images.astype(jnp.int32).reshape(len(images), -1)
 
 

@@ -43,15 +43,20 @@ def animation(
     )
 
 
-def curve(path: str | Path, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], ylabel: str) -> None:
-    """Writes a PNG with one line per name, (steps, values) each, over training steps."""
-    if not curves or any(len(steps) != len(values) or len(steps) == 0 for steps, values in curves.values()):
-        raise UserError(f"{path}: every curve needs as many steps as values, and at least one")
+def curve(
+    path: str | Path,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ylabel: str,
+    xlabel: str = "training step",
+) -> None:
+    """Writes a PNG with one line per name, (x, values) each; x are counts."""
+    if not curves or any(len(x) != len(values) or len(x) == 0 for x, values in curves.values()):
+        raise UserError(f"{path}: every curve needs as many values as places along x, and at least one")
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    for name, (steps, values) in curves.items():
-        axes.plot(steps, values, label=name, linewidth=1.6, marker="o" if len(steps) == 1 else "")
-    axes.set(xlabel="training step", ylabel=ylabel)
+    for name, (x, values) in curves.items():
+        axes.plot(x, values, label=name, linewidth=1.6, marker="o" if len(x) == 1 else "")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.xaxis.set_major_formatter("{x:,.0f}")
