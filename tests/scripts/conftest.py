@@ -78,10 +78,10 @@ class Trained(NamedTuple):
     data_dir: Path
 
 
-def trained(folder: Path, data_dir: Path, conditional: bool) -> Trained:
+def trained(folder: Path, data_dir: Path, conditional: bool, *more: str) -> Trained:
     config = folder / "tiny.py"
     config.write_text(CONFIG.format(dir=str(data_dir), conditional=conditional))
-    assert called("train.py", "--config", config, "--workdir", folder / "run") == 0
+    assert called("train.py", "--config", config, "--workdir", folder / "run", *more) == 0
     return Trained(folder / "run", config, data_dir)
 
 
@@ -100,6 +100,48 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
 def unconditional(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
     """The same without classes, on the same labelled data."""
     return trained(tmp_path_factory.mktemp("unconditional"), data_dir, False)
+
+
+TOKENS = [
+    "--config.data.form=tokens",
+    "--config.model.noise=Masking",
+    "--config.model.schedule=",
+    "--config.model.prediction=",
+    "--config.sample.sampler=posterior",
+]
+CAUSAL = [
+    *TOKENS,
+    "--config.model.net=Transformer(width=8, depth=1, heads=2, causal=True)",
+    "--config.model.order=raster",
+    "--config.train.loss=causal(hide=0.1)",
+    "--config.sample.steps=64",
+]
+MASKED = [*TOKENS, "--config.model.net=Transformer(width=8, depth=1, heads=2)", "--config.train.loss=bound"]
+
+
+@pytest.fixture
+def causal() -> list[str]:
+    """The fields of raster autoregression."""
+    return CAUSAL
+
+
+@pytest.fixture(scope="session")
+def autoregressive(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """Two steps of a causal transformer on tokens in raster order."""
+    return trained(tmp_path_factory.mktemp("autoregressive"), data_dir, True, *CAUSAL)
+
+
+@pytest.fixture(scope="session")
+def masked(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """Two steps of masked diffusion."""
+    return trained(tmp_path_factory.mktemp("masked"), data_dir, True, *MASKED)
+
+
+@pytest.fixture(scope="session")
+def any_order(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """The same net in an order that each example draws, without classes."""
+    options = [*MASKED, "--config.model.order=shuffled", "--config.sample.steps=64"]
+    return trained(tmp_path_factory.mktemp("any_order"), data_dir, False, *options)
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,20 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("data.image_size=16", ["digits", "8x8", "image_size"]),
 ]
 
+CAUSAL_FIELDS = [  # the same, of a config of raster autoregression
+    ("model.schedule=cosine", ["model.schedule", "Masking has none", "'cosine'"]),
+    ("model.order=together", ["causal net", "width is 1"]),
+    ("train.loss=bound", ["causal net", "loss.causal"]),
+    ("train.loss=causal(hide=1.5)", ["train.loss", "hide", "[0, 1]"]),
+    ("train.weight=snr", ["train.weight", "causal(hide=0.1) has none", "train.loss=regression"]),
+    ("model.net=UNet()", ["model.net", "reads numbers", "data.form gives tokens"]),
+    ("model.net=Transformer(vocab=5)", ["model.net", "vocab", "not yours"]),
+    ("model.net=Transformer(width=10, heads=4, causal=True)", ["width must divide by heads"]),
+    ("data.form=dequantised", ["model.noise", "Masking is for tokens"]),
+    ("sample.sampler=ddim", ["ddim", "eps", "Masking", "posterior"]),
+    ("sample.sampler=confidence", ["confidence", "causal"]),
+]
+
 FILES = {  # what is wrong with a config: its text, and what the message holds
     "misspelt": ("Config(train=Train(stps=3))", ["wrong.py", "'stps'"]),
     "misspelt_later": ("with_steps(Config())", ["config.train.stesp", "did you mean steps?"]),
@@ -104,6 +118,15 @@ SAMPLE_AND_EVALUATE = [
     ([*SAMPLE, "--smapler=ddim"], ["'smapler'", "sampler"]),
     ([*SAMPLE, "ddim"], ["'ddim'", "--flag"]),
     (["--workdir", "{unconditional}", "--out", "{out}", "--guidance=2"], ["guidance", "classes"]),
+]
+
+OF_TOKENS = [  # of a run of raster autoregression
+    (["--sampler=dpmpp_2m"], ["dpmpp_2m", "Masking", "posterior"]),
+    (["--sampler=confidence(choice=2.0)"], ["confidence", "causal"]),
+    (["--sampler=unmask(top_p=0.0)"], ["sampler", "top_p", "(0, 1]"]),
+    (["--sampler=unmask(temperature=-1.0)"], ["sampler", "temperature", "at least 0"]),
+    (["--grid=at_a_time(k=0)"], ["grid", "k must be at least 1"]),
+    (["--grid=karras", "--steps=1"], ["grid", "steps must be at least 2"]),
 ]
 
 ONLY_SAMPLE = [
@@ -156,6 +179,24 @@ def refused(call, places, monkeypatch) -> Callable[..., None]:
 def test_fields_on_the_command_line(refused, given, says) -> None:
     elsewhere = ["--config.data.dir={tmp}"] if "mnist" in given else []
     refused("train.py", ["--config", "{config}", "--workdir", "{out}", f"--config.{given}", *elsewhere], says)
+
+
+@pytest.mark.parametrize(("given", "says"), CAUSAL_FIELDS, ids=[given for given, _ in CAUSAL_FIELDS])
+def test_fields_of_a_model_of_tokens(refused, causal, given, says) -> None:
+    refused("train.py", ["--config", "{config}", "--workdir", "{out}", *causal, f"--config.{given}"], says)
+
+
+@pytest.mark.parametrize("script", ["sample.py", "evaluate.py"])
+@pytest.mark.parametrize(("argv", "says"), OF_TOKENS, ids=[" ".join(argv) for argv, _ in OF_TOKENS])
+def test_flags_of_a_model_of_tokens(refused, autoregressive, script, argv, says) -> None:
+    refused(script, ["--workdir", str(autoregressive.workdir), "--out", "{out}", *argv], says)
+
+
+def test_a_likelihood_that_does_not_fit(refused, autoregressive) -> None:
+    refused("evaluate.py", [*SAMPLE, "--likelihood=ode"], ["likelihood", "data.form=unit", "data.form=dequantised"])
+    refused("evaluate.py", [*SAMPLE, "--likelihood=exact"], ["likelihood", "exact", "model.order=raster"])
+    argv = ["--workdir", str(autoregressive.workdir), "--out", "{out}", "--likelihood=ode"]
+    refused("evaluate.py", argv, ["likelihood", "ode needs Gaussian noise"])
 
 
 @pytest.mark.parametrize(("text", "says"), FILES.values(), ids=FILES)

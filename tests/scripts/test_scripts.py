@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from diffjax import draw, run
+from diffjax.data import forms
 from diffjax.training import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +130,51 @@ def test_evaluation_prints_and_reports(which, request, tmp_path, call) -> None:
     assert scores["samples"]["frechet_ratio"] > scores["real"]["frechet_ratio"] == 1
     assert (scores["samples"]["accuracy"] is None) == (which == "unconditional")
     assert scores["provenance"]["samples"] == 361
+
+
+@pytest.mark.parametrize("which", ["autoregressive", "masked"])
+def test_models_of_tokens_are_drawn_from_as_all_others(which, request, tmp_path, call) -> None:
+    workdir = request.getfixturevalue(which).workdir
+    for out, more in (("all", []), ("some", ["--batch=8"]), ("guided", ["--guidance=3"])):
+        how = ["--out", tmp_path / out, "--num=9", "--trajectory", *more]
+        told = call("sample.py", "--workdir", workdir, *how)
+        assert told.code == 0, told.err
+        assert samples(tmp_path / out)["arr_0"].shape == (9, 8, 8, 1)
+    np.testing.assert_array_equal(samples(tmp_path / "some")["arr_0"], samples(tmp_path / "all")["arr_0"])
+    with Image.open(tmp_path / "all" / "strip.png") as picture:
+        colours = picture.convert("RGB").getcolors(1 << 16)
+    assert forms.HIDDEN in [colour for _, colour in colours]
+
+
+def test_tokens_are_revealed_as_asked_for(masked, tmp_path, call) -> None:
+    """Seven at a time, the surest first, or some of them again: each another picture from the same keys."""
+    drawn = []
+    for how in (["--sampler=confidence"], ["--sampler=remask(cap=0.5)"], ["--sampler=unmask(top_k=2)"]):
+        told = call("sample.py", "--workdir", masked.workdir, "--out", tmp_path, "--num=4", "--steps=4", *how)
+        assert told.code == 0, told.err
+        drawn.append(samples(tmp_path)["arr_0"])
+    assert len(np.unique(np.stack(drawn), axis=0)) == 3
+
+
+def test_tokens_in_any_order_come_several_at_a_time(any_order, tmp_path, call) -> None:
+    argv = ["--workdir", any_order.workdir, "--out", tmp_path, "--num=3", "--grid=at_a_time(k=7)", "--animate"]
+    told = call("sample.py", *argv)
+    assert told.code == 0, told.err
+    assert samples(tmp_path)["arr_0"].max() > 0
+    with Image.open(tmp_path / "animation.gif") as picture:
+        assert picture.n_frames == 1 + 10  # 64 positions, seven at each of ten stops but the last
+
+
+@pytest.mark.parametrize(("which", "how"), [("autoregressive", "exact"), ("masked", "variational bound (64 draws")])
+def test_bits_of_train_and_test_stand_side_by_side(which, how, request, tmp_path, call) -> None:
+    argv = ["--workdir", request.getfixturevalue(which).workdir, "--out", tmp_path, "--num=3", "--bits_of=8"]
+    told = call("evaluate.py", *argv)
+    assert told.code == 0, told.err
+    assert f"bits per dimension: {how}" in told.out
+    saved = json.loads((tmp_path / "scores.json").read_text())["bits_per_dim"]["train, test"]
+    assert set(saved) == {"this model", "a Gaussian per class", "independent pixels per class"}
+    assert saved["this model"] == pytest.approx([np.log2(17)] * 2, abs=1.0)  # it has learnt next to nothing
+    assert "](context.png)" in (tmp_path / "report.md").read_text()
 
 
 def test_evaluation_of_a_few(tiny, tmp_path, call) -> None:
