@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
@@ -48,6 +49,7 @@ def fit(
     optimizer = optimizer or adamw(steps)
     stream = iter(batches)
     first = _next(stream, 0)
+    _check_tokens(net, first["x"])
     key = keys if keys.ndim == 0 else keys.ravel()[0]
     state = start or create(key, net, optimizer, ema, first["x"], first.get("cond"))
     done, state = int(state.step), parallel.replicated(state, devices)
@@ -94,6 +96,16 @@ def chunk_sizes(done: int, steps: int, dispatch: int, intervals: Sequence[int]) 
         size = dispatch if room >= dispatch else 1
         yield size
         done += size
+
+
+def _check_tokens(net: Any, x: Any) -> None:
+    """Raise UserError where the first batch holds tokens that the net does not know: its loss would be NaN."""
+    vocab = getattr(net, "vocab", None)
+    if vocab is not None and not (jnp.min(x) >= 0 and jnp.max(x) < vocab):
+        raise UserError(
+            f"fit: the net knows tokens 0 … {vocab - 1} (vocab={vocab}), and the batches hold {int(jnp.min(x))} … "
+            f"{int(jnp.max(x))}; build net and noise with vocab={int(jnp.max(x)) + 1}, or map the data"
+        )
 
 
 def _next(stream: Iterator[Batch], step: int) -> Batch:

@@ -9,8 +9,8 @@ import pytest
 
 from diffjax import loss, order, predict, schedule
 from diffjax.errors import UserError
-from diffjax.nets import MLP, UNet
-from diffjax.noise import Gaussian
+from diffjax.nets import MLP, Transformer, UNet
+from diffjax.noise import Gaussian, Masking
 from diffjax.training import parallel
 from diffjax.training.checkpoint import Saver, plain, restore
 from diffjax.training.loop import adamw, chunk_sizes, fit
@@ -166,3 +166,11 @@ def test_batches_that_cannot_serve_are_named() -> None:
 
 def zip_of(count: int):
     return (batch for batch, _ in zip(batches(), range(count), strict=False))
+
+
+def test_a_vocabulary_that_does_not_fit_the_data_is_named() -> None:
+    """An index beyond the logits would make the loss NaN, silently."""
+    noise, net = Masking(5), Transformer(5, (4,), width=8, depth=1, heads=2)
+    for x in (np.full((8, 4), 5, np.int32), np.full((8, 4), -1, np.int32)):
+        with pytest.raises(UserError, match=r"tokens 0 … 4 \(vocab=5\), and the batches hold"):
+            fit(jax.random.key(0), net, loss.bound(noise, order.shuffled), iter([{"x": x}]), 1)
