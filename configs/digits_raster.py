@@ -11,12 +11,12 @@ def get_config() -> Config:
     return Config(
         data=Data(name="digits", batch_size=64, form="tokens"),
         model=Model(
-            net="Transformer(width=64, depth=4, dropout=0.2, causal=True)",
+            net="Transformer(width=64, depth=4, heads=2, dropout=0.25, causal=True)",
             noise="Masking",
             prediction="",
             schedule="",
             order="raster",
         ),
-        train=Train(steps=3_000, learning_rate=2e-3, weight_decay=0.1, loss="causal(hide=0.15)"),
+        train=Train(steps=3_000, learning_rate=2e-3, weight_decay=1.0, loss="causal(hide=0.4, shuffle=0.5)"),
         sample=Sample(sampler="posterior", grid="uniform", steps=64),
     )
