@@ -85,7 +85,7 @@ def reference(info: run.Info, workdir: Path) -> dict[str, Any]:
 def read(reader: bits.Reader, splits: dict[str, Any]) -> tuple[ev.Likelihoods, dict[str, Any]]:
     """Bits per dimension of images of train and of test: the model's, and those of two baselines.
 
-    Of a model of tokens, also what a hidden pixel costs by how many others are visible.
+    Of a model of tokens that hides any of them, also what a hidden pixel costs by how many others are visible.
     """
     asked = flags.FLAGS
     train, test = (some(splits[name], BITS_OF.value) for name in ("train", "test"))
@@ -100,7 +100,7 @@ def read(reader: bits.Reader, splits: dict[str, Any]) -> tuple[ev.Likelihoods, d
         rows[name] = train_bits, test_bits
     count = f"{len(train[0])} images of train, {len(test[0])} of test"
     contexts = {}
-    if reader.facts.encoding.discrete:
+    if reader.facts.encoding.discrete and (reader.order.exchangeable or reader.order.width == 1):
         parts = (("train", train), ("test", test))
         contexts = {name: bits.context(reader, root, part, asked.batch) for name, part in parts}
     return ev.Likelihoods(rows, f"{bits.told(reader, ours[1][1], {})}; {count}"), contexts

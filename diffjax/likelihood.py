@@ -75,7 +75,8 @@ def bits_by_visible(
     """Bits of a hidden token where so many others are `visible`, the mean over the batch: what context is worth.
 
     Under an order of width 0 exactly so many are shown, the first of the order; else about so many, at random. A model
-    that has learnt no context is as far off with one hidden token as with all. Raises UserError for numbers.
+    that has learnt no context is as far off with one hidden token as with all; in raster order, though, the hidden ones
+    are the last, which may be easy by themselves. Raises UserError for numbers.
     """
     count = prod(positions_of(noise, x))
     if isinstance(noise, Gaussian) or not all(0 <= shown < count for shown in visible):
