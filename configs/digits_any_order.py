@@ -1,6 +1,10 @@
 """Any-order autoregression on the digits: pixels in an order that is drawn anew for every example.
 
 python train.py --config configs/digits_any_order.py --workdir runs/any_order
+
+Four minutes on two cores, six on one. Reaches a bound of 1.75 bits per dimension on test and 1.67 on train, and at 64
+steps a Fréchet ratio of 1.53 and label accuracy 0.969 (mean of three seeds, docs/results.md). A hidden pixel costs 2.16
+bits with none visible and 1.54 with all others.
 """
 
 from configs import Config, Data, Model, Sample, Train

@@ -1,6 +1,9 @@
 """Diffusion of the digits with a density: flow matching on dequantised pixels, bits per dimension by the ODE.
 
 python train.py --config configs/digits_flow.py --workdir runs/flow
+
+Three minutes on two cores, five on one. Reaches 1.78 bits per dimension on test and 1.61 on train, and at 10
+evaluations a Fréchet ratio of 1.21 and label accuracy 0.990 (mean of three seeds, docs/results.md).
 """
 
 from configs import Config, Data, Model, Sample, Train

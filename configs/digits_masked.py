@@ -1,6 +1,9 @@
 """Masked diffusion of the digits: all pixels hidden at random, and shown again in a few steps.
 
 python train.py --config configs/digits_masked.py --workdir runs/masked
+
+Four minutes on two cores, six on one. Reaches a bound of 1.78 bits per dimension on test and 1.70 on train, and at 32
+steps a Fréchet ratio of 1.60 and label accuracy 0.970 (mean of three seeds, docs/results.md).
 """
 
 from configs import Config, Data, Model, Sample, Train

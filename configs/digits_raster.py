@@ -1,6 +1,10 @@
 """Autoregression on the digits: a causal transformer that predicts each pixel from those before it.
 
 python train.py --config configs/digits_raster.py --workdir runs/raster
+
+Five minutes on two cores, eight on one. Reaches 1.70 bits per dimension on test and 1.56 on train, exact, and at 64
+steps a Fréchet ratio of 1.58 and label accuracy 0.980 (mean of three seeds, docs/results.md). Without `hide` and
+`shuffle` it learns the 1,257 images by heart.
 """
 
 from configs import Config, Data, Model, Sample, Train
