@@ -67,7 +67,7 @@ def test_a_curve_is_a_picture(tmp_path):
     curve(tmp_path / "x.png", {"train": (steps, 1 / (1 + steps)), "test": (steps[:1], np.ones(1))}, "loss")
     height, width, _ = read_image(tmp_path / "x.png").shape
     assert width > height > 400
-    with pytest.raises(UserError, match="as many steps as values"):
+    with pytest.raises(UserError, match="as many values as places"):
         curve(tmp_path / "x.png", {"train": (steps, steps[:3])}, "loss")
 
 
