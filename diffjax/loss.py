@@ -74,12 +74,14 @@ def bound(noise: Noise, order: Order, *, steps: int | None = None) -> Loss:
     return loss
 
 
-def stops_of(noise: Noise, order: Order, steps: int | None, positions: int) -> Float[Array, " _"]:
+def stops_of(
+    noise: Noise, order: Order, steps: int | None, positions: int, levels: int | None = None
+) -> Float[Array, " _"]:
     """The clock values of a bound: one step a position at width 0, else 10,000 steps as the noise likes them."""
     if steps is not None and steps < 1:
         raise UserError(f"bound: steps must be at least 1, got {steps}")
     with jax.ensure_compile_time_eval():
-        stops = noise.stops(steps or (positions if order.width == 0 else 10_000))
+        stops = noise.stops(steps or (positions if order.width == 0 else 10_000), levels)
         if order.width < 1 and stops[-1] > 0:  # it stops before anything is known for certain
             raise UserError(
                 f"bound: {type(noise).__name__} noise has one under order.together, and this order's width is "

@@ -113,10 +113,16 @@ class Gaussian:
         gain = (at_s.alpha / jnp.where(same, 1, at_s.sigma)) ** 2 - (at_t.alpha / jnp.where(same, 1, at_t.sigma)) ** 2
         return jnp.sum(jnp.where(same, 0, gain) / 2 * (x0 - pred) ** 2, axis=-1)
 
-    def stops(self, steps: int) -> Times:
-        """Clock values for a bound of so many steps: even log-SNRs up to 14, where pixels and densities are read."""
-        low = jnp.maximum(self.log_snr(jnp.ones(())), -14.0)
-        return self.time(jnp.linspace(low, 14.0, steps + 1)).at[0].set(1.0)
+    def stops(self, steps: int, levels: int | None = None) -> Times:
+        """Clock values for a bound of so many steps: even log-SNRs up to 14, where a density is as good as read.
+
+        Of `levels` even values in [-1, 1], up to where sigma/alpha is an eighth of the way from one to the next: there
+        they are told apart for nothing, and more steps could only cost.
+        """
+        low, high = jnp.maximum(self.log_snr(jnp.ones(())), -14.0), 14.0
+        if levels is not None:
+            high = 2 * jnp.log(4.0 * (levels - 1))
+        return self.time(jnp.linspace(low, high, steps + 1)).at[0].set(1.0)
 
     def ends(self, key: Key[Array, ""], x0: Values, s: Times, levels: int | None = None) -> Values:
         """What the bound adds at both ends, in nats per position: prior at t = 1, reconstruction at s > 0.
@@ -222,7 +228,7 @@ class Masking:
         """(keep_s - keep_t)/(1 - keep_t) · cross-entropy at each masked position, in nats (Sahoo et al. 2024)."""
         return self.revealed(t, s) * self.miss(pred, x0, x_t, t)
 
-    def stops(self, steps: int) -> Times:
+    def stops(self, steps: int, levels: int | None = None) -> Times:
         """Clock values for a bound of so many steps: even ones, down to 0."""
         return jnp.linspace(1.0, 0.0, steps + 1)
 

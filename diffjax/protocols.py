@@ -68,8 +68,8 @@ class Noise(Protocol):
         """Nats at each position that the step from t to s costs in the variational bound."""
         ...
 
-    def stops(self, steps: int) -> Any:
-        """Clock values at which a bound of so many steps looks, noisiest first."""
+    def stops(self, steps: int, levels: int | None = None) -> Any:
+        """Clock values at which a bound of so many steps looks, noisiest first; of x in so many levels, if given."""
         ...
 
     def ends(self, key: Any, x0: Any, s: Any, levels: int | None = None) -> Any:

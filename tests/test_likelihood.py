@@ -163,6 +163,16 @@ def test_a_bound_of_levels_is_of_a_probability() -> None:
     assert abs(np.mean(found) / np.log(2) - 1) < 3 * np.mean(errors) / len(x) ** 0.5 < 0.03
 
 
+def test_levels_are_told_apart_where_their_bound_ends() -> None:
+    """Its last stop leaves nothing to pay: reading a level there costs next to no nats, whatever their number."""
+    for levels in (2, 17, 256):
+        x = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, levels)[:, None], (levels, 64))
+        last = COSINE.stops(100, levels)[-1]
+        first = jnp.sum(COSINE.ends(jax.random.key(0), x, last, levels))
+        nothing = COSINE.ends(jax.random.key(0), x, COSINE.stops(100)[-1] / 10, levels)  # the prior's part alone
+        assert abs(float(first - jnp.sum(nothing))) / x.size < 1e-3
+
+
 def test_a_host_loop_gives_the_same_terms() -> None:
     some = {"which": order.shuffled, "draws": 8}
     np.testing.assert_allclose(nats(STATES, "bound", **some), nats(STATES, "bound", scan=False, **some), rtol=1e-5)
