@@ -100,28 +100,24 @@ class Gaussian:
 
     def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
         """x_s = alpha_s x0 + sigma_s (rho eps + √(1 - rho²) z), z ~ N(0, 1): Ho et al. 2020, eq. 7, for any (t, s)."""
-        at_s, rho = self.moment(s), self.kept(t, s)
-        same = t == s
+        at_s, rho, same = self.moment(s), self.kept(t, s), t == s
         fresh = jnp.sqrt(jnp.where(same, 1, jnp.maximum(1 - rho**2, 0)))  # rounding may take rho above 1
         z = jax.random.normal(key, x_t.shape, x_t.dtype)
         return jnp.where(same, x_t, at_s.alpha * pred + at_s.sigma * (rho * self.eps(x_t, pred, t) + fresh * z))
 
     def bound(self, x0: Values, pred: Values, x_t: Values, t: Times, s: Times) -> Values:
         """½ (snr_s - snr_t) |x0 - pred|² at each position, in nats (Kingma et al. 2021, eq. 13); s > 0, or s = t."""
-        at_t, at_s = self.moment(t), self.moment(s)
-        same = t == s
+        at_t, at_s, same = self.moment(t), self.moment(s), t == s
         gain = (at_s.alpha / jnp.where(same, 1, at_s.sigma)) ** 2 - (at_t.alpha / jnp.where(same, 1, at_t.sigma)) ** 2
         return jnp.sum(jnp.where(same, 0, gain) / 2 * (x0 - pred) ** 2, axis=-1)
 
     def stops(self, steps: int, levels: int | None = None) -> Times:
         """Clock values for a bound of so many steps: even log-SNRs up to 14, where a density is as good as read.
 
-        Of `levels` even values in [-1, 1], up to where sigma/alpha is an eighth of the way from one to the next: there
-        they are told apart for nothing, and more steps could only cost.
+        Of `levels` even values in [-1, 1], to where sigma/alpha is an eighth of their distance, which tells them apart.
         """
-        low, high = jnp.maximum(self.log_snr(jnp.ones(())), -14.0), 14.0
-        if levels is not None:
-            high = 2 * jnp.log(4.0 * (levels - 1))
+        low = jnp.maximum(self.log_snr(jnp.ones(())), -14.0)
+        high = 14.0 if levels is None else 2 * jnp.log(4.0 * (levels - 1))
         return self.time(jnp.linspace(low, high, steps + 1)).at[0].set(1.0)
 
     def ends(self, key: Key[Array, ""], x0: Values, s: Times, levels: int | None = None) -> Values:
@@ -141,8 +137,7 @@ class Gaussian:
 
     def log_snr(self, t: Times) -> Times:
         """log(alpha²/sigma²), with the smallest normal number in place of 0, so that both ends are finite."""
-        m = self.moment(t)
-        tiny = jnp.finfo(m.alpha.dtype).tiny
+        m, tiny = self.moment(t), jnp.finfo(jnp.asarray(t).dtype).tiny
         return 2 * (jnp.log(jnp.maximum(m.alpha, tiny)) - jnp.log(jnp.maximum(m.sigma, tiny)))
 
     def time(self, log_snr: Times) -> Times:
@@ -213,8 +208,7 @@ class Masking:
 
     def revealed(self, t: Times, s: Times) -> Times:
         """(keep_s - keep_t) / (1 - keep_t): how likely a masked token is shown between t and s; 0 where keep_t = 1."""
-        keep_t, keep_s = self.keep(t), self.keep(s)
-        hides = keep_t < 1
+        keep_t, keep_s, hides = self.keep(t), self.keep(s), self.keep(t) < 1
         return jnp.where(hides, (keep_s - keep_t) / jnp.where(hides, 1 - keep_t, 1), 0)
 
     def posterior(self, key: Key[Array, ""], x_t: Tokens, pred: Logits, t: Times, s: Times) -> Tokens:
