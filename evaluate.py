@@ -163,6 +163,7 @@ def write_curve(out: Path, workdir: Path) -> dict[str, Path]:
     """The training loss, where the run has kept it."""
     metrics = workdir / "metrics.jsonl"
     lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+    lines = [line for line in lines if "loss" in line]
     if not lines:
         return {}
     steps, losses = (np.array([line[name] for line in lines]) for name in ("step", "loss"))

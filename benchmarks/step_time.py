@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from configs.digits import get_config
 from diffjax import build, run
 from diffjax.data import batches, open_dataset
-from diffjax.training.loop import adamw, fit
+from diffjax.training.loop import fit
+from diffjax.training.optimizers import adamw
 
 WARM, ROUNDS, STEPS = 50, 10, 50
 

@@ -39,7 +39,14 @@ class Model:
 
 @dataclass
 class Train:
-    """Optimisation, and what happens every so many steps. `weight` and `times` empty mean the loss's own."""
+    """Optimisation, and what happens every so many steps. `weight` and `times` empty mean the loss's own.
+
+    A device takes its share of a batch in `accumulate` parts. `on_fault` is what happens where a number is not finite:
+    `stop`, `skip(limit=10)` or `rewind(limit=10)`. The newest `keep_checkpoints` are kept, those whose step divides by
+    `keep_every_steps` (0: none), and the one with the least `keep_best`, a metric such as `validation_loss` (empty:
+    none), which is measured at each save on `validate_images` images (0: not). A step that takes longer than
+    `hang_limit_s` seconds is told (0: never).
+    """
 
     steps: int = 5_000
     learning_rate: float = 2e-3
@@ -52,9 +59,15 @@ class Train:
     cond_drop: float = 0.1
     ema: tuple[float, ...] = (0.999,)
     seed: int = 0
+    accumulate: int = 1
+    on_fault: str = "stop"
+    hang_limit_s: float = 600.0
+    validate_images: int = 512
     log_every_steps: int = 100
     save_every_steps: int = 1_000
     keep_checkpoints: int = 3
+    keep_every_steps: int = 0
+    keep_best: str = ""
     picture_every_steps: int = 1_000
 
 

@@ -20,7 +20,9 @@ from diffjax.order import Order
 from diffjax.predict import Row
 from diffjax.protocols import Noise, Step
 from diffjax.schedule import Schedule
-from diffjax.training.loop import adamw
+from diffjax.training import faults
+from diffjax.training.faults import Policy
+from diffjax.training.optimizers import adamw
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ def sampler(noise: Noise, *, step: str, grid: str, count: int) -> tuple[Step, Gr
     if count < 1:
         raise UserError(f"steps: expected at least 1, got {count}")
     return slots.made(steps, step, "sampler"), slots.applied(grids, grid, "grid", noise, count)
+
+
+def policy(on_fault: str) -> Policy:
+    """What happens where a number is not finite."""
+    return slots.made(faults, on_fault, "train.on_fault")
 
 
 def optimizer(*, steps: int, learning_rate: float, warmup_steps: int, weight_decay: float, clip_norm: float) -> Any:

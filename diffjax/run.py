@@ -169,6 +169,13 @@ def changes(saved: dict[str, Any], given: dict[str, Any], kept: tuple[str, ...],
     return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
 
 
+def completed(saved: Any, defaults: Any) -> Any:
+    """Saved fields, and those that an older version did not have with what stands for it now."""
+    if not (isinstance(saved, dict) and isinstance(defaults, dict)):
+        return saved
+    return {**defaults, **{name: completed(value, defaults.get(name)) for name, value in saved.items()}}
+
+
 def _differences(saved: Any, given: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
     """Dotted path → (saved, given) of every field that differs."""
     if not (isinstance(saved, dict) and isinstance(given, dict)):

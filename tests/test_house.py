@@ -39,7 +39,7 @@ LAYERS = {
     "probability_flow": "protocols randomness noise loss",
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
     "dispatch": "protocols randomness sampling",
-    "training": "errors files randomness loss dispatch",
+    "training": "errors files protocols randomness loss dispatch",
     "data": "errors files randomness",
     "evaluation": "errors files randomness",
     "build": "errors protocols slots schedule predict noise order denoising times weights nets steps grids loss "

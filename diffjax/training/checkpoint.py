@@ -1,63 +1,67 @@
-"""Checkpoints: what is on disk is whole and unchanged, or it is not taken.
+"""Checkpoints: what is on disk is whole and unchanged, or it is not taken (docs/checkpoints.md has the format).
 
     checkpoints/00005000/state/…         written by Orbax, in the background
-    checkpoints/00005000/manifest.json   written last: the size and SHA-256 of every file above
+    checkpoints/00005000/manifest.json   written last: what this is, and the size and SHA-256 of every file above
 
 A folder without a manifest was never finished; a folder whose files differ from its manifest has been damaged. Either
 is named on stderr and passed over for the last good one.
 """
 
-import hashlib
-import json
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError
-from diffjax.files import write_whole
-from diffjax.training.state import State
-from diffjax.training.step import Metrics
+from diffjax.files import reason
+from diffjax.training import keeping, manifest
+from diffjax.training.keeping import Keep, candidates
+from diffjax.training.state import State, finite
 
-FORMAT = 1
-MANIFEST = "manifest.json"
+_finite = jax.jit(finite)
+_FIRST = ("step", "params", "opt_state", "emas", "key")
+FIELDS: dict[int, tuple[str, ...]] = {1: _FIRST, 2: (*_FIRST, "position", "faults")}  # of the state, by the format
 
 
 class Saver:
-    """Writes checkpoints in the background, one at a time, and keeps the newest `keep`."""
+    """Writes checkpoints in the background, one at a time, and keeps those that the policy keeps.
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        if keep < 1:
-            raise UserError(f"train.keep_checkpoints: expected at least 1, got {keep}")
-        self.folder, self.keep = folder, keep
+    A save that fails (the disk is full) is told, and the next one tries again; only where the last one fails does
+    `close` raise. `about` is said in every manifest, such as the hash of the config.
+    """
+
+    def __init__(self, folder: Path, keep: Keep, about: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.keep, self.about = folder, keep, dict(about or {})
+        self.saved: int | None = None  # the last step that is on the disk, or on its way there
         self._orbax = ocp.StandardCheckpointer()
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
+        self._problem = ""
 
-    def save(self, step: int, state: State, metrics: Metrics) -> None:
-        """Copy the state off the devices and begin to write it; waits for the save before, and raises its error.
+    def save(self, step: int, state: State, metrics: Mapping[str, Any]) -> None:
+        """Copy the state off the devices and begin to write it, once the save before has ended.
 
-        Raises UserError, and saves nothing, where a metric of the step is not finite.
+        A metric may be one number or several, of which the last counts. Raises UserError, and saves nothing, where
+        a number of the state is not finite.
         """
-        for name, value in metrics.items():
-            if not bool(jnp.all(jnp.isfinite(value))):
-                raise UserError(
-                    f"train: {name} at step {step} is not finite and was not saved; lower train.learning_rate"
-                )
+        if not bool(_finite(state)):
+            raise UserError(f"train: the state at step {step} is not finite and was not saved; lower the learning rate")
         self.wait()
-        partial = self.folder / f".{step:08d}.partial"
-        if jax.process_index() == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        copied = jax.tree.map(jnp.copy, state)  # the trainer donates its own to the next step
-        self._orbax.save((partial / "state").absolute(), plain(copied))
-        self._pending = self._thread.submit(self._finish, step, partial)
+        self.saved = step
+        self._guarded(self._begin, step, state)
+        if not self._problem:
+            values = {name: float(np.ravel(value)[-1]) for name, value in metrics.items()}
+            about = {**self.about, "step": step, "position": int(state.position), "metrics": values}
+            self._pending = self._thread.submit(self._guarded, self._finish, step, about)
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
@@ -66,26 +70,50 @@ class Saver:
             self._pending = None
 
     def close(self) -> None:
-        """Wait, and end the thread."""
-        try:
-            self.wait()
-        finally:
-            self._thread.shutdown()
-            self._orbax.close()
+        """Wait, and end the thread. Raises UserError where the last save failed."""
+        self.wait()
+        self._thread.shutdown()
+        self._orbax.close()
+        if self._problem:
+            raise UserError(
+                f"{self.folder}: {self._problem}; make room and run the same command, which goes on from the "
+                "last whole checkpoint"
+            )
 
-    def _finish(self, step: int, partial: Path) -> None:
+    def _partial(self, step: int) -> Path:
+        return self.folder / f".{step:08d}.partial"
+
+    def _begin(self, step: int, state: State) -> None:
+        if jax.process_index() == 0:
+            shutil.rmtree(self._partial(step), ignore_errors=True)
+            self._partial(step).mkdir(parents=True)
+        copied = jax.tree.map(jnp.copy, plain(state))  # the trainer donates its own to the next step
+        self._orbax.save((self._partial(step) / "state").absolute(), copied)
+
+    def _finish(self, step: int, about: dict[str, Any]) -> None:
         """The manifest, the final name, and only then the deletion of what is no longer kept."""
         self._orbax.wait_until_finished()
         if jax.process_index() != 0:
             return
-        manifest = json.dumps({"format": FORMAT, "step": step, "files": hashes(partial)}, indent=1)
-        write_whole(partial / MANIFEST, lambda file: file.write(manifest.encode()))
+        manifest.write(self._partial(step), about)
         final = self.folder / f"{step:08d}"
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        finished = [path for path in candidates(self.folder) if (path / MANIFEST).exists() and int(path.name) <= step]
-        for old in finished[self.keep :]:
-            shutil.rmtree(old)
+        if final.exists():
+            keeping.remove(final)
+        self._partial(step).rename(final)
+        manifest.sync(self.folder)
+        keeping.forget(self.folder, self.keep, step)
+
+    def _guarded(self, call: Callable[..., None], step: int, *args: Any) -> None:
+        """The call; whatever a disk or a network may raise in it is told, and remembered until a save succeeds."""
+        try:
+            call(step, *args)
+            self._problem = ""
+        except Exception as error:
+            self._problem = f"step {step} could not be saved ({reason(error)[:300]})"
+            if self.saved == step:
+                self.saved = None
+            print(f"diffjax: {self.folder}: {self._problem}; training goes on", file=sys.stderr, flush=True)
+            shutil.rmtree(self._partial(step), ignore_errors=True)
 
 
 def restore(folder: Path, like: State) -> State | None:
@@ -93,38 +121,60 @@ def restore(folder: Path, like: State) -> State | None:
     found = newest_good(folder)
     if found is None:
         return None
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, plain(like))
+    fields = FIELDS[manifest.about(found)["format"]]
+    described = {name: leaf for name, leaf in plain(like).items() if name in fields}
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, described)
     try:
         with ocp.StandardCheckpointer() as orbax:
             saved = orbax.restore((found / "state").absolute(), target)
     except (ValueError, KeyError) as mistake:
         raise UserError(f"{found}: holds another model than the config describes; use a new --workdir") from mistake
-    return State(**{**saved, "key": jax.random.wrap_key_data(saved["key"])})
+    saved = {"position": jnp.copy(saved["step"]), "faults": jnp.zeros_like(saved["step"]), **saved}
+    return replace(like, **{**saved, "key": jax.random.wrap_key_data(saved["key"])})
 
 
-def read(folder: Path, step: int | None = None) -> tuple[int, PyTree]:
-    """The step and the bare tree of the newest good checkpoint, or of that step's, on this host's first device.
+def read(folder: Path, step: int | None = None, check: Callable[[PyTree], None] | None = None) -> tuple[int, PyTree]:
+    """The step and the averages of the newest good checkpoint, or of that step's, on this host's first device.
 
-    Whatever the devices were that wrote it.
+    Whatever the devices were that wrote it. `check` is called with the tree as shapes, before anything is read.
     """
-    found = newest_good(folder) if step is None else folder / f"{step:08d}"
+    found = newest_good(folder) if step is None else _of_step(folder, step)
     if found is None:
         raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
-    if step is not None and (problem := damage(found)):
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    path = (found / "state").absolute()
+    try:
+        with ocp.PyTreeCheckpointer() as orbax:
+            metadata = orbax.metadata(path).item_metadata
+            target = {
+                "emas": jax.tree.map(
+                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), metadata["emas"]
+                )
+            }
+            if check is not None:
+                check(target["emas"])
+            arguments = ocp.checkpoint_utils.construct_restore_args(target)
+            saved = orbax.restore(path, args=ocp.args.PyTreeRestore(target, arguments, partial_restore=True))
+            return int(found.name), saved
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as mistake:
+        raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); use another --step") from mistake
+
+
+def _of_step(folder: Path, step: int) -> Path:
+    found = folder / f"{step:08d}"
+    if problem := manifest.damage(found):
         have = ", ".join(str(int(path.name)) for path in candidates(folder)) or "none"
         raise UserError(f"{found}: {problem}; the steps here are: {have}")
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with ocp.StandardCheckpointer() as orbax:
-        saved = orbax.metadata((found / "state").absolute()).item_metadata
-        target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), saved)
-        return int(found.name), orbax.restore((found / "state").absolute(), target)
+    return found
 
 
 def newest_good(folder: Path) -> Path | None:
     """The newest checkpoint that is whole; None where there is none at all. Raises UserError where all are damaged."""
     have = candidates(folder)
     for path in have:
-        problem = damage(path)
+        problem = manifest.damage(path)
         if not problem:
             return path
         print(f"diffjax: checkpoint {path} is not taken: {problem}", file=sys.stderr, flush=True)
@@ -133,46 +183,9 @@ def newest_good(folder: Path) -> Path | None:
     return None
 
 
-def candidates(folder: Path) -> list[Path]:
-    """Folders that are named like checkpoints, the newest first."""
-    named = (path for path in folder.glob("*") if path.is_dir() and path.name.isdecimal())
-    return sorted(named, key=lambda path: int(path.name), reverse=True)
-
-
-def damage(path: Path) -> str:
-    """What is wrong with a checkpoint, in words; empty where nothing is."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        expected, made_by = manifest["files"], manifest["format"]
-    except FileNotFoundError:
-        return "it has no manifest.json, so its writing was never finished"
-    except (ValueError, KeyError, TypeError):
-        return "its manifest.json cannot be read"
-    if made_by != FORMAT:
-        return f"its format is {made_by}, and this version reads {FORMAT}"
-    present = hashes(path)
-    for name in expected.keys() | present.keys():
-        if expected.get(name) != present.get(name):
-            return f"{name} is missing, unexpected or changed since it was written"
-    return ""
-
-
-def hashes(path: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file of a checkpoint but the manifest."""
-    files = sorted(file for file in path.rglob("*") if file.is_file() and file != path / MANIFEST)
-    return {
-        str(file.relative_to(path)): {
-            "bytes": file.stat().st_size,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        }
-        for file in files
-    }
-
-
 def plain(state: State) -> dict[str, Any]:
     """The state as Orbax is given it: keys as their bits."""
-    fields = {name: getattr(state, name) for name in ("step", "params", "opt_state", "emas")}
-    return {**fields, "key": jax.random.key_data(state.key)}
+    return {**{name: getattr(state, name) for name in FIELDS[manifest.FORMAT]}, "key": jax.random.key_data(state.key)}
 
 
 def default_ema(emas: dict[str, PyTree], asked: str | None) -> tuple[str, PyTree]:

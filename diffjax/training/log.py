@@ -10,20 +10,18 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from diffjax.files import write_whole
-from diffjax.training.state import State
 from diffjax.training.step import Metrics
 
 
 class Log:
-    """Collects metrics on the device and writes each interval's mean one interval later, so that nothing waits."""
+    """Writes the mean of each metric over every so many steps."""
 
-    def __init__(self, folder: Path | None, start: int, steps: int, batch_size: int) -> None:
+    def __init__(self, folder: Path | None, start: int, steps: int, every: int, batch_size: int) -> None:
         """Go on from step `start` in that folder; without one (on hosts but the first) nothing is told."""
-        self.steps, self.batch_size, self.seen, self.quiet = steps, batch_size, start, folder is None
+        self.steps, self.every, self.batch_size, self.quiet = steps, every, batch_size, folder is None
         self._file = (Path(os.devnull) if folder is None else begun(folder / "metrics.jsonl", start)).open("a")
         self._board = SummaryWriter(str((folder or Path()) / "tensorboard"), write_to_disk=not self.quiet)
         self._collected: list[Metrics] = []
-        self._waiting: tuple[int, list[Metrics]] | None = None
         self.bar = tqdm(  # disable=None: no bar where stderr is no terminal
             total=steps * batch_size,
             initial=start * batch_size,
@@ -33,25 +31,19 @@ class Log:
             leave=False,
         )
 
-    def collect(self, step: int, state: State, metrics: Metrics) -> None:
-        """Keep the metrics of the last dispatch, and move the bar."""
-        self._collected.append(metrics)
-        self.bar.update((step - self.seen) * self.batch_size)
-        self.seen = step
+    def watch(self, step: int, metrics: Metrics) -> None:
+        """Take the metrics of the steps up to this one, and write each interval that ends among them."""
+        count = len(metrics["loss"])
+        self.bar.update(count * self.batch_size)
+        for i in range(count):
+            self._collected.append({name: metric[i] for name, metric in metrics.items()})
+            at = step - count + 1 + i
+            if at % self.every == 0 or at == self.steps:
+                self.tell(at, {name: float(np.mean([m[name] for m in self._collected])) for name in metrics})
+                self._collected = []
 
-    def write(self, step: int, state: State, metrics: Metrics) -> None:
-        """Write the interval before; the one that ends here is still being computed."""
-        self.flush()
-        self._waiting, self._collected = (step, self._collected), []
-
-    def flush(self) -> None:
-        """Write what is waiting."""
-        if self._waiting is None:
-            return
-        (step, collected), self._waiting = self._waiting, None
-        values = {
-            name: float(np.mean(np.concatenate([np.asarray(m[name]) for m in collected]))) for name in collected[0]
-        }
+    def tell(self, step: int, values: dict[str, float]) -> None:
+        """Write these values."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -62,8 +54,7 @@ class Log:
             print(f"step {step:,} of {self.steps:,}: {shown}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Write all that is left."""
-        self.flush()
+        """End all of it."""
         self.bar.close()
         self._file.close()
         self._board.close()

@@ -1,25 +1,32 @@
 """The training loop: batches in, state out, and whatever should happen every so many steps."""
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.experimental.multihost_utils import broadcast_one_to_all
 from jaxtyping import Array, Key
 
 from diffjax.dispatch import steps_per_dispatch
 from diffjax.errors import UserError
 from diffjax.loss import Loss
-from diffjax.training import parallel
+from diffjax.training import faults, parallel
+from diffjax.training.faults import Fault, Policy
+from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics, train_step
 
 Event = tuple[int, Callable[[int, State, Metrics], None]]
-AHEAD = 4  # dispatches in the device's queue before the host waits for the oldest
+AHEAD = 4  # dispatches in the device's queue, at most, before the host waits for the oldest
+QUEUE_S = 2.0  # how long they may take together, so that a run can stop soon when it is told to
 
 
 def fit(
@@ -33,69 +40,143 @@ def fit(
     ema: tuple[float, ...] = (0.999,),
     start: State | None = None,
     events: Sequence[Event] = (),
+    watch: Callable[[int, Metrics], None] | None = None,
+    on_fault: Policy | None = None,
+    restore: Callable[[], State | None] | None = None,
+    report: Callable[[Fault], None] | None = None,
+    stopping: Callable[[], bool] | None = None,
     devices: Sequence[Any] | None = None,
     dispatch: int | None = None,
+    accumulate: int = 1,
 ) -> State:
     """Train until step `steps` and return the state.
 
     `keys` is a key (of several, the first is used). `batches` yields `{"x": [b, *shape], "cond": pytree}`, this host's
-    share, from the step of `start` on. `events` are `(every, call)`: `call(step, state, metrics)` after each `every`
-    steps (0: after each dispatch) and after the last; a metric has one entry per step of the last dispatch, and the
-    state is valid during the call. `dispatch` is the number of steps per compiled call, chosen from platform and net.
-    Raises UserError when batches run out or do not divide by the devices.
+    share, from the position of `start` on; each is taken in `accumulate` parts a device.
+
+    `events` are `(every, call)`: `call(step, state, metrics)` after each `every` steps and after the last, when all
+    steps so far are known to be good; the state is valid during the call. `watch(step, metrics)` is called for each
+    dispatch, some dispatches late, so that nothing waits. A metric has one entry per step of the dispatch. `dispatch`
+    is the most steps per compiled call, by default chosen from platform and net.
+
+    Where a number is not finite, `report` is told, and `on_fault` (by default `faults.stop()`) decides; `restore` is
+    where `rewind` finds the state to go back to, by default `start`. Once `stopping` is true, on any host, training
+    ends after the steps that are under way, and the state that is returned says how far it came.
+
+    Raises UserError when batches run out or do not divide by the devices, faults.Diverged where the policy says so.
     """
     devices = devices or jax.devices()
-    here = sum(device.process_index == jax.process_index() for device in devices)
     optimizer = optimizer or adamw(steps)
     stream = iter(batches)
     first = _next(stream, 0)
     _check_tokens(net, first["x"])
     key = keys if keys.ndim == 0 else keys.ravel()[0]
-    state = start or create(key, net, optimizer, ema, first["x"], first.get("cond"))
-    done, state = int(state.step), parallel.replicated(state, devices)
-    advance = parallel.pmapped(partial(train_step, net, loss, optimizer), devices)
-    stream, queue = itertools.chain([first], stream), deque()
-    for size in chunk_sizes(done, steps, dispatch or steps_per_dispatch(net), [every for every, _ in events if every]):
-        chunk = parallel.shares([_next(stream, done + i) for i in range(size)], here)
-        state, metrics = advance(state, chunk)
-        done += size
-        queue.append(metrics)
-        if len(queue) > AHEAD:
-            jax.block_until_ready(queue.popleft())
-        for every, call in events:
-            if every == 0 or done % every == 0 or done == steps:
-                call(done, state, metrics)
+    begun = start or create(key, net, optimizer, ema, first["x"], first.get("cond"))
+    most = dispatch or steps_per_dispatch(net)
+    step = partial(train_step, net, loss, optimizer, parts=accumulate)
+    run = _Run(parallel.pmapped(step, devices), devices, most, itertools.chain([first], stream), watch)
+    state, done = parallel.replicated(begun, devices), int(begun.step)
+    while done < steps:
+        size = min([run.pace.size, steps - done, *(every - done % every for every, _ in events)])
+        state, done = run.dispatched(state, done, size, stopping is not None and stopping())
+        due = [call for every, call in events if done % every == 0 or done == steps]
+        if wrong := run.confirmed(0 if due or done == steps else run.pace.ahead):
+            fault = faults.examined(net, loss, optimizer, state, run.cut(wrong.batches[:1]))
+            if report is not None:
+                report(fault)
+            went_on = (on_fault or faults.stop())(fault, state, lambda: (restore and restore()) or begun)
+            state, done = parallel.replicated(went_on, devices), int(went_on.step)
+        elif run.told_to_stop:
+            return state
+        else:
+            for call in due:
+                call(done, state, run.last)
     return state
 
 
-def adamw(
-    steps: int,
-    learning_rate: float = 2e-3,
-    warmup_steps: int = 100,
-    weight_decay: float = 0.01,
-    clip_norm: float = 1.0,
-    beta2: float = 0.99,
-) -> optax.GradientTransformation:
-    """AdamW with clipped gradients, a linear warm-up and a cosine decay to a hundredth; matrices alone decay."""
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, min(warmup_steps, max(steps // 2, 1)), max(steps, 2), learning_rate / 100
-    )
+@dataclass(frozen=True)
+class _Flight:
+    """A dispatch in the device's queue: the steps done after it, its batches and metrics, and when it was begun."""
 
-    def matrices(params: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm), optax.adamw(rate, b2=beta2, weight_decay=weight_decay, mask=matrices)
-    )
+    done: int
+    batches: list[Batch]
+    metrics: Metrics
+    begun_s: float
 
 
-def chunk_sizes(done: int, steps: int, dispatch: int, intervals: Sequence[int]) -> Iterator[int]:
-    """Chunks of `dispatch` steps, and single steps where a whole chunk would pass over an event or the end."""
-    while done < steps:
-        room = min([steps - done, *(every - done % every for every in intervals)])
-        size = dispatch if room >= dispatch else 1
-        yield size
-        done += size
+class _Pace:
+    """How many steps a dispatch takes, and how many dispatches may wait, so that all of them last QUEUE_S at most.
+
+    The first dispatch compiles and the second is timed, one step each.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.size, self.ahead, self._seen = most, 1, 0, 0
+
+    def see(self, seconds: float) -> None:
+        """A dispatch has taken so long; only the second one tells."""
+        self._seen += 1
+        if self._seen == 2:
+            if jax.process_count() > 1:  # all hosts must dispatch the same
+                seconds = float(broadcast_one_to_all(np.float32(seconds)))
+            self.size = int(np.clip(QUEUE_S / AHEAD / max(seconds, 1e-9), 1, self.most))
+            self.ahead = int(np.clip(QUEUE_S / max(seconds * self.size, 1e-9), 1, AHEAD)) - 1
+
+
+class _Run:
+    """The device's queue, and the batches that are on their way to it."""
+
+    def __init__(
+        self,
+        advance: parallel.Advance,
+        devices: Sequence[Any],
+        most: int,
+        stream: Iterator[Batch],
+        watch: Callable[[int, Metrics], None] | None,
+    ) -> None:
+        self.advance, self.here, self.most = advance, len(parallel.local(devices)), most
+        self.stream, self.watch, self.pace = stream, watch, _Pace(most)
+        self.queue: deque[_Flight] = deque()
+        self.last: Metrics = {}
+        self.told_to_stop = False
+
+    def dispatched(self, state: State, done: int, size: int, stop: bool) -> tuple[State, int]:
+        """Send so many steps to the device, and do not wait for them."""
+        batches = [_next(self.stream, done + i) for i in range(size)]
+        begun_s = time.monotonic()
+        chunk = parallel.shares(batches, self.here, self.most)
+        state, metrics = self.advance(state, chunk, size, stop)
+        self.queue.append(_Flight(done + size, batches, metrics, begun_s))
+        return state, done + size
+
+    def confirmed(self, leave: int) -> _Flight | None:
+        """Wait until at most so many dispatches are under way, or all where one of them was told to stop.
+
+        Returns the one that went wrong, if any, cut to what follows the last good step; the batches after its first go
+        back into the stream.
+        """
+        while len(self.queue) > (0 if self.told_to_stop else leave):
+            flight = self.queue.popleft()
+            metrics = {name: np.asarray(metric) for name, metric in flight.metrics.items()}  # waits for the device
+            self.pace.see(time.monotonic() - flight.begun_s)
+            self.told_to_stop |= bool(metrics.pop("stop"))
+            fine = metrics.pop("fine")[: len(flight.batches)]
+            good = len(fine) if fine.all() else int(np.argmin(fine))
+            self.last = {name: metric[:good] for name, metric in metrics.items()}
+            if good and self.watch is not None:
+                self.watch(flight.done - len(fine) + good, self.last)
+            if good < len(fine):
+                left = flight.batches[good:]
+                later = [batch for flight in self.queue for batch in flight.batches]
+                self.stream = itertools.chain(left[1:], later, self.stream)
+                self.queue.clear()
+                return _Flight(flight.done - len(left), left, flight.metrics, flight.begun_s)
+        return None
+
+    def cut(self, batches: list[Batch]) -> list[Batch]:
+        """A batch as the devices see it, one part for each."""
+        chunk = parallel.shares(batches, self.here, 1)
+        return [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i, 0]), chunk) for i in range(self.here)]
 
 
 def _check_tokens(net: Any, x: Any) -> None:

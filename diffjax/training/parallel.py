@@ -11,31 +11,51 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
 from diffjax.training.state import State
 from diffjax.training.step import Batch, Metrics
 
 AXIS = "devices"
-Advance = Callable[[State, PyTree], tuple[State, Metrics]]
+Advance = Callable[[State, PyTree, int, bool], tuple[State, Metrics]]
 
 
 def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> Advance:
     """`step(state, batch, axis=…)` on every device, given its share of each batch of a chunk; the state is donated.
 
-    The chunk has axes [device, step, example, …]. Several steps are one scan; one is no loop at all, which matters to
-    convolutions on a CPU. Metrics come back with one entry per step.
+    The chunk has axes [device, step, example, …], and `count` says how many of its steps are taken: one program, with
+    one loop in it, serves every count, so that a step has the same bits wherever a run was cut. A chunk of one step
+    is no loop at all, which matters to convolutions on a CPU. Metrics come back with one entry per step of the chunk.
+    `stop` is what this host has been told; as a metric it is whether any host has.
     """
 
-    def chunk(state: State, batches: PyTree) -> tuple[State, Metrics]:
+    def chunk(state: State, batches: PyTree, count: Array, stop: Array) -> tuple[State, Metrics]:
         body = functools.partial(step, axis=AXIS)
-        if jax.tree.leaves(batches)[0].shape[0] > 1:
-            return jax.lax.scan(body, state, batches)
-        state, metrics = body(state, jax.tree.map(lambda leaf: leaf[0], batches))
-        return state, jax.tree.map(lambda leaf: leaf[None], metrics)
+        length = jax.tree.leaves(batches)[0].shape[0]
 
-    return jax.pmap(chunk, AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=0)
+        def take(i: Any, carried: tuple[State, Metrics]) -> tuple[State, Metrics]:
+            state, metrics = body(carried[0], jax.tree.map(lambda leaf: leaf[i], batches))
+            return state, jax.tree.map(lambda all, one: all.at[i].set(one), carried[1], metrics)
+
+        described = jax.eval_shape(lambda *given: body(*given)[1], state, jax.tree.map(lambda leaf: leaf[0], batches))
+        empty = jax.tree.map(lambda one: jnp.zeros((length, *one.shape), one.dtype), described)
+        begun = state, empty
+        state, metrics = take(0, begun) if length == 1 else jax.lax.fori_loop(0, count, take, begun)
+        return state, {**metrics, "stop": jax.lax.pmax(stop.astype(jnp.int32), AXIS)}
+
+    mapped = jax.pmap(chunk, AXIS, in_axes=(None, 0, None, 0), out_axes=None, devices=devices, donate_argnums=0)
+    here = len(local(devices))
+
+    def advance(state: State, batches: PyTree, count: int, stop: bool) -> tuple[State, Metrics]:
+        return mapped(state, batches, np.int32(count), np.full(here, stop))
+
+    return advance
+
+
+def local(devices: Sequence[Any]) -> list[Any]:
+    """Those of this process."""
+    return [device for device in devices if device.process_index == jax.process_index()]
 
 
 def replicated(state: State, devices: Sequence[Any]) -> State:
@@ -44,22 +64,27 @@ def replicated(state: State, devices: Sequence[Any]) -> State:
     A copy, since the trainer donates its state to every step and the caller may still want his.
     """
     everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
-    here = [device for device in devices if device.process_index == jax.process_index()]
+    here = local(devices)
 
     def spread(leaf: Any) -> Any:
+        leaf = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
         copies = [jax.device_put(leaf, device, may_alias=False) for device in here]
         return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)
 
     return jax.tree.map(spread, state)
 
 
-def shares(batches: list[Batch], devices: int) -> PyTree:
-    """Batches as one chunk [device, step, example, …], each example with its index in the batch of all hosts."""
+def shares(batches: list[Batch], devices: int, length: int) -> PyTree:
+    """Batches as one chunk [device, step, example, …], each example with its index in the batch of all hosts.
+
+    The chunk has `length` steps; where there are fewer batches, the last one fills it up.
+    """
     size = len(batches[0]["x"])
     if size % devices:
         raise UserError(f"a batch of {size} on this host does not divide by its {devices} devices")
     index = np.arange(size, dtype=np.int32) + jax.process_index() * size
     complete = [{"x": batch["x"], "cond": batch.get("cond"), "index": index} for batch in batches]
+    complete += complete[-1:] * (length - len(batches))
 
     def cut(*leaves: Any) -> Any:
         kind: Any = np if isinstance(leaves[0], np.ndarray) else jnp

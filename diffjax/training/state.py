@@ -7,20 +7,29 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Array, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
 from diffjax.errors import UserError
 
 
 @struct.dataclass
 class State:
-    """step, weights, optimizer, one moving average of the weights per decay, and the key all randomness comes from."""
+    """All that the next step depends on.
+
+    `step` counts the steps that were taken, `position` the batches of the data's endless order that were used or passed
+    over, `faults` the steps whose numbers went wrong. `emas` is one moving average of the weights per decay, and `key`
+    what all randomness comes from. `halted`: the step after this state went wrong, and nothing moves until the host has
+    decided; it is never saved.
+    """
 
     step: Int[Array, ""]
+    position: Int[Array, ""]
+    faults: Int[Array, ""]
     params: PyTree
     opt_state: PyTree
     emas: dict[str, PyTree]
     key: Key[Array, ""]
+    halted: Bool[Array, ""]
 
     @property
     def ema(self) -> PyTree:
@@ -49,7 +58,8 @@ def create(
     init_key, run_key = jax.random.split(key)
     params, opt_state = jax.jit(init)(init_key)
     emas = {str(decay): jax.tree.map(jnp.copy, params) for decay in decays}
-    return State(jnp.zeros((), jnp.int32), params, opt_state, emas, run_key)
+    step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
+    return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
 
 
 def averaged(emas: dict[str, PyTree], params: PyTree, step: Int[Array, ""]) -> dict[str, PyTree]:
@@ -60,3 +70,9 @@ def averaged(emas: dict[str, PyTree], params: PyTree, step: Int[Array, ""]) -> d
         return jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, ema, params)
 
     return {decay: move(float(decay), ema) for decay, ema in emas.items()}
+
+
+def finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number of a tree is finite; whole numbers and keys are."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))

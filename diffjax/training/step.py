@@ -1,6 +1,7 @@
 """One step of training, as a pure function of state and batch."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,32 +9,83 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
+from diffjax.dispatch import loops_are_slow
+from diffjax.errors import UserError
 from diffjax.loss import Loss
+from diffjax.protocols import Keys
 from diffjax.randomness import keys_of
-from diffjax.training.state import State, averaged
+from diffjax.training.state import State, averaged, finite
 
-Metrics = dict[str, Float[Array, "..."]]  # scalars of a step, or one entry per step of a dispatch
+Metrics = Mapping[str, Any]  # scalars of a step, or one entry per step of a dispatch
 Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
 
 
 def train_step(
-    net: Any, loss: Loss, optimizer: optax.GradientTransformation, state: State, batch: Batch, axis: str | None = None
+    net: Any,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    batch: Batch,
+    axis: str | None = None,
+    *,
+    parts: int = 1,
 ) -> tuple[State, Metrics]:
-    """Gradient, optimizer, averages. Under a mapped `axis` the batch is a device's share and gradients are averaged."""
-    keys = keys_of(jax.random.fold_in(state.key, state.step), batch["index"])
+    """Gradient, optimizer, averages. Under a mapped `axis` the batch is a device's share and gradients are averaged.
 
-    def mean_loss(params: PyTree) -> Float[Array, ""]:
-        losses = loss(keys, partial(net.apply, {"params": params}), batch["x"], batch["cond"])
-        chex.assert_shape(losses, (len(keys),))
-        return jnp.mean(losses)
-
-    value, grads = jax.value_and_grad(mean_loss)(state.params)
+    The gradient is taken of `parts` of the batch, one after the other, which saves memory. Where the loss, a gradient,
+    a new weight or a new average is not finite, the state stays as it was and is halted, and a halted state does not
+    move: nothing that is wrong ever gets into it, and the host finds it as it was before the first wrong step.
+    """
+    value, grads = gradients(net, loss, state, batch, parts)
     if axis is not None:
         value, grads = jax.lax.pmean((value, grads), axis)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    emas = averaged(state.emas, params, state.step)
-    metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
-    return State(state.step + 1, params, opt_state, emas, state.key), metrics
+    moved = replace(
+        state,
+        step=state.step + 1,
+        position=state.position + 1,
+        params=params,
+        opt_state=opt_state,
+        emas=averaged(state.emas, params, state.step),
+    )
+    norm = optax.tree.norm(grads)
+    fine = finite((value, norm, params, moved.emas)) & ~state.halted
+    stays = replace(state, halted=jnp.ones((), bool))
+    state = jax.tree.map(lambda new, old: jnp.where(fine, new, old), moved, stays)
+    return state, {"loss": value, "grad_norm": norm, "fine": fine}
+
+
+def gradients(net: Any, loss: Loss, state: State, batch: Batch, parts: int) -> tuple[Array, PyTree]:
+    """The mean loss of a batch and its gradient, of so many parts of it one after the other."""
+    keys = keys_of(jax.random.fold_in(state.key, state.position), batch["index"])
+    count = len(keys)
+    if count % parts:
+        raise UserError(f"train.accumulate: a device's {count} examples do not divide by {parts}; choose a divisor")
+
+    def mean_loss(params: PyTree, keys: Keys, x: Any, cond: PyTree) -> Array:
+        return jnp.mean(losses(net, loss, params, keys, x, cond))
+
+    of_part = partial(jax.value_and_grad(mean_loss), state.params)
+    if parts == 1:
+        return of_part(keys, batch["x"], batch["cond"])
+
+    def cut(leaf: Array) -> Array:
+        return leaf.reshape(parts, count // parts, *leaf.shape[1:])
+
+    def add(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, total, of_part(*part)), None
+
+    every = jax.tree.map(cut, (keys, batch["x"], batch["cond"]))
+    first, rest = jax.tree.map(lambda leaf: leaf[0], every), jax.tree.map(lambda leaf: leaf[1:], every)
+    total, _ = jax.lax.scan(add, of_part(*first), rest, unroll=loops_are_slow(net))
+    return jax.tree.map(lambda leaf: leaf / parts, total)
+
+
+def losses(net: Any, loss: Loss, params: PyTree, keys: Keys, x: Any, cond: PyTree) -> Array:
+    """The loss of each example."""
+    found = loss(keys, partial(net.apply, {"params": params}), x, cond)
+    chex.assert_shape(found, (len(keys),))
+    return found

@@ -1,5 +1,6 @@
 """Checkpoints: what comes back is bit for bit what was saved, and what is damaged is not taken."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -11,7 +12,9 @@ import pytest
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.training import checkpoint
-from diffjax.training.checkpoint import MANIFEST, Saver, restore
+from diffjax.training.checkpoint import Saver, restore
+from diffjax.training.keeping import Keep
+from diffjax.training.manifest import MANIFEST, damage
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)
@@ -33,7 +36,7 @@ def equal(one: State, other: State) -> bool:
 def saved(tmp_path_factory):
     """Checkpoints of steps 10, 20 and 30; 5 was saved before and is no longer kept."""
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
-    saver = Saver(folder, keep=3)
+    saver = Saver(folder, Keep(last=3))
     for step in (5, 10, 20, 30):
         saver.save(step, state(step), FINE)
     saver.close()
@@ -112,7 +115,8 @@ def test_nothing_good_is_an_error_and_not_a_fresh_start(folder) -> None:
 def test_a_step_asked_for_is_that_step_or_an_error(folder) -> None:
     step, tree = checkpoint.read(folder, 20)
     assert step == 20
-    np.testing.assert_array_equal(tree["step"], 20)
+    for one, other in zip(jax.tree.leaves(tree["emas"]), jax.tree.leaves(state(20).emas), strict=True):
+        np.testing.assert_array_equal(one, other)
     with pytest.raises(UserError, match="steps here are: 30, 20, 10"):
         checkpoint.read(folder, 15)
 
@@ -134,7 +138,7 @@ def test_a_save_replaces_what_a_killed_one_left(folder) -> None:
     left = folder / ".00000040.partial" / "state"
     left.mkdir(parents=True)
     (left / "junk").write_text("half")
-    saver = Saver(folder, keep=2)
+    saver = Saver(folder, Keep(last=2))
     saver.save(40, state(40), FINE)
     saver.close()
     assert [int(path.name) for path in checkpoint.candidates(folder)] == [40, 30]
@@ -145,16 +149,19 @@ def test_folders_that_are_no_checkpoints_push_nothing_out(folder) -> None:
     """After a fall-back, damaged folders of later steps stand beside what is saved: nothing good may go for them."""
     for step in (40, 50, 60):
         (folder / f"{step:08d}").mkdir()
-    saver = Saver(folder, keep=3)
+    saver = Saver(folder, Keep(last=3))
     saver.save(35, state(35), FINE)
     saver.close()
-    good = [int(path.name) for path in checkpoint.candidates(folder) if not checkpoint.damage(path)]
+    good = [int(path.name) for path in checkpoint.candidates(folder) if not damage(path)]
     assert good == [35, 30, 20]
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path) -> None:
-    saver = Saver(tmp_path / "checkpoints", keep=3)
-    with jax.debug_nans(False), pytest.raises(UserError, match="grad_norm at step 7 is not finite"):
-        saver.save(7, state(7), {**FINE, "grad_norm": jnp.array([jnp.nan])})
+    saver, good = Saver(tmp_path / "checkpoints", Keep()), state(7)
+    for name in ("params", "emas", "opt_state"):
+        with jax.debug_nans(False):
+            nan = {name: jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), getattr(good, name))}
+            with pytest.raises(UserError, match="step 7 is not finite"):
+                saver.save(7, dataclasses.replace(good, **nan), FINE)
     saver.close()
     assert restore(tmp_path / "checkpoints", state(0)) is None

@@ -13,7 +13,9 @@ from diffjax.nets import MLP, Transformer, UNet
 from diffjax.noise import Gaussian, Masking
 from diffjax.training import parallel
 from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.loop import adamw, chunk_sizes, fit
+from diffjax.training.keeping import Keep
+from diffjax.training.loop import fit
+from diffjax.training.optimizers import adamw
 from diffjax.training.state import averaged, create
 from diffjax.training.step import train_step
 
@@ -35,6 +37,10 @@ def batches(start: int = 0):
 def trained(steps: int, **options):
     """The state after so many steps, and the losses on the way."""
     losses = []
+
+    def watch(step, metrics):
+        losses.extend(metrics["loss"].tolist())
+
     state = fit(
         jax.random.key(0),
         NET,
@@ -42,8 +48,7 @@ def trained(steps: int, **options):
         batches(options.pop("first", 0)),
         steps,
         optimizer=OPTIMIZER,
-        events=[(1, lambda step, state, metrics: losses.append(float(metrics["loss"][-1])))],
-        **{"dispatch": 1, "devices": jax.devices()[:1], **options},
+        **{"dispatch": 1, "devices": jax.devices()[:1], "watch": watch, **options},
     )
     return state, losses
 
@@ -65,7 +70,7 @@ def test_the_pmapped_step_is_the_plain_one(straight) -> None:
     plain, metrics = jax.jit(step)(state, {**batch, "index": jnp.arange(64)})
     devices = jax.devices()
     mapped, mapped_metrics = parallel.pmapped(step, devices)(
-        parallel.replicated(state, devices), parallel.shares([batch], len(devices))
+        parallel.replicated(state, devices), parallel.shares([batch], len(devices), 1), 1, False
     )
     np.testing.assert_allclose(mapped_metrics["loss"][0], metrics["loss"], rtol=1e-5)
     for one, other in zip(bits(plain), bits(mapped), strict=True):
@@ -79,7 +84,7 @@ def test_losses_do_not_know_the_devices(count, straight) -> None:
 
 
 def test_several_steps_per_dispatch_are_the_same_steps(straight) -> None:
-    state = fit(jax.random.key(0), NET, LOSS, batches(), 20, optimizer=OPTIMIZER, devices=jax.devices()[:1], dispatch=7)
+    state, _ = trained(20, dispatch=7)
     for one, other in zip(bits(state), bits(straight[0]), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
@@ -95,7 +100,7 @@ def test_going_on_is_never_having_stopped(straight) -> None:
 
 
 def test_going_on_from_disk_is_never_having_stopped(straight, tmp_path) -> None:
-    saver = Saver(tmp_path, keep=1)
+    saver = Saver(tmp_path, Keep(last=1))
     half, _ = trained(10)
     saver.save(10, half, {})
     saver.close()
@@ -123,13 +128,13 @@ def test_average_is_the_weighted_sum_of_the_past() -> None:
     np.testing.assert_allclose(emas["0.999"], expected, rtol=1e-6)
 
 
-def test_chunks_stop_at_every_event_and_at_the_end() -> None:
-    sizes = list(chunk_sizes(0, 47, 10, [25]))
-    stops = set(np.cumsum(sizes).tolist())
-    assert {25, 47} <= stops
-    assert sum(sizes) == 47
-    assert sizes.count(10) == 4
-    assert set(sizes) <= {1, 10}
+def test_events_come_at_their_steps_whatever_the_dispatch() -> None:
+    seen, watched = [], []
+    options = {"dispatch": 7, "watch": lambda step, metrics: watched.append((step, len(metrics["loss"])))}
+    trained(23, events=[(5, lambda step, state, metrics: seen.append((step, int(state.step))))], **options)
+    assert seen == [(step, step) for step in (5, 10, 15, 20, 23)]
+    assert watched[-1][0] == 23
+    assert sum(count for _, count in watched) == 23
 
 
 @pytest.mark.parametrize("net", [UNet(width=8, classes=2), MLP(width=32, depth=1, classes=2)], ids=["unet", "mlp"])

@@ -1,0 +1,83 @@
+"""Which checkpoints are kept, and how the others go: never before a newer one is whole, and never by halves."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffjax.errors import UserError
+from diffjax.training import manifest
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The newest `last`; every step that divides by `every_steps` (0: none); and the one with the least `best_by`.
+
+    `best_by` names a metric that is saved with a checkpoint; empty, none is best.
+    """
+
+    last: int = 3
+    every_steps: int = 0
+    best_by: str = ""
+
+    def __post_init__(self) -> None:
+        if self.last < 1:
+            raise UserError(f"train.keep_checkpoints: expected at least 1, got {self.last}")
+        if self.every_steps < 0:
+            raise UserError(f"train.keep_every_steps: expected 0 (none) or more, got {self.every_steps}")
+
+
+def candidates(folder: Path) -> list[Path]:
+    """Folders that are named like checkpoints, the newest first."""
+    named = (path for path in folder.glob("*") if path.is_dir() and not path.is_symlink() and path.name.isdecimal())
+    return sorted(named, key=lambda path: int(path.name), reverse=True)
+
+
+def finished(folder: Path) -> list[Path]:
+    """Those of them whose writing was finished."""
+    return [path for path in candidates(folder) if (path / manifest.MANIFEST).exists()]
+
+
+def best(folder: Path, metric: str) -> Path | None:
+    """The finished checkpoint with the least value of a metric; None where none has it."""
+    values = [(found, path) for path in finished(folder) if (found := _metric(path, metric)) is not None]
+    return min(values, key=lambda pair: pair[0])[1] if values else None
+
+
+def forget(folder: Path, keep: Keep, newest: int) -> None:
+    """Delete the finished checkpoints up to `newest` that the policy does not keep."""
+    steps = [path for path in finished(folder) if int(path.name) <= newest]
+    kept = set(steps[: keep.last])
+    kept |= {path for path in steps if keep.every_steps and int(path.name) % keep.every_steps == 0}
+    kept |= {best(folder, keep.best_by)} if keep.best_by else set()
+    for path in steps:
+        if path not in kept:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Take a folder's name away first, so that a kill leaves it whole or no checkpoint."""
+    gone = path.with_name(f".{path.name}.deleted")
+    shutil.rmtree(gone, ignore_errors=True)
+    path.rename(gone)
+    shutil.rmtree(gone)
+
+
+def tidy(folder: Path) -> None:
+    """Clear away what a killed run left: what was being deleted, and what was being written unless it is whole."""
+    for path in folder.glob(".*.deleted"):
+        shutil.rmtree(path)
+    for path in folder.glob(".*.partial"):
+        final = folder / path.name.removeprefix(".").removesuffix(".partial")
+        if not final.exists() and not manifest.damage(path):
+            path.rename(final)
+        else:
+            shutil.rmtree(path)
+
+
+def _metric(path: Path, name: str) -> float | None:
+    """A metric that was saved with a checkpoint; None where it was not, or its manifest cannot be read."""
+    try:
+        value = manifest.about(path).get("metrics", {}).get(name)
+    except (ValueError, AttributeError, OSError, RecursionError):
+        return None
+    return value if isinstance(value, float) else None
