@@ -147,6 +147,7 @@ def reading(config: Config, dataset: Dataset, form: Form, conditional: bool, ste
         host=jax.process_index(),
         hosts=jax.process_count(),
         form=form,
+        balance=config.data.balance,
     )
     stream = (batch if conditional else {**batch, "cond": None} for batch in read)
     return itertools.chain([next(stream)], stream)

@@ -12,6 +12,7 @@ class Data:
     """`name` is a TFDS name or `folder:PATH`; `dir` an own TFDS folder; `image_size` fits pictures of a folder.
 
     `form` is how the model sees a pixel: `unit` or `dequantised` (numbers, for Gaussian noise), or `tokens`.
+    `balance` shows every class equally often in training, whatever its share of the images.
     """
 
     name: str = "digits"
@@ -19,6 +20,7 @@ class Data:
     image_size: int = 0
     batch_size: int = 64
     form: str = "unit"
+    balance: bool = False
 
 
 @dataclass

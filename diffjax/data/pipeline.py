@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypedDict
 
@@ -18,6 +18,7 @@ from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 
 RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the device unless told otherwise
+_ENDLESS = 2**62  # rows
 
 
 class Batch(TypedDict):
@@ -45,6 +46,7 @@ def batches(
     host: int = 0,
     hosts: int = 1,
     form: Form = forms.unit,
+    balance: bool = False,
     resident: bool | None = None,
     read_threads: int = 8,
     prefetch_batches: int = 8,
@@ -54,16 +56,18 @@ def batches(
     Row j of batch k is example `ids[k · batch_size + host · b + j]` of one endless order in which every epoch is
     another permutation. `resident` keeps the whole split on the device (by default up to `RESIDENT_BYTES`); otherwise
     `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The noise
-    of a noisy `form` is keyed by (seed, step, row). Raises `UserError` for a split or for numbers that do not fit.
+    of a noisy `form` is keyed by (seed, step, row). With `balance` the classes take turns, row by row, so that each is
+    seen equally often however many examples it has; within a class every epoch is another permutation. Raises
+    `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)
     fits = len(source) * math.prod(dataset.shape) <= RESIDENT_BYTES
     noise = _noises(seed, start_step, host * (batch_size // hosts)) if form.noisy else itertools.repeat(None)
+    ids = _balanced(_by_class(dataset, split), seed) if balance else _shuffled(len(source), _words(seed)[0])
     if fits if resident is None else resident:
-        order = _order(grain.MapDataset.range(len(source)), batch_size, seed, host, hosts)
-        return _resident(dataset, split, order, start_step, form, noise)
-    order = _order(grain.MapDataset.source(source), batch_size, seed, host, hosts)
+        return _resident(dataset, split, _shares(ids, batch_size, host, hosts), start_step, form, noise)
+    order = _shares(ids.map(lambda i: source[int(i)]), batch_size, host, hosts)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch_batches)
     return _streamed(dataset, order[start_step:].to_iter_dataset(options), form, noise)
 
@@ -73,7 +77,7 @@ def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, host
     if n < 1:
         raise UserError(f"n: expected at least one example, got {n}; use a split that is not empty")
     _check(batch_size, seed, step, host, hosts)
-    return np.asarray(_order(grain.MapDataset.range(n), batch_size, seed, host, hosts)[step])
+    return np.asarray(_shares(_shuffled(n, _words(seed)[0]), batch_size, host, hosts)[step])
 
 
 def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float32[np.ndarray, " classes"]:
@@ -86,20 +90,45 @@ def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float3
     return (np.bincount(labels, minlength=classes) / len(labels)).astype(np.float32)
 
 
-def _order(examples: grain.MapDataset, batch_size: int, seed: int, host: int, hosts: int) -> grain.MapDataset:
-    """Element k is this host's part of batch k; a reshuffle for each epoch, and slicing after the shuffle.
+def _shuffled(n: int, seed: int) -> grain.MapDataset:
+    """The numbers 0 … n - 1 without end, reshuffled for each epoch.
 
     Grain shuffles in at least 16 bits and skips what is out of range: an id costs 20 µs in a set of 1257, 2 ms in 8.
     """
-    epochs = 2**62 // len(examples)  # as good as endless; without a number Grain overflows at one row a host
-    endless = examples.shuffle(_words(seed)[0]).repeat(epochs, reseed_each_epoch=True)
-    return endless.batch(batch_size // hosts)[host::hosts]
+    epochs = _ENDLESS // n  # as good as endless; without a number Grain overflows at one row a host
+    return grain.MapDataset.range(n).shuffle(seed).repeat(epochs, reseed_each_epoch=True)
 
 
-def _words(seed: int) -> tuple[int, int]:
-    """Two unrelated 32-bit seeds, for the order and for the noise; Grain's epoch e of seed s is epoch 0 of s + e."""
-    order, noise = np.random.SeedSequence(seed).generate_state(2)
-    return int(order), int(noise)
+def _balanced(classes: Sequence[Int64[np.ndarray, " _"]], seed: int) -> grain.MapDataset:
+    """Row r is of class r mod `len(classes)`: any so many rows on end hold each class once."""
+    count = len(classes)
+    orders = [_shuffled(len(ids), word) for ids, word in zip(classes, _words(seed, count)[-count:], strict=True)]
+    return grain.MapDataset.range(_ENDLESS).map(lambda row: classes[row % count][orders[row % count][row // count]])
+
+
+def _by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:
+    """The ids of each class; raises `UserError` where there are none."""
+    if not dataset.classes:
+        raise UserError(f"data.balance: data set {dataset.name!r} has no classes to balance; leave it off")
+    labels = dataset.split(split).labels()
+    absent = np.flatnonzero(label_frequencies(labels, dataset.classes) == 0)
+    if len(absent):
+        name = dataset.class_names[absent[0]]
+        raise UserError(f"data.balance: no example of class {name!r} in split {split!r}; leave it off, or add some")
+    return [np.flatnonzero(labels == number) for number in range(dataset.classes)]
+
+
+def _shares(examples: grain.MapDataset, batch_size: int, host: int, hosts: int) -> grain.MapDataset:
+    """Element k is this host's part of batch k; slicing comes after the shuffle, so that hosts share one order."""
+    return examples.batch(batch_size // hosts)[host::hosts]
+
+
+def _words(seed: int, classes: int = 0) -> list[int]:
+    """Unrelated 32-bit seeds: of the order, the noise, the augmentation, and the order within each class.
+
+    Grain's epoch e of seed s is epoch 0 of s + e: numbers that are near each other would not do.
+    """
+    return np.random.SeedSequence(seed).generate_state(3 + classes).tolist()
 
 
 def _noises(seed: int, start_step: int, first_row: int) -> Iterator[_Noise]:
