@@ -13,6 +13,7 @@ class Data:
 
     `form` is how the model sees a pixel: `unit` or `dequantised` (numbers, for Gaussian noise), or `tokens`.
     `balance` shows every class equally often in training, whatever its share of the images.
+    `augment` changes each picture at random before a net sees it, as `flip()`, `shift(pixels=2)` and `turn()` do.
     """
 
     name: str = "digits"
@@ -21,6 +22,7 @@ class Data:
     batch_size: int = 64
     form: str = "unit"
     balance: bool = False
+    augment: tuple[str, ...] = ()
 
 
 @dataclass

@@ -40,7 +40,7 @@ LAYERS = {
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
     "dispatch": "protocols randomness sampling",
     "training": "errors files randomness loss dispatch",
-    "data": "errors files randomness",
+    "data": "errors files protocols randomness",
     "evaluation": "errors files randomness",
     "build": "errors protocols slots schedule predict noise order denoising times weights nets steps grids loss "
     "training",

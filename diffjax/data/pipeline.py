@@ -13,9 +13,12 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, Integer, Key, Shaped, UInt8
 
 from diffjax.data import forms
+from diffjax.data.augment import Augment
 from diffjax.data.forms import Form
 from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
+from diffjax.protocols import Keys
+from diffjax.randomness import fold, keys, keys_of
 
 RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the device unless told otherwise
 _ENDLESS = 2**62  # rows
@@ -28,12 +31,25 @@ class Batch(TypedDict):
     cond: Int32[jax.Array, " b"] | None
 
 
-class _Noise(NamedTuple):
-    """Where the noise of a batch comes from: never from the host that draws it."""
+class _Chance(NamedTuple):
+    """Where all that is random in a batch comes from: never from the host that draws it."""
 
-    key: Key[jax.Array, ""]
+    noise: Key[jax.Array, ""]
+    augment: Key[jax.Array, ""]
     step: np.uint32
     first_row: np.uint32
+
+
+class _Finish(NamedTuple):
+    """What is done to images on the device."""
+
+    levels: int
+    form: Form
+    augment: tuple[Augment, ...]
+
+    @property
+    def random(self) -> bool:
+        return self.form.noisy or bool(self.augment)
 
 
 def batches(
@@ -47,6 +63,7 @@ def batches(
     hosts: int = 1,
     form: Form = forms.unit,
     balance: bool = False,
+    augment: Sequence[Augment] = (),
     resident: bool | None = None,
     read_threads: int = 8,
     prefetch_batches: int = 8,
@@ -55,21 +72,24 @@ def batches(
 
     Row j of batch k is example `ids[k · batch_size + host · b + j]` of one endless order in which every epoch is
     another permutation. `resident` keeps the whole split on the device (by default up to `RESIDENT_BYTES`); otherwise
-    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The noise
-    of a noisy `form` is keyed by (seed, step, row). With `balance` the classes take turns, row by row, so that each is
+    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The images
+    are changed by each of `augment` in turn, then put into the `form`; chance in either is keyed by (seed, step, row).
+    With `balance` the classes take turns, row by row, so that each is
     seen equally often however many examples it has; within a class every epoch is another permutation. Raises
     `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)
+    _check_augment(augment, dataset.shape)
     fits = len(source) * math.prod(dataset.shape) <= RESIDENT_BYTES
-    noise = _noises(seed, start_step, host * (batch_size // hosts)) if form.noisy else itertools.repeat(None)
+    finish = _Finish(dataset.levels, form, tuple(augment))
+    chances = _chances(seed, start_step, host * (batch_size // hosts)) if finish.random else itertools.repeat(None)
     ids = _balanced(_by_class(dataset, split), seed) if balance else _shuffled(len(source), _words(seed)[0])
     if fits if resident is None else resident:
-        return _resident(dataset, split, _shares(ids, batch_size, host, hosts), start_step, form, noise)
+        return _resident(dataset, split, _shares(ids, batch_size, host, hosts), start_step, finish, chances)
     order = _shares(ids.map(lambda i: source[int(i)]), batch_size, host, hosts)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch_batches)
-    return _streamed(dataset, order[start_step:].to_iter_dataset(options), form, noise)
+    return _streamed(dataset, order[start_step:].to_iter_dataset(options), finish, chances)
 
 
 def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, hosts: int = 1) -> Int64[np.ndarray, " b"]:
@@ -131,55 +151,77 @@ def _words(seed: int, classes: int = 0) -> list[int]:
     return np.random.SeedSequence(seed).generate_state(3 + classes).tolist()
 
 
-def _noises(seed: int, start_step: int, first_row: int) -> Iterator[_Noise]:
-    key = jax.random.key(_words(seed)[1], impl="threefry2x32")
+def _chances(seed: int, start_step: int, first_row: int) -> Iterator[_Chance]:
+    noise, augment = (jax.random.key(word, impl="threefry2x32") for word in _words(seed)[1:3])
     for step in itertools.count(start_step):
-        yield _Noise(key, np.uint32(step), np.uint32(first_row))
+        yield _Chance(noise, augment, np.uint32(step), np.uint32(first_row))
 
 
 def _resident(
-    dataset: Dataset, split: str, order: grain.MapDataset, start_step: int, form: Form, noise: Iterator[_Noise | None]
+    dataset: Dataset,
+    split: str,
+    order: grain.MapDataset,
+    start_step: int,
+    finish: _Finish,
+    chances: Iterator[_Chance | None],
 ) -> Generator[Batch, None, None]:
     """Only ids are made on the host; the images stay on the device as bytes."""
     images, labels = jax.device_put(dataset.arrays(split))
     for step in itertools.count(start_step):
-        yield _gathered(images, labels, jnp.asarray(order[step], jnp.int32), dataset.levels, form, next(noise))
+        yield _gathered(images, labels, jnp.asarray(order[step], jnp.int32), finish, next(chances))
 
 
 def _streamed(
-    dataset: Dataset, reads: grain.IterDataset, form: Form, noise: Iterator[_Noise | None]
+    dataset: Dataset, reads: grain.IterDataset, finish: _Finish, chances: Iterator[_Chance | None]
 ) -> Generator[Batch, None, None]:
     """Images are read and decoded by Grain's threads and sent to the device as bytes."""
     reader = iter(reads)
     try:
         for raw in reader:
-            x = _encoded(jnp.asarray(raw["image"]), dataset.levels, form, next(noise))
+            x = _finished(jnp.asarray(raw["image"]), finish, next(chances))
             yield {"x": x, "cond": jnp.asarray(raw["label"]) if dataset.classes else None}
     finally:
         reader.close()
 
 
-@partial(jax.jit, static_argnames=("levels", "form"))
+@partial(jax.jit, static_argnames="finish")
 def _gathered(
     images: UInt8[jax.Array, "n h w c"],
     labels: Int32[jax.Array, " n"] | None,
     ids: Int32[jax.Array, " b"],
-    levels: int,
-    form: Form,
-    noise: _Noise | None,
+    finish: _Finish,
+    chance: _Chance | None,
 ) -> Batch:
-    return {"x": _encoded(images[ids], levels, form, noise), "cond": None if labels is None else labels[ids]}
+    return {"x": _finished(images[ids], finish, chance), "cond": None if labels is None else labels[ids]}
 
 
-@partial(jax.jit, static_argnames=("levels", "form"))
-def _encoded(
-    images: UInt8[jax.Array, "b h w c"], levels: int, form: Form, noise: _Noise | None
+@partial(jax.jit, static_argnames="finish")
+def _finished(
+    images: UInt8[jax.Array, "b h w c"], finish: _Finish, chance: _Chance | None
 ) -> Shaped[jax.Array, "b ..."]:
-    if noise is None:
-        return form.encode(None, images, levels)
-    rows = noise.first_row + jnp.arange(len(images), dtype=jnp.uint32)
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(noise.key, noise.step)))(rows)
-    return form.encode(keys, images, levels)
+    """Augmented, then in the form that was asked for; one key per example, from its row in the whole batch."""
+    if chance is None:
+        return finish.form.encode(None, images, finish.levels)
+    rows = chance.first_row + jnp.arange(len(images), dtype=jnp.uint32)
+    images = _augmented(finish.augment, keys_of(jax.random.fold_in(chance.augment, chance.step), rows), images)
+    return finish.form.encode(keys_of(jax.random.fold_in(chance.noise, chance.step), rows), images, finish.levels)
+
+
+def _augmented(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax.Array:
+    for number, change in enumerate(augment):
+        images = change(fold(keys, number), images)
+    return images
+
+
+def _check_augment(augment: Sequence[Augment], shape: tuple[int, int, int]) -> None:
+    """Raises `UserError` for a change that does not suit images of this shape, before any is read."""
+    one = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
+    try:
+        made = jax.eval_shape(partial(_augmented, augment), keys(0, 1), one)
+    except UserError as mistake:
+        raise UserError(f"data.augment: {mistake}") from None
+    if (made.shape, made.dtype) != (one.shape, one.dtype):
+        raise UserError(f"data.augment: makes {made.dtype} {made.shape[1:]} of uint8 {shape}; keep shape and type")
 
 
 def _check(batch_size: int, seed: int, step: int, host: int, hosts: int) -> None:
