@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffjax.data.images import MODES, decode_bytes
 from diffjax.data.prepare import prepare_once
 from diffjax.data.splits import Dataset, Split, carve
 from diffjax.errors import UserError
+from diffjax.images import MODES, decode_bytes
 
 
 def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int | None = None) -> Dataset:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from diffjax.data.images import Header, decode_file, read_header, suffixes
 from diffjax.data.splits import Dataset, Split
 from diffjax.errors import UserError
+from diffjax.images import Header, decode_file, read_header, suffixes
 
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
