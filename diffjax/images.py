@@ -5,6 +5,7 @@ of an animation the first frame is read. Whatever is wrong becomes one `UserErro
 """
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 5 * MAX_PIXELS  # of a file: more than so many pixels need in any of the formats
 MAX_EXIF_BYTES = 2**17  # twice what a JPEG segment holds; the time to read them grows with their square
+MAX_SCANS = 64  # of a progressive JPEG, each of them a pass over all pixels; writers make ten
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # those of its values that swap height and width
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG (ITU-T T.81, table B.1), those within coded data left out
+_END, _SCAN = 0xD9, 0xDA
 _GREY = ("1", "L", "LA", "La")
 
 # Pillow warns of sizes beyond a limit of its own; ours is lower, and an error. (To silence it for a moment alone would
@@ -68,6 +72,7 @@ def decode_file(path: Path, channels: int | None, image_size: int | None) -> UIn
     missing, is no image, has more than 8 bits a channel, or has more than `MAX_PIXELS` pixels.
     """
     with _opened(path, str(path)) as image:
+        _check_scans(image, str(path))
         own = 1 if image.mode in _GREY else 3
         upright = ImageOps.exif_transpose(image) if _orientation(image, str(path)) else image
         return _array(_on_white(upright), channels or own, image_size)
@@ -76,6 +81,7 @@ def decode_file(path: Path, channels: int | None, image_size: int | None) -> UIn
 def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) -> UInt8[np.ndarray, "h w c"]:
     """An encoded image just as it is stored; `name` is what to call it in a `UserError`."""
     with _opened(io.BytesIO(data), name) as image:
+        _check_scans(image, name)
         return _array(image, channels, image_size)
 
 
@@ -117,6 +123,19 @@ def _check(image: ImageFile, name: str) -> None:
     deep = [mode for mode in (image.mode, *coded) if mode.startswith(("I", "F")) or mode.endswith(";16B")]
     if deep:
         raise UserError(f"{name}: pixels of more than 8 bits (mode {deep[0]}); save it with 8 bits per channel")
+
+
+def _check_scans(image: ImageFile, name: str) -> None:
+    """Raises `UserError` for a JPEG of more scans than `MAX_SCANS`: a few bytes each, and as slow as an image."""
+    if image.format not in ("JPEG", "MPO") or image.fp is None:
+        return
+    image.fp.seek(0)
+    data, at, scans = image.fp.read(), 2, 0
+    while (found := _MARKER.search(data, at)) and data[found.end() - 1] != _END:
+        scans += data[found.end() - 1] == _SCAN
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+        if scans > MAX_SCANS:
+            raise UserError(f"{name}: a JPEG of over {MAX_SCANS} scans; save it again or take it away")
 
 
 def _unreadable(name: str, why: str) -> str:

@@ -77,6 +77,12 @@ def exif(size: int) -> bytes:
     return (b"II*\0" + struct.pack("<IH", 8, count - 1) + tags).ljust(size, b"\0")
 
 
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan comes so many times more."""
+    data = saved("JPEG", progressive=True)
+    return data[:-2] + b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x10" * count + data[-2:]
+
+
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(harm) (w) file\nshowpage\n"
 SVG = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><svg width="9" height="9">&e;</svg>'
 NONE = "cannot be read as an image"
@@ -94,6 +100,7 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {  # the bytes of x.png, 
     "an EPS": (lambda: EPS, NONE),
     "a PDF": (lambda: saved("PDF"), NONE),
     "an SVG": (lambda: SVG, NONE),
+    "a JPEG of many scans": (lambda: scans(10_000), "over 64 scans"),
     "a cut JPEG": (lambda: saved("JPEG")[:-200], NONE),
     "a cut PNG": (lambda: saved("PNG")[:60], NONE),
     "nothing": (lambda: b"", NONE),

@@ -1,5 +1,6 @@
 """Images in: every kind becomes bytes as a viewer shows it, what cannot be read is named, no byte breaks the reader."""
 
+import io
 import struct
 import warnings
 import zlib
@@ -133,6 +134,18 @@ def test_no_other_kind_is_opened_whatever_its_name(tmp_path: Path, kind: str):
     for read in (read_header, read_image):
         with pytest.raises(UserError, match="cannot be read as an image \\(not PNG, JPEG, WEBP, GIF, BMP\\)"):
             read(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 100, "subsampling": 0}, {"optimize": True}])
+def test_jpegs_of_every_make_are_read_as_pillow_reads_them(tmp_path: Path, options):
+    picture = Image.fromarray(random_picture(70, 50, 3))
+    thumbnail = io.BytesIO()
+    picture.save(thumbnail, "JPEG", progressive=True)
+    picture.save(tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0" + thumbnail.getvalue() * 9, **options)
+    with (tmp_path / "x.jpg").open("ab") as file:
+        file.write(b"\xff\xda" * 1000)  # a film behind the picture, as telephones put it
+    with Image.open(tmp_path / "x.jpg") as image:
+        np.testing.assert_array_equal(read_image(tmp_path / "x.jpg"), np.asarray(image))
 
 
 def test_a_message_stays_on_its_line_and_steers_no_terminal(tmp_path: Path):
