@@ -40,6 +40,8 @@ def check_metadata(name: str, data_dir: str | Path | None) -> None:
     """
     parsed, _ = naming.parse_builder_name_kwargs(name)
     for root in file_utils.list_data_dirs(given_data_dir=data_dir):
+        if "://" in str(root):
+            raise UserError(f"data.dir: expected a folder of this machine, got {str(root)!r}; copy the set here first")
         folder = Path(root).expanduser() / parsed.name
         for file in (found for level in ("*", "*/*", "*/*/*") for found in folder.glob(level)):
             kind = file.name.lower()  # as a disk may have it
