@@ -210,6 +210,8 @@ def reading(config: Config, dataset: Dataset, form: Form, conditional: bool, ste
         host=jax.process_index(),
         hosts=jax.process_count(),
         form=form,
+        balance=config.data.balance,
+        augment=run.augment_named(config.data.augment),
     )
     stream = (batch if conditional else {**batch, "cond": None} for batch in read)
     return itertools.chain([next(stream)], stream)

@@ -12,6 +12,9 @@ class Data:
     """`name` is a TFDS name or `folder:PATH`; `dir` an own TFDS folder; `image_size` fits pictures of a folder.
 
     `form` is how the model sees a pixel: `unit` or `dequantised` (numbers, for Gaussian noise), or `tokens`.
+    `balance` shows every class equally often in training, whatever its share of the images
+    (labels of samples that nobody asks for are still drawn by those shares).
+    `augment` changes each picture at random before a net sees it, as `flip()`, `shift(pixels=2)` and `turn()` do.
     """
 
     name: str = "digits"
@@ -19,6 +22,8 @@ class Data:
     image_size: int = 0
     batch_size: int = 64
     form: str = "unit"
+    balance: bool = False
+    augment: tuple[str, ...] = ()
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Int, Integer, Key
 
 from diffjax.protocols import Keys
 
@@ -13,7 +13,7 @@ def keys(seed: int | Key[Array, ""], count: int, start: int = 0) -> Keys:
     return keys_of(root, start + jnp.arange(count))
 
 
-def keys_of(root: Key[Array, ""], index: Int[Array, " b"]) -> Keys:
+def keys_of(root: Key[Array, ""], index: Integer[Array, " b"]) -> Keys:
     """Keys of the examples with these global indices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(root, index)
 

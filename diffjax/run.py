@@ -8,6 +8,7 @@ pictures/        samples as training went on
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from diffjax import build, slots
-from diffjax.data import Dataset, forms, label_frequencies
+from diffjax.data import Dataset, augment, forms, label_frequencies
+from diffjax.data.augment import Augment
 from diffjax.data.forms import Form
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
@@ -148,6 +150,11 @@ def config_hash(config: dict[str, Any]) -> str:
 def form_named(text: str) -> Form:
     """The form of that name. Raises UserError for one that is not known."""
     return slots.value(forms, text, "data.form", Form)
+
+
+def augment_named(texts: Sequence[str]) -> tuple[Augment, ...]:
+    """The augmentations of these slots. Raises UserError for one that is not known."""
+    return tuple(slots.made(augment, text, "data.augment") for text in texts)
 
 
 def facts_of(dataset: Dataset, form: str) -> Facts:

@@ -19,6 +19,7 @@ LAYERS = {
     "caching": "",
     "protocols": "",
     "files": "errors",
+    "images": "errors files",
     "slots": "errors",
     "randomness": "errors protocols",
     "schedule": "errors caching",
@@ -40,8 +41,8 @@ LAYERS = {
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
     "dispatch": "protocols randomness sampling",
     "training": "errors files protocols randomness loss dispatch",
-    "data": "errors files randomness",
-    "evaluation": "errors files randomness",
+    "data": "errors files images protocols randomness",
+    "evaluation": "errors files images randomness",
     "build": "errors protocols slots schedule predict noise order denoising times weights nets steps grids loss "
     "training",
     "run": "errors files protocols slots order denoising training data build",
@@ -67,7 +68,7 @@ LIBRARIES = {
     "sklearn": "data evaluation",
     "scipy": "evaluation",
     "matplotlib": "evaluation",
-    "PIL": "data evaluation",
+    "PIL": "images evaluation",
 }
 
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -1,7 +1,8 @@
 """TFDS data sets, read from array_record files without TensorFlow."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffjax.data.images import MODES, decode_bytes
+from diffjax.data import vetting
 from diffjax.data.prepare import prepare_once
 from diffjax.data.splits import Dataset, Split, carve
 from diffjax.errors import UserError
+from diffjax.files import reason
+from diffjax.images import MODES, decode_bytes
+
+_SHOWN = 160  # letters of another library's message that ours repeat
 
 
 def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int | None = None) -> Dataset:
@@ -20,21 +25,35 @@ def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int
 
     Pixels have the `levels` that the builder's metadata record, else 256. A missing test split, then a missing
     validation split, is cut off the end of train, a tenth of it each. Raises `UserError` for a set that is unknown,
-    not prepared, damaged, or has no 8-bit images.
+    not prepared, damaged, or has no 8-bit images, and for one that would run code or read outside of its folder.
     """
-    builder = _builder(name, data_dir)
-    if getattr(builder, "PREPARES_ITSELF", False):
-        prepare_once(type(builder), data_dir)
+    vetting.check_name(name)
+    with _told(name):
+        vetting.check_metadata(name, data_dir)
         builder = _builder(name, data_dir)
-    _require_prepared(builder, name, data_dir)
-    image, label = _keys(builder, name)
-    shape = _shape(builder.info.features[image], name, image_size)
-    names = _class_names(builder, label)
-    encoded = isinstance(builder.info.features[image], tfds.features.Image)
-    decode = partial(_decoded, shape, image_size) if encoded else _stored
-    splits = _splits(builder, image, label if names else None, decode)
-    levels = int((builder.info.metadata or {}).get("levels", 256))
-    return Dataset(name, shape, len(names), names, levels, splits)
+        if getattr(builder, "PREPARES_ITSELF", False):
+            prepare_once(type(builder), data_dir)
+            builder = _builder(name, data_dir)
+        _require_prepared(builder, name, data_dir)
+        image, label = _keys(builder, name)
+        shape = _shape(builder.info.features[image], name, image_size)
+        names = _class_names(builder, label, name)
+        encoded = isinstance(builder.info.features[image], tfds.features.Image)
+        decode = partial(_decoded, shape, image_size) if encoded else partial(_stored, shape)
+        splits = _splits(builder, image, label if names else None, decode)
+        return Dataset(name, shape, len(names), names, _levels(builder, name), splits)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Whatever a damaged set leads TFDS to raise becomes a `UserError` that names the set."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        told = f"TFDS cannot read it ({reason(error)[:_SHOWN]}); delete its folder and prepare it again"
+        raise UserError(f"data set {name!r}: {told}") from error
 
 
 def _builder(name: str, data_dir: str | Path | None) -> Any:
@@ -45,8 +64,8 @@ def _builder(name: str, data_dir: str | Path | None) -> Any:
         hint = f" (close names: {', '.join(close)})" if close else ""
         raise UserError(f"data set {name!r}: TFDS has none of that name{hint}; or give folder:PATH") from error
     except (ValueError, AssertionError, TypeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"data set {name!r}: TFDS cannot open it ({reason}); write name[/config][:version]") from error
+        told = f"TFDS cannot open it ({reason(error)[:_SHOWN]}); write name[/config][:version]"
+        raise UserError(f"data set {name!r}: {told}") from error
 
 
 def _require_prepared(builder: Any, name: str, data_dir: str | Path | None) -> None:
@@ -60,9 +79,7 @@ def _require_prepared(builder: Any, name: str, data_dir: str | Path | None) -> N
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
         found = builder.info.file_format.value
         raise UserError(f"data set {name!r} is prepared as {found}, not array_record; delete {path} and run: {command}")
-    missing = [file for split in splits.values() for file in split.filepaths if not file.exists()]
-    if missing:
-        raise UserError(f"data set {name!r} is damaged: {missing[0]} is missing; delete {path} and prepare it again")
+    vetting.check_files(builder, name)
     if "train" not in splits:
         raise UserError(f"data set {name!r} has no split 'train' (it has {', '.join(splits)}); use another set")
 
@@ -88,11 +105,26 @@ def _shape(feature: Any, name: str, image_size: int | None) -> tuple[int, int, i
         raise UserError(f"data set {name!r}: its arrays are {shape[1]}x{shape[0]} and are not scaled; drop image_size")
     if None in shape:
         raise UserError(f"data set {name!r}: its images differ in size; give image_size to crop and scale all to one")
+    vetting.check_pixels(shape[0], shape[1], name)
     return shape
 
 
-def _class_names(builder: Any, label: str | None) -> tuple[str, ...]:
-    return tuple(builder.info.features[label].names or ()) if label else ()
+def _class_names(builder: Any, label: str | None, name: str) -> tuple[str, ...]:
+    """The names of the classes; they are shown and compared, and never name a file."""
+    count = (builder.info.features[label].num_classes or 0) if label else 0
+    if not 0 <= count <= vetting.MAX_CLASSES:
+        raise UserError(f"data set {name!r}: expected at most {vetting.MAX_CLASSES:,} classes, got {count:,}")
+    names = tuple(builder.info.features[label].names) if count else ()
+    vetting.check_class_names(names, f"data set {name!r}")
+    return names
+
+
+def _levels(builder: Any, name: str) -> int:
+    """How many values a pixel may take: what the builder's metadata say, else 256."""
+    levels = (builder.info.metadata or {}).get("levels", 256)
+    if type(levels) is not int or not 2 <= levels <= 256:
+        raise UserError(f"data set {name!r}: expected 2 … 256 levels in its metadata, got {str(levels)[:_SHOWN]!r}")
+    return levels
 
 
 def _splits(builder: Any, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray]) -> dict[str, Split]:
@@ -113,16 +145,18 @@ def _fetch(
     try:
         record = source[index]
         pixels, number = record[image], record[label] if label else 0
-    except (RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where} is damaged ({reason}); delete the folder and prepare it again") from error
+    except Exception as error:  # damage leads array_record, protobuf and TFDS to errors of any kind
+        told = f"is damaged ({reason(error)[:_SHOWN]}); delete the folder and prepare it again"
+        raise UserError(f"{where} {told}") from error
     if pixels is None or number is None:  # what array_record and TFDS make of a file that was cut short
         raise UserError(f"{where} is damaged (record {index} is empty); delete the folder and prepare it again")
     return partial(decode, pixels, f"{where}, record {index}"), number
 
 
-def _stored(array: np.ndarray, name: str) -> np.ndarray:
+def _stored(shape: tuple[int, int, int], array: np.ndarray, name: str) -> np.ndarray:
     """A record that holds the pixels themselves."""
+    if array.shape != shape:
+        raise UserError(f"{name}: expected an array of shape {shape}, got {array.shape}; prepare the set again")
     return array
 
 

@@ -1,6 +1,6 @@
 """A folder of images as a data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -8,22 +8,27 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from diffjax.data.images import Header, decode_file, read_header, suffixes
 from diffjax.data.splits import Dataset, Split
+from diffjax.data.vetting import is_plain
 from diffjax.errors import UserError
+from diffjax.files import reason
+from diffjax.images import Header, decode_file, read_header, suffixes
 
+_SHOWN = 255  # letters of a path that cannot be
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
 
 def open_folder(path: str | Path, image_size: int | None = None) -> Dataset:
     """Images of one folder: a class for each subfolder (by sorted name), or no labels where they lie directly in it.
 
-    Grey if every file is (modes L and 1), else RGB. All have one size, or are fitted to `image_size` × `image_size`
+    Grey if every file is, else RGB. All have one size, or are fitted to `image_size` × `image_size`
     pixels: centre crop, then area averaging. In the order of (class, SHA-256 of the relative name) the fifth of every
     ten images is for validation, the tenth for test, the others for training. Raises `UserError` for a folder that is
-    missing, empty or mixed, and for the first file that cannot be read or differs in size.
+    missing, empty or mixed, and for the first file that cannot be read or differs in size. So it does for a link to a
+    folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
+    itself may be a link.
     """
-    root = Path(path).expanduser()
+    root = _root(path)
     files = _image_files(root)
     names = _class_names(root, files)
     number = {name: i for i, name in enumerate(names)}
@@ -39,14 +44,43 @@ def open_folder(path: str | Path, image_size: int | None = None) -> Dataset:
 
 def _image_files(root: Path) -> list[Path]:
     """All image files below root, sorted, as relative paths; hidden ones and other kinds of file are left out."""
-    if not root.is_dir():
-        raise UserError(f"folder:{root}: no such folder; give the path of a folder of images")
-    known = suffixes()
-    found = (file.relative_to(root) for file in root.rglob("*") if file.suffix.lower() in known and file.is_file())
-    files = sorted(file for file in found if not any(part.startswith(".") for part in file.parts))
+    known, files = suffixes(), []
+    for path in root.rglob("*"):
+        file = path.relative_to(root)
+        if any(part.startswith(".") for part in file.parts):
+            continue
+        if path.is_symlink():
+            _check_link(root, path, known)
+        if file.suffix.lower() in known and path.is_file():
+            if not is_plain(str(file)):
+                raise UserError(f"folder:{root}: {str(file)!r} has control characters in its name; rename it")
+            files.append(file)
     if not files:
         raise UserError(f"folder:{root}: no images in it; put images there, or in one subfolder for each class")
-    return files
+    return sorted(files)
+
+
+def _root(path: str | Path) -> Path:
+    try:
+        root = Path(path).expanduser()
+        if root.is_dir():
+            return root
+        told = "no such folder"
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such home
+        told = reason(error)
+    raise UserError(f"folder:{str(path)[:_SHOWN]}: {told}; give the path of a folder of images")
+
+
+def _check_link(root: Path, path: Path, known: Collection[str]) -> None:
+    """Raises `UserError` for a link that would leave a class out, or let a file of somewhere else in."""
+    if path.is_dir():
+        raise UserError(f"folder:{root}: {path.relative_to(root)} is a link to a folder; put the folder itself there")
+    try:
+        inside = path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # to nowhere, or in a circle
+        inside = False
+    if path.suffix.lower() in known and not inside:
+        raise UserError(f"folder:{root}: {path.relative_to(root)} is a link out of it; put the file itself there")
 
 
 def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:

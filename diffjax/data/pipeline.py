@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypedDict
 
@@ -13,11 +13,15 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, Integer, Key, Shaped, UInt8
 
 from diffjax.data import forms
+from diffjax.data.augment import Augment
 from diffjax.data.forms import Form
 from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
+from diffjax.protocols import Keys
+from diffjax.randomness import fold, keys, keys_of
 
 RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the device unless told otherwise
+_ENDLESS = 2**62  # rows
 
 
 class Batch(TypedDict):
@@ -27,12 +31,25 @@ class Batch(TypedDict):
     cond: Int32[jax.Array, " b"] | None
 
 
-class _Noise(NamedTuple):
-    """Where the noise of a batch comes from: never from the host that draws it."""
+class _Chance(NamedTuple):
+    """Where all that is random in a batch comes from: never from the host that draws it."""
 
-    key: Key[jax.Array, ""]
+    noise: Key[jax.Array, ""]
+    augment: Key[jax.Array, ""]
     step: np.uint32
     first_row: np.uint32
+
+
+class _Finish(NamedTuple):
+    """What is done to images on the device."""
+
+    levels: int
+    form: Form
+    augment: tuple[Augment, ...]
+
+    @property
+    def random(self) -> bool:
+        return self.form.noisy or bool(self.augment)
 
 
 def batches(
@@ -45,6 +62,8 @@ def batches(
     host: int = 0,
     hosts: int = 1,
     form: Form = forms.unit,
+    balance: bool = False,
+    augment: Sequence[Augment] = (),
     resident: bool | None = None,
     read_threads: int = 8,
     prefetch_batches: int = 8,
@@ -53,19 +72,24 @@ def batches(
 
     Row j of batch k is example `ids[k · batch_size + host · b + j]` of one endless order in which every epoch is
     another permutation. `resident` keeps the whole split on the device (by default up to `RESIDENT_BYTES`); otherwise
-    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The noise
-    of a noisy `form` is keyed by (seed, step, row). Raises `UserError` for a split or for numbers that do not fit.
+    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The images
+    are changed by each of `augment` in turn, then put into the `form`; chance in either is keyed by (seed, step, row).
+    With `balance` the classes take turns, row by row, so that each is
+    seen equally often however many examples it has; within a class every epoch is another permutation. Raises
+    `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)
+    _check_augment(augment, dataset.shape)
     fits = len(source) * math.prod(dataset.shape) <= RESIDENT_BYTES
-    noise = _noises(seed, start_step, host * (batch_size // hosts)) if form.noisy else itertools.repeat(None)
+    finish = _Finish(dataset.levels, form, tuple(augment))
+    chances = _chances(seed, start_step, host * (batch_size // hosts)) if finish.random else itertools.repeat(None)
+    ids = _balanced(_by_class(dataset, split), seed) if balance else _shuffled(len(source), _words(seed)[0])
     if fits if resident is None else resident:
-        order = _order(grain.MapDataset.range(len(source)), batch_size, seed, host, hosts)
-        return _resident(dataset, split, order, start_step, form, noise)
-    order = _order(grain.MapDataset.source(source), batch_size, seed, host, hosts)
+        return _resident(dataset, split, _shares(ids, batch_size, host, hosts), start_step, finish, chances)
+    order = _shares(ids.map(lambda i: source[int(i)]), batch_size, host, hosts)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch_batches)
-    return _streamed(dataset, order[start_step:].to_iter_dataset(options), form, noise)
+    return _streamed(dataset, order[start_step:].to_iter_dataset(options), finish, chances)
 
 
 def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, hosts: int = 1) -> Int64[np.ndarray, " b"]:
@@ -73,7 +97,7 @@ def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, host
     if n < 1:
         raise UserError(f"n: expected at least one example, got {n}; use a split that is not empty")
     _check(batch_size, seed, step, host, hosts)
-    return np.asarray(_order(grain.MapDataset.range(n), batch_size, seed, host, hosts)[step])
+    return np.asarray(_shares(_shuffled(n, _words(seed)[0]), batch_size, host, hosts)[step])
 
 
 def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float32[np.ndarray, " classes"]:
@@ -86,71 +110,118 @@ def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float3
     return (np.bincount(labels, minlength=classes) / len(labels)).astype(np.float32)
 
 
-def _order(examples: grain.MapDataset, batch_size: int, seed: int, host: int, hosts: int) -> grain.MapDataset:
-    """Element k is this host's part of batch k; a reshuffle for each epoch, and slicing after the shuffle.
+def _shuffled(n: int, seed: int) -> grain.MapDataset:
+    """The numbers 0 … n - 1 without end, reshuffled for each epoch.
 
     Grain shuffles in at least 16 bits and skips what is out of range: an id costs 20 µs in a set of 1257, 2 ms in 8.
     """
-    epochs = 2**62 // len(examples)  # as good as endless; without a number Grain overflows at one row a host
-    endless = examples.shuffle(_words(seed)[0]).repeat(epochs, reseed_each_epoch=True)
-    return endless.batch(batch_size // hosts)[host::hosts]
+    epochs = _ENDLESS // n  # as good as endless; without a number Grain overflows at one row a host
+    return grain.MapDataset.range(n).shuffle(seed).repeat(epochs, reseed_each_epoch=True)
 
 
-def _words(seed: int) -> tuple[int, int]:
-    """Two unrelated 32-bit seeds, for the order and for the noise; Grain's epoch e of seed s is epoch 0 of s + e."""
-    order, noise = np.random.SeedSequence(seed).generate_state(2)
-    return int(order), int(noise)
+def _balanced(classes: Sequence[Int64[np.ndarray, " _"]], seed: int) -> grain.MapDataset:
+    """Row r is of class r mod `len(classes)`: any so many rows on end hold each class once."""
+    count = len(classes)
+    orders = [_shuffled(len(ids), word) for ids, word in zip(classes, _words(seed, count)[-count:], strict=True)]
+    return grain.MapDataset.range(_ENDLESS).map(lambda row: classes[row % count][orders[row % count][row // count]])
 
 
-def _noises(seed: int, start_step: int, first_row: int) -> Iterator[_Noise]:
-    key = jax.random.key(_words(seed)[1], impl="threefry2x32")
+def _by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:
+    """The ids of each class; raises `UserError` where there are none."""
+    if not dataset.classes:
+        raise UserError(f"data.balance: data set {dataset.name!r} has no classes to balance; leave it off")
+    labels = dataset.split(split).labels()
+    absent = np.flatnonzero(label_frequencies(labels, dataset.classes) == 0)
+    if len(absent):
+        name = dataset.class_names[absent[0]]
+        raise UserError(f"data.balance: no example of class {name!r} in split {split!r}; leave it off, or add some")
+    return [np.flatnonzero(labels == number) for number in range(dataset.classes)]
+
+
+def _shares(examples: grain.MapDataset, batch_size: int, host: int, hosts: int) -> grain.MapDataset:
+    """Element k is this host's part of batch k; slicing comes after the shuffle, so that hosts share one order."""
+    return examples.batch(batch_size // hosts)[host::hosts]
+
+
+def _words(seed: int, classes: int = 0) -> list[int]:
+    """Unrelated 32-bit seeds: of the order, the noise, the augmentation, and the order within each class.
+
+    Grain's epoch e of seed s is epoch 0 of s + e: numbers that are near each other would not do.
+    """
+    return np.random.SeedSequence(seed).generate_state(3 + classes).tolist()
+
+
+def _chances(seed: int, start_step: int, first_row: int) -> Iterator[_Chance]:
+    noise, augment = (jax.random.key(word, impl="threefry2x32") for word in _words(seed)[1:3])
     for step in itertools.count(start_step):
-        yield _Noise(key, np.uint32(step), np.uint32(first_row))
+        yield _Chance(noise, augment, np.uint32(step), np.uint32(first_row))
 
 
 def _resident(
-    dataset: Dataset, split: str, order: grain.MapDataset, start_step: int, form: Form, noise: Iterator[_Noise | None]
+    dataset: Dataset,
+    split: str,
+    order: grain.MapDataset,
+    start_step: int,
+    finish: _Finish,
+    chances: Iterator[_Chance | None],
 ) -> Generator[Batch, None, None]:
     """Only ids are made on the host; the images stay on the device as bytes."""
     images, labels = jax.device_put(dataset.arrays(split))
     for step in itertools.count(start_step):
-        yield _gathered(images, labels, jnp.asarray(order[step], jnp.int32), dataset.levels, form, next(noise))
+        yield _gathered(images, labels, jnp.asarray(order[step], jnp.int32), finish, next(chances))
 
 
 def _streamed(
-    dataset: Dataset, reads: grain.IterDataset, form: Form, noise: Iterator[_Noise | None]
+    dataset: Dataset, reads: grain.IterDataset, finish: _Finish, chances: Iterator[_Chance | None]
 ) -> Generator[Batch, None, None]:
     """Images are read and decoded by Grain's threads and sent to the device as bytes."""
     reader = iter(reads)
     try:
         for raw in reader:
-            x = _encoded(jnp.asarray(raw["image"]), dataset.levels, form, next(noise))
+            x = _finished(jnp.asarray(raw["image"]), finish, next(chances))
             yield {"x": x, "cond": jnp.asarray(raw["label"]) if dataset.classes else None}
     finally:
         reader.close()
 
 
-@partial(jax.jit, static_argnames=("levels", "form"))
+@partial(jax.jit, static_argnames="finish")
 def _gathered(
     images: UInt8[jax.Array, "n h w c"],
     labels: Int32[jax.Array, " n"] | None,
     ids: Int32[jax.Array, " b"],
-    levels: int,
-    form: Form,
-    noise: _Noise | None,
+    finish: _Finish,
+    chance: _Chance | None,
 ) -> Batch:
-    return {"x": _encoded(images[ids], levels, form, noise), "cond": None if labels is None else labels[ids]}
+    return {"x": _finished(images[ids], finish, chance), "cond": None if labels is None else labels[ids]}
 
 
-@partial(jax.jit, static_argnames=("levels", "form"))
-def _encoded(
-    images: UInt8[jax.Array, "b h w c"], levels: int, form: Form, noise: _Noise | None
+@partial(jax.jit, static_argnames="finish")
+def _finished(
+    images: UInt8[jax.Array, "b h w c"], finish: _Finish, chance: _Chance | None
 ) -> Shaped[jax.Array, "b ..."]:
-    if noise is None:
-        return form.encode(None, images, levels)
-    rows = noise.first_row + jnp.arange(len(images), dtype=jnp.uint32)
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(noise.key, noise.step)))(rows)
-    return form.encode(keys, images, levels)
+    """Augmented, then in the form that was asked for; one key per example, from its row in the whole batch."""
+    if chance is None:
+        return finish.form.encode(None, images, finish.levels)
+    rows = chance.first_row + jnp.arange(len(images), dtype=jnp.uint32)
+    images = _augmented(finish.augment, keys_of(jax.random.fold_in(chance.augment, chance.step), rows), images)
+    return finish.form.encode(keys_of(jax.random.fold_in(chance.noise, chance.step), rows), images, finish.levels)
+
+
+def _augmented(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax.Array:
+    for number, change in enumerate(augment):
+        images = change(fold(keys, number), images)
+    return images
+
+
+def _check_augment(augment: Sequence[Augment], shape: tuple[int, int, int]) -> None:
+    """Raises `UserError` for a change that does not suit images of this shape, before any is read."""
+    one = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
+    try:
+        made = jax.eval_shape(partial(_augmented, augment), keys(0, 1), one)
+    except UserError as mistake:
+        raise UserError(f"data.augment: {mistake}") from None
+    if (made.shape, made.dtype) != (one.shape, one.dtype):
+        raise UserError(f"data.augment: makes {made.dtype} {made.shape[1:]} of uint8 {shape}; keep shape and type")
 
 
 def _check(batch_size: int, seed: int, step: int, host: int, hosts: int) -> None:

@@ -10,7 +10,7 @@ from diffjax.evaluation.distances import (
     nearest_distances,
     two_sample_accuracy,
 )
-from diffjax.evaluation.files import animation, curve, read_image, write_png
+from diffjax.evaluation.files import animation, curve, write_png
 from diffjax.evaluation.measures import (
     DIGITS,
     Kernels,
@@ -24,6 +24,7 @@ from diffjax.evaluation.measures import (
 )
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.reports import Likelihoods, Provenance, provenance, table, write_report
+from diffjax.images import read_image
 
 __all__ = [
     "DIGITS",

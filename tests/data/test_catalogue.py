@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from diffjax.data import open_dataset
-from diffjax.data.images import MAX_PIXELS, decode_bytes
 from diffjax.errors import UserError
+from diffjax.images import MAX_PIXELS, decode_bytes
 
 COUNT = 40
 

@@ -55,6 +55,8 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("train.loss=causal", ["train.loss", "causal", "next token", "Transformer(causal=True)"]),
     ("train.loss=causal(hide=2.0)", ["train.loss", "causal"]),
     ("data.image_size=16", ["digits", "8x8", "image_size"]),
+    ("data.augment=flop()", ["data.augment", "'flop'", "flip, shift, turn"]),
+    ("data.augment=shift(pixels=8)", ["data.augment", "shift", "8x8"]),
 ]
 
 CAUSAL_FIELDS = [  # the same, of a config of raster autoregression

@@ -1,0 +1,70 @@
+"""Changes of a training picture that leave what it shows as it is: each picture by its own key, pixels as levels.
+
+Every name is a maker: `flip(rate=0.5)` gives a function `(keys [b], images [b, h, w, c]) -> images` that moves pixels
+and invents none, so that it serves any number of levels and comes before noise or tokens. What a change leaves
+as it is depends on the data: a mirrored cat is a cat, a mirrored 3 is no digit.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import UInt8
+
+from diffjax.errors import UserError
+from diffjax.protocols import Keys
+
+__all__ = ["flip", "shift", "turn"]
+
+Images = UInt8[jax.Array, "b h w c"]
+Augment = Callable[[Keys, Images], Images]
+
+
+def flip(rate: float = 0.5) -> Augment:
+    """Mirrors a picture, left for right, with probability `rate`."""
+    if not 0 <= rate <= 1:
+        raise UserError(f"flip: rate must be in [0, 1], got {rate:g}")
+
+    def flipped(keys: Keys, images: Images) -> Images:
+        chosen = jax.vmap(lambda key: jax.random.bernoulli(key, rate))(keys)
+        return jnp.where(chosen[:, None, None, None], images[:, :, ::-1], images)
+
+    return flipped
+
+
+def shift(pixels: int = 1) -> Augment:
+    """Moves a picture down and across by whole numbers, each uniform in -pixels … pixels.
+
+    What the picture leaves uncovered is filled with its edge: each pixel there has the value of the nearest one.
+    """
+    if pixels < 1:
+        raise UserError(f"shift: pixels must be at least 1, got {pixels}")
+
+    def moved(key: jax.Array, image: jax.Array) -> jax.Array:
+        height, width, _ = image.shape
+        down, across = jax.random.randint(key, (2,), -pixels, pixels + 1)
+        rows = jnp.clip(jnp.arange(height) - down, 0, height - 1)
+        columns = jnp.clip(jnp.arange(width) - across, 0, width - 1)
+        return image[rows][:, columns]
+
+    def shifted(keys: Keys, images: Images) -> Images:
+        height, width = images.shape[1:3]
+        if pixels >= min(height, width):
+            raise UserError(f"shift: pixels must be below the sides of the images ({width}x{height}), got {pixels}")
+        return jax.vmap(moved)(keys, images)
+
+    return shifted
+
+
+def turn() -> Augment:
+    """Turns a square picture by 0, 90, 180 or 270 degrees, each as likely as the others."""
+
+    def turned(keys: Keys, images: Images) -> Images:
+        height, width = images.shape[1:3]
+        if height != width:
+            raise UserError(f"turn: needs square images, got {width}x{height}; set data.image_size, or leave turn out")
+        quarters = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(keys)
+        four = jnp.stack([jnp.rot90(images, number, axes=(1, 2)) for number in range(4)])
+        return four[quarters, jnp.arange(len(images))]
+
+    return turned
