@@ -32,6 +32,7 @@ from diffjax.training import checkpoint
 from diffjax.training.log import Log
 from diffjax.training.loop import fit
 from diffjax.training.state import State, create
+from diffjax.training.writers import Writer
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/.")
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
@@ -52,6 +53,7 @@ class Plan:
     gallery: Callable[[Any], Any]
     start: State
     stream: Iterator[Any]
+    writers: tuple[Writer, ...]
 
 
 def main() -> None:
@@ -103,13 +105,15 @@ def planned(config: Config, fields: dict[str, Any], workdir: Path) -> Plan:
     jax.eval_shape(loss, keys(0, 1), Partial(model.net.apply, {"params": fresh.params}), x, cond)  # do they fit?
     start = checkpoint.restore(workdir / "checkpoints", fresh) or fresh
     stream = reading(config, dataset, facts.encoding, cond is not None, int(start.step))
-    return Plan(dataset, facts, model, loss, optimizer, gallery, start, stream)
+    writers = build.writers(t.writers, folder=workdir, start=int(start.step), about=fields)
+    return Plan(dataset, facts, model, loss, optimizer, gallery, start, stream, writers)
 
 
 def train(config: Config, workdir: Path, plan: Plan) -> None:
     """The loop, with its checkpoints, and on the first host its log and pictures."""
     t = config.train
     folder = workdir if jax.process_index() == 0 else None
+    writers = plan.writers if folder else ()
 
     def picture(step: int, state: State, metrics: Any) -> None:
         if folder is not None:
@@ -117,7 +121,7 @@ def train(config: Config, workdir: Path, plan: Plan) -> None:
 
     with (
         closing(checkpoint.Saver(workdir / "checkpoints", t.keep_checkpoints)) as saver,
-        closing(Log(folder, int(plan.start.step), t.steps, config.data.batch_size)) as log,
+        closing(Log(writers, int(plan.start.step), t.steps, config.data.batch_size, quiet=folder is None)) as log,
     ):
         fit(
             plan.start.key,
@@ -130,6 +134,7 @@ def train(config: Config, workdir: Path, plan: Plan) -> None:
             events=[
                 (0, log.collect),
                 (t.log_every_steps, log.write),
+                (t.save_every_steps, log.settle),
                 (t.save_every_steps, saver.save),
                 (t.picture_every_steps, picture),
             ],

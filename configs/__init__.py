@@ -39,7 +39,10 @@ class Model:
 
 @dataclass
 class Train:
-    """Optimisation, and what happens every so many steps. `weight` and `times` empty mean the loss's own."""
+    """Optimisation, and what happens every so many steps. `weight` and `times` empty mean the loss's own.
+
+    `writers` are where metrics go: of `jsonl`, `tensorboard` and `wandb(project='…')`, each once.
+    """
 
     steps: int = 5_000
     learning_rate: float = 2e-3
@@ -56,6 +59,7 @@ class Train:
     save_every_steps: int = 1_000
     keep_checkpoints: int = 3
     picture_every_steps: int = 1_000
+    writers: tuple[str, ...] = ("jsonl", "tensorboard")
 
 
 @dataclass
