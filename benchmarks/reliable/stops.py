@@ -18,15 +18,18 @@ ENDLESS = 10**7
 
 
 def stops(folder: Path, count: int = 20, seed: int = 0) -> dict[str, Any]:
-    """One run, asked to stop at so many moments after it said where it goes on from, and started again."""
+    """One run, asked to stop at so many moments, and started again.
+
+    Every other time soon after it said where it goes on from, which hits compilation; else while it makes steps.
+    """
     rng, workdir, codes, seconds, saved = np.random.default_rng(seed), folder / "stopped", [], [], 0
     begun = time.perf_counter()
-    for _ in range(count):
+    for number in range(count):
         process = runs.begin(workdir, steps=ENDLESS, save_every_steps=1_000)
-        while runs.resumed_from(workdir) is None:
-            if not slept(process, 10 * POLL_SECONDS):
-                raise RuntimeError(runs.log_of(workdir).read_text(errors="replace")[-2_000:])
-        slept(process, float(np.exp(rng.uniform(np.log(0.01), np.log(10.0)))))
+        until(process, workdir, "device(s), step ")
+        if number % 2:
+            until(process, workdir, f" of {ENDLESS:,}: ")
+        slept(process, rng.uniform(0, 3))
         asked = time.perf_counter()
         process.terminate()
         try:
@@ -38,11 +41,19 @@ def stops(folder: Path, count: int = 20, seed: int = 0) -> dict[str, Any]:
         saved += max(runs.whole(workdir), default=0) >= runs.last_told(workdir)
     return {
         "stops": count,
+        "while_stepping": count // 2,
         "codes": {str(code): many for code, many in Counter(codes).items()},
         "slowest_seconds": max(seconds),
         "saved": saved,
         "seconds": time.perf_counter() - begun,
     }
+
+
+def until(process: subprocess.Popen, workdir: Path, words: str) -> None:
+    """Wait until the process has said these words."""
+    while words not in runs.log_of(workdir).read_text(errors="replace"):
+        if not slept(process, 10 * POLL_SECONDS):
+            raise RuntimeError(runs.log_of(workdir).read_text(errors="replace")[-2_000:])
 
 
 def cuts(folder: Path, count: int = 5, seed: int = 0, steps: int = 200) -> dict[str, Any]:
