@@ -18,6 +18,7 @@ from diffjax import evaluation as ev
 from diffjax.data import open_dataset
 from diffjax.errors import UserError
 from diffjax.files import check_writable, write_whole
+from diffjax.training import metrics
 
 cli.sampling_flags()
 flags.adopt_module_key_flags(cli)  # so that --help lists them
@@ -161,12 +162,10 @@ def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painte
 
 def write_curve(out: Path, workdir: Path) -> dict[str, Path]:
     """The training loss, where the run has kept it."""
-    metrics = workdir / "metrics.jsonl"
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
-    lines = [line for line in lines if "loss" in line]
-    if not lines:
+    told = [(row.step, row.values["loss"]) for row in metrics.read(workdir / metrics.NAME) if "loss" in row.values]
+    if not told:
         return {}
-    steps, losses = (np.array([line[name] for line in lines]) for name in ("step", "loss"))
+    steps, losses = np.array(told).T
     ev.curve(out / "loss.png", {"loss": (steps, losses)}, "training loss")
     return {"Training loss": out / "loss.png"}
 

@@ -38,6 +38,7 @@ from diffjax.training.loop import fit
 from diffjax.training.sentry import Sentry
 from diffjax.training.state import State, create
 from diffjax.training.validation import held_out
+from diffjax.training.writers import Writer
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/.")
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
@@ -61,6 +62,7 @@ class Plan:
     validate: Callable[[Any], float] | None
     start: State
     stream: Iterator[Any]
+    writers: tuple[Writer, ...]
 
 
 def main() -> None:
@@ -126,7 +128,8 @@ def planned(config: Config, fields: dict[str, Any], workdir: Path) -> Plan:
     )
     start = checkpoint.restore(workdir / "checkpoints", fresh) or fresh
     stream = reading(config, dataset, facts.encoding, cond is not None, int(start.position))
-    return Plan(dataset, facts, model, loss, optimizer, policy, keep, gallery, validate, start, stream)
+    writers = build.writers(t.writers, folder=workdir, start=int(start.step), about=fields)
+    return Plan(dataset, facts, model, loss, optimizer, policy, keep, gallery, validate, start, stream, writers)
 
 
 def train(config: Config, workdir: Path, plan: Plan, sentry: Sentry, config_hash: str) -> int:
@@ -135,7 +138,16 @@ def train(config: Config, workdir: Path, plan: Plan, sentry: Sentry, config_hash
     folder = workdir if jax.process_index() == 0 else None
     with (
         closing(checkpoint.Saver(workdir / "checkpoints", plan.keep, {"config": config_hash})) as saver,
-        closing(Log(folder, int(plan.start.step), t.steps, t.log_every_steps, config.data.batch_size)) as log,
+        closing(
+            Log(
+                plan.writers if folder else (),
+                int(plan.start.step),
+                t.steps,
+                t.log_every_steps,
+                config.data.batch_size,
+                quiet=folder is None,
+            )
+        ) as log,
     ):
 
         def save(step: int, state: State, metrics: Any) -> None:

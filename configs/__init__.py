@@ -51,6 +51,7 @@ class Train:
     `keep_every_steps` (0: none), and the one with the least `keep_best`, a metric such as `validation_loss` (empty:
     none), which is measured at each save on `validate_images` images (0: not). A step that takes longer than
     `hang_limit_s` seconds is told (0: never).
+    `writers` are where metrics go: of `jsonl`, `tensorboard` and `wandb(project='…')`, each once.
     """
 
     steps: int = 5_000
@@ -74,6 +75,7 @@ class Train:
     keep_every_steps: int = 0
     keep_best: str = ""
     picture_every_steps: int = 1_000
+    writers: tuple[str, ...] = ("jsonl", "tensorboard")
 
 
 @dataclass

@@ -3,7 +3,9 @@
 Every argument is explicit; nothing here, or further in, knows what a config object is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optax
@@ -21,8 +23,10 @@ from diffjax.predict import Row
 from diffjax.protocols import Noise, Step
 from diffjax.schedule import Schedule
 from diffjax.training import faults
+from diffjax.training import writers as metric_writers
 from diffjax.training.faults import Policy
 from diffjax.training.optimizers import adamw
+from diffjax.training.writers import Writer
 
 
 @dataclass(frozen=True)
@@ -121,3 +125,12 @@ def optimizer(*, steps: int, learning_rate: float, warmup_steps: int, weight_dec
             raise UserError(f"train.{field}: expected 0 or more, got {given}")
     made: optax.GradientTransformation = adamw(steps, learning_rate, warmup_steps, weight_decay, clip_norm)
     return made
+
+
+def writers(texts: tuple[str, ...], *, folder: Path, start: int, about: Mapping[str, Any]) -> tuple[Writer, ...]:
+    """The writers of metrics of these slots, for a run in that folder that goes on from step `start`."""
+    field = "train.writers"
+    kinds = [slots.found(metric_writers, text, field) for text in texts]
+    if len(set(kinds)) < len(kinds):
+        raise UserError(f"{field}: expected each writer once, got {', '.join(texts)}; take one out")
+    return tuple(slots.applied(metric_writers, text, field, folder, start, about) for text in texts)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from diffjax.errors import UserError
 
+_NOT_ASKED = ("noise", "steps", "parent", "name", "folder", "start", "about")  # arguments that the library gives
 _SHOWN = 80  # characters of an unreadable slot that a message repeats
 
 
@@ -132,7 +133,7 @@ def _call(function: Any, args: tuple, kwargs: dict[str, Any], field: str) -> Any
     if not callable(function):
         raise UserError(f"{field}: takes no arguments")
     signature = inspect.signature(function)
-    takes = ", ".join(name for name in signature.parameters if name not in ("noise", "steps", "parent", "name"))
+    takes = ", ".join(name for name in signature.parameters if name not in _NOT_ASKED)
     try:
         bound = signature.bind(*args, **kwargs).arguments
     except TypeError as mistake:

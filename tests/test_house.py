@@ -63,6 +63,7 @@ LIBRARIES = {
     "optax": "training build",
     "orbax": "training",
     "tensorboardX": "training",
+    "wandb": "training",
     "grain": "data",
     "tensorflow_datasets": "data",
     "sklearn": "data evaluation",

@@ -1,33 +1,33 @@
-"""What a run tells: a progress bar, or lines where there is no terminal; metrics as JSON lines and for TensorBoard."""
+"""What a run tells: a progress bar, or lines where there is no terminal; and metrics, to whatever writes them."""
 
-import json
-import os
 import sys
-from pathlib import Path
+import time
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from diffjax.files import write_whole
 from diffjax.training.step import Metrics
+from diffjax.training.writers import Patient, Writer
 
 
 class Log:
     """Writes the mean of each metric over every so many steps."""
 
-    def __init__(self, folder: Path | None, start: int, steps: int, every: int, batch_size: int) -> None:
-        """Go on from step `start` in that folder; without one (on hosts but the first) nothing is told."""
-        self.steps, self.every, self.batch_size, self.quiet = steps, every, batch_size, folder is None
-        self._file = (Path(os.devnull) if folder is None else begun(folder / "metrics.jsonl", start)).open("a")
-        self._board = SummaryWriter(str((folder or Path()) / "tensorboard"), write_to_disk=not self.quiet)
-        self._collected: list[Metrics] = []
+    def __init__(
+        self, writers: Sequence[Writer], start: int, steps: int, every: int, batch_size: int, quiet: bool
+    ) -> None:
+        """Go on from step `start`; `quiet`, as hosts but the first are, shows nothing on the screen."""
+        self.steps, self.every, self.batch_size, self.quiet = steps, every, batch_size, quiet
+        self._writers = [Patient(writer) for writer in writers]
+        self._collected: list[Mapping[str, float]] = []
+        self._last: tuple[int, float] | None = None  # where the interval began, and when
         self.bar = tqdm(  # disable=None: no bar where stderr is no terminal
             total=steps * batch_size,
             initial=start * batch_size,
             unit="img",
             unit_scale=True,
-            disable=self.quiet or None,
+            disable=quiet or None,
             leave=False,
         )
 
@@ -36,19 +36,17 @@ class Log:
         count = len(metrics["loss"])
         self.bar.update(count * self.batch_size)
         for i in range(count):
-            self._collected.append({name: metric[i] for name, metric in metrics.items()})
+            self._collected.append({name: float(metric[i]) for name, metric in metrics.items()})
             at = step - count + 1 + i
             if at % self.every == 0 or at == self.steps:
-                self.tell(at, {name: float(np.mean([m[name] for m in self._collected])) for name in metrics})
+                self.tell(at, {**means(self._collected), **self._speed(at)})
                 self._collected = []
 
-    def tell(self, step: int, values: dict[str, float]) -> None:
-        """Write these values."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+    def tell(self, step: int, values: Mapping[str, float]) -> None:
+        """Write these values of a step, also those from elsewhere, such as the loss of validation."""
+        for writer in self._writers:
+            writer.write(step, values)
+        shown = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
         self.bar.set_postfix_str(shown, refresh=False)
         if self.bar.disable and not self.quiet:
             print(f"step {step:,} of {self.steps:,}: {shown}", file=sys.stderr, flush=True)
@@ -56,13 +54,22 @@ class Log:
     def close(self) -> None:
         """End all of it."""
         self.bar.close()
-        self._file.close()
-        self._board.close()
+        for writer in self._writers:
+            writer.close()
+
+    def _speed(self, step: int) -> dict[str, float]:
+        """Images a second since the last interval's end, by the host's clock, with all that happened in between.
+
+        Nothing for the first interval, which compiled, nor where the run went back.
+        """
+        before, self._last = self._last, (step, time.perf_counter())
+        if before is None or step <= before[0]:
+            return {}
+        return {"images_per_second": (step - before[0]) * self.batch_size / (self._last[1] - before[1])}
 
 
-def begun(path: Path, start: int) -> Path:
-    """The file of metrics, without the lines that a killed run wrote beyond the checkpoint it goes on from."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    kept = "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start)
-    write_whole(path, lambda file: file.write(kept.encode()))
-    return path
+def means(collected: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each name over those that have it."""
+    names = dict.fromkeys(name for metrics in collected for name in metrics)
+    with np.errstate(invalid="ignore"):  # the mean of both infinities is NaN, and told as such
+        return {name: float(np.mean([metrics[name] for metrics in collected if name in metrics])) for name in names}
