@@ -1,8 +1,9 @@
 """Files that are there whole or not at all."""
 
+import fcntl
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,8 +37,33 @@ def reason(error: Exception) -> str:
 
 def check_writable(folder: str | Path, flag: str) -> None:
     """Raise UserError where files could not be written into the folder, which need not exist yet; writes nothing."""
-    nearest = Path(folder).absolute()
-    while not nearest.exists():
-        nearest = nearest.parent
+    nearest = existing(folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{flag} {folder}: cannot be written ({nearest} is no folder of yours); choose another")
+
+
+def existing(path: str | Path) -> Path:
+    """The path, or the nearest of the folders above it that is there."""
+    nearest = Path(path).absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    return nearest
+
+
+@contextmanager
+def claimed(folder: Path | None) -> Iterator[None]:
+    """Holds a folder against other processes that claim it; nothing where there is none yet.
+
+    Raises UserError where another has it.
+    """
+    if folder is None or not folder.is_dir():
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{folder}: another process is at work here; wait for its end, or use another folder") from None
+    finally:
+        os.close(held)

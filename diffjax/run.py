@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,12 @@ from diffjax.protocols import Noise
 from diffjax.training import checkpoint
 
 CONFIG = "config.json"
+LARGEST, MOST_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
+_MODEL = {
+    **dict.fromkeys(("net", "noise", "prediction", "schedule", "order"), str),
+    "data_std": float,
+    "conditional": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -120,26 +127,70 @@ def built_model(fields: dict[str, Any], facts: Facts) -> build.Model:
 
 
 def read_config(workdir: Path) -> tuple[dict[str, Any], Facts]:
-    """The config and the facts of a run."""
+    """The config and the facts of a run. Raises UserError for what is no such, or has changed since it was written."""
     path = workdir / CONFIG
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such folder; train a model there first")
     try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: larger than {LARGEST:,} bytes, so no run's config; restore it, or train again")
         saved = json.loads(path.read_text())
-        facts: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in saved["facts"].items()}
-        return saved["config"], Facts(**facts)
     except FileNotFoundError:
         raise UserError(
             f"--workdir {workdir}: holds no run (there is no {CONFIG}); train a model there first"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except UserError:
+        raise
+    except (ValueError, OSError, RecursionError):
         raise UserError(f"{path}: cannot be read as a run's config; restore it, or train again") from None
+    return checked(saved, str(path))
+
+
+def checked(saved: Any, name: str) -> tuple[dict[str, Any], Facts]:
+    """Config and facts from what was read under that name: each field that a model is built of is of its kind."""
+    try:
+        config, told = saved["config"], saved["facts"]
+        given: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in told.items()}
+        facts = Facts(**given)
+        sound = all(slots.holds(config["model"][field], kind) for field, kind in _MODEL.items()) and _sound(facts)
+        sound = sound and all(isinstance(config[part], dict) for part in ("data", "train", "sample"))
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{name}: cannot be read as a run's config; restore it, or train again") from None
+    if not sound:
+        raise UserError(f"{name}: says what no run can be; restore it, or train again")
+    if saved.get("sha256", _hash(saved)) != _hash(saved):  # what format 1 wrote has none
+        raise UserError(f"{name}: has changed since it was written; restore it, or train again")
+    return config, facts
+
+
+def _sound(facts: Facts) -> bool:
+    """Whether there can be data of these facts."""
+    kinds = get_type_hints(Facts).items()
+    return (
+        all(slots.holds(getattr(facts, field), kind) for field, kind in kinds)
+        and len(facts.shape) == 3
+        and min(facts.shape) > 0
+        and prod(facts.shape) <= MOST_PIXELS
+        and 2 <= facts.levels <= 2**16
+        and facts.classes == len(facts.class_names) == len(facts.label_frequencies)
+    )
 
 
 def write_config(workdir: Path, config: dict[str, Any], facts: Facts) -> None:
     """Write both into the run's folder."""
-    text = json.dumps({"config": config, "facts": vars(facts)}, indent=1) + "\n"
+    text = json.dumps(told(config, facts), indent=1) + "\n"
     write_whole(workdir / CONFIG, lambda file: file.write(text.encode()))
+
+
+def told(config: dict[str, Any], facts: Facts) -> dict[str, Any]:
+    """What `checked` reads, as JSON has it, with a hash of all."""
+    said = {"config": config, "facts": vars(facts)}
+    return {**said, "sha256": _hash(said)}
+
+
+def _hash(said: dict[str, Any]) -> str:
+    text = json.dumps({name: said[name] for name in ("config", "facts")}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ LAYERS = {
     "run": "errors files protocols slots order denoising training data build",
     "draw": "errors protocols randomness order denoising guidance grids sampling decode dispatch data evaluation build "
     "run",
+    "plan": "errors files randomness loss training data build run draw",
     "bits": "errors protocols randomness order likelihood dispatch evaluation run",
     "cli": "errors slots",
 }

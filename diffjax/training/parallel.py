@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import sync_global_devices
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
@@ -56,6 +57,12 @@ def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) 
 def local(devices: Sequence[Any]) -> list[Any]:
     """Those of this process."""
     return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def together(name: str) -> None:
+    """Wait until all hosts are here."""
+    if jax.process_count() > 1:
+        sync_global_devices(name)
 
 
 def replicated(state: State, devices: Sequence[Any]) -> State:

@@ -264,6 +264,9 @@ def test_a_config_of_another_net(refused, damaged, script) -> None:
     saved = json.loads((damaged / "config.json").read_text())
     saved["config"]["model"]["net"] = "MLP(width=16)"
     (damaged / "config.json").write_text(json.dumps(saved))
+    refused(script, SAMPLE, ["{run}/config.json", "has changed since it was written"])
+    del saved["sha256"]
+    (damaged / "config.json").write_text(json.dumps(saved))
     refused(script, SAMPLE, ["{run}", "another net", "config.json"])
 
 
