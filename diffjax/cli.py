@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import logging as stdlib_logging
 import re
 import runpy
 import sys
@@ -33,7 +34,8 @@ def run(main: Callable[[], None], config: Any = None) -> None:
             return rest
 
     def guarded(_: Sequence[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells every file it touches
+        logging.set_verbosity(logging.FATAL)  # Orbax tells every file it touches, and raises what it tells as an error
+        stdlib_logging.getLogger("asyncio").setLevel(logging.FATAL)  # its threads, of a write that failed, once more
         with one_line():
             if config is not None:
                 check_types(config.value, "config")

@@ -87,6 +87,7 @@ class Saver:
         if jax.process_index() == 0:
             shutil.rmtree(self._partial(step), ignore_errors=True)
             self._partial(step).mkdir(parents=True)
+            _check_room(self._partial(step), plain(state))
         copied = jax.tree.map(jnp.copy, plain(state))  # the trainer donates its own to the next step
         self._orbax.save((self._partial(step) / "state").absolute(), copied)
 
@@ -114,6 +115,13 @@ class Saver:
                 self.saved = None
             print(f"diffjax: {self.folder}: {self._problem}; training goes on", file=sys.stderr, flush=True)
             shutil.rmtree(self._partial(step), ignore_errors=True)
+
+
+def _check_room(folder: Path, tree: PyTree) -> None:
+    """Raise OSError where the disk has no room for a tree: said here in one line, not by each of Orbax's threads."""
+    needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(f"no space left: it takes {needed:,} bytes, and {free:,} are free")
 
 
 def restore(folder: Path, like: State) -> State | None:

@@ -1,0 +1,120 @@
+"""How a run ends before its end: told to stop, gone wrong, out of an older version; and the plan of one."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from diffjax import run
+from diffjax.files import claimed
+from diffjax.training import checkpoint, keeping, metrics
+
+OLD = Path(__file__).parents[1] / "training" / "old" / "format_1"
+QUIET = ["--config.train.writers=('jsonl',)", "--config.train.validate_images=0"]
+
+
+def once_logged(workdir: Path, lines: int, number: signal.Signals) -> threading.Thread:
+    """Send this process a signal when so many lines are there."""
+
+    def wait() -> None:
+        path = workdir / metrics.NAME
+        while not path.exists() or len(path.read_text().splitlines()) < lines:
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_a_run_saves_its_last_step_and_goes_on_from_there(number, call, tiny, tmp_path) -> None:
+    argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *QUIET, "--config.train.log_every_steps=1"]
+    thread = once_logged(tmp_path / "run", 5, number)
+    told = call("train.py", *argv, "--config.train.steps=1000000", "--config.train.save_every_steps=1000000")
+    thread.join()
+    step = metrics.read(tmp_path / "run" / metrics.NAME)[-1].step
+    assert told.code == 0, told.err
+    assert f"stopped at step {step:,}, saved; the same command goes on" in told.err
+    assert [int(path.name) for path in keeping.finished(tmp_path / "run" / "checkpoints")] == [step]
+    told = call("train.py", *argv, f"--config.train.steps={step + 2}")
+    assert told.code == 0, told.err
+    assert f"step {step:,} to {step + 2:,}" in told.err
+    assert [row.step for row in metrics.read(tmp_path / "run" / metrics.NAME)] == list(range(1, step + 3))
+
+
+def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, tiny, tmp_path) -> None:
+    argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *QUIET, "--config.train.steps=50"]
+    wild = ["--config.train.learning_rate=1e38", "--config.train.warmup_steps=0", "--config.train.log_every_steps=1"]
+    with jax.debug_nans(False):
+        told = call("train.py", *argv, *wild)
+    assert told.code == 2, told.err
+    fault, end = (line for line in told.err.splitlines() if "not finite" in line)
+    assert fault.startswith("diffjax: step ")
+    assert end.startswith("train.py: ")
+    assert "lower the learning rate" in end
+    assert "noise levels" in end
+    (report,) = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
+    assert report["leaves"]
+    assert len(report["levels"]) == 64
+    kept = [int(path.name) for path in keeping.finished(tmp_path / "run" / "checkpoints")]
+    assert max(kept) == report["step"]
+    _, tree = checkpoint.read(tmp_path / "run" / "checkpoints")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> None:
+    told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--check")
+    assert (told.code, told.err) == (0, "")
+    names = [line.split(":")[0] for line in told.out.splitlines()]
+    assert names == ["data", "model", "state", "steps", "checkpoints", "time"]
+    weights = sum(leaf.size for leaf in jax.tree.leaves(run.load(tiny.workdir)[0].variables))
+    assert f"{weights:,} parameters" in told.out
+    assert "1,257 images of 8 x 8 x 1, 10 classes, 17 levels as unit" in told.out
+    assert "0 to 2, of 64 images each: 128 images" in told.out
+    assert not (tmp_path / "run").exists()
+    before = {path: path.stat().st_mtime_ns for path in tiny.workdir.rglob("*")}
+    told = call("train.py", "--config", tiny.config, "--workdir", tiny.workdir, "--config.train.steps=9", "--check")
+    assert "2 to 9, of 64" in told.out
+    assert "config.train.steps: 2 before, 9 from here on" in told.out
+    assert {path: path.stat().st_mtime_ns for path in tiny.workdir.rglob("*")} == before
+
+
+def test_a_disk_without_room_is_told_before_anything_is_done(call, tiny, tmp_path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--check")
+    assert told.code == 2
+    assert "checkpoints of" in told.err
+    assert "10 kB that are free; make room, or lower train.keep_checkpoints" in told.err
+
+
+def test_a_run_of_another_process_is_left_alone(call, tiny, tmp_path) -> None:
+    copy = shutil.copytree(tiny.workdir, tmp_path / "run")
+    with claimed(copy):
+        told = call("train.py", "--config", tiny.config, "--workdir", copy, "--config.train.steps=4")
+    assert told.code == 2
+    assert "another process is at work here" in told.err
+
+
+def test_a_run_of_format_1_goes_on_and_is_read(call, tiny, tmp_path) -> None:
+    """Saved at step 2 of 4 by the version that wrote format 1, which went on to the loss of step 4 that is kept."""
+    copy = shutil.copytree(OLD, tmp_path / "run")
+    was = metrics.read(OLD / metrics.NAME)[-1]
+    assert run.load(copy)[3].step == 2
+    every = ["--config.train.log_every_steps=2", "--config.train.steps=4"]
+    told = call("train.py", "--config", tiny.config, "--workdir", copy, *every)
+    assert told.code == 0, told.err
+    assert "step 2 to 4" in told.err
+    now = metrics.read(copy / metrics.NAME)[-1]
+    assert (was.step, now.step) == (4, 4)
+    np.testing.assert_allclose(now.values["loss"], was.values["loss"], rtol=1e-6)
+    np.testing.assert_allclose(now.values["grad_norm"], was.values["grad_norm"], rtol=1e-6)
+    assert "sha256" in json.loads((copy / "config.json").read_text())
