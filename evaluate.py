@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import bits, cli, draw, run
+from diffjax import bits, cli, draw, loading, run
 from diffjax import evaluation as ev
 from diffjax.data import open_dataset
 from diffjax.errors import UserError
@@ -34,9 +34,11 @@ BITS_OF = flags.DEFINE_integer("bits_of", 360, "Of how many images of each split
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     workdir, asked = cli.folder("workdir"), flags.FLAGS
+    if workdir.is_file() and not OUT.value:
+        raise UserError(f"--out: give a folder for the report on {workdir}")
     out = Path(OUT.value) if OUT.value else workdir / "evaluation"
     check_writable(out, "--out")
-    denoise, noise, order, info = run.load(workdir, ema=asked.ema)
+    denoise, noise, order, info = loading.load(workdir, ema=asked.ema, step=cli.step())
     settings = cli.chosen(info.config["sample"])
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
     splits = reference(info, workdir)
@@ -67,7 +69,7 @@ def main() -> None:
     print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
 
 
-def reference(info: run.Info, workdir: Path) -> dict[str, Any]:
+def reference(info: loading.Info, workdir: Path) -> dict[str, Any]:
     """The real images of the run's data set; of large splits a part, drawn with a fixed seed."""
     data = info.config["data"]
     dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import cli, draw, run
+from diffjax import cli, draw, loading
 from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
 from diffjax.files import check_writable, write_whole
 
@@ -30,12 +30,11 @@ def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     workdir, out, asked = cli.folder("workdir"), cli.folder("out"), flags.FLAGS
     check_writable(out, "--out")
-    config, facts = run.read_config(workdir)
-    shares = facts.label_frequencies if config["model"]["conditional"] else ()
+    denoise, noise, order, info = loading.load(workdir, ema=asked.ema, step=cli.step())
+    shares = info.facts.label_frequencies if info.conditional else ()
     draw.check_label(LABEL.value, len(shares))
-    denoise, noise, order, info = run.load(workdir, ema=asked.ema)
-    settings = cli.chosen(config["sample"])
-    painter = draw.painter(denoise, noise, order, info.net, facts, settings)
+    settings = cli.chosen(info.config["sample"])
+    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
     root = jax.random.key(asked.seed)
     cond = draw.labels(root, NUM.value, shares, LABEL.value)
     images = draw.images(painter, root, NUM.value, asked.batch, cond)
@@ -43,7 +42,7 @@ def main() -> None:
     write_samples(out, images, cond, source)
     shown = grid(images[:100], min(10, len(images)))
     if cond is not None and LABEL.value is None:
-        shown = labelled_grid(images[:100], cond[:100], facts.class_names, 12)
+        shown = labelled_grid(images[:100], cond[:100], info.facts.class_names, 12)
     write_png(out / "grid.png", shown)
     if TRAJECTORY.value or ANIMATE.value:
         write_way(out, *draw.trajectory(painter, root, min(NUM.value, 8), cond))

@@ -18,11 +18,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import Config
-from diffjax import cli, run
+from diffjax import cli, loading, run
+from diffjax.checks import Fields, most_kept, size
 from diffjax.errors import UserError
 from diffjax.evaluation import write_png
 from diffjax.files import check_writable, claimed
-from diffjax.plan import Fields, Plan, most_kept, planned, size
+from diffjax.plan import Plan, planned
 from diffjax.training import checkpoint, keeping
 from diffjax.training.faults import Diverged, Fault
 from diffjax.training.log import Log
@@ -38,7 +39,10 @@ CHECK = flags.DEFINE_boolean(
 )
 
 # Fields that decide what the numbers of a state mean: a run keeps them.
-KEPT = ("model", "data.name", "data.image_size", "data.form", "data.batch_size", "train.seed", "train.ema")
+KEPT = (
+    *("model", "data.name", "data.image_size", "data.form", "data.batch_size"),
+    *("train.seed", "train.ema", "train.ema_std"),
+)
 
 
 def main() -> None:
@@ -49,7 +53,7 @@ def main() -> None:
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
     if CHECK.value:
         plan, changed = begun(fields, workdir)
-        print(*described(fields, plan, workdir), *changed, sep="\n", flush=True)
+        print(*described(fields, plan, workdir), *plan.notes, *changed, sep="\n", flush=True)
         print(timed(fields, plan))
         return
     first = jax.process_index() == 0
@@ -75,7 +79,13 @@ def trained(fields: Fields, workdir: Path, sentry: Sentry) -> None:
     """A run from where it is to its end, or until it is told to stop."""
     plan, changed = begun(fields, workdir)
     done, steps = int(plan.start.step), fields["train"]["steps"]
-    print(f"{fields['data']['name']}: {told(plan)}, step {done:,} to {steps:,}", *changed, sep="\n", file=sys.stderr)
+    print(
+        f"{fields['data']['name']}: {told(plan)}, step {done:,} to {steps:,}",
+        *plan.notes,
+        *changed,
+        sep="\n",
+        file=sys.stderr,
+    )
     if done >= steps:
         print(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on", file=sys.stderr)
         return
@@ -108,6 +118,10 @@ def train(fields: Fields, workdir: Path, plan: Plan, sentry: Sentry) -> int:
             if first:
                 write_png(workdir / "pictures" / f"step_{step:08d}.png", plan.gallery(state.ema))
 
+        def snapshot(step: int, state: State, metrics: Any) -> None:
+            if first:
+                stored(workdir, step, state)
+
         def watch(step: int, metrics: Any) -> None:
             sentry.beat(step)
             log.watch(step, metrics)
@@ -116,11 +130,16 @@ def train(fields: Fields, workdir: Path, plan: Plan, sentry: Sentry) -> int:
             saver.wait()
             return checkpoint.restore(workdir / "checkpoints", plan.start)
 
+        events = [
+            (t["save_every_steps"], save),
+            (t["picture_every_steps"], picture),
+            (t["snapshot_every_steps"], snapshot),
+        ]
         try:
             state = fitted(
                 plan,
                 t,
-                events=[(t["save_every_steps"], save), (t["picture_every_steps"], picture)],
+                events=[(every, call) for every, call in events if every],
                 watch=watch,
                 on_fault=plan.policy,
                 restore=restore,
@@ -149,6 +168,14 @@ def fitted(plan: Plan, t: Fields, steps: int | None = None, **options: Any) -> S
         accumulate=t["accumulate"],
         **options,
     )
+
+
+def stored(workdir: Path, step: int, state: State) -> None:
+    """Store a snapshot; where the disk is full, say so and train on."""
+    try:
+        loading.snapshot(workdir, step, state.emas)
+    except UserError as error:
+        print(f"\ndiffjax: {error}; training goes on without this snapshot", file=sys.stderr, flush=True)
 
 
 def reported(folder: Path | None, fault: Fault) -> None:

@@ -51,6 +51,9 @@ class Train:
     `keep_every_steps` (0: none), and the one with the least `keep_best`, a metric such as `validation_loss` (empty:
     none), which is measured at each save on `validate_images` images (0: not). A step that takes longer than
     `hang_limit_s` seconds is told (0: never).
+    `ema` are averages of the weights by decay, `ema_std` by their share of the training so far (EDM2), as 0.05 and 0.1;
+    these are stored every `snapshot_every_steps` (0: never), and any other can be made of them when training is over.
+    `init_from` is a run or a file that export.py wrote: the weights that fit are where a new run begins.
     `writers` are where metrics go: of `jsonl`, `tensorboard` and `wandb(project='…')`, each once.
     """
 
@@ -64,6 +67,9 @@ class Train:
     times: str = ""
     cond_drop: float = 0.1
     ema: tuple[float, ...] = (0.999,)
+    ema_std: tuple[float, ...] = ()
+    snapshot_every_steps: int = 0
+    init_from: str = ""
     seed: int = 0
     accumulate: int = 1
     on_fault: str = "stop"

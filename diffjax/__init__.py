@@ -17,11 +17,11 @@ from diffjax import (
 )
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.loading import load
 from diffjax.noise import Gaussian, Masking
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Hook, Noise, Step
 from diffjax.randomness import keys
-from diffjax.run import load
 from diffjax.sampling import invert, sample, stepwise
 from diffjax.training.loop import fit
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from absl import app, flags, logging
 
@@ -46,15 +46,33 @@ def run(main: Callable[[], None], config: Any = None) -> None:
 
 def sampling_flags() -> None:
     """The flags of every script that draws from a run; `chosen` reads them."""
-    flags.DEFINE_string("workdir", None, "Folder of a run that train.py made.")
+    flags.DEFINE_string("workdir", None, "Folder of a run that train.py made, or a file that export.py wrote.")
     flags.DEFINE_float("guidance", None, "Scale of classifier-free guidance; 1 is none.")
     flags.DEFINE_string("sampler", None, "Step rule, such as dpmpp_2m or 'ddim(eta=1.0)'.")
     flags.DEFINE_string("grid", None, "Where the clock stops, such as uniform or 'karras(rho=5.0)'.")
     flags.DEFINE_integer("steps", None, "Steps of the sampler.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Picture i depends on it and on i alone.", lower_bound=0, upper_bound=2**32 - 1)
-    flags.DEFINE_string("ema", None, "Which average of the weights, by its decay; by default the longest.")
+    weights_flags()
     flags.DEFINE_integer("batch", 360, "Pictures at once.", lower_bound=1)
     flags.register_validator("guidance", lambda scale: scale is None or isfinite(scale), "expected a finite number")
+
+
+def weights_flags() -> None:
+    """The flags that choose among the weights of a run; `step` reads the second."""
+    flags.DEFINE_string(
+        "ema", None, "Which average of the weights: a decay, or std=0.15; by default the longest decay."
+    )
+    flags.DEFINE_string("step", None, "Which checkpoint: a step, or best; by default the newest.")
+
+
+def step() -> int | Literal["best"] | None:
+    """The checkpoint asked for. Raises UserError for what is neither a step nor `best`."""
+    given = flags.FLAGS["step"].value
+    if given is None or given == "best":
+        return given
+    if not given.isdecimal() or len(given) > 18:
+        raise UserError(f"--step: expected a step, as 5000, or best, got {given!r}")
+    return int(given)
 
 
 def chosen(defaults: dict[str, Any]) -> dict[str, Any]:

@@ -14,21 +14,12 @@ from math import prod
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import PyTree
-
 from diffjax import build, slots
 from diffjax.data import Dataset, augment, forms, label_frequencies
 from diffjax.data.augment import Augment
 from diffjax.data.forms import Form
-from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
 from diffjax.files import write_whole
-from diffjax.order import Order
-from diffjax.protocols import Noise
-from diffjax.training import checkpoint
 
 CONFIG = "config.json"
 LARGEST, MOST_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
@@ -62,53 +53,6 @@ class Facts:
         """Whether data of these facts mean what those of a model's training meant."""
         kept = ("shape", "classes", "class_names", "levels", "form")
         return all(getattr(self, name) == getattr(learnt, name) for name in kept)
-
-
-@dataclass(frozen=True)
-class Info:
-    """Where a loaded denoiser comes from."""
-
-    net: Any
-    facts: Facts
-    config: dict[str, Any]
-    config_hash: str
-    step: int
-    ema: str
-
-    @property
-    def conditional(self) -> bool:
-        """Whether the net knows classes."""
-        return self.net.null_cond is not None
-
-
-def load(
-    workdir: str | Path, *, ema: str | None = None, step: int | None = None
-) -> tuple[NetDenoiser, Noise, Order, Info]:
-    """The denoiser of a run, its noise and order, and where they come from.
-
-    By default the newest whole checkpoint and its average of the longest decay. Raises UserError where the folder
-    holds no run, or not that step or average, or weights of another net than its config says.
-    """
-    config, facts = read_config(Path(workdir))
-    built = built_model(config["model"], facts)
-    at, tree = checkpoint.read(Path(workdir) / "checkpoints", step)
-    name, params = checkpoint.default_ema(tree["emas"], ema)
-    if _shapes(params) != _shapes(_described(built.net, facts)):
-        raise UserError(f"{workdir}: its weights are of another net than its {CONFIG} says; restore it, or train again")
-    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), params)  # bound to no device, as keys may be
-    info = Info(built.net, facts, config, config_hash(config), at, name)
-    return denoiser(built.noise, built.net, {"params": params}), built.noise, built.order, info
-
-
-def _described(net: Any, facts: Facts) -> PyTree:
-    """The weights of the net, as shapes alone."""
-    x = facts.encoding.nothing(facts.shape)
-    return jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
-
-
-def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
-    """The shape of each weight by its path."""
-    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def built_model(fields: dict[str, Any], facts: Facts) -> build.Model:

@@ -46,9 +46,11 @@ LAYERS = {
     "build": "errors protocols slots schedule predict noise order denoising times weights nets steps grids loss "
     "training",
     "run": "errors files protocols slots order denoising training data build",
+    "loading": "errors protocols order denoising training run",
     "draw": "errors protocols randomness order denoising guidance grids sampling decode dispatch data evaluation build "
     "run",
-    "plan": "errors files randomness loss training data build run draw",
+    "checks": "errors files randomness loss training data",
+    "plan": "errors randomness loss training data build run loading draw checks",
     "bits": "errors protocols randomness order likelihood dispatch evaluation run",
     "cli": "errors slots",
 }
@@ -71,6 +73,7 @@ LIBRARIES = {
     "scipy": "evaluation",
     "matplotlib": "evaluation",
     "PIL": "images evaluation",
+    "safetensors": "training",
 }
 
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -9,7 +9,7 @@ is named on stderr and passed over for the last good one.
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -141,29 +141,30 @@ def restore(folder: Path, like: State) -> State | None:
     return replace(like, **{**saved, "key": jax.random.wrap_key_data(saved["key"])})
 
 
-def read(folder: Path, step: int | None = None, check: Callable[[PyTree], None] | None = None) -> tuple[int, PyTree]:
-    """The step and the averages of the newest good checkpoint, or of that step's, on this host's first device.
+def read(
+    folder: Path, step: int | None, chosen: Callable[[dict[str, PyTree]], Sequence[str]]
+) -> tuple[int, dict[str, PyTree]]:
+    """The step and the chosen averages of the newest good checkpoint, or of that step's, on this host's first device.
 
-    Whatever the devices were that wrote it. `check` is called with the tree as shapes, before anything is read.
+    Whatever the devices were that wrote it. `chosen` is given all averages as shapes and says which are read; it raises
+    UserError where they are not what they should be.
     """
     found = newest_good(folder) if step is None else _of_step(folder, step)
     if found is None:
         raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     path = (found / "state").absolute()
+
+    def described(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+
     try:
         with ocp.PyTreeCheckpointer() as orbax:
-            metadata = orbax.metadata(path).item_metadata
-            target = {
-                "emas": jax.tree.map(
-                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), metadata["emas"]
-                )
-            }
-            if check is not None:
-                check(target["emas"])
+            emas = jax.tree.map(described, dict(orbax.metadata(path).item_metadata["emas"]))
+            target = {"emas": {name: emas[name] for name in chosen(emas)}}
             arguments = ocp.checkpoint_utils.construct_restore_args(target)
             saved = orbax.restore(path, args=ocp.args.PyTreeRestore(target, arguments, partial_restore=True))
-            return int(found.name), saved
+            return int(found.name), saved["emas"]
     except UserError:
         raise
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as mistake:
@@ -194,11 +195,3 @@ def newest_good(folder: Path) -> Path | None:
 def plain(state: State) -> dict[str, Any]:
     """The state as Orbax is given it: keys as their bits."""
     return {**{name: getattr(state, name) for name in FIELDS[manifest.FORMAT]}, "key": jax.random.key_data(state.key)}
-
-
-def default_ema(emas: dict[str, PyTree], asked: str | None) -> tuple[str, PyTree]:
-    """The average asked for, or that of the longest decay."""
-    if asked is not None and asked not in emas:
-        raise UserError(f"ema: {asked!r} is not in this run; it has {', '.join(sorted(emas, key=float))}")
-    name = asked or max(emas, key=float)
-    return name, emas[name]

@@ -18,7 +18,8 @@ from jaxtyping import Array, PyTree
 from diffjax.errors import UserError
 from diffjax.loss import Loss
 from diffjax.randomness import keys_of
-from diffjax.training.state import State, averaged
+from diffjax.training.ema import averaged
+from diffjax.training.state import State
 from diffjax.training.step import Batch, losses
 
 __all__ = ["rewind", "skip", "stop"]

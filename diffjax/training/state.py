@@ -1,5 +1,6 @@
 """The state of a run: one tree, and everything in it."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
-from diffjax.errors import UserError
+from diffjax.training.ema import default, named
 
 
 @struct.dataclass
@@ -17,9 +18,9 @@ class State:
     """All that the next step depends on.
 
     `step` counts the steps that were taken, `position` the batches of the data's endless order that were used or passed
-    over, `faults` the steps whose numbers went wrong. `emas` is one moving average of the weights per decay, and `key`
-    what all randomness comes from. `halted`: the step after this state went wrong, and nothing moves until the host has
-    decided; it is never saved.
+    over, `faults` the steps whose numbers went wrong. `emas` is one moving average of the weights for each name (ema.py
+    has what they mean), and `key` what all randomness comes from. `halted`: the step after this state went wrong, and
+    nothing moves until the host has decided; it is never saved.
     """
 
     step: Int[Array, ""]
@@ -33,21 +34,20 @@ class State:
 
     @property
     def ema(self) -> PyTree:
-        """The average of the longest decay, as Flax variables."""
-        return {"params": self.emas[max(self.emas, key=float)]}
+        """The default average, as Flax variables."""
+        return {"params": self.emas[default(tuple(self.emas))]}
 
 
 def create(
     key: Key[Array, ""],
     net: Any,
     optimizer: optax.GradientTransformation,
-    decays: tuple[float, ...],
+    averages: tuple[float | str, ...],
     x: Shaped[Array | np.ndarray, "b ..."],
     cond: PyTree,
 ) -> State:
     """The state at step 0, for examples like those of the batch (x, cond)."""
-    if not decays or not all(0 <= decay < 1 for decay in decays):
-        raise UserError(f"ema: expected one or more decays in [0, 1), got {decays}")
+    names = named(averages)
     level = jnp.zeros((1,) * x.ndim)
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
 
@@ -57,19 +57,14 @@ def create(
 
     init_key, run_key = jax.random.split(key)
     params, opt_state = jax.jit(init)(init_key)
-    emas = {str(decay): jax.tree.map(jnp.copy, params) for decay in decays}
+    emas = {name: jax.tree.map(jnp.copy, params) for name in names}
     step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
     return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
 
 
-def averaged(emas: dict[str, PyTree], params: PyTree, step: Int[Array, ""]) -> dict[str, PyTree]:
-    """Each average moved towards the weights; the decay is min(decay, (1 + n) / (10 + n)), so that it starts short."""
-
-    def move(decay: float, ema: PyTree) -> PyTree:
-        keep = jnp.minimum(decay, (1 + step) / (10 + step))
-        return jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, ema, params)
-
-    return {decay: move(float(decay), ema) for decay, ema in emas.items()}
+def begun_with(state: State, params: PyTree) -> State:
+    """The state, from these weights on: all its averages begin with them."""
+    return replace(state, params=params, emas={name: jax.tree.map(jnp.copy, params) for name in state.emas})
 
 
 def finite(tree: PyTree) -> Bool[Array, ""]:

@@ -16,7 +16,8 @@ from diffjax.errors import UserError
 from diffjax.loss import Loss
 from diffjax.protocols import Keys
 from diffjax.randomness import keys_of
-from diffjax.training.state import State, averaged, finite
+from diffjax.training.ema import averaged
+from diffjax.training.state import State, finite
 
 Metrics = Mapping[str, Any]  # scalars of a step, or one entry per step of a dispatch
 Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts

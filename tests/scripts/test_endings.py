@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffjax import run
+from diffjax import loading
 from diffjax.files import claimed
 from diffjax.training import checkpoint, keeping, metrics
 
@@ -66,7 +66,7 @@ def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, ti
     assert len(report["levels"]) == 64
     kept = [int(path.name) for path in keeping.finished(tmp_path / "run" / "checkpoints")]
     assert max(kept) == report["step"]
-    _, tree = checkpoint.read(tmp_path / "run" / "checkpoints")
+    _, tree = checkpoint.read(tmp_path / "run" / "checkpoints", None, tuple)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
@@ -75,7 +75,7 @@ def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> Non
     assert (told.code, told.err) == (0, "")
     names = [line.split(":")[0] for line in told.out.splitlines()]
     assert names == ["data", "model", "state", "steps", "checkpoints", "time"]
-    weights = sum(leaf.size for leaf in jax.tree.leaves(run.load(tiny.workdir)[0].variables))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(loading.load(tiny.workdir)[0].variables))
     assert f"{weights:,} parameters" in told.out
     assert "1,257 images of 8 x 8 x 1, 10 classes, 17 levels as unit" in told.out
     assert "0 to 2, of 64 images each: 128 images" in told.out
@@ -108,7 +108,7 @@ def test_a_run_of_format_1_goes_on_and_is_read(call, tiny, tmp_path) -> None:
     """Saved at step 2 of 4 by the version that wrote format 1, which went on to the loss of step 4 that is kept."""
     copy = shutil.copytree(OLD, tmp_path / "run")
     was = metrics.read(OLD / metrics.NAME)[-1]
-    assert run.load(copy)[3].step == 2
+    assert loading.load(copy)[3].step == 2
     every = ["--config.train.log_every_steps=2", "--config.train.steps=4"]
     told = call("train.py", "--config", tiny.config, "--workdir", copy, *every)
     assert told.code == 0, told.err

@@ -107,7 +107,7 @@ SAMPLE_AND_EVALUATE = [
     (["--out", "{out}"], ["--workdir"]),
     (["--workdir", "{tmp}/nowhere", "--out", "{out}"], ["nowhere", "no such folder", "train"]),
     (["--workdir", "{empty}", "--out", "{out}"], ["{empty}", "no run", "train"]),
-    (["--workdir", "{config}", "--out", "{out}"], ["{config}", "no such folder"]),
+    (["--workdir", "{config}", "--out", "{out}"], ["{config}", "cannot be read as weights"]),
     (["--workdir", "{run}", "--out", "{config}/below"], ["--out", "cannot be written"]),
     (["--workdir", "{run}", "--out", "{config}"], ["--out", "cannot be written"]),
     ([*SAMPLE, "--num=0"], ["--num"]),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffjax import draw, run
+from diffjax import draw, loading, run
 from diffjax.data import forms
 from diffjax.training import checkpoint
 
@@ -52,8 +52,8 @@ def test_training_goes_on_where_it_stopped(tiny, tmp_path, call) -> None:
     assert saved_config(workdir) == {**saved_config(tiny.workdir), "train": saved_config(workdir)["train"]}
     assert saved_config(workdir)["train"]["steps"] == 4
     assert saved_config(workdir)["train"]["learning_rate"] == 0.001
-    assert run.load(workdir)[3].step == 4
-    assert run.load(workdir, step=2)[3].step == 2
+    assert loading.load(workdir)[3].step == 4
+    assert loading.load(workdir, step=2)[3].step == 2
 
     again = call("train.py", "--config", tiny.config, "--workdir", workdir, *more)
     assert again.code == 0

@@ -13,10 +13,11 @@ from diffjax.nets import MLP, Transformer, UNet
 from diffjax.noise import Gaussian, Masking
 from diffjax.training import parallel
 from diffjax.training.checkpoint import Saver, plain, restore
+from diffjax.training.ema import averaged
 from diffjax.training.keeping import Keep
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
-from diffjax.training.state import averaged, create
+from diffjax.training.state import create
 from diffjax.training.step import train_step
 
 NOISE = Gaussian(schedule.cosine, predict.v)

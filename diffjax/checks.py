@@ -1,0 +1,135 @@
+"""What can be known of a config before a step is compiled: what does not fit is refused by the name of its field."""
+
+import os
+import shutil
+from collections.abc import Callable
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from diffjax.data.forms import Form
+from diffjax.errors import UserError
+from diffjax.files import existing
+from diffjax.loss import Loss
+from diffjax.randomness import keys
+from diffjax.training import checkpoint, keeping
+from diffjax.training.keeping import Keep
+from diffjax.training.state import State
+
+Fields = dict[str, Any]
+LEVELS, MOST = 512, 2**22  # evenly spread over training, at which a loss must be finite; numbers in so many examples
+APART = 4.0  # how many times larger or smaller than model.data_std the data's standard deviation may be
+
+
+def check_numbers(fields: Fields) -> None:
+    """Raise UserError for numbers that cannot be."""
+    t, batch_size, devices = fields["train"], fields["data"]["batch_size"], jax.device_count()
+    for name in ("steps", "log_every_steps", "save_every_steps", "picture_every_steps", "accumulate"):
+        if t[name] < 1:
+            raise UserError(f"config.train.{name}: expected at least 1, got {t[name]}")
+    if batch_size < 1 or batch_size % devices:
+        raise UserError(f"config.data.batch_size: expected a multiple of the {devices} device(s), got {batch_size}")
+    if batch_size // devices % t["accumulate"]:
+        raise UserError(
+            f"config.train.accumulate: a device's share of {batch_size // devices} examples does not divide by "
+            f"{t['accumulate']}; use a divisor of it"
+        )
+    for name in ("validate_images", "snapshot_every_steps"):
+        if t[name] < 0:
+            raise UserError(f"config.train.{name}: expected 0 (not at all) or more, got {t[name]}")
+    if t["snapshot_every_steps"] and len(t["ema_std"]) < 2:
+        raise UserError("config.train.snapshot_every_steps: needs two lengths in train.ema_std, such as 0.05 and 0.1")
+    if t["keep_best"] and t["keep_best"] not in ("loss", "grad_norm", "validation_loss"):
+        raise UserError(
+            f"config.train.keep_best: expected validation_loss, loss, grad_norm or nothing, got {t['keep_best']!r}"
+        )
+    if t["keep_best"] == "validation_loss" and not t["validate_images"]:
+        raise UserError("config.train.keep_best: validation_loss needs train.validate_images; set it to 512, or so")
+    if not 0 <= t["seed"] < 2**32:
+        raise UserError(f"config.train.seed: expected 0 … 2**32 - 1, got {t['seed']}")
+    if not 0 <= t["cond_drop"] <= 1:
+        raise UserError(f"config.train.cond_drop: expected a share in [0, 1], got {t['cond_drop']}")
+
+
+def check_size(new: Callable[[Any], State], key: Any) -> int:
+    """The bytes of a state, which is not made for this. Raises UserError where a device cannot hold it."""
+    leaves = jax.tree.leaves(jax.eval_shape(lambda key: checkpoint.plain(new(key)), key))
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    device, copies = jax.local_devices()[0], 1
+    room = (device.memory_stats() or {}).get("bytes_limit")
+    if room is None:  # a CPU, whose devices share the machine's memory
+        room, copies = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), jax.local_device_count()
+    if needed * copies > room:
+        raise UserError(
+            f"config.model.net: parameters, optimizer and averages take {size(needed * copies)}, and {device.platform} "
+            f"has {size(room)}; use a smaller net, or fewer averages"
+        )
+    return needed
+
+
+def check_disk(workdir: Path, keep: Keep, t: Fields, each: int) -> None:
+    """Raise UserError where the checkpoints that the policy will keep have no room, one more of them being written."""
+    needed = most_kept(keep, t["steps"], t["save_every_steps"]) + 1 - len(keeping.finished(workdir / "checkpoints"))
+    free = shutil.disk_usage(existing(workdir)).free
+    if needed * each > free:
+        raise UserError(
+            f"--workdir {workdir}: {needed} more checkpoints of {size(each)} do not fit into the {size(free)} that are "
+            "free; make room, or lower train.keep_checkpoints, or raise train.keep_every_steps"
+        )
+
+
+def most_kept(keep: Keep, steps: int, save_every: int) -> int:
+    """How many checkpoints a run has when it ends, at most."""
+    for_ever = steps // keep.every_steps if keep.every_steps else 0
+    return min(keep.last + for_ever + bool(keep.best_by), ceil(steps / save_every) + 1)
+
+
+def check_loss(loss: Loss, net: Any, params: Any, x: Any, cond: Any) -> None:
+    """Raise UserError where net and loss do not fit, or the loss of a net that outputs zeros is infinite at a level.
+
+    Then the weight, or the distribution of times, does not go with the prediction.
+    """
+    count = max(8, min(LEVELS, MOST // x.size))
+
+    def of_nothing(x: Any, cond: Any) -> tuple[Any, Any]:
+        seen: list[Any] = []
+
+        def silent(given: Any, level: Any, *more: Any) -> Any:
+            seen.append(jnp.broadcast_to(level.reshape(len(level), -1)[:, 0], count))
+            out = jax.eval_shape(Partial(net.apply, {"params": params}), given, level, *more)
+            return jnp.zeros(out.shape, out.dtype)
+
+        return loss(keys(0, count), silent, x, cond), seen[0]
+
+    with jax.debug_nans(False):
+        each, levels = jax.jit(of_nothing)(*jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), (x, cond)))
+    if (bad := ~np.isfinite(each)).any():
+        where = np.asarray(levels)[bad]
+        raise UserError(
+            f"train.weight: with model.prediction, model.schedule and train.times as they are the loss is infinite at "
+            f"noise levels {where.min():.4g} … {where.max():.4g}; use another weight, or times that stay clear of them"
+        )
+
+
+def check_spread(x: np.ndarray, given: float, form: Form) -> float:
+    """The standard deviation of data, 0 for tokens. Raises UserError where it is far from model.data_std."""
+    if form.discrete:
+        return 0.0
+    found = float(x.std())
+    if not given / APART <= found <= given * APART:
+        raise UserError(
+            f"config.model.data_std: {given:g}, and the data have {found:.3g} ({x.min():.3g} … {x.max():.3g}); set it "
+            "to what they have"
+        )
+    return found
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    power = min(max(len(str(count)) - 1, 0) // 3, 4)
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

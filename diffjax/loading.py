@@ -1,0 +1,199 @@
+"""From what was trained, a run's folder or one file of weights, to a denoiser, to another file, and to another run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from diffjax import run
+from diffjax.denoising import NetDenoiser, denoiser
+from diffjax.errors import UserError
+from diffjax.order import Order
+from diffjax.protocols import Noise
+from diffjax.run import Facts
+from diffjax.training import checkpoint, keeping, tensors
+from diffjax.training import ema as averages
+from diffjax.training.ema import STD
+
+SNAPSHOTS = "snapshots"
+Step = int | Literal["best"] | None
+
+
+@dataclass(frozen=True)
+class Info:
+    """Where a loaded denoiser comes from."""
+
+    net: Any
+    facts: Facts
+    config: dict[str, Any]
+    config_hash: str
+    step: int
+    ema: str
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the net knows classes."""
+        return self.net.null_cond is not None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An average of a run's weights, and which it is; `made` says of what it was made, where it was not stored."""
+
+    params: PyTree
+    config: dict[str, Any]
+    facts: Facts
+    step: int
+    ema: str
+    made: str = ""
+
+
+def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> tuple[NetDenoiser, Noise, Order, Info]:
+    """The denoiser of a run's folder or of an exported file, its noise and order, and where they come from.
+
+    By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an
+    average of any length, such as "std=0.15", where the run has stored snapshots. Raises UserError where there is no
+    run, or not that step or average, or weights of another net than its config says.
+    """
+    found = weights(Path(source), ema, step)
+    built = run.built_model(found.config["model"], found.facts)
+    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found.params)  # bound to no device, like keys
+    info = Info(built.net, found.facts, found.config, run.config_hash(found.config), found.step, found.ema + found.made)
+    return denoiser(built.noise, built.net, {"params": params}), built.noise, built.order, info
+
+
+def weights(source: Path, ema: str | None = None, step: Step = None) -> Weights:
+    """The weights of a run's folder or of an exported file, the shapes of which are those of its net."""
+    if source.is_file():
+        return _of_file(source, ema, step)
+    config, facts = run.read_config(source)
+    shapes, folder = _net_shapes(config, facts), source / "checkpoints"
+
+    def chosen(emas: dict[str, PyTree]) -> list[str]:
+        for params in emas.values():
+            _check_shapes(params, shapes, source)
+        if ema is None or ema in emas or not ema.startswith(STD):
+            return [averages.picked(tuple(emas), ema)]
+        if not (names := [name for name in emas if name.startswith(STD)]):
+            raise UserError(f"ema: {ema} can be made where train.ema_std was set, and {source} has none")
+        return names
+
+    at, emas = checkpoint.read(folder, _step(folder, config, step), chosen)
+    if ema is None or ema in emas:
+        (name,) = emas
+        return Weights(emas[name], config, facts, at, name)
+    params, made = _synthesised(source / SNAPSHOTS, emas, at, ema, shapes)
+    return Weights(params, config, facts, at, ema, made)
+
+
+def export(found: Weights, path: Path) -> None:
+    """Write weights and all that is needed to use them into one file, which `load` reads."""
+    about = {**run.told(found.config, found.facts), "step": found.step, "ema": found.ema + found.made}
+    tensors.write(path, found.params, about)
+
+
+def snapshot(workdir: Path, step: int, emas: dict[str, PyTree]) -> None:
+    """Store the averages of constant share at a step, from which those of other lengths are made."""
+    stored = {name: params for name, params in emas.items() if name.startswith(STD)}
+    tensors.write(workdir / SNAPSHOTS / f"{step:08d}{tensors.SUFFIX}", stored, {"step": step})
+
+
+def taken(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str]]:
+    """A net's own weights with those of another run in place of all that have the same name and shape; and a list.
+
+    The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
+    UserError where nothing fits.
+    """
+    ours, theirs = _by_path(params), _by_path(given.params)
+    fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
+    if not fits:
+        raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")
+    merged = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            jnp.asarray(np.asarray(theirs[_name(path)]), leaf.dtype, copy=True) if _name(path) in fits else leaf
+        ),
+        params,
+    )
+    count, total = (sum(ours[path].size for path in paths) for paths in (fits, ours))
+    told = [
+        f"train.init_from: {count:,} of {total:,} parameters are those of {source}, step {given.step:,}, {given.ema}"
+    ]
+    for path in sorted(ours.keys() - fits):
+        other = f"; there it is {theirs[path].shape}" if path in theirs else ""
+        told.append(f"  fresh: {path} {ours[path].shape}{other}")
+    return merged, [*told, *(f"  left: {path} {theirs[path].shape}" for path in sorted(theirs.keys() - ours.keys()))]
+
+
+def _of_file(path: Path, ema: str | None, step: Step) -> Weights:
+    """What `export` wrote: one average of one step."""
+    params, about = tensors.read(path)
+    config, facts = run.checked(about, str(path))
+    at, name = about.get("step"), about.get("ema")
+    if not isinstance(at, int) or not isinstance(name, str):
+        raise UserError(f"{path}: is no exported run; use a file that export.py wrote")
+    if ema not in (None, name) or step not in (None, at):
+        raise UserError(f"{path}: holds average {name} of step {at:,} alone; leave --ema and --step out")
+    _check_shapes(params, _net_shapes(config, facts), path)
+    return Weights(params, config, facts, at, name)
+
+
+def _step(folder: Path, config: dict[str, Any], step: Step) -> int | None:
+    """The step of a request; the best by the metric that the run keeps the best of, or by the validation loss."""
+    if step != "best":
+        return step
+    metric = config["train"].get("keep_best") or "validation_loss"
+    found = keeping.best(folder, metric)
+    if found is None:
+        raise UserError(f"{folder}: no checkpoint here has a {metric}; give a step, or leave --step out")
+    return int(found.name)
+
+
+def _synthesised(
+    folder: Path, emas: dict[str, PyTree], at: int, name: str, shapes: dict[str, tuple[int, ...]]
+) -> tuple[PyTree, str]:
+    """The average of that name after step `at`, of the checkpoint's and those of earlier snapshots, in float64."""
+    std, names = averages.std_of(name), sorted(emas)
+    earlier = [int(path.stem) for path in folder.glob(f"*{tensors.SUFFIX}") if path.stem.isdecimal()]
+    steps = sorted(step for step in earlier if step < at)
+    stored = [(step, averages.std_of(each)) for step in (*steps, at) for each in names]
+    amounts, off = averages.synthesis(stored, at, std)
+    if off > averages.WORST:
+        raise UserError(
+            f"ema: {name} is too far from what was stored (its profile would be {off:.0%} off, of {len(steps)} "
+            f"snapshots); ask for one nearer to {', '.join(names)}, or store more with train.snapshot_every_steps"
+        )
+    total: PyTree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), emas[names[0]])
+    for i, step in enumerate((*steps, at)):
+        path = folder / f"{step:08d}{tensors.SUFFIX}"
+        source = emas if step == at else tensors.read(path)[0]
+        for each, amount in zip(names, amounts[i * len(names) :], strict=False):
+            _check_shapes(source.get(each, {}), shapes, path)
+            total = jax.tree.map(
+                lambda sum, leaf, a=amount: sum + a * np.asarray(leaf, np.float64), total, source[each]
+            )
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float32), total)
+    return params, f" (of {len(steps)} snapshots, profile {off:.2%} off)"
+
+
+def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Path) -> None:
+    if {path: leaf.shape for path, leaf in _by_path(params).items()} != shapes:
+        raise UserError(f"{source}: the weights are of another net than {run.CONFIG} says; restore it, or train again")
+
+
+def _net_shapes(config: dict[str, Any], facts: Facts) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight of the net that a config describes."""
+    net, x = run.built_model(config["model"], facts).net, facts.encoding.nothing(facts.shape)
+    described = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
+    return {path: leaf.shape for path, leaf in _by_path(described).items()}
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
