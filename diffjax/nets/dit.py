@@ -8,7 +8,17 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.nets.blocks import Block, check_heads
-from diffjax.nets.layers import Embedding, Places, at_least_one, by_rows, levels_of_tokens, null_label
+from diffjax.nets.layers import (
+    Embedding,
+    Places,
+    by_rows,
+    check_dtype,
+    check_sizes,
+    levels_of_tokens,
+    null_label,
+    remembered,
+    summed,
+)
 from diffjax.protocols import Keys
 
 Picture = Float[Array, "b _ _ _"]
@@ -18,6 +28,7 @@ class DiT(nn.Module):
     """A transformer over the patches of a picture, `patch` pixels a side, for one level per example or per pixel.
 
     A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1.
+    `remat` saves memory in training: each block is computed once more going back.
     `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024).
     """
 
@@ -28,6 +39,7 @@ class DiT(nn.Module):
     classes: int = 0
     dropout: float = 0.0
     causal: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     convolutional: ClassVar[bool] = False
@@ -52,14 +64,16 @@ class DiT(nn.Module):
         sides = x.shape[1] // self.patch, x.shape[2] // self.patch
         places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
         h = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches) + places[None]
+        block = remembered(Block, self.remat, static=(4,))
         for _ in range(self.depth):
-            h, _ = Block(self.heads, self.dropout, self.dtype)(h, embedding, keys, self.causal)
+            h, _ = block(self.heads, self.dropout, self.dtype)(h, embedding, keys, self.causal)
         h = nn.LayerNorm(dtype=self.dtype)(h)
-        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)
+        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
         return _joined(out(h), x.shape, self.patch).astype(jnp.float32)
 
     def _check(self, x: Picture) -> None:
-        at_least_one(patch=self.patch, width=self.width, depth=self.depth, heads=self.heads)
+        check_dtype(self.dtype)
+        check_sizes(patch=self.patch, width=self.width, depth=self.depth, heads=self.heads)
         check_heads(self.width, self.heads)
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise UserError(f"DiT: expected pictures with sides that divide by patch={self.patch}, got {x.shape}")

@@ -23,11 +23,22 @@ def one_level(x: Array, level: Array) -> Float[Array, " b"]:
     return jnp.broadcast_to(level.reshape(-1), (len(x),))
 
 
-def at_least_one(**sizes: int) -> None:
-    """Raise UserError, naming it, for a size of a net below 1."""
+MOST = {"depth": 512, "blocks": 64, "heads": 1_024, "depths": 16, "multiplier": 1_024, "shape": 2**16, "vocab": 2**20}
+WIDEST = 2**16
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise UserError, naming it, for a size of a net below 1, or larger than a net of any use is."""
     for name, size in sizes.items():
-        if size < 1:
-            raise UserError(f"net: {name} must be at least 1, got {size}")
+        most = MOST.get(name, WIDEST)
+        if not 1 <= size <= most:
+            raise UserError(f"net: {name} must be at least 1 and at most {most:,}, got {str(size)[:20]}")
+
+
+def check_dtype(dtype: Any) -> None:
+    """Raise UserError for what a net cannot compute in; float16 would need its losses scaled."""
+    if dtype not in ("float32", "bfloat16", jnp.float32, jnp.bfloat16, jnp.float64):
+        raise UserError(f"net: dtype must be 'float32' or 'bfloat16', got {str(dtype)[:40]!r}")
 
 
 def levels_of_tokens(x: Array, level: Float[Array, "_ _"]) -> Float[Array, "b *n"]:
@@ -57,10 +68,29 @@ def by_rows(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
     return out.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
+def summed(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
+    """`by_rows` for the last layer: what was computed in bfloat16 is summed up, and comes out, in float32."""
+    kind = jnp.promote_types(x.dtype, jnp.float32)
+    return by_rows(x, matrix, dimensions, preferred_element_type=kind, **options)
+
+
+def remembered(block: type[nn.Module], remat: bool, static: tuple[int, ...] = ()) -> type[nn.Module]:
+    """The block itself, or, with `remat`, one that remembers its input alone and computes the rest again going back.
+
+    The parameters have the same names. `static` are the places of arguments that are no arrays, the block itself's 0.
+    """
+    if not remat:
+        return block
+    made: Any = nn.remat(block, static_argnums=static)
+    made.__name__ = block.__name__  # Flax names parameters by it
+    return made
+
+
 class Embedding(nn.Module):
     """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label.
 
-    One vector for each level given: of an example, [b], or of each of its tokens, [b, n].
+    One vector for each level given: of an example, [b], or of each of its tokens, [b, n]; computed in float32, since
+    the highest of the sinusoids tell levels apart that bfloat16 would not.
     """
 
     features: int
@@ -69,17 +99,17 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, level: Float[Array, "b *n"], cond: Int[Array, " b"] | None) -> Float[Array, "b *n features"]:
-        hidden = nn.Dense(self.features, dtype=self.dtype, dot_general=by_rows)(sinusoids(level, self.features))
-        hidden = nn.Dense(self.features, dtype=self.dtype, dot_general=by_rows)(nn.silu(hidden))
+        hidden = nn.Dense(self.features, dot_general=by_rows)(sinusoids(level, self.features))
+        hidden = nn.Dense(self.features, dot_general=by_rows)(nn.silu(hidden))
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond
-            table = nn.Embed(self.classes + 1, self.features, self.dtype, embedding_init=nn.initializers.normal(1.0))
+            table = nn.Embed(self.classes + 1, self.features, embedding_init=nn.initializers.normal(1.0))
             hidden += table(label).reshape(len(level), *(1,) * (level.ndim - 1), -1)
         elif cond is not None:
             raise UserError(
                 "this net has no classes and was given a condition: build it with classes=, or give cond=None"
             )
-        return nn.silu(hidden)
+        return nn.silu(hidden).astype(self.dtype)
 
 
 class Places(nn.Module):

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffjax.nets.layers import Dropout, Embedding, Modulation, at_least_one, null_label, one_level
+from diffjax.nets.layers import Dropout, Embedding, Modulation, check_dtype, check_sizes, null_label, one_level, summed
 from diffjax.protocols import Keys
 
 
@@ -34,7 +34,8 @@ class MLP(nn.Module):
         cond: Int[Array, " b"] | None = None,
         keys: Keys | None = None,
     ) -> Float[Array, "b *shape"]:
-        at_least_one(width=self.width, depth=self.depth)
+        check_sizes(width=self.width, depth=self.depth)
+        check_dtype(self.dtype)
         embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), cond)
         h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
         for _ in range(self.depth):
@@ -42,7 +43,5 @@ class MLP(nn.Module):
             inner = nn.silu(nn.Dense(self.width, dtype=self.dtype)(inner))
             inner = Dropout(self.dropout)(inner, keys)
             h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(inner)
-        out = nn.Dense(x[0].size, kernel_init=nn.initializers.zeros, dtype=self.dtype)(
-            nn.LayerNorm(dtype=self.dtype)(h)
-        )
-        return out.reshape(x.shape).astype(jnp.float32)
+        last = nn.Dense(x[0].size, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
+        return last(nn.LayerNorm(dtype=self.dtype)(h)).reshape(x.shape).astype(jnp.float32)

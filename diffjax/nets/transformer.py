@@ -9,7 +9,16 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.nets.blocks import Block, Cache, check_heads
-from diffjax.nets.layers import Embedding, Places, at_least_one, by_rows, levels_of_tokens, null_label
+from diffjax.nets.layers import (
+    Embedding,
+    Places,
+    check_dtype,
+    check_sizes,
+    levels_of_tokens,
+    null_label,
+    remembered,
+    summed,
+)
 from diffjax.protocols import Keys
 
 Tokens = Int[Array, "b n"]
@@ -25,6 +34,8 @@ class Transformer(nn.Module):
     position, together with the position to predict (any order: Pannatier et al. 2024, sigma-GPT; in raster order this
     is an ordinary autoregressive transformer), and output i sees inputs up to i. What is hidden there is a mask in
     the input, and the level is not used.
+
+    `remat` saves memory in training: each block is computed once more going back.
     """
 
     vocab: int
@@ -35,6 +46,7 @@ class Transformer(nn.Module):
     classes: int = 0
     dropout: float = 0.0
     causal: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     convolutional: ClassVar[bool] = False
@@ -60,18 +72,19 @@ class Transformer(nn.Module):
         return self.causal
 
     def setup(self) -> None:
-        at_least_one(
-            vocab=self.vocab, shape=min(self.shape, default=0), width=self.width, depth=self.depth, heads=self.heads
-        )
+        check_dtype(self.dtype)
+        check_sizes(vocab=self.vocab, width=self.width, depth=self.depth, heads=self.heads)
+        check_sizes(shape=min(self.shape, default=0))
         check_heads(self.width, self.heads)
         self.tokens = nn.Embed(self.vocab + 2, self.width, dtype=self.dtype)
         self.positions = Places(self.shape, self.width, self.dtype)
         if self.causal:
             self.targets = Places(self.shape, self.width, self.dtype)
         self.embedding = Embedding(self.width, self.classes, self.dtype)
-        self.blocks = [Block(self.heads, self.dropout, self.dtype) for _ in range(self.depth)]
+        block = remembered(Block, self.remat, static=(4,))
+        self.blocks = [block(self.heads, self.dropout, self.dtype) for _ in range(self.depth)]
         self.norm = nn.LayerNorm(dtype=self.dtype)
-        self.logits = nn.Dense(self.vocab, dtype=self.dtype, dot_general=by_rows)
+        self.logits = nn.Dense(self.vocab, dtype=self.dtype, dot_general=summed)
 
     def __call__(
         self,
@@ -107,7 +120,7 @@ class Transformer(nn.Module):
         h, embedding = self._inputs(token[:, None], here[:, None], there[:, None]), self._class(len(token), cond)
         kept = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            h, cache = block(h, embedding, None, causal=False, cache=cache)
+            h, cache = block(h, embedding, None, False, cache)
             kept.append(cache)
         return self.logits(self.norm(h))[:, 0].astype(jnp.float32), tuple(kept)
 

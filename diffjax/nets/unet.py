@@ -10,7 +10,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.layers import Dropout, Embedding, Modulation, at_least_one, null_label, one_level
+from diffjax.nets.layers import (
+    Dropout,
+    Embedding,
+    Modulation,
+    check_dtype,
+    check_sizes,
+    null_label,
+    one_level,
+    remembered,
+)
 from diffjax.protocols import Keys
 
 Picture = Float[Array, "b _ _ _"]
@@ -55,7 +64,8 @@ class UNet(nn.Module):
 
     `multipliers` gives the channels at each depth as multiples of `width`; each depth has `blocks` residual blocks on
     the way down and as many on the way up, the deepest one block, attention, one block. `attention` names further
-    depths (0 is full resolution) that attend. Parameters are float32, computation is `dtype`.
+    depths (0 is full resolution) that attend. Parameters and output are float32, computation is `dtype`; `remat` saves
+    memory in training: each block is computed once more going back.
     """
 
     width: int = 32
@@ -65,6 +75,7 @@ class UNet(nn.Module):
     heads: int = 4
     classes: int = 0
     dropout: float = 0.0
+    remat: bool = False
     dtype: Any = jnp.float32
 
     convolutional: ClassVar[bool] = True
@@ -91,26 +102,29 @@ class UNet(nn.Module):
             h = self._blocks(h, embedding, depth, keys)
             skips.append(h)
             h = nn.Conv(deeper, (2, 2), strides=2, dtype=self.dtype)(h)
-        h = Block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
-        h = Attention(self.heads, self.dtype)(h)
-        h = Block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
+        block, attention = (remembered(kind, self.remat) for kind in (Block, Attention))
+        h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
+        h = attention(self.heads, self.dtype)(h)
+        h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
         for depth in reversed(range(len(skips))):
             h = _twice_as_large(nn.Dense(channels[depth], dtype=self.dtype)(h))
             h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys)
-        h = nn.silu(_norm(channels[0], self.dtype)(h))
-        out = nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
-        return out.astype(jnp.float32)
+        h = nn.silu(_norm(channels[0], jnp.float32)(h))  # the last layer, of few channels, in float32
+        return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
 
     def _blocks(self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None) -> Picture:
+        block, attention = (remembered(kind, self.remat) for kind in (Block, Attention))
         for _ in range(self.blocks):
-            h = Block(self.width * self.multipliers[depth], self.dropout, self.dtype)(h, embedding, keys)
+            h = block(self.width * self.multipliers[depth], self.dropout, self.dtype)(h, embedding, keys)
             if depth in self.attention:
-                h = Attention(self.heads, self.dtype)(h)
+                h = attention(self.heads, self.dtype)(h)
         return h
 
     def _check(self, x: Picture) -> None:
-        at_least_one(width=self.width, depths=len(self.multipliers), blocks=self.blocks, heads=self.heads)
-        at_least_one(multiplier=min(self.multipliers))
+        check_dtype(self.dtype)
+        check_sizes(width=self.width, depths=len(self.multipliers), blocks=self.blocks, heads=self.heads)
+        for multiplier in self.multipliers:
+            check_sizes(multiplier=multiplier)
         factor = 2 ** (len(self.multipliers) - 1)
         if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
             raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")

@@ -77,13 +77,6 @@ def test_the_driver_follows_platform_and_net() -> None:
     assert dispatch.sample_for(NETS["mlp"]) is sample
 
 
-def test_computation_may_be_bfloat16_while_parameters_are_not() -> None:
-    made = UNet(width=8, classes=2, dtype="bfloat16")
-    variables = jax.jit(made.init)(jax.random.key(0), X, LEVEL, LABELS)
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    assert jax.eval_shape(made.apply, variables, X, LEVEL, LABELS).dtype == jnp.float32
-
-
 def test_what_does_not_fit_is_named() -> None:
     for made in NETS.values():
         with pytest.raises(UserError, match="one level per example"):

@@ -1,0 +1,125 @@
+"""What a net may do to be small and fast: compute in bfloat16, and its blocks twice; and how large it may be."""
+
+import dataclasses
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffjax.errors import UserError
+from diffjax.nets import MLP, DiT, Transformer, UNet
+from diffjax.randomness import keys
+
+PICTURE, TOKENS = jnp.linspace(-1, 1, 2 * 64).reshape(2, 8, 8, 1), jnp.arange(32).reshape(2, 16) % 5
+LEVEL, LABELS, RANK = jnp.full((2, 1, 1, 1), 0.5), jnp.array([0, 1]), jnp.linspace(0.1, 0.9, 32).reshape(2, 16)
+NETS = {
+    "mlp": (MLP(width=16, depth=2, classes=2), (PICTURE, LEVEL, LABELS), {}),
+    "unet": (UNet(width=8, classes=2, attention=(0,), dropout=0.1), (PICTURE, LEVEL, LABELS), {}),
+    "dit": (DiT(width=16, depth=2, heads=2, classes=2, dropout=0.1), (PICTURE, LEVEL, LABELS), {}),
+    "transformer": (Transformer(5, (4, 4), 16, 2, 2, classes=2), (TOKENS, LEVEL[:, :, 0, 0], LABELS), {}),
+    "causal": (Transformer(5, (16,), 16, 2, 2, causal=True), (TOKENS, LEVEL[:, :, 0, 0], None), {"rank": RANK}),
+}
+
+
+def variables(name: str):
+    """Weights that are not zero anywhere."""
+    net, given, more = NETS[name]
+    leaves, tree = jax.tree.flatten(jax.jit(lambda: net.init(jax.random.key(0), *given, **more))())
+    moved = [leaf + 0.1 * jax.random.normal(jax.random.key(i), leaf.shape) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(tree, moved)
+
+
+def value_and_gradient(net, name: str, weights):
+    _, given, more = NETS[name]
+
+    def loss(weights):
+        out = net.apply(weights, *given, keys=keys(0, 2), **more)
+        return jnp.mean(jnp.sin(out)), out
+
+    (_, out), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(weights)
+    return out, grads
+
+
+@pytest.fixture(scope="module", params=NETS)
+def found(request):
+    """A net's name, its weights, and output and gradient in float32."""
+    weights = variables(request.param)
+    return request.param, weights, *value_and_gradient(NETS[request.param][0], request.param, weights)
+
+
+def test_computation_in_bfloat16_is_that_in_float32_to_three_digits(found) -> None:
+    name, weights, out, grads = found
+    small = dataclasses.replace(NETS[name][0], dtype="bfloat16")
+    shapes = jax.eval_shape(lambda: small.init(jax.random.key(0), *NETS[name][1], **NETS[name][2]))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    other, others = value_and_gradient(small, name, weights)
+    assert other.dtype == jnp.float32
+    assert 0 < float(jnp.max(jnp.abs(out - other))) < 0.03 * float(jnp.max(jnp.abs(out)))
+    apart = jax.tree.map(jnp.subtract, grads, others)
+    assert float(optax.tree.norm(apart)) < 0.05 * float(optax.tree.norm(grads))
+    assert {leaf.dtype for leaf in jax.tree.leaves(others)} == {jnp.dtype("float32")}
+
+
+def test_the_output_is_summed_up_in_float32(found) -> None:
+    """Outputs would otherwise be among the few numbers that bfloat16 has."""
+    name, weights, *_ = found
+    small = dataclasses.replace(NETS[name][0], dtype="bfloat16")
+    _, given, more = NETS[name]
+    out = jax.jit(lambda weights: small.apply(weights, *given, **more))(weights)
+    assert np.mean(np.asarray(out) == np.asarray(out.astype(jnp.bfloat16).astype(jnp.float32))) < 0.1
+
+
+@pytest.mark.parametrize("found", ["unet", "dit", "transformer", "causal"], indirect=True)
+def test_blocks_computed_twice_change_neither_names_nor_numbers(found) -> None:
+    name, weights, out, grads = found
+    thrifty = dataclasses.replace(NETS[name][0], remat=True)
+    shapes = jax.eval_shape(lambda: thrifty.init(jax.random.key(0), *NETS[name][1], **NETS[name][2]))
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, weights)
+    other, others = value_and_gradient(thrifty, name, weights)
+    np.testing.assert_allclose(out, other, rtol=1e-5, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), grads, others)
+
+
+@pytest.mark.parametrize("net", [DiT(width=32, depth=8, heads=2), UNet(width=8, blocks=3)])
+def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
+    """Counted is what the way there leaves for the way back, weights aside. (XLA undoes all this on a CPU.)"""
+    x, level = jnp.zeros((8, 16, 16, 1)), jnp.full((8, 1, 1, 1), 0.5)
+
+    def left(net) -> int:
+        weights = jax.eval_shape(net.init, jax.random.key(0), x, level)
+        back = jax.eval_shape(
+            lambda weights: jax.vjp(lambda weights: net.apply(weights, x, level), weights)[1], weights
+        )
+        return sum(leaf.size for leaf in jax.tree.leaves(back) if leaf.shape[:1] == (8,))
+
+    assert left(dataclasses.replace(net, remat=True)) < 0.25 * left(net)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        MLP(width=10**12),
+        MLP(depth=10**9),
+        UNet(multipliers=(1,) * 10**5),
+        UNet(multipliers=(1, 10**9)),
+        UNet(blocks=10**6),
+        DiT(depth=10**7),
+        DiT(heads=10**7, width=10**4),
+        DiT(patch=10**9),
+        Transformer(10**12, (4, 4)),
+        MLP(dtype="float16"),
+        UNet(dtype="int8"),
+        DiT(dtype="x" * 10**6),
+        Transformer(5, (4, 4), dtype="float8"),
+    ],
+)
+def test_what_no_net_is_is_refused_at_once(net) -> None:
+    given = (TOKENS, LEVEL[:, :, 0, 0]) if isinstance(net, Transformer) else (PICTURE, LEVEL)
+    begun = time.perf_counter()
+    with pytest.raises(UserError, match=r"at most|dtype must be") as error:
+        jax.eval_shape(net.init, jax.random.key(0), *given)
+    assert time.perf_counter() - begun < 1
+    assert len(str(error.value)) < 200
