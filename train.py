@@ -41,7 +41,7 @@ CHECK = flags.DEFINE_boolean(
 # Fields that decide what the numbers of a state mean: a run keeps them.
 KEPT = (
     *("model", "data.name", "data.image_size", "data.form", "data.batch_size"),
-    *("train.seed", "train.ema", "train.ema_std"),
+    *("train.seed", "train.ema", "train.ema_std", "train.freeze"),
 )
 
 
@@ -159,7 +159,7 @@ def fitted(plan: Plan, t: Fields, steps: int | None = None, **options: Any) -> S
     """The loop over the plan's own parts, to the config's last step or another."""
     return fit(
         plan.start.key,
-        plan.model.net,
+        plan.net,
         plan.loss,
         plan.stream,
         steps or t["steps"],
@@ -189,12 +189,13 @@ def reported(folder: Path | None, fault: Fault) -> None:
 def told(plan: Plan) -> str:
     """The size of what is trained, of the data and of the machine."""
     images = len(plan.dataset.splits["train"])
-    return f"{parameters(plan):,} parameters, {images:,} images, {jax.device_count()} {jax.default_backend()} device(s)"
+    return f"{parameters(plan)}, {images:,} images, {jax.device_count()} {jax.default_backend()} device(s)"
 
 
-def parameters(plan: Plan) -> int:
-    """How many numbers are trained."""
-    return sum(leaf.size for leaf in jax.tree.leaves(plan.start.params))
+def parameters(plan: Plan) -> str:
+    """How many numbers are trained, and of how many, where some are not."""
+    trained, every = plan.trained
+    return f"{every:,} parameters" if trained == every else f"{trained:,} of {every:,} parameters trained"
 
 
 def described(fields: Fields, plan: Plan, workdir: Path) -> list[str]:
@@ -207,7 +208,7 @@ def described(fields: Fields, plan: Plan, workdir: Path) -> list[str]:
     return [
         f"data:        {fields['data']['name']}, {images:,} images of {shape}, {facts.classes} classes, {facts.levels} "
         f"levels as {facts.form}{spread}",
-        f"model:       {fields['model']['net']}, {parameters(plan):,} parameters",
+        f"model:       {fields['model']['net']}, {parameters(plan)}",
         f"state:       {size(plan.state_bytes)} on each of {jax.device_count()} {jax.default_backend()} device(s): "
         f"parameters, optimizer, averages {', '.join(plan.start.emas)}",
         f"steps:       {done:,} to {t['steps']:,}, of {batch} images each: {left * batch:,} images, "

@@ -30,7 +30,8 @@ class Data:
 class Model:
     """A denoiser (`net`), a `noise` (Gaussian with its `schedule` and `prediction`, or Masking) and an `order`.
 
-    `prediction` and `schedule` are empty with Masking.
+    `prediction` and `schedule` are empty with Masking. `adapters`, as `lora(rank=4, alpha=8.0, on='*Attention*')`, are
+    what is trained in place of the net's own weights, which stay as `train.init_from` has them.
     """
 
     net: str = "UNet()"
@@ -40,6 +41,7 @@ class Model:
     order: str = "together"
     data_std: float = 1.0
     conditional: bool = True
+    adapters: str = ""
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Train:
     `ema` are averages of the weights by decay, `ema_std` by their share of the training so far (EDM2), as 0.05 and 0.1;
     these are stored every `snapshot_every_steps` (0: never), and any other can be made of them when training is over.
     `init_from` is a run or a file that export.py wrote: the weights that fit are where a new run begins.
+    `freeze` are patterns of the names of parameters that are not trained, as `Embedding_0/*`.
     `writers` are where metrics go: of `jsonl`, `tensorboard` and `wandb(project='…')`, each once.
     """
 
@@ -70,6 +73,7 @@ class Train:
     ema_std: tuple[float, ...] = ()
     snapshot_every_steps: int = 0
     init_from: str = ""
+    freeze: tuple[str, ...] = ()
     seed: int = 0
     accumulate: int = 1
     on_fault: str = "stop"

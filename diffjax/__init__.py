@@ -23,6 +23,7 @@ from diffjax.order import Order
 from diffjax.protocols import Denoise, Hook, Noise, Step
 from diffjax.randomness import keys
 from diffjax.sampling import invert, sample, stepwise
+from diffjax.training.frozen import freeze
 from diffjax.training.loop import fit
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "decode",
     "denoiser",
     "fit",
+    "freeze",
     "grids",
     "guidance",
     "invert",

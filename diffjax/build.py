@@ -18,6 +18,7 @@ from diffjax.denoising import needs_rank
 from diffjax.errors import UserError
 from diffjax.grids import Grid
 from diffjax.loss import Loss, drop_cond
+from diffjax.nets import adapters as net_adapters
 from diffjax.order import Order
 from diffjax.predict import Row
 from diffjax.protocols import Noise, Step
@@ -49,6 +50,7 @@ def model(
     classes: int,
     vocab: int | None,
     shape: tuple[int, ...],
+    adapters: str = "",
 ) -> Model:
     """The model of these slots. Raises UserError naming the slot, and of two that do not fit, both.
 
@@ -63,7 +65,8 @@ def model(
     if "vocab" not in takes and vocab is not None:
         raise UserError("model.net: it reads numbers, and data.form gives tokens; use Transformer, or data.form=unit")
     tokens = {name: given for name, given in (("vocab", vocab), ("shape", shape)) if name in takes}
-    return Model(made, which, slots.made(nets, net, "model.net", classes=classes, **tokens))
+    bare = slots.made(nets, net, "model.net", classes=classes, **tokens)
+    return Model(made, which, slots.applied(net_adapters, adapters, "model.adapters", bare) if adapters else bare)
 
 
 def _noise(kind: str, schedule_of_noise: str, prediction: str, data_std: float, vocab: int | None) -> Noise:

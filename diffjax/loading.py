@@ -12,7 +12,9 @@ from jaxtyping import PyTree
 from diffjax import run
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
+from diffjax.nets.adapters import plain
 from diffjax.order import Order
+from diffjax.paths import by_name, named
 from diffjax.protocols import Noise
 from diffjax.run import Facts
 from diffjax.training import checkpoint, keeping, tensors
@@ -61,9 +63,10 @@ def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> tu
     """
     found = weights(Path(source), ema, step)
     built = run.built_model(found.config["model"], found.facts)
-    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found.params)  # bound to no device, like keys
-    info = Info(built.net, found.facts, found.config, run.config_hash(found.config), found.step, found.ema + found.made)
-    return denoiser(built.noise, built.net, {"params": params}), built.noise, built.order, info
+    here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found.params)  # bound to no device, like keys
+    net, params = plain(built.net, here)
+    info = Info(net, found.facts, found.config, run.config_hash(found.config), found.step, found.ema + found.made)
+    return denoiser(built.noise, net, {"params": params}), built.noise, built.order, info
 
 
 def weights(source: Path, ema: str | None = None, step: Step = None) -> Weights:
@@ -103,18 +106,19 @@ def snapshot(workdir: Path, step: int, emas: dict[str, PyTree]) -> None:
 
 
 def taken(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str]]:
-    """A net's own weights with those of another run in place of all that have the same name and shape; and a list.
+    """A net's weights with those of another run in place of all that have the same name and shape; and a list.
 
     The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
     UserError where nothing fits.
     """
-    ours, theirs = _by_path(params), _by_path(given.params)
+    net = run.built_model(given.config["model"], given.facts).net
+    ours, theirs = by_name(params), by_name(plain(net, given.params)[1])
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
     if not fits:
         raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")
     merged = jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
-            jnp.asarray(np.asarray(theirs[_name(path)]), leaf.dtype, copy=True) if _name(path) in fits else leaf
+            jnp.asarray(np.asarray(theirs[named(path)]), leaf.dtype, copy=True) if named(path) in fits else leaf
         ),
         params,
     )
@@ -180,7 +184,7 @@ def _synthesised(
 
 
 def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Path) -> None:
-    if {path: leaf.shape for path, leaf in _by_path(params).items()} != shapes:
+    if {path: leaf.shape for path, leaf in by_name(params).items()} != shapes:
         raise UserError(f"{source}: the weights are of another net than {run.CONFIG} says; restore it, or train again")
 
 
@@ -188,12 +192,4 @@ def _net_shapes(config: dict[str, Any], facts: Facts) -> dict[str, tuple[int, ..
     """The shape of each weight of the net that a config describes."""
     net, x = run.built_model(config["model"], facts).net, facts.encoding.nothing(facts.shape)
     described = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
-    return {path: leaf.shape for path, leaf in _by_path(described).items()}
-
-
-def _by_path(tree: PyTree) -> dict[str, Any]:
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+    return {path: leaf.shape for path, leaf in by_name(described).items()}

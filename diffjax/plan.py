@@ -19,10 +19,13 @@ from diffjax.checks import Fields, check_disk, check_loss, check_numbers, check_
 from diffjax.data import Dataset, batches, open_dataset
 from diffjax.errors import UserError
 from diffjax.loss import Loss
+from diffjax.nets.adapters import fixed, with_base
+from diffjax.paths import by_name, matches
 from diffjax.randomness import keys
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.faults import Policy
+from diffjax.training.frozen import freeze
 from diffjax.training.keeping import Keep
 from diffjax.training.state import State, begun_with, create
 from diffjax.training.validation import held_out
@@ -35,12 +38,14 @@ SHOWN = 64  # images from which the spread of the data is measured
 class Plan:
     """Everything a run is made of.
 
+    `net` is the model's, of which some parameters may be frozen; `trained` is how many are not of how many.
     `state_bytes` is what its state takes on each device, and a checkpoint on disk; `notes` is what came from elsewhere.
     """
 
     dataset: Dataset
     facts: run.Facts
     model: build.Model
+    net: Any
     loss: Loss
     optimizer: Any
     policy: Policy
@@ -51,6 +56,7 @@ class Plan:
     stream: Iterator[Any]
     writers: tuple[Writer, ...]
     data_std: float
+    trained: tuple[int, int]
     state_bytes: int
     notes: list[str]
 
@@ -66,16 +72,17 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     loss, policy = a_loss(cond_drop=t["cond_drop"]), build.policy(t["on_fault"])
     keep = Keep(t["keep_checkpoints"], t["keep_every_steps"], t["keep_best"])
     names = ("steps", "learning_rate", "warmup_steps", "weight_decay", "clip_norm")
-    optimizer = build.optimizer(**{name: t[name] for name in names})
+    patterns = (*t["freeze"], *fixed(model.net))
+    net, optimizer = freeze(model.net, build.optimizer(**{name: t[name] for name in names}), patterns)
     gallery = draw.gallery(model, facts, fields["sample"])
     conditional = model.net.null_cond is not None
     x, cond = facts.encoding.nothing(facts.shape), jnp.zeros(1, jnp.int32) if conditional else None
-    new = partial(create, net=model.net, optimizer=optimizer, averages=averages_of(t), x=x, cond=cond)
+    new = partial(create, net=net, optimizer=optimizer, averages=averages_of(t), x=x, cond=cond)
     key = jax.random.key(t["seed"])
     state_bytes = check_size(new, key)
     check_disk(workdir, keep, t, state_bytes)
     fresh = new(key)
-    check_loss(loss, model.net, fresh.params, x, cond)
+    check_loss(loss, net, fresh.params, x, cond)
     shown = np.asarray(examples(dataset, "train", SHOWN, facts, False)[1])
     data_std = check_spread(shown, fields["model"]["data_std"], facts.encoding)
     validate = (
@@ -85,13 +92,14 @@ def planned(fields: Fields, workdir: Path) -> Plan:
         if t["validate_images"]
         else None
     )
-    start, notes = starting(fresh, workdir, t["init_from"])
+    start, notes = starting(fresh, model.net, workdir, t["init_from"])
     stream = reading(fields, dataset, facts, conditional, int(start.position))
     writers = build.writers(tuple(t["writers"]), folder=workdir, start=int(start.step), about=fields)
     return Plan(
         dataset,
         facts,
         model,
+        net,
         loss,
         optimizer,
         policy,
@@ -102,9 +110,16 @@ def planned(fields: Fields, workdir: Path) -> Plan:
         stream,
         writers,
         data_std,
+        counted(fresh.params, patterns),
         state_bytes,
         notes,
     )
+
+
+def counted(params: Any, patterns: tuple[str, ...]) -> tuple[int, int]:
+    """How many numbers are trained, and how many there are."""
+    sizes = {name: leaf.size for name, leaf in by_name(params).items()}
+    return sum(count for name, count in sizes.items() if not matches(name, patterns)), sum(sizes.values())
 
 
 def averages_of(t: Fields) -> tuple[float | str, ...]:
@@ -112,7 +127,7 @@ def averages_of(t: Fields) -> tuple[float | str, ...]:
     return (*t["ema"], *(f"{STD}{std:g}" for std in t["ema_std"]))
 
 
-def starting(fresh: State, workdir: Path, init_from: str) -> tuple[State, list[str]]:
+def starting(fresh: State, net: Any, workdir: Path, init_from: str) -> tuple[State, list[str]]:
     """The last whole checkpoint, or a fresh state with what fits of another run's weights, and what those were."""
     if (saved := checkpoint.restore(workdir / "checkpoints", fresh)) is not None:
         return saved, []
@@ -120,8 +135,15 @@ def starting(fresh: State, workdir: Path, init_from: str) -> tuple[State, list[s
         return fresh, []
     if not Path(init_from).exists():
         raise UserError(f"config.train.init_from: {init_from}: no such run or file; give one, or nothing")
-    params, notes = loading.taken(fresh.params, loading.weights(Path(init_from)), init_from)
-    return begun_with(fresh, params), notes
+    notes: list[str] = []
+    given = loading.weights(Path(init_from))
+
+    def change(params: Any) -> Any:
+        merged, told = loading.taken(params, given, init_from)
+        notes.extend(told)
+        return merged
+
+    return begun_with(fresh, with_base(net, fresh.params, change)), notes
 
 
 def reading(fields: Fields, dataset: Dataset, facts: run.Facts, conditional: bool, step: int) -> Iterator[Any]:

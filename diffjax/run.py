@@ -67,6 +67,7 @@ def built_model(fields: dict[str, Any], facts: Facts) -> build.Model:
         classes=facts.classes if fields["conditional"] else 0,
         vocab=facts.levels if facts.encoding.discrete else None,
         shape=facts.shape,
+        adapters=fields.get("adapters", ""),
     )
 
 
@@ -97,6 +98,7 @@ def checked(saved: Any, name: str) -> tuple[dict[str, Any], Facts]:
         given: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in told.items()}
         facts = Facts(**given)
         sound = all(slots.holds(config["model"][field], kind) for field, kind in _MODEL.items()) and _sound(facts)
+        sound = sound and slots.holds(config["model"].get("adapters", ""), str)  # a run of format 1 has none
         sound = sound and all(isinstance(config[part], dict) for part in ("data", "train", "sample"))
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{name}: cannot be read as a run's config; restore it, or train again") from None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from diffjax.errors import UserError
 
-_NOT_ASKED = ("noise", "steps", "parent", "name", "folder", "start", "about")  # arguments that the library gives
+_NOT_ASKED = ("net", "noise", "steps", "parent", "name", "folder", "start", "about")  # arguments that the library gives
 _SHOWN = 80  # characters of an unreadable slot that a message repeats
 
 

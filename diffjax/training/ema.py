@@ -52,8 +52,8 @@ def averaged(emas: dict[str, PyTree], params: PyTree, step: Int[Array, ""]) -> d
     """Each average moved towards the weights after `step` + 1 steps."""
 
     def move(name: str, ema: PyTree) -> PyTree:
-        keep = _keep(name, step)
-        return jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, ema, params)
+        gain = _gain(name, step)
+        return jax.tree.map(lambda old, new: old + gain * (new - old), ema, params)  # weights that stand still: no bit
 
     return {name: move(name, ema) for name, ema in emas.items()}
 
@@ -96,12 +96,15 @@ def _product(t: np.ndarray, a: np.ndarray, s: np.ndarray, b: np.ndarray) -> np.n
     return (a + 1) * (b + 1) / (a + b + 1) * (least / t) ** (a + 1) * (least / s) ** (b + 1) / least
 
 
-def _keep(name: str, step: Int[Array, ""]) -> Float[Array, ""]:
-    """What the average keeps of itself: (1 - 1/t)^(γ + 1) at step t (EDM2, eq. 127), or min(decay, (1 + n)/(10 + n)),
-    so that a constant decay starts short."""
+def _gain(name: str, step: Int[Array, ""]) -> Float[Array, ""]:
+    """How far an average goes towards the weights after n + 1 steps, n = `step`.
+
+    1 - (1 - 1/t)^(γ + 1) at t = n + 1 (EDM2, eq. 127), or 1 - min(decay, (1 + n)/(10 + n)), so that a constant decay
+    starts short.
+    """
     if name.startswith(STD):
-        return (step / (step + 1)) ** (exponent(_number(name)) + 1)
-    return jnp.minimum(_number(name), (1 + step) / (10 + step))
+        return -jnp.expm1((exponent(_number(name)) + 1) * jnp.log1p(-1 / (step + 1)))
+    return jnp.maximum(1 - _number(name), 9 / (10 + step))
 
 
 def _check(name: str) -> None:

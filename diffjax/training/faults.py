@@ -17,6 +17,7 @@ from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
 from diffjax.loss import Loss
+from diffjax.paths import named
 from diffjax.randomness import keys_of
 from diffjax.training.ema import averaged
 from diffjax.training.state import State
@@ -174,7 +175,7 @@ def _wrong(trees: dict[str, PyTree]) -> list[str]:
     for name, tree in trees.items():
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.all(jnp.isfinite(leaf)):
-                names.append("/".join(filter(None, (name, jax.tree_util.keystr(path, simple=True, separator="/")))))
+                names.append("/".join(filter(None, (name, named(path)))))
     return names
 
 

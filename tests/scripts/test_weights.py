@@ -1,5 +1,6 @@
 """Weights that leave a run: as one file, as the start of another run, and as averages that were not kept."""
 
+import re
 import shutil
 
 import jax
@@ -134,3 +135,30 @@ def test_what_is_no_run_is_no_beginning(tiny, call, tmp_path) -> None:
         assert told.code == 2
         assert message in told.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_fine_tuned_by_adapters_and_drawn_from(tiny, call, tmp_path) -> None:
+    """Base weights are those of the other run to the last bit; what is loaded, and exported, is the bare net."""
+    options = (
+        "--config.model.adapters=lora(rank=2, on='Dense_*')",
+        f"--config.train.init_from={tiny.workdir}",
+        "--config.train.freeze=('lora/Dense_0/*',)",
+    )
+    command = ("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", *options)
+    checked, told = call(*command, "--check"), call(*command)
+    assert told.code == 0, told.err
+    for line in (checked.out, told.err):
+        assert re.search(r"[\d,]+ of [\d,]+ parameters trained", line)
+        assert re.search(r"([\d,]+) of \1 parameters are those of ", line), line
+    given, found = loading.weights(tiny.workdir), loading.weights(tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, found.params["base"], given.params)
+    np.testing.assert_array_equal(found.params["lora"]["Dense_0"]["kernel"]["up"], 0)
+    assert np.any(found.params["lora"]["Dense_3"]["kernel"]["up"])
+    assert call("sample.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out", "--num=2").code == 0
+    assert call("export.py", "--workdir", tmp_path / "run", "--out", tmp_path / "w.safetensors").code == 0
+    of_run, of_file = loading.load(tmp_path / "run"), loading.load(tmp_path / "w.safetensors")
+    assert of_run[3].net == loading.load(tiny.workdir)[3].net
+    jax.tree.map(np.testing.assert_array_equal, of_run[0].variables, of_file[0].variables)
+    other = call(*command[:-1])
+    assert other.code == 2
+    assert "config.train.freeze" in other.err

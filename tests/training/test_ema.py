@@ -28,7 +28,7 @@ def averages(path) -> dict[str, np.ndarray]:
         emas = ema.averaged(emas, value, step)
         return emas, emas
 
-    fresh = {name: jnp.asarray(1e3) for name in names}
+    fresh = {name: jnp.asarray(3.0) for name in names}
     return jax.tree.map(np.asarray, jax.lax.scan(move, fresh, (jnp.arange(STEPS), jnp.asarray(path)))[1])
 
 
@@ -96,6 +96,14 @@ def test_an_earlier_end_needs_nothing_of_what_came_later(averages) -> None:
     amounts, off = ema.synthesis(stored, 100, 0.075)
     assert off < 0.01
     np.testing.assert_allclose(made(averages, stored, amounts), averages["std=0.075"][99], atol=2e-3)
+
+
+def test_averages_of_what_does_not_change_keep_every_bit() -> None:
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=1_000), jnp.float32)
+    for step in (0, 1, 2, 10, 10_000):
+        emas = ema.averaged({"0.999": weights, "std=0.1": weights}, weights, jnp.asarray(step))
+        for average in emas.values():
+            np.testing.assert_array_equal(average, weights)
 
 
 def test_the_default_is_the_longest_decay() -> None:

@@ -1,0 +1,103 @@
+"""Small changes to the weights of a large net, trained in its place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
+from jaxtyping import Array, Float, Key, PyTree
+
+from diffjax.errors import UserError
+from diffjax.paths import by_name, check_patterns, matches, named
+
+__all__ = ["lora"]
+
+FIELD = "model.adapters"
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A net whose dense kernels W, those with names like `on`, are W + (alpha / rank) down up (Hu et al. 2022, eq. 3).
+
+    Its parameters are {"base": the net's own, "lora": the same tree, with {"down": [in, rank], "up": [rank, out]} where
+    such a kernel is}; `up` begins at 0, so that it begins as the net itself. In all else it is the net.
+    """
+
+    net: Any
+    rank: int
+    alpha: float
+    on: str
+
+    def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
+        """The variables. Raises UserError where no kernel is named like `on`, or one is smaller than the rank."""
+        base = self.net.init(key, *args, **more)["params"]
+        kernels = {name: leaf for name, leaf in by_name(base).items() if _dense(name, leaf)}
+        check_patterns(kernels, (self.on,), FIELD)
+        chosen = [name for name in kernels if matches(name, (self.on,))]
+        keys = jax.random.split(jax.random.fold_in(key, 1), len(chosen))
+        changes = {name: self._change(name, kernels[name], key) for name, key in zip(chosen, keys, strict=True)}
+        return {"params": {"base": base, "lora": unflatten_dict(changes, sep="/")}}
+
+    def apply(self, variables: PyTree, *args: Any, **more: Any) -> Any:
+        """The output of the net with its weights changed."""
+        return self.net.apply({"params": self.merged(variables["params"])}, *args, **more)
+
+    def merged(self, params: PyTree) -> PyTree:
+        """The net's own parameters with the changes in them."""
+        changes = by_name(params["lora"])
+
+        def changed(path: Any, kernel: Array) -> Array:
+            if (name := named(path)) not in {change.rpartition("/")[0] for change in changes}:
+                return kernel
+            change = changes[f"{name}/down"] @ changes[f"{name}/up"]
+            return kernel + (self.alpha / self.rank * change).reshape(kernel.shape)
+
+        return jax.tree_util.tree_map_with_path(changed, params["base"])
+
+    def _change(self, name: str, kernel: Array, key: Key[Array, ""]) -> dict[str, Float[Array, "_ _"]]:
+        inner, outer = kernel.shape[0], prod(kernel.shape[1:])
+        if self.rank > min(inner, outer):
+            raise UserError(
+                f"{FIELD}: {name} is a matrix of {inner} by {outer}, which has no rank of {self.rank}; lower it, or "
+                "name others with on="
+            )
+        down = nn.initializers.lecun_normal()(key, (inner, self.rank))
+        return {"down": down, "up": jnp.zeros((self.rank, outer))}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "net"), name)
+
+
+def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> Adapted:
+    """The net with low-rank changes to its dense layers, attention's among them, which alone are to be trained.
+
+    `on` is a pattern of the names of kernels, such as `*Attention*`. Raises UserError for a rank below 1.
+    """
+    if rank < 1 or not alpha:
+        raise UserError(f"expected a rank of at least 1 and an alpha that is not 0, got {rank} and {alpha}")
+    return Adapted(net, rank, alpha, on)
+
+
+def plain(net: Any, params: PyTree) -> tuple[Any, PyTree]:
+    """The net without adapters, and its parameters with the changes in them."""
+    return (net.net, net.merged(params)) if isinstance(net, Adapted) else (net, params)
+
+
+def fixed(net: Any) -> tuple[str, ...]:
+    """Patterns of the parameters that training must leave alone: those of a net that has adapters."""
+    return ("base/*",) if isinstance(net, Adapted) else ()
+
+
+def with_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
+    """The parameters, those of the net itself changed."""
+    return {**params, "base": change(params["base"])} if isinstance(net, Adapted) else change(params)
+
+
+def _dense(name: str, leaf: Array) -> bool:
+    """Whether a parameter is the kernel of a dense layer: a matrix, or, of a DenseGeneral, one with its axes apart."""
+    *_, module, last = ("", *name.split("/"))
+    return last == "kernel" and (leaf.ndim == 2 or module.startswith("Dense"))

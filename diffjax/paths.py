@@ -1,0 +1,36 @@
+"""Leaves of a tree by their names, `Block_0/Dense_0/kernel`, and patterns of such names."""
+
+import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+
+from diffjax.errors import UserError
+
+
+def named(path: Any) -> str:
+    """The name of a leaf, of its path in a tree."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def by_name(tree: PyTree) -> dict[str, Any]:
+    """All leaves by their names."""
+    return {named(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name matches one of the patterns, in which `*` stands for any characters."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check_patterns(names: Iterable[str], patterns: Iterable[str], field: str) -> None:
+    """Raise UserError where a pattern matches none of the names."""
+    names = list(names)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = difflib.get_close_matches(pattern, names, 3, cutoff=0.3) or names[:3]
+            some = f"there are, of {len(names)}, {', '.join(near)}"
+            raise UserError(f"{field}: no parameter is named like {pattern!r}; {some}")
