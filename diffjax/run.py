@@ -77,6 +77,8 @@ def read_config(workdir: Path) -> tuple[dict[str, Any], Facts]:
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such folder; train a model there first")
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise ValueError("no file")
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path}: larger than {LARGEST:,} bytes, so no run's config; restore it, or train again")
         saved = json.loads(path.read_text())

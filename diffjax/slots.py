@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 from diffjax.errors import UserError
 
 _NOT_ASKED = ("net", "noise", "steps", "parent", "name", "folder", "start", "about")  # arguments that the library gives
+_LONGEST = 10_000  # characters of a slot that are read
 _SHOWN = 80  # characters of an unreadable slot that a message repeats
 
 
@@ -83,6 +84,8 @@ def _together(slot: Slot, more: dict[str, Any], field: str) -> dict[str, Any]:
 
 
 def _parsed(text: str, field: str) -> ast.expr:
+    if len(text) > _LONGEST:
+        raise _unreadable(text, field)
     try:
         return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -4,38 +4,21 @@ import io
 import json
 import re
 import struct
-import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from strangers import refused
 
 from diffjax.data import batches, open_dataset
-from diffjax.data.vetting import is_plain
 from diffjax.errors import UserError
 from diffjax.images import MAX_BYTES, decode_bytes, read_header, read_image
-
-SECONDS = 1.0
-
-
-@contextmanager
-def refused(message: str, *folders: Path) -> Iterator[None]:
-    """A UserError of one line within a second; no code of the data's was run, no file below the folders is new."""
-    before = {path for folder in folders for path in folder.rglob("*")}
-    start = time.perf_counter()
-    with pytest.raises(UserError, match=message) as error:
-        yield
-    assert time.perf_counter() - start < SECONDS
-    assert is_plain(str(error.value))
-    assert len(str(error.value)) < 1500
-    assert {path for folder in folders for path in folder.rglob("*")} == before
-    assert "harm" not in sys.modules
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -137,6 +137,8 @@ def restore(folder: Path, like: State) -> State | None:
             saved = orbax.restore((found / "state").absolute(), target)
     except (ValueError, KeyError) as mistake:
         raise UserError(f"{found}: holds another model than the config describes; use a new --workdir") from mistake
+    except Exception as mistake:  # what Orbax and TensorStore raise has no common kind
+        raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); move it away to use another") from mistake
     saved = {"position": jnp.copy(saved["step"]), "faults": jnp.zeros_like(saved["step"]), **saved}
     return replace(like, **{**saved, "key": jax.random.wrap_key_data(saved["key"])})
 
@@ -167,7 +169,7 @@ def read(
             return int(found.name), saved["emas"]
     except UserError:
         raise
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as mistake:
+    except Exception as mistake:  # what Orbax and TensorStore raise has no common kind
         raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); use another --step") from mistake
 
 

@@ -33,7 +33,10 @@ def write(folder: Path, about: dict[str, Any]) -> None:
 
 def about(folder: Path) -> dict[str, Any]:
     """What a whole checkpoint says of itself."""
-    return json.loads((folder / MANIFEST).read_text())
+    path = folder / MANIFEST
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+        raise ValueError(f"{path} is no file")
+    return json.loads(path.read_text())
 
 
 def damage(folder: Path) -> str:

@@ -37,6 +37,8 @@ def write(path: Path, tree: PyTree, about: dict[str, Any]) -> None:
 def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
     """The tree and what it is. Raises UserError for a file that is none of ours, or has changed since."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise OSError("no file")
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             if header.get("diffjax") != FORMAT:

@@ -1,6 +1,7 @@
 """One file of weights: what is read is bit for bit what was written, or it is not read."""
 
 import json
+import os
 import pickle
 import struct
 
@@ -87,6 +88,12 @@ def test_a_header_that_lies_is_refused_at_once(tmp_path) -> None:
     path.write_bytes(struct.pack("<Q", 2**62) + b"{")
     with pytest.raises(UserError, match="cannot be read as weights"):
         tensors.read(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(UserError, match="cannot be read as weights"):
+        tensors.read(tmp_path / "pipe.safetensors")
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path) -> None:
