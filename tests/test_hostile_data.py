@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from strangers import refused
+from strangers import SECONDS, refused
 
 from diffjax.data import batches, open_dataset
 from diffjax.errors import UserError

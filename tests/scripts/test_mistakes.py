@@ -63,6 +63,29 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("data.image_size=16", ["digits", "8x8", "image_size"]),
     ("data.augment=flop()", ["data.augment", "'flop'", "flip, shift, turn"]),
     ("data.augment=shift(pixels=8)", ["data.augment", "shift", "8x8"]),
+    ("train.weight=p2(gamma=-20.0)", ["train.weight", "infinite", "noise levels"]),
+    ("model.data_std=9", ["config.model.data_std", "9", "set it to what they have"]),
+    ("model.net=MLP(dtype='float16')", ["net", "dtype", "bfloat16"]),
+    ("model.net=MLP(width=100000000)", ["net", "width", "at most 65,536"]),
+    ("model.adapters=lor(rank=2)", ["model.adapters", "'lor'", "lora"]),
+    ("model.adapters=lora(rank=0)", ["model.adapters", "rank of at least 1"]),
+    ("model.adapters=lora(on='Attention*')", ["model.adapters", "Attention*", "Dense_0"]),
+    ("model.adapters=lora(rank=100)", ["model.adapters", "no rank of 100", "lower it"]),
+    ("train.freeze=('Embeding*',)", ["train.freeze", "Embeding*", "Embedding_0/"]),
+    ("train.freeze=('*',)", ["train.freeze", "nothing to train"]),
+    ("train.accumulate=3", ["config.train.accumulate", "8", "divisor"]),
+    ("train.accumulate=0", ["config.train.accumulate", "at least 1"]),
+    ("train.on_fault=go_on", ["train.on_fault", "'go_on'", "rewind, skip, stop"]),
+    ("train.on_fault=skip(limit=0)", ["train.on_fault", "at least 1"]),
+    ("train.hang_limit_s=-1", ["train.hang_limit_s", "0 (no limit)"]),
+    ("train.keep_checkpoints=0", ["train.keep_checkpoints", "at least 1"]),
+    ("train.keep_every_steps=-5", ["train.keep_every_steps", "0 (none)"]),
+    ("train.keep_best=accuracy", ["config.train.keep_best", "validation_loss", "'accuracy'"]),
+    ("train.validate_images=-1", ["config.train.validate_images", "0 (not at all)"]),
+    ("train.snapshot_every_steps=100", ["config.train.snapshot_every_steps", "train.ema_std"]),
+    ("train.ema_std=(0.5,)", ["train.ema_std", "(0, 0.28]"]),
+    ("train.init_from=/nowhere", ["config.train.init_from", "/nowhere", "no such run"]),
+    ("train.init_from={tmp}", ["{tmp}", "config.json"]),
 ]
 
 CAUSAL_FIELDS = [  # the same, of a config of raster autoregression
@@ -187,6 +210,26 @@ def refused(call, places, monkeypatch) -> Callable[..., None]:
 def test_fields_on_the_command_line(refused, given, says) -> None:
     elsewhere = ["--config.data.dir={tmp}"] if "mnist" in given else []
     refused("train.py", ["--config", "{config}", "--workdir", "{out}", f"--config.{given}", *elsewhere], says)
+
+
+PAIRS = [  # fields that are right alone and wrong together
+    (
+        ["train.keep_best=validation_loss", "train.validate_images=0"],
+        ["config.train.keep_best", "train.validate_images"],
+    ),
+    (["model.prediction=eps", "model.schedule=zero_terminal(linear_beta)"], ["prediction eps", "velocity"]),
+    (["model.net=DiT(patch=3)"], ["DiT", "divide by patch=3"]),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), PAIRS, ids=[" ".join(given) for given, _ in PAIRS])
+def test_fields_that_do_not_go_together(refused, given, says) -> None:
+    fields = [f"--config.{field}" for field in given]
+    refused("train.py", ["--config", "{config}", "--workdir", "{out}", *fields], says)
+
+
+def test_there_are_many_ways_to_be_wrong() -> None:
+    assert len(FIELDS) + len(CAUSAL_FIELDS) + len(PAIRS) + len(FILES) + len(TRAIN) >= 100
 
 
 @pytest.mark.parametrize(("given", "says"), CAUSAL_FIELDS, ids=[given for given, _ in CAUSAL_FIELDS])
