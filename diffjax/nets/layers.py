@@ -74,10 +74,11 @@ def summed(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
     return by_rows(x, matrix, dimensions, preferred_element_type=kind, **options)
 
 
-def remembered(block: type[nn.Module], remat: bool, static: tuple[int, ...] = ()) -> type[nn.Module]:
+def remembered(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
     """The block itself, or, with `remat`, one that remembers its input alone and computes the rest again going back.
 
-    The parameters have the same names. `static` are the places of arguments that are no arrays, the block itself's 0.
+    A block is a class of modules, or a method of one, given unbound. The parameters have the same names. `static` are
+    the places of arguments that are no arrays, the block itself's 0.
     """
     if not remat:
         return block

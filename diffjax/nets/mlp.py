@@ -6,17 +6,31 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffjax.nets.layers import Dropout, Embedding, Modulation, check_dtype, check_sizes, null_label, one_level, summed
+from diffjax.nets.layers import (
+    Dropout,
+    Embedding,
+    Modulation,
+    check_dtype,
+    check_sizes,
+    null_label,
+    one_level,
+    remembered,
+    summed,
+)
 from diffjax.protocols import Keys
 
 
 class MLP(nn.Module):
-    """`depth` residual blocks of two dense layers on the flattened example, modulated by level and class."""
+    """`depth` residual blocks of two dense layers on the flattened example, modulated by level and class.
+
+    `remat` saves memory in training: each block is computed once more going back.
+    """
 
     width: int = 128
     depth: int = 3
     classes: int = 0
     dropout: float = 0.0
+    remat: bool = False
     dtype: Any = jnp.float32
 
     convolutional: ClassVar[bool] = False
@@ -38,10 +52,16 @@ class MLP(nn.Module):
         check_dtype(self.dtype)
         embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), cond)
         h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
+        block = remembered(MLP._block, self.remat)
         for _ in range(self.depth):
-            inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
-            inner = nn.silu(nn.Dense(self.width, dtype=self.dtype)(inner))
-            inner = Dropout(self.dropout)(inner, keys)
-            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(inner)
+            h = block(self, h, embedding, keys)
         last = nn.Dense(x[0].size, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
         return last(nn.LayerNorm(dtype=self.dtype)(h)).reshape(x.shape).astype(jnp.float32)
+
+    def _block(
+        self, h: Float[Array, "b width"], embedding: Float[Array, "b width"], keys: Keys | None
+    ) -> Float[Array, "b width"]:
+        inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
+        inner = nn.silu(nn.Dense(self.width, dtype=self.dtype)(inner))
+        inner = Dropout(self.dropout)(inner, keys)
+        return h + nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype)(inner)

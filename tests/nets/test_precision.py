@@ -1,7 +1,10 @@
 """What a net may do to be small and fast: compute in bfloat16, and its blocks twice; and how large it may be."""
 
 import dataclasses
+import itertools
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +12,30 @@ import numpy as np
 import optax
 import pytest
 
+from diffjax import decode, loss, order, predict, schedule
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP, DiT, Transformer, UNet
+from diffjax.noise import Gaussian, Masking
 from diffjax.randomness import keys
+from diffjax.training.loop import fit
+from diffjax.training.state import create
 
 PICTURE, TOKENS = jnp.linspace(-1, 1, 2 * 64).reshape(2, 8, 8, 1), jnp.arange(32).reshape(2, 16) % 5
 LEVEL, LABELS, RANK = jnp.full((2, 1, 1, 1), 0.5), jnp.array([0, 1]), jnp.linspace(0.1, 0.9, 32).reshape(2, 16)
 NETS = {
-    "mlp": (MLP(width=16, depth=2, classes=2), (PICTURE, LEVEL, LABELS), {}),
+    "mlp": (MLP(width=16, depth=2, classes=2, dropout=0.1), (PICTURE, LEVEL, LABELS), {}),
     "unet": (UNet(width=8, classes=2, attention=(0,), dropout=0.1), (PICTURE, LEVEL, LABELS), {}),
     "dit": (DiT(width=16, depth=2, heads=2, classes=2, dropout=0.1), (PICTURE, LEVEL, LABELS), {}),
     "transformer": (Transformer(5, (4, 4), 16, 2, 2, classes=2), (TOKENS, LEVEL[:, :, 0, 0], LABELS), {}),
     "causal": (Transformer(5, (16,), 16, 2, 2, causal=True), (TOKENS, LEVEL[:, :, 0, 0], None), {"rank": RANK}),
+}
+
+EXACT = ("sin", "cos", "exp", "rsqrt", "reduce_sum", "reduce_max")
+GAUSSIAN, MASKING = Gaussian(schedule.cosine, predict.v), Masking(5)
+LOSSES = {
+    "mlp": (GAUSSIAN, loss.regression(GAUSSIAN, order.together)),
+    "causal": (MASKING, loss.causal(MASKING, order.raster)),
 }
 
 
@@ -72,7 +87,68 @@ def test_the_output_is_summed_up_in_float32(found) -> None:
     assert np.mean(np.asarray(out) == np.asarray(out.astype(jnp.bfloat16).astype(jnp.float32))) < 0.1
 
 
-@pytest.mark.parametrize("found", ["unet", "dit", "transformer", "causal"], indirect=True)
+def operations(jaxpr: Any) -> Iterator[Any]:
+    """All operations of a program, those of its parts too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(equation.params, is_leaf=lambda part: hasattr(part, "eqns")):
+            if hasattr(inner, "eqns"):
+                yield from operations(inner)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_sinusoids_softmax_and_statistics_are_never_rounded(name) -> None:
+    """What only attention's softmax, the level's sinusoids and the norms do is done in float32."""
+    net, given, more = NETS[name]
+    small = dataclasses.replace(net, dtype="bfloat16")
+    weights = jax.eval_shape(lambda: small.init(jax.random.key(0), *given, **more))
+    made = list(operations(jax.make_jaxpr(lambda weights: small.apply(weights, *given, **more))(weights).jaxpr))
+    kinds = {name: {str(one.invars[0].aval.dtype) for one in made if str(one.primitive) == name} for name in EXACT}
+    assert kinds["sin"] == kinds["rsqrt"] == {"float32"}
+    assert kinds["exp"] == ({"float32"} if name != "mlp" else set())
+    assert all(kind <= {"float32"} for kind in kinds.values())
+    assert "bfloat16" in {str(one.invars[0].aval.dtype) for one in made if str(one.primitive) == "dot_general"}
+
+
+@pytest.mark.parametrize("name", ["mlp", "causal"])
+def test_a_step_of_training_in_bfloat16_moves_weights_of_float32(name) -> None:
+    """And what loss and sampler compute around the net is float32 too."""
+    net, (x, _, cond), more = NETS[name]
+    small = dataclasses.replace(net, dtype="bfloat16", depth=1)
+    noise, a_loss = LOSSES[name]
+    told: list[dict[str, Any]] = []
+    start = create(jax.random.key(0), small, optax.adam(0.1), (0.9,), x, cond)
+    state = fit(
+        jax.random.key(0),
+        small,
+        a_loss,
+        itertools.repeat({"x": x, "cond": cond}),
+        1,
+        optimizer=optax.adam(0.1),
+        start=start,
+        devices=jax.devices()[:1],
+        watch=lambda _, metrics: told.append(metrics),
+    )
+    assert (told[0]["loss"].dtype, told[0]["grad_norm"].dtype) == (jnp.float32, jnp.float32)
+    floats = [leaf for leaf in jax.tree.leaves((state.params, state.opt_state, state.emas)) if leaf.ndim]
+    assert {str(leaf.dtype) for leaf in floats} == {"float32"}
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start.params, state.params)
+    assert any(jax.tree.leaves(moved))
+    denoise = dataclasses.replace(denoiser(noise, small, {"params": state.params}), **more)
+    assert jax.eval_shape(denoise, x, jnp.full((2,) + (1,) * (x.ndim - 1), 0.5), cond).dtype == jnp.float32
+
+
+def test_a_cache_does_not_know_that_blocks_are_computed_twice() -> None:
+    """Nor does it hold more digits than the net computes with."""
+    weights, drawn = variables("causal"), []
+    for remat in (False, True):
+        net = dataclasses.replace(NETS["causal"][0], dtype="bfloat16", remat=remat)
+        drawn.append(decode.sample(keys(0, 4), MASKING, order.raster, denoiser(MASKING, net, weights), (16,)))
+        assert {str(cache.key.dtype) for cache in net.empty_caches(1)} == {"bfloat16"}
+    np.testing.assert_array_equal(*drawn)
+    assert len(np.unique(drawn[0])) > 1
+
+
 def test_blocks_computed_twice_change_neither_names_nor_numbers(found) -> None:
     name, weights, out, grads = found
     thrifty = dataclasses.replace(NETS[name][0], remat=True)
@@ -83,7 +159,7 @@ def test_blocks_computed_twice_change_neither_names_nor_numbers(found) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), grads, others)
 
 
-@pytest.mark.parametrize("net", [DiT(width=32, depth=8, heads=2), UNet(width=8, blocks=3)])
+@pytest.mark.parametrize("net", [DiT(width=32, depth=8, heads=2), UNet(width=8, blocks=3), MLP(width=16, depth=16)])
 def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
     """Counted is what the way there leaves for the way back, weights aside. (XLA undoes all this on a CPU.)"""
     x, level = jnp.zeros((8, 16, 16, 1)), jnp.full((8, 1, 1, 1), 0.5)
