@@ -12,8 +12,7 @@ from diffjax.nets.layers import (
     Embedding,
     Places,
     by_rows,
-    check_dtype,
-    check_sizes,
+    check_fields,
     levels_of_tokens,
     null_label,
     remembered,
@@ -44,6 +43,12 @@ class DiT(nn.Module):
 
     convolutional: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
+        check_fields(self.dtype, self.dropout, **sizes)
+        check_heads(self.width, self.heads)
+        super().__post_init__()
+
     @property
     def null_cond(self) -> Array | None:
         """The label that says nothing."""
@@ -72,9 +77,6 @@ class DiT(nn.Module):
         return _joined(out(h), x.shape, self.patch).astype(jnp.float32)
 
     def _check(self, x: Picture) -> None:
-        check_dtype(self.dtype)
-        check_sizes(patch=self.patch, width=self.width, depth=self.depth, heads=self.heads)
-        check_heads(self.width, self.heads)
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise UserError(f"DiT: expected pictures with sides that divide by patch={self.patch}, got {x.shape}")
 

@@ -1,6 +1,7 @@
 """What the nets share: embeddings of the level and of the class."""
 
 import functools
+from collections.abc import Hashable
 from typing import Any
 from zlib import crc32
 
@@ -27,18 +28,19 @@ MOST = {"depth": 512, "blocks": 64, "heads": 1_024, "depths": 16, "multiplier": 
 WIDEST = 2**16
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise UserError, naming it, for a size of a net below 1, or larger than a net of any use is."""
+def check_fields(dtype: Any, dropout: float, **sizes: int) -> None:
+    """Raise UserError, naming it, for a field that no net has: nets ask as they are made, before anything is traced.
+
+    Sizes are at least 1, and at most what a net of any use has. float16 would need its losses scaled.
+    """
     for name, size in sizes.items():
         most = MOST.get(name, WIDEST)
         if not 1 <= size <= most:
-            raise UserError(f"net: {name} must be at least 1 and at most {most:,}, got {str(size)[:20]}")
-
-
-def check_dtype(dtype: Any) -> None:
-    """Raise UserError for what a net cannot compute in; float16 would need its losses scaled."""
-    if dtype not in ("float32", "bfloat16", jnp.float32, jnp.bfloat16, jnp.float64):
-        raise UserError(f"net: dtype must be 'float32' or 'bfloat16', got {str(dtype)[:40]!r}")
+            raise UserError(f"net: {name} must be at least 1 and at most {most:,}, got {size!s:.20}")
+    if not 0 <= dropout < 1:
+        raise UserError(f"net: dropout must be a rate in [0, 1), got {dropout}")
+    if not isinstance(dtype, Hashable) or dtype not in ("float32", "bfloat16", jnp.float32, jnp.bfloat16):
+        raise UserError(f"net: dtype must be 'float32' or 'bfloat16', got {dtype!s:.40}")
 
 
 def levels_of_tokens(x: Array, level: Float[Array, "_ _"]) -> Float[Array, "b *n"]:
@@ -135,8 +137,6 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], keys: Keys | None) -> Float[Array, "b ..."]:
-        if not 0 <= self.rate < 1:
-            raise UserError(f"dropout: expected a rate in [0, 1), got {self.rate}")
         if keys is None or self.rate == 0:
             return x
         layer = crc32("/".join(self.path).encode())

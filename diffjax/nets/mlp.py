@@ -10,8 +10,7 @@ from diffjax.nets.layers import (
     Dropout,
     Embedding,
     Modulation,
-    check_dtype,
-    check_sizes,
+    check_fields,
     null_label,
     one_level,
     remembered,
@@ -35,6 +34,10 @@ class MLP(nn.Module):
 
     convolutional: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        check_fields(self.dtype, self.dropout, width=self.width, depth=self.depth)
+        super().__post_init__()
+
     @property
     def null_cond(self) -> Array | None:
         """The label that says nothing."""
@@ -48,8 +51,6 @@ class MLP(nn.Module):
         cond: Int[Array, " b"] | None = None,
         keys: Keys | None = None,
     ) -> Float[Array, "b *shape"]:
-        check_sizes(width=self.width, depth=self.depth)
-        check_dtype(self.dtype)
         embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), cond)
         h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
         block = remembered(MLP._block, self.remat)

@@ -12,8 +12,7 @@ from diffjax.nets.blocks import Block, Cache, check_heads
 from diffjax.nets.layers import (
     Embedding,
     Places,
-    check_dtype,
-    check_sizes,
+    check_fields,
     levels_of_tokens,
     null_label,
     remembered,
@@ -51,6 +50,12 @@ class Transformer(nn.Module):
 
     convolutional: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        sizes = {"vocab": self.vocab, "width": self.width, "depth": self.depth, "heads": self.heads}
+        check_fields(self.dtype, self.dropout, shape=min(self.shape, default=0), **sizes)
+        check_heads(self.width, self.heads)
+        super().__post_init__()
+
     @property
     def null_cond(self) -> Array | None:
         """The label that says nothing."""
@@ -72,10 +77,6 @@ class Transformer(nn.Module):
         return self.causal
 
     def setup(self) -> None:
-        check_dtype(self.dtype)
-        check_sizes(vocab=self.vocab, width=self.width, depth=self.depth, heads=self.heads)
-        check_sizes(shape=min(self.shape, default=0))
-        check_heads(self.width, self.heads)
         self.tokens = nn.Embed(self.vocab + 2, self.width, dtype=self.dtype)
         self.positions = Places(self.shape, self.width, self.dtype)
         if self.causal:

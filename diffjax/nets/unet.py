@@ -14,8 +14,7 @@ from diffjax.nets.layers import (
     Dropout,
     Embedding,
     Modulation,
-    check_dtype,
-    check_sizes,
+    check_fields,
     null_label,
     one_level,
     remembered,
@@ -80,6 +79,20 @@ class UNet(nn.Module):
 
     convolutional: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        depths = len(self.multipliers)
+        check_fields(self.dtype, self.dropout, width=self.width, depths=depths, blocks=self.blocks, heads=self.heads)
+        for multiplier in self.multipliers:
+            check_fields(self.dtype, self.dropout, multiplier=multiplier)
+        if len(self.attention) > depths or not {*self.attention} <= {*range(depths)}:
+            raise UserError(f"UNet: attention must name depths, of 0 … {depths - 1}, got {self.attention[:9]}")
+        for depth in {*self.attention, depths - 1}:
+            if self.width * self.multipliers[depth] % self.heads:
+                raise UserError(
+                    f"UNet: attention at depth {depth} needs channels there that divide by {self.heads} heads"
+                )
+        super().__post_init__()
+
     @property
     def null_cond(self) -> Array | None:
         """The label that says nothing."""
@@ -121,18 +134,9 @@ class UNet(nn.Module):
         return h
 
     def _check(self, x: Picture) -> None:
-        check_dtype(self.dtype)
-        check_sizes(width=self.width, depths=len(self.multipliers), blocks=self.blocks, heads=self.heads)
-        for multiplier in self.multipliers:
-            check_sizes(multiplier=multiplier)
         factor = 2 ** (len(self.multipliers) - 1)
         if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
             raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
-        for depth in {*self.attention, len(self.multipliers) - 1}:
-            if depth >= len(self.multipliers) or self.width * self.multipliers[depth] % self.heads:
-                raise UserError(
-                    f"UNet: attention at depth {depth} needs channels there that divide by {self.heads} heads"
-                )
 
 
 def _twice_as_large(x: Picture) -> Picture:

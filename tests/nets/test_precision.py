@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from diffjax import decode, loss, order, predict, schedule
+from diffjax import decode, loss, nets, order, predict, schedule, slots
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP, DiT, Transformer, UNet
@@ -175,27 +175,41 @@ def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
 
 
 @pytest.mark.parametrize(
-    "net",
+    ("kind", "given", "told"),
     [
-        MLP(width=10**12),
-        MLP(depth=10**9),
-        UNet(multipliers=(1,) * 10**5),
-        UNet(multipliers=(1, 10**9)),
-        UNet(blocks=10**6),
-        DiT(depth=10**7),
-        DiT(heads=10**7, width=10**4),
-        DiT(patch=10**9),
-        Transformer(10**12, (4, 4)),
-        MLP(dtype="float16"),
-        UNet(dtype="int8"),
-        DiT(dtype="x" * 10**6),
-        Transformer(5, (4, 4), dtype="float8"),
+        (MLP, {"width": 10**12}, "width .*at most 65,536"),
+        (MLP, {"depth": 10**9}, "depth .*at most 512"),
+        (MLP, {"depth": 10**4_000}, "depth .*at most 512"),
+        (MLP, {"dropout": float("nan")}, r"dropout must be a rate in \[0, 1\), got nan"),
+        (MLP, {"dtype": "float16"}, "dtype must be 'float32' or 'bfloat16'"),
+        (MLP, {"dtype": [1]}, "dtype must be"),
+        (UNet, {"multipliers": (1,) * 10**6}, "depths .*at most 16"),
+        (UNet, {"multipliers": (1, 10**9)}, "multiplier .*at most 1,024"),
+        (UNet, {"attention": (0,) * 10**6}, r"attention must name depths, of 0 … 1"),
+        (UNet, {"attention": tuple(range(10**6))}, r"attention must name depths, of 0 … 1"),
+        (UNet, {"attention": (-1,)}, r"attention must name depths, of 0 … 1"),
+        (UNet, {"blocks": 10**6}, "blocks .*at most 64"),
+        (UNet, {"dtype": "int8"}, "dtype must be"),
+        (UNet, {"dropout": 1.0}, "dropout"),
+        (DiT, {"depth": 10**7}, "depth .*at most 512"),
+        (DiT, {"heads": 10**7, "width": 10**4}, "heads .*at most 1,024"),
+        (DiT, {"patch": 10**9}, "patch .*at most 65,536"),
+        (DiT, {"dtype": "x" * 10**6}, "dtype must be"),
+        (DiT, {"dropout": float("inf")}, "dropout"),
+        (Transformer, {"vocab": 10**12, "shape": (4, 4)}, "vocab .*at most 1,048,576"),
+        (Transformer, {"vocab": 5, "shape": ()}, "shape .*at least 1"),
+        (Transformer, {"vocab": 5, "shape": (4, 4), "dtype": "float8"}, "dtype must be"),
     ],
 )
-def test_what_no_net_is_is_refused_at_once(net) -> None:
-    given = (TOKENS, LEVEL[:, :, 0, 0]) if isinstance(net, Transformer) else (PICTURE, LEVEL)
+def test_what_no_net_is_is_refused_as_it_is_made(kind, given, told) -> None:
     begun = time.perf_counter()
-    with pytest.raises(UserError, match=r"at most|dtype must be") as error:
-        jax.eval_shape(net.init, jax.random.key(0), *given)
-    assert time.perf_counter() - begun < 1
+    with pytest.raises(UserError, match=told) as error:
+        kind(**given)
+    assert time.perf_counter() - begun < 0.5
     assert len(str(error.value)) < 200
+
+
+def test_a_config_of_such_a_net_is_refused_by_its_field() -> None:
+    for text in ("UNet(width=1000000000)", f"UNet(multipliers={[1] * 10**5})", "UNet(dropout=1.5)"):
+        with pytest.raises(UserError, match=r"^model\.net: net: (width|depths|dropout) must be "):
+            slots.made(nets, text, "model.net", classes=0)
