@@ -19,13 +19,13 @@ from diffjax.checks import Fields, check_disk, check_loss, check_numbers, check_
 from diffjax.data import Dataset, batches, open_dataset
 from diffjax.errors import UserError
 from diffjax.loss import Loss
-from diffjax.nets.adapters import fixed, with_base
+from diffjax.nets.adapters import with_base
 from diffjax.paths import by_name, matches
 from diffjax.randomness import keys
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.faults import Policy
-from diffjax.training.frozen import freeze
+from diffjax.training.frozen import fixed, freeze
 from diffjax.training.keeping import Keep
 from diffjax.training.state import State, begun_with, create
 from diffjax.training.validation import held_out

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
-from typing import Any
+from math import isfinite, prod
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -32,6 +32,8 @@ class Adapted:
     alpha: float
     on: str
 
+    fixed: ClassVar[tuple[str, ...]] = ("base/*",)
+
     def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
         """The variables. Raises UserError where no kernel is named like `on`, or one is smaller than the rank."""
         base = self.net.init(key, *args, **more)["params"]
@@ -49,9 +51,10 @@ class Adapted:
     def merged(self, params: PyTree) -> PyTree:
         """The net's own parameters with the changes in them."""
         changes = by_name(params["lora"])
+        kernels = {change.rpartition("/")[0] for change in changes}
 
         def changed(path: Any, kernel: Array) -> Array:
-            if (name := named(path)) not in {change.rpartition("/")[0] for change in changes}:
+            if (name := named(path)) not in kernels:
                 return kernel
             change = changes[f"{name}/down"] @ changes[f"{name}/up"]
             return kernel + (self.alpha / self.rank * change).reshape(kernel.shape)
@@ -77,19 +80,14 @@ def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> Adapted:
 
     `on` is a pattern of the names of kernels, such as `*Attention*`. Raises UserError for a rank below 1.
     """
-    if rank < 1 or not alpha:
-        raise UserError(f"expected a rank of at least 1 and an alpha that is not 0, got {rank} and {alpha}")
+    if rank < 1 or not alpha or not isfinite(alpha):
+        raise UserError(f"expected a rank of at least 1 and a finite alpha that is not 0, got {rank} and {alpha}")
     return Adapted(net, rank, alpha, on)
 
 
 def plain(net: Any, params: PyTree) -> tuple[Any, PyTree]:
     """The net without adapters, and its parameters with the changes in them."""
     return (net.net, net.merged(params)) if isinstance(net, Adapted) else (net, params)
-
-
-def fixed(net: Any) -> tuple[str, ...]:
-    """Patterns of the parameters that training must leave alone: those of a net that has adapters."""
-    return ("base/*",) if isinstance(net, Adapted) else ()
 
 
 def with_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import optax
@@ -18,6 +18,8 @@ class Frozen:
 
     net: Any
     patterns: tuple[str, ...]
+
+    fixed: ClassVar[tuple[str, ...]] = ()  # what the net itself would have frozen is among the patterns
 
     def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
         """The net's own variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
@@ -59,3 +61,8 @@ def freeze(
 
     kinds: dict[Hashable, optax.GradientTransformation] = {"trained": optimizer, "frozen": optax.set_to_zero()}
     return Frozen(net, patterns), optax.partition(kinds, labels)
+
+
+def fixed(net: Any) -> tuple[str, ...]:
+    """Patterns of the parameters that training must leave alone, as a net with adapters says."""
+    return getattr(net, "fixed", ())

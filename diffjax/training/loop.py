@@ -20,6 +20,7 @@ from diffjax.errors import UserError
 from diffjax.loss import Loss
 from diffjax.training import faults, parallel
 from diffjax.training.faults import Fault, Policy
+from diffjax.training.frozen import fixed, freeze
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics, train_step
@@ -57,7 +58,8 @@ def fit(
     `events` are `(every, call)`: `call(step, state, metrics)` after each `every` steps and after the last, when all
     steps so far are known to be good; the state is valid during the call. `watch(step, metrics)` is called for each
     dispatch, some dispatches late, so that nothing waits. A metric has one entry per step of the dispatch. `dispatch`
-    is the most steps per compiled call, by default chosen from platform and net.
+    is the most steps per compiled call, by default chosen from platform and net. Of a net with adapters, they alone are
+    trained (`freeze`).
 
     Where a number is not finite, `report` is told, and `on_fault` (by default `faults.stop()`) decides; `restore` is
     where `rewind` finds the state to go back to, by default `start`. Once `stopping` is true, on any host, training
@@ -66,7 +68,7 @@ def fit(
     Raises UserError when batches run out or do not divide by the devices, faults.Diverged where the policy says so.
     """
     devices = devices or jax.devices()
-    optimizer = optimizer or adamw(steps)
+    net, optimizer = freeze(net, optimizer or adamw(steps), fixed(net))
     stream = iter(batches)
     first = _next(stream, 0)
     _check_tokens(net, first["x"])

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import shutil
+from contextlib import closing
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +11,17 @@ import numpy as np
 import optax
 import pytest
 
-from diffjax import loss, order, predict, schedule
+from diffjax import decode, loss, nets, order, predict, schedule, slots
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP, DiT, Transformer, UNet, adapters, lora
-from diffjax.noise import Gaussian
+from diffjax.noise import Gaussian, Masking
 from diffjax.paths import by_name
-from diffjax.training.frozen import freeze
+from diffjax.randomness import keys
+from diffjax.sampling import sample
+from diffjax.training.checkpoint import Saver, plain, restore
+from diffjax.training.frozen import fixed, freeze
+from diffjax.training.keeping import Keep
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import begun_with, create
@@ -26,10 +33,9 @@ BATCH = {"x": X, "cond": jnp.arange(16) % 2}
 ONE = jax.devices()[:1]
 
 
-def trained(net, optimizer, start=None, steps=3):
-    return fit(
-        jax.random.key(0), net, LOSS, itertools.repeat(BATCH), steps, optimizer=optimizer, start=start, devices=ONE
-    )
+def trained(net, optimizer, start=None, steps=3, **more):
+    given = {"optimizer": optimizer, "start": start, "devices": ONE, **more}
+    return fit(jax.random.key(0), net, LOSS, itertools.repeat(BATCH), steps, **given)
 
 
 @pytest.fixture(scope="module")
@@ -158,18 +164,53 @@ def test_a_change_has_its_rank_and_its_scale() -> None:
             np.testing.assert_allclose(twice[name] - base[name], 2 * (merged[name] - base[name]), atol=1e-5)
 
 
-def test_training_moves_adapters_alone() -> None:
-    adapted = lora(NET, rank=2, on="Dense_*")
-    net, optimizer = freeze(adapted, adamw(10, 0.1, 0, weight_decay=0.5), adapters.fixed(adapted))
-    start = create(jax.random.key(0), net, optimizer, (0.9,), X, BATCH["cond"])
-    state = trained(net, optimizer, start)
-    jax.tree.map(np.testing.assert_array_equal, state.params["base"], start.params["base"])
-    assert all(
-        not np.array_equal(a, b)
-        for a, b in zip(jax.tree.leaves(state.params["lora"]), jax.tree.leaves(start.params["lora"]), strict=True)
-    )
-    count = sum(leaf.size for leaf in jax.tree.leaves(start.params["lora"]))
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A net with adapters, its optimizer, its state after four steps of plain `fit`, and where that of two is saved."""
+    net, optimizer = lora(NET, rank=2, on="Dense_*"), adamw(10, 0.1, 0, weight_decay=0.5)
+    with closing(Saver(tmp_path_factory.mktemp("tuned"), Keep(last=9))) as saver:
+        return net, optimizer, trained(net, optimizer, steps=4, events=[(2, saver.save)]), saver.folder
+
+
+def test_training_moves_adapters_alone(tuned) -> None:
+    """Whoever calls fit need not freeze anything: the base has no state, and its weights do not decay."""
+    net, _, state, _ = tuned
+    start = create(jax.random.key(0), net, optax.sgd(1.0), (0.9,), X, BATCH["cond"])
+    for params in (state.params, state.ema["params"]):
+        jax.tree.map(np.testing.assert_array_equal, params["base"], start.params["base"])
+        assert all(
+            np.any(leaf != by_name(start.params["lora"])[name]) for name, leaf in by_name(params["lora"]).items()
+        )
+    shapes = {name: leaf.shape for name, leaf in by_name(start.params["base"]).items() if name.startswith("Dense_")}
+    count = sum(net.rank * sum(shape) for name, shape in shapes.items() if name.endswith("/kernel"))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.params["lora"])) == count
     assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim) == 2 * count
+
+
+def test_going_on_from_disk_is_never_having_stopped(tuned, tmp_path) -> None:
+    """An optimizer that has no state for what is frozen is saved and found again, frozen by fit or by hand."""
+    net, optimizer, whole, folder = tuned
+    shutil.copytree(folder / "00000002", tmp_path / "00000002")
+    net, optimizer = freeze(net, optimizer, fixed(net))
+    fresh = create(jax.random.key(1), net, optimizer, (0.999,), X, BATCH["cond"])
+    again = trained(net, optimizer, restore(tmp_path, fresh), steps=4)
+    for one, other in zip(jax.tree.leaves(plain(again)), jax.tree.leaves(plain(whole)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_causal_net_with_adapters_is_drawn_from_with_its_cache() -> None:
+    noise = Masking(5)
+    net = lora(Transformer(5, (4,), 16, 1, 2, causal=True), rank=3)
+    params = net.init(jax.random.key(0), TOKENS[:, :4], LEVEL[:, :, 0, 0])["params"]
+    moved = {**params, "lora": jax.tree.map(lambda leaf: leaf + 0.1, params["lora"])}
+    given = (keys(0, 16), noise, order.raster)
+    fast = decode.sample(*given, denoiser(noise, net, {"params": moved}), (4,))
+    np.testing.assert_array_equal(fast, sample(*given, denoiser(noise, net, {"params": moved}), (4,), steps=4))
+
+
+def test_adapters_are_no_net_to_choose() -> None:
+    with pytest.raises(UserError, match=r"^model\.net: unknown 'lora'; choose from DiT, MLP, Transformer, UNet$"):
+        slots.made(nets, "lora(MLP())", "model.net")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +227,6 @@ def test_adapters_that_cannot_be_are_refused(net, message) -> None:
 
 
 def test_ranks_and_scales_that_cannot_be_are_refused() -> None:
-    for given in ({"rank": 0}, {"alpha": 0.0}):
+    for given in ({"rank": 0}, {"alpha": 0.0}, {"alpha": float("nan")}):
         with pytest.raises(UserError, match="rank of at least 1"):
             lora(NET, **given)
