@@ -210,6 +210,6 @@ def test_what_no_net_is_is_refused_as_it_is_made(kind, given, told) -> None:
 
 
 def test_a_config_of_such_a_net_is_refused_by_its_field() -> None:
-    for text in ("UNet(width=1000000000)", f"UNet(multipliers={[1] * 10**5})", "UNet(dropout=1.5)"):
+    for text in ("UNet(width=1000000000)", f"UNet(multipliers={[1] * 3_000})", "UNet(dropout=1.5)"):
         with pytest.raises(UserError, match=r"^model\.net: net: (width|depths|dropout) must be "):
             slots.made(nets, text, "model.net", classes=0)
