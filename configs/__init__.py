@@ -30,7 +30,8 @@ class Data:
 class Model:
     """A denoiser (`net`), a `noise` (Gaussian with its `schedule` and `prediction`, or Masking) and an `order`.
 
-    `prediction` and `schedule` are empty with Masking. `adapters`, as `lora(rank=4, alpha=8.0, on='*Attention*')`, are
+    `prediction` and `schedule` are empty with Masking. `UNet(dtype='bfloat16', remat=True)` computes in fewer digits,
+    and its blocks twice, to save time and memory. `adapters`, as `lora(rank=4, alpha=8.0, on='*Attention*')`, are
     what is trained in place of the net's own weights, which stay as `train.init_from` has them.
     """
 
