@@ -15,10 +15,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from reliable import page
+from reliable.damage import damage
 from reliable.devices import carried, spread
 from reliable.endurance import endurance
 from reliable.kills import kills
 from reliable.stops import cuts, stops
+from reliable.wrong import wrong
 
 MEASURES: dict[str, Any] = {
     "kills": kills,
@@ -26,6 +28,8 @@ MEASURES: dict[str, Any] = {
     "cuts": cuts,
     "spread": spread,
     "carried": carried,
+    "damage": damage,
+    "wrong": wrong,
     "endurance": endurance,
 }
 SHORT: dict[str, dict[str, Any]] = {
@@ -34,6 +38,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "cuts": {"count": 2},
     "spread": {"counts": (1, 8)},
     "carried": {"way": (8, 1, 8)},
+    "damage": {"flips": 1},
+    "wrong": {"pairs": 10},
     "endurance": {"steps": 6_000, "save_every": 200},
 }
 

@@ -47,6 +47,21 @@ def _endurance(r: Result) -> str:
     return f"{r['steps']:,} steps, {r['saves']} saves: {memory}; {files}; {kept} left"
 
 
+def _damage(r: Result) -> str:
+    kinds = ", ".join(f"{many} {kind}" for kind, many in sorted(r["kinds"].items()))
+    told = (
+        f"named {r['named']} times, the last good step taken {r['previous']} times, nothing deleted {r['kept']} times"
+    )
+    return f"{sum(r['kinds'].values())} damages of a checkpoint of {r['files']} files ({kinds}): {told}"
+
+
+def _wrong(r: Result) -> str:
+    ways = f"{r['ways']} ways: {r['caught']} caught at their step, {r['obeyed']} ended as the policy says"
+    saved = f"{r['bad_checkpoints']} of {r['checkpoints']} checkpoints bad"
+    cost = f"{100 * r['cost']:+.1f} % of the time of a step of {r['net']}, median of {r['pairs']} interleaved pairs"
+    return f"{ways}; {saved}; cost {cost}, {100 * r['memory']:+.2f} % of its memory"
+
+
 ROWS: dict[str, Row] = {
     "kills": Row(
         "`kill -9` at any moment costs at most the work of one save interval: no committed checkpoint, no repair, no "
@@ -87,6 +102,17 @@ ROWS: dict[str, Row] = {
         ),
         lambda r: r["equal"] == len(r["way"]) - 1,
     ),
+    "damage": Row(
+        "A flipped bit, a cut or deleted file, an empty or half-renamed folder: named, and the last good step is taken",
+        _damage,
+        lambda r: r["named"] == r["previous"] == r["kept"] == sum(r["kinds"].values()),
+    ),
+    "wrong": Row(
+        "A NaN in batch, gradient, parameters or average: caught at its step, the policy obeyed, no bad checkpoint, at "
+        "most 1 % of a step",
+        _wrong,
+        lambda r: r["ways"] == r["caught"] == r["obeyed"] and not r["bad_checkpoints"] and r["cost"] <= 0.01,
+    ),
     "endurance": Row(
         "A long run leaks nothing: memory within 5 %, open files constant",
         _endurance,
@@ -95,8 +121,11 @@ ROWS: dict[str, Row] = {
 }
 
 TESTED = {  # what tests say on every run of theirs, and where
-    "A flipped bit, a cut or a missing file: never restored, named, the last good one is taken": (
-        "tests/training/test_checkpoint.py"
+    "A disk that is full during a save: told, training goes on, nothing good is deleted": (
+        "tests/training/test_keeping.py"
+    ),
+    "A checkpoint, a config, a picture, a data set made to do harm, 117 of them: refused in a second, no code run": (
+        "tests/test_hostile_runs.py"
     ),
     "A damaged metrics.jsonl is read as far as it goes; a full disk or a lost network stops no training": (
         "tests/training/test_log.py"

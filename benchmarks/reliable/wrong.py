@@ -1,0 +1,161 @@
+"""Numbers that go wrong, wherever and under each policy; and what looking at every one of them costs."""
+
+import contextlib
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from configs.digits import get_config
+from diffjax import loss, order, predict, schedule, slots
+from diffjax import nets as all_nets
+from diffjax.noise import Gaussian
+from diffjax.training import ema, faults
+from diffjax.training.checkpoint import Saver, restore
+from diffjax.training.faults import Diverged, Fault
+from diffjax.training.keeping import Keep, candidates
+from diffjax.training.loop import fit
+from diffjax.training.optimizers import adamw
+from diffjax.training.state import State, create, finite
+from diffjax.training.step import Batch, Metrics, gradients, train_step
+from reliable.damage import NET
+
+BAD, STEPS, SAVE_EVERY, LIMIT = 6, 12, 2, 2  # BAD is the step that goes wrong, counted from 0
+LOSS = loss.regression(Gaussian(schedule.cosine, predict.v), order.together)
+PLACES = {"batch": "batch/x", "gradient": "new params/", "parameters": "new params/", "average": "new emas/"}
+POLICIES = {"stop": faults.stop, "skip": partial(faults.skip, LIMIT), "rewind": partial(faults.rewind, LIMIT)}
+
+
+def wrong(folder: Path, pairs: int = 100) -> dict[str, Any]:
+    """A NaN in a batch, the gradient, the parameters, an average, under each policy; and the cost of the guard.
+
+    A batch is bad once, so that a run which skips or rewinds goes on to its end; the others are wrong whenever that
+    step is taken, so that it stops at its limit.
+    """
+    begun, caught, obeyed, saved, bad = time.perf_counter(), 0, 0, 0, 0
+    ways = list(itertools.product(PLACES, POLICIES))
+    for place, policy in ways:
+        told, state, kept = gone_wrong(folder / place / policy, place, POLICIES[policy]())
+        ends = STEPS if place == "batch" and policy != "stop" else BAD
+        many = 1 if place == "batch" or policy == "stop" else LIMIT + 1
+        caught += all(fault.step == BAD and fault.leaves[0].startswith(PLACES[place]) for fault in told)
+        obeyed += int(state.step) == ends and len(told) == many and bool(finite(state))
+        saved, bad = saved + len(kept), bad + sum(not finite(each) for each in kept)
+    ratio, memory = cost(pairs)
+    return {
+        **{"ways": len(ways), "caught": caught, "obeyed": obeyed, "checkpoints": saved, "bad_checkpoints": bad},
+        **{"cost": ratio - 1, "memory": memory - 1, "net": get_config().model.net, "pairs": pairs},
+        "seconds": time.perf_counter() - begun,
+    }
+
+
+def gone_wrong(folder: Path, place: str, policy: faults.Policy) -> tuple[list[Fault], State, list[State]]:
+    """What was told of a run in which step BAD goes wrong, how it ended, and all that it saved."""
+    optimizer, told = spoiled(adamw(STEPS), place), []
+    fresh = create(jax.random.key(0), NET, optimizer, (0.9,), jnp.zeros((16, 3)), None)
+    with contextlib.closing(Saver(folder, Keep(last=STEPS))) as saver, averages(place), jax.debug_nans(False):
+
+        def resume() -> State | None:
+            saver.wait()
+            return restore(folder, fresh)
+
+        events = [(SAVE_EVERY, lambda step, state, metrics: saver.save(step, state, {}))]
+        options: dict[str, Any] = {"start": fresh, "optimizer": optimizer, "devices": jax.devices()[:1], "dispatch": 3}
+        options |= {"events": events, "on_fault": policy, "restore": resume, "report": told.append}
+        try:
+            end = fit(jax.random.key(0), NET, LOSS, batches(place), STEPS, **options)
+        except Diverged as stopped:
+            end = stopped.state
+    return told, end, [each for path in candidates(folder) if (each := alone(path, fresh)) is not None]
+
+
+def alone(checkpoint: Path, like: State) -> State | None:
+    """What one checkpoint holds."""
+    folder = checkpoint.parent / "alone"
+    folder.mkdir(exist_ok=True)
+    moved = checkpoint.rename(folder / checkpoint.name)
+    state = restore(folder, like)
+    moved.rename(checkpoint)
+    return state
+
+
+def batches(place: str) -> Iterator[Batch]:
+    """Batches of noise, of which number BAD has a NaN where that is the place."""
+    for position in itertools.count():
+        x = np.random.default_rng(position).normal(size=(16, 3)).astype(np.float32)
+        if place == "batch" and position == BAD:
+            x[5, 1] = np.nan
+        yield {"x": x}
+
+
+def spoiled(optimizer: optax.GradientTransformation, place: str) -> optax.GradientTransformation:
+    """The optimizer, which at update BAD is given, or gives, what is not finite."""
+
+    def poison(count: Any, tree: Any, here: str) -> Any:
+        wrong = jnp.where((count == BAD) & (place == here), jnp.nan, 0.0)
+        return jax.tree.map(lambda leaf: leaf + wrong.astype(leaf.dtype), tree)
+
+    def update(grads: Any, state: Any, params: Any = None) -> Any:
+        count, inner = state
+        updates, inner = optimizer.update(poison(count, grads, "gradient"), inner, params)
+        return poison(count, updates, "parameters"), (count + 1, inner)
+
+    return optax.GradientTransformation(lambda params: (jnp.zeros((), jnp.int32), optimizer.init(params)), update)
+
+
+@contextlib.contextmanager
+def averages(place: str) -> Iterator[None]:
+    """Averages that are not finite after step BAD, where that is the place."""
+
+    def averaged(emas: Any, params: Any, step: Any) -> Any:
+        wrong = jnp.where(step == BAD, jnp.nan, 0.0)
+        return jax.tree.map(lambda leaf: leaf + wrong, ema.averaged(emas, params, step))
+
+    with contextlib.ExitStack() as stack:
+        for module in ("step", "faults") if place == "average" else ():
+            stack.enter_context(mock.patch(f"diffjax.training.{module}.averaged", averaged))
+        yield
+
+
+def cost(pairs: int) -> tuple[float, float]:
+    """The median ratio of a step's time, and that of its memory, to those of one that looks at nothing."""
+    net = slots.made(all_nets, get_config().model.net, "model.net", classes=10)
+    optimizer, key = adamw(1_000), jax.random.key(0)
+    x, cond = jax.random.normal(key, (64, 8, 8, 1)), jnp.arange(64) % 10
+    batch = {"x": x, "cond": cond, "index": jnp.arange(64)}
+    steps: list[Callable[[State, Batch], tuple[State, Metrics]]] = [
+        jax.jit(partial(each, net, LOSS, optimizer), donate_argnums=0) for each in (train_step, unguarded)
+    ]
+    states = [create(key, net, optimizer, (0.999,), x, cond) for _ in steps]
+    compiled = [each.lower(state, batch).compile() for each, state in zip(steps, states, strict=True)]  # type: ignore
+    memory = [each.memory_analysis().temp_size_in_bytes for each in compiled]
+    ratios = []
+    for number in range(pairs + 5):
+        seconds = [0.0, 0.0]
+        for which in (0, 1) if number % 2 else (1, 0):
+            begun = time.perf_counter()
+            states[which], metrics = compiled[which](states[which], batch)
+            jax.block_until_ready((states[which], metrics))
+            seconds[which] = time.perf_counter() - begun
+        ratios.append(seconds[0] / seconds[1])
+    return float(np.median(ratios[5:])), memory[0] / memory[1]
+
+
+def unguarded(net: Any, loss: Any, optimizer: Any, state: State, batch: Batch) -> tuple[State, Metrics]:
+    """A step as it would be if nobody looked: gradient, optimizer, averages."""
+    value, grads = gradients(net, loss, state, batch, 1)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params: Any = optax.apply_updates(state.params, updates)
+    emas = ema.averaged(state.emas, params, state.step)
+    count = {"step": state.step + 1, "position": state.position + 1}
+    moved = dataclasses.replace(state, **count, params=params, opt_state=opt_state, emas=emas)
+    return moved, {"loss": value, "grad_norm": optax.tree.norm(grads)}
