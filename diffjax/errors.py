@@ -12,7 +12,12 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(_visible(letter) for letter in message))
+        super().__init__(visible(message))
+
+
+def visible(text: str) -> str:
+    """The text on one line: white space becomes a space, and what could steer a terminal is spelt out."""
+    return "".join(map(_visible, text))
 
 
 def _visible(letter: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isclose, prod
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -18,15 +18,21 @@ from diffjax import build, slots
 from diffjax.data import Dataset, augment, forms, label_frequencies
 from diffjax.data.augment import Augment
 from diffjax.data.forms import Form
+from diffjax.data.vetting import check_class_names
 from diffjax.errors import UserError
 from diffjax.files import write_whole
 
 CONFIG = "config.json"
 LARGEST, MOST_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
-_MODEL = {
-    **dict.fromkeys(("net", "noise", "prediction", "schedule", "order"), str),
-    "data_std": float,
-    "conditional": bool,
+_KINDS = {  # of what a run's user is led by; the rest of a config is of its training alone
+    "model": {
+        **dict.fromkeys(("net", "noise", "prediction", "schedule", "order"), str),
+        "data_std": float,
+        "conditional": bool,
+    },
+    "data": {"name": str, "dir": str, "image_size": int, "form": str},
+    "train": {},
+    "sample": {"sampler": str, "grid": str, "steps": int, "guidance": float},
 }
 
 
@@ -99,14 +105,20 @@ def checked(saved: Any, name: str) -> tuple[dict[str, Any], Facts]:
         config, told = saved["config"], saved["facts"]
         given: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in told.items()}
         facts = Facts(**given)
-        sound = all(slots.holds(config["model"][field], kind) for field, kind in _MODEL.items()) and _sound(facts)
-        sound = sound and slots.holds(config["model"].get("adapters", ""), str)  # a run of format 1 has none
-        sound = sound and all(isinstance(config[part], dict) for part in ("data", "train", "sample"))
-    except (KeyError, TypeError, AttributeError):
+        sound = all(
+            isinstance(config[part], dict)
+            and all(slots.holds(config[part][field], kind) for field, kind in kinds.items())
+            for part, kinds in _KINDS.items()
+        )
+        later = config["model"].get("adapters", ""), config["train"].get("keep_best", "")  # a run of format 1 has none
+        sound = sound and all(slots.holds(given, str) for given in later) and _sound(facts)
+        changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # what format 1 wrote has none
+    except (KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{name}: cannot be read as a run's config; restore it, or train again") from None
     if not sound:
         raise UserError(f"{name}: says what no run can be; restore it, or train again")
-    if saved.get("sha256", _hash(saved)) != _hash(saved):  # what format 1 wrote has none
+    check_class_names(facts.class_names, name)
+    if changed:
         raise UserError(f"{name}: has changed since it was written; restore it, or train again")
     return config, facts
 
@@ -121,6 +133,8 @@ def _sound(facts: Facts) -> bool:
         and prod(facts.shape) <= MOST_PIXELS
         and 2 <= facts.levels <= 2**16
         and facts.classes == len(facts.class_names) == len(facts.label_frequencies)
+        and min(facts.label_frequencies, default=0) >= 0
+        and (isclose(sum(facts.label_frequencies), 1, abs_tol=1e-3) or not facts.classes)
     )
 
 

@@ -6,8 +6,8 @@ module: nothing else can be reached, and nothing is evaluated.
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable, Sequence
-from math import isfinite
 from types import ModuleType
 from typing import Any, NamedTuple, get_args, get_origin
 
@@ -63,7 +63,7 @@ def holds(given: Any, kind: Any) -> bool:
     if get_origin(kind) is Callable:
         return callable(given)
     if kind is float:
-        return type(given) in (int, float) and isfinite(given)
+        return type(given) in (int, float) and abs(given) <= sys.float_info.max  # which also an integer may exceed
     return type(given) is kind if kind in (bool, int, str) else True
 
 

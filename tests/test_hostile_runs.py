@@ -18,18 +18,21 @@ import tensorstore
 from strangers import refused
 
 from diffjax import loading, run
+from diffjax.data.vetting import is_plain
 from diffjax.nets import MLP
-from diffjax.training import manifest
+from diffjax.training import checkpoint, keeping, manifest, vetting
 from diffjax.training.checkpoint import Saver
 from diffjax.training.keeping import Keep
-from diffjax.training.state import create
+from diffjax.training.state import State, create
 
 FACTS = run.Facts((4, 4, 1), 2, ("even", "odd"), 17, (0.5, 0.5), "unit")
 MODEL = {
     **{"net": "MLP(width=8, depth=1)", "noise": "Gaussian", "prediction": "v", "schedule": "cosine"},
     **{"order": "together", "data_std": 1.0, "conditional": True},
 }
-CONFIG = {"model": MODEL, "data": {}, "train": {}, "sample": {}}
+DATA = {"name": "digits", "dir": "", "image_size": 0, "form": "unit"}
+SAMPLE = {"sampler": "dpmpp_2m", "grid": "uniform", "steps": 3, "guidance": 1.0}
+CONFIG = {"model": MODEL, "data": DATA, "train": {}, "sample": SAMPLE}
 STEP = "00000010"
 
 
@@ -41,16 +44,22 @@ class Harm:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fresh() -> State:
+    """What the run's config begins with."""
+    net, x = MLP(width=8, depth=1, classes=2), jnp.zeros((1, 4, 4, 1))
+    return create(jax.random.key(0), net, optax.adamw(1e-3), (0.9,), x, jnp.zeros(1, jnp.int32))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory, fresh: State) -> Path:
     """A run, read once, so that what comes after is not slow for the first time."""
     folder = tmp_path_factory.mktemp("run")
-    net = MLP(width=8, depth=1, classes=2)
-    state = create(jax.random.key(0), net, optax.adamw(1e-3), (0.9,), jnp.zeros((1, 4, 4, 1)), jnp.zeros(1, jnp.int32))
     saver = Saver(folder / "checkpoints", Keep())
-    saver.save(int(STEP), state, {})
+    saver.save(int(STEP), fresh, {"loss": 1.0})
     saver.close()
     run.write_config(folder, CONFIG, FACTS)
     assert loading.load(folder)[3].step == int(STEP)
+    assert checkpoint.restore(folder / "checkpoints", fresh) is not None
     return folder
 
 
@@ -145,16 +154,78 @@ def another_version(run: Path) -> None:
     told(run, lambda said: said.update(format=3))
 
 
+def stored(run: Path) -> Any:
+    """All that the arrays of a checkpoint are, by key: what they say of themselves, and their parts."""
+    base = f"file://{run / 'checkpoints' / STEP / 'state'}/"
+    return tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+
+
+KERNEL = "emas.0.9.Dense_0.kernel"
+
+
+def saying(**fields: Any) -> Callable[[Path], None]:
+    """A kernel of the average says something else of itself."""
+
+    def lie(run: Path) -> None:
+        said = json.loads(stored(run).read(f"{KERNEL}/.zarray").result().value)
+        stored(run).write(f"{KERNEL}/.zarray", json.dumps({**said, **fields}).encode()).result()
+        resigned(run)
+
+    return lie
+
+
+def an_array_that_says_it_deeply(run: Path) -> None:
+    stored(run).write(f"{KERNEL}/.zarray", b"[" * 10**5 + b"]" * 10**5).result()
+    resigned(run)
+
+
+def an_array_that_says_too_much(run: Path) -> None:
+    said = stored(run).read(f"{KERNEL}/.zarray").result().value
+    stored(run).write(f"{KERNEL}/.zarray", b" " * 10**7 + said).result()
+    resigned(run)
+
+
+def an_index_that_unpacks(run: Path) -> None:
+    """Beside the arrays, in the same node, values of zeros: 200 MB of them in 10 kB, as 2 GB would be in 100 kB."""
+    held = stored(run)
+    items = {key: held.read(key).result().value for key in held.list().result()}
+    state = run / "checkpoints" / STEP / "state"
+    shutil.rmtree(state / "d")
+    (state / "manifest.ocdbt").unlink()
+    config = {"max_inline_value_bytes": 2**20, "max_decoded_node_bytes": 2**31}
+    made = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{state}/", "config": config}).result()
+    with tensorstore.Transaction() as together:
+        for key, value in (items | {f"{KERNEL}/{i}".encode(): bytes(2**20) for i in range(200)}).items():
+            made.with_transaction(together).write(key, value).result()
+    resigned(run)
+
+
+def named(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Other arrays are named."""
+
+    def rename(run: Path) -> None:
+        path = state_file(run, "_METADATA")
+        said = json.loads(path.read_text())
+        change(said["tree_metadata"])
+        path.write_text(json.dumps(said))
+        resigned(run)
+
+    return rename
+
+
+def leaf(*keys: str, kind: int = 2) -> dict[str, Any]:
+    parts = [{"key": key, "key_type": kind} for key in keys]
+    return {"key_metadata": parts, "value_metadata": {"value_type": "jax.Array", "write_shape": [8]}}
+
+
 def a_huge_array(run: Path) -> None:
-    array(run, "emas.0.9.Dense_0.kernel", [10**9, 10**5])
+    array(run, KERNEL, [10**9, 10**5])
     resigned(run)
 
 
 def an_array_that_inflates(run: Path) -> None:
     """A chunk of a few bytes that is a gigabyte of zeros."""
     array(run, "emas.0.9.Dense_0.bias", [8])
-    base = {"driver": "ocdbt", "base": f"file://{run / 'checkpoints' / STEP / 'state'}/"}
-    store = tensorstore.KvStore.open(base).result()
     big = tensorstore.open(
         {
             "driver": "zarr",
@@ -165,16 +236,7 @@ def an_array_that_inflates(run: Path) -> None:
         create=True,
     ).result()
     big.write(np.zeros(2**27, np.float32)).result()
-    store.write("emas.0.9.Dense_0.bias/0", big.kvstore.read("0").result().value).result()
-    resigned(run)
-
-
-def objects_in_an_array(run: Path) -> None:
-    base = {"driver": "ocdbt", "base": f"file://{run / 'checkpoints' / STEP / 'state'}/"}
-    store = tensorstore.KvStore.open(base).result()
-    said = json.loads(store.read("emas.0.9.Dense_0.bias/.zarray").result().value)
-    said.update(dtype="|O", filters=[{"id": "pickle"}])
-    store.write("emas.0.9.Dense_0.bias/.zarray", json.dumps(said).encode()).result()
+    stored(run).write("emas.0.9.Dense_0.bias/0", big.kvstore.read("0").result().value).result()
     resigned(run)
 
 
@@ -186,11 +248,6 @@ def a_pickle_as_metadata(run: Path) -> None:
 def pickles_for_arrays(run: Path) -> None:
     for path in state_file(run, "d").iterdir():
         path.write_bytes(pickle.dumps(Harm()))
-    resigned(run)
-
-
-def a_pickle_of_an_old_kind_of_checkpoint(run: Path) -> None:
-    state_file(run, "checkpoint").write_bytes(pickle.dumps(Harm()))
     resigned(run)
 
 
@@ -216,47 +273,146 @@ def values_of_another_kind(run: Path) -> None:
     resigned(run)
 
 
-CHECKPOINTS = {
-    a_path_in_the_manifest: r"none of the 1 checkpoints is whole",
-    an_absolute_path: "none of the 1 checkpoints is whole",
-    a_link_to_a_file: "none of the 1 checkpoints is whole",
-    a_link_to_a_folder: "none of the 1 checkpoints is whole",
-    a_pipe: "none of the 1 checkpoints is whole",
-    a_pipe_as_manifest: "none of the 1 checkpoints is whole",
-    a_device_as_manifest: "none of the 1 checkpoints is whole",
-    a_deep_manifest: "none of the 1 checkpoints is whole",
-    a_long_manifest: "none of the 1 checkpoints is whole",
-    a_manifest_of_lists: "none of the 1 checkpoints is whole",
-    another_version: "none of the 1 checkpoints is whole",
-    a_huge_array: "another net|cannot be read",
-    an_array_that_inflates: "cannot be read",
-    objects_in_an_array: "cannot be read",
-    a_pickle_as_metadata: "cannot be read",
-    pickles_for_arrays: "cannot be read",
-    a_pickle_of_an_old_kind_of_checkpoint: "cannot be read",
-    deep_metadata: "cannot be read",
-    metadata_of_nothing: "cannot be read|another net",
-    keys_that_are_paths: "cannot be read|another net",
-    values_of_another_kind: "cannot be read",
+def a_pipe_beside_the_arrays(run: Path) -> None:
+    os.mkfifo(state_file(run, "d") / "pipe")
+    path = run / "checkpoints" / STEP / manifest.MANIFEST
+    said = json.loads(path.read_text())["files"]["state/_METADATA"]
+    told(run, lambda all: all["files"].update({"state/d/pipe": said}))
+
+
+def a_link_to_a_step(run: Path) -> None:
+    (run / "checkpoints" / STEP).rename(run.parent / "elsewhere")
+    (run / "checkpoints" / STEP).symlink_to(run.parent / "elsewhere")
+
+
+def a_file_whose_name_steers_a_terminal(run: Path) -> None:
+    (run / "checkpoints" / STEP / "a\nb\x1b[2J").write_text("")
+
+
+NOT_WHOLE, NOT_READ = "none of the 1 checkpoints is whole", "cannot be read"
+CHECKPOINTS = {  # what is done to a checkpoint, and what is said of it
+    "a path in the manifest": (a_path_in_the_manifest, NOT_WHOLE),
+    "an absolute path": (an_absolute_path, NOT_WHOLE),
+    "a link to a file": (a_link_to_a_file, NOT_WHOLE),
+    "a link to a folder": (a_link_to_a_folder, NOT_WHOLE),
+    "a link to a step": (a_link_to_a_step, "no checkpoint here"),
+    "a pipe": (a_pipe, NOT_WHOLE),
+    "a pipe beside the arrays": (a_pipe_beside_the_arrays, NOT_WHOLE),
+    "a pipe as manifest": (a_pipe_as_manifest, NOT_WHOLE),
+    "a device as manifest": (a_device_as_manifest, NOT_WHOLE),
+    "a deep manifest": (a_deep_manifest, NOT_WHOLE),
+    "a long manifest": (a_long_manifest, NOT_WHOLE),
+    "a manifest of lists": (a_manifest_of_lists, NOT_WHOLE),
+    "a manifest of another step": (lambda run: told(run, lambda said: said.update(step=11)), NOT_WHOLE),
+    "a step that is a book": (lambda run: told(run, lambda said: said.update(step="\x1b[2J" * 10**5)), NOT_WHOLE),
+    "a file that is a book": (lambda run: told(run, lambda said: said["files"].update({"\n" * 10**6: 1})), NOT_WHOLE),
+    "a file whose name steers a terminal": (a_file_whose_name_steers_a_terminal, NOT_WHOLE),
+    "another version": (another_version, NOT_WHOLE),
+    "a version without end": (lambda run: told(run, lambda said: said.update(format=[3] * 10**5)), NOT_WHOLE),
+    "a huge array": (a_huge_array, f"another|{NOT_READ}"),
+    "a huge array of small parts": (saying(shape=[10**9, 10**9]), "another"),
+    "a part larger than its array": (saying(chunks=[10**5, 10**5]), NOT_READ),
+    "an array of many parts": (saying(chunks=[1, 1]), NOT_READ),
+    "an array of less than nothing": (saying(shape=[-16, 8]), NOT_READ),
+    "an array of ninety axes": (saying(shape=[1] * 90, chunks=[1] * 90), "another"),
+    "an array of no shape": (saying(shape=3), NOT_READ),
+    "an array of objects": (saying(dtype="|O", filters=[{"id": "pickle"}]), NOT_READ),
+    "an array of records": (saying(dtype="|V1000000000"), NOT_READ),
+    "an array of unknown code": (saying(compressor={"id": "harm"}), NOT_READ),
+    "an array that says it deeply": (an_array_that_says_it_deeply, NOT_READ),
+    "an array that says too much": (an_array_that_says_too_much, NOT_READ),
+    "an array that inflates": (an_array_that_inflates, NOT_READ),
+    "an index that unpacks": (an_index_that_unpacks, NOT_READ),
+    "arrays without end": (
+        named(lambda tree: tree.update((f"{i}", leaf("emas", "0.9", f"{i}")) for i in range(10**5))),
+        NOT_READ,
+    ),
+    "arrays that are not there": (
+        named(lambda tree: tree.update((f"{i}", leaf("emas", "0.9", f"{i}")) for i in range(10**4))),
+        NOT_READ,
+    ),
+    "a list of a billion": (named(lambda tree: tree.update(x=leaf("emas", "0.9", "1000000000", kind=1))), NOT_READ),
+    "a tree of a thousand floors": (named(lambda tree: tree.update(x=leaf("emas", *["x"] * 1000))), NOT_READ),
+    "an array that is a folder": (named(lambda tree: tree.update(x=leaf("emas", "0.9", "Dense_0"))), NOT_READ),
+    "no averages": (named(lambda tree: tree.clear()), NOT_READ),
+    "a pickle as metadata": (a_pickle_as_metadata, NOT_READ),
+    "pickles for arrays": (pickles_for_arrays, NOT_READ),
+    "deep metadata": (deep_metadata, NOT_READ),
+    "metadata of nothing": (metadata_of_nothing, NOT_READ),
+    "keys that are paths": (keys_that_are_paths, NOT_READ),
+    "values of another kind": (values_of_another_kind, NOT_READ),
 }
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax leaves its futures unread
-@pytest.mark.parametrize("attack", CHECKPOINTS, ids=lambda attack: attack.__name__)
-def test_a_checkpoint(theirs: Path, attack: Callable[[Path], None], monkeypatch) -> None:
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_checkpoint(theirs: Path, fresh: State, name: str, monkeypatch, capfd) -> None:
+    """To be read, and to be gone on from; what is passed over is told in a line, too."""
+    attack, message = CHECKPOINTS[name]
     attack(theirs)
     monkeypatch.syspath_prepend(str(theirs.parent))
-    with refused(CHECKPOINTS[attack], theirs.parent):
+    with refused(message, theirs.parent):
         loading.load(theirs)
+    if name == "a link to a step":
+        assert checkpoint.restore(theirs / "checkpoints", fresh) is None
+    else:
+        with refused(message, theirs.parent):
+            checkpoint.restore(theirs / "checkpoints", fresh)
+    told = capfd.readouterr().err
+    assert is_plain(told.replace("\n", ""))
+    assert len(told) < 1500
+    assert len(told.splitlines()) == 2 * (message == NOT_WHOLE)
 
 
-def test_a_pickle_beside_the_arrays_is_never_looked_at(theirs: Path, monkeypatch) -> None:
-    for name in ("state.pkl", "arrays.npy", "ocdbt.process_0/state.pkl"):
+def test_a_step_asked_for_by_number_is_no_link_either(theirs: Path) -> None:
+    a_link_to_a_step(theirs)
+    with refused("a link", theirs.parent):
+        loading.load(theirs, step=int(STEP))
+
+
+@pytest.mark.parametrize("metrics", [3, [], {"loss": float("nan")}, {"loss": "x"}, {"loss": [1.0]}])
+def test_the_best_of_metrics_that_are_none(theirs: Path, metrics: Any) -> None:
+    told(theirs, lambda said: said.update(metrics=metrics))
+    config(theirs, lambda said: said["config"]["train"].update(keep_best="loss"))
+    with refused("no checkpoint here has a loss", theirs.parent):
+        loading.load(theirs, step="best")
+
+
+def test_what_lies_beside_the_arrays_is_never_looked_at(theirs: Path, fresh: State, monkeypatch) -> None:
+    for name in ("checkpoint", "state.pkl", "arrays.npy", "ocdbt.process_0/state.pkl"):
         state_file(theirs, name).write_bytes(pickle.dumps(Harm()))
+    for name in ("_sharding", "_CHECKPOINT_METADATA", "array_metadatas/process_0"):
+        state_file(theirs, name).write_text("[" * 10**5)
     resigned(theirs)
     monkeypatch.syspath_prepend(str(theirs.parent))
     assert loading.load(theirs)[3].step == int(STEP)
+    assert checkpoint.restore(theirs / "checkpoints", fresh) is not None
     assert "harm" not in sys.modules
+
+
+def test_nothing_is_cleared_away_through_a_link(theirs: Path) -> None:
+    outside = theirs.parent / "outside"
+    (outside / "kept").mkdir(parents=True)
+    for name in (".00000011.deleted", ".00000012.partial"):
+        (theirs / "checkpoints" / name).symlink_to(outside)
+    keeping.tidy(theirs / "checkpoints")
+    assert (outside / "kept").is_dir()
+
+
+def test_the_index_of_many_arrays_is_far_from_what_is_refused(tmp_path: Path) -> None:
+    """A thousand arrays: their index takes at most an eighth of what may be unpacked."""
+    base = {"driver": "ocdbt", "base": f"file://{tmp_path}/"}
+    said = json.dumps({"shape": [8], "chunks": [8], "dtype": "<f4", "filters": None, "compressor": None}).encode()
+    with tensorstore.Transaction() as together:
+        held = tensorstore.KvStore.open(base).result().with_transaction(together)
+        for i in range(1000):
+            held.write(f"emas.0.9.Block_{i}.Dense_0.kernel/.zarray", said).result()
+    leaves = {str(i): leaf("emas", "0.9", f"Block_{i}", "Dense_0", "kernel") for i in range(1000)}
+    (tmp_path / "_METADATA").write_text(json.dumps({"tree_metadata": leaves}))
+    shapes = vetting.described(tmp_path)
+    assert len(shapes) == 1000
+    assert set(shapes.values()) == {jax.ShapeDtypeStruct((8,), np.float32)}
+    blocks = [block for file in tmp_path.rglob("*") if file.is_file() for block in vetting._blocks(file)]
+    assert 0 < len(blocks) <= vetting._MOST_BLOCKS // 8
 
 
 def config(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -301,6 +457,23 @@ CONFIGS = {
     "adapters of a kind": (model(adapters=["lora"]), "no run can be"),
     "nan": (model(data_std=float("nan")), "no run can be"),
     "number": (model(net=3), "no run can be"),
+    "a number beyond floats": (model(data_std=10**400), "no run can be"),
+    "infinity": (model(data_std=float("inf")), "no run can be"),
+    "no sampler": (lambda run: config(run, lambda said: said["config"].update(sample={})), "cannot be read"),
+    "no number of steps": (lambda run: config(run, lambda said: said["config"]["sample"].update(steps="3")), "no run"),
+    "no name of data": (lambda run: config(run, lambda said: said["config"]["data"].update(name=["x"])), "no run"),
+    "a metric that is a list": (
+        lambda run: config(run, lambda said: said["config"]["train"].update(keep_best=[])),
+        "no",
+    ),
+    "no net": (lambda run: config(run, lambda said: said["config"]["model"].pop("net")), "cannot be read"),
+    "no facts": (lambda run: config(run, lambda said: said.pop("facts")), "cannot be read"),
+    "shares below none": (facts(label_frequencies=[2.0, -1.0]), "no run can be"),
+    "shares of nothing": (facts(label_frequencies=[0.0, 0.0]), "no run can be"),
+    "shares that are no numbers": (facts(label_frequencies=[float("nan"), 1.0]), "no run can be"),
+    "a class that steers a terminal": (facts(class_names=["a\x1b[2J", "b"]), "control characters"),
+    "a class of two lines": (facts(class_names=["a\nb", "b"]), "control characters"),
+    "a class that is a book": (facts(class_names=["a" * 10**6, "b"]), "over 255 letters"),
     "pixels": (facts(shape=[10**9, 10**9, 3]), "no run can be"),
     "levels": (facts(levels=2**40), "no run can be"),
     "names": (facts(class_names=["../../harm", "a"], classes=3), "no run can be"),
@@ -320,3 +493,10 @@ def test_a_config(theirs: Path, name: str, monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(theirs.parent))
     with refused(message, theirs.parent):
         loading.load(theirs)
+
+
+def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -> None:
+    facts(class_names=["../../x", "$(touch harm)"])(theirs)
+    before = set(theirs.parent.rglob("*"))
+    assert loading.load(theirs)[3].facts.class_names == ("../../x", "$(touch harm)")
+    assert set(theirs.parent.rglob("*")) == before

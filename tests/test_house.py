@@ -66,6 +66,7 @@ LIBRARIES = {
     "flax": "nets training",
     "optax": "training build",
     "orbax": "training",
+    "tensorstore": "training",
     "tensorboardX": "training",
     "wandb": "training",
     "grain": "data",

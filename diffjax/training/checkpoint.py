@@ -9,8 +9,9 @@ is named on stderr and passed over for the last good one.
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import unflatten_dict
 from jaxtyping import PyTree
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, visible
 from diffjax.files import reason
-from diffjax.training import keeping, manifest
+from diffjax.training import keeping, manifest, vetting
 from diffjax.training.keeping import Keep, candidates
 from diffjax.training.state import State, finite
 
@@ -130,15 +132,15 @@ def restore(folder: Path, like: State) -> State | None:
     if found is None:
         return None
     fields = FIELDS[manifest.about(found)["format"]]
-    described = {name: leaf for name, leaf in plain(like).items() if name in fields}
-    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, described)
-    try:
-        with ocp.StandardCheckpointer() as orbax:
-            saved = orbax.restore((found / "state").absolute(), target)
-    except (ValueError, KeyError) as mistake:
-        raise UserError(f"{found}: holds another model than the config describes; use a new --workdir") from mistake
-    except Exception as mistake:  # what Orbax and TensorStore raise has no common kind
-        raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); move it away to use another") from mistake
+    target = {name: leaf for name, leaf in plain(like).items() if name in fields}
+    shapes = {_keys(path): _shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(target)}
+    with _readable(found, "move it away to use another"):
+        if vetting.described(found / "state") != shapes:
+            raise UserError(f"{found}: holds another model than the config describes; use a new --workdir")
+        stored = vetting.arrays(found / "state", list(shapes))
+    saved = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jax.device_put(stored[_keys(path)], leaf.sharding), target
+    )
     saved = {"position": jnp.copy(saved["step"]), "faults": jnp.zeros_like(saved["step"]), **saved}
     return replace(like, **{**saved, "key": jax.random.wrap_key_data(saved["key"])})
 
@@ -146,7 +148,7 @@ def restore(folder: Path, like: State) -> State | None:
 def read(
     folder: Path, step: int | None, chosen: Callable[[dict[str, PyTree]], Sequence[str]]
 ) -> tuple[int, dict[str, PyTree]]:
-    """The step and the chosen averages of the newest good checkpoint, or of that step's, on this host's first device.
+    """The step and the chosen averages of the newest good checkpoint, or of that step's, on this host.
 
     Whatever the devices were that wrote it. `chosen` is given all averages as shapes and says which are read; it raises
     UserError where they are not what they should be.
@@ -154,28 +156,36 @@ def read(
     found = newest_good(folder) if step is None else _of_step(folder, step)
     if found is None:
         raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    path = (found / "state").absolute()
+    with _readable(found, "use another --step"):
+        shapes = vetting.described(found / "state", "emas")
+        names = chosen(unflatten_dict(shapes)["emas"])
+        saved = vetting.arrays(found / "state", [keys for keys in shapes if keys[1] in names])
+        return int(found.name), unflatten_dict(saved)["emas"]
 
-    def described(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
 
+@contextmanager
+def _readable(found: Path, remedy: str) -> Iterator[None]:
+    """Turns whatever TensorStore raises, which has no common kind, into a UserError with this remedy."""
     try:
-        with ocp.PyTreeCheckpointer() as orbax:
-            emas = jax.tree.map(described, dict(orbax.metadata(path).item_metadata["emas"]))
-            target = {"emas": {name: emas[name] for name in chosen(emas)}}
-            arguments = ocp.checkpoint_utils.construct_restore_args(target)
-            saved = orbax.restore(path, args=ocp.args.PyTreeRestore(target, arguments, partial_restore=True))
-            return int(found.name), saved["emas"]
+        yield
     except UserError:
         raise
-    except Exception as mistake:  # what Orbax and TensorStore raise has no common kind
-        raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); use another --step") from mistake
+    except Exception as mistake:
+        raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); {remedy}") from mistake
+
+
+def _keys(path: Any) -> vetting.Keys:
+    """What leads to a leaf, as Orbax spells it."""
+    return tuple(jax.tree_util.keystr((part,), simple=True) for part in path)
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
 def _of_step(folder: Path, step: int) -> Path:
     found = folder / f"{step:08d}"
-    if problem := manifest.damage(found):
+    if problem := "it is a link" if found.is_symlink() else manifest.damage(found):
         have = ", ".join(str(int(path.name)) for path in candidates(folder)) or "none"
         raise UserError(f"{found}: {problem}; the steps here are: {have}")
     return found
@@ -188,7 +198,7 @@ def newest_good(folder: Path) -> Path | None:
         problem = manifest.damage(path)
         if not problem:
             return path
-        print(f"diffjax: checkpoint {path} is not taken: {problem}", file=sys.stderr, flush=True)
+        print(visible(f"diffjax: checkpoint {path} is not taken: {problem}"), file=sys.stderr, flush=True)
     if have:
         raise UserError(f"{folder}: none of the {len(have)} checkpoints is whole; restore one, or use a new --workdir")
     return None

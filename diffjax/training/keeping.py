@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from diffjax.errors import UserError
@@ -28,7 +29,7 @@ class Keep:
 
 def candidates(folder: Path) -> list[Path]:
     """Folders that are named like checkpoints, the newest first."""
-    named = (path for path in folder.glob("*") if path.is_dir() and not path.is_symlink() and path.name.isdecimal())
+    named = (path for path in _folders(folder, "*") if path.name.isdecimal())
     return sorted(named, key=lambda path: int(path.name), reverse=True)
 
 
@@ -64,14 +65,19 @@ def remove(path: Path) -> None:
 
 def tidy(folder: Path) -> None:
     """Clear away what a killed run left: what was being deleted, and what was being written unless it is whole."""
-    for path in folder.glob(".*.deleted"):
+    for path in _folders(folder, ".*.deleted"):
         shutil.rmtree(path)
-    for path in folder.glob(".*.partial"):
+    for path in _folders(folder, ".*.partial"):
         final = folder / path.name.removeprefix(".").removesuffix(".partial")
         if not final.exists() and not manifest.damage(path):
             path.rename(final)
         else:
             shutil.rmtree(path)
+
+
+def _folders(folder: Path, pattern: str) -> list[Path]:
+    """Those of that name; a link is none of ours."""
+    return [path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink()]
 
 
 def _metric(path: Path, name: str) -> float | None:
@@ -80,4 +86,4 @@ def _metric(path: Path, name: str) -> float | None:
         value = manifest.about(path).get("metrics", {}).get(name)
     except (ValueError, AttributeError, OSError, RecursionError):
         return None
-    return value if isinstance(value, float) else None
+    return value if isinstance(value, float) and isfinite(value) else None

@@ -17,6 +17,7 @@ FORMAT = 2
 READABLE = (1, 2)  # 1 (diffjax 0.1.0 before issue of the first release): no position, faults, versions or own hash
 MANIFEST = "manifest.json"
 LARGEST = 16_000_000  # bytes of a manifest that is read
+_SHOWN = 100  # characters of what it says that a message repeats
 PACKAGES = ("diffjax", "jax", "flax", "optax", "orbax-checkpoint")
 
 
@@ -36,27 +37,27 @@ def about(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
         raise ValueError(f"{path} is no file")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is larger than {LARGEST:,} bytes")
     return json.loads(path.read_text())
 
 
 def damage(folder: Path) -> str:
     """What is wrong with a checkpoint, in words; empty where nothing is."""
-    path = folder / MANIFEST
     try:
-        if path.stat().st_size > LARGEST:
-            return f"its {MANIFEST} is larger than {LARGEST:,} bytes"
         told = about(folder)
         expected, made_by = dict(told["files"]), told["format"]
+        changed = made_by in READABLE and made_by > 1 and told.pop("sha256", None) != _own_hash(told)
     except (FileNotFoundError, NotADirectoryError):
         return f"it has no {MANIFEST}, so its writing was never finished"
     except (ValueError, KeyError, TypeError, RecursionError, OSError):
         return f"its {MANIFEST} cannot be read"
     if made_by not in READABLE:
-        return f"its format is {made_by}, and this version reads {', '.join(map(str, READABLE))}"
-    if made_by > 1 and told.pop("sha256", None) != _own_hash(told):
+        return f"its format is {str(made_by)[:_SHOWN]}, and this version reads {', '.join(map(str, READABLE))}"
+    if changed:
         return f"its {MANIFEST} has changed since it was written"
     if folder.name.isdecimal() and told.get("step") != int(folder.name):
-        return f"its {MANIFEST} speaks of step {told.get('step')}"
+        return f"its {MANIFEST} speaks of step {str(told.get('step'))[:_SHOWN]}"
     return _difference(folder, expected)
 
 
@@ -70,9 +71,9 @@ def _difference(folder: Path, expected: dict[str, Any]) -> str:
     present = {str(file.relative_to(folder)): file for file in _files(folder)}
     for name in sorted(expected.keys() | present.keys()):
         if name not in present:
-            return f"{name} is missing"
+            return f"{name[:_SHOWN]} is missing"
         if name not in expected:
-            return f"{name} was not there when it was written"
+            return f"{name[:_SHOWN]} was not there when it was written"
         if present[name].is_symlink() or not present[name].is_file():
             return f"{name} is no ordinary file"
     for name, file in present.items():
