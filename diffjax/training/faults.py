@@ -107,31 +107,37 @@ def rewind(limit: int = 10) -> Policy:
     return decide
 
 
-def examined(
-    net: Any, loss: Loss, optimizer: optax.GradientTransformation, state: State, batches: list[Batch]
-) -> Fault:
-    """The fault of the step from this (halted) state with this batch, in parts that one device can hold."""
-    state = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, state)
-    found, total = [], None
-    for part in batches:
-        grads, each, levels = jax.jit(partial(_looked, net, loss))(state, part)
-        total = grads if total is None else jax.tree.map(jnp.add, total, grads)
-        found.append((np.isfinite(each), np.asarray(levels)))
-    grads = jax.tree.map(lambda leaf: leaf / len(batches), total)
-    moved, emas = jax.jit(partial(_moved, optimizer))(state, grads)
-    given = [{"x": part["x"], "cond": part["cond"]} for part in batches]
-    before = {"batch": jax.tree.map(lambda *parts: np.concatenate(parts), *given), **_content(state)}
-    good, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    after = {"loss": np.where(good, 0.0, np.nan), "gradient": grads, "new params": moved, "new emas": emas}
-    return Fault(
-        step=int(state.step),
-        position=int(state.position),
-        count=int(state.faults) + 1,
-        leaves=tuple(_wrong(before) + _wrong(after)),
-        rows=tuple(np.flatnonzero(~good).tolist()),
-        levels=tuple((float(low), float(high)) for low, high in levels),
-        sound=not _wrong(_content(state)),
-    )
+def examiner(net: Any, loss: Loss, optimizer: optax.GradientTransformation) -> Callable[[State, list[Batch]], Fault]:
+    """`(state, batches) -> fault`: of the step from this (halted) state, its batch in parts that one device can hold.
+
+    What it needs is compiled at the first fault, once for a run.
+    """
+    look, move = jax.jit(partial(_looked, net, loss)), jax.jit(partial(_moved, optimizer))
+
+    def examined(state: State, batches: list[Batch]) -> Fault:
+        state = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, state)
+        found, total = [], None
+        for part in batches:
+            grads, each, levels = look(state, part)
+            total = grads if total is None else jax.tree.map(jnp.add, total, grads)
+            found.append((np.isfinite(each), np.asarray(levels)))
+        grads = jax.tree.map(lambda leaf: leaf / len(batches), total)
+        moved, emas = move(state, grads)
+        given = [{"x": part["x"], "cond": part["cond"]} for part in batches]
+        before = {"batch": jax.tree.map(lambda *parts: np.concatenate(parts), *given), **_content(state)}
+        good, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        after = {"loss": np.where(good, 0.0, np.nan), "gradient": grads, "new params": moved, "new emas": emas}
+        return Fault(
+            step=int(state.step),
+            position=int(state.position),
+            count=int(state.faults) + 1,
+            leaves=tuple(_wrong(before) + _wrong(after)),
+            rows=tuple(np.flatnonzero(~good).tolist()),
+            levels=tuple((float(low), float(high)) for low, high in levels),
+            sound=not _wrong(_content(state)),
+        )
+
+    return examined
 
 
 def _looked(net: Any, loss: Loss, state: State, batch: Batch) -> tuple[PyTree, Array, Array]:

@@ -19,7 +19,7 @@ from diffjax.dispatch import steps_per_dispatch
 from diffjax.errors import UserError
 from diffjax.loss import Loss
 from diffjax.training import faults, parallel
-from diffjax.training.faults import Fault, Policy
+from diffjax.training.faults import Fault, Policy, examiner
 from diffjax.training.frozen import fixed, freeze
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
@@ -75,7 +75,7 @@ def fit(
     key = keys if keys.ndim == 0 else keys.ravel()[0]
     begun = start or create(key, net, optimizer, ema, first["x"], first.get("cond"))
     most = dispatch or steps_per_dispatch(net)
-    step = partial(train_step, net, loss, optimizer, parts=accumulate)
+    step, examined = partial(train_step, net, loss, optimizer, parts=accumulate), examiner(net, loss, optimizer)
     run = _Run(parallel.pmapped(step, devices), devices, most, itertools.chain([first], stream), watch)
     state, done = parallel.replicated(begun, devices), int(begun.step)
     while done < steps:
@@ -83,7 +83,7 @@ def fit(
         state, done = run.dispatched(state, done, size, stopping is not None and stopping())
         due = [call for every, call in events if done % every == 0 or done == steps]
         if wrong := run.confirmed(0 if due or done == steps else run.pace.ahead):
-            fault = faults.examined(net, loss, optimizer, state, run.cut(wrong.batches[:1]))
+            fault = examined(state, run.cut(wrong.batches[:1]))
             if report is not None:
                 report(fault)
             went_on = (on_fault or faults.stop())(fault, state, lambda: (restore and restore()) or begun)

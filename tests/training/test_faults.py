@@ -1,7 +1,8 @@
 """A number that is not finite is caught at its step, named, and never reaches a state; the policy decides what then."""
 
 import dataclasses
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
 
 import jax
@@ -14,7 +15,7 @@ from diffjax import loss, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
-from diffjax.training import faults
+from diffjax.training import faults, loop, parallel
 from diffjax.training.checkpoint import plain
 from diffjax.training.faults import Diverged
 from diffjax.training.loop import fit
@@ -25,12 +26,29 @@ NOISE = Gaussian(schedule.cosine, predict.v)
 NET = MLP(width=8, depth=1)
 LOSS = loss.regression(NOISE, order.together)
 BAD = 6  # the step that goes wrong, counted from 0
-STEPS = 12
+STEPS, CHUNK = 12, 5  # and of a dispatch, so that it goes wrong within one
 
 
 @pytest.fixture(autouse=True)
 def nans_may_occur():
     with jax.debug_nans(False):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once() -> Iterator[None]:
+    """Runs of one net, loss and optimizer share their programs, which take all of the time."""
+    pmapped, made = parallel.pmapped, {}
+
+    def shared(step: Callable, devices) -> parallel.Advance:
+        key = (step.func, step.args, tuple(step.keywords.items()), tuple(devices))
+        if key not in made:
+            made[key] = pmapped(step, devices)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "pmapped", shared)
+        patch.setattr(loop, "examiner", cache(faults.examiner))
         yield
 
 
@@ -48,38 +66,48 @@ def batches(bad: tuple[int, ...] = (), start: int = 0):
         position += 1
 
 
-def spoiled(optimizer, spoil):
-    """The optimizer, at update BAD with `spoil` done to the gradients it is given or the updates that it gives."""
+def spoiling(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimizer, and in its state whether at update BAD the gradients or the updates go wrong (0: neither)."""
 
     def update(grads, state, params):
-        count, inner = state
-        before, after = spoil
-        wrong = jnp.where(count == BAD, jnp.nan, 0.0)
-        poison = partial(jax.tree.map, lambda leaf: leaf + wrong.astype(leaf.dtype))
-        updates, inner = optimizer.update(poison(grads) if before else grads, inner, params)
-        return poison(updates) if after else updates, (count + 1, inner)
+        count, spoils, inner = state
+        before, after = jnp.where((count == BAD) & (spoils == 1), jnp.nan, 0.0)
+        updates, inner = optimizer.update(jax.tree.map(lambda leaf: leaf + before, grads), inner, params)
+        return jax.tree.map(lambda leaf: leaf + after, updates), (count + 1, spoils, inner)
 
-    return optax.GradientTransformation(lambda params: (jnp.zeros((), jnp.int32), optimizer.init(params)), update)
+    zero, neither = jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32)
+    return optax.GradientTransformation(lambda params: (zero, neither, optimizer.init(params)), update)
 
 
-OPTIMIZER = adamw(STEPS)
-PLACES = {  # where the NaN is put: the optimizer, the bad batches, and what the report must name
-    "batch": (OPTIMIZER, (BAD,), "batch/x"),
-    "gradient": (spoiled(OPTIMIZER, (True, False)), (), "new params/"),
-    "parameters": (spoiled(OPTIMIZER, (False, True)), (), "new params/"),
+OPTIMIZER = spoiling(adamw(STEPS))
+PLACES = {  # where the NaN is put: what the optimizer spoils, the bad batches, and what the report must name
+    "batch": ((0, 0), (BAD,), "batch/x"),
+    "gradient": ((1, 0), (), "new params/"),
+    "parameters": ((0, 1), (), "new params/"),
 }
 
 
-def run(optimizer=OPTIMIZER, bad=(), steps=STEPS, **options):
+@cache
+def fresh(spoils: tuple[int, int] = (0, 0)):
+    state = create(jax.random.key(0), NET, OPTIMIZER, (0.999,), batch(0)["x"], None)
+    count, _, inner = state.opt_state
+    return dataclasses.replace(state, opt_state=(count, jnp.array(spoils, jnp.int32), inner))
+
+
+def run(bad=(), steps=STEPS, **options):
     """Train, and return the state, the metrics by step, and the faults."""
     seen, told = {}, []
 
     def watch(step, metrics):
         seen.update(zip(range(step - len(metrics["loss"]) + 1, step + 1), metrics["loss"].tolist(), strict=True))
 
-    options = {"dispatch": 4, "devices": jax.devices()[:1], "watch": watch, "report": told.append, **options}
-    state = fit(jax.random.key(0), NET, LOSS, batches(bad), steps, optimizer=optimizer, **options)
+    state = trained(batches(bad), steps, **{"start": fresh(), "watch": watch, "report": told.append, **options})
     return state, seen, told
+
+
+def trained(given, steps, **options):
+    options = {"dispatch": CHUNK, "devices": jax.devices()[:1], **options}
+    return fit(jax.random.key(0), NET, LOSS, given, steps, optimizer=OPTIMIZER, **options)
 
 
 def finite(state) -> bool:
@@ -92,18 +120,19 @@ def equal(one, other) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("place", "dispatch", "devices"), [("batch", 1, 1), ("batch", 5, 4), ("gradient", 5, 1), ("parameters", 5, 1)]
+    ("place", "dispatch", "devices"),
+    [("batch", 1, 1), ("batch", CHUNK, 4), ("gradient", CHUNK, 1), ("parameters", CHUNK, 1)],
 )
 def test_stop_is_at_the_step_and_the_state_is_that_before(place, dispatch, devices) -> None:
-    optimizer, bad, leaf = PLACES[place]
-    options = {"dispatch": dispatch, "devices": jax.devices()[:devices]}
+    spoils, bad, leaf = PLACES[place]
+    options = {"dispatch": dispatch, "devices": jax.devices()[:devices], "start": fresh(spoils)}
     with pytest.raises(Diverged, match=f"step {BAD + 1} .batch {BAD} of") as end:
-        run(optimizer, bad, **options)
+        run(bad, **options)
     fault = end.value.fault
     assert (fault.step, fault.position, fault.count, fault.sound) == (BAD, BAD, 1, True)
     assert fault.leaves[0].startswith(leaf)
     assert finite(end.value.state)
-    assert equal(end.value.state, run(optimizer, steps=BAD, **options)[0])
+    assert equal(end.value.state, run(steps=BAD, **options)[0])
 
 
 def test_the_report_names_the_example_and_its_noise() -> None:
@@ -138,11 +167,18 @@ def test_a_state_that_is_bad_itself_is_told_and_never_saved() -> None:
 
 
 def test_a_fault_that_is_gone_when_taken_again_points_at_the_machine() -> None:
-    state = create(jax.random.key(0), NET, OPTIMIZER, (0.9,), batch(0)["x"], None)
-    part = {"x": jnp.asarray(batch(0)["x"]), "cond": None, "index": jnp.arange(16)}
-    fault = faults.examined(NET, LOSS, OPTIMIZER, state, [part])
-    assert fault.leaves == ()
-    assert "suspect the machine" in fault.told()
+    """Looked at twice, the second time with what was compiled for the first."""
+    traced, part = [], {"x": jnp.asarray(batch(0)["x"]), "cond": None, "index": jnp.arange(16)}
+
+    def counted(*args):
+        traced.append(1)
+        return LOSS(*args)
+
+    examined = faults.examiner(NET, counted, OPTIMIZER)
+    for fault in (examined(fresh(), [part]), examined(fresh(), [part])):
+        assert fault.leaves == ()
+        assert "suspect the machine" in fault.told()
+    assert traced == [1]
 
 
 def test_skip_is_as_if_the_batch_had_never_been() -> None:
@@ -152,10 +188,10 @@ def test_skip_is_as_if_the_batch_had_never_been() -> None:
     assert [fault.position for fault in told] == [3, 4, 9]
     by_hand, losses = None, {}
     for position, until in ((0, 3), (5, 7), (10, STEPS)):
-        start = by_hand and dataclasses.replace(by_hand, position=jnp.asarray(position, jnp.int32))
-        options = {"optimizer": OPTIMIZER, "devices": jax.devices()[:1], "dispatch": 4, "start": start}
+        begun = fresh() if by_hand is None else by_hand
+        start = dataclasses.replace(begun, position=jnp.asarray(position, jnp.int32))
         watch = {"watch": lambda step, metrics: losses.update({step - len(metrics["loss"]): metrics["loss"].tolist()})}
-        by_hand = fit(jax.random.key(0), NET, LOSS, batches(start=position), until, **options, **watch)
+        by_hand = trained(batches(start=position), until, start=start, **watch)
     assert [seen[step] for step in sorted(seen)] == [value for step in sorted(losses) for value in losses[step]]
     assert equal(dataclasses.replace(by_hand, faults=state.faults), state)
 
@@ -179,8 +215,7 @@ def test_rewind_goes_back_and_past_the_bad_batch() -> None:
     assert (int(state.step), int(state.faults)) == (STEPS, 1)
     assert int(state.position) == STEPS + 1 + (BAD - 4)  # two good batches were trained on, and then given up
     again = dataclasses.replace(saved[4], position=jnp.asarray(BAD + 1, jnp.int32), faults=jnp.asarray(1, jnp.int32))
-    options = {"optimizer": OPTIMIZER, "devices": jax.devices()[:1], "dispatch": 4}
-    straight = fit(jax.random.key(0), NET, LOSS, batches(start=BAD + 1), STEPS, start=again, **options)
+    straight = trained(batches(start=BAD + 1), STEPS, start=again)
     assert equal(state, straight)
     with pytest.raises(Diverged, match="2 faults"):
         run(bad=(BAD, BAD + 2), on_fault=faults.rewind(limit=1))
@@ -204,9 +239,7 @@ def test_limits_are_at_least_one() -> None:
 
 def test_told_to_stop_it_ends_after_what_is_under_way() -> None:
     told = []
-    state, seen, _ = run(
-        steps=1_000, stopping=lambda: bool(told), events=[(50, lambda *_: told.append(1))], dispatch=10
-    )
+    state, seen, _ = run(steps=1_000, stopping=lambda: bool(told), events=[(50, lambda *_: told.append(1))])
     assert 50 < int(state.step) < 200
     assert sorted(seen) == list(range(1, int(state.step) + 1))
     assert all(later - earlier == 1 for earlier, later in pairwise(sorted(seen)))
