@@ -44,7 +44,20 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("model.prediction=eps", ["prediction eps", "velocity", "linear_beta"]),
     ("model.order=rastr", ["model.order", "'rastr'", "raster"]),
     ("model.order=raster", ["order", "order.together"]),
+    ("model.order=rolling(0.3)", ["order", "order.together"]),
+    ("model.order=rolling(width=-1.0)", ["model.order", "width"]),
     ("model.data_std=0", ["data_std", "positive"]),
+    ("model.data_std=0.01", ["config.model.data_std", "0.01", "set it to what they have"]),
+    ("model.schedule=zero_terminal(cosin)", ["model.schedule", "'cosin'"]),
+    ("model.prediction=score", ["prediction score", "velocity", "linear_beta"]),
+    ("train.clip_norm=0", ["train.clip_norm", "positive"]),
+    ("train.warmup_steps=-1", ["train.warmup_steps", "0 or more"]),
+    ("train.weight_decay=-0.1", ["train.weight_decay", "0 or more"]),
+    ("train.log_every_steps=0", ["config.train.log_every_steps", "at least 1"]),
+    ("train.save_every_steps=0", ["config.train.save_every_steps", "at least 1"]),
+    ("train.picture_every_steps=-3", ["config.train.picture_every_steps", "at least 1"]),
+    ("train.hang_limit_s=nan", ["config.train.hang_limit_s", "finite"]),
+    ("data.batch_size=0", ["config.data.batch_size", "8 device(s)"]),
     ("sample.sampler=ddmi", ["sampler", "'ddmi'", "ddim"]),
     ("sample.grid=karras(sigma_max=0.001)", ["grid", "falling"]),
     ("sample.steps=0", ["steps", "at least 1"]),
@@ -191,6 +204,7 @@ def refused(call, places, monkeypatch) -> Callable[..., None]:
 
     def check(script: str, argv: list[str], says: list[str]) -> None:
         monkeypatch.setattr("diffjax.training.loop.fit", too_late)
+        monkeypatch.setattr("diffjax.training.parallel.pmapped", too_late)
         monkeypatch.setattr("diffjax.draw.images", too_late)
         before = {name: content(place) for name, place in places.items()}
         told = call(script, *(argument.format(**places) for argument in argv))
@@ -229,6 +243,7 @@ def test_fields_that_do_not_go_together(refused, given, says) -> None:
 
 
 def test_there_are_many_ways_to_be_wrong() -> None:
+    assert len(FIELDS) >= 80
     assert len(FIELDS) + len(CAUSAL_FIELDS) + len(PAIRS) + len(FILES) + len(TRAIN) >= 100
 
 
