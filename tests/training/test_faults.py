@@ -1,7 +1,6 @@
 """A number that is not finite is caught at its step, named, and never reaches a state; the policy decides what then."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 
@@ -15,7 +14,7 @@ from diffjax import loss, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
-from diffjax.training import faults, loop, parallel
+from diffjax.training import faults
 from diffjax.training.checkpoint import plain
 from diffjax.training.faults import Diverged
 from diffjax.training.loop import fit
@@ -29,26 +28,12 @@ BAD = 6  # the step that goes wrong, counted from 0
 STEPS, CHUNK = 12, 5  # and of a dispatch, so that it goes wrong within one
 
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
 @pytest.fixture(autouse=True)
 def nans_may_occur():
     with jax.debug_nans(False):
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once() -> Iterator[None]:
-    """Runs of one net, loss and optimizer share their programs, which take all of the time."""
-    pmapped, made = parallel.pmapped, {}
-
-    def shared(step: Callable, devices) -> parallel.Advance:
-        key = (step.func, step.args, tuple(step.keywords.items()), tuple(devices))
-        if key not in made:
-            made[key] = pmapped(step, devices)
-        return made[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "pmapped", shared)
-        patch.setattr(loop, "examiner", cache(faults.examiner))
         yield
 
 

@@ -1,0 +1,26 @@
+"""What tests of the trainer share: the programs that they run, whose compilation takes nearly all of their time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import pytest
+
+from diffjax.training import faults, loop, parallel
+
+
+@pytest.fixture(scope="module")
+def compiled_once() -> Iterator[None]:
+    """Runs of one net, loss, optimizer and number of parts share their programs."""
+    pmapped, made = parallel.pmapped, {}
+
+    def shared(step: Callable[..., Any], devices: Sequence[Any]) -> parallel.Advance:
+        key = (step.func, step.args, tuple(step.keywords.items()), tuple(devices))
+        if key not in made:
+            made[key] = pmapped(step, devices)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "pmapped", shared)
+        patch.setattr(loop, "examiner", cache(faults.examiner))
+        yield
