@@ -35,7 +35,7 @@ def run(main: Callable[[], None], config: Any = None) -> None:
 
     def guarded(_: Sequence[str]) -> None:
         logging.set_verbosity(logging.FATAL)  # Orbax tells every file it touches, and raises what it tells as an error
-        stdlib_logging.getLogger("asyncio").setLevel(stdlib_logging.CRITICAL)  # its threads, of a write that failed, once more
+        stdlib_logging.getLogger("asyncio").setLevel(stdlib_logging.CRITICAL)  # its threads tell it once more
         with one_line():
             if config is not None:
                 check_types(config.value, "config")

@@ -124,13 +124,15 @@ TESTED = {  # what tests say on every run of theirs, and where
     "A disk that is full during a save: told, training goes on, nothing good is deleted": (
         "tests/training/test_keeping.py"
     ),
-    "A checkpoint, a config, a picture, a data set made to do harm, 117 of them: refused in a second, no code run": (
+    "A checkpoint, a config, a file of weights made to do harm: refused in a second, no code run, nothing written": (
         "tests/test_hostile_runs.py"
     ),
     "A damaged metrics.jsonl is read as far as it goes; a full disk or a lost network stops no training": (
         "tests/training/test_log.py"
     ),
-    "A mistake in a flag, a field or a file: one line, exit code 2, nothing written": "tests/scripts/test_mistakes.py",
+    "A picture, a folder, a data set made to do harm: the same": "tests/test_hostile_data.py",
+    "More than a hundred mistakes in a flag, a field or a file: each one line that names it, exit code 2, before "
+    "anything is compiled or written": "tests/scripts/test_mistakes.py",
     "Two processes train as one": "tests/training/test_hosts.py",
 }
 
