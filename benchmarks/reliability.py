@@ -20,7 +20,7 @@ from reliable.devices import carried, spread
 from reliable.endurance import endurance
 from reliable.kills import kills
 from reliable.stops import cuts, stops
-from reliable.wrong import wrong
+from reliable.wrong import guard, wrong
 
 MEASURES: dict[str, Any] = {
     "kills": kills,
@@ -30,6 +30,7 @@ MEASURES: dict[str, Any] = {
     "carried": carried,
     "damage": damage,
     "wrong": wrong,
+    "guard": guard,
     "endurance": endurance,
 }
 SHORT: dict[str, dict[str, Any]] = {
@@ -39,7 +40,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "spread": {"counts": (1, 8)},
     "carried": {"way": (8, 1, 8)},
     "damage": {"flips": 1},
-    "wrong": {"pairs": 10},
+    "wrong": {},
+    "guard": {"pairs": 10},
     "endurance": {"steps": 6_000, "save_every": 200},
 }
 

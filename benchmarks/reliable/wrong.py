@@ -1,4 +1,4 @@
-"""Numbers that go wrong, wherever and under each policy; and what looking at every one of them costs."""
+"""Numbers that go wrong, wherever and under each policy; and what looking at all of them costs."""
 
 import contextlib
 import dataclasses
@@ -30,13 +30,14 @@ from diffjax.training.step import Batch, Metrics, gradients, train_step
 from reliable.damage import NET
 
 BAD, STEPS, SAVE_EVERY, LIMIT = 6, 12, 2, 2  # BAD is the step that goes wrong, counted from 0
+BLOCK = 8  # steps on end
 LOSS = loss.regression(Gaussian(schedule.cosine, predict.v), order.together)
 PLACES = {"batch": "batch/x", "gradient": "new params/", "parameters": "new params/", "average": "new emas/"}
 POLICIES = {"stop": faults.stop, "skip": partial(faults.skip, LIMIT), "rewind": partial(faults.rewind, LIMIT)}
 
 
-def wrong(folder: Path, pairs: int = 100) -> dict[str, Any]:
-    """A NaN in a batch, the gradient, the parameters, an average, under each policy; and the cost of the guard.
+def wrong(folder: Path) -> dict[str, Any]:
+    """A NaN in a batch, the gradient, the parameters, an average, under each policy.
 
     A batch is bad once, so that a run which skips or rewinds goes on to its end; the others are wrong whenever that
     step is taken, so that it stops at its limit.
@@ -50,10 +51,8 @@ def wrong(folder: Path, pairs: int = 100) -> dict[str, Any]:
         caught += all(fault.step == BAD and fault.leaves[0].startswith(PLACES[place]) for fault in told)
         obeyed += int(state.step) == ends and len(told) == many and bool(finite(state))
         saved, bad = saved + len(kept), bad + sum(not finite(each) for each in kept)
-    ratio, memory = cost(pairs)
     return {
         **{"ways": len(ways), "caught": caught, "obeyed": obeyed, "checkpoints": saved, "bad_checkpoints": bad},
-        **{"cost": ratio - 1, "memory": memory - 1, "net": get_config().model.net, "pairs": pairs},
         "seconds": time.perf_counter() - begun,
     }
 
@@ -126,28 +125,42 @@ def averages(place: str) -> Iterator[None]:
         yield
 
 
-def cost(pairs: int) -> tuple[float, float]:
-    """The median ratio of a step's time, and that of its memory, to those of one that looks at nothing."""
+def guard(_: Path, pairs: int = 40) -> dict[str, Any]:
+    """What looking at every number costs, of a step's time and of its memory."""
+    begun = time.perf_counter()
+    (cost, memory), (large, _memory) = cost_of(64, pairs), cost_of(256, pairs)
+    net = get_config().model.net
+    measured = {"cost": cost - 1, "cost_of_256": large - 1, "memory": memory - 1, "net": net, "pairs": pairs}
+    return {**measured, "seconds": time.perf_counter() - begun}
+
+
+def cost_of(batch_size: int, pairs: int) -> tuple[float, float]:
+    """The median ratio of a step's time, and that of its memory, to those of one that looks at nothing.
+
+    Each of a pair takes BLOCK steps on end, as in a run, before which one finds the caches as the other left them.
+    """
     net = slots.made(all_nets, get_config().model.net, "model.net", classes=10)
     optimizer, key = adamw(1_000), jax.random.key(0)
-    x, cond = jax.random.normal(key, (64, 8, 8, 1)), jnp.arange(64) % 10
-    batch = {"x": x, "cond": cond, "index": jnp.arange(64)}
+    x, cond = jax.random.normal(key, (batch_size, 8, 8, 1)), jnp.arange(batch_size) % 10
+    batch = {"x": x, "cond": cond, "index": jnp.arange(batch_size)}
     steps: list[Callable[[State, Batch], tuple[State, Metrics]]] = [
         jax.jit(partial(each, net, LOSS, optimizer), donate_argnums=0) for each in (train_step, unguarded)
     ]
     states = [create(key, net, optimizer, (0.999,), x, cond) for _ in steps]
     compiled = [each.lower(state, batch).compile() for each, state in zip(steps, states, strict=True)]  # type: ignore
     memory = [each.memory_analysis().temp_size_in_bytes for each in compiled]
-    ratios = []
-    for number in range(pairs + 5):
-        seconds = [0.0, 0.0]
-        for which in (0, 1) if number % 2 else (1, 0):
+
+    def block(which: int) -> float:
+        seconds = []
+        for _ in range(1 + BLOCK):
             begun = time.perf_counter()
             states[which], metrics = compiled[which](states[which], batch)
             jax.block_until_ready((states[which], metrics))
-            seconds[which] = time.perf_counter() - begun
-        ratios.append(seconds[0] / seconds[1])
-    return float(np.median(ratios[5:])), memory[0] / memory[1]
+            seconds.append(time.perf_counter() - begun)
+        return float(np.median(seconds[1:]))
+
+    blocks = [(block(0), block(1)) if number % 2 else (block(1), block(0))[::-1] for number in range(pairs)]
+    return float(np.median([guarded / bare for guarded, bare in blocks])), memory[0] / memory[1]
 
 
 def unguarded(net: Any, loss: Any, optimizer: Any, state: State, batch: Batch) -> tuple[State, Metrics]:

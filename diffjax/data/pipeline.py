@@ -74,9 +74,8 @@ def batches(
     another permutation. `resident` keeps the whole split on the device (by default up to `RESIDENT_BYTES`); otherwise
     `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The images
     are changed by each of `augment` in turn, then put into the `form`; chance in either is keyed by (seed, step, row).
-    With `balance` the classes take turns, row by row, so that each is
-    seen equally often however many examples it has; within a class every epoch is another permutation. Raises
-    `UserError` for a split or for numbers that do not fit.
+    With `balance` the classes take turns, row by row, so that each is seen equally often however many examples it has;
+    within a class every epoch is another permutation. Raises `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)

@@ -53,7 +53,7 @@ def train_step(
         emas=averaged(state.emas, params, state.step),
     )
     norm = optax.tree.norm(grads)
-    fine = finite((value, norm, params, moved.emas)) & ~state.halted
+    fine = finite((value, norm, moved.emas)) & ~state.halted  # an average takes in every weight, and so tells of both
     stays = replace(state, halted=jnp.ones((), bool))
     state = jax.tree.map(lambda new, old: jnp.where(fine, new, old), moved, stays)
     return state, {"loss": value, "grad_norm": norm, "fine": fine}
