@@ -28,7 +28,7 @@ from diffjax.training import checkpoint, keeping
 from diffjax.training.faults import Diverged, Fault
 from diffjax.training.log import Log
 from diffjax.training.loop import fit
-from diffjax.training.parallel import together
+from diffjax.training.parallel import join, together
 from diffjax.training.sentry import Sentry
 from diffjax.training.state import State
 
@@ -36,6 +36,9 @@ CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 CHECK = flags.DEFINE_boolean(
     "check", False, "Check everything, print the plan, take two steps to time them; write none."
+)
+HOSTS = flags.DEFINE_string(
+    "hosts", None, "Train on several hosts, each started like this: auto, or ADDRESS:PORT,HOSTS,HOST of the first's."
 )
 
 # Fields that decide what the numbers of a state mean: a run keeps them.
@@ -48,6 +51,8 @@ KEPT = (
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     config: Config = CONFIG.value
+    if HOSTS.value is not None:
+        join(HOSTS.value)
     workdir = cli.folder("workdir")
     check_writable(workdir, "--workdir")
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -147,10 +152,10 @@ def train(fields: Fields, workdir: Path, plan: Plan, sentry: Sentry) -> int:
                 stopping=lambda: sentry.stopping,
             )
         except Diverged as end:
-            if end.fault.sound and saver.saved != end.fault.step:
+            if end.fault.sound and not saver.has(end.fault.step):
                 saver.save(end.fault.step, end.state, {})
             raise UserError(f"{workdir}: {end}") from None
-        if saver.saved != int(state.step):
+        if not saver.has(int(state.step)):
             saver.save(int(state.step), state, {})
     return int(state.step)
 

@@ -138,11 +138,11 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
         return jax.random.bernoulli(key, hide * jax.random.uniform(share_key), shape)
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
-        own, drawn = (
-            ranks(which, fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes) for which in (order, shuffled)
-        )
-        mixes = jax.vmap(lambda key: jax.random.bernoulli(key, shuffle))(fold(keys, _TIMES))
-        rank = jnp.where(mixes[:, None], drawn, own)
+        drawn = fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes
+        rank = ranks(order, *drawn)
+        if shuffle:
+            mixes = jax.vmap(lambda key: jax.random.bernoulli(key, shuffle))(fold(keys, _TIMES))
+            rank = jnp.where(mixes[:, None], ranks(shuffled, *drawn), rank)
         nothing = jax.vmap(lambda key: noise.prior(key, x0.shape[1:]))(keys)
         hidden = jax.vmap(lambda key: hides(key, x0.shape[1:]))(fold(keys, _CORRUPT))
         x, t = jnp.where(hidden, nothing, x0), jnp.zeros(rank.shape)

@@ -11,17 +11,17 @@ import pytest
 from diffjax.data.vetting import is_plain
 from diffjax.errors import UserError
 
-SECONDS = 1.0
+SECONDS = 1.0  # of this process's own: on a machine that does other things besides, the clock goes on meanwhile
 
 
 @contextmanager
 def refused(message: str, *folders: Path) -> Iterator[None]:
     """A UserError of one line within a second; no code of the data's was run, no file below the folders is new."""
     before = {path for folder in folders for path in folder.rglob("*")}
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(UserError, match=message) as error:
         yield
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert is_plain(str(error.value))
     assert len(str(error.value)) < 1500
     assert {path for folder in folders for path in folder.rglob("*")} == before

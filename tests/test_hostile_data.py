@@ -111,10 +111,10 @@ def test_exif_without_end_is_refused_and_the_most_that_is_not_is_read_at_once(tm
         with refused(r"x\.png: .* bytes of EXIF data"):
             read(tmp_path / "x.png")
     (tmp_path / "x.png").write_bytes(png(8, 8, chunk(b"eXIf", exif(2**17 - 6))))
-    start = time.perf_counter()
+    start = time.process_time()
     with suppress(UserError):  # of a warning, which here is an error
         read_header(tmp_path / "x.png")
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def test_a_file_of_many_bytes_is_not_read(tmp_path: Path):

@@ -138,7 +138,8 @@ TESTED = {  # what tests say on every run of theirs, and where
     "A picture, a folder, a data set made to do harm: the same": "tests/test_hostile_data.py",
     "More than a hundred mistakes in a flag, a field or a file: each one line that names it, exit code 2, before "
     "anything is compiled or written": "tests/scripts/test_mistakes.py",
-    "Two processes train as one": "tests/training/test_hosts.py",
+    "Two processes train and save as one": "tests/training/test_hosts.py",
+    "A signal to one of two hosts stops both, and one process goes on": "tests/scripts/test_two_hosts.py",
 }
 
 TEMPLATE = """# Reliability, measured

@@ -25,7 +25,7 @@ from jaxtyping import PyTree
 
 from diffjax.errors import UserError, visible
 from diffjax.files import reason
-from diffjax.training import keeping, manifest, vetting
+from diffjax.training import keeping, manifest, parallel, vetting
 from diffjax.training.keeping import Keep, candidates
 from diffjax.training.state import State, finite
 
@@ -43,7 +43,7 @@ class Saver:
 
     def __init__(self, folder: Path, keep: Keep, about: Mapping[str, Any] | None = None) -> None:
         self.folder, self.keep, self.about = folder, keep, dict(about or {})
-        self.saved: int | None = None  # the last step that is on the disk, or on its way there
+        self._saved: int | None = None  # the last step that is on the disk, or on its way there
         self._orbax = ocp.StandardCheckpointer()
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
@@ -58,12 +58,17 @@ class Saver:
         if not bool(_finite(state)):
             raise UserError(f"train: the state at step {step} is not finite and was not saved; lower the learning rate")
         self.wait()
-        self.saved = step
+        self._saved = step
         self._guarded(self._begin, step, state)
         if not self._problem:
             values = {name: float(np.ravel(value)[-1]) for name, value in metrics.items()}
             about = {**self.about, "step": step, "position": int(state.position), "metrics": values}
             self._pending = self._thread.submit(self._guarded, self._finish, step, about)
+
+    def has(self, step: int) -> bool:
+        """Whether the state after this step is what was saved last; waits until that is on disk."""
+        self.wait()
+        return bool(parallel.first_says(self._saved == step))
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
@@ -86,12 +91,23 @@ class Saver:
         return self.folder / f".{step:08d}.partial"
 
     def _begin(self, step: int, state: State) -> None:
+        problem: Exception | None = None
         if jax.process_index() == 0:
+            problem = self._prepared(step, state)
+        if parallel.first_says(problem is not None):  # on every host or on none: they write together
+            raise problem or OSError("the first host says why")
+        copied = parallel.replicated(plain(state), parallel.one_each())  # the trainer donates its own to the next step
+        self._orbax.save((self._partial(step) / "state").absolute(), copied)
+
+    def _prepared(self, step: int, state: State) -> Exception | None:
+        """An empty folder on a disk that has room for the state, or why there is none."""
+        try:
             shutil.rmtree(self._partial(step), ignore_errors=True)
             self._partial(step).mkdir(parents=True)
             _check_room(self._partial(step), plain(state))
-        copied = jax.tree.map(jnp.copy, plain(state))  # the trainer donates its own to the next step
-        self._orbax.save((self._partial(step) / "state").absolute(), copied)
+        except OSError as error:
+            return error
+        return None
 
     def _finish(self, step: int, about: dict[str, Any]) -> None:
         """The manifest, the final name, and only then the deletion of what is no longer kept."""
@@ -113,8 +129,8 @@ class Saver:
             self._problem = ""
         except Exception as error:
             self._problem = f"step {step} could not be saved ({reason(error)[:300]})"
-            if self.saved == step:
-                self.saved = None
+            if self._saved == step:
+                self._saved = None
             print(f"diffjax: {self.folder}: {self._problem}; training goes on", file=sys.stderr, flush=True)
             shutil.rmtree(self._partial(step), ignore_errors=True)
 

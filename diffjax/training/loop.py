@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.experimental.multihost_utils import broadcast_one_to_all
 from jaxtyping import Array, Key
 
 from diffjax.dispatch import steps_per_dispatch
@@ -119,8 +118,7 @@ class _Pace:
         """A dispatch has taken so long; only the second one tells."""
         self._seen += 1
         if self._seen == 2:
-            if jax.process_count() > 1:  # all hosts must dispatch the same
-                seconds = float(broadcast_one_to_all(np.float32(seconds)))
+            seconds = parallel.first_says(seconds)  # all hosts must dispatch the same
             self.size = int(np.clip(QUEUE_S / AHEAD / max(seconds, 1e-9), 1, self.most))
             self.ahead = int(np.clip(QUEUE_S / max(seconds * self.size, 1e-9), 1, AHEAD)) - 1
 

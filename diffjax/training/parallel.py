@@ -1,24 +1,27 @@
-"""Training on all devices: the only file that knows of `pmap`.
+"""Training on all devices of all hosts: the only file that knows of `pmap`.
 
 The state is one plain tree, without a device axis, whatever maps the step; batches are cut into one share a device.
 """
 
 import functools
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.multihost_utils import sync_global_devices
+from jax.experimental.multihost_utils import broadcast_one_to_all, sync_global_devices
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
+from diffjax.files import reason
 from diffjax.training.state import State
 from diffjax.training.step import Batch, Metrics
 
 AXIS = "devices"
+Tree = TypeVar("Tree")
 Advance = Callable[[State, PyTree, int, bool], tuple[State, Metrics]]
 
 
@@ -54,6 +57,33 @@ def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) 
     return advance
 
 
+def join(hosts: str) -> None:
+    """Make this process one of the hosts of a run, before anything is asked of a device.
+
+    `auto` leaves it to JAX to find the others (TPU pods, Slurm, Open MPI, Kubernetes); elsewhere it is
+    `ADDRESS:PORT,HOSTS,HOST`: where the first host listens, how many there are, and which this is, from 0 on.
+    """
+    found = re.fullmatch(r"auto|([^,\s]+:\d+),(\d{1,6}),(\d{1,6})", hosts)
+    if found is None or (found[1] and int(found[2]) <= int(found[3])):
+        raise UserError(
+            f"--hosts: expected auto, or ADDRESS:PORT,HOSTS,HOST such as 10.0.0.1:1234,2,0 for the first of two, got "
+            f"{hosts!r}"
+        )
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        if found[1]:
+            jax.distributed.initialize(found[1], int(found[2]), int(found[3]))
+        else:
+            jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"--hosts: {hosts}: the hosts did not find each other ({reason(error)[:200]})") from None
+
+
+def first_says(value: float) -> float:
+    """The first host's value, on all of them."""
+    return float(broadcast_one_to_all(np.float32(value))) if jax.process_count() > 1 else value
+
+
 def local(devices: Sequence[Any]) -> list[Any]:
     """Those of this process."""
     return [device for device in devices if device.process_index == jax.process_index()]
@@ -65,10 +95,15 @@ def together(name: str) -> None:
         sync_global_devices(name)
 
 
-def replicated(state: State, devices: Sequence[Any]) -> State:
-    """A copy of the state on all devices, laid out as `pmapped` returns it: the second call compiles nothing.
+def one_each() -> list[Any]:
+    """The first device of every host."""
+    return [next(each for each in jax.devices() if each.process_index == host) for host in range(jax.process_count())]
 
-    A copy, since the trainer donates its state to every step and the caller may still want his.
+
+def replicated(state: Tree, devices: Sequence[Any]) -> Tree:
+    """A copy of the state on all these devices, laid out as `pmapped` returns it: the second call compiles nothing.
+
+    A copy, since the trainer donates its state to every step and the caller may still want his. Every host takes part.
     """
     everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
     here = local(devices)

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import loading
+from diffjax import loading, plan
+from diffjax.data import pipeline
 from diffjax.files import claimed
 from diffjax.training import checkpoint, keeping, metrics
 
@@ -68,6 +70,33 @@ def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, ti
     assert max(kept) == report["step"]
     _, tree = checkpoint.read(tmp_path / "run" / "checkpoints", None, tuple)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("policy", ["skip", "rewind"])
+def test_a_bad_batch_is_passed_and_the_run_reaches_its_end(policy, call, tiny, tmp_path, monkeypatch) -> None:
+    """The fourth batch of all that the run reads holds a NaN."""
+
+    def spoiled(*args, **options):
+        for number, batch in enumerate(pipeline.batches(*args, **options)):
+            yield {**batch, "x": batch["x"].at[5].set(jnp.nan)} if number == 3 else batch
+
+    monkeypatch.setattr(plan, "batches", spoiled)
+    argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *QUIET, "--config.train.log_every_steps=1"]
+    more = [f"--config.train.on_fault={policy}(limit=2)", "--config.train.steps=6"]
+    with jax.debug_nans(False):
+        told = call("train.py", *argv, *more, "--config.train.save_every_steps=2")
+    assert told.code == 0, told.err
+    assert "diffjax: step 4 (batch 3 of the data's order): batch/x and " in told.err
+    (report,) = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
+    assert (report["step"], report["leaves"][0], len(report["levels"])) == (3, "batch/x", 64)
+    rows = metrics.read(tmp_path / "run" / metrics.NAME)
+    assert {row.step for row in rows} == {1, 2, 3, 4, 5, 6}
+    assert all(np.isfinite(row.values["loss"]) for row in rows)
+    assert [path.name for path in keeping.finished(tmp_path / "run" / "checkpoints")] == [
+        "00000006",
+        "00000004",
+        "00000002",
+    ]
 
 
 def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> None:

@@ -1,0 +1,67 @@
+"""Two processes of train.py are one run: they stop and save together where one of them is told to, and one goes on."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from diffjax.training import keeping, manifest, metrics
+
+ROOT = Path(__file__).parents[2]
+STEP = ["--config.train.writers=('jsonl',)", "--config.train.log_every_steps=1", "--config.train.save_every_steps=5"]
+
+
+def hosts(count: int, *argv: object) -> list[subprocess.Popen]:
+    """So many processes of one run, each with one device."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "train.py", *map(str, argv)]
+    return [
+        subprocess.Popen(
+            [*command, "--hosts", f"localhost:{port},{count},{rank}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def test_a_signal_to_one_host_stops_all_and_one_process_goes_on(call, tiny, tmp_path) -> None:
+    argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *STEP]
+    log, folder = tmp_path / "run" / metrics.NAME, tmp_path / "run" / "checkpoints"
+    first, second = hosts(2, *argv, "--config.train.steps=1000000")
+    while not log.exists() or len(log.read_text().splitlines()) < 8:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    second.send_signal(signal.SIGTERM)
+    told = [host.communicate(timeout=60)[1] for host in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], told
+    newest = keeping.finished(folder)[0]
+    step = int(newest.name)
+    assert not manifest.damage(newest)
+    assert "SIGTERM: saving" not in told[0]
+    assert "SIGTERM: saving" in told[1]
+    assert all(f"stopped at step {step:,}, saved" in each for each in told)
+    assert not [*folder.glob(".*")]
+    went_on = call("train.py", *argv, f"--config.train.steps={step + 3}")
+    assert went_on.code == 0, went_on.err
+    told_of = [row.step for row in metrics.read(log) if "loss" in row.values]
+    assert told_of == list(range(1, step + 4)), "no step is missing, and none was told twice"
+
+
+@pytest.mark.parametrize("hosts", ["two", "localhost:1,2,2", "localhost,2,0", "localhost:1,2"])
+def test_hosts_that_cannot_be_are_refused(hosts, call, tiny, tmp_path) -> None:
+    told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--hosts", hosts)
+    assert told.code == 2
+    assert "--hosts: expected auto, or ADDRESS:PORT,HOSTS,HOST" in told.err
+    assert not (tmp_path / "run").exists()
