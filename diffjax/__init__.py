@@ -2,6 +2,7 @@
 
 from diffjax import (
     decode,
+    diagnose,
     grids,
     guidance,
     likelihood,
@@ -37,6 +38,7 @@ __all__ = [
     "UserError",
     "decode",
     "denoiser",
+    "diagnose",
     "fit",
     "freeze",
     "grids",

@@ -40,6 +40,7 @@ LAYERS = {
     "decode": "errors protocols order denoising steps sampling",
     "probability_flow": "protocols randomness noise loss",
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
+    "diagnose": "errors protocols randomness noise order times loss steps sampling",
     "dispatch": "protocols randomness sampling",
     "training": "errors files protocols randomness paths loss dispatch",
     "data": "errors files images protocols randomness",
