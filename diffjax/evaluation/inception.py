@@ -214,7 +214,7 @@ def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) 
         return net.apply(variables, (rgb - 128) / 128)
 
     def see(images: Images) -> Seen:
-        _check(images)
+        check(images)
         size, parts = min(batch, len(images)), []
         for start in range(0, len(images), size):
             some = images[start : start + size]
@@ -225,7 +225,7 @@ def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) 
     return see
 
 
-def _check(images: np.ndarray) -> None:
+def check(images: np.ndarray) -> None:
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise UserError(
             f"images are {images.dtype} {images.shape}: Inception-v3 looks at uint8 [n, h, w, c], 0 … 255, c 1 or 3"

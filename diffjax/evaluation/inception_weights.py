@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import shlex
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +23,6 @@ from diffjax.files import reason
 MOST_BYTES = 2**28  # of a file, or of all that a compressed one holds: 24 million numbers in float64, and room
 EPSILON = 1e-3  # of batch normalisation
 UNUSED = (".num_batches_tracked", "fc.bias")  # what the published weights hold besides
-
-_CONVERT = (
-    "python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('{}', weights_only=True), "
-    "'inception.safetensors')\""
-)
 
 
 class Weights(NamedTuple):
@@ -59,7 +56,7 @@ def load(path: str | Path) -> Weights:
     path = Path(path)
     data = _bytes(path)
     tensors = _tensors(path, data)
-    _check(path, tensors)
+    check(path, tensors)
     flat = {}
     for layer in _kernels():
         if layer == ("fc",):
@@ -76,6 +73,7 @@ def load(path: str | Path) -> Weights:
     return Weights({"params": params}, hashlib.sha256(data).hexdigest())
 
 
+@cache
 def _kernels() -> dict[tuple[str, ...], tuple[int, ...]]:
     """The path of each layer that has one, and the shape of its kernel, as Flax keeps it."""
     made: Any = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
@@ -89,8 +87,10 @@ def _name(path: tuple[str, ...], part: str) -> str:
 
 def _bytes(path: Path) -> bytes:
     if path.suffix.lower() not in (".safetensors", ".npz"):
-        told = "a pickle can run any program, so it is not opened; where PyTorch is installed, turn it into safetensors"
-        raise UserError(f"{path}: expected .safetensors or .npz; {told}: {_CONVERT.format(path)}")
+        raise UserError(
+            f"{path}: expected .safetensors or .npz; a pickle, as PyTorch writes, can run any program and is not "
+            f"opened: convert it where PyTorch is installed, by {_conversion(path)}"
+        )
     try:
         if not path.is_file():  # a pipe would be waited for, a device has no end
             raise UserError(f"{path}: no such file; give one with the weights of Inception-v3")
@@ -99,6 +99,15 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({reason(error)})") from None
+
+
+def _conversion(path: Path) -> str:
+    """The command, for a shell, that makes safetensors of PyTorch's file."""
+    program = (
+        "from sys import argv; from torch import load; from safetensors.torch import save_file; "
+        "save_file(load(argv[1], weights_only=True), argv[2])"
+    )
+    return shlex.join(["python", "-c", program, str(path), str(path.with_suffix(".safetensors"))])
 
 
 def _tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
@@ -113,7 +122,7 @@ def _tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: cannot be read as {path.suffix[1:]} ({reason(error)[:200]})") from None
 
 
-def _check(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def check(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Raises UserError, naming the first tensor that is not as it should be."""
     expected = shapes()
     for name, shape in expected.items():
