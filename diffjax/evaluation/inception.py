@@ -20,6 +20,7 @@ from PIL import Image
 from diffjax.errors import UserError
 
 SIDE = 299  # pixels
+EXACT = jax.lax.Precision.HIGHEST  # accelerators would round the factors of a product
 CLASSES = 1008  # of the logits: ImageNet's thousand, and eight that were never trained
 
 Picture = Float[Array, "b _ _ _"]
@@ -116,7 +117,7 @@ LAYERS: dict[str, Conv | Pool | dict[str, Branch]] = {
 
 def _conv(conv: Conv, name: str, x: Picture) -> Picture:
     size, strides = (conv.height, conv.width), (conv.stride, conv.stride)
-    return nn.relu(nn.Conv(conv.features, size, strides, conv.padding, name=name)(x))
+    return nn.relu(nn.Conv(conv.features, size, strides, conv.padding, precision=EXACT, name=name)(x))
 
 
 class Mixed(nn.Module):
@@ -161,7 +162,7 @@ class Inception(nn.Module):
             else:
                 x = Mixed(layer, name=name)(x)
         pool3 = x.mean((1, 2))
-        return Seen(pool3, nn.Dense(CLASSES, use_bias=False, name="fc")(pool3))
+        return Seen(pool3, nn.Dense(CLASSES, use_bias=False, precision=EXACT, name="fc")(pool3))
 
 
 class Resize(NamedTuple):
@@ -178,7 +179,7 @@ def _tensorflow_1(images: UInt8[Array, "b h w c"]) -> Float[Array, "b 299 299 c"
         length = x.shape[axis]
         place = np.arange(SIDE, dtype=np.float32) * np.float32(length / SIDE)
         below = place.astype(np.int32)
-        part = np.expand_dims(place - below, tuple({0, 1, 2, 3} - {axis}))
+        part = np.expand_dims(place - below.astype(np.float32), tuple({0, 1, 2, 3} - {axis}))
         low, high = (jnp.take(x, at, axis, mode="clip") for at in (below, below + 1))
         x = low + (high - low) * part
     return x
@@ -204,9 +205,11 @@ def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) 
 
     Images are resized by the rule, grey ones repeated to three channels, and enter as (level − 128) / 128; `batch` of
     them are computed at once. `TENSORFLOW_1` is the rule of published FIDs, `ANTIALIASED` that of clean-fid (Parmar et
-    al. 2022). Returns NumPy arrays. Raises UserError for other images.
+    al. 2022). Returns NumPy arrays. Raises UserError for other images, and a batch below 1.
     """
     net = Inception()
+    if batch < 1:
+        raise UserError(f"batch is {batch}: give at least one image at once")
 
     @jax.jit
     def look(variables: PyTree, levels: Picture) -> Any:
@@ -226,6 +229,7 @@ def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) 
 
 
 def check(images: np.ndarray) -> None:
+    """Raises UserError for what the net cannot look at."""
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise UserError(
             f"images are {images.dtype} {images.shape}: Inception-v3 looks at uint8 [n, h, w, c], 0 … 255, c 1 or 3"

@@ -110,6 +110,13 @@ def test_other_arrays_are_no_images(images) -> None:
         inception.check(images)
 
 
+def test_images_are_looked_at_before_the_net_is_and_a_batch_has_one() -> None:
+    with pytest.raises(UserError, match="c 1 or 3"):
+        inception.features({})(np.zeros((2, 8, 8, 2), np.uint8))
+    with pytest.raises(UserError, match="batch is 0"):
+        inception.features({}, batch=0)
+
+
 def test_both_kinds_of_file_hold_the_same_and_are_known_by_their_hash(path, loaded) -> None:
     other = inception_weights.load(path.with_suffix(".npz"))
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, other.variables)
