@@ -64,7 +64,7 @@ LIBRARIES = {
     "tensorflow": "",
     "torch": "",
     "absl": "cli",
-    "flax": "nets training",
+    "flax": "nets training evaluation",
     "optax": "training build",
     "orbax": "training",
     "tensorstore": "training",
@@ -76,7 +76,7 @@ LIBRARIES = {
     "scipy": "evaluation",
     "matplotlib": "evaluation",
     "PIL": "images evaluation",
-    "safetensors": "training",
+    "safetensors": "training evaluation",
 }
 
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}

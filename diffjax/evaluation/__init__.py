@@ -1,4 +1,7 @@
-"""How good samples are: measures, pictures and reports, in NumPy; nothing here knows how samples are made."""
+"""How good samples are: measures, pictures and reports, in NumPy; nothing here knows how samples are made.
+
+`evaluation.inception` and `evaluation.inception_weights` are imported by themselves: they alone need Flax.
+"""
 
 from diffjax.evaluation.baselines import Labelled, gaussian_per_class, independent_pixels
 from diffjax.evaluation.distances import (

@@ -1,0 +1,236 @@
+"""Inception-v3 as the Fréchet Inception Distance sees images: the net, and the rules that bring images to its size.
+
+Szegedy et al. 2016 (arXiv 1512.00567), figures 5 to 7, in TensorFlow's graph of 2015-12-05, which Heusel et al. 2017
+took. It departs from the paper at `branch_pool`: means near the border are of the pixels that are there, and the last
+block takes maxima. Batch normalisation is part of each kernel and bias, as `inception_weights.load` makes them.
+Names are those of the published weights.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree, UInt8
+from PIL import Image
+
+from diffjax.errors import UserError
+
+SIDE = 299  # pixels
+EXACT = jax.lax.Precision.HIGHEST  # accelerators would round the factors of a product
+CLASSES = 1008  # of the logits: ImageNet's thousand, and eight that were never trained
+
+Picture = Float[Array, "b _ _ _"]
+Images = UInt8[np.ndarray, "b h w c"]
+
+
+class Conv(NamedTuple):
+    """A convolution with bias over windows of height × width pixels, then relu."""
+
+    features: int
+    height: int = 1
+    width: int = 1
+    stride: int = 1
+    padding: str = "SAME"
+
+
+Pool = Callable[[Picture], Picture]
+Branch = tuple[Conv | Pool | tuple[Conv, Conv], ...]  # steps one after the other; a pair stands side by side
+
+_mean = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
+_highest = partial(nn.max_pool, window_shape=(3, 3), padding="SAME")
+_halved = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
+
+
+def _inside(features: int, stride: int = 1) -> Conv:
+    """3×3, of windows that lie in the picture."""
+    return Conv(features, 3, 3, stride, "VALID")
+
+
+def _block_35(pooled: int) -> dict[str, Branch]:
+    """Figure 5, at 35×35 pixels, with a 5×5 where it has a lone 3×3."""
+    return {
+        "branch1x1": (Conv(64),),
+        "branch5x5": (Conv(48), Conv(64, 5, 5)),
+        "branch3x3dbl": (Conv(64), Conv(96, 3, 3), Conv(96, 3, 3)),
+        "branch_pool": (_mean, Conv(pooled)),
+    }
+
+
+def _block_17(inner: int) -> dict[str, Branch]:
+    """Figure 6, at 17×17 pixels, n = 7."""
+    tall, wide = Conv(inner, 7, 1), Conv(inner, 1, 7)
+    return {
+        "branch1x1": (Conv(192),),
+        "branch7x7": (Conv(inner), wide, Conv(192, 7, 1)),
+        "branch7x7dbl": (Conv(inner), tall, wide, tall, Conv(192, 1, 7)),
+        "branch_pool": (_mean, Conv(192)),
+    }
+
+
+def _block_8(pool: Pool) -> dict[str, Branch]:
+    """Figure 7, at 8×8 pixels."""
+    fork = (Conv(384, 1, 3), Conv(384, 3, 1))
+    return {
+        "branch1x1": (Conv(320),),
+        "branch3x3": (Conv(384), fork),
+        "branch3x3dbl": (Conv(448), Conv(384, 3, 3), fork),
+        "branch_pool": (pool, Conv(192)),
+    }
+
+
+_TO_17: dict[str, Branch] = {
+    "branch3x3": (_inside(384, 2),),
+    "branch3x3dbl": (Conv(64), Conv(96, 3, 3), _inside(96, 2)),
+    "branch_pool": (_halved,),
+}
+_TO_8: dict[str, Branch] = {
+    "branch3x3": (Conv(192), _inside(320, 2)),
+    "branch7x7x3": (Conv(192), Conv(192, 1, 7), Conv(192, 7, 1), _inside(192, 2)),
+    "branch_pool": (_halved,),
+}
+
+LAYERS: dict[str, Conv | Pool | dict[str, Branch]] = {
+    "Conv2d_1a_3x3": _inside(32, 2),
+    "Conv2d_2a_3x3": _inside(32),
+    "Conv2d_2b_3x3": Conv(64, 3, 3),
+    "MaxPool_1": _halved,
+    "Conv2d_3b_1x1": Conv(80),
+    "Conv2d_4a_3x3": _inside(192),
+    "MaxPool_2": _halved,
+    "Mixed_5b": _block_35(32),
+    "Mixed_5c": _block_35(64),
+    "Mixed_5d": _block_35(64),
+    "Mixed_6a": _TO_17,
+    "Mixed_6b": _block_17(128),
+    "Mixed_6c": _block_17(160),
+    "Mixed_6d": _block_17(160),
+    "Mixed_6e": _block_17(192),
+    "Mixed_7a": _TO_8,
+    "Mixed_7b": _block_8(_mean),
+    "Mixed_7c": _block_8(_highest),
+}
+
+
+def _conv(conv: Conv, name: str, x: Picture) -> Picture:
+    size, strides = (conv.height, conv.width), (conv.stride, conv.stride)
+    return nn.relu(nn.Conv(conv.features, size, strides, conv.padding, precision=EXACT, name=name)(x))
+
+
+class Mixed(nn.Module):
+    """Branches side by side over one picture. Of several convolutions in a branch, the names are numbered."""
+
+    branches: Mapping[str, Branch]
+
+    @nn.compact
+    def __call__(self, x: Picture) -> Picture:
+        return jnp.concatenate([self._branch(name, steps, x) for name, steps in self.branches.items()], axis=-1)
+
+    def _branch(self, name: str, steps: Branch, x: Picture) -> Picture:
+        numbered = sum(not callable(step) for step in steps) > 1
+        for number, step in enumerate(steps, 1):
+            own = f"{name}_{number}" if numbered else name
+            if callable(step):
+                x = step(x)
+            elif isinstance(step, Conv):
+                x = _conv(step, own, x)
+            else:
+                x = jnp.concatenate([_conv(each, own + side, x) for each, side in zip(step, "ab", strict=True)], -1)
+        return x
+
+
+class Seen(NamedTuple):
+    """`pool3` is what FID and KID compare; `logits`, without their bias, what the Inception Score reads."""
+
+    pool3: Float[Array | np.ndarray, "b 2048"]
+    logits: Float[Array | np.ndarray, "b 1008"]
+
+
+class Inception(nn.Module):
+    """Pictures of at least 75×75 pixels (the rule is 299×299) in [-1, 1), float32, into 2048 means and 1008 logits."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b _ _ 3"]) -> Seen:
+        for name, layer in LAYERS.items():
+            if callable(layer):
+                x = layer(x)
+            elif isinstance(layer, Conv):
+                x = _conv(layer, name, x)
+            else:
+                x = Mixed(layer, name=name)(x)
+        pool3 = x.mean((1, 2))
+        return Seen(pool3, nn.Dense(CLASSES, use_bias=False, precision=EXACT, name="fc")(pool3))
+
+
+class Resize(NamedTuple):
+    """A rule to bring images to 299×299 pixels, levels kept; `told` names it in reports."""
+
+    told: str
+    apply: Callable[[Images], Float[Array | np.ndarray, "b 299 299 c"]]
+
+
+@jax.jit
+def _tensorflow_1(images: UInt8[Array, "b h w c"]) -> Float[Array, "b 299 299 c"]:
+    x = images.astype(jnp.float32)
+    for axis in (2, 1):
+        length = x.shape[axis]
+        place = np.arange(SIDE, dtype=np.float32) * np.float32(length / SIDE)
+        below = place.astype(np.int32)
+        part = np.expand_dims(place - below.astype(np.float32), tuple({0, 1, 2, 3} - {axis}))
+        low, high = (jnp.take(x, at, axis, mode="clip") for at in (below, below + 1))
+        x = low + (high - low) * part
+    return x
+
+
+def _bicubic(images: Images) -> Float[np.ndarray, "b 299 299 c"]:
+    def resized(plane: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "299 299"]:
+        return np.asarray(Image.fromarray(plane).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+    planes = np.moveaxis(images, -1, 1).astype(np.float32)
+    return np.stack([np.stack([resized(plane) for plane in image], -1) for image in planes]).clip(0, 255)
+
+
+TENSORFLOW_1 = Resize(
+    f"bilinear to {SIDE} x {SIDE} as TensorFlow 1 does it: target pixel i lies at i·length/{SIDE}, no antialiasing",
+    _tensorflow_1,
+)
+ANTIALIASED = Resize(f"bicubic to {SIDE} x {SIDE} with antialiasing, channel by channel in float32 (Pillow)", _bicubic)
+
+
+def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) -> Callable[[Images], Seen]:
+    """What the net sees of images, as a function of them: uint8 [n, h, w, c], n at least 1, grey (c = 1) or RGB (3).
+
+    Images are resized by the rule, grey ones repeated to three channels, and enter as (level − 128) / 128; `batch` of
+    them are computed at once. `TENSORFLOW_1` is the rule of published FIDs, `ANTIALIASED` that of clean-fid (Parmar et
+    al. 2022). Returns NumPy arrays. Raises UserError for other images, and a batch below 1.
+    """
+    net = Inception()
+    if batch < 1:
+        raise UserError(f"batch is {batch}: give at least one image at once")
+
+    @jax.jit
+    def look(variables: PyTree, levels: Picture) -> Any:
+        rgb = jnp.broadcast_to(levels, (*levels.shape[:3], 3))
+        return net.apply(variables, (rgb - 128) / 128)
+
+    def see(images: Images) -> Seen:
+        check(images)
+        size, parts = min(batch, len(images)), []
+        for start in range(0, len(images), size):
+            some = images[start : start + size]
+            full = some[np.minimum(np.arange(size), len(some) - 1)]  # the last too: one size is compiled
+            parts.append([np.asarray(part)[: len(some)] for part in look(variables, jnp.asarray(resize.apply(full)))])
+        return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    return see
+
+
+def check(images: np.ndarray) -> None:
+    """Raises UserError for what the net cannot look at."""
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise UserError(
+            f"images are {images.dtype} {images.shape}: Inception-v3 looks at uint8 [n, h, w, c], 0 … 255, c 1 or 3"
+        )

@@ -1,0 +1,146 @@
+"""The weights of Inception-v3 out of a file that the user gives: none are shipped, and nothing is unpickled."""
+
+import hashlib
+import io
+import shlex
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from diffjax.errors import UserError
+from diffjax.evaluation.inception import SIDE, Inception
+from diffjax.files import reason
+
+MOST_BYTES = 2**28  # of a file, or of all that a compressed one holds: 24 million numbers in float64, and room
+EPSILON = 1e-3  # of batch normalisation
+UNUSED = (".num_batches_tracked", "fc.bias")  # what the published weights hold besides
+
+
+class Weights(NamedTuple):
+    """Variables for `Inception`, and the SHA-256 of the file that they came from, for the provenance of a score."""
+
+    variables: PyTree
+    sha256: str
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """The name of every tensor that is needed, and its shape as PyTorch keeps it: kernels [out, in, height, width]."""
+    found = {}
+    for path, kernel in _kernels().items():
+        if path == ("fc",):
+            found["fc.weight"] = kernel[::-1]
+            continue
+        height, width, inputs, outputs = kernel
+        found[_name(path, "conv.weight")] = (outputs, inputs, height, width)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            found[_name(path, f"bn.{part}")] = (outputs,)
+    return found
+
+
+def load(path: str | Path) -> Weights:
+    """Weights from `.safetensors` or `.npz` with the names and shapes of `shapes()`, as in pytorch-fid's state dict.
+
+    Batch normalisation is folded, in float64, into kernel · γ / √(variance + ε) and bias β − mean · γ / √(variance + ε)
+    (Ioffe & Szegedy 2015, algorithm 2). Raises UserError for a file that cannot be read or is a pickle, and for a
+    tensor that is missing, unknown, of another shape, or holds what no trained weights hold.
+    """
+    path = Path(path)
+    data = _bytes(path)
+    tensors = _tensors(path, data)
+    check(path, tensors)
+    flat = {}
+    for layer in _kernels():
+        if layer == ("fc",):
+            flat[(*layer, "kernel")] = tensors["fc.weight"].T
+            continue
+        gain, bias, mean, variance = (
+            tensors[_name(layer, f"bn.{part}")].astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = gain / np.sqrt(variance + EPSILON)
+        flat[(*layer, "kernel")] = tensors[_name(layer, "conv.weight")].transpose(2, 3, 1, 0) * scale
+        flat[(*layer, "bias")] = bias - mean * scale
+    params = unflatten_dict({name: jnp.asarray(value, jnp.float32) for name, value in flat.items()})
+    return Weights({"params": params}, hashlib.sha256(data).hexdigest())
+
+
+@cache
+def _kernels() -> dict[tuple[str, ...], tuple[int, ...]]:
+    """The path of each layer that has one, and the shape of its kernel, as Flax keeps it."""
+    made: Any = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
+    leaves: Any = flatten_dict(made["params"])
+    return {path[:-1]: leaf.shape for path, leaf in leaves.items() if path[-1] == "kernel"}
+
+
+def _name(path: tuple[str, ...], part: str) -> str:
+    return ".".join((*path, part))
+
+
+def _bytes(path: Path) -> bytes:
+    if path.suffix.lower() not in (".safetensors", ".npz"):
+        raise UserError(
+            f"{path}: expected .safetensors or .npz; a pickle, as PyTorch writes, can run any program and is not "
+            f"opened: convert it where PyTorch is installed, by {_conversion(path)}"
+        )
+    try:
+        if not path.is_file():  # a pipe would be waited for, a device has no end
+            raise UserError(f"{path}: no such file; give one with the weights of Inception-v3")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: more than {MOST_BYTES:,} bytes, which the weights of Inception-v3 never need")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
+
+
+def _conversion(path: Path) -> str:
+    """The command, for a shell, that makes safetensors of PyTorch's file."""
+    program = (
+        "from sys import argv; from torch import load; from safetensors.torch import save_file; "
+        "save_file(load(argv[1], weights_only=True), argv[2])"
+    )
+    return shlex.join(["python", "-c", program, str(path), str(path.with_suffix(".safetensors"))])
+
+
+def _tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
+    try:
+        if path.suffix.lower() == ".safetensors":
+            return load_safetensors(data)
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            if sum(member.file_size for member in file.zip.infolist()) > MOST_BYTES:
+                raise ValueError(f"unpacks to more than {MOST_BYTES:,} bytes")
+            return {name: file[name] for name in file.files}
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, MemoryError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix[1:]} ({reason(error)[:200]})") from None
+
+
+def check(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Raises UserError, naming the first tensor that is not as it should be."""
+    expected = shapes()
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise UserError(
+                f"{path}: {name} is missing, expected {shape}; are these the weights of FID's Inception-v3?"
+            )
+        found = tensors[name]
+        if found.shape != shape:
+            raise UserError(f"{path}: {name} has shape {found.shape}, expected {shape}: not FID's Inception-v3")
+        if found.dtype.kind != "f":
+            raise UserError(f"{path}: {name} is {found.dtype}, expected floating-point numbers")
+        if not np.isfinite(found).all():
+            raise UserError(f"{path}: {name} holds NaN or infinities; fetch the file again")
+        if name.endswith("running_var") and found.min() < 0:
+            raise UserError(f"{path}: {name} holds {found.min()}, expected variances, at least 0; fetch the file again")
+    for name in tensors:
+        if name not in expected and not name.endswith(UNUSED):
+            raise UserError(
+                f"{path}: {name[:100]} is unknown: not FID's Inception-v3 (which has {len(expected)} tensors)"
+            )
