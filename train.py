@@ -114,7 +114,7 @@ def train(fields: Fields, workdir: Path, plan: Plan, sentry: Sentry) -> int:
     ):
 
         def save(step: int, state: State, metrics: Any) -> None:
-            more = {} if plan.validate is None else {"validation_loss": plan.validate(state.ema["params"])}
+            more = {} if plan.validate is None else plan.validate(state.ema["params"])
             if more:
                 log.tell(step, more)
             saver.save(step, state, {**metrics, **more})

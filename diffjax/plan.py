@@ -51,7 +51,7 @@ class Plan:
     policy: Policy
     keep: Keep
     gallery: Callable[[Any], Any]
-    validate: Callable[[Any], float] | None
+    validate: Callable[[Any], dict[str, float]] | None
     start: State
     stream: Iterator[Any]
     writers: tuple[Writer, ...]

@@ -21,7 +21,7 @@ from diffjax.paths import named
 from diffjax.randomness import keys_of
 from diffjax.training.ema import averaged
 from diffjax.training.state import State
-from diffjax.training.step import Batch, losses
+from diffjax.training.step import Batch, Spied, losses
 
 __all__ = ["rewind", "skip", "stop"]
 
@@ -145,24 +145,13 @@ def _looked(net: Any, loss: Loss, state: State, batch: Batch) -> tuple[PyTree, A
     keys = keys_of(jax.random.fold_in(state.key, state.position), batch["index"])
 
     def mean_loss(params: PyTree) -> tuple[Array, tuple[Array, Array]]:
-        spied = _Spied(net)
+        spied = Spied(net)
         each = losses(spied, loss, params, keys, batch["x"], batch["cond"])
-        level = jnp.concatenate([seen.reshape(len(keys), -1) for seen in spied.levels], axis=1)
+        level = spied.seen()
         return jnp.mean(each), (each, jnp.stack([level.min(axis=1), level.max(axis=1)], axis=1))
 
     grads, (each, levels) = jax.grad(mean_loss, has_aux=True)(state.params)
     return grads, each, levels
-
-
-class _Spied:
-    """A net that remembers the levels it was told."""
-
-    def __init__(self, net: Any) -> None:
-        self.net, self.levels = net, []
-
-    def apply(self, variables: PyTree, x: Any, level: Array, *more: Any, **options: Any) -> Any:
-        self.levels.append(jnp.broadcast_to(level, (len(x), *level.shape[1:])))
-        return self.net.apply(variables, x, level, *more, **options)
 
 
 def _moved(optimizer: optax.GradientTransformation, state: State, grads: PyTree) -> tuple[PyTree, PyTree]:

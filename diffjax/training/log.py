@@ -43,10 +43,13 @@ class Log:
                 self._collected = []
 
     def tell(self, step: int, values: Mapping[str, float]) -> None:
-        """Write these values of a step, also those from elsewhere, such as the loss of validation."""
+        """Write these values of a step, also those from elsewhere, such as the loss of validation.
+
+        On the screen are those alone that are no part of another, as `validation_loss/0.123` is.
+        """
         for writer in self._writers:
             writer.write(step, values)
-        shown = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
+        shown = ", ".join(f"{name} {value:.5g}" for name, value in values.items() if "/" not in name)
         self.bar.set_postfix_str(shown, refresh=False)
         if self.bar.disable and not self.quiet:
             print(f"step {step:,} of {self.steps:,}: {shown}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from diffjax.dispatch import loops_are_slow
 from diffjax.errors import UserError
@@ -90,3 +90,18 @@ def losses(net: Any, loss: Loss, params: PyTree, keys: Keys, x: Any, cond: PyTre
     found = loss(keys, partial(net.apply, {"params": params}), x, cond)
     chex.assert_shape(found, (len(keys),))
     return found
+
+
+class Spied:
+    """A net that remembers the levels it was told."""
+
+    def __init__(self, net: Any) -> None:
+        self.net, self._levels = net, []
+
+    def apply(self, variables: PyTree, x: Any, level: Array, *more: Any, **options: Any) -> Any:
+        self._levels.append(jnp.broadcast_to(level, (len(x), *level.shape[1:])))
+        return self.net.apply(variables, x, level, *more, **options)
+
+    def seen(self) -> Float[Array, "b levels"]:
+        """All of an example's levels, of each position that has its own."""
+        return jnp.concatenate([level.reshape(len(level), -1) for level in self._levels], axis=1)

@@ -1,4 +1,4 @@
-"""The loss of examples that are not trained on, the same ones with the same noise each time."""
+"""The loss of examples that are not trained on, the same ones with the same noise each time; also by noise level."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -6,17 +6,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Array, Float, PyTree
 
 from diffjax.loss import Loss
 from diffjax.protocols import Keys
-from diffjax.training.step import losses
+from diffjax.training.step import Spied, losses
+
+NAME = "validation_loss"
+BANDS = 8  # of noise levels, with as many examples in each
 
 
-def held_out(net: Any, loss: Loss, keys: Keys, x: Any, cond: PyTree, batch: int = 512) -> Callable[[PyTree], float]:
-    """`params -> mean loss` of these examples, without dropout of classes or units, on one device.
+def held_out(
+    net: Any, loss: Loss, keys: Keys, x: Any, cond: PyTree, batch: int = 512
+) -> Callable[[PyTree], dict[str, float]]:
+    """`params -> validation_loss`, the mean over these examples, without dropout of classes or units, on one device.
 
-    They are taken `batch` at a time, those that do not fill a batch left out, unless there is only one.
+    And beside it `validation_loss/0.123`, of each eighth of the examples by their noise level (its mean over an
+    example's positions), named by that band's mean level: the numbers are at hand, and cost nothing more. Examples are
+    taken `batch` at a time, those that do not fill a batch left out, unless there is only one.
     """
     count = len(keys)
     batch = min(batch, count)
@@ -26,12 +34,25 @@ def held_out(net: Any, loss: Loss, keys: Keys, x: Any, cond: PyTree, batch: int 
         return net.apply(variables, x, level, cond, None, *more)
 
     @jax.jit
-    def mean(params: PyTree, keys: Keys, x: Any, cond: PyTree) -> Any:
-        return jnp.mean(losses(SimpleNamespace(apply=silent), loss, params, keys, x, cond))
+    def each(params: PyTree, keys: Keys, x: Any, cond: PyTree) -> tuple[Array, Array]:
+        spied = Spied(SimpleNamespace(apply=silent))
+        found = losses(spied, loss, params, keys, x, cond)
+        return found, jnp.mean(spied.seen(), axis=1)
 
-    def measured(params: PyTree) -> float:
+    def measured(params: PyTree) -> dict[str, float]:
         here = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, params)
         parts = [jax.tree.map(lambda leaf, a=a: leaf[a : a + batch], (keys, x, cond)) for a in starts]
-        return float(jnp.mean(jnp.stack([mean(here, *part) for part in parts])))
+        found, levels = (np.concatenate(all) for all in zip(*[each(here, *part) for part in parts], strict=True))
+        return {NAME: float(found.mean(dtype=np.float64)), **by_level(found, levels)}
 
     return measured
+
+
+def by_level(found: Float[np.ndarray, " n"], levels: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """The mean loss of each band of levels, by its name; nothing where all levels are one, as a causal net's are."""
+    if levels.min() == levels.max():
+        return {}
+    bands = np.array_split(np.argsort(levels, kind="stable"), BANDS)
+    return {
+        f"{NAME}/{levels[rows].mean():.3f}": float(found[rows].mean(dtype=np.float64)) for rows in bands if len(rows)
+    }

@@ -1,6 +1,7 @@
 """What options of training promise: parts equal the whole, watching changes nothing, and the best is kept."""
 
 import contextlib
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from diffjax.training.checkpoint import Saver, plain
 from diffjax.training.keeping import Keep
 from diffjax.training.loop import fit
 from diffjax.training.state import create
-from diffjax.training.validation import held_out
+from diffjax.training.validation import by_level, held_out
 
 NET = MLP(width=16, depth=1, dropout=0.2)
 LOSS = loss.regression(Gaussian(schedule.cosine, predict.v), order.together)
@@ -93,7 +94,31 @@ def test_validation_is_the_mean_loss_of_examples_and_noise_that_stay(batch, used
     validate = validation(batch)
     first = validate(params)
     assert [validate(params) for _ in range(3)] == [first] * 3
-    assert first == pytest.approx(by_hand[:used].mean(), rel=1e-6)
+    assert first["validation_loss"] == pytest.approx(by_hand[:used].mean(), rel=1e-6)
+
+
+def test_validation_by_level_makes_up_the_whole_and_is_of_the_level_it_says(params) -> None:
+    """A net that says its own level, where the data is nothing: the loss of a band is the mean square of its levels."""
+    told = validation()(params)
+    bands = {float(name.split("/")[1]): value for name, value in told.items() if "/" in name}
+    assert len(bands) == 8
+    assert list(bands) == sorted(bands)
+    assert np.mean(list(bands.values())) == pytest.approx(told["validation_loss"], rel=1e-6)
+
+    def level_of(keys, apply, x0, cond):
+        t = jnp.linspace(0.1, 0.9, len(x0))[:, None]
+        return apply(x0, t, cond, keys)[:, 0] - 0.5
+
+    net = SimpleNamespace(apply=lambda variables, x, level, cond, keys: level + 0.5)
+    told = held_out(net, level_of, keys(0, 48), jnp.asarray(HELD_OUT), None)({})
+    bands = {float(name.split("/")[1]): value for name, value in told.items() if "/" in name}
+    assert list(bands) == pytest.approx(list(bands.values()), abs=1e-3)
+    assert list(bands) == pytest.approx(np.linspace(0.1, 0.9, 48).reshape(8, 6).mean(1), abs=1e-3)
+
+
+def test_levels_that_are_all_one_make_no_bands() -> None:
+    assert by_level(np.ones(9), np.full(9, 0.5)) == {}
+    assert len(by_level(np.arange(3.0), np.arange(3.0))) == 3
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +128,7 @@ def watched(tmp_path_factory):
     with contextlib.closing(Saver(folder, Keep(last=1, best_by="validation_loss"))) as saver:
 
         def save(step, state, metrics):
-            measured[step] = validate(state.ema["params"])
+            measured[step] = validate(state.ema["params"])["validation_loss"]
             saver.save(step, state, {**metrics, "validation_loss": measured[step]})
 
         state, seen = trained(events=[(1, save)])
@@ -127,4 +152,4 @@ def test_the_best_is_kept_and_is_what_it_was_when_it_was_measured(watched) -> No
     assert best is not None
     assert int(best.name) == least
     _, emas = checkpoint.read(folder, least, tuple)
-    assert validation()(jax.tree.map(jnp.asarray, emas["0.999"])) == measured[least]
+    assert validation()(jax.tree.map(jnp.asarray, emas["0.999"]))["validation_loss"] == measured[least]
