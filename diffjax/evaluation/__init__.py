@@ -1,16 +1,35 @@
 """How good samples are: measures, pictures and reports, in NumPy; nothing here knows how samples are made."""
 
 from diffjax.evaluation.baselines import Labelled, gaussian_per_class, independent_pixels
-from diffjax.evaluation.distances import (
-    copies,
-    frechet,
+from diffjax.evaluation.classifiers import (
+    TwoSample,
     label_accuracy,
-    mmd2,
-    nearest,
-    nearest_distances,
+    logistic,
+    machine,
+    majority,
     two_sample_accuracy,
+    two_sample_test,
 )
 from diffjax.evaluation.files import animation, curve, write_png
+from diffjax.evaluation.gaussians import (
+    Moments,
+    frechet,
+    frechet_of,
+    gather,
+    merge,
+    read_moments,
+    write_moments,
+)
+from diffjax.evaluation.kernels import (
+    Estimate,
+    cubic,
+    discrepancy,
+    kid,
+    kid_of_subsets,
+    median_distance,
+    mmd2,
+    rbf,
+)
 from diffjax.evaluation.measures import (
     DIGITS,
     Kernels,
@@ -22,41 +41,74 @@ from diffjax.evaluation.measures import (
     real_scores,
     scores,
 )
+from diffjax.evaluation.neighbours import (
+    Copying,
+    Coverage,
+    copies,
+    copying,
+    coverage_of,
+    nearest,
+    nearest_distances,
+    nearest_few,
+)
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.reports import Likelihoods, Provenance, provenance, table, write_report
 from diffjax.images import read_image
 
 __all__ = [
     "DIGITS",
+    "Copying",
+    "Coverage",
+    "Estimate",
     "Kernels",
     "Labelled",
     "Likelihoods",
+    "Moments",
     "Provenance",
     "Scores",
     "Splits",
+    "TwoSample",
     "animation",
     "as_bytes",
     "copies",
+    "copying",
+    "coverage_of",
+    "cubic",
     "curve",
+    "discrepancy",
     "frechet",
+    "frechet_of",
+    "gather",
     "gaussian_per_class",
     "grid",
     "independent_pixels",
     "kernels_for",
+    "kid",
+    "kid_of_subsets",
     "label_accuracy",
     "labelled_grid",
+    "logistic",
+    "machine",
+    "majority",
+    "median_distance",
+    "merge",
     "mmd2",
     "nearest",
     "nearest_distances",
+    "nearest_few",
     "nearest_images",
     "provenance",
+    "rbf",
     "read_image",
+    "read_moments",
     "real_scores",
     "scores",
     "side_by_side",
     "strip",
     "table",
     "two_sample_accuracy",
+    "two_sample_test",
+    "write_moments",
     "write_png",
     "write_report",
 ]
