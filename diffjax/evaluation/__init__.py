@@ -20,6 +20,7 @@ from diffjax.evaluation.gaussians import (
     read_moments,
     write_moments,
 )
+from diffjax.evaluation.intervals import Interval, floor, interval, interval_of_moments
 from diffjax.evaluation.kernels import (
     Estimate,
     cubic,
@@ -60,6 +61,7 @@ __all__ = [
     "Copying",
     "Coverage",
     "Estimate",
+    "Interval",
     "Kernels",
     "Labelled",
     "Likelihoods",
@@ -76,12 +78,15 @@ __all__ = [
     "cubic",
     "curve",
     "discrepancy",
+    "floor",
     "frechet",
     "frechet_of",
     "gather",
     "gaussian_per_class",
     "grid",
     "independent_pixels",
+    "interval",
+    "interval_of_moments",
     "kernels_for",
     "kid",
     "kid_of_subsets",
