@@ -10,6 +10,18 @@ from diffjax.evaluation.classifiers import (
     two_sample_accuracy,
     two_sample_test,
 )
+from diffjax.evaluation.extractors import (
+    Features,
+    Stored,
+    classifier_features,
+    described,
+    extracted,
+    moments_of,
+    pixel_features,
+    precomputed,
+    read_features,
+    write_features,
+)
 from diffjax.evaluation.files import animation, curve, write_png
 from diffjax.evaluation.gaussians import (
     Moments,
@@ -54,6 +66,7 @@ from diffjax.evaluation.neighbours import (
 )
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.reports import Likelihoods, Provenance, provenance, table, write_report
+from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
 from diffjax.images import read_image
 
 __all__ = [
@@ -61,6 +74,7 @@ __all__ = [
     "Copying",
     "Coverage",
     "Estimate",
+    "Features",
     "Interval",
     "Kernels",
     "Labelled",
@@ -68,22 +82,30 @@ __all__ = [
     "Moments",
     "Provenance",
     "Scores",
+    "Source",
     "Splits",
+    "Stored",
     "TwoSample",
+    "all_images",
     "animation",
     "as_bytes",
+    "classifier_features",
     "copies",
     "copying",
     "coverage_of",
     "cubic",
     "curve",
+    "described",
     "discrepancy",
+    "extracted",
+    "fingerprint",
     "floor",
     "frechet",
     "frechet_of",
     "gather",
     "gaussian_per_class",
     "grid",
+    "image_hashes",
     "independent_pixels",
     "interval",
     "interval_of_moments",
@@ -98,12 +120,18 @@ __all__ = [
     "median_distance",
     "merge",
     "mmd2",
+    "moments_of",
     "nearest",
     "nearest_distances",
     "nearest_few",
     "nearest_images",
+    "open_images",
+    "open_reference",
+    "pixel_features",
+    "precomputed",
     "provenance",
     "rbf",
+    "read_features",
     "read_image",
     "read_moments",
     "real_scores",
@@ -113,6 +141,7 @@ __all__ = [
     "table",
     "two_sample_accuracy",
     "two_sample_test",
+    "write_features",
     "write_moments",
     "write_png",
     "write_report",

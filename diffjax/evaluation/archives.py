@@ -12,6 +12,7 @@ from diffjax.errors import UserError
 from diffjax.files import reason
 
 MAX_MEMBERS = 64  # arrays of a file
+MAX_BATCH_BYTES = 2**28
 Readable = Any  # a file, or a member of an archive: read(count) -> bytes
 
 
@@ -66,9 +67,10 @@ def read_npy(path: str | Path, most: int) -> np.ndarray:
 
 
 def rows(path: str | Path, name: str, count: int) -> Iterator[np.ndarray]:
-    """The rows of one array of an npz file, `count` at a time: no more is held in memory."""
+    """The rows of one array of an npz file, `count` at a time or as many as `MAX_BATCH_BYTES` hold: no more is held."""
     with _archive(path) as archive, archive.open(f"{name}.npy") as file:
         header = _header(file, archive.getinfo(f"{name}.npy").file_size, path)
+        count = max(1, min(count, MAX_BATCH_BYTES * header.shape[0] // max(header.size, 1)))
         for start in range(0, header.shape[0], count):
             yield _read(file, header._replace(shape=(min(count, header.shape[0] - start), *header.shape[1:])))
 
@@ -83,7 +85,7 @@ def _header(file: Readable, length: int, path: str | Path) -> Header:
         raise UserError(f"{path}: holds {dtype}, not numbers; save plain arrays")
     if fortran and len(shape) > 1:
         raise UserError(f"{path}: its arrays are column by column; save them with np.ascontiguousarray")
-    if min(shape, default=0) < 0 or not header.size <= length <= header.size + 2**16:
+    if min(shape, default=0) < 0 or header.size != length - file.tell():
         raise UserError(f"{path}: {length:,} bytes are no array of {shape} {dtype}; fetch or make it again")
     return header
 
