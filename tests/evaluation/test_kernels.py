@@ -68,19 +68,19 @@ def test_the_error_is_that_of_leaving_out_each_row_in_turn():
 
 
 def test_kid_of_one_distribution_is_zero_within_two_errors_over_resplits(digits):
-    """Resplits of real digits: mean zero, and beyond two errors (which are √2 too large at zero) in 1 of 20 at most.
+    """Resplits of real digits: beyond two errors 1 in 20 is due, and by all pairs (√2 too large at zero) 1 in 100.
 
-    40 resplits by all pairs and 40 by subsets, which are not independent of each other but of their errors.
+    Of 30 resplits more than 5 would be beyond once in 300 seeds; the mean lies beyond four of its errors never.
     """
     real = np.concatenate([digits[name][0] for name in digits]).reshape(-1, 64) / 16
-    for estimate in (kid, lambda a, b: kid_of_subsets(a, b, 10, 100)):
+    for estimate in (kid, lambda a, b: kid_of_subsets(a, b, 20, 15)):
         found = []
-        for seed in range(40):
+        for seed in range(30):
             rows = np.random.default_rng(seed).permutation(len(real))
-            found.append(estimate(real[rows[:500]], real[rows[500:1000]]))
+            found.append(estimate(real[rows[:300]], real[rows[300:600]]))
         values, errors = np.array(found).T
-        assert (abs(values) <= 2 * errors).mean() >= 0.9
-        assert abs(values.mean()) < 4 * values.std() / sqrt(40)
+        assert (abs(values) > 2 * errors).sum() <= 5
+        assert abs(values.mean()) < 4 * values.std() / sqrt(30)
 
 
 def test_the_error_of_kid_is_its_deviation_over_fresh_samples():
