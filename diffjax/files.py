@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +49,11 @@ def existing(path: str | Path) -> Path:
     while not nearest.exists():
         nearest = nearest.parent
     return nearest
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is one line of Unicode text, without control characters."""
+    return not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", name)
 
 
 @contextmanager

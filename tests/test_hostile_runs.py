@@ -18,7 +18,7 @@ import tensorstore
 from strangers import refused
 
 from diffjax import loading, run
-from diffjax.data.vetting import is_plain
+from diffjax.files import is_plain
 from diffjax.nets import MLP
 from diffjax.training import checkpoint, keeping, manifest, vetting
 from diffjax.training.checkpoint import Saver

@@ -1,6 +1,6 @@
 """A folder of images as a data set."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -9,12 +9,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from diffjax.data.splits import Dataset, Split
-from diffjax.data.vetting import is_plain
 from diffjax.errors import UserError
-from diffjax.files import reason
-from diffjax.images import Header, decode_file, read_header, suffixes
+from diffjax.images import Header, decode_file, image_files, read_header
 
-_SHOWN = 255  # letters of a path that cannot be
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
 
@@ -28,8 +25,7 @@ def open_folder(path: str | Path, image_size: int | None = None) -> Dataset:
     folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
     itself may be a link.
     """
-    root = _root(path)
-    files = _image_files(root)
+    root, files = image_files(path, f"folder:{path}")
     names = _class_names(root, files)
     number = {name: i for i, name in enumerate(names)}
     labels = [number.get(file.parts[0], 0) for file in files]
@@ -40,47 +36,6 @@ def open_folder(path: str | Path, image_size: int | None = None) -> Dataset:
     fetch = partial(_fetch, paths, labels, shape, image_size)
     splits = {name: Split(ids, fetch) for name, ids in _split_ids(files, labels).items()}
     return Dataset(f"folder:{path}", shape, len(names), names, 256, splits)
-
-
-def _image_files(root: Path) -> list[Path]:
-    """All image files below root, sorted, as relative paths; hidden ones and other kinds of file are left out."""
-    known, files = suffixes(), []
-    for path in root.rglob("*"):
-        file = path.relative_to(root)
-        if any(part.startswith(".") for part in file.parts):
-            continue
-        if path.is_symlink():
-            _check_link(root, path, known)
-        if file.suffix.lower() in known and path.is_file():
-            if not is_plain(str(file)):
-                raise UserError(f"folder:{root}: {str(file)!r} has control characters in its name; rename it")
-            files.append(file)
-    if not files:
-        raise UserError(f"folder:{root}: no images in it; put images there, or in one subfolder for each class")
-    return sorted(files)
-
-
-def _root(path: str | Path) -> Path:
-    try:
-        root = Path(path).expanduser()
-        if root.is_dir():
-            return root
-        told = "no such folder"
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such home
-        told = reason(error)
-    raise UserError(f"folder:{str(path)[:_SHOWN]}: {told}; give the path of a folder of images")
-
-
-def _check_link(root: Path, path: Path, known: Collection[str]) -> None:
-    """Raises `UserError` for a link that would leave a class out, or let a file of somewhere else in."""
-    if path.is_dir():
-        raise UserError(f"folder:{root}: {path.relative_to(root)} is a link to a folder; put the folder itself there")
-    try:
-        inside = path.resolve(strict=True).is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # to nowhere, or in a circle
-        inside = False
-    if path.suffix.lower() in known and not inside:
-        raise UserError(f"folder:{root}: {path.relative_to(root)} is a link out of it; put the file itself there")
 
 
 def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from tensorflow_datasets.core import naming
 from tensorflow_datasets.core.utils import file_utils
 
 from diffjax.errors import UserError
+from diffjax.files import is_plain
 from diffjax.images import MAX_PIXELS
 
 MAX_CLASSES = 2**20
@@ -84,11 +85,6 @@ def check_class_names(names: Sequence[str], where: str) -> None:
     if wrong is not None:
         shown = repr(wrong[:40])
         raise UserError(f"{where}: the class {shown} has control characters or over {MAX_NAME} letters; rename it")
-
-
-def is_plain(name: str) -> bool:
-    """Whether a name is one line of Unicode text, without control characters."""
-    return not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", name)
 
 
 def _check_size(file: Path) -> None:

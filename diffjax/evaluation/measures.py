@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from diffjax.errors import UserError
-from diffjax.evaluation.distances import copies, frechet, label_accuracy, mmd2, nearest, two_sample_accuracy
+from diffjax.evaluation.classifiers import label_accuracy, two_sample_accuracy
+from diffjax.evaluation.gaussians import frechet
+from diffjax.evaluation.kernels import mmd2
+from diffjax.evaluation.neighbours import copies, nearest
 
 Splits = Mapping[str, tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]]
 NAMES = ("train", "validation", "test")

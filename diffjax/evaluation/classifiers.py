@@ -1,0 +1,142 @@
+"""What a classifier can tell: samples from real images, and one class from another.
+
+Every function raises `UserError` when an array is not a table, holds NaN or infinities, or has too few rows.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+from sklearn.model_selection import StratifiedKFold
+from sklearn.svm import SVC
+
+from diffjax.errors import UserError
+from diffjax.evaluation.points import pair, points, same_width
+
+Classifier = Any  # scikit-learn's: fit(x, y), predict(x), score(x, y)
+
+
+class TwoSample(NamedTuple):
+    """What came of telling two sets apart."""
+
+    accuracy: float  # held out, in [0, 1]: 0.5 where they cannot be told apart
+    z: float  # how far above chance, in standard deviations of chance
+    p: float  # of at least so high an accuracy by chance
+
+
+def machine(gamma: float, C: float) -> SVC:
+    """A support vector machine with the kernel exp(−γ|x − y|²) and penalty C, both positive."""
+    if not (gamma > 0 and C > 0):
+        raise UserError(f"gamma is {gamma} and C is {C}: both must be positive")
+    return SVC(kernel="rbf", gamma=gamma, C=C)  # pyright: ignore[reportArgumentType] (takes numbers too)
+
+
+def logistic(C: float = 1.0) -> Classifier:
+    """Logistic regression on standardised values, with penalty |w|²/2C: tells means apart."""
+    from sklearn.linear_model import LogisticRegression  # half a second to import
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if not C > 0:
+        raise UserError(f"C is {C}: it must be positive")
+    return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=10_000))
+
+
+def majority(k: int) -> Classifier:
+    """The majority among the k nearest points: tells any difference, given enough points."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    if k < 1:
+        raise UserError(f"k is {k}: give one neighbour at least")
+    return KNeighborsClassifier(k)
+
+
+def two_sample_test(
+    a: Float[np.ndarray, "n d"],
+    b: Float[np.ndarray, "m d"],
+    classifier: Classifier,
+    folds: int = 5,
+    permutations: int = 99,
+    seed: int = 0,
+) -> TwoSample:
+    """Whether a classifier can tell a from b: its cross-validated accuracy, and how likely that is by chance.
+
+    Lopez-Paz & Oquab 2017, section 3; of the larger set as many rows are taken as the smaller has. Chance is what the
+    same classifier gets after the rows have been dealt anew to the two sides, `permutations` times; p, at least
+    1/(permutations + 1), is exact for equal distributions (Phipson & Smyth 2010, eq. 2). The paper's N(½, 1/4N) is for
+    a single held-out set: over folds, which share rows to learn from, it would raise two alarms for one.
+    """
+    a, b = _two(a, b, folds)
+    if permutations < 2:
+        raise UserError(f"permutations is {permutations}: give two at least, and 99 or more for a p of 0.01")
+    x, side = _drawn(a, b, seed)
+    rng, found = np.random.default_rng((seed, 1)), _accuracy(x, side, classifier, folds, seed)
+    chance = np.array([_accuracy(x, rng.permutation(side), classifier, folds, seed) for _ in range(permutations)])
+    p = (1 + int((chance >= found).sum())) / (1 + permutations)
+    return TwoSample(found, float((found - chance.mean()) / max(chance.std(ddof=1), 1 / len(x))), p)
+
+
+def two_sample_accuracy(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], gamma: float, C: float, draws: int, seed: int
+) -> float:
+    """Held-out accuracy in [0, 1] of an RBF support vector machine that tells a from b: 0.5 where it cannot.
+
+    Lopez-Paz & Oquab 2017, section 3, with three shuffled stratified folds. Each of the `draws` takes as many
+    rows of the larger set, without replacement, as the smaller has; the result is their mean. `gamma` multiplies
+    squared distances. Needs three rows each.
+    """
+    a, b = _two(a, b, 3)
+    if draws < 1:
+        raise UserError(f"draws is {draws}: give at least one")
+    seeds = range(seed, seed + draws)
+    return float(np.mean([_accuracy(*_drawn(a, b, draw), machine(gamma, C), 3, draw) for draw in seeds]))
+
+
+def label_accuracy(
+    train_x: Float[np.ndarray, "m d"],
+    train_y: Integer[np.ndarray, " m"],
+    x: Float[np.ndarray, "n d"],
+    y: Integer[np.ndarray, " n"],
+    gamma: float,
+) -> float:
+    """Share of x, in [0, 1], to which an RBF support vector machine trained on the real images gives the label y.
+
+    The GAN-test of Shmelkov et al. 2018, section 3. `gamma` multiplies squared distances. Training needs two
+    classes, and every image a label.
+    """
+    x = points("x", x, 1)
+    if len(y) != len(x):
+        raise UserError(f"{len(x)} images have {len(y)} labels: give one each")
+    trained = label_machine(train_x, train_y, gamma)
+    same_width(train_x, x)
+    return float(trained.score(x.astype(np.float64), y))
+
+
+def label_machine(train_x: Float[np.ndarray, "m d"], train_y: Integer[np.ndarray, " m"], gamma: float) -> SVC:
+    """An RBF support vector machine (C = 1) that has learnt the labels of real images: two classes at least."""
+    train_x = points("train_x", train_x, 2)
+    if len(train_y) != len(train_x):
+        raise UserError(f"{len(train_x)} training images have {len(train_y)} labels: give one each")
+    if len(np.unique(train_y)) < 2:
+        raise UserError("the training labels hold a single class: accuracy needs two, or pass no labels")
+    return machine(gamma, 1.0).fit(train_x.astype(np.float64), train_y)
+
+
+def _drawn(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Equally many rows of each, without replacement, and which side each is of."""
+    rng, size = np.random.default_rng(seed), min(len(a), len(b))
+    x = np.concatenate([rng.choice(side, size, replace=False, shuffle=False) for side in (a, b)])
+    return x, np.repeat([0, 1], size)
+
+
+def _accuracy(x: np.ndarray, side: np.ndarray, classifier: Classifier, folds: int, seed: int) -> float:
+    """The mean accuracy over held-out folds."""
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, side)
+    return float(np.mean([classifier.fit(x[old], side[old]).score(x[new], side[new]) for old, new in split]))
+
+
+def _two(a: np.ndarray, b: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
+    if folds < 2:
+        raise UserError(f"folds is {folds}: give two at least, one to learn from and one to judge by")
+    a, b = pair(a, b, folds)
+    return a.astype(np.float64), b.astype(np.float64)

@@ -1,0 +1,127 @@
+"""How certain a score is, and what real images get in it: for any score of two sets of rows.
+
+No bootstrap: rows drawn twice lie at distance 0 of each other, which pair statistics take for a discovery, and they
+lift a Fréchet distance by as much again as its own bias. Leaving rows out has neither fault.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+from scipy.stats import t as student
+
+from diffjax.errors import UserError
+from diffjax.evaluation.gaussians import Moments, merge
+
+Score = Callable[[Any, Any], float]  # of samples and reference; one that draws at random is given its seed beforehand
+Rows = Shaped[np.ndarray, "_ ..."]
+
+
+class Interval(NamedTuple):
+    """A score with how certain it is; see `interval`."""
+
+    value: float  # of all rows
+    error: float  # its standard error
+    low: float
+    high: float
+    limit: float  # what is left of the value when its bias of order 1/n is taken off: for endlessly many rows
+
+
+def interval(
+    score: Score,
+    samples: Rows,
+    reference: Any,
+    *,
+    groups: int = 20,
+    level: float = 0.95,
+    seed: int = 0,
+    fixed: bool = False,
+) -> Interval:
+    """The score of samples against a reference, with the interval that the delete-a-group jackknife gives.
+
+    Quenouille 1956; Tukey 1958; Shao & Wu 1989 for scores that are not smooth, of which a growing number of rows
+    must be left out at once, as here n/groups. Rows of either side are dealt into random groups, the score is computed
+    without each in turn, and the interval is value ± t · error, with Student's t of the groups' degrees of freedom
+    (Welch & Satterthwaite where both sides vary).
+
+    What it covers: the mean of this score over fresh samples, and fresh reference images unless `fixed`, at these
+    counts. That is not the score of endlessly many: Fréchet distances are biased upwards at any count, precision,
+    recall, density and coverage depend on it. Of smooth scores `limit` takes that bias off, and limit ± (high − value)
+    covers the score of the distributions themselves; of unbiased ones (MMD², KID) it is the value but for rounding.
+    Where the distributions are equal, errors of MMD² and Fréchet distances are too large rather than too small.
+    The score is computed 2 · groups + 1 times, groups + 1 times if `fixed`, and `reference` may then be anything.
+    Raises UserError for fewer rows than groups.
+    """
+    rng = np.random.default_rng(seed)
+    parts = _dealt("samples", samples, groups, rng)
+    others = None if fixed else _dealt("reference", reference, groups, rng)
+    return _interval(score, np.concatenate, parts, others, reference, level)
+
+
+def interval_of_moments(
+    score: Score, samples: Sequence[Moments], reference: Sequence[Moments] | Moments, level: float = 0.95
+) -> Interval:
+    """As `interval`, of a score of moments such as `frechet_of`: each group of rows is given by its own moments.
+
+    So rows are read once, a batch at a time: deal them into groups at random, of equal counts. A reference of single
+    `Moments` is fixed. Raises UserError for fewer than two groups of a side.
+    """
+
+    def join(parts: Sequence[Moments]) -> Moments:
+        return reduce(merge, parts)
+
+    fixed = isinstance(reference, Moments)
+    if len(samples) < 2 or (not fixed and len(reference) < 2):
+        raise UserError("one group of moments tells nothing of their spread: give two groups at least")
+    return _interval(score, join, samples, None if fixed else reference, reference, level)
+
+
+def floor(
+    score: Score, real: Rows, samples: int, reference: int, repeats: int = 10, seed: int = 0
+) -> Float64[np.ndarray, " repeats"]:
+    """What real images get: the score of `samples` of them against `reference` others, at random, `repeats` times.
+
+    Nobody should hope for much better. Their mean is the floor; their deviation, from overlapping parts of one set,
+    is somewhat smaller than that of fresh images. Raises UserError where there are not so many images.
+    """
+    if min(samples, reference, repeats) < 1:
+        raise UserError(f"{samples} against {reference}, {repeats} times: give at least one of each")
+    if samples + reference > len(real):
+        told = f"{len(real)} real images cannot be split into {samples} and {reference}"
+        raise UserError(f"the floor: {told}; give more of them, or compare fewer")
+    found = []
+    for draw in range(repeats):
+        rows = np.random.default_rng((seed, draw)).permutation(len(real))
+        found.append(score(real[rows[:samples]], real[rows[samples : samples + reference]]))
+    return np.array(found, np.float64)
+
+
+def _dealt(name: str, rows: Rows, groups: int, rng: np.random.Generator) -> list[np.ndarray]:
+    if not 2 <= groups <= len(rows):
+        raise UserError(f"{name} has {len(rows)} rows for {groups} groups: give two groups, and a row for each")
+    return [rows[np.sort(part)] for part in np.array_split(rng.permutation(len(rows)), groups)]
+
+
+def _interval(
+    score: Score, join: Callable[[Sequence[Any]], Any], parts: Sequence[Any], others: Any, fixed: Any, level: float
+) -> Interval:
+    if not 0 < level < 1:
+        raise UserError(f"level is {level}: give a probability, such as 0.95")
+    a, b = join(parts), fixed if others is None else join(others)
+    value = score(a, b)
+    sides = [np.array([score(join(rest), b) for rest in _each_left_out(parts)])]
+    if others is not None:
+        sides.append(np.array([score(a, join(rest)) for rest in _each_left_out(others)]))
+    variances = np.array([(len(side) - 1) * side.var() for side in sides])
+    bias = sum((len(side) - 1) * (side.mean() - value) for side in sides)
+    spread = sum(variance**2 / (len(side) - 1) for variance, side in zip(variances, sides, strict=True))
+    freedom = variances.sum() ** 2 / spread if spread > 0 else 1.0
+    error = float(np.sqrt(variances.sum()))
+    width = float(student.ppf((1 + level) / 2, freedom)) * error
+    return Interval(float(value), error, float(value - width), float(value + width), float(value - bias))
+
+
+def _each_left_out(parts: Sequence[Any]) -> list[Sequence[Any]]:
+    return [[*parts[:place], *parts[place + 1 :]] for place in range(len(parts))]
