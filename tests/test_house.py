@@ -34,7 +34,8 @@ LAYERS = {
     "nets": "errors protocols paths",
     "steps": "errors caching protocols randomness schedule noise",
     "grids": "errors protocols noise",
-    "oracles": "errors protocols schedule noise",
+    "mixtures": "",
+    "oracles": "errors protocols schedule noise mixtures",
     "loss": "errors protocols randomness noise order times weights",
     "sampling": "errors protocols randomness noise order denoising steps grids",
     "decode": "errors protocols order denoising steps sampling",
@@ -42,7 +43,7 @@ LAYERS = {
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
     "dispatch": "protocols randomness sampling",
     "training": "errors files protocols randomness paths loss dispatch",
-    "data": "errors files images protocols randomness",
+    "data": "errors files images protocols randomness mixtures",
     "evaluation": "errors files images randomness",
     "build": "errors protocols slots schedule predict noise order denoising times weights nets steps grids loss "
     "training",
