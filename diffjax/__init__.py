@@ -13,6 +13,7 @@ from diffjax import (
     schedule,
     steps,
     times,
+    truth,
     weights,
 )
 from diffjax.denoising import denoiser
@@ -55,6 +56,7 @@ __all__ = [
     "steps",
     "stepwise",
     "times",
+    "truth",
     "weights",
 ]
 __version__ = "0.1.0"

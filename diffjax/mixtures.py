@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float, Int, Key, Real, Shaped
 
@@ -59,6 +60,24 @@ class Mixture:
         flat = x.reshape(len(x), -1)
         log_p = self.seen(flat, jnp.ones_like(flat), jnp.zeros_like(flat), labels).log_p
         return jax.nn.logsumexp(log_p, axis=1)
+
+    def entropy(self, keys: Key[Array, " n"], given: bool = False) -> tuple[float, float]:
+        """-E log p(x), or -E log p(x | class) if the class is `given`, in nats, and its standard error.
+
+        H(x) = H(k) + H(x|k) - H(k|x), and so given the class; only the last is estimated, by one draw a key, which
+        leaves little to chance where components are apart.
+        """
+        x, classes = jax.vmap(self.draw)(keys)
+        log_p = self.seen(x, jnp.ones_like(x), jnp.zeros_like(x), classes if given else None).log_p
+        share = np.asarray(jax.nn.softmax(log_p), float)
+        doubt = -np.sum(share * np.log(np.maximum(share, np.finfo(float).tiny)), axis=1)
+        weights = np.asarray(jax.nn.softmax(self.log_weights), float)
+        log_k = np.asarray(self._given(self.classes if given else None), float)
+        chosen = -weights @ np.broadcast_to(log_k, (len(weights), len(weights))).diagonal()
+        factors, floors = (np.asarray(a, float) for a in (self.factors, self.floors))
+        squares = np.eye(factors.shape[2]) + np.einsum("kdi,kd,kdj->kij", factors, 1 / floors, factors)
+        normal = (np.linalg.slogdet(squares)[1] + np.sum(np.log(2 * np.pi * np.e * floors), axis=1)) / 2
+        return float(chosen + weights @ normal - doubt.mean()), float(doubt.std(ddof=1) / len(doubt) ** 0.5)
 
     def log_components(self, x: Values) -> Float[Array, "b k"]:
         """log p(component | x)."""

@@ -38,6 +38,7 @@ LAYERS = {
     "oracles": "errors protocols schedule noise mixtures",
     "loss": "errors protocols randomness noise order times weights",
     "sampling": "errors protocols randomness noise order denoising steps grids",
+    "truth": "errors protocols randomness noise mixtures",
     "decode": "errors protocols order denoising steps sampling",
     "probability_flow": "protocols randomness noise loss",
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",

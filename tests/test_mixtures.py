@@ -114,3 +114,21 @@ def test_the_components_are_told_apart_as_bayes_says() -> None:
     expected = np.log(WEIGHTS) + each
     expected -= logsumexp(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(LAW.log_components(jnp.asarray(X, jnp.float32)), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_entropy_is_the_mean_of_the_log_density(given) -> None:
+    """Two estimates of it from other draws, within five standard errors; ours has the lesser."""
+    found, error = LAW.entropy(keys(1, 2_000), given)
+    x, label = jax.vmap(LAW.draw)(keys(2, 20_000))
+    nats = -np.asarray(LAW.log_density(x, label if given else None), float)
+    other = nats.std() / len(nats) ** 0.5
+    assert error < other
+    assert abs(found - nats.mean()) < 5 * (error**2 + other**2) ** 0.5
+
+
+def test_the_entropy_of_one_component_needs_no_draws() -> None:
+    one = Mixture(*(a[:1] for a in (LAW.log_weights, LAW.means, LAW.factors, LAW.floors, LAW.classes)))
+    found, error = one.entropy(keys(0, 2))
+    np.testing.assert_allclose(found, multivariate_normal(MEANS[0], COVS[0]).entropy(), rtol=1e-6)
+    assert error == 0
