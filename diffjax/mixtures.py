@@ -57,32 +57,17 @@ class Mixture:
 
     def log_density(self, x: Values, labels: Labels = None) -> Float[Array, " b"]:
         """log p(x), or log p(x | label), in nats."""
-        flat = x.reshape(len(x), -1)
-        log_p = self.seen(flat, jnp.ones_like(flat), jnp.zeros_like(flat), labels).log_p
-        return jax.nn.logsumexp(log_p, axis=1)
+        return _read(self, x, labels)[0]
 
-    def entropy(self, keys: Key[Array, " n"], given: bool = False) -> tuple[float, float]:
-        """-E log p(x), or -E log p(x | class) if the class is `given`, in nats, and its standard error.
+    def log_components(self, x: Values, labels: Labels = None) -> Float[Array, "b k"]:
+        """log p(component | x), or given the label too."""
+        return _read(self, x, labels)[1]
 
-        H(x) = H(k) + H(x|k) - H(k|x), and so given the class; only the last is estimated, by one draw a key, which
-        leaves little to chance where components are apart.
-        """
-        x, classes = jax.vmap(self.draw)(keys)
-        log_p = self.seen(x, jnp.ones_like(x), jnp.zeros_like(x), classes if given else None).log_p
-        share = np.asarray(jax.nn.softmax(log_p), float)
-        doubt = -np.sum(share * np.log(np.maximum(share, np.finfo(float).tiny)), axis=1)
-        weights = np.asarray(jax.nn.softmax(self.log_weights), float)
-        log_k = np.asarray(self._given(self.classes if given else None), float)
-        chosen = -weights @ np.broadcast_to(log_k, (len(weights), len(weights))).diagonal()
+    def entropies(self) -> Float[np.ndarray, " k"]:
+        """-E log p of each component alone, in nats."""
         factors, floors = (np.asarray(a, float) for a in (self.factors, self.floors))
         squares = np.eye(factors.shape[2]) + np.einsum("kdi,kd,kdj->kij", factors, 1 / floors, factors)
-        normal = (np.linalg.slogdet(squares)[1] + np.sum(np.log(2 * np.pi * np.e * floors), axis=1)) / 2
-        return float(chosen + weights @ normal - doubt.mean()), float(doubt.std(ddof=1) / len(doubt) ** 0.5)
-
-    def log_components(self, x: Values) -> Float[Array, "b k"]:
-        """log p(component | x)."""
-        flat = x.reshape(len(x), -1)
-        return jax.nn.log_softmax(self.seen(flat, jnp.ones_like(flat), jnp.zeros_like(flat)).log_p)
+        return (np.linalg.slogdet(squares)[1] + np.sum(np.log(2 * np.pi * np.e * floors), axis=1)) / 2
 
     def denoised(
         self, x_t: Values, alpha: Values, sigma: Values, labels: Labels = None
@@ -98,16 +83,23 @@ class Mixture:
     def seen(self, x_t: Numbers, alpha: Numbers, sigma: Numbers, labels: Labels = None) -> Seen:
         """All components at once. x_t - alpha mean = alpha (F z + grain) + sigma eps, and z has the posterior of a
         linear regression; E[x0] = mean + F E[z] + the grain's share of what is left, exact also at sigma = 0."""
-        return _seen(self, self._given(labels), x_t, alpha, sigma)
+        return _seen(self, self.log_prior(labels), x_t, alpha, sigma)
 
-    def _given(self, labels: Labels) -> Shaped[Array, "_ k"]:
-        """log p(k | label)."""
+    def log_prior(self, labels: Labels = None) -> Shaped[Array, "_ k"]:
+        """log p(component | label)."""
         every = jax.nn.log_softmax(self.log_weights)[None]
         if labels is None:
             return every
         mine = self.classes[None] == labels[:, None]
         known = jnp.any(mine, axis=1, keepdims=True)
         return jax.nn.log_softmax(jnp.where(mine | ~known, every, -jnp.inf))
+
+
+@jax.jit
+def _read(law: Mixture, x: Array, labels: Labels) -> tuple[Array, Array]:
+    flat = x.reshape(len(x), -1)
+    log_p = law.seen(flat, jnp.ones_like(flat), jnp.zeros_like(flat), labels).log_p
+    return jax.nn.logsumexp(log_p, axis=1), jax.nn.log_softmax(log_p)
 
 
 @jax.jit

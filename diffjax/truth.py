@@ -25,7 +25,7 @@ from diffjax.noise import Gaussian
 from diffjax.protocols import Keys, Noise, portable
 from diffjax.randomness import fold
 
-__all__ = ["Gap", "Likeness", "exact_bits", "gap", "likeness"]
+__all__ = ["Gap", "Likeness", "entropy", "exact_bits", "gap", "likeness"]
 
 Labels = Int[Array, " n"] | None
 
@@ -121,6 +121,22 @@ def likeness(
     return Likeness(ours, theirs, z, apart, real_apart, accuracy, real_accuracy)
 
 
+def entropy(keys: Keys, law: Mixture, given: bool = False) -> tuple[float, float]:
+    """-E log p(x), or -E log p(x | class) if the class is `given`, in nats, and its standard error.
+
+    H(x) = H(k) + H(x|k) - H(k|x) of the component k, and so given the class: only the last is estimated, by one draw a
+    key, which leaves little to chance where components are apart.
+    """
+    x, classes = jax.jit(jax.vmap(law.draw))(keys)
+    log_p = _by_parts(law.log_components, x, classes if given else None)
+    doubt = -np.sum(np.exp(log_p) * np.maximum(log_p, -1e3), axis=1)  # where p = 0, 0
+    weights = np.exp(np.asarray(law.log_prior()[0], float))
+    log_k = np.asarray(law.log_prior(law.classes if given else None), float)
+    chosen = -weights @ np.broadcast_to(log_k, (len(weights), len(weights))).diagonal()
+    found, error = _mean(doubt)
+    return float(chosen + weights @ law.entropies()) - found, error
+
+
 def exact_bits(law: Mixture, x: Float[Array, "n *shape"], labels: Labels = None) -> Float[np.ndarray, " n"]:
     """-log2 p(x) or -log2 p(x | label) per dimension, of the law itself: no model has less on average.
 
@@ -131,10 +147,10 @@ def exact_bits(law: Mixture, x: Float[Array, "n *shape"], labels: Labels = None)
 
 def _judged(law: Mixture, x: Array, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
     log_p = _by_parts(law.log_components, x)
-    weights = np.exp(np.asarray(law.log_weights, float))
+    weights = np.exp(np.asarray(law.log_prior()[0], float))
     shares = np.bincount(log_p.argmax(axis=1), minlength=len(weights)) / len(x)
     right = None if labels is None else np.asarray(law.classes)[log_p.argmax(axis=1)] == np.asarray(labels)
-    apart = float(np.abs(shares - weights / weights.sum()).sum() / 2)
+    apart = float(np.abs(shares - weights).sum() / 2)
     return _mean(_by_parts(law.log_density, x, labels)), apart, None if right is None else float(right.mean())
 
 

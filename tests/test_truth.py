@@ -29,7 +29,8 @@ NOISES = {
     "flow, velocity": Gaussian(schedule.flow, predict.velocity),
     "linear_beta, eps": Gaussian(schedule.linear_beta, predict.eps),
 }
-X, LABELS = jax.vmap(LAW.draw)(keys(0, N))
+DRAW = jax.jit(jax.vmap(LAW.draw))
+X, LABELS = DRAW(keys(0, N))
 SHAPED = X.reshape(N, 2, 3, 1)
 
 
@@ -91,24 +92,27 @@ def test_the_least_error_adds_up_to_the_entropy(cond) -> None:
     snr = np.exp(np.asarray(edges, float))
     normal = D * np.diff(np.log1p(snr))
     each = D / 2 * np.log(2 * np.pi * np.e) - (normal - D * found.least * np.diff(snr)).sum(axis=1) / 2
-    entropy, error = LAW.entropy(keys(4, 2_000), cond is not None)
+    entropy, error = truth.entropy(keys(4, 2_048), LAW, cond is not None)
     assert abs(each.mean() - entropy) < 5 * (error**2 + each.var() / N) ** 0.5 + 2e-3
     assert (error**2 + each.var() / N) ** 0.5 < 0.1
 
 
-def test_a_law_has_its_entropy_in_bits() -> None:
-    x, labels = jax.vmap(LAW.draw)(keys(5, 2_000))
-    for given in (False, True):
-        found = truth.exact_bits(LAW, x, labels if given else None) * D * np.log(2)
-        entropy, error = LAW.entropy(keys(4, 2_000), given)
-        assert abs(found.mean() - entropy) < 5 * (error**2 + found.var() / len(found)) ** 0.5
+@pytest.mark.parametrize("given", [False, True])
+def test_the_entropy_is_the_mean_of_the_bits(given) -> None:
+    """Two estimates from other draws, within five standard errors; that in closed form but for doubt has the lesser."""
+    x, labels = DRAW(keys(5, 2_048))
+    nats = truth.exact_bits(LAW, x, labels if given else None) * D * np.log(2)
+    found, error = truth.entropy(keys(4, 2_048), LAW, given)
+    other = nats.std() / len(nats) ** 0.5
+    assert error < other / 3
+    assert abs(found - nats.mean()) < 5 * (error**2 + other**2) ** 0.5
 
 
 def test_samples_of_the_exact_denoiser_are_like_the_law_and_others_are_not() -> None:
-    """|z| above 4.5 is once in 150,000; shares of 400 among four components are apart by 0.12 less often."""
+    """|z| above 4.5 is once in 150,000; shares of 512 among four components are apart by 0.12 less often."""
     noise = NOISES["cosine, v"]
-    real, own = jax.vmap(LAW.draw)(keys(6, 400))
-    drawn = sampling.sample(keys(7, 400), noise, order.together, oracles.of_law(noise, LAW), (D,), cond=own, steps=100)
+    real, own = DRAW(keys(6, 512))
+    drawn = sampling.sample(keys(7, 512), noise, order.together, oracles.of_law(noise, LAW), (D,), cond=own, steps=64)
     found = truth.likeness(LAW, drawn, real, own, own)
     assert abs(found.z) < 4.5
     assert max(found.apart, found.real_apart) < 0.12
@@ -117,7 +121,7 @@ def test_samples_of_the_exact_denoiser_are_like_the_law_and_others_are_not() -> 
     assert truth.likeness(LAW, 1.2 * drawn, real, own, own).z < -4.5
     wrong = truth.likeness(LAW, drawn, real, 1 - own, own)
     assert wrong.accuracy == pytest.approx(1 - found.accuracy)
-    assert truth.likeness(LAW, drawn[own == 0], real, None, None).apart > 0.2
+    assert truth.likeness(LAW, drawn[own == 0][:256], real, None, None).apart > 0.2
     assert truth.likeness(LAW, drawn, real, None, None).accuracy is None
 
 
