@@ -97,6 +97,7 @@ def told(reader: Reader, errors: Float[np.ndarray, " n"], options: dict[str, Any
         "bound": f"variational bound ({spent} an image, to ± {own:.3f})",
         "ode": f"probability-flow ODE ({spent} an image, to ± {own:.3f})",
     }[reader.method]
-    form = "; of dequantised pixels, so an upper bound" if reader.facts.encoding.noisy else ""
+    seen = reader.facts.encoding
+    form = "; of dequantised pixels, so an upper bound" if seen.noisy else "; of a density" if seen.real else ""
     given = ", given the label" if reader.net.null_cond is not None else ""
     return f"{how}{given}{form}"

@@ -27,7 +27,8 @@ from diffjax.randomness import fold
 
 __all__ = ["Gap", "Likeness", "entropy", "exact_bits", "gap", "likeness"]
 
-Labels = Int[Array, " n"] | None
+Values = Float[Array | np.ndarray, "_ *_"]
+Labels = Int[Array | np.ndarray, " _"] | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def gap(
     noise: Noise,
     denoise: Any,
     law: Mixture,
-    x: Float[Array, "n *shape"],
+    x: Values,
     cond: Labels = None,
     *,
     edges: Float[Array, " _"] | None = None,
@@ -70,11 +71,10 @@ def gap(
     edges = jnp.maximum(noise.log_snr(noise.stops(64)), -14.0) if edges is None else jnp.asarray(edges)
     if len(edges) < 2 or not bool(jnp.all(jnp.diff(edges) > 0)):
         raise UserError("truth: edges must be two or more log-SNRs, from the least to the greatest")
-    middle, one = (edges[1:] + edges[:-1]) / 2, (len(x),) + (1,) * (x.ndim - 1)
-    told, parts = portable(denoise), []
-    for i, t in enumerate(noise.time(middle)):
-        parts.append(_missed(noise)(fold(keys, i), told, law, x, jnp.full(one, t), cond))
-    least, squares = (np.stack([np.asarray(part[i]) for part in parts], axis=1) for i in (0, 1))
+    middle = (edges[1:] + edges[:-1]) / 2
+    call = functools.partial(_missed(noise), portable(denoise), law)
+    each = [_by_parts(functools.partial(call, t), fold(keys, i), x, cond) for i, t in enumerate(noise.time(middle))]
+    least, squares = np.stack(each, axis=2).swapaxes(0, 1)  # of [n, 2, m]
     weight = np.exp(np.asarray(noise.log_weight(noise.time(middle)), float)) / x[0].size
     gains = np.diff(np.exp(np.asarray(edges, float))) / 2
     return Gap(np.asarray(middle), least * weight, squares * weight, squares * gains)
@@ -83,11 +83,13 @@ def gap(
 @functools.cache
 def _missed(noise: Gaussian) -> Callable:
     @jax.jit
-    def missed(keys: Keys, denoise: Any, law: Mixture, x: Array, t: Array, cond: PyTree) -> tuple[Array, Array]:
+    def missed(denoise: Any, law: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree) -> Array:
+        """[b, 2]: the exact denoiser's expected squared error, and the squared distance to it."""
+        t = jnp.full((len(x),) + (1,) * (x.ndim - 1), clock)
         x_t, _ = jax.vmap(noise.corrupt)(keys, x, t)
         m = noise.moment(jnp.broadcast_to(t, x.shape))
         exact, least = law.denoised(x_t, m.alpha, m.sigma, cond)
-        return least, jnp.sum((denoise(x_t, t, cond) - exact).reshape(len(x), -1) ** 2, axis=1)
+        return jnp.stack([least, jnp.sum((denoise(x_t, t, cond) - exact).reshape(len(x), -1) ** 2, axis=1)], axis=1)
 
     return missed
 
@@ -111,9 +113,7 @@ class Likeness:
     real_accuracy: float | None
 
 
-def likeness(
-    law: Mixture, samples: Float[Array, "n *shape"], real: Float[Array, "m *shape"], labels: Labels, own: Labels
-) -> Likeness:
+def likeness(law: Mixture, samples: Values, real: Values, labels: Labels, own: Labels) -> Likeness:
     """Hold samples, asked for by `labels`, and real examples of the classes `own` to the law; None is without."""
     rows = [_judged(law, *some) for some in ((samples, labels), (real, own))]
     (ours, apart, accuracy), (theirs, real_apart, real_accuracy) = rows
@@ -137,7 +137,7 @@ def entropy(keys: Keys, law: Mixture, given: bool = False) -> tuple[float, float
     return float(chosen + weights @ law.entropies()) - found, error
 
 
-def exact_bits(law: Mixture, x: Float[Array, "n *shape"], labels: Labels = None) -> Float[np.ndarray, " n"]:
+def exact_bits(law: Mixture, x: Values, labels: Labels = None) -> Float[np.ndarray, " n"]:
     """-log2 p(x) or -log2 p(x | label) per dimension, of the law itself: no model has less on average.
 
     The bits of a model less these are, on average over the law, its KL divergence, and are known better than either.
@@ -145,7 +145,7 @@ def exact_bits(law: Mixture, x: Float[Array, "n *shape"], labels: Labels = None)
     return -_by_parts(law.log_density, x, labels) / (x[0].size * np.log(2))
 
 
-def _judged(law: Mixture, x: Array, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
+def _judged(law: Mixture, x: Values, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
     log_p = _by_parts(law.log_components, x)
     weights = np.exp(np.asarray(law.log_prior()[0], float))
     shares = np.bincount(log_p.argmax(axis=1), minlength=len(weights)) / len(x)
