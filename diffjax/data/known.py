@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float32, Float64, Int32, Integer, Key
+from jaxtyping import Array, Float32, Float64, Int32, Key, UInt32
 
 from diffjax.data.splits import Dataset, Drawn
 from diffjax.errors import UserError
@@ -134,9 +134,9 @@ def _picture(
 
 
 def _examples(
-    law: Mixture, root: Key[Array, ""], ids: Integer[Array, " b"]
+    law: Mixture, root: Key[Array, ""], ids: UInt32[Array, " b"]
 ) -> tuple[Float32[Array, "b h w 1"], Int32[Array, " b"]]:
     """The pictures of these numbers, and their classes."""
-    x, classes = jax.vmap(law.draw)(keys_of(root, ids.astype(jnp.uint32)))
+    x, classes = jax.vmap(law.draw)(keys_of(root, ids))
     side = isqrt(x.shape[1])
     return x.reshape(-1, side, side, 1), classes

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
@@ -67,8 +66,8 @@ class Drawn:
         return self.count
 
     def __getitem__(self, index: int) -> Example:
-        images, labels = _drawn(self.draw, jnp.asarray([range(self.count)[index]], jnp.uint32))
-        return {"image": np.asarray(images[0]), "label": np.int32(labels[0])}
+        images, labels = _drawn(self.draw, np.array([range(self.count)[index]], np.uint32))
+        return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
 
     def labels(self) -> Int32[np.ndarray, " n"]:
         """The classes of all examples, in order."""
