@@ -13,11 +13,13 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import bits, cli, draw, loading, run
+from diffjax import bits, cli, draw, loading, run, truth
 from diffjax import evaluation as ev
-from diffjax.data import open_dataset
+from diffjax.data import Dataset, open_dataset
 from diffjax.errors import UserError
 from diffjax.files import check_writable, write_whole
+from diffjax.mixtures import Mixture
+from diffjax.randomness import keys
 from diffjax.training import metrics
 
 cli.sampling_flags()
@@ -30,6 +32,8 @@ LIKELIHOOD = flags.DEFINE_enum(
 )
 BITS_OF = flags.DEFINE_integer("bits_of", 360, "Of how many images of each split.", lower_bound=2)
 
+BASELINES = {"a Gaussian per class": ev.gaussian_per_class, "independent pixels per class": ev.independent_pixels}
+
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
@@ -41,16 +45,23 @@ def main() -> None:
     denoise, noise, order, info = loading.load(workdir, ema=asked.ema, step=cli.step())
     settings = cli.chosen(info.config["sample"])
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
-    splits = reference(info, workdir)
+    dataset = data_of(info, workdir)
+    splits = reference(dataset)
     method = "" if LIKELIHOOD.value in ("fitting", "none") else LIKELIHOOD.value
     reader = bits.reader(denoise, noise, order, info.net, info.facts, method)
-    likelihoods, contexts = (None, {}) if LIKELIHOOD.value == "none" else read(reader, splits)
+    likelihoods, contexts = (None, {}) if LIKELIHOOD.value == "none" else read(reader, splits, dataset.law)
+    cond, root = asked_for(info), jax.random.key(asked.seed)
+    if dataset.law is None:
+        images, distances, told = draw.images(painter, root, NUM.value, asked.batch, cond), {}, {}
+    else:
+        x = draw.states(painter, root, NUM.value, asked.batch, cond)
+        distances, told = held_to(dataset.law, painter, x, cond, splits["test"])
+        images = draw.as_bytes(x, info.facts)
+        splits = {name: (draw.as_bytes(part, info.facts), labels) for name, (part, labels) in splits.items()}
     kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
     real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
-    cond = np.arange(NUM.value, dtype=np.int32) * info.facts.classes // NUM.value if info.conditional else None
-    images = draw.images(painter, jax.random.key(asked.seed), NUM.value, asked.batch, cond)
     got = ev.scores(images, cond, splits, info.facts.levels, kernels=kernels)
-    told = {
+    told |= {
         "evaluations": f"{(len(painter.grid) - 1) * painter.step.evaluations} of the net per sample",
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
@@ -61,6 +72,9 @@ def main() -> None:
     print(ev.table(got, real, source, likelihoods))
     write_scores(out, got, real, source, likelihoods, contexts)
     pictures = write_pictures(out, images, cond, splits, painter) | write_curve(out, workdir)
+    if distances:
+        ev.curve(out / "truth.png", distances, "loss", "log-SNR")
+        pictures["The loss at each noise level, beside the least there is"] = out / "truth.png"
     if contexts:
         ev.curve(out / "context.png", contexts, "bits of a hidden pixel", "visible pixels")
         pictures["What a hidden pixel costs, by how many others are visible"] = out / "context.png"
@@ -69,24 +83,25 @@ def main() -> None:
     print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
 
 
-def reference(info: loading.Info, workdir: Path) -> dict[str, Any]:
-    """The real images of the run's data set; of large splits a part, drawn with a fixed seed."""
+def data_of(info: loading.Info, workdir: Path) -> Dataset:
+    """The data set that the run learnt."""
     data = info.config["data"]
     dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
     if not run.facts_of(dataset, data["form"]).as_learnt(info.facts):
         raise UserError(
             f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
         )
-    splits = {}
-    for name in ("train", "validation", "test"):
-        images, labels = dataset.arrays(name)
-        rows = np.sort(np.random.default_rng(0).permutation(len(images))[: MOST.value])
-        splits[name] = images[rows], None if labels is None else labels[rows]
-    return splits
+    return dataset
 
 
-def read(reader: bits.Reader, splits: dict[str, Any]) -> tuple[ev.Likelihoods, dict[str, Any]]:
-    """Bits per dimension of images of train and of test: the model's, and those of two baselines.
+def reference(dataset: Dataset) -> dict[str, Any]:
+    """The real images of the data set; of large splits a part, drawn with a fixed seed."""
+    names = ("train", "validation", "test")
+    return {name: dataset.arrays(name, dataset.split(name).some(MOST.value)) for name in names}
+
+
+def read(reader: bits.Reader, splits: dict[str, Any], law: Mixture | None) -> tuple[ev.Likelihoods, dict[str, Any]]:
+    """Bits per dimension of images of train and of test: the model's, and those of two baselines, or of a known law.
 
     Of a model of tokens that hides any of them, also what a hidden pixel costs by how many others are visible.
     """
@@ -95,10 +110,12 @@ def read(reader: bits.Reader, splits: dict[str, Any]) -> tuple[ev.Likelihoods, d
     root = jax.random.key(asked.seed)
     ours = [bits.bits(reader, root, part, asked.batch) for part in (train, test)]
     rows = {"this model": (ours[0][0], ours[1][0])}
-    for name, baseline in (
-        ("a Gaussian per class", ev.gaussian_per_class),
-        ("independent pixels per class", ev.independent_pixels),
-    ):
+    if law is not None:
+        given = reader.net.null_cond is not None
+        least = [truth.exact_bits(law, images, labels if given else None) for images, labels in (train, test)]
+        rows["the law itself"] = least[0], least[1]
+        rows["this model less the law"] = ours[0][0] - least[0], ours[1][0] - least[1]
+    for name, baseline in BASELINES.items() if law is None else ():
         train_bits, test_bits = (baseline(splits["train"], part, reader.facts.levels) for part in (train, test))
         rows[name] = train_bits, test_bits
     count = f"{len(train[0])} images of train, {len(test[0])} of test"
@@ -107,6 +124,36 @@ def read(reader: bits.Reader, splits: dict[str, Any]) -> tuple[ev.Likelihoods, d
         parts = (("train", train), ("test", test))
         contexts = {name: bits.context(reader, root, part, asked.batch) for name, part in parts}
     return ev.Likelihoods(rows, f"{bits.told(reader, ours[1][1], {})}; {count}"), contexts
+
+
+def held_to(
+    law: Mixture, painter: draw.Painter, x: np.ndarray, cond: Any, test: Any
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """How far the denoiser, and what it drew, are from a law that is known: losses by log-SNR, and all in words."""
+    real, labels = some(test, BITS_OF.value)
+    root, given = keys(flags.FLAGS.seed, len(real)), None if cond is None else labels
+    far = truth.gap(root, painter.noise, painter.denoise, law, real, given)
+    like = truth.likeness(law, x, test[0], cond, None if cond is None else test[1])
+    least, excess = far.least.mean(axis=0), far.excess.mean(axis=0)
+    curves = {"this model": (far.log_snr, least + excess), "the least there is": (far.log_snr, least)}
+    nats, error = far.total
+    (ours, spread), (theirs, of_real) = like.log_density, like.real_log_density
+    told = {
+        "the bound less the entropy": f"{nats:.4g} ± {error:.2g} nats ({nats / real[0].size / np.log(2):.4f} bits per "
+        f"dimension), of {len(real)} images of test",
+        "log density of samples by the law": f"{ours:.1f} ± {spread:.1f} nats, of test {theirs:.1f} ± {of_real:.1f}, "
+        f"z {like.z:+.1f}",
+        "share of components that is off": f"{like.apart:.3f}, of test {like.real_apart:.3f}",
+    }
+    if like.accuracy is not None:
+        told["class by the law"] = f"{like.accuracy:.2%} as asked for, of test {like.real_accuracy:.2%}"
+    return curves, told
+
+
+def asked_for(info: loading.Info) -> Any:
+    """As many labels of each class, or none."""
+    number = np.arange(NUM.value, dtype=np.int32)
+    return number * info.facts.classes // NUM.value if info.conditional else None
 
 
 def some(split: ev.Labelled, count: int) -> ev.Labelled:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Data:
-    """`name` is a TFDS name or `folder:PATH`; `dir` an own TFDS folder; `image_size` fits pictures of a folder.
+    """`name` is a TFDS name, `folder:PATH` or `known16` (drawn from a law that is known); `dir` an own TFDS folder.
 
-    `form` is how the model sees a pixel: `unit` or `dequantised` (numbers, for Gaussian noise), or `tokens`.
+    `image_size` fits pictures of a folder.
+    `form` is how the model sees a pixel: `unit` or `dequantised` (numbers, for Gaussian noise), or `tokens`; those of
+    `known16` are `real` numbers already.
     `balance` shows every class equally often in training, whatever its share of the images
     (labels of samples that nobody asks for are still drawn by those shares).
     `augment` changes each picture at random before a net sees it, as `flip()`, `shift(pixels=2)` and `turn()` do.

@@ -14,6 +14,7 @@ from diffjax import (
     schedule,
     steps,
     times,
+    truth,
     weights,
 )
 from diffjax.denoising import denoiser
@@ -57,6 +58,7 @@ __all__ = [
     "steps",
     "stepwise",
     "times",
+    "truth",
     "weights",
 ]
 __version__ = "0.1.0"

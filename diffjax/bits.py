@@ -5,17 +5,17 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key, Shaped
 
 from diffjax.dispatch import batched, loops_are_slow
 from diffjax.errors import UserError
-from diffjax.evaluation import Labelled
 from diffjax.likelihood import bits_by_visible, bits_per_dim
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.randomness import fold, keys
 from diffjax.run import Facts
 
+Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]
 METHODS = ("exact", "bound", "ode")
 OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # what evaluate.py spends
 _DEQUANTISE = 5  # what a key is used for, beside the uses in likelihood.py and draw.py
@@ -97,6 +97,7 @@ def told(reader: Reader, errors: Float[np.ndarray, " n"], options: dict[str, Any
         "bound": f"variational bound ({spent} an image, to ± {own:.3f})",
         "ode": f"probability-flow ODE ({spent} an image, to ± {own:.3f})",
     }[reader.method]
-    form = "; of dequantised pixels, so an upper bound" if reader.facts.encoding.noisy else ""
+    seen = reader.facts.encoding
+    form = "; of dequantised pixels, so an upper bound" if seen.noisy else "; of a density" if seen.real else ""
     given = ", given the label" if reader.net.null_cond is not None else ""
     return f"{how}{given}{form}"

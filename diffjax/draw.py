@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32, Key, PyTree, UInt8
+from jaxtyping import Array, Int32, Key, PyTree, Shaped, UInt8
 
 from diffjax import build, decode
 from diffjax.denoising import denoiser, needs_rank
@@ -92,6 +93,11 @@ def images(
         return as_bytes(_draw(_fastest(painter), painter, keys, cond), painter.facts)
 
     return batched(drawn, root, count, batch, cond)
+
+
+def states(painter: Painter, root: Key[Array, ""], count: int, batch: int, cond: PyTree) -> Shaped[np.ndarray, "n ..."]:
+    """The same examples as the model has them, before they are rounded to bytes."""
+    return batched(partial(_draw, _fastest(painter), painter), root, count, batch, cond)
 
 
 def trajectory(

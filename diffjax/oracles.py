@@ -11,10 +11,11 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from diffjax.errors import UserError
+from diffjax.mixtures import Mixture
 from diffjax.noise import Gaussian, Masking
 from diffjax.schedule import Moment
 
-__all__ = ["entropy", "gaussian", "joint", "mixture"]
+__all__ = ["entropy", "gaussian", "joint", "mixture", "of_law"]
 
 Real = Float[Array | np.ndarray, "..."]
 
@@ -55,6 +56,20 @@ def _mixed(noise: Gaussian) -> Callable:
     def denoise(log_weights: Array, means: Array, covs: Array, x_t: Array, t: Array, cond: None) -> Array:
         flat, at = (a.reshape(len(x_t), -1) for a in (x_t, jnp.broadcast_to(t, x_t.shape)))
         return jax.vmap(one, (None, None, None, 0, 0))(log_weights, means, covs, flat, at).reshape(x_t.shape)
+
+    return denoise
+
+
+def of_law(noise: Gaussian, law: Mixture) -> Partial:
+    """E[x0|x_t, cond] of a law of few factors and many numbers; a condition is a label, or None to know nothing."""
+    return Partial(_denoised(noise), law)
+
+
+@functools.cache
+def _denoised(noise: Gaussian) -> Callable:
+    def denoise(law: Mixture, x_t: Array, t: Array, cond: Array | None) -> Array:
+        m = noise.moment(jnp.broadcast_to(t, x_t.shape))
+        return law.denoised(x_t, m.alpha, m.sigma, cond)[0]
 
     return denoise
 

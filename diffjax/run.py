@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from diffjax import build, slots
-from diffjax.data import Dataset, augment, forms, label_frequencies
+from diffjax.data import Dataset, augment, forms
 from diffjax.data.augment import Augment
 from diffjax.data.forms import Form
 from diffjax.data.vetting import check_class_names
@@ -172,9 +172,12 @@ def augment_named(texts: Sequence[str]) -> tuple[Augment, ...]:
 
 def facts_of(dataset: Dataset, form: str) -> Facts:
     """What a model must know of this data set in this form."""
-    form_named(form)
-    shares = label_frequencies(dataset.split("train").labels(), dataset.classes) if dataset.classes else ()
-    names, shares = tuple(dataset.class_names), tuple(float(share) for share in shares)
+    real = dataset.law is not None
+    if form_named(form).real != real:
+        told = "real numbers; use real" if real else "levels, not real numbers; use unit, dequantised or tokens"
+        raise UserError(f"data.form: pixels of {dataset.name!r} are {told}, got {form!r}")
+    names = tuple(dataset.class_names)
+    shares = dataset.split("train").shares(dataset.classes) if dataset.classes else ()
     return Facts(dataset.shape, dataset.classes, names, dataset.levels, shares, form)
 
 

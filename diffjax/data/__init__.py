@@ -2,15 +2,16 @@
 
 from diffjax.data.datasets import open_dataset
 from diffjax.data.digits import Digits
-from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batch_ids, batches, label_frequencies
+from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batch_ids, batches
 from diffjax.data.pixels import dequantise, requantise, to_levels, to_uint8, to_unit
-from diffjax.data.splits import Dataset, Example, Split
+from diffjax.data.splits import Dataset, Drawn, Example, Split, label_frequencies
 
 __all__ = [
     "RESIDENT_BYTES",
     "Batch",
     "Dataset",
     "Digits",
+    "Drawn",
     "Example",
     "Split",
     "batch_ids",

@@ -5,6 +5,7 @@ from pathlib import Path
 from diffjax.data import digits  # noqa: F401  TFDS finds a builder by its name once its module is imported
 from diffjax.data.catalogue import open_prepared
 from diffjax.data.folder import open_folder
+from diffjax.data.known import PREFIX, open_known
 from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 
@@ -12,7 +13,8 @@ _FOLDER = "folder:"
 
 
 def open_dataset(name: str, data_dir: str | Path | None = None, *, image_size: int | None = None) -> Dataset:
-    """The data set of that name: `folder:PATH`, or a TFDS name such as `digits`, `mnist`, `imagenet_resized/32x32`.
+    """The data set of that name: `folder:PATH`, `known16` (pictures of a known law, so many pixels a side), or a TFDS
+    name such as `digits`, `mnist`, `imagenet_resized/32x32`.
 
     `data_dir` is TFDS's own folder (by default TFDS_DATA_DIR, else ~/tensorflow_datasets). `image_size` in pixels
     crops every encoded image to its centred square and scales it. Raises `UserError` for a set that cannot be read.
@@ -21,4 +23,6 @@ def open_dataset(name: str, data_dir: str | Path | None = None, *, image_size: i
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")
     if name.startswith(_FOLDER):
         return open_folder(name.removeprefix(_FOLDER), image_size)
+    if name.removeprefix(PREFIX).isdecimal():
+        return open_known(name, image_size)
     return open_prepared(name, data_dir, image_size)

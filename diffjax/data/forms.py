@@ -1,4 +1,4 @@
-"""What a model sees of a pixel's level: a number, a number with noise in it, or a token."""
+"""What a model sees of a pixel: a level as a number, as one with noise in it, as a token; or a real number as it is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32, Shaped, UInt8
+from jaxtyping import Float32, Int32, Shaped, UInt8
 
 from diffjax.data.pixels import dequantise, requantise, to_levels, to_uint8, to_unit
 
-__all__ = ["dequantised", "tokens", "unit"]
+__all__ = ["dequantised", "real", "tokens", "unit"]
 
 Shape = tuple[int, ...]
-Images = UInt8[jax.Array, "b h w c"]
+Images = UInt8[jax.Array, "b h w c"] | Float32[jax.Array, "b h w c"]
 Seen = Shaped[jax.Array, "b ..."]  # x, as the model sees it
 Levels = Int32[np.ndarray, "b h w c"]
 
@@ -29,8 +29,9 @@ class Form:
     """`encode(keys, images, levels) -> x`, and back, `decode(x, shape, levels) -> levels`.
 
     `shape` gives that of one example of x from that of its image. `noisy`: encoding needs keys, one per example.
-    `discrete`: x are tokens 0 … levels - 1. `frame` shows x on its way from noise, as bytes. `offset_bits(levels)`:
-    what the bits per dimension of a law of x need added to be bits of the level; None where they say nothing of it.
+    `discrete`: x are tokens 0 … levels - 1. `real`: pixels are real numbers, not levels, and so they stay. `frame`
+    shows x on its way from noise, as bytes. `offset_bits(levels)`: what the bits per dimension of a law of x need added
+    to be bits of the level; None where they say nothing of it.
     """
 
     encode: Callable[[Any, Images, int], Seen]
@@ -38,6 +39,7 @@ class Form:
     shape: Callable[[Shape], Shape]
     noisy: bool = False
     discrete: bool = False
+    real: bool = False
     frame: Callable[[Seen, Shape, int], UInt8[np.ndarray, "b h w _"]] = _clipped
     offset_bits: Callable[[int], float] | None = None
 
@@ -69,6 +71,15 @@ dequantised = Form(
     offset_bits=lambda levels: log2(levels / 2),
 )
 """Level v is 2 (v + U) / levels - 1, U uniform in (0, 1) and new each time: a density, whose bits bound those of v."""
+
+real = Form(
+    encode=lambda keys, images, levels: images,
+    decode=lambda x, shape, levels: to_levels(np.asarray(x), levels),
+    shape=lambda shape: shape,
+    real=True,
+    offset_bits=lambda levels: 0.0,
+)
+"""Pixels of a known law as they are drawn: bits are of their density. Pictures show the levels nearest to them."""
 
 HIDDEN = (120, 160, 214)  # a colour that no grey pixel has
 

@@ -10,12 +10,13 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Integer, Key, Shaped, UInt8
+from jax.tree_util import Partial
+from jaxtyping import Int32, Int64, Key, Shaped, UInt8, UInt32
 
 from diffjax.data import forms
 from diffjax.data.augment import Augment
-from diffjax.data.forms import Form
-from diffjax.data.splits import Dataset
+from diffjax.data.forms import Form, Images
+from diffjax.data.splits import Dataset, Drawn, label_frequencies
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
 from diffjax.randomness import fold, keys, keys_of
@@ -72,15 +73,16 @@ def batches(
 
     Row j of batch k is example `ids[k · batch_size + host · b + j]` of one endless order in which every epoch is
     another permutation. `resident` keeps the whole split on the device (by default up to `RESIDENT_BYTES`); otherwise
-    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. The images
-    are changed by each of `augment` in turn, then put into the `form`; chance in either is keyed by (seed, step, row).
+    `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. Examples of a
+    known law are drawn on the device, from their ids. The images are changed by each of `augment` in turn, then put
+    into the `form`; chance in either is keyed by (seed, step, row).
     With `balance` the classes take turns, row by row, so that each is seen equally often however many examples it has;
     within a class every epoch is another permutation. Raises `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)
-    _check_augment(augment, dataset.shape)
-    fits = len(source) * math.prod(dataset.shape) <= RESIDENT_BYTES
+    _check_augment(augment, dataset)
+    fits = isinstance(source, Drawn) or len(source) * math.prod(dataset.shape) <= RESIDENT_BYTES
     finish = _Finish(dataset.levels, form, tuple(augment))
     chances = _chances(seed, start_step, host * (batch_size // hosts)) if finish.random else itertools.repeat(None)
     ids = _balanced(_by_class(dataset, split), seed) if balance else _shuffled(len(source), _words(seed)[0])
@@ -97,16 +99,6 @@ def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, host
         raise UserError(f"n: expected at least one example, got {n}; use a split that is not empty")
     _check(batch_size, seed, step, host, hosts)
     return np.asarray(_shares(_shuffled(n, _words(seed)[0]), batch_size, host, hosts)[step])
-
-
-def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float32[np.ndarray, " classes"]:
-    """The share of each class among the labels, summing to 1; raises `UserError` for a label not in 0 … classes − 1."""
-    if not len(labels):
-        raise UserError("labels: none given, so there are no frequencies; use a split that is not empty")
-    if labels.min() < 0 or labels.max() >= classes:
-        found = f"{labels.min()} … {labels.max()}"
-        raise UserError(f"labels: expected 0 … {classes - 1}, got {found}; use a labelled split, or more classes")
-    return (np.bincount(labels, minlength=classes) / len(labels)).astype(np.float32)
 
 
 def _shuffled(n: int, seed: int) -> grain.MapDataset:
@@ -126,7 +118,9 @@ def _balanced(classes: Sequence[Int64[np.ndarray, " _"]], seed: int) -> grain.Ma
 
 
 def _by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:
-    """The ids of each class; raises `UserError` where there are none."""
+    """The ids of each class; raises `UserError` where there are none, or no end of them."""
+    if isinstance(dataset.split(split), Drawn):
+        raise UserError(f"data.balance: data set {dataset.name!r} draws each class by its own share; leave it off")
     if not dataset.classes:
         raise UserError(f"data.balance: data set {dataset.name!r} has no classes to balance; leave it off")
     labels = dataset.split(split).labels()
@@ -164,10 +158,17 @@ def _resident(
     finish: _Finish,
     chances: Iterator[_Chance | None],
 ) -> Generator[Batch, None, None]:
-    """Only ids are made on the host; the images stay on the device as bytes."""
-    images, labels = jax.device_put(dataset.arrays(split))
+    """Only ids are made on the host; the images are on the device, as bytes, or are drawn there."""
+    source = dataset.split(split)
+    rows = source.draw if isinstance(source, Drawn) else Partial(_rows, *jax.device_put(dataset.arrays(split)))
     for step in itertools.count(start_step):
-        yield _gathered(images, labels, jnp.asarray(order[step], jnp.int32), finish, next(chances))
+        yield _gathered(rows, jnp.asarray(order[step], jnp.uint32), finish, next(chances))
+
+
+def _rows(
+    images: UInt8[jax.Array, "n h w c"], labels: Int32[jax.Array, " n"] | None, ids: UInt32[jax.Array, " b"]
+) -> tuple[Images, Int32[jax.Array, " b"] | None]:
+    return images[ids], None if labels is None else labels[ids]
 
 
 def _streamed(
@@ -184,20 +185,13 @@ def _streamed(
 
 
 @partial(jax.jit, static_argnames="finish")
-def _gathered(
-    images: UInt8[jax.Array, "n h w c"],
-    labels: Int32[jax.Array, " n"] | None,
-    ids: Int32[jax.Array, " b"],
-    finish: _Finish,
-    chance: _Chance | None,
-) -> Batch:
-    return {"x": _finished(images[ids], finish, chance), "cond": None if labels is None else labels[ids]}
+def _gathered(rows: Partial, ids: UInt32[jax.Array, " b"], finish: _Finish, chance: _Chance | None) -> Batch:
+    images, labels = rows(ids)
+    return {"x": _finished(images, finish, chance), "cond": labels}
 
 
 @partial(jax.jit, static_argnames="finish")
-def _finished(
-    images: UInt8[jax.Array, "b h w c"], finish: _Finish, chance: _Chance | None
-) -> Shaped[jax.Array, "b ..."]:
+def _finished(images: Images, finish: _Finish, chance: _Chance | None) -> Shaped[jax.Array, "b ..."]:
     """Augmented, then in the form that was asked for; one key per example, from its row in the whole batch."""
     if chance is None:
         return finish.form.encode(None, images, finish.levels)
@@ -212,8 +206,11 @@ def _augmented(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax
     return images
 
 
-def _check_augment(augment: Sequence[Augment], shape: tuple[int, int, int]) -> None:
-    """Raises `UserError` for a change that does not suit images of this shape, before any is read."""
+def _check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
+    """Raises `UserError` for a change that does not suit images of this set, before any is read."""
+    if augment and dataset.law is not None:
+        raise UserError(f"data.augment: it would change the law of {dataset.name!r}, which is known; leave it out")
+    shape = dataset.shape
     one = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
     try:
         made = jax.eval_shape(partial(_augmented, augment), keys(0, 1), one)

@@ -4,17 +4,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
+import jax
 import numpy as np
-from jaxtyping import Int32, Int64, UInt8
+from jax.tree_util import Partial
+from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 
 from diffjax.errors import UserError
+from diffjax.mixtures import Mixture
 
-Image = UInt8[np.ndarray, "h w c"]
+Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers in a set of a known law
+Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
 
 
 class Example(TypedDict):
-    """One example: the image as levels, and its class (0 in sets without labels)."""
+    """One example: the image, and its class (0 in sets without labels)."""
 
     image: Image
     label: np.int32
@@ -38,19 +42,65 @@ class Split:
         """The classes of all examples, in order, without decoding an image."""
         return np.array([self.fetch(int(i))[1] for i in self.ids], np.int32)
 
+    def shares(self, classes: int) -> tuple[float, ...]:
+        """How often each class occurs."""
+        return tuple(float(share) for share in label_frequencies(self.labels(), classes))
+
+    def some(self, most: int) -> Int64[np.ndarray, " _"]:
+        """The numbers of at most so many examples, drawn with a fixed seed, ascending."""
+        return np.sort(np.random.default_rng(0).permutation(len(self))[:most])
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A split of which example i is made from i when it is asked for: `draw(ids) -> (images, labels)`, on the device.
+
+    `law_shares` are the probabilities of the classes.
+    """
+
+    count: int
+    draw: Partial
+    law_shares: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        images, labels = _drawn(self.draw, np.array([range(self.count)[index]], np.uint32))
+        return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
+
+    def labels(self) -> Int32[np.ndarray, " n"]:
+        """The classes of all examples, in order."""
+        return np.array([self[i]["label"] for i in range(self.count)], np.int32)
+
+    def shares(self, classes: int) -> tuple[float, ...]:
+        """How often each class occurs, by the law."""
+        return self.law_shares
+
+    def some(self, most: int) -> Int64[np.ndarray, " _"]:
+        """The numbers of at most so many examples: the first, since each is drawn by itself."""
+        return np.arange(min(self.count, most))
+
+
+_drawn = jax.jit(lambda draw, ids: draw(ids))
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels."""
+    """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
+
+    Where the `law` that draws them is known, pixels are real numbers; `levels` are then for pictures alone.
+    """
 
     name: str
     shape: tuple[int, int, int]
     classes: int
     class_names: tuple[str, ...]
     levels: int
-    splits: Mapping[str, Split]
+    splits: Mapping[str, Split | Drawn]
+    law: Mixture | None = None
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> Split | Drawn:
         """The split of that name; raises `UserError` where it is missing or empty."""
         if name not in self.splits:
             raise UserError(f"data set {self.name!r}: no split {name!r}; it has {', '.join(sorted(self.splits))}")
@@ -58,14 +108,28 @@ class Dataset:
             raise UserError(f"data set {self.name!r}: split {name!r} is empty; add images or use another split")
         return self.splits[name]
 
-    def arrays(self, split: str) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"] | None]:
-        """The whole split in memory: images [n, h, w, c], and labels [n], or None in sets without labels."""
+    def arrays(
+        self, split: str, rows: Integer[np.ndarray, " n"] | None = None
+    ) -> tuple[Images, Int32[np.ndarray, " n"] | None]:
+        """The whole split in memory, or some of it: images [n, h, w, c], and labels [n], or None without labels."""
         source = self.split(split)
-        images, labels = np.empty((len(source), *self.shape), np.uint8), np.empty(len(source), np.int32)
-        for i in range(len(source)):
-            example = source[i]
+        rows = np.arange(len(source)) if rows is None else rows
+        images = np.empty((len(rows), *self.shape), np.uint8 if self.law is None else np.float32)
+        labels = np.empty(len(rows), np.int32)
+        for i, row in enumerate(rows):
+            example = source[int(row)]
             images[i], labels[i] = example["image"], example["label"]
         return images, labels if self.classes else None
+
+
+def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float32[np.ndarray, " classes"]:
+    """The share of each class among the labels, summing to 1; raises `UserError` for a label not in 0 … classes − 1."""
+    if not len(labels):
+        raise UserError("labels: none given, so there are no frequencies; use a split that is not empty")
+    if labels.min() < 0 or labels.max() >= classes:
+        found = f"{labels.min()} … {labels.max()}"
+        raise UserError(f"labels: expected 0 … {classes - 1}, got {found}; use a labelled split, or more classes")
+    return (np.bincount(labels, minlength=classes) / len(labels)).astype(np.float32)
 
 
 def carve(splits: Mapping[str, Split]) -> dict[str, Split]:

@@ -1,0 +1,128 @@
+"""A law of pictures that is known exactly: it can be drawn from, read off, and asked what noise has hidden."""
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Float, Int, Key, Real, Shaped
+
+__all__ = ["Mixture"]
+
+Values = Float[Array, "b *shape"]
+Labels = Int[Array, " b"] | None
+Numbers = Real[Array, " b d"]
+
+
+class Seen(NamedTuple):
+    """What x_t says of each component k: log p(k, x_t), E[x0|x_t, k], and the trace of Cov[x0|x_t, k]."""
+
+    log_p: Float[Array, "b k"]
+    x0: Float[Array, "b k d"]
+    rest: Float[Array, "b k"]
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["log_weights", "means", "factors", "floors", "classes"],
+    meta_fields=[],
+)
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Σ_k w_k N(mean_k, F_k F_kᵀ + diag(floor_k)), each component k of one class: x of d numbers in any shape.
+
+    Few `factors` (r of them) and a floor below which no variance falls: a picture is a mean, some ways to change it,
+    and grain. All that is asked of it is a solve with r unknowns (Woodbury). A label out of 0 … classes - 1 says
+    nothing, like the `null_cond` of a net; so does None.
+    """
+
+    log_weights: Float[Array, " k"]
+    means: Float[Array, "k d"]
+    factors: Float[Array, "k d r"]
+    floors: Float[Array, "k d"]
+    classes: Int[Array, " k"]
+
+    def draw(self, key: Key[Array, ""]) -> tuple[Float[Array, " d"], Int[Array, ""]]:
+        """One example and its class, a pure function of the key."""
+        which, ways, grain = jax.random.split(key, 3)
+        k = jax.random.categorical(which, self.log_weights)
+        z = jax.random.normal(ways, self.factors.shape[2:])
+        x = self.means[k] + jnp.sqrt(self.floors[k]) * jax.random.normal(grain, self.means.shape[1:])
+        for j in range(len(z)):  # in this order always, so that a batch's size changes no bit
+            x = x + self.factors[k, :, j] * z[j]
+        return x, self.classes[k]
+
+    def log_density(self, x: Values, labels: Labels = None) -> Float[Array, " b"]:
+        """log p(x), or log p(x | label), in nats."""
+        return _read(self, x, labels)[0]
+
+    def log_components(self, x: Values, labels: Labels = None) -> Float[Array, "b k"]:
+        """log p(component | x), or given the label too."""
+        return _read(self, x, labels)[1]
+
+    def entropies(self) -> Float[np.ndarray, " k"]:
+        """-E log p of each component alone, in nats."""
+        factors, floors = (np.asarray(a, float) for a in (self.factors, self.floors))
+        squares = np.eye(factors.shape[2]) + np.einsum("kdi,kd,kdj->kij", factors, 1 / floors, factors)
+        return (np.linalg.slogdet(squares)[1] + np.sum(np.log(2 * np.pi * np.e * floors), axis=1)) / 2
+
+    def denoised(
+        self, x_t: Values, alpha: Values, sigma: Values, labels: Labels = None
+    ) -> tuple[Values, Float[Array, " b"]]:
+        """E[x0 | x_t] and the trace of Cov[x0 | x_t], for x_t = alpha x0 + sigma eps: the least error there is."""
+        at, a, s = (values.reshape(len(x_t), -1) for values in (x_t, alpha, sigma))
+        log_p, each, rest = self.seen(at, a, s, labels)
+        share = jax.nn.softmax(log_p)
+        x0 = jnp.einsum("bk,bkd->bd", share, each)
+        apart = jnp.sum((each - x0[:, None]) ** 2, axis=2)
+        return x0.reshape(x_t.shape), jnp.sum(share * (rest + apart), axis=1)
+
+    def seen(self, x_t: Numbers, alpha: Numbers, sigma: Numbers, labels: Labels = None) -> Seen:
+        """All components at once. x_t - alpha mean = alpha (F z + grain) + sigma eps, and z has the posterior of a
+        linear regression; E[x0] = mean + F E[z] + the grain's share of what is left, exact also at sigma = 0."""
+        return _seen(self, self.log_prior(labels), x_t, alpha, sigma)
+
+    def log_prior(self, labels: Labels = None) -> Shaped[Array, "_ k"]:
+        """log p(component | label)."""
+        every = jax.nn.log_softmax(self.log_weights)[None]
+        if labels is None:
+            return every
+        mine = self.classes[None] == labels[:, None]
+        known = jnp.any(mine, axis=1, keepdims=True)
+        return jax.nn.log_softmax(jnp.where(mine | ~known, every, -jnp.inf))
+
+
+@jax.jit
+def _read(law: Mixture, x: Array, labels: Labels) -> tuple[Array, Array]:
+    flat = x.reshape(len(x), -1)
+    log_p = law.seen(flat, jnp.ones_like(flat), jnp.zeros_like(flat), labels).log_p
+    return jax.nn.logsumexp(log_p, axis=1), jax.nn.log_softmax(log_p)
+
+
+@jax.jit
+def _seen(law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Array) -> Seen:
+    """In this order of the sums a batch is a few products of matrices, one for each component."""
+    k, d, r = law.factors.shape
+    squares = (law.factors[:, :, :, None] * law.factors[:, :, None]).reshape(k, d, r * r)
+    alpha, sigma = alpha[:, None], sigma[:, None]
+    spread, away = alpha**2 * law.floors[None] + sigma**2, x_t[:, None] - alpha * law.means[None]
+
+    def inner(scale: Array) -> Array:
+        """Σ_d F_di scale_d F_dj."""
+        return jnp.einsum("bkd,kdq->bkq", scale, squares).reshape(-1, k, r, r)
+
+    root = jnp.linalg.cholesky(jnp.eye(r)[None, None] + inner(alpha**2 / spread))
+    pull = jnp.einsum("bkd,kdr->bkr", alpha * away / spread, law.factors)
+    z = cho_solve((root, True), pull[..., None])[..., 0]
+    moved = jnp.einsum("kdr,bkr->bkd", law.factors, z)
+    left = away - alpha * moved
+    square = jnp.sum(left**2 / spread, axis=2) + jnp.sum(z**2, axis=2)
+    diagonal = jnp.diagonal(root, axis1=2, axis2=3)
+    log_det = jnp.sum(jnp.log(2 * jnp.pi * spread), axis=2) + 2 * jnp.sum(jnp.log(diagonal), axis=2)
+    x0 = law.means[None] + moved + alpha * law.floors[None] / spread * left
+    hidden = cho_solve((root, True), inner((sigma**2 / spread) ** 2))  # x0 moves with z by F sigma² / spread
+    rest = jnp.sum(law.floors[None] * sigma**2 / spread, axis=2) + jnp.trace(hidden, axis1=2, axis2=3)
+    return Seen(log_weights - (square + log_det) / 2, x0, rest)

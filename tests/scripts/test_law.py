@@ -1,0 +1,63 @@
+"""A run on pictures of a known law: it goes on as if it had never stopped, and is held to the truth."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from conftest import Trained, trained
+
+from diffjax import loading
+
+KNOWN = (
+    "--config.data.name=known8",
+    "--config.data.form=real",
+    "--config.train.validate_images=16",
+    "--config.train.steps=4",
+)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory) -> Trained:
+    """Four steps on pictures that nothing is read for, saved after two."""
+    folder = tmp_path_factory.mktemp("known")
+    return trained(folder, folder / "none", True, *KNOWN)
+
+
+def test_a_run_that_goes_on_is_one_that_never_stopped(known, call, tmp_path) -> None:
+    """To the bit: after step 2 it is given the pictures that it would have been given."""
+    workdir = shutil.copytree(known.workdir, tmp_path / "broken")
+    shutil.rmtree(workdir / "checkpoints" / "00000004")
+    told = call("train.py", "--config", known.config, "--workdir", workdir, *KNOWN)
+    assert told.code == 0, told.err
+    assert "step 2 to 4" in told.err
+    ours, theirs = (loading.weights(folder).params for folder in (workdir, known.workdir))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_the_plan_tells_of_pictures_without_end(known, call, tmp_path) -> None:
+    told = call("train.py", "--config", known.config, "--workdir", tmp_path / "new", *KNOWN, "--check")
+    assert told.code == 0, told.err
+    assert "known8, 2,147,483,648 images of 8 x 8 x 1, 10 classes, 256 levels as real" in told.out
+
+
+def test_samples_are_bytes_as_everywhere(known, call, tmp_path) -> None:
+    told = call("sample.py", "--workdir", known.workdir, "--out", tmp_path, "--num", 5, "--trajectory")
+    assert told.code == 0, told.err
+    with np.load(tmp_path / "samples.npz") as saved:
+        assert (saved["arr_0"].shape, saved["arr_0"].dtype) == ((5, 8, 8, 1), np.uint8)
+
+
+def test_a_model_is_held_to_the_law(known, call, tmp_path) -> None:
+    """Four steps teach little: far from the law in every way, and told so in words, in report and in numbers."""
+    few = ("--num", 24, "--most", 40, "--bits_of", 8)
+    told = call("evaluate.py", "--workdir", known.workdir, "--out", tmp_path, *few)
+    assert told.code == 0, told.err
+    for line in ("the law itself", "this model less the law", "the bound less the entropy: ", "class by the law: "):
+        assert line in told.out
+    assert "; of a density;" in told.out
+    assert "](truth.png)" in (tmp_path / "report.md").read_text()
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["bits_per_dim"]["train, test"]["this model less the law"][1] > 0.5
+    assert float(scores["provenance"]["more"]["log density of samples by the law"].split("z ")[1]) < -5
