@@ -1,7 +1,7 @@
 """Score a trained model: python evaluate.py --workdir runs/digits
 
 Draws as many pictures of each class, prints five measures beside what real held-out images get, and the bits per
-dimension of train and test, and writes report.md with the pictures into --out.
+dimension of train and test, and writes report.html, one file with all tables and pictures, into --out.
 """
 
 import json
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import bits, cli, draw, loading, run, truth
+from diffjax import bits, cli, draw, inspection, judge, loading, run, truth
 from diffjax import evaluation as ev
 from diffjax.data import Dataset, open_dataset
 from diffjax.errors import UserError
@@ -32,6 +32,7 @@ LIKELIHOOD = flags.DEFINE_enum(
 )
 BITS_OF = flags.DEFINE_integer("bits_of", 360, "Of how many images of each split.", lower_bound=2)
 
+LEVELS = {"this model": "error", "the best linear denoiser": "linear"}
 BASELINES = {"a Gaussian per class": ev.gaussian_per_class, "independent pixels per class": ev.independent_pixels}
 
 
@@ -46,7 +47,7 @@ def main() -> None:
     settings = cli.chosen(info.config["sample"])
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
     dataset = data_of(info, workdir)
-    splits = reference(dataset)
+    splits = known = reference(dataset)
     method = "" if LIKELIHOOD.value in ("fitting", "none") else LIKELIHOOD.value
     reader = bits.reader(denoise, noise, order, info.net, info.facts, method)
     likelihoods, contexts = (None, {}) if LIKELIHOOD.value == "none" else read(reader, splits, dataset.law)
@@ -72,6 +73,10 @@ def main() -> None:
     print(ev.table(got, real, source, likelihoods))
     write_scores(out, got, real, source, likelihoods, contexts)
     pictures = write_pictures(out, images, cond, splits, painter) | write_curve(out, workdir)
+    judged = judge.judged(painter, denoise, known["train"][0], some(known["test"], BITS_OF.value), asked.seed)
+    pictures |= at_each_level(out, judged)
+    alarms = [] if judged is None else inspection.alarms(judged.profile)
+    findings = ev.findings_of(images, splits, info.facts.levels, alarms)
     if distances:
         ev.curve(out / "truth.png", distances, "loss", "log-SNR")
         pictures["The loss at each noise level, beside the least there is"] = out / "truth.png"
@@ -79,8 +84,9 @@ def main() -> None:
         ev.curve(out / "context.png", contexts, "bits of a hidden pixel", "visible pixels")
         pictures["What a hidden pixel costs, by how many others are visible"] = out / "context.png"
     title = f"Evaluation of {workdir.name}"
-    report = ev.write_report(out, got, real, source, pictures, title, likelihoods)
-    print(f"the report is {report}, with its pictures beside it", file=sys.stderr)
+    print(*(f"look here: {alarm}" for alarm in findings.alarms), sep="\n", end="\n" if findings.alarms else "")
+    report = ev.write_report(out, got, real, source, pictures, title, likelihoods, findings)
+    print(f"the report is {report}, one file; its pictures are beside it too", file=sys.stderr)
 
 
 def data_of(info: loading.Info, workdir: Path) -> Dataset:
@@ -161,6 +167,22 @@ def some(split: ev.Labelled, count: int) -> ev.Labelled:
     images, labels = split
     rows = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
     return images[rows], None if labels is None else labels[rows]
+
+
+def at_each_level(out: Path, judged: judge.Judged | None) -> dict[str, Path]:
+    """What a Gaussian model does at each noise level and step, as curves."""
+    if judged is None:
+        return {}
+    profile, drawn = judged.profile, {"The error of x0 at each noise level": out / "levels.png"}
+    curves = {name: (profile.log_snr, getattr(profile, part)) for name, part in LEVELS.items()}
+    ev.curve(out / "levels.png", curves, "error of x0", "log-SNR", scale="log")
+    if judged.local is not None:
+        steps = np.arange(1, len(judged.local) + 1)
+        ev.curve(out / "local.png", {"local error": (steps, judged.local)}, "error of x", "step of the sampler")
+        drawn["What each step of the sampler is off by, beside a fine solution from where it stands"] = (
+            out / "local.png"
+        )
+    return drawn
 
 
 def write_scores(

@@ -21,11 +21,11 @@ from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State, Step, portable
 from diffjax.randomness import fold
-from diffjax.sampling import sample, stepwise
+from diffjax.sampling import stepwise
 from diffjax.steps import heun
 from diffjax.times import Times
 
-__all__ = ["consistency", "error", "gradients", "local_error", "predictions", "span"]
+__all__ = ["consistency", "error", "gradients", "linear", "local_error", "predictions", "span"]
 
 Levels = Float[Array, " k"]  # clock values, strictly falling
 Each = Float[Array, "k b"]
@@ -48,6 +48,19 @@ def error(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t
     _check(noise, t, 1)
     denoise = portable(denoise)
     return jnp.stack([_errors(keys, denoise, x0, cond, at, noise=noise) for at in t])
+
+
+def linear(noise: Gaussian, x: State, t: Levels) -> Levels:
+    """The error of the best linear denoiser of data with the mean and covariance of x, `[n, *shape]`.
+
+    Σ_i λ_i sigma² / (alpha² λ_i + sigma²) / d over the eigenvalues of the covariance: what a model must be below, where
+    it has learnt anything but that. Of held-out data it is a little more, by what a covariance of n examples misses.
+    """
+    _check(noise, t, 1)
+    flat = x.reshape(len(x), -1)
+    eigenvalues = jnp.linalg.eigvalsh(jnp.cov(flat, rowvar=False, ddof=1).reshape((flat.shape[1],) * 2))
+    spread, m = jnp.maximum(eigenvalues, 0)[None], noise.moment(t[:, None])
+    return jnp.mean(spread * m.sigma**2 / (m.alpha**2 * spread + m.sigma**2), axis=1)
 
 
 class Agreement(NamedTuple):
@@ -125,7 +138,7 @@ def local_error(
     found = []
     for k in range(len(grid) - 1):
         fine = jnp.linspace(grid[k], grid[k + 1], substeps + 1)
-        right = sample(keys, noise, order, denoise, shape, cond=cond, grid=fine, step=heun(), start=states[k])
+        *_, right = stepwise(keys, noise, order, denoise, shape, cond=cond, grid=fine, step=heun(), start=states[k])
         found.append(jnp.sqrt(_mean((states[k + 1] - right) ** 2)))
     return jnp.stack(found)
 

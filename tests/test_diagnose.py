@@ -49,6 +49,10 @@ def test_an_exact_denoiser_misses_the_posterior_variance() -> None:
     within(np.asarray(diagnose.error(KEYS, NOISE, exact, X0, None, T)), least(T))
 
 
+def test_the_best_linear_denoiser_of_a_normal_law_is_the_exact_one() -> None:
+    np.testing.assert_allclose(diagnose.linear(NOISE, X0, T), least(T), rtol=0.01)
+
+
 def test_what_a_denoiser_misses_more_is_seen_where_it_is() -> None:
     """Off by a constant in one band of log-SNRs."""
 

@@ -43,6 +43,7 @@ LAYERS = {
     "probability_flow": "protocols randomness noise loss",
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
     "diagnose": "errors protocols randomness noise order times loss steps sampling",
+    "inspection": "protocols noise diagnose",
     "dispatch": "protocols randomness sampling",
     "training": "errors files protocols randomness paths loss dispatch",
     "data": "errors files images protocols randomness mixtures",
@@ -55,6 +56,7 @@ LAYERS = {
     "run",
     "checks": "errors files randomness loss training data",
     "plan": "errors randomness paths nets loss training data build run loading draw checks",
+    "judge": "protocols randomness noise diagnose inspection draw",
     "bits": "errors protocols randomness order likelihood dispatch evaluation run",
     "cli": "errors slots",
 }

@@ -3,6 +3,7 @@
 `evaluation.inception` and `evaluation.inception_weights` are imported by themselves: they alone need Flax.
 """
 
+from diffjax.evaluation.artefacts import Flag, flags
 from diffjax.evaluation.baselines import Labelled, gaussian_per_class, independent_pixels
 from diffjax.evaluation.classifiers import (
     TwoSample,
@@ -26,6 +27,7 @@ from diffjax.evaluation.extractors import (
     write_features,
 )
 from diffjax.evaluation.files import animation, curve, write_png
+from diffjax.evaluation.findings import Findings, findings_of
 from diffjax.evaluation.gaussians import (
     Moments,
     frechet,
@@ -78,6 +80,8 @@ __all__ = [
     "Coverage",
     "Estimate",
     "Features",
+    "Findings",
+    "Flag",
     "Interval",
     "Kernels",
     "Labelled",
@@ -101,7 +105,9 @@ __all__ = [
     "described",
     "discrepancy",
     "extracted",
+    "findings_of",
     "fingerprint",
+    "flags",
     "floor",
     "frechet",
     "frechet_of",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -43,15 +44,16 @@ def curve(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     ylabel: str,
     xlabel: str = "training step",
+    scale: Literal["linear", "log"] = "linear",
 ) -> None:
-    """Writes a PNG with one line per name, (x, values) each; x are counts."""
+    """Writes a PNG with one line per name, (x, values) each; values on that scale."""
     if not curves or any(len(x) != len(values) or len(x) == 0 for x, values in curves.values()):
         raise UserError(f"{path}: every curve needs as many values as places along x, and at least one")
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     for name, (x, values) in curves.items():
         axes.plot(x, values, label=name, linewidth=1.6, marker="o" if len(x) == 1 else "")
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=scale)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -1,21 +1,21 @@
 """Scores as people read them: beside what real images get, with where they come from."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import Float
 
-from diffjax.errors import UserError
+from diffjax.evaluation import html
+from diffjax.evaluation.artefacts import Flag
+from diffjax.evaluation.findings import Findings
 from diffjax.evaluation.measures import DIGITS, NAMES, Kernels, Scores, Splits, require
-from diffjax.files import write_whole
 
 HEAD = ("measure", "samples", "real images", "ideal")
+FLAGS = ("of a picture", "samples", "real images", "standard errors", "effect", "")
 BITS = ("bits per dimension", "train", "test", "")
 
 
@@ -70,19 +70,37 @@ def write_report(
     pictures: Mapping[str, str | Path],
     title: str = "Evaluation",
     likelihoods: Likelihoods | None = None,
+    findings: Findings | None = None,
 ) -> Path:
-    """Writes folder/report.md: the tables, the provenance, the pictures (caption: file) by links from the folder."""
-    folder = Path(folder)
-    missing = [str(path) for path in pictures.values() if not Path(path).is_file()]
-    if missing:
-        raise UserError(f"{missing[0]}: no such picture; write it before the report that shows it")
-    parts = [f"# {title}", markdown([HEAD, *lines(scores, real)])]
-    parts += [] if likelihoods is None else [markdown([BITS, *bit_lines(likelihoods)])]
-    parts += ["\n".join(f"* {line}" for line in origin(source, likelihoods))]
-    parts += [f"## {caption}\n\n![{caption}]({link(folder, Path(path))})" for caption, path in pictures.items()]
-    text = "\n\n".join(parts) + "\n"
-    write_whole(folder / "report.md", lambda file: file.write(text.encode()))
-    return folder / "report.md"
+    """Writes folder/report.html, one file that needs no other: findings, tables, pictures (caption: file), origin."""
+    found = findings or Findings()
+    said = [html.told(found.alarms)] if found.alarms else [html.paragraph("Nothing that was looked for was found.")]
+    parts = [html.section("What stands out", *said)] if findings is not None else []
+    parts += [html.section("Scores", html.table([HEAD, *lines(scores, real)]))]
+    if likelihoods is not None:
+        parts += [html.section("Bits per dimension", html.table([BITS, *bit_lines(likelihoods)]))]
+    if found.flags:
+        raised = [number for number, flag in enumerate(found.flags, 1) if flag.raised]
+        parts += [html.section("Artefacts", html.table([FLAGS, *flag_lines(found.flags)], raised))]
+    parts += [html.section(caption, html.figure(path, caption)) for caption, path in pictures.items()]
+    parts += [html.section("Where this comes from", html.told(origin(source, likelihoods)))]
+    html.write_page(Path(folder) / "report.html", title, *parts)
+    return Path(folder) / "report.html"
+
+
+def flag_lines(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
+    """One line per measure of pictures: its mean over samples and over real images, and whether they differ."""
+    return [
+        (
+            flag.name,
+            f"{flag.samples:.4f}",
+            f"{flag.real:.4f}",
+            f"{flag.errors:+.1f}",
+            f"{flag.effect:+.2f}",
+            "differs" if flag.raised else "as real, or nearly",
+        )
+        for flag in flags
+    ]
 
 
 def lines(scores: Scores, real: Scores) -> list[tuple[str, ...]]:
@@ -145,14 +163,3 @@ def aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
         text.ljust(width) if column in (0, len(row) - 1) else text.rjust(width)
         for column, (text, width) in enumerate(zip(row, widths, strict=True))
     ]
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first of them the head, as a markdown table."""
-    head, *body = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    return "\n".join([head, "|:--|--:|--:|:--|", *body])
-
-
-def link(folder: Path, path: Path) -> str:
-    """The way from the folder to the file, as a URL."""
-    return quote(Path(os.path.relpath(path, folder)).as_posix())

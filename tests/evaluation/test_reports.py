@@ -1,13 +1,16 @@
 """A table never shows a score without what real images get and where it comes from."""
 
+import base64
 from dataclasses import replace
-from urllib.parse import unquote
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from diffjax.errors import UserError
+from diffjax.evaluation.artefacts import Flag
 from diffjax.evaluation.files import write_png
+from diffjax.evaluation.findings import Findings
 from diffjax.evaluation.measures import Scores
 from diffjax.evaluation.reports import Likelihoods, provenance, table, write_report
 
@@ -54,17 +57,56 @@ def test_no_labels_are_shown_as_a_dash():
     assert row.split()[2] == "–"  # noqa: RUF001
 
 
-def test_a_report_links_to_its_pictures_wherever_they_lie(tmp_path):
-    paths = {"Samples": tmp_path / "run 1" / "grid.png", "The way": tmp_path / "elsewhere" / "strip.png"}
-    for path in paths.values():
-        write_png(path, np.zeros((2, 2, 3), np.uint8))
-    report = write_report(tmp_path / "run 1", OURS, REAL, source(), paths, title="Digits")
-    text = report.read_text()
-    links = [unquote(line.split("](")[1].rstrip(")")) for line in text.splitlines() if line.startswith("![")]
-    assert [(report.parent / link).resolve() for link in links] == [path.resolve() for path in paths.values()]
-    assert text.startswith("# Digits\n")
-    assert sum(line.startswith("| ") for line in text.splitlines()) == 6
-    assert sorted(path.name for path in report.parent.iterdir()) == ["grid.png", "report.md"]
+class Page(HTMLParser):
+    """What a page consists of, and whether each tag is closed by its own."""
+
+    EMPTY = ("meta", "img")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.said, self.sources, self.alarms = [], [], [], 0
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        told = dict(attrs)
+        assert tag not in ("script", "link", "a", "iframe", "object", "base")
+        assert not {"href", "onload", "onerror"} & told.keys()
+        self.sources += [told["src"]] if "src" in told else []
+        self.alarms += told.get("class") == "alarm"
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data) -> None:
+        self.said.append(data)
+
+
+def test_a_report_is_one_file_that_needs_no_other(tmp_path):
+    """Its pictures are in it to the bit, whatever their captions are; nothing is fetched, nothing runs."""
+    paths = {"Samples": tmp_path / "grid.png", 'The <way> "on" & off': tmp_path / "strip.png"}
+    for shade, path in enumerate(paths.values()):
+        write_png(path, np.full((2, 2, 3), shade, np.uint8))
+    flags = [Flag("mean", 0.5, 0.25, 9.0, 2.0, raised=True), Flag("contrast", 0.5, 0.5, 0.1, 0.0, raised=False)]
+    findings = Findings(["<script>harm()</script>"], flags)
+    report = write_report(tmp_path / "run 1", OURS, REAL, source(), paths, title="Digits <8>", findings=findings)
+    page = Page(report.read_text())
+    coded = [base64.b64decode(text.removeprefix("data:image/png;base64,")) for text in page.sources]
+    assert coded == [path.read_bytes() for path in paths.values()]
+    said = " ".join(page.said)
+    for told in ("Digits <8>", *paths, "<script>harm()</script>", "Fréchet distance, ratio", "1.23", "sha256"):
+        assert told in said
+    assert page.alarms == 1
+    assert "default-src 'none'" in report.read_text()
+    assert [path.name for path in report.parent.iterdir()] == ["report.html"]
+
+
+def test_a_report_without_findings_says_so_where_it_was_looked_for_them(tmp_path):
+    for findings, expected in ((Findings(), True), (None, False)):
+        text = write_report(tmp_path, OURS, REAL, source(), {}, findings=findings).read_text()
+        assert ("Nothing that was looked for was found." in text) is expected
 
 
 def test_a_report_does_not_link_to_what_is_missing(tmp_path):
@@ -79,5 +121,5 @@ def test_bits_of_train_and_test_stand_side_by_side_with_their_errors(tmp_path):
     assert row.split() == ["this", "model", "2.000", "±", "0.577", "3.000", "±", "1.000", "lower", "is", "better"]
     assert "bits per dimension: exact, 3 and 2 images" in text
     report = write_report(tmp_path, OURS, REAL, source(), {}, likelihoods=bits).read_text()
-    assert "| this model | 2.000 ± 0.577 | 3.000 ± 1.000 |" in report
+    assert "<td>this model</td><td>2.000 ± 0.577</td><td>3.000 ± 1.000</td>" in report
     assert "exact, 3 and 2 images" in report
