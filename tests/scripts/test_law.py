@@ -14,7 +14,7 @@ from diffjax import loading
 KNOWN = (
     "--config.data.name=known8",
     "--config.data.form=real",
-    "--config.train.validate_images=16",
+    "--config.train.validate_images=0",
     "--config.train.steps=4",
 )
 
@@ -37,22 +37,9 @@ def test_a_run_that_goes_on_is_one_that_never_stopped(known, call, tmp_path) -> 
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_the_plan_tells_of_pictures_without_end(known, call, tmp_path) -> None:
-    told = call("train.py", "--config", known.config, "--workdir", tmp_path / "new", *KNOWN, "--check")
-    assert told.code == 0, told.err
-    assert "known8, 2,147,483,648 images of 8 x 8 x 1, 10 classes, 256 levels as real" in told.out
-
-
-def test_samples_are_bytes_as_everywhere(known, call, tmp_path) -> None:
-    told = call("sample.py", "--workdir", known.workdir, "--out", tmp_path, "--num", 5, "--trajectory")
-    assert told.code == 0, told.err
-    with np.load(tmp_path / "samples.npz") as saved:
-        assert (saved["arr_0"].shape, saved["arr_0"].dtype) == ((5, 8, 8, 1), np.uint8)
-
-
 def test_a_model_is_held_to_the_law(known, call, tmp_path) -> None:
     """Four steps teach little: far from the law in every way, and told so in words, in report and in numbers."""
-    few = ("--num", 24, "--most", 40, "--bits_of", 8)
+    few = ("--num", 20, "--most", 20, "--bits_of", 8)
     told = call("evaluate.py", "--workdir", known.workdir, "--out", tmp_path, *few)
     assert told.code == 0, told.err
     for line in ("the law itself", "this model less the law", "the bound less the entropy: ", "class by the law: "):
