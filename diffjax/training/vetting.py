@@ -21,6 +21,7 @@ Keys = tuple[str, ...]
 
 LARGEST = 8_000_000  # bytes of what names the arrays, some 25,000 of them
 DEEPEST = 64  # keys that lead to an array
+_AT_ONCE = 512  # arrays that are asked for
 _MOST_SAID = 4096  # bytes of what one array says of itself
 _MOST_BLOCKS = 2**9  # of the whole index, each of at most 128 KiB (RFC 8878, 3.1.1.2.4)
 _PACKED = re.compile(  # a part of the index as TensorStore begins it, and the Zstandard frame that it holds
@@ -37,8 +38,11 @@ def described(state: Path, within: str = "") -> dict[Keys, jax.ShapeDtypeStruct]
     if any(True for _ in islice(blocks, _MOST_BLOCKS, None)):
         raise ValueError("its index would unpack to more than any has")
     store: Any = ts.KvStore.open(_store(state)).result()
-    asked = [(keys, store.read(f"{'.'.join(keys)}/.zarray")) for keys in _named(state, within)]  # all at once is faster
-    return {keys: _array(said.result().value) for keys, said in asked}
+    names, found = _named(state, within), {}
+    for at in range(0, len(names), _AT_ONCE):  # many at once are faster, and the first that is wrong ends it
+        asked = [(keys, store.read(f"{'.'.join(keys)}/.zarray")) for keys in names[at : at + _AT_ONCE]]
+        found |= {keys: _array(said.result().value) for keys, said in asked}
+    return found
 
 
 def arrays(state: Path, keys: list[Keys]) -> dict[Keys, np.ndarray]:
