@@ -40,11 +40,13 @@ def test_a_signal_to_one_host_stops_all_and_one_process_goes_on(call, tiny, tmp_
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *STEP]
     log, folder = tmp_path / "run" / metrics.NAME, tmp_path / "run" / "checkpoints"
     first, second = hosts(2, *argv, "--config.train.steps=1000000")
+    begun = time.monotonic()
     while not log.exists() or len(log.read_text().splitlines()) < 8:
         assert first.poll() is None, first.communicate()
+        assert time.monotonic() - begun < 300, "the hosts do not get on"
         time.sleep(0.05)
     second.send_signal(signal.SIGTERM)
-    told = [host.communicate(timeout=60)[1] for host in (first, second)]
+    told = [host.communicate(timeout=180)[1] for host in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], told
     newest = keeping.finished(folder)[0]
     step = int(newest.name)
