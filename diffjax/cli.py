@@ -17,6 +17,8 @@ from absl import app, flags, logging
 from diffjax.errors import UserError
 from diffjax.slots import holds, named
 
+INTERRUPTED = 130  # 128 + SIGINT
+
 
 def run(main: Callable[[], None], config: Any = None) -> None:
     """Run a script: read the flags, and the config that one of them may name (its FlagHolder), then call `main`.
@@ -90,13 +92,20 @@ def folder(name: str) -> Path:
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Ends the program with one line on stderr and exit code 2 on a user's mistake."""
+    """Ends the program with one line on stderr: exit code 2 on a user's mistake, and a shell's own on Ctrl-C."""
     try:
         yield
     except (UserError, flags.Error) as mistake:
         hint = "; see --help" if isinstance(mistake, flags.UnrecognizedFlagError) else ""
         print(f"{Path(sys.argv[0]).name}: {' '.join(str(mistake).split())}{hint}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            f"\n{Path(sys.argv[0]).name}: interrupted; files are written whole or not at all",
+            file=sys.stderr,
+            flush=True,
+        )
+        sys.exit(INTERRUPTED)
 
 
 def check_types(given: Any, path: str) -> None:

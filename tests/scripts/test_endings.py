@@ -99,6 +99,17 @@ def test_a_bad_batch_is_passed_and_the_run_reaches_its_end(policy, call, tiny, t
     ]
 
 
+def test_an_interrupted_evaluation_is_one_line_and_leaves_nothing(call, tiny, tmp_path, monkeypatch) -> None:
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffjax.loading.load", interrupted)
+    told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path / "out")
+    assert (told.code, told.out) == (130, "")
+    assert told.err.strip() == "evaluate.py: interrupted; files are written whole or not at all"
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> None:
     told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--check")
     assert (told.code, told.err) == (0, "")
