@@ -16,7 +16,7 @@ SURE = 1e-3  # p of the rank test below which they lie nearer on the whole, too
 
 @dataclass(frozen=True)
 class Findings:
-    """What stands out: `alarms` in words, worst first, and the artefact flags, raised or not."""
+    """What stands out: `alarms` in words, of noise levels, copies and artefacts; and the flags, raised or not."""
 
     alarms: Sequence[str] = ()
     flags: Sequence[Flag] = ()
