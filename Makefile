@@ -18,7 +18,7 @@ demo: .venv/runtime
 	@echo
 	@echo "Look at   $(RUN)/evaluation/grid.png     samples, one row per class"
 	@echo "          $(RUN)/samples/strip.png       the way from noise to digits (animation.gif: the same, moving)"
-	@echo "          $(RUN)/evaluation/report.html    the table above with its pictures"
+	@echo "          $(RUN)/evaluation/report.html  the table above with its pictures"
 	@echo "          $(RUN)/pictures/               how samples got better while training"
 	@echo "Try next  $(BIN)/python sample.py --workdir $(RUN) --out out --label 3 --guidance 2"
 	@echo "          $(BIN)/python train.py --config configs/digits.py --workdir $(RUN) --config.train.steps=10000"
