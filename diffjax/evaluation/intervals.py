@@ -20,13 +20,31 @@ Rows = Shaped[np.ndarray, "_ ..."]
 
 
 class Interval(NamedTuple):
-    """A score with how certain it is; see `interval`."""
+    """A score with how certain it is; see `interval`. Of a score that was not repeated all but its value is NaN."""
 
     value: float  # of all rows
     error: float  # its standard error
     low: float
     high: float
     limit: float  # what is left of the value when its bias of order 1/n is taken off: for endlessly many rows
+
+
+class Replicates(NamedTuple):
+    """A score, and what it is without each group of rows in turn; empty where rows are few, or a side is fixed."""
+
+    value: float
+    samples: Float64[np.ndarray, " _"]
+    reference: Float64[np.ndarray, " _"]
+
+
+class Difference(NamedTuple):
+    """By how much one score exceeds another, with its interval, and the probability of so much by chance."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+    p: float
 
 
 def interval(
@@ -54,10 +72,16 @@ def interval(
     The score is computed 2 · groups + 1 times, groups + 1 times if `fixed`, and `reference` may then be anything.
     Raises UserError for fewer rows than groups.
     """
-    rng = np.random.default_rng(seed)
-    parts = _dealt("samples", samples, groups, rng)
-    others = None if fixed else _dealt("reference", reference, groups, rng)
-    return _interval(score, np.concatenate, parts, others, reference, level)
+    return interval_of(replicates(score, samples, reference, groups=groups, seed=seed, fixed=fixed), level)
+
+
+def replicates(
+    score: Score, samples: Rows, reference: Any, *, groups: int = 20, seed: int = 0, fixed: bool = False
+) -> Replicates:
+    """What `interval` is made of. How rows are dealt depends on their number and `seed` alone, for each side."""
+    parts = _dealt("samples", samples, groups, np.random.default_rng((seed, 0)))
+    others = None if fixed else _dealt("reference", reference, groups, np.random.default_rng((seed, 1)))
+    return _replicates(score, np.concatenate, parts, others, (samples, reference))
 
 
 def interval_of_moments(
@@ -68,14 +92,49 @@ def interval_of_moments(
     So rows are read once, a batch at a time: deal them into groups at random, of equal counts. A reference of single
     `Moments` is fixed. Raises UserError for fewer than two groups of a side.
     """
+    return interval_of(replicates_of_moments(score, samples, reference), level)
+
+
+def replicates_of_moments(
+    score: Score, samples: Sequence[Moments], reference: Sequence[Moments] | Moments
+) -> Replicates:
+    """What `interval_of_moments` is made of."""
 
     def join(parts: Sequence[Moments]) -> Moments:
         return reduce(merge, parts)
 
-    fixed = isinstance(reference, Moments)
-    if len(samples) < 2 or (not fixed and len(reference) < 2):
+    if len(samples) < 2 or (not isinstance(reference, Moments) and len(reference) < 2):
         raise UserError("one group of moments tells nothing of their spread: give two groups at least")
-    return _interval(score, join, samples, None if fixed else reference, reference, level)
+    whole = join(samples), reference if isinstance(reference, Moments) else join(reference)
+    return _replicates(score, join, samples, None if isinstance(reference, Moments) else reference, whole)
+
+
+def interval_of(found: Replicates, level: float = 0.95) -> Interval:
+    """The interval of a score that was computed without each group of rows; see `interval`."""
+    sides = [side for side in found[1:] if len(side)]
+    if not sides:
+        _check_level(level)
+        return Interval(found.value, *(float("nan"),) * 4)
+    error, width, _ = _spread(sides, level)
+    bias = sum((len(side) - 1) * (side.mean() - found.value) for side in sides)
+    return Interval(found.value, error, found.value - width, found.value + width, float(found.value - bias))
+
+
+def difference(a: Replicates, b: Replicates, level: float = 0.95) -> Difference:
+    """a − b of two scores by the same measure, of independent samples, against one reference.
+
+    Rows of the reference are left out of both at once, so that what they have in common cancels. The p is two-sided,
+    by Student's t. Raises UserError where the reference was dealt otherwise, or nothing was repeated.
+    """
+    if len(a.reference) != len(b.reference):
+        raise UserError("the scores were not computed against one reference in the same groups; evaluate both anew")
+    sides = [side for side in (a.samples, b.samples, a.reference - b.reference) if len(side)]
+    if not sides:
+        raise UserError("neither score was repeated without parts of its rows; evaluate more samples")
+    value = a.value - b.value
+    error, width, freedom = _spread(sides, level)
+    p = 2 * float(student.sf(abs(value) / error, freedom)) if error > 0 else float(value == 0)
+    return Difference(value, error, value - width, value + width, p)
 
 
 def floor(
@@ -104,23 +163,28 @@ def _dealt(name: str, rows: Rows, groups: int, rng: np.random.Generator) -> list
     return [rows[np.sort(part)] for part in np.array_split(rng.permutation(len(rows)), groups)]
 
 
-def _interval(
-    score: Score, join: Callable[[Sequence[Any]], Any], parts: Sequence[Any], others: Any, fixed: Any, level: float
-) -> Interval:
+def _replicates(
+    score: Score, join: Callable[[Sequence[Any]], Any], parts: Sequence[Any], others: Any, whole: tuple[Any, Any]
+) -> Replicates:
+    a, b = whole
+    ours = [score(join(rest), b) for rest in _each_left_out(parts)]
+    theirs = [] if others is None else [score(a, join(rest)) for rest in _each_left_out(others)]
+    return Replicates(float(score(a, b)), np.array(ours, np.float64), np.array(theirs, np.float64))
+
+
+def _spread(sides: Sequence[Float64[np.ndarray, " _"]], level: float) -> tuple[float, float, float]:
+    """Standard error, half the width of the interval, and degrees of freedom, of independent sides."""
+    _check_level(level)
+    variances = np.array([(len(side) - 1) * side.var() for side in sides])
+    shares = sum(variance**2 / (len(side) - 1) for variance, side in zip(variances, sides, strict=True))
+    freedom = float(variances.sum() ** 2 / shares) if shares > 0 else 1.0
+    error = float(np.sqrt(variances.sum()))
+    return error, float(student.ppf((1 + level) / 2, freedom)) * error, freedom
+
+
+def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise UserError(f"level is {level}: give a probability, such as 0.95")
-    a, b = join(parts), fixed if others is None else join(others)
-    value = score(a, b)
-    sides = [np.array([score(join(rest), b) for rest in _each_left_out(parts)])]
-    if others is not None:
-        sides.append(np.array([score(a, join(rest)) for rest in _each_left_out(others)]))
-    variances = np.array([(len(side) - 1) * side.var() for side in sides])
-    bias = sum((len(side) - 1) * (side.mean() - value) for side in sides)
-    spread = sum(variance**2 / (len(side) - 1) for variance, side in zip(variances, sides, strict=True))
-    freedom = variances.sum() ** 2 / spread if spread > 0 else 1.0
-    error = float(np.sqrt(variances.sum()))
-    width = float(student.ppf((1 + level) / 2, freedom)) * error
-    return Interval(float(value), error, float(value - width), float(value + width), float(value - bias))
 
 
 def _each_left_out(parts: Sequence[Any]) -> list[Sequence[Any]]:

@@ -4,10 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from diffjax.errors import UserError
 from diffjax.evaluation.gaussians import frechet, frechet_of, gather
-from diffjax.evaluation.intervals import floor, interval, interval_of_moments
+from diffjax.evaluation.intervals import difference, floor, interval, interval_of_moments, replicates
 from diffjax.evaluation.kernels import mmd2
 from diffjax.evaluation.neighbours import coverage_of
 
@@ -72,10 +73,32 @@ def test_a_fixed_reference_has_no_share_in_the_error():
     assert 0 < ours.error < both.error
 
 
+def test_the_difference_of_two_scores_is_that_of_student():
+    """Of two means with a row a group: s²/n of either adds up, and the reference, which both have, cancels."""
+    rng = np.random.default_rng(0)
+    x, y, other = rng.standard_normal((20, 1)), 1 + rng.standard_normal((20, 1)), 9 * rng.standard_normal((20, 1))
+    ours, theirs = (replicates(lambda a, b: float(a.mean() - b.mean()), part, other) for part in (x, y))
+    found, expected = difference(ours, theirs), ttest_ind(x[:, 0], y[:, 0], equal_var=False)
+    assert found.value == pytest.approx(x.mean() - y.mean())
+    assert found.error == pytest.approx(np.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 20))
+    assert found.p == pytest.approx(expected.pvalue, rel=0.05)  # whose degrees of freedom count no reference
+    assert found.low < found.value < found.high
+    assert difference(ours, ours).p == 1
+
+
+def test_differences_of_equal_models_are_beyond_noise_as_often_as_they_should():
+    """p below 0.05 in 5 % of 60 pairs by chance: more than 9 once in 1,000 seeds."""
+    found = []
+    for seed in range(60):
+        (a, b), (c, _) = gaussians(seed, 100, 3), gaussians(1_000 + seed, 100, 3)
+        found.append(difference(*(replicates(frechet, part, b, groups=10) for part in (a, c))).p)
+    assert sum(p < 0.05 for p in found) <= 9
+
+
 def test_moments_of_groups_give_the_interval_of_their_rows():
     a, b = gaussians(0, 200, 3)
-    rng = np.random.default_rng(0)
-    parts = [[part[rows] for rows in np.array_split(rng.permutation(200), 10)] for part in (a, b)]
+    dealt = [np.random.default_rng((0, side)).permutation(200) for side in (0, 1)]
+    parts = [[x[rows] for rows in np.array_split(order, 10)] for x, order in zip((a, b), dealt, strict=True)]
     ours = interval_of_moments(frechet_of, *([gather([rows]) for rows in side] for side in parts))
     assert ours == pytest.approx(interval(frechet, a, b, groups=10, seed=0), rel=1e-8)
     alone = interval_of_moments(frechet_of, [gather([rows]) for rows in parts[0]], gather([b]))
@@ -109,6 +132,7 @@ def test_a_floor_at_more_images_is_lower():
         (lambda x: interval(frechet, x, x, groups=1), "two groups"),
         (lambda x: interval(frechet, x, x, level=95.0), "level is 95"),
         (lambda x: interval_of_moments(frechet_of, [gather([x])], gather([x])), "one group"),
+        (lambda x: difference(*(replicates(frechet, x, x, groups=n) for n in (5, 10))), "not computed against one"),
         (lambda x: floor(frechet, x, 30, 31), "60 real images cannot be split into 30 and 31"),
         (lambda x: floor(frechet, x, 30, 0), "at least one of each"),
     ],
