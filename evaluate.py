@@ -1,10 +1,10 @@
 """Score a trained model: python evaluate.py --workdir runs/digits
 
-Draws as many pictures of each class, prints five measures beside what real held-out images get, and the bits per
-dimension of train and test, and writes report.html, one file with all tables and pictures, into --out.
+Draws as many pictures of each class, prints measures beside what real held-out images get, with intervals, and the bits
+per dimension of train and test, and writes report.html, one file with all tables and pictures, into --out, and the
+numbers as report.json.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from diffjax import bits, cli, draw, inspection, judge, loading, run, truth
 from diffjax import evaluation as ev
 from diffjax.data import Dataset, open_dataset
 from diffjax.errors import UserError
-from diffjax.files import check_writable, write_whole
+from diffjax.files import check_writable
 from diffjax.mixtures import Mixture
 from diffjax.randomness import keys
 from diffjax.training import metrics
@@ -31,8 +31,11 @@ LIKELIHOOD = flags.DEFINE_enum(
     "likelihood", "fitting", ["fitting", *bits.METHODS, "none"], "How bits per dimension are measured, or none."
 )
 BITS_OF = flags.DEFINE_integer("bits_of", 360, "Of how many images of each split.", lower_bound=2)
+CLASSIFIER = flags.DEFINE_boolean("classifier", False, "Also compare in what a classifier of the classes says.")
+INCEPTION = flags.DEFINE_string("inception", None, "Also in those of Inception-v3, of this file of FID's weights.")
+RESIZE = flags.DEFINE_string("resize", "tensorflow_1", "How images come to its size: tensorflow_1 or antialiased.")
+EMBEDDINGS = flags.DEFINE_multi_string("embeddings", [], "Also in features of these files; see docs/evaluation.md.")
 
-LEVELS = {"this model": "error", "the best linear denoiser": "linear"}
 BASELINES = {"a Gaussian per class": ev.gaussian_per_class, "independent pixels per class": ev.independent_pixels}
 
 
@@ -60,8 +63,6 @@ def main() -> None:
         images = draw.as_bytes(x, info.facts)
         splits = {name: (draw.as_bytes(part, info.facts), labels) for name, (part, labels) in splits.items()}
     kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
-    real = ev.real_scores(splits, info.facts.levels, kernels=kernels)
-    got = ev.scores(images, cond, splits, info.facts.levels, kernels=kernels)
     told |= {
         "evaluations": f"{(len(painter.grid) - 1) * painter.step.evaluations} of the net per sample",
         "grid": settings["grid"],
@@ -69,24 +70,28 @@ def main() -> None:
         "ema": info.ema,
         "run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}",
     }
+    scores = ev.measured(images, cond, splits, info.facts.levels, kernels=kernels)
+    for features in compared_in(splits, info.facts.levels):
+        scores += in_features(features, images, splits, info.facts.levels)
+        told[f"features {features.name}"] = ev.described(features)
     source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
-    print(ev.table(got, real, source, likelihoods))
-    write_scores(out, got, real, source, likelihoods, contexts)
-    pictures = write_pictures(out, images, cond, splits, painter) | write_curve(out, workdir)
     judged = judge.judged(painter, denoise, known["train"][0], some(known["test"], BITS_OF.value), asked.seed)
-    pictures |= at_each_level(out, judged)
     alarms = [] if judged is None else inspection.alarms(judged.profile)
-    findings = ev.findings_of(images, splits, info.facts.levels, alarms)
-    if distances:
-        ev.curve(out / "truth.png", distances, "loss", "log-SNR")
-        pictures["The loss at each noise level, beside the least there is"] = out / "truth.png"
-    if contexts:
-        ev.curve(out / "context.png", contexts, "bits of a hidden pixel", "visible pixels")
-        pictures["What a hidden pixel costs, by how many others are visible"] = out / "context.png"
-    title = f"Evaluation of {workdir.name}"
-    print(*(f"look here: {alarm}" for alarm in findings.alarms), sep="\n", end="\n" if findings.alarms else "")
-    report = ev.write_report(out, got, real, source, pictures, title, likelihoods, findings)
-    print(f"the report is {report}, one file; its pictures are beside it too", file=sys.stderr)
+    curves = training_curve(workdir) | ({} if judged is None else judge.curves(judged)) | further(distances, contexts)
+    report = ev.Report(
+        f"Evaluation of {workdir.name}",
+        scores,
+        source,
+        ev.findings_of(images, splits, info.facts.levels, alarms),
+        likelihoods,
+        curves,
+        write_pictures(out, images, cond, splits, painter),
+    )
+    print(ev.table(report))
+    for alarm in report.findings.alarms if report.findings else ():
+        print(f"look here: {alarm}")
+    told_of = ev.write_report(out, report)
+    print(f"the report is {told_of}, one file; its pictures are beside it too", file=sys.stderr)
 
 
 def data_of(info: loading.Info, workdir: Path) -> Dataset:
@@ -169,47 +174,44 @@ def some(split: ev.Labelled, count: int) -> ev.Labelled:
     return images[rows], None if labels is None else labels[rows]
 
 
-def at_each_level(out: Path, judged: judge.Judged | None) -> dict[str, Path]:
-    """What a Gaussian model does at each noise level and step, as curves."""
-    if judged is None:
-        return {}
-    profile, drawn = judged.profile, {"The error of x0 at each noise level": out / "levels.png"}
-    curves = {name: (profile.log_snr, getattr(profile, part)) for name, part in LEVELS.items()}
-    ev.curve(out / "levels.png", curves, "error of x0", "log-SNR", scale="log")
-    if judged.local is not None:
-        steps = np.arange(1, len(judged.local) + 1)
-        ev.curve(out / "local.png", {"local error": (steps, judged.local)}, "error of x", "step of the sampler")
-        drawn["What each step of the sampler is off by, beside a fine solution from where it stands"] = (
-            out / "local.png"
-        )
-    return drawn
+def compared_in(splits: dict[str, Any], levels: int) -> list[ev.Features]:
+    """The features that are asked for, in which samples and real images are compared."""
+    images, labels = splits["train"]
+    train = ev.as_bytes(images, levels)
+    found = [ev.pixel_features(train.shape[1:])]
+    if CLASSIFIER.value:
+        if labels is None:
+            raise UserError("--classifier: the data set has no classes; leave it out")
+        found += [ev.classifier_features(train, labels)]
+    if EMBEDDINGS.value:
+        found += [ev.precomputed(*EMBEDDINGS.value)]
+    if INCEPTION.value:
+        from diffjax.evaluation.inception_weights import inception_features  # needs Flax, and a second
+
+        found += [inception_features(INCEPTION.value, RESIZE.value)]
+    return found
 
 
-def write_scores(
-    out: Path,
-    got: ev.Scores,
-    real: ev.Scores,
-    source: ev.Provenance,
-    likelihoods: ev.Likelihoods | None,
-    contexts: dict[str, Any],
-) -> None:
-    """The tables again, as scores.json, for programs."""
-    origin = {
-        **vars(source),
-        "reference": dict(source.reference),
-        "kernels": vars(source.kernels),
-        "more": {**source.more},
-    }
-    told: dict[str, Any] = {"samples": vars(got), "real": vars(real), "provenance": origin}
-    if likelihoods is not None:
-        means = {name: [float(bits.mean()) for bits in both] for name, both in likelihoods.bits.items()}
-        told["bits_per_dim"] = {"train, test": means, "told": likelihoods.told}
-    for name, (visible, found) in contexts.items():
-        told.setdefault("bits_by_visible", {})[name] = {
-            int(count): float(cost) for count, cost in zip(visible, found, strict=True)
-        }
-    text = json.dumps(told, indent=1) + "\n"
-    write_whole(out / "scores.json", lambda file: file.write(text.encode()))
+def in_features(features: ev.Features, images: np.ndarray, splits: dict[str, Any], levels: int) -> list[ev.Measured]:
+    """Six measures in those features; none where there are too few images for them."""
+    train, test = (ev.as_bytes(splits[name][0], levels) for name in ("train", "test"))
+    if min(map(len, (images, train, test))) < ev.LEAST:
+        told = f"fewer than {ev.LEAST} images of a kind are not compared in {features.name}, and have no intervals"
+        print(told, file=sys.stderr)
+        return []
+    return ev.measured_in(features.name, *(ev.extracted(features, [part]) for part in (images, train, test)))
+
+
+def further(distances: dict[str, Any], contexts: dict[str, Any]) -> dict[str, ev.Curves]:
+    """The curves of a law that is known, and of tokens."""
+    found = {}
+    if distances:
+        caption = "The loss at each noise level, beside the least there is"
+        found["truth"] = ev.Curves(caption, distances, "loss", "log-SNR")
+    if contexts:
+        caption = "What a hidden pixel costs, by how many others are visible"
+        found["context"] = ev.Curves(caption, contexts, "bits of a hidden pixel", "visible pixels")
+    return found
 
 
 def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painter: draw.Painter) -> dict[str, Path]:
@@ -231,14 +233,13 @@ def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painte
     return {caption: out / name for caption, (name, _) in made.items()}
 
 
-def write_curve(out: Path, workdir: Path) -> dict[str, Path]:
+def training_curve(workdir: Path) -> dict[str, ev.Curves]:
     """The training loss, where the run has kept it."""
     told = [(row.step, row.values["loss"]) for row in metrics.read(workdir / metrics.NAME) if "loss" in row.values]
     if not told:
         return {}
-    steps, losses = np.array(told).T
-    ev.curve(out / "loss.png", {"loss": (steps, losses)}, "training loss")
-    return {"Training loss": out / "loss.png"}
+    steps, losses = np.array(told, float).T
+    return {"loss": ev.Curves("Training loss", {"loss": (steps, losses)}, "training loss")}
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def scored(workdir: Path, steps: int, seed: int) -> list[float]:
     run("train.py", "--config", "configs/digits.py", "--workdir", str(workdir),
         f"--config.train.steps={steps}", f"--config.train.seed={seed}")  # fmt: skip
     run("evaluate.py", "--workdir", str(workdir), f"--seed={seed}")
-    samples = json.loads((workdir / "evaluation" / "scores.json").read_text())["samples"]
-    return [samples[name] for name in MEASURES]
+    scores = json.loads((workdir / "evaluation" / "report.json").read_text())["scores"]["pixels"]
+    return [scores[name]["value"] for name in MEASURES]
 
 
 def run(script: str, *args: str) -> None:

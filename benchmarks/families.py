@@ -46,14 +46,15 @@ def main(folder: Path) -> None:
             print(line(config, str(seed), row))
         print(line(config, "mean", rows.mean(axis=0)), flush=True)
         baselines = {name: both for name, both in bits_of(runs[0][0]).items() if name != "this model"}
-        contexts[config] = [scores.get("bits_by_visible") for scores, _ in runs]
+        contexts[config] = [scores["curves"].get("context") for scores, _ in runs]
     for name, (train, test) in baselines.items():
         print(f"| {name} | | {test:.3f} | {train:.3f} |" + " |" * 6)
     for config, found in contexts.items():
         if all(found):
-            told = {count: np.mean([each["test"][count] for each in found]) for count in found[0]["test"]}
+            costs = np.mean([each["lines"]["test"]["y"] for each in found], axis=0)
+            counts = found[0]["lines"]["test"]["x"]
             print(f"\n{config}, bits of a hidden pixel of test by visible pixels:")
-            print(", ".join(f"{count}: {cost:.2f}" for count, cost in told.items()))
+            print(", ".join(f"{count:.0f}: {cost:.2f}" for count, cost in zip(counts, costs, strict=True)))
     write_png(folder / "families.png", picture(folder))
 
 
@@ -63,9 +64,9 @@ def scored(workdir: Path, config: str, seed: int) -> tuple[dict[str, Any], float
     if not minutes.exists():
         run("train.py", "--config", f"configs/{config}.py", "--workdir", str(workdir), f"--config.train.seed={seed}")
         minutes.write_text(str((time.perf_counter() - begun) / 60))
-    if not (workdir / "evaluation" / "scores.json").exists():
+    if not (workdir / "evaluation" / "report.json").exists():
         run("evaluate.py", "--workdir", str(workdir), f"--seed={seed}")
-    return json.loads((workdir / "evaluation" / "scores.json").read_text()), float(minutes.read_text())
+    return json.loads((workdir / "evaluation" / "report.json").read_text()), float(minutes.read_text())
 
 
 def picture(folder: Path) -> np.ndarray:
@@ -82,13 +83,13 @@ def picture(folder: Path) -> np.ndarray:
 
 def bits_of(scores: dict[str, Any]) -> dict[str, list[float]]:
     """Of the model and of each baseline, those of train and of test."""
-    return scores["bits_per_dim"]["train, test"]
+    return {name: [told[split]["mean"] for split in ("train", "test")] for name, told in scores["bits_per_dim"].items()}
 
 
 def values(scores: dict[str, Any], minutes: float) -> list[float]:
     """The numbers of a row."""
     train, test = bits_of(scores)["this model"]
-    return [test, train, *(scores["samples"][name] for name in MEASURES), minutes]
+    return [test, train, *(scores["scores"]["pixels"][name]["value"] for name in MEASURES), minutes]
 
 
 def line(config: str, seed: str, row: np.ndarray) -> str:

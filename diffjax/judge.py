@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 
 from diffjax import diagnose, inspection
 from diffjax.draw import Painter
+from diffjax.evaluation import Curves
 from diffjax.inspection import Profile
 from diffjax.noise import Gaussian
 from diffjax.protocols import Denoise
@@ -46,3 +47,20 @@ def judged(
     shape, step = x.shape[1:], painter.step
     local = diagnose.local_error(root[:FEW], noise, order, painter.denoise, shape, painter.grid, cond=few, step=step)
     return Judged(profile, np.asarray(local, np.float64).mean(axis=1))
+
+
+def curves(found: Judged) -> dict[str, Curves]:
+    """All that is known by noise level and by step, to be drawn."""
+    profile = found.profile
+    errors = {"this model": profile.error, "the best linear denoiser": profile.linear}
+    drawn = {"levels": Curves("The error of x0 at each noise level", _over(profile.log_snr, errors), "error of x0",
+                              "log-SNR", "log")}  # fmt: skip
+    if found.local is not None:
+        caption = "What each step of the sampler is off by, beside a fine solution from where it stands"
+        steps = np.arange(1.0, len(found.local) + 1)
+        drawn["local"] = Curves(caption, {"local error": (steps, found.local)}, "error of x", "step of the sampler")
+    return drawn
+
+
+def _over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {name: (np.asarray(x, float), np.asarray(y, float)) for name, y in lines.items()}

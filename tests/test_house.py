@@ -56,7 +56,7 @@ LAYERS = {
     "run",
     "checks": "errors files randomness loss training data",
     "plan": "errors randomness paths nets loss training data build run loading draw checks",
-    "judge": "protocols randomness noise diagnose inspection draw",
+    "judge": "protocols randomness noise diagnose inspection draw evaluation",
     "bits": "errors protocols randomness order likelihood dispatch evaluation run",
     "cli": "errors slots",
 }

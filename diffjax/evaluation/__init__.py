@@ -14,6 +14,7 @@ from diffjax.evaluation.classifiers import (
     two_sample_accuracy,
     two_sample_test,
 )
+from diffjax.evaluation.contents import Curves, Likelihoods, Provenance, Report, provenance
 from diffjax.evaluation.extractors import (
     Features,
     Stored,
@@ -37,7 +38,17 @@ from diffjax.evaluation.gaussians import (
     read_moments,
     write_moments,
 )
-from diffjax.evaluation.intervals import Interval, floor, interval, interval_of_moments
+from diffjax.evaluation.intervals import (
+    Difference,
+    Interval,
+    Replicates,
+    difference,
+    floor,
+    interval,
+    interval_of,
+    interval_of_moments,
+    replicates,
+)
 from diffjax.evaluation.kernels import (
     Estimate,
     cubic,
@@ -50,14 +61,13 @@ from diffjax.evaluation.kernels import (
 )
 from diffjax.evaluation.measures import (
     DIGITS,
+    LEAST,
     Kernels,
-    Scores,
-    Splits,
-    as_bytes,
+    Measured,
     kernels_for,
+    measured,
+    measured_in,
     nearest_images,
-    real_scores,
-    scores,
 )
 from diffjax.evaluation.neighbours import (
     Copying,
@@ -70,14 +80,18 @@ from diffjax.evaluation.neighbours import (
     nearest_few,
 )
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
-from diffjax.evaluation.reports import Likelihoods, Provenance, provenance, table, write_report
+from diffjax.evaluation.pixels import Splits, as_bytes
+from diffjax.evaluation.reports import table, write_report
 from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
 from diffjax.images import read_image
 
 __all__ = [
     "DIGITS",
+    "LEAST",
     "Copying",
     "Coverage",
+    "Curves",
+    "Difference",
     "Estimate",
     "Features",
     "Findings",
@@ -86,9 +100,11 @@ __all__ = [
     "Kernels",
     "Labelled",
     "Likelihoods",
+    "Measured",
     "Moments",
     "Provenance",
-    "Scores",
+    "Replicates",
+    "Report",
     "Source",
     "Splits",
     "Stored",
@@ -103,6 +119,7 @@ __all__ = [
     "cubic",
     "curve",
     "described",
+    "difference",
     "discrepancy",
     "extracted",
     "findings_of",
@@ -117,6 +134,7 @@ __all__ = [
     "image_hashes",
     "independent_pixels",
     "interval",
+    "interval_of",
     "interval_of_moments",
     "kernels_for",
     "kid",
@@ -126,6 +144,8 @@ __all__ = [
     "logistic",
     "machine",
     "majority",
+    "measured",
+    "measured_in",
     "median_distance",
     "merge",
     "mmd2",
@@ -143,8 +163,7 @@ __all__ = [
     "read_features",
     "read_image",
     "read_moments",
-    "real_scores",
-    "scores",
+    "replicates",
     "side_by_side",
     "strip",
     "table",

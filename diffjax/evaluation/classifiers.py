@@ -6,7 +6,7 @@ Every function raises `UserError` when an array is not a table, holds NaN or inf
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
@@ -104,12 +104,23 @@ def label_accuracy(
     The GAN-test of Shmelkov et al. 2018, section 3. `gamma` multiplies squared distances. Training needs two
     classes, and every image a label.
     """
+    return float(confirmed(train_x, train_y, x, y, gamma).mean())
+
+
+def confirmed(
+    train_x: Float[np.ndarray, "m d"],
+    train_y: Integer[np.ndarray, " m"],
+    x: Float[np.ndarray, "n d"],
+    y: Integer[np.ndarray, " n"],
+    gamma: float,
+) -> Bool[np.ndarray, " n"]:
+    """Of which images `label_accuracy` is the share."""
     x = points("x", x, 1)
     if len(y) != len(x):
         raise UserError(f"{len(x)} images have {len(y)} labels: give one each")
     trained = label_machine(train_x, train_y, gamma)
     same_width(train_x, x)
-    return float(trained.score(x.astype(np.float64), y))
+    return trained.predict(x.astype(np.float64)) == y
 
 
 def label_machine(train_x: Float[np.ndarray, "m d"], train_y: Integer[np.ndarray, " m"], gamma: float) -> SVC:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffjax.evaluation.artefacts import Flag, flags
-from diffjax.evaluation.measures import Splits, as_bytes
 from diffjax.evaluation.neighbours import Copying, copying
+from diffjax.evaluation.pixels import Splits, as_bytes
 
 COPIED = 0.1  # share of samples from which on they are told to be copies; of real images it is 0.01
 SURE = 1e-3  # p of the rank test below which they lie nearer on the whole, too

@@ -4,22 +4,25 @@ import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from diffjax.errors import UserError
 from diffjax.files import write_whole
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched, whatever it says
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --alarm: #d33; }
+:root { color-scheme: light dark; --line: #8884; --aside: light-dark(#666, #999); --alarm: light-dark(#c22, #f66); }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { padding-left: 0; }
 th:first-child, td:first-child, th.last, td.last { text-align: left; }
-tr.alarm td { color: var(--alarm); font-weight: 600; }
+tr.alarm td, ul.alarms { color: var(--alarm); font-weight: 600; }
 figure { margin: 1rem 0; } img { max-width: 100%; background: #fff; border-radius: 4px; }
-figcaption, .told { color: #777; font-size: .9rem; }
-ul.told { padding-left: 1.2rem; }
+.told { color: var(--aside); font-size: .9rem; }
+ul { padding-left: 1.2rem; }
 """
 
 
@@ -30,7 +33,7 @@ def table(rows: Sequence[Sequence[str]], alarms: Sequence[int] = ()) -> str:
     for number, row in enumerate(body, 1):
         kind = ' class="alarm"' if number in alarms else ""
         lines.append(f"<tr{kind}>{_cells('td', row)}</tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 
 def paragraph(text: str) -> str:
@@ -38,21 +41,23 @@ def paragraph(text: str) -> str:
     return f"<p>{html.escape(text)}</p>"
 
 
-def told(lines: Sequence[str]) -> str:
-    """A list of asides, such as where numbers come from."""
-    return '<ul class="told">\n' + "\n".join(f"<li>{html.escape(line)}</li>" for line in lines) + "\n</ul>"
+def told(lines: Sequence[str], kind: Literal["told", "alarms"] = "told") -> str:
+    """A list: of asides, such as where numbers come from, or of what must not be overlooked."""
+    items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f'<ul class="{kind}">\n{items}\n</ul>'
 
 
 def figure(path: str | Path, caption: str) -> str:
-    """A PNG file as a figure, whole within the page. Raises UserError where there is none."""
+    """A PNG file as a figure, whole within the page; the caption stands for it in words.
+
+    Raises UserError where there is none.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: no such picture; write it before the report that shows it") from error
-    caption = html.escape(caption)
     coded = base64.b64encode(data).decode()
-    image = f'<img alt="{caption}" src="data:image/png;base64,{coded}">'
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    return f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{coded}"></figure>'
 
 
 def section(title: str, *parts: str) -> str:

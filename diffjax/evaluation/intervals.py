@@ -79,6 +79,20 @@ def replicates(
     score: Score, samples: Rows, reference: Any, *, groups: int = 20, seed: int = 0, fixed: bool = False
 ) -> Replicates:
     """What `interval` is made of. How rows are dealt depends on their number and `seed` alone, for each side."""
+    (found,) = replicates_each(score, samples, reference, groups=groups, seed=seed, fixed=fixed)
+    return found
+
+
+def replicates_each(
+    score: Callable[[Any, Any], Any],
+    samples: Rows,
+    reference: Any,
+    *,
+    groups: int = 20,
+    seed: int = 0,
+    fixed: bool = False,
+) -> list[Replicates]:
+    """As `replicates`, of a score that gives several numbers, each of which has its own."""
     parts = _dealt("samples", samples, groups, np.random.default_rng((seed, 0)))
     others = None if fixed else _dealt("reference", reference, groups, np.random.default_rng((seed, 1)))
     return _replicates(score, np.concatenate, parts, others, (samples, reference))
@@ -106,7 +120,8 @@ def replicates_of_moments(
     if len(samples) < 2 or (not isinstance(reference, Moments) and len(reference) < 2):
         raise UserError("one group of moments tells nothing of their spread: give two groups at least")
     whole = join(samples), reference if isinstance(reference, Moments) else join(reference)
-    return _replicates(score, join, samples, None if isinstance(reference, Moments) else reference, whole)
+    (found,) = _replicates(score, join, samples, None if isinstance(reference, Moments) else reference, whole)
+    return found
 
 
 def interval_of(found: Replicates, level: float = 0.95) -> Interval:
@@ -164,12 +179,18 @@ def _dealt(name: str, rows: Rows, groups: int, rng: np.random.Generator) -> list
 
 
 def _replicates(
-    score: Score, join: Callable[[Sequence[Any]], Any], parts: Sequence[Any], others: Any, whole: tuple[Any, Any]
-) -> Replicates:
+    score: Callable[[Any, Any], Any],
+    join: Callable[[Sequence[Any]], Any],
+    parts: Sequence[Any],
+    others: Sequence[Any] | None,
+    whole: tuple[Any, Any],
+) -> list[Replicates]:
     a, b = whole
-    ours = [score(join(rest), b) for rest in _each_left_out(parts)]
-    theirs = [] if others is None else [score(a, join(rest)) for rest in _each_left_out(others)]
-    return Replicates(float(score(a, b)), np.array(ours, np.float64), np.array(theirs, np.float64))
+    values = np.atleast_1d(np.asarray(score(a, b), np.float64))
+    ours = np.array([np.atleast_1d(score(join(rest), b)) for rest in _each_left_out(parts)], np.float64)
+    theirs = np.array([np.atleast_1d(score(a, join(rest))) for rest in _each_left_out(others or ())], np.float64)
+    theirs = theirs.reshape(-1, len(values))
+    return [Replicates(float(value), ours[:, i], theirs[:, i]) for i, value in enumerate(values)]
 
 
 def _spread(sides: Sequence[Float64[np.ndarray, " _"]], level: float) -> tuple[float, float, float]:

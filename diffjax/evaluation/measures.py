@@ -1,25 +1,27 @@
-"""What is reported of samples: five measures against a data set, and what real images get in the same five.
+"""What is reported of samples: measures against a data set, and what real images get in the same ones.
 
-Images become points by flattening their pixels, as fractions in [0, 1]. A data set is a mapping from "train",
-"validation" and "test" to (images, labels): images uint8 [n, h, w, c] with values 0 … levels − 1, labels integers
-[n], or None where there are none.
+Of pixels as fractions in [0, 1] there are five; of any features, six more.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 from diffjax.errors import UserError
-from diffjax.evaluation.classifiers import label_accuracy, two_sample_accuracy
+from diffjax.evaluation.classifiers import confirmed, two_sample_accuracy
 from diffjax.evaluation.gaussians import frechet
-from diffjax.evaluation.kernels import mmd2
-from diffjax.evaluation.neighbours import copies, nearest
+from diffjax.evaluation.intervals import Replicates, Score, replicates, replicates_each
+from diffjax.evaluation.kernels import cubic, discrepancy, mmd2
+from diffjax.evaluation.neighbours import Coverage, coverage_of, nearest, nearest_distances
+from diffjax.evaluation.pixels import Splits, as_bytes, fractions_like, fractions_of
 
-Splits = Mapping[str, tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]]
-NAMES = ("train", "validation", "test")
+GROUPS = 10  # that are left out in turn for an interval
+LEAST = 2 * GROUPS  # rows of a side, below which scores have none
+NEAR = 5  # the neighbour that bounds a neighbourhood
+PIXELS = "pixels"
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,21 @@ DIGITS = Kernels()
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The five measures of a set of images; `accuracy` is None where there are no labels."""
+class Measured:
+    """One measure of samples, beside what real images get in it, both with what they are without parts of the rows."""
 
-    frechet_ratio: float  # Fréchet distance to the test images, over that of the training images: 1 is as good as real
-    mmd2: float  # unbiased, to the test images: 0 is ideal, negative is chance
-    two_sample: float  # accuracy of telling them from test images: 0.5 is ideal
-    accuracy: float | None  # share whose label a classifier trained on real images confirms
-    copies: float  # share as near to a training image as the nearest 1 % of the test images are
+    key: str  # for programs
+    name: str  # for people
+    features: str  # in what they are compared
+    found: Replicates
+    real: Replicates
+    ideal: str
+    form: str  # of the value, as `format` takes it
+    share: bool = False  # whether it is from 0 to 1, whatever an interval says
+
+    def told(self, value: float) -> str:
+        """A value of this measure, or an end of its interval, as people read it."""
+        return format(min(max(value, 0.0), 1.0) if self.share else value, self.form).replace("%", " %")
 
 
 def kernels_for(pixels: int) -> Kernels:
@@ -63,7 +72,7 @@ def kernels_for(pixels: int) -> Kernels:
     )
 
 
-def scores(
+def measured(
     samples: UInt8[np.ndarray, "n h w c"],
     labels: Integer[np.ndarray, " n"] | None,
     splits: Splits,
@@ -72,52 +81,71 @@ def scores(
     kernels: Kernels = DIGITS,
     draws: int = 3,
     seed: int = 0,
-) -> Scores:
-    """The five measures of samples, uint8 scaled to 0 … 255, with the labels they were asked for.
+) -> list[Measured]:
+    """Five measures of samples, uint8 scaled to 0 … 255, with the labels they were asked for; four without labels.
 
-    The two-sample test takes as many samples as there are test images, `draws` times from `seed`, and is the mean.
-    The Fréchet distance falls as images are added: the ratio is fair for as many samples as there are training
-    images, and 180 real digits beside 1,257 get 2.0. Time grows with the square of the number of images; pass a part
-    of each split for sets above some 10,000.
-    """
-    train, _, test = fractions_of(splits, levels)
-    x = fractions_like(samples, splits)
-    real_labels = splits["train"][1]
-    floor = frechet(train, test)
-    if floor <= 1e-12 * np.square(train).mean():
-        raise UserError("the train and test splits hold the same images: give splits without overlap")
-    return Scores(
-        frechet_ratio=frechet(x, test) / floor,
-        mmd2=mmd2(x, test, kernels.sigma),
-        two_sample=two_sample_accuracy(x, test, kernels.two_sample_gamma, kernels.two_sample_C, draws, seed),
-        accuracy=optional_accuracy(train, real_labels, x, labels, kernels.accuracy_gamma),
-        copies=copies(x, train, test),
-    )
+    - `frechet_ratio`: the Fréchet distance to the test images, over that of the training images: 1 is as good as real
+    - `mmd2`: unbiased, to the test images: 0 is ideal, negative is chance
+    - `two_sample`: accuracy of telling them from test images, of equally many, `draws` times from `seed`: 0.5 is ideal
+    - `accuracy`: share whose label a classifier trained on real images confirms
+    - `copies`: share as near to a training image as the nearest 1 % of the test images are
 
-
-def real_scores(
-    splits: Splits,
-    levels: int,
-    *,
-    kernels: Kernels = DIGITS,
-    draws: int = 3,
-    seed: int = 0,
-) -> Scores:
-    """What real images get in the five measures: nobody should hope for much better, or worry about no worse.
-
-    Distances are those of the training images to the test images (the Fréchet ratio is therefore 1); accuracy and
-    copies are those of the validation images, on which nothing was trained.
+    Real images: training images beside test images in the first three, for accuracy and copies those of validation, on
+    which nothing was trained. Distances fall as images are added, so samples and training images are compared in equal
+    numbers, evenly chosen. Time grows with the square of the number of images; pass a part of each split for sets above
+    some 10,000.
     """
     train, validation, test = fractions_of(splits, levels)
-    gamma, C = kernels.two_sample_gamma, kernels.two_sample_C
-    labels = splits["train"][1], splits["validation"][1]
-    return Scores(
-        frechet_ratio=1.0,
-        mmd2=mmd2(train, test, kernels.sigma),
-        two_sample=two_sample_accuracy(train, test, gamma, C, draws, seed),
-        accuracy=optional_accuracy(train, labels[0], validation, labels[1], kernels.accuracy_gamma),
-        copies=copies(validation, train, test),
-    )
+    x = fractions_like(samples, splits)
+    ours, learnt = equal_numbers(x, train)
+    known = frechet(learnt, test)
+    if known <= 1e-12 * np.square(train).mean():
+        raise UserError("the train and test splits hold the same images: give splits without overlap")
+
+    def ratio(a: np.ndarray, b: np.ndarray) -> float:
+        return frechet(a, b) / frechet(learnt, b)
+
+    machine = {"gamma": kernels.two_sample_gamma, "C": kernels.two_sample_C}
+    pairs: list[tuple[str, str, Score, str, str]] = [
+        ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f"),
+        ("mmd2", "MMD²", partial(mmd2, sigma=kernels.sigma), "0, lower is better", "+.4f"),
+        ("two_sample", "two-sample test", partial(two_sample_accuracy, **machine, draws=draws, seed=seed),
+         "0.5, nearer is better", ".3f"),
+    ]  # fmt: skip
+    found = [_beside(*pair, ours, learnt, test) for pair in pairs]
+    known_labels, other_labels = splits["train"][1], splits["validation"][1]
+    if labels is not None and known_labels is not None and other_labels is not None:
+        parts = (x, labels), (validation, other_labels)
+        ours_right, real_right = (
+            _mean(confirmed(train, known_labels, *part, kernels.accuracy_gamma)) for part in parts
+        )
+        found += [
+            Measured(
+                "accuracy", "label accuracy", PIXELS, ours_right, real_right, "as real, higher is better", ".1%", True
+            )
+        ]
+    near = [nearest_distances(part, train)[:, None] for part in (x, validation, test)]
+    close, real_close = (_repeated(_share_within, part, near[2]) for part in near[:2])
+    name, ideal = "copies of training images", "as real, lower is better"
+    return [*found, Measured("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
+
+
+def measured_in(
+    features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
+) -> list[Measured]:
+    """Six measures of any features of images, `features` being what they are called; see `frechet` and so on.
+
+    `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
+    as many training images. Raises UserError for fewer than `LEAST` rows of a kind.
+    """
+    if min(map(len, (samples, train, test))) < LEAST:
+        raise UserError(f"{features}: give {LEAST} images or more of samples, training and test images")
+    ours, learnt = equal_numbers(samples, train)
+    distances: list[tuple[str, str, Score, str, str]] = [
+        ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g"),
+        ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g"),
+    ]
+    return [_beside(*row, ours, learnt, test, features) for row in distances] + _covered(features, ours, learnt, test)
 
 
 def nearest_images(
@@ -129,53 +157,57 @@ def nearest_images(
     return as_bytes(splits["train"][0][indices], levels), distances
 
 
-def as_bytes(images: UInt8[np.ndarray, "*shape"], levels: int) -> UInt8[np.ndarray, "*shape"]:
-    """Pixel values 0 … levels − 1 spread over 0 … 255, rounded: the scale of samples and of pictures."""
-    if not 2 <= levels <= 256:
-        raise UserError(f"levels is {levels}: the values of a uint8 pixel number 2 to 256")
-    return np.rint(images * (255 / (levels - 1))).astype(np.uint8)
+def equal_numbers(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]
+) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d"]]:
+    """Equally many rows of each, evenly chosen."""
+    count = min(len(a), len(b))
+    return a[_evenly(len(a), count)], b[_evenly(len(b), count)]
 
 
-def fractions(name: str, images: UInt8[np.ndarray, "n h w c"], levels: int) -> Float[np.ndarray, "n d"]:
-    """Pixel values 0 … levels − 1 as fractions in [0, 1], one row per image."""
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise UserError(f"{name}: images of shape {images.shape} and type {images.dtype}; give uint8 [n, h, w, c]")
-    if not 2 <= levels <= 256:
-        raise UserError(f"levels is {levels}: the values of a uint8 pixel number 2 to 256")
-    if images.size and images.max() >= levels:
-        raise UserError(f"{name}: a pixel is {images.max()}, beyond {levels} levels; give the set's own levels")
-    return images.reshape(len(images), -1) / (levels - 1)
+def _evenly(count: int, wanted: int) -> Integer[np.ndarray, " _"]:
+    return np.linspace(0, count - 1, wanted).round().astype(int)
 
 
-def require(splits: Splits) -> None:
-    """Refuses a data set without one of the three splits."""
-    missing = [name for name in NAMES if name not in splits or len(splits[name][0]) == 0]
-    if missing:
-        raise UserError(f"the data set has no {' and no '.join(missing)} split: evaluation needs {', '.join(NAMES)}")
+def _beside(
+    key: str, name: str, score: Score, ideal: str, form: str,
+    samples: np.ndarray, train: np.ndarray, test: np.ndarray, features: str = PIXELS,
+) -> Measured:  # fmt: skip
+    """A score of samples, and the same of training images, against test images."""
+    found, real = (_repeated(score, part, test) for part in (samples, train))
+    return Measured(key, name, features, found, real, ideal, form, share=key == "two_sample")
 
 
-def fractions_of(splits: Splits, levels: int) -> list[Float[np.ndarray, "_ d"]]:
-    """The three splits as points, in the order of `NAMES`."""
-    require(splits)
-    return [fractions(name, splits[name][0], levels) for name in NAMES]
+def _repeated(score: Score, samples: np.ndarray, reference: np.ndarray) -> Replicates:
+    """With its replicates, where there are rows enough for them."""
+    if min(len(samples), len(reference)) < LEAST:
+        return Replicates(score(samples, reference), np.zeros(0), np.zeros(0))
+    return replicates(score, samples, reference, groups=GROUPS)
 
 
-def fractions_like(samples: UInt8[np.ndarray, "n h w c"], splits: Splits) -> Float[np.ndarray, "n d"]:
-    """Samples as points; refuses those of another size than the data set's images."""
-    ours, theirs = samples.shape[1:], splits["train"][0].shape[1:]
-    if ours != theirs:
-        raise UserError(
-            f"samples are {ours} (height, width, channels), the data set {theirs}: name the set they imitate"
-        )
-    return fractions("samples", samples, 256)
+def _mean(each: Bool[np.ndarray, " n"]) -> Replicates:
+    """The share of rows that are so."""
+    if len(each) < LEAST:
+        return Replicates(float(each.mean()), np.zeros(0), np.zeros(0))
+    return replicates(lambda part, _: float(part.mean()), each, None, groups=GROUPS, fixed=True)
 
 
-def optional_accuracy(
-    train_x: Float[np.ndarray, "m d"],
-    train_y: Integer[np.ndarray, " m"] | None,
-    x: Float[np.ndarray, "n d"],
-    y: Integer[np.ndarray, " n"] | None,
-    gamma: float,
-) -> float | None:
-    """Label accuracy, or None where either side has no labels."""
-    return None if train_y is None or y is None else label_accuracy(train_x, train_y, x, y, gamma)
+def _covered(features: str, samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> list[Measured]:
+    """Precision, recall, density and coverage, which come of the same distances."""
+    score = partial(coverage_of, k=NEAR)
+    ours, real = (replicates_each(score, x, test, groups=GROUPS) for x in (samples, train))
+    ideals = ("as real, higher is better",) * 2 + ("1, higher is better", "as real, higher is better")
+    rows = zip(Coverage._fields, ours, real, ideals, strict=True)
+    return [
+        Measured(name, f"{name} of {features}", features, found, beside, ideal, ".3f", share=name != "density")
+        for name, found, beside, ideal in rows
+    ]
+
+
+def _kid(a: np.ndarray, b: np.ndarray) -> float:
+    return discrepancy(a, b, cubic).value
+
+
+def _share_within(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The share of distances within the first hundredth of the others."""
+    return float((ours <= np.quantile(theirs, 0.01)).mean())

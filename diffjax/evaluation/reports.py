@@ -1,91 +1,65 @@
 """Scores as people read them: beside what real images get, with where they come from."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
 
 from diffjax.evaluation import html
 from diffjax.evaluation.artefacts import Flag
+from diffjax.evaluation.contents import Likelihoods, Provenance, Report
+from diffjax.evaluation.files import curve
 from diffjax.evaluation.findings import Findings
-from diffjax.evaluation.measures import DIGITS, NAMES, Kernels, Scores, Splits, require
+from diffjax.evaluation.intervals import interval_of
+from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.records import record
+from diffjax.files import write_whole
 
-HEAD = ("measure", "samples", "real images", "ideal")
-FLAGS = ("of a picture", "samples", "real images", "standard errors", "effect", "")
-BITS = ("bits per dimension", "train", "test", "")
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where scores come from; without it, two scores cannot be compared. `provenance` makes it."""
-
-    samples: int
-    sampler: str
-    steps: int
-    seed: int
-    reference: Mapping[str, int]  # images in each split
-    fingerprint: str  # of those images
-    kernels: Kernels = DIGITS
-    more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # printed as "name: value"
+HEAD = ("measure", "samples", "95 % interval", "real images", "ideal")
+FLAGS = ("of a picture", "samples", "real images", "standard errors", "effect", "verdict")
+NONE = "–"  # noqa: RUF001 (a dash, not a minus)
+BITS = ("bits per dimension", "train", "test", "ideal")
 
 
-@dataclass(frozen=True)
-class Likelihoods:
-    """Bits per dimension of images of train and of test under some models: name -> (bits of train, bits of test)."""
-
-    bits: Mapping[str, tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]]
-    told: str  # how they were measured
-
-
-def provenance(
-    samples: int, sampler: str, steps: int, seed: int, splits: Splits, kernels: Kernels = DIGITS, **more: str
-) -> Provenance:
-    """The provenance of `samples` images drawn by `sampler` in `steps` steps; `more` might be config="…", bits="…"."""
-    require(splits)
-    digest = hashlib.sha256()
-    for name in NAMES:
-        digest.update(f"{name}{splits[name][0].shape}".encode())
-        digest.update(np.ascontiguousarray(splits[name][0]).tobytes())
-    counts = {name: len(splits[name][0]) for name in NAMES}
-    return Provenance(samples, sampler, steps, seed, counts, digest.hexdigest()[:12], kernels, more)
-
-
-def table(scores: Scores, real: Scores, source: Provenance, likelihoods: Likelihoods | None = None) -> str:
+def table(report: Report) -> str:
     """Aligned tables for the terminal: every measure, what real images get, what is ideal; bits; the provenance."""
-    parts = [plain([HEAD, *lines(scores, real)])]
-    if likelihoods is not None:
-        parts += [plain([BITS, *bit_lines(likelihoods)])]
-    return "\n\n".join([*parts, "\n".join(origin(source, likelihoods))])
+    parts = [plain([HEAD, *lines(report.scores)])]
+    if report.likelihoods is not None:
+        parts += [plain([BITS, *bit_lines(report.likelihoods)])]
+    return "\n\n".join([*parts, "\n".join(origin(report.source, report.likelihoods))])
 
 
-def write_report(
-    folder: str | Path,
-    scores: Scores,
-    real: Scores,
-    source: Provenance,
-    pictures: Mapping[str, str | Path],
-    title: str = "Evaluation",
-    likelihoods: Likelihoods | None = None,
-    findings: Findings | None = None,
-) -> Path:
-    """Writes folder/report.html, one file that needs no other: findings, tables, pictures (caption: file), origin."""
-    found = findings or Findings()
-    said = [html.told(found.alarms)] if found.alarms else [html.paragraph("Nothing that was looked for was found.")]
-    parts = [html.section("What stands out", *said)] if findings is not None else []
-    parts += [html.section("Scores", html.table([HEAD, *lines(scores, real)]))]
-    if likelihoods is not None:
-        parts += [html.section("Bits per dimension", html.table([BITS, *bit_lines(likelihoods)]))]
+def write_report(folder: str | Path, report: Report) -> Path:
+    """Writes folder/report.html, one file that needs no other, and all its numbers as report.json beside it.
+
+    Curves are drawn into PNG files of their names, too. Findings come first, the provenance last.
+    """
+    folder, found = Path(folder), report.findings or Findings()
+    said = (
+        [html.told(found.alarms, "alarms")]
+        if found.alarms
+        else [html.paragraph("Nothing that was looked for was found.")]
+    )
+    parts = [html.section("What stands out", *said)] if report.findings is not None else []
+    parts += [html.section("Scores", html.table([HEAD, *lines(report.scores)]))]
+    if report.likelihoods is not None:
+        parts += [html.section("Bits per dimension", html.table([BITS, *bit_lines(report.likelihoods)]))]
     if found.flags:
         raised = [number for number, flag in enumerate(found.flags, 1) if flag.raised]
         parts += [html.section("Artefacts", html.table([FLAGS, *flag_lines(found.flags)], raised))]
-    parts += [html.section(caption, html.figure(path, caption)) for caption, path in pictures.items()]
-    parts += [html.section("Where this comes from", html.told(origin(source, likelihoods)))]
-    html.write_page(Path(folder) / "report.html", title, *parts)
-    return Path(folder) / "report.html"
+    shown = {caption: Path(path) for caption, path in report.pictures.items()}
+    for name, curves in report.curves.items():
+        shown[curves.caption] = folder / f"{name}.png"
+        curve(shown[curves.caption], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
+    parts += [html.section(caption, html.figure(path, caption)) for caption, path in shown.items()]
+    parts += [html.section("Where this comes from", html.told(origin(report.source, report.likelihoods)))]
+    text = json.dumps(record(report), indent=1, allow_nan=False) + "\n"
+    write_whole(folder / "report.json", lambda file: file.write(text.encode()))
+    html.write_page(folder / "report.html", report.title, *parts)
+    return folder / "report.html"
 
 
 def flag_lines(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
@@ -103,16 +77,14 @@ def flag_lines(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
     ]
 
 
-def lines(scores: Scores, real: Scores) -> list[tuple[str, ...]]:
-    """One line per measure: its name, the samples' value, that of real images, what to wish for."""
-    both = (scores, real)
-    return [
-        ("Fréchet distance, ratio", *(f"{x.frechet_ratio:.2f}" for x in both), "1, lower is better"),
-        ("MMD²", *(f"{x.mmd2:+.4f}" for x in both), "0, lower is better"),
-        ("two-sample test", *(f"{x.two_sample:.3f}" for x in both), "0.5, nearer is better"),
-        ("label accuracy", *(percent(x.accuracy) for x in both), "as real, higher is better"),
-        ("copies of training images", *(percent(x.copies) for x in both), "as real, lower is better"),
-    ]
+def lines(scores: Sequence[Measured]) -> list[tuple[str, ...]]:
+    """One line per measure: its name, the samples' value and interval, that of real images, what to wish for."""
+    rows = []
+    for score in scores:
+        found = interval_of(score.found)
+        between = f"{score.told(found.low)} … {score.told(found.high)}" if isfinite(found.error) else NONE
+        rows.append((score.name, score.told(found.value), between, score.told(score.real.value), score.ideal))
+    return rows
 
 
 def bit_lines(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
@@ -141,13 +113,8 @@ def origin(source: Provenance, likelihoods: Likelihoods | None = None) -> list[s
     if likelihoods is not None:
         told.append(f"bits per dimension: {likelihoods.told}")
     if source.samples < counts["train"]:
-        told.append(f"fewer samples than training images ({source.samples:,} < {counts['train']:,}) raise the ratio")
+        told.append(f"distances: of {source.samples:,} samples, as of so many training images; more of both are lower")
     return told
-
-
-def percent(share: float | None) -> str:
-    """A share as per cent, or a dash where there is none."""
-    return "–" if share is None else f"{100 * share:.1f} %"  # noqa: RUF001 (a dash, not a minus)
 
 
 def plain(rows: Sequence[Sequence[str]]) -> str:

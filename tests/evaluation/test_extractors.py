@@ -18,7 +18,7 @@ from diffjax.evaluation.extractors import (
     read_features,
     write_features,
 )
-from diffjax.evaluation.measures import as_bytes
+from diffjax.evaluation.pixels import as_bytes
 
 
 def images(seed, n=12):

@@ -1,7 +1,7 @@
 """A table never shows a score without what real images get and where it comes from."""
 
 import base64
-from dataclasses import replace
+import json
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,13 +9,26 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.evaluation.artefacts import Flag
+from diffjax.evaluation.contents import Curves, Likelihoods, Report, provenance
 from diffjax.evaluation.files import write_png
 from diffjax.evaluation.findings import Findings
-from diffjax.evaluation.measures import Scores
-from diffjax.evaluation.reports import Likelihoods, provenance, table, write_report
+from diffjax.evaluation.intervals import Replicates, interval_of
+from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.reports import table, write_report
 
-OURS = Scores(frechet_ratio=1.234, mmd2=0.00125, two_sample=0.625, accuracy=0.75, copies=0.125)
-REAL = Scores(frechet_ratio=1.0, mmd2=-0.0005, two_sample=0.5, accuracy=0.9875, copies=0.01)
+
+def score(key, value, real, form, spread=0.0, **more):
+    """One with ten replicates on the samples' side where it has a spread, which gives it an interval."""
+    each = np.zeros(0) if not spread else value + spread * np.arange(-4.5, 5)
+    return Measured(key, f"the {key}", "pixels", Replicates(value, each, np.zeros(0)),
+                    Replicates(real, np.zeros(0), np.zeros(0)), "1, lower is better", form, **more)  # fmt: skip
+
+
+SCORES = [
+    score("ratio", 1.234, 1.0, ".2f", 0.01),
+    score("mmd2", 0.00125, -0.0005, "+.4f"),
+    score("accuracy", 0.75, 0.9875, ".1%", 0.05, share=True),
+]
 
 
 def splits(seed=0):
@@ -28,33 +41,36 @@ def source(samples=1000, seed=0):
     return provenance(samples, "ddim(eta=0.0)", 50, 7, splits(seed), config="abc123")
 
 
+def report(scores=SCORES, given=None, **more) -> Report:
+    return Report("Digits <8>", scores, given or source(), **more)
+
+
 def test_each_measure_stands_beside_what_real_images_get():
-    head, _, *rows = table(OURS, REAL, source()).split("\n\n")[0].splitlines()
-    for row, ours, real in zip(
-        rows,
-        ("1.23", "+0.0013", "0.625", "75.0 %", "12.5 %"),
-        ("1.00", "-0.0005", "0.500", "98.8 %", "1.0 %"),
-        strict=True,
-    ):
+    head, _, *rows = table(report()).split("\n\n")[0].splitlines()
+    values = (("1.23", "1.00"), ("+0.0013", "-0.0005"), ("75.0 %", "98.8 %"))
+    for row, (ours, real) in zip(rows, values, strict=True):
         assert row.index(ours) + len(ours) == head.index("samples") + len("samples")
-        assert row.index(real, row.index(ours) + 1) + len(real) == head.index("real images") + len("real images")
+        assert row.index(real, head.index("real")) + len(real) == head.index("real images") + len("real images")
+
+
+def test_an_interval_is_shown_where_there_is_one_and_shares_stay_shares():
+    """Of replicates 0.01 apart around 1.234: error √(9 · 8.25) · 0.01, and t of 9 degrees of freedom is 2.262."""
+    _, _, ratio, mmd2, accuracy = table(report()).split("\n\n")[0].splitlines()
+    assert f"{1.234 - 2.2622 * 0.0862:.2f} … {1.234 + 2.2622 * 0.0862:.2f}" in ratio
+    assert "…" not in mmd2
+    assert "0.0 % … 100.0 %" in accuracy
 
 
 def test_the_provenance_is_told():
-    text = table(OURS, REAL, source())
+    text = table(report())
     for told in ("1,000 samples", "ddim(eta=0.0), 50 steps, seed 7", "30 train, 10 validation, 20 test", "abc123"):
         assert told in text
     assert source(seed=0).fingerprint == source(seed=0).fingerprint != source(seed=1).fingerprint
 
 
-def test_few_samples_come_with_a_warning():
-    assert "fewer samples" in table(OURS, REAL, source(samples=29))
-    assert "fewer samples" not in table(OURS, REAL, source(samples=30))
-
-
-def test_no_labels_are_shown_as_a_dash():
-    row = next(line for line in table(replace(OURS, accuracy=None), REAL, source()).splitlines() if "label" in line)
-    assert row.split()[2] == "–"  # noqa: RUF001
+def test_few_samples_are_compared_with_what_as_many_training_images_get():
+    assert "as of so many training images" in table(report(given=source(samples=29)))
+    assert "as of so many training images" not in table(report(given=source(samples=30)))
 
 
 class Page(HTMLParser):
@@ -91,35 +107,54 @@ def test_a_report_is_one_file_that_needs_no_other(tmp_path):
         write_png(path, np.full((2, 2, 3), shade, np.uint8))
     flags = [Flag("mean", 0.5, 0.25, 9.0, 2.0, raised=True), Flag("contrast", 0.5, 0.5, 0.1, 0.0, raised=False)]
     findings = Findings(["<script>harm()</script>"], flags)
-    report = write_report(tmp_path / "run 1", OURS, REAL, source(), paths, title="Digits <8>", findings=findings)
-    page = Page(report.read_text())
+    curves = {"loss": Curves("The loss", {"loss": (np.arange(3.0), np.ones(3))}, "loss")}
+    written = write_report(tmp_path / "run 1", report(findings=findings, pictures=paths, curves=curves))
+    page = Page(written.read_text())
     coded = [base64.b64decode(text.removeprefix("data:image/png;base64,")) for text in page.sources]
-    assert coded == [path.read_bytes() for path in paths.values()]
+    assert coded == [path.read_bytes() for path in (*paths.values(), tmp_path / "run 1" / "loss.png")]
     said = " ".join(page.said)
-    for told in ("Digits <8>", *paths, "<script>harm()</script>", "Fréchet distance, ratio", "1.23", "sha256"):
+    for told in ("Digits <8>", *paths, "<script>harm()</script>", "the ratio", "1.23", "sha256", "The loss"):
         assert told in said
     assert page.alarms == 1
-    assert "default-src 'none'" in report.read_text()
-    assert [path.name for path in report.parent.iterdir()] == ["report.html"]
+    assert "default-src 'none'" in written.read_text()
+    assert {path.name for path in written.parent.iterdir()} == {"report.html", "report.json", "loss.png"}
+
+
+def test_the_numbers_are_beside_it_in_json(tmp_path):
+    bits = Likelihoods({"this model": (np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0]))}, "exact")
+    flags = [Flag("mean", 0.5, 0.25, np.inf, np.inf, raised=True)]
+    curves = {"loss": Curves("The loss", {"loss": (np.arange(2.0), np.array([1.0, np.nan]))}, "loss")}
+    made = report(findings=Findings(["look"], flags), likelihoods=bits, curves=curves)
+    write_report(tmp_path, made)
+    told = json.loads((tmp_path / "report.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    ratio = told["scores"]["pixels"]["ratio"]
+    assert ratio["value"] == 1.234
+    assert ratio["error"] == pytest.approx(interval_of(SCORES[0].found).error)
+    assert ratio["without"] == {"samples": SCORES[0].found.samples.tolist(), "reference": []}
+    assert told["scores"]["pixels"]["mmd2"]["error"] is None
+    assert told["bits_per_dim"]["this model"]["test"] == {"mean": 3.0, "error": 1.0, "images": [2.0, 4.0]}
+    assert told["curves"]["loss"]["lines"] == {"loss": {"x": [0.0, 1.0], "y": [1.0, None]}}
+    assert told["artefacts"]["mean"]["errors"] is None
+    assert (told["alarms"], told["provenance"]["samples"]) == (["look"], 1000)
 
 
 def test_a_report_without_findings_says_so_where_it_was_looked_for_them(tmp_path):
     for findings, expected in ((Findings(), True), (None, False)):
-        text = write_report(tmp_path, OURS, REAL, source(), {}, findings=findings).read_text()
+        text = write_report(tmp_path, report(findings=findings)).read_text()
         assert ("Nothing that was looked for was found." in text) is expected
 
 
 def test_a_report_does_not_link_to_what_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"gone\.png: no such picture"):
-        write_report(tmp_path, OURS, REAL, source(), {"Samples": tmp_path / "gone.png"})
+        write_report(tmp_path, report(pictures={"Samples": tmp_path / "gone.png"}))
 
 
 def test_bits_of_train_and_test_stand_side_by_side_with_their_errors(tmp_path):
     bits = Likelihoods({"this model": (np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0]))}, "exact, 3 and 2 images")
-    text = table(OURS, REAL, source(), bits)
+    text = table(report(likelihoods=bits))
     row = next(line for line in text.splitlines() if line.startswith("this model"))
     assert row.split() == ["this", "model", "2.000", "±", "0.577", "3.000", "±", "1.000", "lower", "is", "better"]
     assert "bits per dimension: exact, 3 and 2 images" in text
-    report = write_report(tmp_path, OURS, REAL, source(), {}, likelihoods=bits).read_text()
-    assert "<td>this model</td><td>2.000 ± 0.577</td><td>3.000 ± 1.000</td>" in report
-    assert "exact, 3 and 2 images" in report
+    written = write_report(tmp_path, report(likelihoods=bits)).read_text()
+    assert "<td>this model</td><td>2.000 ± 0.577</td><td>3.000 ± 1.000</td>" in written
+    assert "exact, 3 and 2 images" in written

@@ -47,6 +47,6 @@ def test_a_model_is_held_to_the_law(known, call, tmp_path) -> None:
     assert "; of a density;" in told.out
     coded = base64.b64encode((tmp_path / "truth.png").read_bytes()).decode()
     assert coded in (tmp_path / "report.html").read_text()
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["bits_per_dim"]["train, test"]["this model less the law"][1] > 0.5
+    scores = json.loads((tmp_path / "report.json").read_text())
+    assert scores["bits_per_dim"]["this model less the law"]["test"]["mean"] > 0.5
     assert float(scores["provenance"]["more"]["log density of samples by the law"].split("z ")[1]) < -5

@@ -128,10 +128,12 @@ def test_evaluation_prints_and_reports(which, request, tmp_path, call) -> None:
         assert base64.b64encode((tmp_path / name).read_bytes()).decode() in report
         with Image.open(tmp_path / name) as picture:
             picture.load()
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert scores["samples"]["frechet_ratio"] > scores["real"]["frechet_ratio"] == 1
-    assert (scores["samples"]["accuracy"] is None) == (which == "unconditional")
-    assert scores["provenance"]["samples"] == 361
+    told = json.loads((tmp_path / "report.json").read_text())
+    scores = told["scores"]["pixels"]
+    assert scores["frechet_ratio"]["low"] > scores["frechet_ratio"]["real"]["value"] == 1
+    assert scores["coverage"]["high"] < scores["coverage"]["real"]["value"]
+    assert ("accuracy" not in scores) == (which == "unconditional")
+    assert told["provenance"]["samples"] == 361
 
 
 @pytest.mark.parametrize("which", ["autoregressive", "masked"])
@@ -173,9 +175,10 @@ def test_bits_of_train_and_test_stand_side_by_side(which, how, request, tmp_path
     told = call("evaluate.py", *argv)
     assert told.code == 0, told.err
     assert f"bits per dimension: {how}" in told.out
-    saved = json.loads((tmp_path / "scores.json").read_text())["bits_per_dim"]["train, test"]
+    saved = json.loads((tmp_path / "report.json").read_text())["bits_per_dim"]
     assert set(saved) == {"this model", "a Gaussian per class", "independent pixels per class"}
-    assert saved["this model"] == pytest.approx([np.log2(17)] * 2, abs=1.0)  # it has learnt next to nothing
+    means = [saved["this model"][split]["mean"] for split in ("train", "test")]
+    assert means == pytest.approx([np.log2(17)] * 2, abs=1.0)  # it has learnt next to nothing
     assert (tmp_path / "context.png").exists() == (which == "masked")
 
 

@@ -1,0 +1,56 @@
+"""A data set's images as bytes to be shown, and as points to be measured.
+
+A data set is a mapping from "train", "validation" and "test" to (images, labels): images uint8 [n, h, w, c] with values
+0 … levels − 1, labels integers [n], or None where there are none.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from diffjax.errors import UserError
+
+Splits = Mapping[str, tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]]
+NAMES = ("train", "validation", "test")
+
+
+def as_bytes(images: UInt8[np.ndarray, "*shape"], levels: int) -> UInt8[np.ndarray, "*shape"]:
+    """Pixel values 0 … levels − 1 spread over 0 … 255, rounded: the scale of samples and of pictures."""
+    if not 2 <= levels <= 256:
+        raise UserError(f"levels is {levels}: the values of a uint8 pixel number 2 to 256")
+    return np.rint(images * (255 / (levels - 1))).astype(np.uint8)
+
+
+def fractions(name: str, images: UInt8[np.ndarray, "n h w c"], levels: int) -> Float[np.ndarray, "n d"]:
+    """Pixel values 0 … levels − 1 as fractions in [0, 1], one row per image."""
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise UserError(f"{name}: images of shape {images.shape} and type {images.dtype}; give uint8 [n, h, w, c]")
+    if not 2 <= levels <= 256:
+        raise UserError(f"levels is {levels}: the values of a uint8 pixel number 2 to 256")
+    if images.size and images.max() >= levels:
+        raise UserError(f"{name}: a pixel is {images.max()}, beyond {levels} levels; give the set's own levels")
+    return images.reshape(len(images), -1) / (levels - 1)
+
+
+def require(splits: Splits) -> None:
+    """Refuses a data set without one of the three splits."""
+    missing = [name for name in NAMES if name not in splits or len(splits[name][0]) == 0]
+    if missing:
+        raise UserError(f"the data set has no {' and no '.join(missing)} split: evaluation needs {', '.join(NAMES)}")
+
+
+def fractions_of(splits: Splits, levels: int) -> list[Float[np.ndarray, "_ d"]]:
+    """The three splits as points, in the order of `NAMES`."""
+    require(splits)
+    return [fractions(name, splits[name][0], levels) for name in NAMES]
+
+
+def fractions_like(samples: UInt8[np.ndarray, "n h w c"], splits: Splits) -> Float[np.ndarray, "n d"]:
+    """Samples as points; refuses those of another size than the data set's images."""
+    ours, theirs = samples.shape[1:], splits["train"][0].shape[1:]
+    if ours != theirs:
+        raise UserError(
+            f"samples are {ours} (height, width, channels), the data set {theirs}: name the set they imitate"
+        )
+    return fractions("samples", samples, 256)
