@@ -198,6 +198,13 @@ TENSORFLOW_1 = Resize(
     _tensorflow_1,
 )
 ANTIALIASED = Resize(f"bicubic to {SIDE} x {SIDE} with antialiasing, channel by channel in float32 (Pillow)", _bicubic)
+RESIZES = {"tensorflow_1": TENSORFLOW_1, "antialiased": ANTIALIASED}
+
+
+@jax.jit
+def _look(variables: PyTree, levels: Picture) -> Any:
+    rgb = jnp.broadcast_to(levels, (*levels.shape[:3], 3))
+    return Inception().apply(variables, (rgb - 128) / 128)
 
 
 def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) -> Callable[[Images], Seen]:
@@ -207,14 +214,8 @@ def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) 
     them are computed at once. `TENSORFLOW_1` is the rule of published FIDs, `ANTIALIASED` that of clean-fid (Parmar et
     al. 2022). Returns NumPy arrays. Raises UserError for other images, and a batch below 1.
     """
-    net = Inception()
     if batch < 1:
         raise UserError(f"batch is {batch}: give at least one image at once")
-
-    @jax.jit
-    def look(variables: PyTree, levels: Picture) -> Any:
-        rgb = jnp.broadcast_to(levels, (*levels.shape[:3], 3))
-        return net.apply(variables, (rgb - 128) / 128)
 
     def see(images: Images) -> Seen:
         check(images)
@@ -222,7 +223,7 @@ def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) 
         for start in range(0, len(images), size):
             some = images[start : start + size]
             full = some[np.minimum(np.arange(size), len(some) - 1)]  # the last too: one size is compiled
-            parts.append([np.asarray(part)[: len(some)] for part in look(variables, jnp.asarray(resize.apply(full)))])
+            parts.append([np.asarray(part)[: len(some)] for part in _look(variables, jnp.asarray(resize.apply(full)))])
         return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     return see

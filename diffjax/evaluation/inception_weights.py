@@ -1,4 +1,7 @@
-"""The weights of Inception-v3 out of a file that the user gives: none are shipped, and nothing is unpickled."""
+"""The weights of Inception-v3 out of a file that the user gives, and the features that they make of images.
+
+No weights are shipped, and nothing is unpickled.
+"""
 
 import hashlib
 import io
@@ -17,11 +20,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from diffjax.errors import UserError
-from diffjax.evaluation.inception import SIDE, Inception
+from diffjax.evaluation.extractors import Features, Images, Table
+from diffjax.evaluation.inception import RESIZES, SIDE, Inception, features
 from diffjax.files import reason
 
 MOST_BYTES = 2**28  # of a file, or of all that a compressed one holds: 24 million numbers in float64, and room
 EPSILON = 1e-3  # of batch normalisation
+WIDTH = 2_048  # values of pool3
 UNUSED = (".num_batches_tracked", "fc.bias")  # what the published weights hold besides
 
 
@@ -71,6 +76,24 @@ def load(path: str | Path) -> Weights:
         flat[(*layer, "bias")] = bias - mean * scale
     params = unflatten_dict({name: jnp.asarray(value, jnp.float32) for name, value in flat.items()})
     return Weights({"params": params}, hashlib.sha256(data).hexdigest())
+
+
+def inception_features(path: str | Path, resize: str = "tensorflow_1", batch: int = 32) -> Features:
+    """What FID and KID compare, pool3 of Inception-v3, with the weights of a file (see `load`): 2048 values an image.
+
+    `resize` is the rule of published FIDs, `tensorflow_1`, or that of clean-fid, `antialiased`; `batch` images, uint8,
+    grey or RGB, are computed at once. The hash is that of the file: the same weights in another kind of file have
+    another. Raises UserError for another rule, and for a file that `load` refuses.
+    """
+    if resize not in RESIZES:
+        raise UserError(f"resize is {resize!r}: choose {' or '.join(RESIZES)}")
+    weights = load(path)
+    see = features(weights.variables, RESIZES[resize], batch)
+
+    def extract(images: Images) -> Table:
+        return np.asarray(see(images).pool3)
+
+    return Features("inception-v3 pool3", weights.sha256, resize, WIDTH, extract)
 
 
 @cache

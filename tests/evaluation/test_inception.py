@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from diffjax.errors import UserError
 from diffjax.evaluation import inception, inception_weights
+from diffjax.evaluation.extractors import described, extracted, moments_of
 from diffjax.evaluation.inception import ANTIALIASED, TENSORFLOW_1
 
 FIRST, SHAPE = "Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3)
@@ -121,6 +122,44 @@ def test_both_kinds_of_file_hold_the_same_and_are_known_by_their_hash(path, load
     other = inception_weights.load(path.with_suffix(".npz"))
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, other.variables)
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() != other.sha256
+
+
+@pytest.fixture(scope="module")
+def pool3(path):
+    return inception_weights.inception_features(path, batch=1)
+
+
+def test_features_are_pool3_and_say_of_which_file_and_rule(path, pool3) -> None:
+    assert (pool3.name, pool3.resize, pool3.dim) == ("inception-v3 pool3", "tensorflow_1", 2048)
+    assert pool3.hash == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert described(pool3).startswith("inception-v3 pool3, 2048 values, resize tensorflow_1, sha256 ")
+
+
+def test_features_are_what_the_net_sees_however_images_are_cut(see, pool3) -> None:
+    images = np.concatenate([image(name, (32, 32)) for name in "abc"])
+    rows = extracted(pool3, [images[:2], images[2:]])
+    assert (rows.shape, rows.dtype) == ((3, 2048), np.float32)
+    np.testing.assert_array_equal(rows, see(images).pool3)
+    np.testing.assert_allclose(moments_of(pool3, [images[:1], images[1:]]).mean, rows.mean(0, dtype=float), atol=1e-12)
+
+
+def test_features_of_grey_are_those_of_rgb_of_one_level(pool3) -> None:
+    grey = image("grey", (32, 32))[..., :1]
+    np.testing.assert_array_equal(pool3.extract(grey), pool3.extract(np.repeat(grey, 3, -1)))
+
+
+def test_features_follow_the_rule_that_is_named(path, loaded, pool3) -> None:
+    some = image("large", (400, 310))
+    other = inception_weights.inception_features(path, "antialiased", batch=1)
+    assert other.resize == "antialiased"
+    found = other.extract(some)
+    np.testing.assert_array_equal(found, inception.features(loaded.variables, ANTIALIASED, batch=1)(some).pool3)
+    assert np.abs(found - pool3.extract(some)).max() > 0.01 * found.std()
+
+
+def test_another_rule_is_refused_before_the_file_is_read() -> None:
+    with pytest.raises(UserError, match="resize is 'bicubic': choose tensorflow_1 or antialiased"):
+        inception_weights.inception_features("none.npz", "bicubic")
 
 
 @pytest.mark.parametrize(
