@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from diffjax.evaluation.findings import Findings
 from diffjax.evaluation.measures import DIGITS, Kernels, Measured
@@ -42,7 +42,7 @@ class Curves:
     """Lines to be drawn together: name -> (x, values), equally many of each."""
 
     caption: str
-    lines: Mapping[str, tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]]
+    lines: Mapping[str, tuple[Shaped[np.ndarray, " _"], Shaped[np.ndarray, " _"]]]
     ylabel: str
     xlabel: str = "training step"
     scale: Literal["linear", "log"] = "linear"
