@@ -9,13 +9,12 @@ from diffjax.evaluation.intervals import difference
 from diffjax.evaluation.measures import (
     DIGITS,
     PIXELS,
-    as_bytes,
-    fractions,
     kernels_for,
     measured,
     measured_in,
     nearest_images,
 )
+from diffjax.evaluation.pixels import as_bytes, fractions
 
 LEVELS = 17
 
