@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import quickly
 
 from diffjax.training import keeping, manifest, metrics
 
@@ -21,7 +22,7 @@ def hosts(count: int, *argv: object) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "XLA_FLAGS": quickly.FLAGS, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "train.py", *map(str, argv)]
     return [
         subprocess.Popen(

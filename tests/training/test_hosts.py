@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import quickly
 
 from diffjax.training import checkpoint, manifest
 
@@ -53,7 +54,7 @@ def trained(hosts: int, folder: Path) -> list:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    environment = {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PATH": "", "HOME": "/nonexistent"}
+    environment = {"XLA_FLAGS": quickly.FLAGS, "JAX_PLATFORMS": "cpu", "PATH": "", "HOME": "/nonexistent"}
     command = [sys.executable, "-c", PROGRAM]
     running = [
         subprocess.Popen(
