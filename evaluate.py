@@ -2,7 +2,9 @@
 
 Draws as many pictures of each class, prints measures beside what real held-out images get, with intervals, and the bits
 per dimension of train and test, and writes report.html, one file with all tables and pictures, into --out, and the
-numbers as report.json.
+numbers as report.json. Or lay runs that have been scored side by side:
+
+    python evaluate.py --compare runs/a runs/b
 """
 
 import sys
@@ -13,14 +15,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import bits, cli, draw, inspection, judge, loading, run, truth
+from diffjax import bits, build, cli, draw, inspection, judge, subject
 from diffjax import evaluation as ev
-from diffjax.data import Dataset, open_dataset
 from diffjax.errors import UserError
 from diffjax.files import check_writable
-from diffjax.mixtures import Mixture
-from diffjax.randomness import keys
 from diffjax.training import metrics
+from diffjax.training.validation import NAME
 
 cli.sampling_flags()
 flags.adopt_module_key_flags(cli)  # so that --help lists them
@@ -36,56 +36,59 @@ INCEPTION = flags.DEFINE_string("inception", None, "Also in those of Inception-v
 RESIZE = flags.DEFINE_string("resize", "tensorflow_1", "How images come to its size: tensorflow_1 or antialiased.")
 EMBEDDINGS = flags.DEFINE_multi_string("embeddings", [], "Also in features of these files; see docs/evaluation.md.")
 
-BASELINES = {"a Gaussian per class": ev.gaussian_per_class, "independent pixels per class": ev.independent_pixels}
+COMPARE = flags.DEFINE_multi_string("compare", [], "Lay the reports of two or more runs side by side: RUN RUN …")
+BAND = f"{NAME}/"
 
 
 def main() -> None:
-    """Everything that can be known is checked before anything is written or compiled."""
+    """One of the jobs, by the flags that are given."""
+    if COMPARE.present:
+        compare()
+    else:
+        evaluate()
+
+
+def evaluate() -> None:
+    """Score a run. Everything that can be known is checked before anything is written or compiled."""
     workdir, asked = cli.folder("workdir"), flags.FLAGS
     if workdir.is_file() and not OUT.value:
         raise UserError(f"--out: give a folder for the report on {workdir}")
     out = Path(OUT.value) if OUT.value else workdir / "evaluation"
     check_writable(out, "--out")
-    denoise, noise, order, info = loading.load(workdir, ema=asked.ema, step=cli.step())
-    settings = cli.chosen(info.config["sample"])
-    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
-    dataset = data_of(info, workdir)
-    splits = known = reference(dataset)
-    method = "" if LIKELIHOOD.value in ("fitting", "none") else LIKELIHOOD.value
-    reader = bits.reader(denoise, noise, order, info.net, info.facts, method)
-    likelihoods, contexts = (None, {}) if LIKELIHOOD.value == "none" else read(reader, splits, dataset.law)
-    cond, root = asked_for(info), jax.random.key(asked.seed)
-    if dataset.law is None:
-        images, distances, told = draw.images(painter, root, NUM.value, asked.batch, cond), {}, {}
+    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
+    settings = cli.chosen(model.info.config["sample"])
+    painter, facts, cond = model.painter(settings), model.info.facts, model.labels(NUM.value)
+    compared = compared_in(model.splits, facts.levels)
+    likelihoods, curves = read(model)
+    root = jax.random.key(asked.seed)
+    if model.law is None:
+        images, told = draw.images(painter, root, NUM.value, asked.batch, cond), {}
     else:
         x = draw.states(painter, root, NUM.value, asked.batch, cond)
-        distances, told = held_to(dataset.law, painter, x, cond, splits["test"])
-        images = draw.as_bytes(x, info.facts)
-        splits = {name: (draw.as_bytes(part, info.facts), labels) for name, (part, labels) in splits.items()}
-    kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
+        distances, told = judge.held_to(model.law, painter, x, cond, model.real["test"], BITS_OF.value, asked.seed)
+        images, curves = draw.as_bytes(x, facts), curves | distances
+    kernels = ev.kernels_for(int(np.prod(facts.shape)))
     told |= {
         "evaluations": f"{(len(painter.grid) - 1) * painter.step.evaluations} of the net per sample",
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
-        "ema": info.ema,
-        "run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}",
+        **model.told,
     }
-    scores = ev.measured(images, cond, splits, info.facts.levels, kernels=kernels)
-    for features in compared_in(splits, info.facts.levels):
-        scores += in_features(features, images, splits, info.facts.levels)
+    scores = ev.measured(images, cond, model.splits, facts.levels, kernels=kernels)
+    for features in compared:
+        scores += in_features(features, images, model.splits, facts.levels)
         told[f"features {features.name}"] = ev.described(features)
-    source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
-    judged = judge.judged(painter, denoise, known["train"][0], some(known["test"], BITS_OF.value), asked.seed)
+    drawn = (len(images), settings["sampler"], settings["steps"], asked.seed)
+    judged = judge.judged(painter, model.denoise, model.real["train"][0], some(model), asked.seed, learnt_by(model))
     alarms = [] if judged is None else inspection.alarms(judged.profile)
-    curves = training_curve(workdir) | ({} if judged is None else judge.curves(judged)) | further(distances, contexts)
     report = ev.Report(
         f"Evaluation of {workdir.name}",
         scores,
-        source,
-        ev.findings_of(images, splits, info.facts.levels, alarms),
+        ev.provenance(*drawn, model.splits, kernels, **told),
+        ev.findings_of(images, model.splits, facts.levels, alarms),
         likelihoods,
-        curves,
-        write_pictures(out, images, cond, splits, painter),
+        training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
+        write_pictures(out, images, cond, model.splits, painter),
     )
     print(ev.table(report))
     for alarm in report.findings.alarms if report.findings else ():
@@ -94,87 +97,40 @@ def main() -> None:
     print(f"the report is {told_of}, one file; its pictures are beside it too", file=sys.stderr)
 
 
-def data_of(info: loading.Info, workdir: Path) -> Dataset:
-    """The data set that the run learnt."""
-    data = info.config["data"]
-    dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
-    if not run.facts_of(dataset, data["form"]).as_learnt(info.facts):
-        raise UserError(
-            f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
-        )
-    return dataset
+def compare() -> None:
+    """Which differences between the reports of runs are beyond noise."""
+    folders = [Path(name) for name in COMPARE.value]
+    out = Path(OUT.value) if OUT.value else folders[0] / "evaluation"
+    check_writable(out, "--out")
+    reports = [ev.read_numbers(folder) for folder in folders]
+    rows = ev.compare(reports)
+    print(ev.compared_table(reports, rows))
+    print(f"the comparison is {ev.write_comparison(out, reports, rows)}, one file", file=sys.stderr)
 
 
-def reference(dataset: Dataset) -> dict[str, Any]:
-    """The real images of the data set; of large splits a part, drawn with a fixed seed."""
-    names = ("train", "validation", "test")
-    return {name: dataset.arrays(name, dataset.split(name).some(MOST.value)) for name in names}
-
-
-def read(reader: bits.Reader, splits: dict[str, Any], law: Mixture | None) -> tuple[ev.Likelihoods, dict[str, Any]]:
-    """Bits per dimension of images of train and of test: the model's, and those of two baselines, or of a known law.
-
-    Of a model of tokens that hides any of them, also what a hidden pixel costs by how many others are visible.
-    """
+def read(model: subject.Subject) -> tuple[ev.Likelihoods | None, dict[str, ev.Curves]]:
+    """Bits per dimension of some images of train and of test, as asked for."""
+    if LIKELIHOOD.value == "none":
+        return None, {}
+    method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
+    reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
     asked = flags.FLAGS
-    train, test = (some(splits[name], BITS_OF.value) for name in ("train", "test"))
-    root = jax.random.key(asked.seed)
-    ours = [bits.bits(reader, root, part, asked.batch) for part in (train, test)]
-    rows = {"this model": (ours[0][0], ours[1][0])}
-    if law is not None:
-        given = reader.net.null_cond is not None
-        least = [truth.exact_bits(law, images, labels if given else None) for images, labels in (train, test)]
-        rows["the law itself"] = least[0], least[1]
-        rows["this model less the law"] = ours[0][0] - least[0], ours[1][0] - least[1]
-    for name, baseline in BASELINES.items() if law is None else ():
-        train_bits, test_bits = (baseline(splits["train"], part, reader.facts.levels) for part in (train, test))
-        rows[name] = train_bits, test_bits
-    count = f"{len(train[0])} images of train, {len(test[0])} of test"
-    contexts = {}
-    if reader.facts.encoding.discrete and (reader.order.exchangeable or reader.order.width == 1):
-        parts = (("train", train), ("test", test))
-        contexts = {name: bits.context(reader, root, part, asked.batch) for name, part in parts}
-    return ev.Likelihoods(rows, f"{bits.told(reader, ours[1][1], {})}; {count}"), contexts
+    return bits.likelihoods(reader, model.real, model.law, asked.seed, BITS_OF.value, asked.batch)
 
 
-def held_to(
-    law: Mixture, painter: draw.Painter, x: np.ndarray, cond: Any, test: Any
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """How far the denoiser, and what it drew, are from a law that is known: losses by log-SNR, and all in words."""
-    real, labels = some(test, BITS_OF.value)
-    root, given = keys(flags.FLAGS.seed, len(real)), None if cond is None else labels
-    far = truth.gap(root, painter.noise, painter.denoise, law, real, given)
-    like = truth.likeness(law, x, test[0], cond, None if cond is None else test[1])
-    least, excess = far.least.mean(axis=0), far.excess.mean(axis=0)
-    curves = {"this model": (far.log_snr, least + excess), "the least there is": (far.log_snr, least)}
-    nats, error = far.total
-    (ours, spread), (theirs, of_real) = like.log_density, like.real_log_density
-    told = {
-        "the bound less the entropy": f"{nats:.4g} ± {error:.2g} nats ({nats / real[0].size / np.log(2):.4f} bits per "
-        f"dimension), of {len(real)} images of test",
-        "log density of samples by the law": f"{ours:.1f} ± {spread:.1f} nats, of test {theirs:.1f} ± {of_real:.1f}, "
-        f"z {like.z:+.1f}",
-        "share of components that is off": f"{like.apart:.3f}, of test {like.real_apart:.3f}",
-    }
-    if like.accuracy is not None:
-        told["class by the law"] = f"{like.accuracy:.2%} as asked for, of test {like.real_accuracy:.2%}"
-    return curves, told
+def some(model: subject.Subject) -> bits.Labelled:
+    """Of how many images of test the model is judged."""
+    return bits.some(model.real["test"], BITS_OF.value)
 
 
-def asked_for(info: loading.Info) -> Any:
-    """As many labels of each class, or none."""
-    number = np.arange(NUM.value, dtype=np.int32)
-    return number * info.facts.classes // NUM.value if info.conditional else None
+def learnt_by(model: subject.Subject) -> build.ByLevel | None:
+    """The loss of the training, as it can be looked at level by level."""
+    told = model.info.config["train"]
+    built = build.Model(model.noise, model.order, model.info.net)
+    return build.loss_by_level(built, loss=told["loss"], weight=told["weight"], distribution=told["times"])
 
 
-def some(split: ev.Labelled, count: int) -> ev.Labelled:
-    """Evenly chosen images of a split."""
-    images, labels = split
-    rows = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
-    return images[rows], None if labels is None else labels[rows]
-
-
-def compared_in(splits: dict[str, Any], levels: int) -> list[ev.Features]:
+def compared_in(splits: ev.Splits, levels: int) -> list[ev.Features]:
     """The features that are asked for, in which samples and real images are compared."""
     images, labels = splits["train"]
     train = ev.as_bytes(images, levels)
@@ -192,7 +148,7 @@ def compared_in(splits: dict[str, Any], levels: int) -> list[ev.Features]:
     return found
 
 
-def in_features(features: ev.Features, images: np.ndarray, splits: dict[str, Any], levels: int) -> list[ev.Measured]:
+def in_features(features: ev.Features, images: np.ndarray, splits: ev.Splits, levels: int) -> list[ev.Measured]:
     """Six measures in those features; none where there are too few images for them."""
     train, test = (ev.as_bytes(splits[name][0], levels) for name in ("train", "test"))
     if min(map(len, (images, train, test))) < ev.LEAST:
@@ -200,18 +156,6 @@ def in_features(features: ev.Features, images: np.ndarray, splits: dict[str, Any
         print(told, file=sys.stderr)
         return []
     return ev.measured_in(features.name, *(ev.extracted(features, [part]) for part in (images, train, test)))
-
-
-def further(distances: dict[str, Any], contexts: dict[str, Any]) -> dict[str, ev.Curves]:
-    """The curves of a law that is known, and of tokens."""
-    found = {}
-    if distances:
-        caption = "The loss at each noise level, beside the least there is"
-        found["truth"] = ev.Curves(caption, distances, "loss", "log-SNR")
-    if contexts:
-        caption = "What a hidden pixel costs, by how many others are visible"
-        found["context"] = ev.Curves(caption, contexts, "bits of a hidden pixel", "visible pixels")
-    return found
 
 
 def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painter: draw.Painter) -> dict[str, Path]:
@@ -233,14 +177,18 @@ def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painte
     return {caption: out / name for caption, (name, _) in made.items()}
 
 
-def training_curve(workdir: Path) -> dict[str, ev.Curves]:
-    """The training loss, where the run has kept it."""
-    told = [(row.step, row.values["loss"]) for row in metrics.read(workdir / metrics.NAME) if "loss" in row.values]
-    if not told:
-        return {}
-    steps, losses = np.array(told, float).T
-    return {"loss": ev.Curves("Training loss", {"loss": (steps, losses)}, "training loss")}
+def training_curves(workdir: Path) -> dict[str, ev.Curves]:
+    """The training loss, and that of validation by noise level, where the run has kept them."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in metrics.read(workdir / metrics.NAME):
+        for name, value in row.values.items():
+            lines.setdefault(name, []).append((row.step, value))
+    told = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
+    losses = {name: told[name] for name in ("loss", NAME) if name in told}
+    bands = {f"level {name.removeprefix(BAND)}": told[name] for name in sorted(told) if name.startswith(BAND)}
+    found = {"loss": ev.Curves("Loss over training", losses, "loss")} if losses else {}
+    return found | ({"bands": ev.Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, more=COMPARE)

@@ -14,6 +14,14 @@ from diffjax.evaluation.classifiers import (
     two_sample_accuracy,
     two_sample_test,
 )
+from diffjax.evaluation.comparisons import (
+    Compared,
+    Numbers,
+    compare,
+    compared_table,
+    read_numbers,
+    write_comparison,
+)
 from diffjax.evaluation.contents import Curves, Likelihoods, Provenance, Report, provenance
 from diffjax.evaluation.extractors import (
     Features,
@@ -88,6 +96,7 @@ from diffjax.images import read_image
 __all__ = [
     "DIGITS",
     "LEAST",
+    "Compared",
     "Copying",
     "Coverage",
     "Curves",
@@ -102,6 +111,7 @@ __all__ = [
     "Likelihoods",
     "Measured",
     "Moments",
+    "Numbers",
     "Provenance",
     "Replicates",
     "Report",
@@ -113,6 +123,8 @@ __all__ = [
     "animation",
     "as_bytes",
     "classifier_features",
+    "compare",
+    "compared_table",
     "copies",
     "copying",
     "coverage_of",
@@ -163,12 +175,14 @@ __all__ = [
     "read_features",
     "read_image",
     "read_moments",
+    "read_numbers",
     "replicates",
     "side_by_side",
     "strip",
     "table",
     "two_sample_accuracy",
     "two_sample_test",
+    "write_comparison",
     "write_features",
     "write_moments",
     "write_png",
