@@ -99,11 +99,13 @@ def evaluate() -> None:
 
 def compare() -> None:
     """Which differences between the reports of runs are beyond noise."""
+    if flags.FLAGS.workdir:
+        raise UserError("--compare: takes no --workdir; give the runs themselves after it")
     folders = [Path(name) for name in COMPARE.value]
-    out = Path(OUT.value) if OUT.value else folders[0] / "evaluation"
-    check_writable(out, "--out")
     reports = [ev.read_numbers(folder) for folder in folders]
     rows = ev.compare(reports)
+    out = Path(OUT.value) if OUT.value else folders[0] / "evaluation"
+    check_writable(out, "--out")
     print(ev.compared_table(reports, rows))
     print(f"the comparison is {ev.write_comparison(out, reports, rows)}, one file", file=sys.stderr)
 
@@ -184,7 +186,7 @@ def training_curves(workdir: Path) -> dict[str, ev.Curves]:
         for name, value in row.values.items():
             lines.setdefault(name, []).append((row.step, value))
     told = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
-    losses = {name: told[name] for name in ("loss", NAME) if name in told}
+    losses = {name: told[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in told}
     bands = {f"level {name.removeprefix(BAND)}": told[name] for name in sorted(told) if name.startswith(BAND)}
     found = {"loss": ev.Curves("Loss over training", losses, "loss")} if losses else {}
     return found | ({"bands": ev.Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})

@@ -17,7 +17,7 @@ from diffjax.inspection import Profile
 from diffjax.loss import Apply
 from diffjax.mixtures import Mixture
 from diffjax.noise import Gaussian
-from diffjax.protocols import Keys
+from diffjax.protocols import Denoise, Keys
 from diffjax.randomness import keys
 
 FEW = 64  # examples that are followed along the sampler's way
@@ -61,7 +61,7 @@ class Judged(NamedTuple):
 
 def judged(
     painter: Painter,
-    denoise: NetDenoiser,
+    denoise: Denoise,
     train: Shaped[np.ndarray, "_ *_"],
     test: tuple[Any, Any],
     seed: int,
@@ -70,7 +70,7 @@ def judged(
     """A Gaussian model with one level for all positions, on images and labels of test; None for any other.
 
     The denoiser is looked at without guidance, which changes what it is the mean of; the sampler's steps with it, as it
-    draws. Images are as the data set has them. `trained` is the loss that it learnt by.
+    draws. Images are as the data set has them. `trained` is the loss that it learnt by, if it is a net.
     """
     noise, order, facts, (images, labels) = painter.noise, painter.order, painter.facts, test
     if not isinstance(noise, Gaussian) or order.width != 1:
@@ -80,7 +80,7 @@ def judged(
         facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
     )
     root = keys(seed, len(x))
-    learnt = None if trained is None else _learnt(trained, root, noise, denoise, x, cond)
+    learnt = _learnt(trained, root, noise, denoise, x, cond) if trained and isinstance(denoise, NetDenoiser) else None
     few = None if cond is None else cond[:FEW]
     on_its_way = (root[:FEW], noise, order, painter.denoise, x.shape[1:], painter.grid)
     found = diagnose.predictions(*on_its_way, cond=few, step=painter.step)

@@ -14,14 +14,7 @@ from diffjax.evaluation.classifiers import (
     two_sample_accuracy,
     two_sample_test,
 )
-from diffjax.evaluation.comparisons import (
-    Compared,
-    Numbers,
-    compare,
-    compared_table,
-    read_numbers,
-    write_comparison,
-)
+from diffjax.evaluation.comparisons import Compared, compare, compared_table, write_comparison
 from diffjax.evaluation.contents import Curves, Likelihoods, Provenance, Report, provenance
 from diffjax.evaluation.extractors import (
     Features,
@@ -89,6 +82,7 @@ from diffjax.evaluation.neighbours import (
 )
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.pixels import Splits, as_bytes
+from diffjax.evaluation.records import Numbers, read_numbers
 from diffjax.evaluation.reports import table, write_report
 from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
 from diffjax.images import read_image

@@ -1,36 +1,27 @@
 """Reports beside one another, and which of their differences are more than noise."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diffjax.errors import UserError
 from diffjax.evaluation import html
-from diffjax.evaluation.intervals import Difference, Replicates, difference
-from diffjax.evaluation.reports import plain
+from diffjax.evaluation.contents import Curves
+from diffjax.evaluation.files import curve
+from diffjax.evaluation.intervals import Difference, Replicates, difference, interval_of
+from diffjax.evaluation.records import Numbers
+from diffjax.evaluation.reports import mean_and_error, plain
 from diffjax.files import write_whole
 
 SURE = 0.05  # probability that any difference at all is called one where there is none
-NAME = "report.json"
-SIDES = ("samples", "reference")
-LARGEST = 2**28  # bytes of a report that are read
+MOST = 8  # lines of a plot
+NOTE = "Called beyond noise by Holm's procedure over all rows, at 0.05; intervals are those of each row alone."
 HEAD = ("measure", "", "less", "difference", "95 % interval", "p", "verdict")
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What is compared of one report: every score, and the mean bits per dimension of test images."""
-
-    name: str
-    about: tuple[Any, ...]  # the reference, and what the scores are of: differences need it equal
-    found: Mapping[str, Replicates]
-    bits: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,36 +33,6 @@ class Compared:
     second: str
     apart: Difference
     beyond: bool
-
-
-def read_numbers(path: str | Path) -> Numbers:
-    """The report.json that `write_report` wrote into that folder, or `evaluate.py` into the evaluation of that run.
-
-    Raises UserError where there is none, or it is no such thing.
-    """
-    folder = Path(path)
-    file = next((at / NAME for at in (folder, folder / "evaluation") if (at / NAME).is_file()), folder / NAME)
-    try:
-        if not file.is_file():
-            raise UserError(f"{file}: no such file; run evaluate.py --workdir {path} first")
-        if file.stat().st_size > LARGEST:
-            raise UserError(f"{file}: larger than {LARGEST:,} bytes, so no report; evaluate the run again")
-        told = json.loads(file.read_text())
-        found = {
-            score["name"]: Replicates(_number(score["value"]), *(_numbers(score["without"][side]) for side in SIDES))
-            for scores in told["scores"].values()
-            for score in scores.values()
-        }
-        source = told["provenance"]
-        about = (source["fingerprint"], source["kernels"], sorted(_extractors(source)))
-        bits = {
-            f"bits per dimension of {split}": _numbers(told["bits_per_dim"]["this model"][split]["images"])
-            for split in ("train", "test")
-            if told["bits_per_dim"]
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{file}: cannot be read as a report; evaluate the run again") from None
-    return Numbers(str(path), about, found, bits)
 
 
 def compare(reports: Sequence[Numbers]) -> list[Compared]:
@@ -99,46 +60,98 @@ def compare(reports: Sequence[Numbers]) -> list[Compared]:
 
 def compared_table(reports: Sequence[Numbers], rows: Sequence[Compared]) -> str:
     """The values of all runs, and then their differences, for the terminal."""
-    return "\n\n".join([plain(_values(reports)), plain([HEAD, *map(_line, rows)])])
+    return "\n\n".join([plain(_values(reports)), plain([HEAD, *_lines(reports, rows)])])
 
 
 def write_comparison(folder: str | Path, reports: Sequence[Numbers], rows: Sequence[Compared]) -> Path:
-    """Writes folder/comparison.html, what is beyond noise standing out, and the same as comparison.json."""
-    folder = Path(folder)
-    title = " and ".join(Path(report.name).name for report in reports)
+    """Writes folder/comparison.html, what is beyond noise standing out, and the same as comparison.json.
+
+    Curves that all runs have are drawn into comparison_NAME.png, too, and the samples of each stand below.
+    """
+    folder, names = Path(folder), names_of(reports)
+    title = " and ".join(names)
     marked = [number for number, row in enumerate(rows, 1) if row.beyond]
     told = [{**vars(row), "apart": row.apart._asdict()} for row in rows]
     text = json.dumps(told, indent=1) + "\n"
     write_whole(folder / "comparison.json", lambda file: file.write(text.encode()))
+    drawn = []
+    for key, curves in together(reports).items():
+        drawn.append((curves, folder / f"comparison_{key}.png"))
+        curve(drawn[-1][1], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
     html.write_page(
         folder / "comparison.html",
         f"Comparison of {title}",
         html.section("Side by side", html.table(_values(reports))),
-        html.section("Differences", html.table([HEAD, *map(_line, rows)], marked), html.told([NOTE])),
+        html.section("Differences", html.table([HEAD, *_lines(reports, rows)], marked), html.told([NOTE])),
+        *(html.section(curves.caption, html.figure(file, curves.caption)) for curves, file in drawn),
+        *(
+            html.section(f"{caption}: {name}", html.figure(file, caption))
+            for name, report in zip(names, reports, strict=True)
+            for caption, file in report.pictures.items()
+        ),
     )
     return folder / "comparison.html"
 
 
-NOTE = "Called beyond noise by Holm's procedure over all rows, at 0.05; intervals are those of each row alone."
+def names_of(reports: Sequence[Numbers]) -> list[str]:
+    """The last part of each name, and as much more as tells them apart."""
+    parts = [Path(report.name).absolute().parts for report in reports]
+    most = max(map(len, parts))
+    depth = next((n for n in range(1, most) if len({part[-n:] for part in parts}) == len(parts)), most)
+    return ["/".join(part[-depth:]) for part in parts]
+
+
+def together(reports: Sequence[Numbers]) -> dict[str, Curves]:
+    """The curves that all have, in one plot each: what is equal in all once, the rest under each run's name."""
+    found, first, names = {}, reports[0], names_of(reports)
+    for key in first.curves:
+        if not all(key in report.curves for report in reports):
+            continue
+        lines = {}
+        for name, line in first.curves[key].lines.items():
+            theirs = [report.curves[key].lines.get(name) for report in reports]
+            if all(_alike(line, other) for other in theirs):
+                lines[name] = line
+            else:
+                lines |= {f"{run}: {name}": each for run, each in zip(names, theirs, strict=True) if each is not None}
+        if len(lines) <= MOST:
+            found[key] = replace(first.curves[key], lines=lines)
+    return found
+
+
+def _alike(line: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray] | None) -> bool:
+    return other is not None and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(line, other, strict=True))
 
 
 def _values(reports: Sequence[Numbers]) -> list[tuple[str, ...]]:
     """A row for each measure, a column for each run, and an empty one for alignment."""
     names = list(dict.fromkeys(name for report in reports for name in (*report.found, *report.bits)))
-    head = ("measure", *(Path(report.name).name for report in reports), "")
+    head = ("measure", *names_of(reports), "")
     return [head, *((name, *(_value(report, name) for report in reports), "") for name in names)]
 
 
 def _value(report: Numbers, name: str) -> str:
-    if name in report.found:
-        return f"{report.found[name].value:.4g}"
-    return f"{report.bits[name].mean():.4g}" if name in report.bits else "none"
+    if name in report.bits:
+        return mean_and_error(report.bits[name])
+    if name not in report.found:
+        return "none"
+    value, error, *_ = interval_of(report.found[name])
+    return f"{value:.4g} ± {error:.2g}" if isfinite(error) else f"{value:.4g}"
 
 
-def _line(row: Compared) -> tuple[str, ...]:
-    apart, names = row.apart, [Path(name).name for name in (row.first, row.second)]
-    between, verdict = f"{apart.low:+.3g} … {apart.high:+.3g}", "beyond noise" if row.beyond else "within noise"
-    return (row.measure, *names, f"{apart.value:+.3g}", between, f"{apart.p:.2g}", verdict)
+def _lines(reports: Sequence[Numbers], rows: Sequence[Compared]) -> list[tuple[str, ...]]:
+    short = dict(zip((report.name for report in reports), names_of(reports), strict=True))
+    found = []
+    for row in rows:
+        apart, verdict = row.apart, "beyond noise" if row.beyond else "within noise"
+        between = f"{apart.low:+.3g} … {apart.high:+.3g}"
+        pair = short[row.first], short[row.second]
+        found.append((row.measure, *pair, f"{apart.value:+.3g}", between, _chance(apart.p), verdict))
+    return found
+
+
+def _chance(p: float) -> str:
+    return f"{p:.2g}" if p >= 1e-9 else "< 1e-9"
 
 
 def _both(a: Numbers, b: Numbers, name: str) -> bool:
@@ -161,17 +174,3 @@ def _holm(p: Sequence[float]) -> list[bool]:
             break
         sure[row] = True
     return sure
-
-
-def _extractors(source: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, told) for name, told in source["more"].items() if name.startswith("features ")]
-
-
-def _number(given: Any) -> float:
-    if not isinstance(given, float | int) or not isfinite(given):
-        raise ValueError(given)
-    return float(given)
-
-
-def _numbers(given: Any) -> np.ndarray:
-    return np.array([_number(each) for each in given], np.float64)

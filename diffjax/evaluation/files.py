@@ -6,12 +6,15 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
 from diffjax.errors import UserError
 from diffjax.evaluation.pictures import grid
 from diffjax.files import write_whole
+
+FEW = 6  # lines that have colours as far apart as can be
 
 
 def write_png(path: str | Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
@@ -51,6 +54,8 @@ def curve(
         raise UserError(f"{path}: every curve needs as many values as places along x, and at least one")
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
+    if len(curves) > FEW:  # many are one thing at many levels
+        axes.set_prop_cycle(color=colormaps["viridis"](np.linspace(0, 0.95, len(curves))))
     for name, (x, values) in curves.items():
         axes.plot(x, values, label=name, linewidth=1.6, marker="o" if len(x) == 1 else "")
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale=scale)
