@@ -78,7 +78,7 @@ def _table(sweep: Sweep, heads: Sequence[str]) -> list[tuple[str, ...]]:
         (
             *(_text(row.settings[name]) for name in sweep.names),
             f"{row.evaluations:,}",
-            f"{row.seconds:.1f}",
+            f"{row.seconds:.2f}",
             *(_value(score, score.found) for score in row.scores),
             "",
         )
