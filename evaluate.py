@@ -5,6 +5,10 @@ per dimension of train and test, and writes report.html, one file with all table
 numbers as report.json. Or lay runs that have been scored side by side:
 
     python evaluate.py --compare runs/a runs/b
+
+Or draw with many settings of the sampler, and see what each costs and gets:
+
+    python evaluate.py --workdir runs/digits --sweep sampler=ddim,heun --sweep steps=5,10,20
 """
 
 import sys
@@ -15,7 +19,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import bits, build, cli, draw, inspection, judge, subject
+from diffjax import bits, build, cli, draw, inspection, judge, subject, sweep
 from diffjax import evaluation as ev
 from diffjax.errors import UserError
 from diffjax.files import check_writable
@@ -37,12 +41,18 @@ RESIZE = flags.DEFINE_string("resize", "tensorflow_1", "How images come to its s
 EMBEDDINGS = flags.DEFINE_multi_string("embeddings", [], "Also in features of these files; see docs/evaluation.md.")
 
 COMPARE = flags.DEFINE_multi_string("compare", [], "Lay the reports of two or more runs side by side: RUN RUN …")
+SWEEP = flags.DEFINE_multi_string(
+    "sweep", [], "Vary settings of the sampler: names, or name=value,value,…, of sampler, grid, steps and guidance."
+)
+APART = ("compare", "classifier", "inception", "embeddings", "likelihood", "bits_of")  # what no sweep does
 BAND = f"{NAME}/"
 
 
 def main() -> None:
     """One of the jobs, by the flags that are given."""
-    if COMPARE.present:
+    if SWEEP.present:
+        over_settings()
+    elif COMPARE.present:
         compare()
     else:
         evaluate()
@@ -50,11 +60,7 @@ def main() -> None:
 
 def evaluate() -> None:
     """Score a run. Everything that can be known is checked before anything is written or compiled."""
-    workdir, asked = cli.folder("workdir"), flags.FLAGS
-    if workdir.is_file() and not OUT.value:
-        raise UserError(f"--out: give a folder for the report on {workdir}")
-    out = Path(OUT.value) if OUT.value else workdir / "evaluation"
-    check_writable(out, "--out")
+    (workdir, out), asked = folders(), flags.FLAGS
     model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
     settings = cli.chosen(model.info.config["sample"])
     painter, facts, cond = model.painter(settings), model.info.facts, model.labels(NUM.value)
@@ -69,7 +75,7 @@ def evaluate() -> None:
         images, curves = draw.as_bytes(x, facts), curves | distances
     kernels = ev.kernels_for(int(np.prod(facts.shape)))
     told |= {
-        "evaluations": f"{(len(painter.grid) - 1) * painter.step.evaluations} of the net per sample",
+        "evaluations": f"{sweep.evaluations(painter, settings['guidance'])} of the net per sample",
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
         **model.told,
@@ -95,6 +101,30 @@ def evaluate() -> None:
         print(f"look here: {alarm}")
     told_of = ev.write_report(out, report)
     print(f"the report is {told_of}, one file; its pictures are beside it too", file=sys.stderr)
+
+
+def folders() -> tuple[Path, Path]:
+    """The run, and where its report goes."""
+    workdir = cli.folder("workdir")
+    if workdir.is_file() and not OUT.value:
+        raise UserError(f"--out: give a folder for the report on {workdir}")
+    out = Path(OUT.value) if OUT.value else workdir / "evaluation"
+    check_writable(out, "--out")
+    return workdir, out
+
+
+def over_settings() -> None:
+    """Quality over the settings that are varied; what an earlier call has drawn is not drawn again."""
+    asked, lists = flags.FLAGS, sweep.lists_of(SWEEP.value)
+    for name in (*APART, *lists):
+        if asked[name].present:
+            raise UserError(f"--{name}: does not go with --sweep {','.join(lists)}; leave one of them out")
+    workdir, out = folders()
+    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
+    others, keys = cli.chosen(model.info.config["sample"]), {"seed": asked.seed, "batch": asked.batch}
+    found = sweep.swept(model, lists, others, out, count=NUM.value, **keys)
+    print(ev.sweep_table(found))
+    print(f"the sweep is {ev.write_sweep(out, found)}, one file; its plots are beside it too", file=sys.stderr)
 
 
 def compare() -> None:

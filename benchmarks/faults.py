@@ -1,7 +1,7 @@
 """What the report says of models that are broken on purpose: python benchmarks/faults.py runs/digits
 
-Two minutes. Of a class-conditional run of digits: as it is; with nothing learnt in one band of noise levels; in place of
-the net, the exact denoiser of the training images, which can draw nothing else; and under a guidance that saturates.
+Two minutes. Of a class-conditional run of digits: as it is; with nothing learnt in one band of noise levels; in place
+of the net, the exact denoiser of the training images, which can draw nothing else; and under guidance that saturates.
 """
 
 import dataclasses

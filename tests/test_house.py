@@ -59,6 +59,7 @@ LAYERS = {
     "bits": "errors protocols randomness mixtures order truth likelihood dispatch evaluation run",
     "judge": "protocols randomness noise mixtures denoising loss truth diagnose inspection evaluation build draw bits",
     "subject": "errors protocols mixtures order denoising data evaluation run loading draw",
+    "sweep": "errors paths draw evaluation subject",
     "cli": "errors slots",
 }
 

@@ -84,7 +84,9 @@ from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.pixels import Splits, as_bytes
 from diffjax.evaluation.records import Numbers, read_numbers
 from diffjax.evaluation.reports import table, write_report
+from diffjax.evaluation.rows import Swept, read_row, row_file, write_row
 from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
+from diffjax.evaluation.sweeps import Sweep, settings_told, sweep_table, write_sweep
 from diffjax.images import read_image
 
 __all__ = [
@@ -112,6 +114,8 @@ __all__ = [
     "Source",
     "Splits",
     "Stored",
+    "Sweep",
+    "Swept",
     "TwoSample",
     "all_images",
     "animation",
@@ -170,9 +174,13 @@ __all__ = [
     "read_image",
     "read_moments",
     "read_numbers",
+    "read_row",
     "replicates",
+    "row_file",
+    "settings_told",
     "side_by_side",
     "strip",
+    "sweep_table",
     "table",
     "two_sample_accuracy",
     "two_sample_test",
@@ -181,4 +189,6 @@ __all__ = [
     "write_moments",
     "write_png",
     "write_report",
+    "write_row",
+    "write_sweep",
 ]

@@ -3,6 +3,7 @@
 Of pixels as fractions in [0, 1] there are five; of any features, six more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -81,6 +82,7 @@ def measured(
     kernels: Kernels = DIGITS,
     draws: int = 3,
     seed: int = 0,
+    beside: Sequence[Measured] = (),
 ) -> list[Measured]:
     """Five measures of samples, uint8 scaled to 0 … 255, with the labels they were asked for; four without labels.
 
@@ -93,8 +95,10 @@ def measured(
     Real images: training images beside test images in the first three, for accuracy and copies those of validation, on
     which nothing was trained. Distances fall as images are added, so samples and training images are compared in equal
     numbers, evenly chosen. Time grows with the square of the number of images; pass a part of each split for sets above
-    some 10,000.
+    some 10,000. `beside` is what was measured of as many other samples against the same images with the same options:
+    what real images get is taken from there.
     """
+    at_hand = {score.key: score.real for score in beside}
     train, validation, test = fractions_of(splits, levels)
     x = fractions_like(samples, splits)
     ours, learnt = equal_numbers(x, train)
@@ -112,20 +116,20 @@ def measured(
         ("two_sample", "two-sample test", partial(two_sample_accuracy, **machine, draws=draws, seed=seed),
          "0.5, nearer is better", ".3f"),
     ]  # fmt: skip
-    found = [_beside(*pair, ours, learnt, test) for pair in pairs]
+    found = [_beside(*pair, ours, learnt, test, real=at_hand.get(pair[0])) for pair in pairs]
     known_labels, other_labels = splits["train"][1], splits["validation"][1]
     if labels is not None and known_labels is not None and other_labels is not None:
-        parts = (x, labels), (validation, other_labels)
-        ours_right, real_right = (
-            _mean(confirmed(train, known_labels, *part, kernels.accuracy_gamma)) for part in parts
-        )
+        right = partial(confirmed, train, known_labels, gamma=kernels.accuracy_gamma)
+        ours_right = _mean(right(x, labels))
+        real_right = at_hand.get("accuracy") or _mean(right(validation, other_labels))
         found += [
             Measured(
                 "accuracy", "label accuracy", PIXELS, ours_right, real_right, "as real, higher is better", ".1%", True
             )
         ]
     near = [nearest_distances(part, train)[:, None] for part in (x, validation, test)]
-    close, real_close = (_repeated(_share_within, part, near[2]) for part in near[:2])
+    close = _repeated(_share_within, near[0], near[2])
+    real_close = at_hand.get("copies") or _repeated(_share_within, near[1], near[2])
     name, ideal = "copies of training images", "as real, lower is better"
     return [*found, Measured("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
 
@@ -171,10 +175,10 @@ def _evenly(count: int, wanted: int) -> Integer[np.ndarray, " _"]:
 
 def _beside(
     key: str, name: str, score: Score, ideal: str, form: str,
-    samples: np.ndarray, train: np.ndarray, test: np.ndarray, features: str = PIXELS,
+    samples: np.ndarray, train: np.ndarray, test: np.ndarray, features: str = PIXELS, real: Replicates | None = None,
 ) -> Measured:  # fmt: skip
-    """A score of samples, and the same of training images, against test images."""
-    found, real = (_repeated(score, part, test) for part in (samples, train))
+    """A score of samples, and the same of training images, which may be at hand, against test images."""
+    found, real = _repeated(score, samples, test), real or _repeated(score, train, test)
     return Measured(key, name, features, found, real, ideal, form, share=key == "two_sample")
 
 

@@ -1,7 +1,7 @@
 """The numbers of a report in JSON, for programs and for comparisons, and what is read of them again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -15,6 +15,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation.contents import Curves, Report
 from diffjax.evaluation.findings import Findings
 from diffjax.evaluation.intervals import Replicates, interval_of
+from diffjax.evaluation.measures import Measured
 
 NAME = "report.json"
 SIDES = ("samples", "reference")
@@ -37,26 +38,40 @@ class Numbers:
 def record(report: Report) -> dict[str, Any]:
     """The numbers of a report as JSON has them, by keys for programs; what is not finite is null."""
     source, found = report.source, report.findings or Findings()
-    scores: dict[str, dict[str, Any]] = {}
-    for score in report.scores:
-        told = {"name": score.name, "ideal": score.ideal, **_replicated(score.found), "real": _replicated(score.real)}
-        scores.setdefault(score.features, {})[score.key] = told
     origin = {**vars(source), "reference": {**source.reference}, "more": {**source.more}}
     given = report.likelihoods
     bits = {} if given is None else {
         name: {split: _bits(each) for split, each in zip(SPLITS, both, strict=True)}
         for name, both in given.bits.items()
     }  # fmt: skip
-    return _finite({
+    return finite({
         "title": report.title,
         "alarms": list(found.alarms),
-        "scores": scores,
+        "scores": scores_of(report.scores),
         "bits_per_dim": bits,
         "artefacts": {flag.name: flag._asdict() for flag in found.flags},
         "curves": {name: _curves(curves) for name, curves in report.curves.items()},
         "pictures": {caption: Path(file).name for caption, file in report.pictures.items()},
         "provenance": {**origin, "kernels": vars(source.kernels), "bits": None if given is None else given.told},
     })  # fmt: skip
+
+
+def scores_of(scores: Sequence[Measured]) -> dict[str, dict[str, Any]]:
+    """Scores by features and key, each with its interval and what it is without parts of the rows."""
+    found: dict[str, dict[str, Any]] = {}
+    for score in scores:
+        told = {"name": score.name, "ideal": score.ideal, **_replicated(score.found), "real": _replicated(score.real)}
+        found.setdefault(score.features, {})[score.key] = told
+    return found
+
+
+def finite(told: Any) -> Any:
+    """The same with null for each number that is not finite, of which JSON knows none."""
+    if isinstance(told, dict):
+        return {name: finite(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [finite(value) for value in told]
+    return None if isinstance(told, float) and not isfinite(told) else told
 
 
 def _replicated(found: Replicates) -> dict[str, Any]:
