@@ -95,9 +95,8 @@ def measured(
     numbers, evenly chosen. Time grows with the square of the number of images; pass a part of each split for sets above
     some 10,000.
     """
-    train, validation, test = fractions_of(splits, levels)
-    x = fractions_like(samples, splits)
-    ours, learnt = equal_numbers(x, train)
+    train, _, test = fractions_of(splits, levels)
+    ours, learnt = equal_numbers(fractions_like(samples, splits), train)
     known = frechet(learnt, test)
     if known <= 1e-12 * np.square(train).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
@@ -105,14 +104,37 @@ def measured(
     def ratio(a: np.ndarray, b: np.ndarray) -> float:
         return frechet(a, b) / frechet(learnt, b)
 
+    told = ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f")
+    rest = resemblance(samples, labels, splits, levels, kernels=kernels, draws=draws, seed=seed)
+    return [_beside(*told, ours, learnt, test), *rest]
+
+
+def resemblance(
+    samples: UInt8[np.ndarray, "n h w c"],
+    labels: Integer[np.ndarray, " n"] | None,
+    splits: Splits,
+    levels: int,
+    *,
+    kernels: Kernels = DIGITS,
+    draws: int = 3,
+    seed: int = 0,
+    told_apart: int | None = None,
+) -> list[Measured]:
+    """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`.
+
+    The two-sample test, whose time grows fastest, is of at most `told_apart` images of a side, evenly chosen.
+    """
+    train, validation, test = fractions_of(splits, levels)
+    x = fractions_like(samples, splits)
+    ours, learnt = equal_numbers(x, train)
+    few = [part[_evenly(len(part), min(len(part), told_apart or len(part)))] for part in (ours, learnt, test)]
+    kernel = partial(mmd2, sigma=kernels.sigma)
     machine = {"gamma": kernels.two_sample_gamma, "C": kernels.two_sample_C}
-    pairs: list[tuple[str, str, Score, str, str]] = [
-        ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f"),
-        ("mmd2", "MMD²", partial(mmd2, sigma=kernels.sigma), "0, lower is better", "+.4f"),
-        ("two_sample", "two-sample test", partial(two_sample_accuracy, **machine, draws=draws, seed=seed),
-         "0.5, nearer is better", ".3f"),
-    ]  # fmt: skip
-    found = [_beside(*pair, ours, learnt, test) for pair in pairs]
+    told = partial(two_sample_accuracy, **machine, draws=draws, seed=seed)
+    found = [
+        _beside("mmd2", "MMD²", kernel, "0, lower is better", "+.4f", ours, learnt, test),
+        _beside("two_sample", "two-sample test", told, "0.5, nearer is better", ".3f", few[0], few[1], few[2]),
+    ]
     known_labels, other_labels = splits["train"][1], splits["validation"][1]
     if labels is not None and known_labels is not None and other_labels is not None:
         parts = (x, labels), (validation, other_labels)
@@ -138,14 +160,21 @@ def measured_in(
     `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
     as many training images. Raises UserError for fewer than `LEAST` rows of a kind.
     """
+    rest = pairs_in(features, samples, train, test)
+    told = ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g")
+    ours, learnt = equal_numbers(samples, train)
+    return [_beside(*told, ours, learnt, test, features), *rest]
+
+
+def pairs_in(
+    features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
+) -> list[Measured]:
+    """`measured_in` without its first, the Fréchet distance: what remains needs the distances of all pairs of rows."""
     if min(map(len, (samples, train, test))) < LEAST:
         raise UserError(f"{features}: give {LEAST} images or more of samples, training and test images")
     ours, learnt = equal_numbers(samples, train)
-    distances: list[tuple[str, str, Score, str, str]] = [
-        ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g"),
-        ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g"),
-    ]
-    return [_beside(*row, ours, learnt, test, features) for row in distances] + _covered(features, ours, learnt, test)
+    told = ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g")
+    return [_beside(*told, ours, learnt, test, features), *_covered(features, ours, learnt, test)]
 
 
 def nearest_images(
