@@ -2,12 +2,16 @@
 
 Draws as many pictures of each class, prints measures beside what real held-out images get, with intervals, and the bits
 per dimension of train and test, and writes report.html, one file with all tables and pictures, into --out, and the
-numbers as report.json. Or lay runs that have been scored side by side:
+numbers as report.json. Or score images from files, of any model, by images from files; or lay runs that have been
+scored side by side (see docs/evaluation.md):
 
+    python evaluate.py --samples out/samples.npz --reference pictures/
     python evaluate.py --compare runs/a runs/b
 """
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +41,25 @@ RESIZE = flags.DEFINE_string("resize", "tensorflow_1", "How images come to its s
 EMBEDDINGS = flags.DEFINE_multi_string("embeddings", [], "Also in features of these files; see docs/evaluation.md.")
 
 COMPARE = flags.DEFINE_multi_string("compare", [], "Lay the reports of two or more runs side by side: RUN RUN …")
+SAMPLES = flags.DEFINE_string("samples", None, "Score these images in place of a run: an npz file or a folder.")
+REFERENCE = flags.DEFINE_string("reference", None, "By these: an npz file, of images or of moments, or a folder.")
+CACHE = flags.DEFINE_string(
+    "cache", "~/.cache/diffjax/references", "Where moments of references are kept; '': nowhere."
+)
+OF_RUNS = ("workdir", "guidance", "sampler", "grid", "steps", "seed", "ema", "step", "num", "likelihood", "bits_of")
 BAND = f"{NAME}/"
 
 
 def main() -> None:
     """One of the jobs, by the flags that are given."""
+    if REFERENCE.present and not SAMPLES.present:
+        raise UserError("--reference: is for --samples; name those too, or leave it out")
+    if COMPARE.present and SAMPLES.present:
+        raise UserError("--samples: scores files, and --compare lays reports side by side; give one of them")
     if COMPARE.present:
         compare()
+    elif SAMPLES.present:
+        judge_files()
     else:
         evaluate()
 
@@ -90,11 +106,35 @@ def evaluate() -> None:
         training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
         write_pictures(out, images, cond, model.splits, painter),
     )
+    publish(out, report)
+
+
+def publish(out: Path, report: ev.Report) -> None:
+    """The report, on the terminal and as files."""
     print(ev.table(report))
     for alarm in report.findings.alarms if report.findings else ():
         print(f"look here: {alarm}")
     told_of = ev.write_report(out, report)
     print(f"the report is {told_of}, one file; its pictures are beside it too", file=sys.stderr)
+
+
+def judge_files() -> None:
+    """Score images from files by images from files. Everything is checked before anything is computed."""
+    for name in OF_RUNS:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name}: is of runs, and --samples scores files; leave one of them out")
+    if not (SAMPLES.value and REFERENCE.value):
+        raise UserError("--samples: name images, and what they are judged by as --reference")
+    out = Path(OUT.value) if OUT.value else ev.beside(SAMPLES.value)
+    cache = Path(CACHE.value).expanduser() if CACHE.value else None
+    check_writable(out, "--out")
+    if cache is not None:
+        check_writable(cache, "--cache")
+    sides = ev.open_sides(SAMPLES.value, REFERENCE.value, MOST.value, out)
+    if CLASSIFIER.value and sides.real["train"][1] is None:
+        raise UserError(f"--classifier: {REFERENCE.value} has no labels (arr_1) of two classes or more; leave it out")
+    features = compared_in(sides.real, ev.LEVELS, sides.sources)
+    publish(out, ev.report_of(sides, features, out, cache, partial(print, file=sys.stderr)))
 
 
 def compare() -> None:
@@ -130,7 +170,7 @@ def learnt_by(model: subject.Subject) -> build.ByLevel | None:
     return build.loss_by_level(built, loss=told["loss"], weight=told["weight"], distribution=told["times"])
 
 
-def compared_in(splits: ev.Splits, levels: int) -> list[ev.Features]:
+def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = ()) -> list[ev.Features]:
     """The features that are asked for, in which samples and real images are compared."""
     images, labels = splits["train"]
     train = ev.as_bytes(images, levels)
@@ -140,7 +180,7 @@ def compared_in(splits: ev.Splits, levels: int) -> list[ev.Features]:
             raise UserError("--classifier: the data set has no classes; leave it out")
         found += [ev.classifier_features(train, labels)]
     if EMBEDDINGS.value:
-        found += [ev.precomputed(*EMBEDDINGS.value)]
+        found += [ev.precomputed(*EMBEDDINGS.value, sources=sources)]
     if INCEPTION.value:
         from diffjax.evaluation.inception_weights import inception_features  # needs Flax, and a second
 

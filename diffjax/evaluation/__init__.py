@@ -23,6 +23,7 @@ from diffjax.evaluation.comparisons import (
     write_comparison,
 )
 from diffjax.evaluation.contents import Curves, Likelihoods, Provenance, Report, provenance
+from diffjax.evaluation.external import LEVELS, report_of
 from diffjax.evaluation.extractors import (
     Features,
     Stored,
@@ -42,6 +43,7 @@ from diffjax.evaluation.gaussians import (
     frechet,
     frechet_of,
     gather,
+    gather_each,
     merge,
     read_moments,
     write_moments,
@@ -76,6 +78,8 @@ from diffjax.evaluation.measures import (
     measured,
     measured_in,
     nearest_images,
+    pairs_in,
+    resemblance,
 )
 from diffjax.evaluation.neighbours import (
     Copying,
@@ -89,13 +93,16 @@ from diffjax.evaluation.neighbours import (
 )
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.pixels import Splits, as_bytes
+from diffjax.evaluation.references import kept_moments, moments_of_parts
 from diffjax.evaluation.reports import table, write_report
+from diffjax.evaluation.sides import Sides, beside, open_sides
 from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
 from diffjax.images import read_image
 
 __all__ = [
     "DIGITS",
     "LEAST",
+    "LEVELS",
     "Compared",
     "Copying",
     "Coverage",
@@ -115,6 +122,7 @@ __all__ = [
     "Provenance",
     "Replicates",
     "Report",
+    "Sides",
     "Source",
     "Splits",
     "Stored",
@@ -122,6 +130,7 @@ __all__ = [
     "all_images",
     "animation",
     "as_bytes",
+    "beside",
     "classifier_features",
     "compare",
     "compared_table",
@@ -141,6 +150,7 @@ __all__ = [
     "frechet",
     "frechet_of",
     "gather",
+    "gather_each",
     "gaussian_per_class",
     "grid",
     "image_hashes",
@@ -148,6 +158,7 @@ __all__ = [
     "interval",
     "interval_of",
     "interval_of_moments",
+    "kept_moments",
     "kernels_for",
     "kid",
     "kid_of_subsets",
@@ -162,12 +173,15 @@ __all__ = [
     "merge",
     "mmd2",
     "moments_of",
+    "moments_of_parts",
     "nearest",
     "nearest_distances",
     "nearest_few",
     "nearest_images",
     "open_images",
     "open_reference",
+    "open_sides",
+    "pairs_in",
     "pixel_features",
     "precomputed",
     "provenance",
@@ -177,6 +191,8 @@ __all__ = [
     "read_moments",
     "read_numbers",
     "replicates",
+    "report_of",
+    "resemblance",
     "side_by_side",
     "strip",
     "table",
