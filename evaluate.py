@@ -2,8 +2,10 @@
 
 Draws as many pictures of each class, prints measures beside what real held-out images get, with intervals, and the bits
 per dimension of train and test, and writes report.html, one file with all tables and pictures, into --out, and the
-numbers as report.json. Or lay runs that have been scored side by side:
+numbers as report.json. Or score images from files, of any model, by images from files; or lay runs that have been
+scored side by side (see docs/evaluation.md):
 
+    python evaluate.py --samples out/samples.npz --reference pictures/
     python evaluate.py --compare runs/a runs/b
 
 Or draw with many settings of the sampler, and see what each costs and gets:
@@ -12,6 +14,8 @@ Or draw with many settings of the sampler, and see what each costs and gets:
 """
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +23,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import bits, build, cli, draw, inspection, judge, subject, sweep
+from diffjax import bits, cli, draw, inspection, judge, subject, sweep
 from diffjax import evaluation as ev
 from diffjax.errors import UserError
 from diffjax.files import check_writable
-from diffjax.training import metrics
-from diffjax.training.validation import NAME
 
 cli.sampling_flags()
 flags.adopt_module_key_flags(cli)  # so that --help lists them
@@ -44,16 +46,27 @@ COMPARE = flags.DEFINE_multi_string("compare", [], "Lay the reports of two or mo
 SWEEP = flags.DEFINE_multi_string(
     "sweep", [], "Vary settings of the sampler: names, or name=value,value,…, of sampler, grid, steps and guidance."
 )
-APART = ("compare", "classifier", "inception", "embeddings", "likelihood", "bits_of")  # what no sweep does
-BAND = f"{NAME}/"
+APART = ("compare", "samples", "classifier", "inception", "embeddings", "likelihood", "bits_of")  # what no sweep does
+SAMPLES = flags.DEFINE_string("samples", None, "Score these images in place of a run: an npz file or a folder.")
+REFERENCE = flags.DEFINE_string("reference", None, "By these: an npz file, of images or of moments, or a folder.")
+CACHE = flags.DEFINE_string(
+    "cache", "~/.cache/diffjax/references", "Where moments of references are kept; '': nowhere."
+)
+OF_RUNS = ("workdir", "guidance", "sampler", "grid", "steps", "seed", "ema", "step", "num", "likelihood", "bits_of")
 
 
 def main() -> None:
     """One of the jobs, by the flags that are given."""
+    if REFERENCE.present and not SAMPLES.present:
+        raise UserError("--reference: is for --samples; name those too, or leave it out")
+    if COMPARE.present and SAMPLES.present:
+        raise UserError("--samples: scores files, and --compare lays reports side by side; give one of them")
     if SWEEP.present:
         over_settings()
     elif COMPARE.present:
         compare()
+    elif SAMPLES.present:
+        judge_files()
     else:
         evaluate()
 
@@ -85,7 +98,7 @@ def evaluate() -> None:
         scores += in_features(features, images, model.splits, facts.levels)
         told[f"features {features.name}"] = ev.described(features)
     drawn = (len(images), settings["sampler"], settings["steps"], asked.seed)
-    judged = judge.judged(painter, model.denoise, model.real["train"][0], some(model), asked.seed, learnt_by(model))
+    judged = judge.judged(painter, model.denoise, model.real["train"][0], some(model), asked.seed, model.learnt_by)
     alarms = [] if judged is None else inspection.alarms(judged.profile)
     report = ev.Report(
         f"Evaluation of {workdir.name}",
@@ -93,9 +106,14 @@ def evaluate() -> None:
         ev.provenance(*drawn, model.splits, kernels, **told),
         ev.findings_of(images, model.splits, facts.levels, alarms),
         likelihoods,
-        training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
+        judge.training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
         write_pictures(out, images, cond, model.splits, painter),
     )
+    publish(out, report)
+
+
+def publish(out: Path, report: ev.Report) -> None:
+    """The report, on the terminal and as files."""
     print(ev.table(report))
     for alarm in report.findings.alarms if report.findings else ():
         print(f"look here: {alarm}")
@@ -127,6 +145,25 @@ def over_settings() -> None:
     print(f"the sweep is {ev.write_sweep(out, found)}, one file; its plots are beside it too", file=sys.stderr)
 
 
+def judge_files() -> None:
+    """Score images from files by images from files. Everything is checked before anything is computed."""
+    for name in OF_RUNS:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name}: is of runs, and --samples scores files; leave one of them out")
+    if not (SAMPLES.value and REFERENCE.value):
+        raise UserError("--samples: name images, and what they are judged by as --reference")
+    out = Path(OUT.value) if OUT.value else ev.beside(SAMPLES.value)
+    cache = Path(CACHE.value).expanduser() if CACHE.value else None
+    check_writable(out, "--out")
+    if cache is not None:
+        check_writable(cache, "--cache")
+    sides = ev.open_sides(SAMPLES.value, REFERENCE.value, MOST.value, out)
+    if CLASSIFIER.value and sides.real["train"][1] is None:
+        raise UserError(f"--classifier: {REFERENCE.value} has no labels (arr_1) of two classes or more; leave it out")
+    features = compared_in(sides.real, ev.LEVELS, sides.sources)
+    publish(out, ev.report_of(sides, features, out, cache, partial(print, file=sys.stderr)))
+
+
 def compare() -> None:
     """Which differences between the reports of runs are beyond noise."""
     if flags.FLAGS.workdir:
@@ -155,14 +192,7 @@ def some(model: subject.Subject) -> bits.Labelled:
     return bits.some(model.real["test"], BITS_OF.value)
 
 
-def learnt_by(model: subject.Subject) -> build.ByLevel | None:
-    """The loss of the training, as it can be looked at level by level."""
-    told = model.info.config["train"]
-    built = build.Model(model.noise, model.order, model.info.net)
-    return build.loss_by_level(built, loss=told["loss"], weight=told["weight"], distribution=told["times"])
-
-
-def compared_in(splits: ev.Splits, levels: int) -> list[ev.Features]:
+def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = ()) -> list[ev.Features]:
     """The features that are asked for, in which samples and real images are compared."""
     images, labels = splits["train"]
     train = ev.as_bytes(images, levels)
@@ -172,7 +202,7 @@ def compared_in(splits: ev.Splits, levels: int) -> list[ev.Features]:
             raise UserError("--classifier: the data set has no classes; leave it out")
         found += [ev.classifier_features(train, labels)]
     if EMBEDDINGS.value:
-        found += [ev.precomputed(*EMBEDDINGS.value)]
+        found += [ev.precomputed(*EMBEDDINGS.value, sources=sources)]
     if INCEPTION.value:
         from diffjax.evaluation.inception_weights import inception_features  # needs Flax, and a second
 
@@ -207,19 +237,6 @@ def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painte
     for name, picture in made.values():
         ev.write_png(out / name, picture)
     return {caption: out / name for caption, (name, _) in made.items()}
-
-
-def training_curves(workdir: Path) -> dict[str, ev.Curves]:
-    """The training loss, and that of validation by noise level, where the run has kept them."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for row in metrics.read(workdir / metrics.NAME):
-        for name, value in row.values.items():
-            lines.setdefault(name, []).append((row.step, value))
-    told = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
-    losses = {name: told[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in told}
-    bands = {f"level {name.removeprefix(BAND)}": told[name] for name in sorted(told) if name.startswith(BAND)}
-    found = {"loss": ev.Curves("Loss over training", losses, "loss")} if losses else {}
-    return found | ({"bands": ev.Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})
 
 
 if __name__ == "__main__":

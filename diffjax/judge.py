@@ -1,5 +1,6 @@
 """A trained model's own parts, held to what is known of good ones: at each noise level and at each of its steps."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +20,11 @@ from diffjax.mixtures import Mixture
 from diffjax.noise import Gaussian
 from diffjax.protocols import Denoise, Keys
 from diffjax.randomness import keys
+from diffjax.training import metrics
+from diffjax.training.validation import NAME
 
 FEW = 64  # examples that are followed along the sampler's way
+BAND = f"{NAME}/"
 BINS = 16  # of the noise levels that training draws
 Labels = Integer[np.ndarray, " _"] | None
 Real = Float[np.ndarray, " _"]
@@ -168,6 +172,19 @@ def _of_training(learnt: Learnt) -> dict[str, Curves]:
         "shares": Curves(caption, _over(learnt.log_snr, shares), "share", "log-SNR"),
         "weight": Curves(told, _over(learnt.log_snr, {"weight": learnt.weight}), "weight", "log-SNR", "log"),
     }
+
+
+def training_curves(workdir: Path) -> dict[str, Curves]:
+    """The training loss, and that of validation by noise level, where the run has kept them."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in metrics.read(workdir / metrics.NAME):
+        for name, value in row.values.items():
+            lines.setdefault(name, []).append((row.step, value))
+    told = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
+    losses = {name: told[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in told}
+    bands = {f"level {name.removeprefix(BAND)}": told[name] for name in sorted(told) if name.startswith(BAND)}
+    found = {"loss": Curves("Loss over training", losses, "loss")} if losses else {}
+    return found | ({"bands": Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})
 
 
 def held_to(

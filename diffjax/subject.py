@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from diffjax import draw, loading, run
+from diffjax import build, draw, loading, run
 from diffjax.data import open_dataset
 from diffjax.denoising import NetDenoiser
 from diffjax.draw import Painter
@@ -42,6 +42,13 @@ class Subject:
         """Which weights these are."""
         info = self.info
         return {"ema": info.ema, "run": f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"}
+
+    @property
+    def learnt_by(self) -> build.ByLevel | None:
+        """The loss of the training, as it can be looked at level by level."""
+        told = self.info.config["train"]
+        model = build.Model(self.noise, self.order, self.info.net)
+        return build.loss_by_level(model, loss=told["loss"], weight=told["weight"], distribution=told["times"])
 
     def painter(self, settings: dict[str, Any]) -> Painter:
         """What draws with these settings of a sampler."""

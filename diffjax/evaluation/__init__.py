@@ -16,6 +16,7 @@ from diffjax.evaluation.classifiers import (
 )
 from diffjax.evaluation.comparisons import Compared, compare, compared_table, write_comparison
 from diffjax.evaluation.contents import Curves, Likelihoods, Provenance, Report, provenance
+from diffjax.evaluation.external import LEVELS, report_of
 from diffjax.evaluation.extractors import (
     Features,
     Stored,
@@ -35,6 +36,7 @@ from diffjax.evaluation.gaussians import (
     frechet,
     frechet_of,
     gather,
+    gather_each,
     merge,
     read_moments,
     write_moments,
@@ -69,6 +71,8 @@ from diffjax.evaluation.measures import (
     measured,
     measured_in,
     nearest_images,
+    pairs_in,
+    resemblance,
 )
 from diffjax.evaluation.neighbours import (
     Copying,
@@ -83,8 +87,10 @@ from diffjax.evaluation.neighbours import (
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.pixels import Splits, as_bytes
 from diffjax.evaluation.records import Numbers, read_numbers
+from diffjax.evaluation.references import kept_moments, moments_of_parts
 from diffjax.evaluation.reports import table, write_report
 from diffjax.evaluation.rows import Swept, read_row, row_file, write_row
+from diffjax.evaluation.sides import Sides, beside, open_sides
 from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
 from diffjax.evaluation.sweeps import Sweep, settings_told, sweep_table, write_sweep
 from diffjax.images import read_image
@@ -92,6 +98,7 @@ from diffjax.images import read_image
 __all__ = [
     "DIGITS",
     "LEAST",
+    "LEVELS",
     "Compared",
     "Copying",
     "Coverage",
@@ -111,6 +118,7 @@ __all__ = [
     "Provenance",
     "Replicates",
     "Report",
+    "Sides",
     "Source",
     "Splits",
     "Stored",
@@ -120,6 +128,7 @@ __all__ = [
     "all_images",
     "animation",
     "as_bytes",
+    "beside",
     "classifier_features",
     "compare",
     "compared_table",
@@ -139,6 +148,7 @@ __all__ = [
     "frechet",
     "frechet_of",
     "gather",
+    "gather_each",
     "gaussian_per_class",
     "grid",
     "image_hashes",
@@ -146,6 +156,7 @@ __all__ = [
     "interval",
     "interval_of",
     "interval_of_moments",
+    "kept_moments",
     "kernels_for",
     "kid",
     "kid_of_subsets",
@@ -160,12 +171,15 @@ __all__ = [
     "merge",
     "mmd2",
     "moments_of",
+    "moments_of_parts",
     "nearest",
     "nearest_distances",
     "nearest_few",
     "nearest_images",
     "open_images",
     "open_reference",
+    "open_sides",
+    "pairs_in",
     "pixel_features",
     "precomputed",
     "provenance",
@@ -176,6 +190,8 @@ __all__ = [
     "read_numbers",
     "read_row",
     "replicates",
+    "report_of",
+    "resemblance",
     "row_file",
     "settings_told",
     "side_by_side",

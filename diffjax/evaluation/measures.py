@@ -99,9 +99,8 @@ def measured(
     what real images get is taken from there.
     """
     at_hand = {score.key: score.real for score in beside}
-    train, validation, test = fractions_of(splits, levels)
-    x = fractions_like(samples, splits)
-    ours, learnt = equal_numbers(x, train)
+    train, _, test = fractions_of(splits, levels)
+    ours, learnt = equal_numbers(fractions_like(samples, splits), train)
     known = frechet(learnt, test)
     if known <= 1e-12 * np.square(train).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
@@ -109,14 +108,40 @@ def measured(
     def ratio(a: np.ndarray, b: np.ndarray) -> float:
         return frechet(a, b) / frechet(learnt, b)
 
+    told = ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f")
+    rest = resemblance(samples, labels, splits, levels, kernels=kernels, draws=draws, seed=seed, beside=beside)
+    return [_beside(*told, ours, learnt, test, real=at_hand.get(told[0])), *rest]
+
+
+def resemblance(
+    samples: UInt8[np.ndarray, "n h w c"],
+    labels: Integer[np.ndarray, " n"] | None,
+    splits: Splits,
+    levels: int,
+    *,
+    kernels: Kernels = DIGITS,
+    draws: int = 3,
+    seed: int = 0,
+    told_apart: int | None = None,
+    beside: Sequence[Measured] = (),
+) -> list[Measured]:
+    """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`.
+
+    The two-sample test, whose time grows fastest, is of at most `told_apart` images of a side, evenly chosen.
+    """
+    at_hand = {score.key: score.real for score in beside}
+    train, validation, test = fractions_of(splits, levels)
+    x = fractions_like(samples, splits)
+    ours, learnt = equal_numbers(x, train)
+    few = [part[_evenly(len(part), min(len(part), told_apart or len(part)))] for part in (ours, learnt, test)]
+    kernel = partial(mmd2, sigma=kernels.sigma)
     machine = {"gamma": kernels.two_sample_gamma, "C": kernels.two_sample_C}
-    pairs: list[tuple[str, str, Score, str, str]] = [
-        ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f"),
-        ("mmd2", "MMD²", partial(mmd2, sigma=kernels.sigma), "0, lower is better", "+.4f"),
-        ("two_sample", "two-sample test", partial(two_sample_accuracy, **machine, draws=draws, seed=seed),
-         "0.5, nearer is better", ".3f"),
-    ]  # fmt: skip
-    found = [_beside(*pair, ours, learnt, test, real=at_hand.get(pair[0])) for pair in pairs]
+    told = partial(two_sample_accuracy, **machine, draws=draws, seed=seed)
+    rows: list[tuple[tuple[str, str, Score, str, str], list[np.ndarray]]] = [
+        (("mmd2", "MMD²", kernel, "0, lower is better", "+.4f"), [ours, learnt, test]),
+        (("two_sample", "two-sample test", told, "0.5, nearer is better", ".3f"), few),
+    ]
+    found = [_beside(*row, *sides, real=at_hand.get(row[0])) for row, sides in rows]
     known_labels, other_labels = splits["train"][1], splits["validation"][1]
     if labels is not None and known_labels is not None and other_labels is not None:
         right = partial(confirmed, train, known_labels, gamma=kernels.accuracy_gamma)
@@ -142,14 +167,21 @@ def measured_in(
     `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
     as many training images. Raises UserError for fewer than `LEAST` rows of a kind.
     """
+    rest = pairs_in(features, samples, train, test)
+    told = ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g")
+    ours, learnt = equal_numbers(samples, train)
+    return [_beside(*told, ours, learnt, test, features=features), *rest]
+
+
+def pairs_in(
+    features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
+) -> list[Measured]:
+    """`measured_in` without its first, the Fréchet distance: what remains needs the distances of all pairs of rows."""
     if min(map(len, (samples, train, test))) < LEAST:
         raise UserError(f"{features}: give {LEAST} images or more of samples, training and test images")
     ours, learnt = equal_numbers(samples, train)
-    distances: list[tuple[str, str, Score, str, str]] = [
-        ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g"),
-        ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g"),
-    ]
-    return [_beside(*row, ours, learnt, test, features) for row in distances] + _covered(features, ours, learnt, test)
+    told = ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g")
+    return [_beside(*told, ours, learnt, test, features=features), *_covered(features, ours, learnt, test)]
 
 
 def nearest_images(
@@ -175,7 +207,8 @@ def _evenly(count: int, wanted: int) -> Integer[np.ndarray, " _"]:
 
 def _beside(
     key: str, name: str, score: Score, ideal: str, form: str,
-    samples: np.ndarray, train: np.ndarray, test: np.ndarray, features: str = PIXELS, real: Replicates | None = None,
+    samples: np.ndarray, train: np.ndarray, test: np.ndarray,
+    *, features: str = PIXELS, real: Replicates | None = None,
 ) -> Measured:  # fmt: skip
     """A score of samples, and the same of training images, which may be at hand, against test images."""
     found, real = _repeated(score, samples, test), real or _repeated(score, train, test)
