@@ -2,10 +2,20 @@
 
 Draws as many pictures of each class, prints measures beside what real held-out images get, with intervals, and the bits
 per dimension of train and test, and writes report.html, one file with all tables and pictures, into --out, and the
-numbers as report.json.
+numbers as report.json. Or score images from files, of any model, by images from files; or lay runs that have been
+scored side by side (see docs/evaluation.md):
+
+    python evaluate.py --samples out/samples.npz --reference pictures/
+    python evaluate.py --compare runs/a runs/b
+
+Or draw with many settings of the sampler, and see what each costs and gets:
+
+    python evaluate.py --workdir runs/digits --sweep sampler=ddim,heun --sweep steps=5,10,20
 """
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +23,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffjax import bits, cli, draw, inspection, judge, loading, run, truth
+from diffjax import bits, cli, draw, inspection, judge, subject, sweep
 from diffjax import evaluation as ev
-from diffjax.data import Dataset, open_dataset
 from diffjax.errors import UserError
 from diffjax.files import check_writable
-from diffjax.mixtures import Mixture
-from diffjax.randomness import keys
-from diffjax.training import metrics
 
 cli.sampling_flags()
 flags.adopt_module_key_flags(cli)  # so that --help lists them
@@ -36,57 +42,78 @@ INCEPTION = flags.DEFINE_string("inception", None, "Also in those of Inception-v
 RESIZE = flags.DEFINE_string("resize", "tensorflow_1", "How images come to its size: tensorflow_1 or antialiased.")
 EMBEDDINGS = flags.DEFINE_multi_string("embeddings", [], "Also in features of these files; see docs/evaluation.md.")
 
-BASELINES = {"a Gaussian per class": ev.gaussian_per_class, "independent pixels per class": ev.independent_pixels}
+COMPARE = flags.DEFINE_multi_string("compare", [], "Lay the reports of two or more runs side by side: RUN RUN …")
+SWEEP = flags.DEFINE_multi_string(
+    "sweep", [], "Vary settings of the sampler: names, or name=value,value,…, of sampler, grid, steps and guidance."
+)
+APART = ("compare", "samples", "classifier", "inception", "embeddings", "likelihood", "bits_of")  # what no sweep does
+SAMPLES = flags.DEFINE_string("samples", None, "Score these images in place of a run: an npz file or a folder.")
+REFERENCE = flags.DEFINE_string("reference", None, "By these: an npz file, of images or of moments, or a folder.")
+CACHE = flags.DEFINE_string(
+    "cache", "~/.cache/diffjax/references", "Where moments of references are kept; '': nowhere."
+)
+OF_RUNS = ("workdir", "guidance", "sampler", "grid", "steps", "seed", "ema", "step", "num", "likelihood", "bits_of")
 
 
 def main() -> None:
-    """Everything that can be known is checked before anything is written or compiled."""
-    workdir, asked = cli.folder("workdir"), flags.FLAGS
-    if workdir.is_file() and not OUT.value:
-        raise UserError(f"--out: give a folder for the report on {workdir}")
-    out = Path(OUT.value) if OUT.value else workdir / "evaluation"
-    check_writable(out, "--out")
-    denoise, noise, order, info = loading.load(workdir, ema=asked.ema, step=cli.step())
-    settings = cli.chosen(info.config["sample"])
-    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings)
-    dataset = data_of(info, workdir)
-    splits = known = reference(dataset)
-    method = "" if LIKELIHOOD.value in ("fitting", "none") else LIKELIHOOD.value
-    reader = bits.reader(denoise, noise, order, info.net, info.facts, method)
-    likelihoods, contexts = (None, {}) if LIKELIHOOD.value == "none" else read(reader, splits, dataset.law)
-    cond, root = asked_for(info), jax.random.key(asked.seed)
-    if dataset.law is None:
-        images, distances, told = draw.images(painter, root, NUM.value, asked.batch, cond), {}, {}
+    """One of the jobs, by the flags that are given."""
+    if REFERENCE.present and not SAMPLES.present:
+        raise UserError("--reference: is for --samples; name those too, or leave it out")
+    if COMPARE.present and SAMPLES.present:
+        raise UserError("--samples: scores files, and --compare lays reports side by side; give one of them")
+    if SWEEP.present:
+        over_settings()
+    elif COMPARE.present:
+        compare()
+    elif SAMPLES.present:
+        judge_files()
+    else:
+        evaluate()
+
+
+def evaluate() -> None:
+    """Score a run. Everything that can be known is checked before anything is written or compiled."""
+    (workdir, out), asked = folders(), flags.FLAGS
+    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
+    settings = cli.chosen(model.info.config["sample"])
+    painter, facts, cond = model.painter(settings), model.info.facts, model.labels(NUM.value)
+    compared = compared_in(model.splits, facts.levels)
+    likelihoods, curves = read(model)
+    root = jax.random.key(asked.seed)
+    if model.law is None:
+        images, told = draw.images(painter, root, NUM.value, asked.batch, cond), {}
     else:
         x = draw.states(painter, root, NUM.value, asked.batch, cond)
-        distances, told = held_to(dataset.law, painter, x, cond, splits["test"])
-        images = draw.as_bytes(x, info.facts)
-        splits = {name: (draw.as_bytes(part, info.facts), labels) for name, (part, labels) in splits.items()}
-    kernels = ev.kernels_for(int(np.prod(info.facts.shape)))
+        distances, told = judge.held_to(model.law, painter, x, cond, model.real["test"], BITS_OF.value, asked.seed)
+        images, curves = draw.as_bytes(x, facts), curves | distances
+    kernels = ev.kernels_for(int(np.prod(facts.shape)))
     told |= {
-        "evaluations": f"{(len(painter.grid) - 1) * painter.step.evaluations} of the net per sample",
+        "evaluations": f"{sweep.evaluations(painter, settings['guidance'])} of the net per sample",
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
-        "ema": info.ema,
-        "run": f"{workdir.name}, step {info.step:,}, config {info.config_hash}",
+        **model.told,
     }
-    scores = ev.measured(images, cond, splits, info.facts.levels, kernels=kernels)
-    for features in compared_in(splits, info.facts.levels):
-        scores += in_features(features, images, splits, info.facts.levels)
+    scores = ev.measured(images, cond, model.splits, facts.levels, kernels=kernels)
+    for features in compared:
+        scores += in_features(features, images, model.splits, facts.levels)
         told[f"features {features.name}"] = ev.described(features)
-    source = ev.provenance(len(images), settings["sampler"], settings["steps"], asked.seed, splits, kernels, **told)
-    judged = judge.judged(painter, denoise, known["train"][0], some(known["test"], BITS_OF.value), asked.seed)
+    drawn = (len(images), settings["sampler"], settings["steps"], asked.seed)
+    judged = judge.judged(painter, model.denoise, model.real["train"][0], some(model), asked.seed, model.learnt_by)
     alarms = [] if judged is None else inspection.alarms(judged.profile)
-    curves = training_curve(workdir) | ({} if judged is None else judge.curves(judged)) | further(distances, contexts)
     report = ev.Report(
         f"Evaluation of {workdir.name}",
         scores,
-        source,
-        ev.findings_of(images, splits, info.facts.levels, alarms),
+        ev.provenance(*drawn, model.splits, kernels, **told),
+        ev.findings_of(images, model.splits, facts.levels, alarms),
         likelihoods,
-        curves,
-        write_pictures(out, images, cond, splits, painter),
+        judge.training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
+        write_pictures(out, images, cond, model.splits, painter),
     )
+    publish(out, report)
+
+
+def publish(out: Path, report: ev.Report) -> None:
+    """The report, on the terminal and as files."""
     print(ev.table(report))
     for alarm in report.findings.alarms if report.findings else ():
         print(f"look here: {alarm}")
@@ -94,87 +121,78 @@ def main() -> None:
     print(f"the report is {told_of}, one file; its pictures are beside it too", file=sys.stderr)
 
 
-def data_of(info: loading.Info, workdir: Path) -> Dataset:
-    """The data set that the run learnt."""
-    data = info.config["data"]
-    dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
-    if not run.facts_of(dataset, data["form"]).as_learnt(info.facts):
-        raise UserError(
-            f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
-        )
-    return dataset
+def folders() -> tuple[Path, Path]:
+    """The run, and where its report goes."""
+    workdir = cli.folder("workdir")
+    if workdir.is_file() and not OUT.value:
+        raise UserError(f"--out: give a folder for the report on {workdir}")
+    out = Path(OUT.value) if OUT.value else workdir / "evaluation"
+    check_writable(out, "--out")
+    return workdir, out
 
 
-def reference(dataset: Dataset) -> dict[str, Any]:
-    """The real images of the data set; of large splits a part, drawn with a fixed seed."""
-    names = ("train", "validation", "test")
-    return {name: dataset.arrays(name, dataset.split(name).some(MOST.value)) for name in names}
+def over_settings() -> None:
+    """Quality over the settings that are varied; what an earlier call has drawn is not drawn again."""
+    asked, lists = flags.FLAGS, sweep.lists_of(SWEEP.value)
+    for name in (*APART, *lists):
+        if asked[name].present:
+            raise UserError(f"--{name}: does not go with --sweep {','.join(lists)}; leave one of them out")
+    workdir, out = folders()
+    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
+    others, keys = cli.chosen(model.info.config["sample"]), {"seed": asked.seed, "batch": asked.batch}
+    found = sweep.swept(model, lists, others, out, count=NUM.value, **keys)
+    print(ev.sweep_table(found))
+    print(f"the sweep is {ev.write_sweep(out, found)}, one file; its plots are beside it too", file=sys.stderr)
 
 
-def read(reader: bits.Reader, splits: dict[str, Any], law: Mixture | None) -> tuple[ev.Likelihoods, dict[str, Any]]:
-    """Bits per dimension of images of train and of test: the model's, and those of two baselines, or of a known law.
+def judge_files() -> None:
+    """Score images from files by images from files. Everything is checked before anything is computed."""
+    for name in OF_RUNS:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name}: is of runs, and --samples scores files; leave one of them out")
+    if not (SAMPLES.value and REFERENCE.value):
+        raise UserError("--samples: name images, and what they are judged by as --reference")
+    out = Path(OUT.value) if OUT.value else ev.beside(SAMPLES.value)
+    cache = Path(CACHE.value).expanduser() if CACHE.value else None
+    check_writable(out, "--out")
+    if cache is not None:
+        check_writable(cache, "--cache")
+    sides = ev.open_sides(SAMPLES.value, REFERENCE.value, MOST.value, out)
+    if CLASSIFIER.value and sides.real["train"][1] is None:
+        raise UserError(f"--classifier: {REFERENCE.value} has no labels (arr_1) of two classes or more; leave it out")
+    features = compared_in(sides.real, ev.LEVELS, sides.sources)
+    publish(out, ev.report_of(sides, features, out, cache, partial(print, file=sys.stderr)))
 
-    Of a model of tokens that hides any of them, also what a hidden pixel costs by how many others are visible.
-    """
+
+def compare() -> None:
+    """Which differences between the reports of runs are beyond noise."""
+    if flags.FLAGS.workdir:
+        raise UserError("--compare: takes no --workdir; give the runs themselves after it")
+    folders = [Path(name) for name in COMPARE.value]
+    reports = [ev.read_numbers(folder) for folder in folders]
+    rows = ev.compare(reports)
+    out = Path(OUT.value) if OUT.value else folders[0] / "evaluation"
+    check_writable(out, "--out")
+    print(ev.compared_table(reports, rows))
+    print(f"the comparison is {ev.write_comparison(out, reports, rows)}, one file", file=sys.stderr)
+
+
+def read(model: subject.Subject) -> tuple[ev.Likelihoods | None, dict[str, ev.Curves]]:
+    """Bits per dimension of some images of train and of test, as asked for."""
+    if LIKELIHOOD.value == "none":
+        return None, {}
+    method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
+    reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
     asked = flags.FLAGS
-    train, test = (some(splits[name], BITS_OF.value) for name in ("train", "test"))
-    root = jax.random.key(asked.seed)
-    ours = [bits.bits(reader, root, part, asked.batch) for part in (train, test)]
-    rows = {"this model": (ours[0][0], ours[1][0])}
-    if law is not None:
-        given = reader.net.null_cond is not None
-        least = [truth.exact_bits(law, images, labels if given else None) for images, labels in (train, test)]
-        rows["the law itself"] = least[0], least[1]
-        rows["this model less the law"] = ours[0][0] - least[0], ours[1][0] - least[1]
-    for name, baseline in BASELINES.items() if law is None else ():
-        train_bits, test_bits = (baseline(splits["train"], part, reader.facts.levels) for part in (train, test))
-        rows[name] = train_bits, test_bits
-    count = f"{len(train[0])} images of train, {len(test[0])} of test"
-    contexts = {}
-    if reader.facts.encoding.discrete and (reader.order.exchangeable or reader.order.width == 1):
-        parts = (("train", train), ("test", test))
-        contexts = {name: bits.context(reader, root, part, asked.batch) for name, part in parts}
-    return ev.Likelihoods(rows, f"{bits.told(reader, ours[1][1], {})}; {count}"), contexts
+    return bits.likelihoods(reader, model.real, model.law, asked.seed, BITS_OF.value, asked.batch)
 
 
-def held_to(
-    law: Mixture, painter: draw.Painter, x: np.ndarray, cond: Any, test: Any
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """How far the denoiser, and what it drew, are from a law that is known: losses by log-SNR, and all in words."""
-    real, labels = some(test, BITS_OF.value)
-    root, given = keys(flags.FLAGS.seed, len(real)), None if cond is None else labels
-    far = truth.gap(root, painter.noise, painter.denoise, law, real, given)
-    like = truth.likeness(law, x, test[0], cond, None if cond is None else test[1])
-    least, excess = far.least.mean(axis=0), far.excess.mean(axis=0)
-    curves = {"this model": (far.log_snr, least + excess), "the least there is": (far.log_snr, least)}
-    nats, error = far.total
-    (ours, spread), (theirs, of_real) = like.log_density, like.real_log_density
-    told = {
-        "the bound less the entropy": f"{nats:.4g} ± {error:.2g} nats ({nats / real[0].size / np.log(2):.4f} bits per "
-        f"dimension), of {len(real)} images of test",
-        "log density of samples by the law": f"{ours:.1f} ± {spread:.1f} nats, of test {theirs:.1f} ± {of_real:.1f}, "
-        f"z {like.z:+.1f}",
-        "share of components that is off": f"{like.apart:.3f}, of test {like.real_apart:.3f}",
-    }
-    if like.accuracy is not None:
-        told["class by the law"] = f"{like.accuracy:.2%} as asked for, of test {like.real_accuracy:.2%}"
-    return curves, told
+def some(model: subject.Subject) -> bits.Labelled:
+    """Of how many images of test the model is judged."""
+    return bits.some(model.real["test"], BITS_OF.value)
 
 
-def asked_for(info: loading.Info) -> Any:
-    """As many labels of each class, or none."""
-    number = np.arange(NUM.value, dtype=np.int32)
-    return number * info.facts.classes // NUM.value if info.conditional else None
-
-
-def some(split: ev.Labelled, count: int) -> ev.Labelled:
-    """Evenly chosen images of a split."""
-    images, labels = split
-    rows = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
-    return images[rows], None if labels is None else labels[rows]
-
-
-def compared_in(splits: dict[str, Any], levels: int) -> list[ev.Features]:
+def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = ()) -> list[ev.Features]:
     """The features that are asked for, in which samples and real images are compared."""
     images, labels = splits["train"]
     train = ev.as_bytes(images, levels)
@@ -184,7 +202,7 @@ def compared_in(splits: dict[str, Any], levels: int) -> list[ev.Features]:
             raise UserError("--classifier: the data set has no classes; leave it out")
         found += [ev.classifier_features(train, labels)]
     if EMBEDDINGS.value:
-        found += [ev.precomputed(*EMBEDDINGS.value)]
+        found += [ev.precomputed(*EMBEDDINGS.value, sources=sources)]
     if INCEPTION.value:
         from diffjax.evaluation.inception_weights import inception_features  # needs Flax, and a second
 
@@ -192,7 +210,7 @@ def compared_in(splits: dict[str, Any], levels: int) -> list[ev.Features]:
     return found
 
 
-def in_features(features: ev.Features, images: np.ndarray, splits: dict[str, Any], levels: int) -> list[ev.Measured]:
+def in_features(features: ev.Features, images: np.ndarray, splits: ev.Splits, levels: int) -> list[ev.Measured]:
     """Six measures in those features; none where there are too few images for them."""
     train, test = (ev.as_bytes(splits[name][0], levels) for name in ("train", "test"))
     if min(map(len, (images, train, test))) < ev.LEAST:
@@ -200,18 +218,6 @@ def in_features(features: ev.Features, images: np.ndarray, splits: dict[str, Any
         print(told, file=sys.stderr)
         return []
     return ev.measured_in(features.name, *(ev.extracted(features, [part]) for part in (images, train, test)))
-
-
-def further(distances: dict[str, Any], contexts: dict[str, Any]) -> dict[str, ev.Curves]:
-    """The curves of a law that is known, and of tokens."""
-    found = {}
-    if distances:
-        caption = "The loss at each noise level, beside the least there is"
-        found["truth"] = ev.Curves(caption, distances, "loss", "log-SNR")
-    if contexts:
-        caption = "What a hidden pixel costs, by how many others are visible"
-        found["context"] = ev.Curves(caption, contexts, "bits of a hidden pixel", "visible pixels")
-    return found
 
 
 def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painter: draw.Painter) -> dict[str, Path]:
@@ -233,14 +239,5 @@ def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painte
     return {caption: out / name for caption, (name, _) in made.items()}
 
 
-def training_curve(workdir: Path) -> dict[str, ev.Curves]:
-    """The training loss, where the run has kept it."""
-    told = [(row.step, row.values["loss"]) for row in metrics.read(workdir / metrics.NAME) if "loss" in row.values]
-    if not told:
-        return {}
-    steps, losses = np.array(told, float).T
-    return {"loss": ev.Curves("Training loss", {"loss": (steps, losses)}, "training loss")}
-
-
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, more=COMPARE)

@@ -1,15 +1,20 @@
 """Bits per dimension of images under a loaded model, in one unit: bits of a pixel's level, whatever the model sees."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer, Key, Shaped
 
+from diffjax import truth
 from diffjax.dispatch import batched, loops_are_slow
 from diffjax.errors import UserError
+from diffjax.evaluation import Curves, Likelihoods, gaussian_per_class, independent_pixels
 from diffjax.likelihood import bits_by_visible, bits_per_dim
+from diffjax.mixtures import Mixture
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.randomness import fold, keys
@@ -18,6 +23,7 @@ from diffjax.run import Facts
 Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]
 METHODS = ("exact", "bound", "ode")
 OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # what evaluate.py spends
+BASELINES = {"a Gaussian per class": gaussian_per_class, "independent pixels per class": independent_pixels}
 _DEQUANTISE = 5  # what a key is used for, beside the uses in likelihood.py and draw.py
 
 
@@ -86,6 +92,40 @@ def context(
         keys(root, len(x)), r.noise, r.order, r.denoise, x, cond, visible=[int(count) for count in visible]
     )
     return visible, np.asarray(found)
+
+
+def likelihoods(
+    reader: Reader, real: Mapping[str, Labelled], law: Mixture | None, seed: int, count: int, batch: int
+) -> tuple[Likelihoods, dict[str, Curves]]:
+    """Bits per dimension of `count` images of train and of test: the model's, and two baselines', or a known law's.
+
+    Of a model of tokens that hides any of them, also the curve of what a hidden one costs by how many are visible.
+    """
+    train, test = parts = [some(real[name], count) for name in ("train", "test")]
+    root, given = jax.random.key(seed), reader.net.null_cond is not None
+    (ours, _), (ours_of_test, errors) = (bits(reader, root, part, batch) for part in parts)
+    rows = {"this model": (ours, ours_of_test)}
+    if law is None:
+        for name, baseline in BASELINES.items():
+            bits_of_train, bits_of_test = (baseline(real["train"], part, reader.facts.levels) for part in parts)
+            rows[name] = bits_of_train, bits_of_test
+    else:
+        least, least_of_test = (truth.exact_bits(law, images, labels if given else None) for images, labels in parts)
+        rows["the law itself"] = least, least_of_test
+        rows["this model less the law"] = ours - least, ours_of_test - least_of_test
+    found = Likelihoods(rows, f"{told(reader, errors, {})}; {len(train[0])} images of train, {len(test[0])} of test")
+    if not reader.facts.encoding.discrete or not (reader.order.exchangeable or reader.order.width == 1):
+        return found, {}
+    lines = {name: context(reader, root, part, batch) for name, part in (("train", train), ("test", test))}
+    caption = "What a hidden pixel costs, by how many others are visible"
+    return found, {"context": Curves(caption, lines, "bits of a hidden pixel", "visible pixels")}
+
+
+def some(split: Labelled, count: int) -> Labelled:
+    """Evenly chosen images of a split."""
+    images, labels = split
+    rows = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+    return images[rows], None if labels is None else labels[rows]
 
 
 def told(reader: Reader, errors: Float[np.ndarray, " n"], options: dict[str, Any]) -> str:

@@ -3,10 +3,10 @@
 Every argument is explicit; nothing here, or further in, knows what a config object is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optax
 
@@ -23,11 +23,13 @@ from diffjax.order import Order
 from diffjax.predict import Row
 from diffjax.protocols import Noise, Step
 from diffjax.schedule import Schedule
+from diffjax.times import Times
 from diffjax.training import faults
 from diffjax.training import writers as metric_writers
 from diffjax.training.faults import Policy
 from diffjax.training.optimizers import adamw
 from diffjax.training.writers import Writer
+from diffjax.weights import LogWeight
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,33 @@ def training_loss(built: Model, *, loss: str, weight: str, distribution: str, co
         options |= {name: slots.made(module, text, f"train.{field}")} if text else {}
     made = slots.applied(losses, loss, "train.loss", built.noise, built.order, **options)
     return made if built.net.null_cond is None else drop_cond(made, built.net.null_cond, cond_drop)
+
+
+class ByLevel(NamedTuple):
+    """A loss that draws noise levels, to be looked at level by level."""
+
+    loss_of: Callable[[Times], Loss]  # the loss by those times, without dropout of conditions
+    times: Times  # those of the training
+    log_weight: LogWeight  # of the error of x0
+
+
+def loss_by_level(built: Model, *, loss: str, weight: str, distribution: str) -> ByLevel | None:
+    """The parts of the loss of these slots; None where it draws no levels, or lets no one choose them."""
+    if "times" not in slots.takes(losses, loss, "train.loss"):
+        return None
+    heavy = slots.made(weights, weight, "train.weight") if weight else None
+
+    def loss_of(chosen: Times) -> Loss:
+        made: Loss = slots.applied(
+            losses, loss, "train.loss", built.noise, built.order, times=chosen, **({"weight": heavy} if heavy else {})
+        )
+        return made
+
+    def own(log_snr: Any) -> Any:
+        return built.noise.log_weight(built.noise.time(log_snr))
+
+    drawn = slots.made(times, distribution, "train.times") if distribution else times.uniform()
+    return ByLevel(loss_of, drawn, heavy or own)
 
 
 def sampler(noise: Noise, *, step: str, grid: str, count: int) -> tuple[Step, Grid]:

@@ -20,8 +20,10 @@ from diffjax.slots import holds, named
 INTERRUPTED = 130  # 128 + SIGINT
 
 
-def run(main: Callable[[], None], config: Any = None) -> None:
+def run(main: Callable[[], None], config: Any = None, more: Any = None) -> None:
     """Run a script: read the flags, and the config that one of them may name (its FlagHolder), then call `main`.
+
+    What follows the flags belongs to `more`, a flag of a list, where that is given, and is refused otherwise.
 
     A user's mistake, in a flag, a field, a file or later, is one line on stderr and exit code 2.
     """
@@ -31,6 +33,9 @@ def run(main: Callable[[], None], config: Any = None) -> None:
             if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):
                 _check_names(argv)
             rest = _parsed(argv)
+            if more is not None and more.present:
+                flags.FLAGS[more.name].value = [*more.value, *rest[1:]]
+                rest = rest[:1]
             if rest[1:]:
                 raise UserError(f"unexpected argument {rest[1]!r}; every argument is a --flag, see --help")
             return rest

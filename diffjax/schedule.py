@@ -160,6 +160,7 @@ def log_snr(schedule: Schedule, t: Time) -> Time:
     return 2 * (jnp.log(alpha) - jnp.log(sigma))
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
 def inverse(schedule: Schedule, value: Time) -> Time:
     """The t in [0, 1] whose log-SNR is `value`, by bisection; the nearer end where there is none."""
@@ -174,6 +175,16 @@ def inverse(schedule: Schedule, value: Time) -> Time:
     halvings = 2 * jnp.finfo(value.dtype).nmant  # t itself may be as small as the precision
     low, high = jax.lax.fori_loop(0, halvings, halve, (jnp.zeros_like(value), jnp.ones_like(value)))
     return (low + high) / 2
+
+
+@inverse.defjvp
+def _implicit(schedule: Schedule, value: tuple[Time], change: tuple[Time]) -> tuple[Time, Time]:
+    """dt = d(log-SNR) / slope(t), by the implicit function theorem; 0 beyond the ends."""
+    t = inverse(schedule, *value)
+    _, slope = jax.jvp(functools.partial(log_snr, schedule), (t,), (jnp.ones_like(t),))
+    noisiest, cleanest = log_snr(schedule, jnp.ones_like(t)), log_snr(schedule, jnp.zeros_like(t))
+    inside = (noisiest < value[0]) & (value[0] < cleanest)
+    return t, jnp.where(inside, change[0] / jnp.where(inside, slope, 1), 0)
 
 
 def _kept_norm(schedule: Schedule) -> Callable:

@@ -56,8 +56,11 @@ LAYERS = {
     "run",
     "checks": "errors files randomness loss training data",
     "plan": "errors randomness paths nets loss training data build run loading draw checks",
-    "judge": "protocols randomness noise diagnose inspection draw evaluation",
-    "bits": "errors protocols randomness order likelihood dispatch evaluation run",
+    "bits": "errors protocols randomness mixtures order truth likelihood dispatch evaluation run",
+    "judge": "protocols randomness noise mixtures denoising loss truth diagnose inspection training evaluation build "
+    "draw bits",
+    "subject": "errors protocols mixtures order denoising data evaluation build run loading draw",
+    "sweep": "errors paths draw evaluation subject",
     "cli": "errors slots",
 }
 

@@ -1,5 +1,7 @@
 """Schedules: their ends, their derived quantities and the laws of their transforms."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,16 @@ def test_slope_is_the_difference_quotient(name: str) -> None:
 def test_inverse_undoes_log_snr(name: str) -> None:
     t = jnp.array([1e-4, 0.01, 0.3, 0.5, 0.9, 0.999])
     np.testing.assert_allclose(schedule.inverse(ALL[name], schedule.log_snr(ALL[name], t)), t, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_inverse_has_the_inverse_slope(name: str) -> None:
+    """By the implicit function theorem, under vmap, forwards and backwards; none beyond the ends."""
+    t = jnp.linspace(0.1, 0.9, 5)
+    back = jax.vmap(jax.grad(partial(schedule.inverse, ALL[name])))(schedule.log_snr(ALL[name], t))
+    slope = jax.vmap(jax.grad(partial(schedule.log_snr, ALL[name])))(t)
+    np.testing.assert_allclose(back * slope, 1, rtol=2e-3)
+    assert jax.grad(partial(schedule.inverse, ALL[name]))(jnp.asarray(-1e3)) == 0
 
 
 def test_inverse_stops_at_the_ends() -> None:

@@ -14,7 +14,9 @@ from diffjax.evaluation.classifiers import (
     two_sample_accuracy,
     two_sample_test,
 )
+from diffjax.evaluation.comparisons import Compared, compare, compared_table, write_comparison
 from diffjax.evaluation.contents import Curves, Likelihoods, Provenance, Report, provenance
+from diffjax.evaluation.external import LEVELS, report_of
 from diffjax.evaluation.extractors import (
     Features,
     Stored,
@@ -34,6 +36,7 @@ from diffjax.evaluation.gaussians import (
     frechet,
     frechet_of,
     gather,
+    gather_each,
     merge,
     read_moments,
     write_moments,
@@ -68,6 +71,8 @@ from diffjax.evaluation.measures import (
     measured,
     measured_in,
     nearest_images,
+    pairs_in,
+    resemblance,
 )
 from diffjax.evaluation.neighbours import (
     Copying,
@@ -81,13 +86,20 @@ from diffjax.evaluation.neighbours import (
 )
 from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.pixels import Splits, as_bytes
+from diffjax.evaluation.records import Numbers, read_numbers
+from diffjax.evaluation.references import kept_moments, moments_of_parts
 from diffjax.evaluation.reports import table, write_report
+from diffjax.evaluation.rows import Swept, read_row, row_file, write_row
+from diffjax.evaluation.sides import Sides, beside, open_sides
 from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
+from diffjax.evaluation.sweeps import Sweep, settings_told, sweep_table, write_sweep
 from diffjax.images import read_image
 
 __all__ = [
     "DIGITS",
     "LEAST",
+    "LEVELS",
+    "Compared",
     "Copying",
     "Coverage",
     "Curves",
@@ -102,17 +114,24 @@ __all__ = [
     "Likelihoods",
     "Measured",
     "Moments",
+    "Numbers",
     "Provenance",
     "Replicates",
     "Report",
+    "Sides",
     "Source",
     "Splits",
     "Stored",
+    "Sweep",
+    "Swept",
     "TwoSample",
     "all_images",
     "animation",
     "as_bytes",
+    "beside",
     "classifier_features",
+    "compare",
+    "compared_table",
     "copies",
     "copying",
     "coverage_of",
@@ -129,6 +148,7 @@ __all__ = [
     "frechet",
     "frechet_of",
     "gather",
+    "gather_each",
     "gaussian_per_class",
     "grid",
     "image_hashes",
@@ -136,6 +156,7 @@ __all__ = [
     "interval",
     "interval_of",
     "interval_of_moments",
+    "kept_moments",
     "kernels_for",
     "kid",
     "kid_of_subsets",
@@ -150,12 +171,15 @@ __all__ = [
     "merge",
     "mmd2",
     "moments_of",
+    "moments_of_parts",
     "nearest",
     "nearest_distances",
     "nearest_few",
     "nearest_images",
     "open_images",
     "open_reference",
+    "open_sides",
+    "pairs_in",
     "pixel_features",
     "precomputed",
     "provenance",
@@ -163,14 +187,24 @@ __all__ = [
     "read_features",
     "read_image",
     "read_moments",
+    "read_numbers",
+    "read_row",
     "replicates",
+    "report_of",
+    "resemblance",
+    "row_file",
+    "settings_told",
     "side_by_side",
     "strip",
+    "sweep_table",
     "table",
     "two_sample_accuracy",
     "two_sample_test",
+    "write_comparison",
     "write_features",
     "write_moments",
     "write_png",
     "write_report",
+    "write_row",
+    "write_sweep",
 ]

@@ -17,13 +17,11 @@ from diffjax.evaluation.pixels import NAMES, Splits, require
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where scores come from; without it, two scores cannot be compared. `provenance` makes it."""
+    """Where scores come from; without it, two scores cannot be compared. `provenance` makes it of a run."""
 
     samples: int
-    sampler: str
-    steps: int
-    seed: int
-    reference: Mapping[str, int]  # images in each split
+    made: str  # by what
+    reference: Mapping[str, int]  # images in each split; none where only their moments are known
     fingerprint: str  # of those images
     kernels: Kernels = DIGITS
     more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # printed as "name: value"
@@ -71,4 +69,5 @@ def provenance(
         digest.update(f"{name}{splits[name][0].shape}".encode())
         digest.update(np.ascontiguousarray(splits[name][0]).tobytes())
     counts = {name: len(splits[name][0]) for name in NAMES}
-    return Provenance(samples, sampler, steps, seed, counts, digest.hexdigest()[:12], kernels, more)
+    made = f"{sampler}, {steps} steps, seed {seed}"
+    return Provenance(samples, made, counts, digest.hexdigest()[:12], kernels, more)

@@ -7,7 +7,7 @@ that runs it over a batch. Nothing has to be told of it.
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +21,12 @@ from diffjax.evaluation.classifiers import label_machine
 from diffjax.evaluation.gaussians import Moments, gather
 from diffjax.evaluation.measures import kernels_for
 from diffjax.evaluation.points import points
-from diffjax.evaluation.sources import image_hashes
+from diffjax.evaluation.sources import Source, image_hashes
 from diffjax.files import write_whole
 
 MAX_BYTES = 2**32  # of an array of features
 MAX_TEXT_BYTES = 2**14  # of what is said of them
+UNKNOWN = "unknown"  # what made features that do not say
 
 Images = UInt8[np.ndarray, "_ _ _ _"]
 Table = Float[np.ndarray, "_ _"]
@@ -99,14 +100,15 @@ def classifier_features(images: Images, labels: Integer[np.ndarray, " _"], gamma
     return Features("classifier", hashlib.sha256(rule.encode()).hexdigest(), "none", dim, extract)
 
 
-def precomputed(*paths: str | Path) -> Features:
+def precomputed(*paths: str | Path, sources: Sequence[Source] = ()) -> Features:
     """Features that were computed elsewhere, of one extractor, from files as `read_features` reads them.
 
     A file that says of which images it is serves any of them, in any batches; of one that does not say, the rows are
-    taken to be those of as many images, in their order, all at once. Raises UserError for images that no file, or
-    more than one, is of, and for files of different extractors.
+    taken to be those of as many images, in their order, all at once; or, of `sources`, those of the first with as
+    many that no file before it is of. Raises UserError for images that no file, or more than one, is of, and for files
+    of different extractors.
     """
-    stored = {str(path): read_features(path) for path in paths}
+    stored = _told({str(path): read_features(path) for path in paths}, sources)
     if not stored:
         raise UserError("no file of features: give one for the samples and one for the reference")
     first, one = next(iter(stored.items()))
@@ -159,8 +161,19 @@ def read_features(path: str | Path) -> Stored:
         raise UserError(f"{path}: images is {images.shape} {images.dtype}; give a SHA-256, uint8 [n, 32], for each row")
     if "about" in found:
         about = _about(path, found["about"])
-    name, own, resize = about.get("name", "precomputed"), about.get("hash", "unknown"), about.get("resize", "unknown")
+    name, own, resize = about.get("name", "precomputed"), about.get("hash", UNKNOWN), about.get("resize", UNKNOWN)
     return Stored(points(str(path), rows, 1), name, own, resize, images)
+
+
+def _told(stored: Mapping[str, Stored], sources: Sequence[Source]) -> dict[str, Stored]:
+    """With the hashes of the images of a source where a file does not say of which images it is."""
+    found, left = {}, list(sources)
+    for path, one in stored.items():
+        at = next((at for at, source in enumerate(left) if source.shape[0] == len(one.rows)), None)
+        if one.images is None and at is not None:
+            one = one._replace(images=np.concatenate([image_hashes(batch) for batch in left.pop(at).batches(256)]))
+        found[path] = one
+    return found
 
 
 def _arrays(path: str | Path) -> dict[str, np.ndarray]:

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 
 from diffjax.errors import UserError
 from diffjax.evaluation.pictures import grid
 from diffjax.files import write_whole
+
+INSIDE = 6  # names that a legend holds within the axes; of more it stands beside them
+COLOURS, STYLES = 10, ("-", ":", "-.", (0, (5, 1)))  # how lines differ: all colours of one style come first
 
 
 def write_png(path: str | Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
@@ -45,18 +50,34 @@ def curve(
     ylabel: str,
     xlabel: str = "training step",
     scale: Literal["linear", "log"] = "linear",
+    *,
+    xscale: Literal["linear", "log"] = "linear",
+    errors: Mapping[str, np.ndarray] = MappingProxyType({}),
+    level: tuple[str, float] | None = None,
 ) -> None:
-    """Writes a PNG with one line per name, (x, values) each; values on that scale."""
+    """Writes a PNG with one line per name, (x, values) each; values on that scale, and x on that.
+
+    A line that has `errors`, as many as values, is one of dots that have bars; `level` is a dashed line with its name.
+    """
     if not curves or any(len(x) != len(values) or len(x) == 0 for x, values in curves.values()):
         raise UserError(f"{path}: every curve needs as many values as places along x, and at least one")
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    count = len(curves) + (level is not None)
+    figure = Figure(figsize=(6.4 if count <= INSIDE else 8.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    for name, (x, values) in curves.items():
-        axes.plot(x, values, label=name, linewidth=1.6, marker="o" if len(x) == 1 else "")
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=scale)
+    for place, (name, (x, values)) in enumerate(curves.items()):
+        marker, style = "o" if len(x) == 1 or name in errors else "", STYLES[place // COLOURS % len(STYLES)]
+        bars = {"yerr": errors.get(name), "elinewidth": 1, "markersize": 4.5 if name in errors else 6}
+        axes.errorbar(x, values, **bars, label=name, linewidth=1.6, linestyle=style, marker=marker)
+    if level is not None:
+        axes.axhline(level[1], label=level[0], linewidth=1.2, linestyle="--", color="0.4", zorder=1)
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=scale, xscale=xscale)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    if len(curves) > 1:
+    if xscale == "log":
+        axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
+    axes.xaxis.set_major_formatter("{x:,.10g}" if errors else "{x:,.0f}")
+    if count > INSIDE:
+        figure.legend(frameon=False, loc="outside right upper")
+    elif count > 1:
         axes.legend(frameon=False)
     write_whole(path, lambda file: figure.savefig(file, format="png", dpi=150))

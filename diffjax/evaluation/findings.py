@@ -23,22 +23,29 @@ class Findings:
 
 
 def findings_of(
-    images: UInt8[np.ndarray, "n h w c"], splits: Splits, levels: int, alarms: Sequence[str] = ()
+    images: UInt8[np.ndarray, "n h w c"],
+    splits: Splits,
+    levels: int,
+    alarms: Sequence[str] = (),
+    known: str = "training",
 ) -> Findings:
-    """Samples, of 0 … 255, beside the test images, and beside what a model was trained on; after other alarms."""
+    """Samples, of 0 … 255, beside the test images, and beside what a model was trained on; after other alarms.
+
+    `known` is what the images are called that samples may be copies of.
+    """
     train, test = (as_bytes(splits[name][0], levels) for name in ("train", "test"))
     ours, learnt, others = (part.reshape(len(part), -1) / 255 for part in (images, train, test))
     near = copying(ours, learnt, others)
     flagged = flags(images, test, 256)
-    return Findings([*alarms, *_copied(near), *(_artefact(flag) for flag in flagged if flag.raised)], flagged)
+    return Findings([*alarms, *_copied(near, known), *(_artefact(flag) for flag in flagged if flag.raised)], flagged)
 
 
-def _copied(near: Copying) -> list[str]:
+def _copied(near: Copying, known: str) -> list[str]:
     if near.share < COPIED or near.p > SURE:
         return []
     return [
-        f"{near.share:.0%} of the samples are as near to a training image as the nearest 1 % of test are (rank test, "
-        f"p {near.p:.1g}): the model repeats what it was trained on"
+        f"{near.share:.0%} of the samples are as near to a {known} image as the nearest 1 % of others are (rank test, "
+        f"p {near.p:.1g}): {known} images are repeated"
     ]
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,26 +33,21 @@ def gather(batches: Iterable[Float[np.ndarray, "_ d"]]) -> Moments:
     δ √(n m/(n + m)) is one more row of the centred batch, so that a batch costs one matrix product. Raises UserError
     for no points, NaN, or batches of different widths.
     """
-    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    (found,) = gather_each(([batch] for batch in batches), 1)
+    return found
+
+
+def gather_each(batches: Iterable[Sequence[Float[np.ndarray, "_ d"]]], count: int) -> list[Moments]:
+    """As `gather`, the moments of `count` sets of points at once: a batch is a table of each set, perhaps an empty one.
+
+    So images are read once however their points are shared out. Each result is `gather`'s to the bit.
+    """
+    found = [_Sums(0, np.zeros(0), np.zeros((0, 0)))] * count
     for batch in batches:
-        if len(batch) == 0:
-            continue
-        batch = points("the batch", batch, 1)
-        if count == 0:
-            mean, scatter = np.zeros(batch.shape[1]), np.zeros((batch.shape[1], batch.shape[1]))
-        same_width(mean, batch)
-        for start in range(0, len(batch), 4096):
-            part = batch[start : start + 4096]
-            own = part.mean(0, dtype=np.float64)
-            share = len(part) / (count + len(part))
-            row = (own - mean) * np.sqrt(count * share)
-            centred = np.concatenate([part - own, row[None]])
-            scatter += centred.T @ centred
-            mean = mean + share * (own - mean)
-            count += len(part)
-    if count == 0:
+        found = [_added(sums, part) for sums, part in zip(found, batch, strict=True)]
+    if any(sums.rows == 0 for sums in found):
         raise UserError("no points to take moments of: give at least one batch with a row")
-    return Moments(count, mean, scatter / max(count - 1, 1))
+    return [Moments(sums.rows, sums.mean, sums.scatter / max(sums.rows - 1, 1)) for sums in found]
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -126,6 +121,32 @@ def read_moments(path: str | Path, of: str | None = None) -> Moments:
     if of is not None and told != of:
         raise UserError(f"{path}: statistics of {told[:80] or 'nobody knows what'!r}, not of {of!r}; make them again")
     return moments
+
+
+class _Sums(NamedTuple):
+    rows: int
+    mean: Float64[np.ndarray, " d"]
+    scatter: Float64[np.ndarray, "d d"]  # added to in place
+
+
+def _added(sums: _Sums, batch: Float[np.ndarray, "_ d"]) -> _Sums:
+    count, mean, scatter = sums
+    if len(batch) == 0:
+        return sums
+    batch = points("the batch", batch, 1)
+    if count == 0:
+        mean, scatter = np.zeros(batch.shape[1]), np.zeros((batch.shape[1], batch.shape[1]))
+    same_width(mean, batch)
+    for start in range(0, len(batch), 4096):
+        part = batch[start : start + 4096]
+        own = part.mean(0, dtype=np.float64)
+        share = len(part) / (count + len(part))
+        row = (own - mean) * np.sqrt(count * share)
+        centred = np.concatenate([part - own, row[None]])
+        scatter += centred.T @ centred
+        mean = mean + share * (own - mean)
+        count += len(part)
+    return _Sums(count, mean, scatter)
 
 
 def _hash(moments: Moments, of: str) -> str:

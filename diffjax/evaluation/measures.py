@@ -3,6 +3,7 @@
 Of pixels as fractions in [0, 1] there are five; of any features, six more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -81,6 +82,7 @@ def measured(
     kernels: Kernels = DIGITS,
     draws: int = 3,
     seed: int = 0,
+    beside: Sequence[Measured] = (),
 ) -> list[Measured]:
     """Five measures of samples, uint8 scaled to 0 … 255, with the labels they were asked for; four without labels.
 
@@ -93,11 +95,12 @@ def measured(
     Real images: training images beside test images in the first three, for accuracy and copies those of validation, on
     which nothing was trained. Distances fall as images are added, so samples and training images are compared in equal
     numbers, evenly chosen. Time grows with the square of the number of images; pass a part of each split for sets above
-    some 10,000.
+    some 10,000. `beside` is what was measured of as many other samples against the same images with the same options:
+    what real images get is taken from there.
     """
-    train, validation, test = fractions_of(splits, levels)
-    x = fractions_like(samples, splits)
-    ours, learnt = equal_numbers(x, train)
+    at_hand = {score.key: score.real for score in beside}
+    train, _, test = fractions_of(splits, levels)
+    ours, learnt = equal_numbers(fractions_like(samples, splits), train)
     known = frechet(learnt, test)
     if known <= 1e-12 * np.square(train).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
@@ -105,27 +108,53 @@ def measured(
     def ratio(a: np.ndarray, b: np.ndarray) -> float:
         return frechet(a, b) / frechet(learnt, b)
 
+    told = ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f")
+    rest = resemblance(samples, labels, splits, levels, kernels=kernels, draws=draws, seed=seed, beside=beside)
+    return [_beside(*told, ours, learnt, test, real=at_hand.get(told[0])), *rest]
+
+
+def resemblance(
+    samples: UInt8[np.ndarray, "n h w c"],
+    labels: Integer[np.ndarray, " n"] | None,
+    splits: Splits,
+    levels: int,
+    *,
+    kernels: Kernels = DIGITS,
+    draws: int = 3,
+    seed: int = 0,
+    told_apart: int | None = None,
+    beside: Sequence[Measured] = (),
+) -> list[Measured]:
+    """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`.
+
+    The two-sample test, whose time grows fastest, is of at most `told_apart` images of a side, evenly chosen.
+    """
+    at_hand = {score.key: score.real for score in beside}
+    train, validation, test = fractions_of(splits, levels)
+    x = fractions_like(samples, splits)
+    ours, learnt = equal_numbers(x, train)
+    few = [part[_evenly(len(part), min(len(part), told_apart or len(part)))] for part in (ours, learnt, test)]
+    kernel = partial(mmd2, sigma=kernels.sigma)
     machine = {"gamma": kernels.two_sample_gamma, "C": kernels.two_sample_C}
-    pairs: list[tuple[str, str, Score, str, str]] = [
-        ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f"),
-        ("mmd2", "MMD²", partial(mmd2, sigma=kernels.sigma), "0, lower is better", "+.4f"),
-        ("two_sample", "two-sample test", partial(two_sample_accuracy, **machine, draws=draws, seed=seed),
-         "0.5, nearer is better", ".3f"),
-    ]  # fmt: skip
-    found = [_beside(*pair, ours, learnt, test) for pair in pairs]
+    told = partial(two_sample_accuracy, **machine, draws=draws, seed=seed)
+    rows: list[tuple[tuple[str, str, Score, str, str], list[np.ndarray]]] = [
+        (("mmd2", "MMD²", kernel, "0, lower is better", "+.4f"), [ours, learnt, test]),
+        (("two_sample", "two-sample test", told, "0.5, nearer is better", ".3f"), few),
+    ]
+    found = [_beside(*row, *sides, real=at_hand.get(row[0])) for row, sides in rows]
     known_labels, other_labels = splits["train"][1], splits["validation"][1]
     if labels is not None and known_labels is not None and other_labels is not None:
-        parts = (x, labels), (validation, other_labels)
-        ours_right, real_right = (
-            _mean(confirmed(train, known_labels, *part, kernels.accuracy_gamma)) for part in parts
-        )
+        right = partial(confirmed, train, known_labels, gamma=kernels.accuracy_gamma)
+        ours_right = _mean(right(x, labels))
+        real_right = at_hand.get("accuracy") or _mean(right(validation, other_labels))
         found += [
             Measured(
                 "accuracy", "label accuracy", PIXELS, ours_right, real_right, "as real, higher is better", ".1%", True
             )
         ]
     near = [nearest_distances(part, train)[:, None] for part in (x, validation, test)]
-    close, real_close = (_repeated(_share_within, part, near[2]) for part in near[:2])
+    close = _repeated(_share_within, near[0], near[2])
+    real_close = at_hand.get("copies") or _repeated(_share_within, near[1], near[2])
     name, ideal = "copies of training images", "as real, lower is better"
     return [*found, Measured("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
 
@@ -138,14 +167,21 @@ def measured_in(
     `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
     as many training images. Raises UserError for fewer than `LEAST` rows of a kind.
     """
+    rest = pairs_in(features, samples, train, test)
+    told = ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g")
+    ours, learnt = equal_numbers(samples, train)
+    return [_beside(*told, ours, learnt, test, features=features), *rest]
+
+
+def pairs_in(
+    features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
+) -> list[Measured]:
+    """`measured_in` without its first, the Fréchet distance: what remains needs the distances of all pairs of rows."""
     if min(map(len, (samples, train, test))) < LEAST:
         raise UserError(f"{features}: give {LEAST} images or more of samples, training and test images")
     ours, learnt = equal_numbers(samples, train)
-    distances: list[tuple[str, str, Score, str, str]] = [
-        ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g"),
-        ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g"),
-    ]
-    return [_beside(*row, ours, learnt, test, features) for row in distances] + _covered(features, ours, learnt, test)
+    told = ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g")
+    return [_beside(*told, ours, learnt, test, features=features), *_covered(features, ours, learnt, test)]
 
 
 def nearest_images(
@@ -171,10 +207,11 @@ def _evenly(count: int, wanted: int) -> Integer[np.ndarray, " _"]:
 
 def _beside(
     key: str, name: str, score: Score, ideal: str, form: str,
-    samples: np.ndarray, train: np.ndarray, test: np.ndarray, features: str = PIXELS,
+    samples: np.ndarray, train: np.ndarray, test: np.ndarray,
+    *, features: str = PIXELS, real: Replicates | None = None,
 ) -> Measured:  # fmt: skip
-    """A score of samples, and the same of training images, against test images."""
-    found, real = (_repeated(score, part, test) for part in (samples, train))
+    """A score of samples, and the same of training images, which may be at hand, against test images."""
+    found, real = _repeated(score, samples, test), real or _repeated(score, train, test)
     return Measured(key, name, features, found, real, ideal, form, share=key == "two_sample")
 
 

@@ -83,7 +83,8 @@ def lines(scores: Sequence[Measured]) -> list[tuple[str, ...]]:
     for score in scores:
         found = interval_of(score.found)
         between = f"{score.told(found.low)} … {score.told(found.high)}" if isfinite(found.error) else NONE
-        rows.append((score.name, score.told(found.value), between, score.told(score.real.value), score.ideal))
+        real = score.told(score.real.value) if isfinite(score.real.value) else NONE
+        rows.append((score.name, score.told(found.value), between, real, score.ideal))
     return rows
 
 
@@ -102,17 +103,17 @@ def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
 def origin(source: Provenance, likelihoods: Likelihoods | None = None) -> list[str]:
     """The provenance in lines of text."""
     counts, widths = source.reference, source.kernels
-    images = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    images = ", ".join(f"{count:,} {name}" for name, count in counts.items()) + " images" if counts else "moments"
     told = [
-        f"{source.samples:,} samples: {source.sampler}, {source.steps} steps, seed {source.seed}",
-        f"reference: {images} images, sha256 {source.fingerprint}",
+        f"{source.samples:,} samples: {source.made}",
+        f"reference: {images}, sha256 {source.fingerprint}",
         f"kernels: MMD² sigma {widths.sigma:.4g}; two-sample gamma {widths.two_sample_gamma:.3g}, "
         f"C {widths.two_sample_C:.3g}; accuracy gamma {widths.accuracy_gamma:.3g}",
         *(f"{name}: {value}" for name, value in source.more.items()),
     ]
     if likelihoods is not None:
         told.append(f"bits per dimension: {likelihoods.told}")
-    if source.samples < counts["train"]:
+    if source.samples < counts.get("train", 0):
         told.append(f"distances: of {source.samples:,} samples, as of so many training images; more of both are lower")
     return told
 

@@ -65,3 +65,12 @@ def test_a_curve_is_a_picture(tmp_path):
     assert width > height > 400
     with pytest.raises(UserError, match="as many values as places"):
         curve(tmp_path / "x.png", {"train": (steps, steps[:3])}, "loss")
+
+
+def test_many_curves_with_bars_have_their_names_beside_them(tmp_path):
+    x = np.array([5.0, 50.0, 100.0])
+    curves = {f"line {i}": (x, 1 / x + i) for i in range(12)}
+    errors = {name: np.zeros(3) for name in curves}
+    curve(tmp_path / "x.png", curves, "ratio", "cost", "log", xscale="log", errors=errors, level=("real", 1.0))
+    curve(tmp_path / "y.png", {"one": curves["line 0"]}, "ratio")
+    assert read_image(tmp_path / "x.png").shape[1] > read_image(tmp_path / "y.png").shape[1]

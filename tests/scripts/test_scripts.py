@@ -117,7 +117,15 @@ def test_an_unconditional_run_has_no_labels(unconditional, tmp_path, call) -> No
 
 @pytest.mark.parametrize("which", ["tiny", "unconditional"])
 def test_evaluation_prints_and_reports(which, request, tmp_path, call) -> None:
-    told = call("evaluate.py", "--workdir", request.getfixturevalue(which).workdir, "--out", tmp_path, "--num", 361)
+    told = call(
+        "evaluate.py",
+        "--workdir",
+        request.getfixturevalue(which).workdir,
+        "--out",
+        tmp_path,
+        "--num=361",
+        "--bits_of=60",
+    )
     assert told.code == 0, told.err
     assert "Fréchet distance, ratio" in told.out
     assert "361 samples: dpmpp_2m, 3 steps, seed 0" in told.out
@@ -134,6 +142,10 @@ def test_evaluation_prints_and_reports(which, request, tmp_path, call) -> None:
     assert scores["coverage"]["high"] < scores["coverage"]["real"]["value"]
     assert ("accuracy" not in scores) == (which == "unconditional")
     assert told["provenance"]["samples"] == 361
+    again = call("evaluate.py", "--compare", tmp_path, shutil.copytree(tmp_path, tmp_path.parent / f"{which}_again"))
+    assert again.code == 0, again.err
+    assert "beyond noise" not in again.out
+    assert "bits per dimension of test" in again.out
 
 
 @pytest.mark.parametrize("which", ["autoregressive", "masked"])

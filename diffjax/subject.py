@@ -1,0 +1,75 @@
+"""A trained model as it is judged: with the real images of the data set that it learnt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from diffjax import build, draw, loading, run
+from diffjax.data import open_dataset
+from diffjax.denoising import NetDenoiser
+from diffjax.draw import Painter
+from diffjax.errors import UserError
+from diffjax.evaluation import Splits
+from diffjax.mixtures import Mixture
+from diffjax.order import Order
+from diffjax.protocols import Noise
+
+NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded model, and each split's images and labels: as the data set has them, and as bytes (`splits`).
+
+    They differ where a data set has numbers in place of levels, and then a `law` that is known.
+    """
+
+    workdir: Path
+    denoise: NetDenoiser
+    noise: Noise
+    order: Order
+    info: loading.Info
+    real: Mapping[str, tuple[np.ndarray, Any]]
+    splits: Splits
+    law: Mixture | None
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Which weights these are."""
+        info = self.info
+        return {"ema": info.ema, "run": f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"}
+
+    @property
+    def learnt_by(self) -> build.ByLevel | None:
+        """The loss of the training, as it can be looked at level by level."""
+        told = self.info.config["train"]
+        model = build.Model(self.noise, self.order, self.info.net)
+        return build.loss_by_level(model, loss=told["loss"], weight=told["weight"], distribution=told["times"])
+
+    def painter(self, settings: dict[str, Any]) -> Painter:
+        """What draws with these settings of a sampler."""
+        return draw.painter(self.denoise, self.noise, self.order, self.info.net, self.info.facts, settings)
+
+    def labels(self, count: int) -> Int32[np.ndarray, " n"] | None:
+        """As many labels of each class, or none."""
+        number = np.arange(count, dtype=np.int32)
+        return number * self.info.facts.classes // count if self.info.conditional else None
+
+
+def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Subject:
+    """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed."""
+    denoise, noise, order, info = loading.load(workdir, ema=ema, step=step)
+    data = info.config["data"]
+    dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
+    if not run.facts_of(dataset, data["form"]).as_learnt(info.facts):
+        raise UserError(
+            f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
+        )
+    real = splits = {name: dataset.arrays(name, dataset.split(name).some(most)) for name in NAMES}
+    if dataset.law is not None:
+        splits = {name: (draw.as_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
+    return Subject(workdir, denoise, noise, order, info, real, splits, dataset.law)

@@ -1,0 +1,92 @@
+"""What is told of a model along its sampler's way and by its training, held to closed forms."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import ndtri
+
+from diffjax import build, draw, judge, oracles, order, predict, schedule
+from diffjax.denoising import denoiser
+from diffjax.nets import MLP
+from diffjax.noise import Gaussian, Masking
+from diffjax.run import Facts
+
+NOISE = Gaussian(schedule.cosine, predict.v)
+FACTS = Facts((4, 4, 1), 0, (), 17, (), "unit")
+SETTINGS = {"sampler": "heun", "grid": "uniform", "steps": 40, "guidance": 1.0}
+NET = MLP(width=8, depth=1)
+MODEL = build.Model(NOISE, order.together, NET)
+TRAIN, TEST = (np.random.default_rng(seed).integers(0, 17, (256, 4, 4, 1), dtype=np.uint8) for seed in (0, 1))
+
+
+def judged(denoise, sampler="heun", trained=None):
+    painter = draw.painter(denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler})
+    return painter, judge.judged(painter, denoise, TRAIN, (TEST, None), 0, trained)
+
+
+@pytest.fixture(scope="module")
+def net():
+    example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)), None
+    return denoiser(NOISE, NET, jax.jit(NET.init)(jax.random.key(0), *example))
+
+
+def test_an_exact_model_believes_what_the_formula_says_at_every_step() -> None:
+    """Of N(m, v) the spread of E[x0 | x_t] is alpha v / √(alpha² v + sigma²), and its mean m, at each noise level."""
+    m, v = 0.25, 0.4
+    flat = oracles.gaussian(NOISE, np.full(16, m), v * np.eye(16))
+
+    def exact(x_t, t, cond):
+        return flat(x_t.reshape(-1, 16), t.reshape(-1, 1), cond).reshape(x_t.shape)
+
+    painter, found = judged(exact)
+    moment = NOISE.moment(painter.grid[:-1])
+    right = moment.alpha * v / np.sqrt(moment.alpha**2 * v + moment.sigma**2)
+    np.testing.assert_allclose(found.belief.spread, right, atol=4 * v**0.5 / (2 * 64 * 16) ** 0.5)
+    np.testing.assert_allclose(found.belief.mean, m, atol=4 * v**0.5 / (64 * 16) ** 0.5)
+    beyond = found.belief.outside[-1]  # at the last step it believes in x0 itself: outside of -1 … 1
+    normal = jax.scipy.stats.norm
+    chance = float(1 - normal.cdf((1 - m) / v**0.5) + normal.cdf((-1 - m) / v**0.5))
+    assert beyond == pytest.approx(chance, abs=4 * (chance / (64 * 16)) ** 0.5)
+    assert found.belief.of_data == pytest.approx((0, (2 / 16) * np.sqrt((17**2 - 1) / 12)), abs=0.05)
+    assert found.learnt is None
+
+
+def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
+    """Of v under cosine: 1/sigma² = 1 + SNR on the error of x0, and levels have the density alpha sigma / π."""
+    by_level = build.loss_by_level(
+        build.Model(NOISE, order.together, NET), loss="regression", weight="", distribution=""
+    )
+    _, found = judged(net, trained=by_level)
+    log_snr, weight, shares = found.learnt
+    np.testing.assert_allclose(weight, np.exp(log_snr / 2) / np.pi, rtol=1e-4)
+    inside = [share.log_snr[0] < at < share.log_snr[1] for share, at in zip(shares, log_snr, strict=True)]
+    assert all(inside)
+    assert list(judge.curves(found)) == ["levels", "agreement", "shares", "weight", "belief", "local"]
+
+
+def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
+    """min-SNR on EDM's levels: min(SNR, 5) times the normal density of log(sigma/alpha), which is half per log-SNR."""
+    slots = {"loss": "regression", "weight": "min_snr", "distribution": "log_normal(mean=-1.0, std=0.5)"}
+    by_level = build.loss_by_level(MODEL, **slots)
+    _, found = judged(net, trained=by_level)
+    log_snr, weight, _ = found.learnt
+    z = (-log_snr / 2 + 1.0) / 0.5
+    np.testing.assert_allclose(z, ndtri((judge.BINS - 0.5 - np.arange(judge.BINS)) / judge.BINS), atol=1e-4)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / 0.5 / 2
+    np.testing.assert_allclose(weight, np.minimum(np.exp(log_snr), 5) * density, rtol=1e-3)
+
+
+def test_losses_without_levels_and_tokens_have_no_such_curves(net) -> None:
+    assert build.loss_by_level(MODEL, loss="bound", weight="", distribution="") is None
+    tokens = Masking(17)
+    painter = draw.painter(net, NOISE, order.together, NET, FACTS, SETTINGS)
+    assert judge.judged(replace(painter, noise=tokens), net, TRAIN, (TEST, None), 0) is None
+
+
+def test_a_sampler_that_draws_at_random_has_no_local_error(net) -> None:
+    _, found = judged(net, sampler="posterior")
+    assert found.local is None
+    assert "local" not in judge.curves(found)

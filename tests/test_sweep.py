@@ -1,0 +1,255 @@
+"""A sweep draws each setting once: rows are kept by all that they depend on, and are what a plain evaluation gives."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffjax import draw, order, predict, schedule, sweep
+from diffjax import evaluation as ev
+from diffjax.denoising import denoiser
+from diffjax.errors import UserError
+from diffjax.loading import Info
+from diffjax.nets import MLP
+from diffjax.noise import Gaussian
+from diffjax.run import Facts
+from diffjax.subject import Subject
+
+LEVELS, CLASSES, COUNT = 17, 3, 24
+FACTS = Facts((4, 4, 1), CLASSES, ("a", "b", "c"), LEVELS, (0.4, 0.3, 0.3), "unit")
+OTHERS = {"sampler": "dpmpp_2m", "grid": "uniform", "steps": 3, "guidance": 1.0}
+HOW = {"count": COUNT, "seed": 3, "batch": 16}
+SAMPLERS = {"sampler": ["ddim", "heun"], "steps": [2]}
+
+
+def subject(classes=CLASSES) -> Subject:
+    """An MLP that has learnt nothing, and data of random pixels."""
+    rng = np.random.default_rng(0)
+    splits = {
+        name: (rng.integers(0, LEVELS, (60, 4, 4, 1), dtype=np.uint8), np.arange(60) % CLASSES)
+        for name in ("train", "validation", "test")
+    }
+    noise, net = Gaussian(schedule.cosine, predict.v), MLP(width=8, depth=1, classes=classes)
+    example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, jnp.int32) if classes else None
+    denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *example))
+    info = Info(net, FACTS, {}, "0123456789ab", 7, "0.999")
+    return Subject(Path("runs/some"), denoise, noise, order.together, info, splits, splits, None)
+
+
+@pytest.fixture(scope="module")
+def model() -> Subject:
+    return subject()
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[int]:
+    """One entry for each time that samples were drawn."""
+    calls, images = [], draw.images
+
+    def counted(*args):
+        calls.append(len(calls))
+        return images(*args)
+
+    monkeypatch.setattr(draw, "images", counted)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["steps=5,10, 20"], {"steps": [5, 10, 20]}),
+        (["guidance=1,2.5"], {"guidance": [1.0, 2.5]}),
+        (["sampler=ddim(eta=1.0),heun,unmask(top_k=2, top_p=0.5)"],
+         {"sampler": ["ddim(eta=1.0)", "heun", "unmask(top_k=2, top_p=0.5)"]}),
+        (["sampler,steps,guidance"], {"sampler": [], "steps": [], "guidance": []}),
+        (["grid=karras(rho=5.0),uniform", "sampler, steps = 4,2 ,guidance"],
+         {"grid": ["karras(rho=5.0)", "uniform"], "sampler": [], "steps": [4, 2], "guidance": []}),
+    ],
+)  # fmt: skip
+def test_lists_are_split_at_commas_outside_of_brackets(texts, found) -> None:
+    assert sweep.lists_of(texts) == found
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ([], "steps=5,10,20"),
+        (["stesp=5"], "stesp: no such setting; choose from sampler, grid, steps, guidance"),
+        (["heun"], "cannot read 'heun'"),
+        (["steps,5"], "cannot read '5'"),
+        (["steps=5,,10"], "steps: a value is missing"),
+        (["steps="], "steps: a value is missing"),
+        (["steps=5,many"], "steps: expected whole numbers from 1 on, got 'many'"),
+        (["steps=0"], "from 1 on"),
+        (["guidance=nan"], "guidance: expected finite numbers, got 'nan'"),
+        (["steps=5", "steps=6"], "steps: is given twice"),
+        (["steps=5,6,5"], "steps: a value is given twice"),
+    ],
+)
+def test_lists_that_cannot_be_read(texts, says) -> None:
+    with pytest.raises(UserError, match="--sweep") as error:
+        sweep.lists_of(texts)
+    assert says in str(error.value)
+
+
+def test_a_name_alone_means_what_serves_the_model(model) -> None:
+    plan = sweep.planned(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
+    rules = [settings["sampler"] for settings, _ in plan]
+    assert rules == [rule for rule in ("ddim", "heun", "dpmpp_2m", "posterior") for _ in range(2)]
+    assert [sweep.evaluations(painter, settings["guidance"]) for settings, painter in plan[:4]] == [6, 3, 12, 6]
+    assert [settings["steps"] for settings, _ in sweep.planned(model, {"steps": []}, OTHERS)] == [5, 10, 20, 50, 100]
+
+
+@pytest.mark.parametrize(
+    ("lists", "says"),
+    [
+        ({"sampler": ["heun", "confidence"]}, "with sampler confidence, grid uniform, steps 3"),
+        ({"grid": ["karras"], "steps": [5, 1]}, "steps must be at least 2"),
+        ({"steps": list(range(1, 402)), "guidance": [1.0, 2.0, 3.0]}, "1,203 settings are more than 1,000"),
+    ],
+)
+def test_nothing_is_drawn_where_a_setting_does_not_serve(model, tmp_path, drawn, lists, says) -> None:
+    with pytest.raises(UserError, match="--sweep") as error:
+        sweep.swept(model, lists, OTHERS, tmp_path / "out", **HOW)
+    assert says in str(error.value)
+    assert not drawn
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_guidance_without_classes() -> None:
+    with pytest.raises(UserError, match=r"guidance 1\.5: guidance: 1\.5 needs a conditional model"):
+        sweep.planned(subject(classes=0), {"guidance": []}, OTHERS)
+
+
+def same(found: ev.Swept, known: ev.Swept) -> None:
+    """Equal bit for bit."""
+    assert (found.settings, found.evaluations) == (known.settings, known.evaluations)
+    assert len(found.scores) == len(known.scores) == 5
+    for one, other in zip(found.scores, known.scores, strict=True):
+        for side in ("found", "real"):
+            jax.tree.map(np.testing.assert_array_equal, getattr(one, side), getattr(other, side))
+        assert (one.key, one.name, one.ideal, one.form, one.share) == (
+            other.key, other.name, other.ideal, other.form, other.share
+        )  # fmt: skip
+
+
+def test_rows_are_those_of_a_plain_evaluation_and_are_drawn_once(model, tmp_path, drawn, capsys) -> None:
+    first = sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    for row, rule in zip(first.rows, ("ddim", "heun"), strict=True):
+        painter = model.painter({**OTHERS, "sampler": rule, "steps": 2})
+        images = draw.images(painter, jax.random.key(3), COUNT, 16, model.labels(COUNT))
+        plain = ev.measured(images, model.labels(COUNT), model.splits, LEVELS, kernels=ev.kernels_for(16))
+        same(row, ev.Swept(row.settings, 2 * painter.step.evaluations, 0.0, plain))
+    drawn.clear()
+    capsys.readouterr()
+    again = sweep.swept(model, {"sampler": ["heun", "ddim"]}, {**OTHERS, "steps": 2}, tmp_path, **HOW)
+    assert capsys.readouterr().err == "2 of 2 settings are at hand\n"
+    assert not drawn
+    for row, known in zip(again.rows, first.rows[::-1], strict=True):
+        same(row, known)
+        assert row.seconds == known.seconds
+
+
+CHANGES = {
+    "weights": lambda m: replace(m, denoise=jax.tree.map(lambda leaf: leaf + 1, m.denoise)),
+    "labels": lambda m: replace(m, splits={name: (x, y % 2) for name, (x, y) in m.splits.items()}),
+    "images": lambda m: replace(m, splits={name: (x // 2, y) for name, (x, y) in m.splits.items()}),
+    "step": lambda m: replace(m, info=replace(m.info, step=8)),
+    "average": lambda m: replace(m, info=replace(m.info, ema="std=0.1")),
+}
+
+
+def test_a_row_has_a_file_for_all_that_it_depends_on(model) -> None:
+    kernels, moved = ev.kernels_for(16), replace(model, workdir=Path("elsewhere"))
+    about = sweep.identity(model, kernels, COUNT, 3)
+    others = [sweep.identity(change(model), kernels, COUNT, 3) for change in CHANGES.values()]
+    others += [sweep.identity(model, ev.kernels_for(17), COUNT, 3), sweep.identity(model, kernels, COUNT + 1, 3)]
+    others += [sweep.identity(model, kernels, COUNT, 4)]
+    files = {ev.row_file("", found, OTHERS) for found in (about, *others)}
+    assert len(files | {ev.row_file("", about, {**OTHERS, "steps": 4})}) == 10
+    assert sweep.identity(moved, kernels, COUNT, 3) == about
+
+
+@pytest.fixture
+def cheap(monkeypatch) -> list[int]:
+    """One entry for each time that samples were drawn; none are, and one number is measured of them."""
+    calls = []
+
+    def nothing(*args):
+        calls.append(len(calls))
+        return np.zeros((COUNT, 4, 4, 1), np.uint8)
+
+    def one(*args, **options):
+        return [measure(len(calls) / 7)]
+
+    monkeypatch.setattr(draw, "images", nothing)
+    monkeypatch.setattr(ev, "measured", one)
+    return calls
+
+
+def measure(value=1 / 3) -> ev.Measured:
+    numbers = ev.Replicates(value, np.arange(3) / 7, np.array([np.nan]))
+    return ev.Measured("key", "name", "pixels", numbers, numbers, "1", ".2f")
+
+
+def test_a_sweep_that_was_killed_goes_on(model, tmp_path, cheap, monkeypatch, capsys) -> None:
+    lists, write = {"sampler": ["ddim", "euler", "heun"]}, ev.write_row
+
+    def killed(*args):
+        path = write(*args)
+        if len(cheap) == 2:
+            raise KeyboardInterrupt
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ev, "write_row", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
+    capsys.readouterr()
+    found = sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
+    assert [row.scores[0].found.value for row in found.rows] == [1 / 7, 2 / 7, 3 / 7]
+    assert capsys.readouterr().err.startswith("2 of 3 settings are at hand\n3 of 3: sampler heun, ")
+
+
+def test_a_longer_list_adds_its_rows(model, tmp_path, cheap) -> None:
+    sweep.swept(model, {"steps": [2, 3]}, OTHERS, tmp_path, **HOW)
+    found = sweep.swept(model, {"steps": [1, 2, 3], "guidance": [1.0, 2.0]}, OTHERS, tmp_path, **HOW)
+    assert [row.scores[0].found.value * 7 for row in found.rows] == pytest.approx([3, 4, 1, 5, 2, 6])
+
+
+def test_a_damaged_row_is_computed_anew(model, tmp_path, cheap, capsys) -> None:
+    first = sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    path = ev.row_file(tmp_path / "sweep", first.about, first.rows[1].settings)
+    path.write_text(path.read_text()[:-20])
+    capsys.readouterr()
+    again = sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    told = capsys.readouterr().err
+    assert told.startswith(f"{path}: cannot be read as a row of a sweep; it is computed anew\n1 of 2 settings are")
+    assert [row.scores[0].found.value for row in again.rows] == [1 / 7, 3 / 7]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: text.replace('"form": ".2f"', '"form": "9999f"'),
+        lambda text: text.replace('"value": ', '"value": "1", "was": '),
+        lambda text: text.replace("sampler", "simpler"),
+        lambda text: "[" * 100_000,
+    ],
+    ids=["cut", "empty", "form", "value", "other", "deep"],
+)
+def test_a_damaged_row_is_named(tmp_path, damage) -> None:
+    about, settings = {"seed": 3}, {"sampler": "heun"}
+    row = ev.Swept(settings, 7, 0.1, [measure()] * 5)
+    path = ev.write_row(tmp_path, about, row)
+    known = ev.read_row(tmp_path, about, settings)
+    assert known is not None
+    same(known, row)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match=path.name):
+        ev.read_row(tmp_path, about, settings)
