@@ -134,6 +134,7 @@ def shares() -> tuple[float, float]:
     for part in range(PARTS):
         root = keys(2000 + part, COUNT)
         x0 = data(2000 + part, COUNT)
+        x0 = x0 * jnp.sqrt(SPREAD / jnp.mean(x0**2, axis=0))[None]  # of exactly these variances: less chance
         found = diagnose.gradients(root, NOISE, loss_of, apply, jnp.asarray(scale), x0, None, bins)
         sums += np.array([[share.loss for share in found], [share.gradient * share.towards for share in found]])
     t = (np.arange(bins * 10_000) + 0.5) / (bins * 10_000)
