@@ -1,7 +1,7 @@
 """Every curve by noise level of an exact denoiser, beside its closed form: python benchmarks/curves.py
 
-Eight minutes. The data are normal, of 64 independent numbers with variances from 0.01 to 1; the departure is the largest
-over all levels, of the largest value of the closed form. What must be 0, the excess, is given of the error instead.
+Eight minutes. The data are normal, of 64 independent numbers with variances from 0.01 to 1; the departure is the
+largest over all levels, of the largest value of the closed form. What must be 0, the excess, is given of the error.
 """
 
 import sys
