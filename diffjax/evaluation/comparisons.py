@@ -13,7 +13,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation import html
 from diffjax.evaluation.contents import Curves
 from diffjax.evaluation.files import curve
-from diffjax.evaluation.intervals import Difference, Replicates, difference, interval_of
+from diffjax.evaluation.intervals import Difference, Replicates, chance, difference, interval_of
 from diffjax.evaluation.records import Numbers
 from diffjax.evaluation.reports import mean_and_error, plain
 from diffjax.files import write_whole
@@ -146,12 +146,8 @@ def _lines(reports: Sequence[Numbers], rows: Sequence[Compared]) -> list[tuple[s
         apart, verdict = row.apart, "beyond noise" if row.beyond else "within noise"
         between = f"{apart.low:+.3g} … {apart.high:+.3g}"
         pair = short[row.first], short[row.second]
-        found.append((row.measure, *pair, f"{apart.value:+.3g}", between, _chance(apart.p), verdict))
+        found.append((row.measure, *pair, f"{apart.value:+.3g}", between, chance(apart.p), verdict))
     return found
-
-
-def _chance(p: float) -> str:
-    return f"{p:.2g}" if p >= 1e-9 else "< 1e-9"
 
 
 def _both(a: Numbers, b: Numbers, name: str) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffjax.evaluation.artefacts import Flag, flags
+from diffjax.evaluation.intervals import chance
 from diffjax.evaluation.neighbours import Copying, copying
 from diffjax.evaluation.pixels import Splits, as_bytes
 
@@ -45,7 +46,7 @@ def _copied(near: Copying, known: str) -> list[str]:
         return []
     return [
         f"{near.share:.0%} of the samples are as near to a {known} image as the nearest 1 % of others are (rank test, "
-        f"p {near.p:.1g}): {known} images are repeated"
+        f"p {chance(near.p)}): {known} images are repeated"
     ]
 
 

@@ -152,6 +152,11 @@ def difference(a: Replicates, b: Replicates, level: float = 0.95) -> Difference:
     return Difference(value, error, value - width, value + width, p)
 
 
+def chance(p: float) -> str:
+    """A probability in words as short as it is certain."""
+    return f"{p:.2g}" if p >= 1e-9 else "< 1e-9"
+
+
 def floor(
     score: Score, real: Rows, samples: int, reference: int, repeats: int = 10, seed: int = 0
 ) -> Float64[np.ndarray, " repeats"]:
