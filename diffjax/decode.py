@@ -16,7 +16,7 @@ from diffjax.denoising import NetDenoiser, is_causal, over_nets, require_one_aft
 from diffjax.errors import UserError
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Hook, Keys, Noise, State, Step, portable
-from diffjax.sampling import advance, begin, checked_grid
+from diffjax.sampling import advance, begin, checked_grid, rows_of
 from diffjax.steps import posterior
 
 
@@ -54,7 +54,10 @@ def sample(
     if step.evaluations > 1:
         raise UserError(f"decode: {step.name} calls the denoiser {step.evaluations} times a step; use dj.sample")
     hook = None if hook is None else portable(hook)
-    return _scan(keys, grid, portable(denoise), cond, hook, noise=noise, order=order, step=step, shape=tuple(shape))
+    rows = rows_of(step, noise, grid)
+    return _scan(
+        keys, grid, rows, portable(denoise), cond, hook, noise=noise, order=order, step=step, shape=tuple(shape)
+    )
 
 
 def one_by_one(grid: Float[Array, " _"], positions: int) -> bool:
@@ -66,6 +69,7 @@ def one_by_one(grid: Float[Array, " _"], positions: int) -> bool:
 def _scan(
     keys: Keys,
     grid: Array,
+    rows: PyTree,
     denoise: Any,
     cond: PyTree,
     hook: Any,
@@ -78,7 +82,7 @@ def _scan(
     x, rank, carry = begin(keys, None, noise, order, step, shape)
     places = jnp.argsort(rank, axis=1)  # the position that each step reveals
 
-    def body(state: tuple[Any, Any], stop: tuple[Array, Array, Array]) -> tuple[tuple[Any, Any], None]:
+    def body(state: tuple[Any, Any], stop: tuple[Array, Array, Array, PyTree]) -> tuple[tuple[Any, Any], None]:
         moving, caches = state
         nets: list[_Cached] = []
 
@@ -90,7 +94,7 @@ def _scan(
         moved = advance(keys, rank, stop, moving, with_caches, cond, hook, noise=noise, order=order, step=step)
         return (moved, [net.caches for net in nets]), None
 
-    stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:])
+    stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:], rows)
     return jax.lax.scan(body, ((x, carry), _empty(denoise, x, cond)), stops)[0][0][0]
 
 

@@ -107,6 +107,7 @@ class Step:
     stochastic: bool = False
     needs: tuple[str, ...] = ()
     reorders: bool = False
+    plan: Callable[[Any, Any], Any] | None = None
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
@@ -50,7 +51,7 @@ def sample(
     grid = checked_grid(grid, steps, noise, order, denoise, step, start)
     hook = None if hook is None else portable(hook)
     given = {"noise": noise, "order": order, "step": step, "shape": tuple(shape)}
-    return _scan(keys, grid, start, portable(denoise), cond, hook, **given)
+    return _scan(keys, grid, rows_of(step, noise, grid), start, portable(denoise), cond, hook, **given)
 
 
 def stepwise(
@@ -95,13 +96,15 @@ def invert(
     if step.stochastic:
         raise UserError("invert: a stochastic step rule cannot be run backwards; use ddim(eta=0), euler or heun")
     grid = checked_grid(grid, steps, noise, order, denoise, step, x)[::-1]
-    return _scan(keys, grid, x, portable(denoise), cond, None, noise=noise, order=order, step=step, shape=x.shape[1:])
+    given = {"noise": noise, "order": order, "step": step, "shape": x.shape[1:]}
+    return _scan(keys, grid, rows_of(step, noise, grid), x, portable(denoise), cond, None, **given)
 
 
 @functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
 def _scan(
     keys: Keys,
     grid: Grid,
+    rows: PyTree,
     start: Any,
     denoise: Any,
     cond: Any,
@@ -114,11 +117,10 @@ def _scan(
 ) -> State:
     x, rank, carry = begin(keys, start, noise, order, step, shape)
 
-    def body(state: tuple[State, Any], stop: tuple[Array, Array, Array]) -> tuple[tuple[State, Any], None]:
+    def body(state: tuple[State, Any], stop: tuple[Array, Array, Array, PyTree]) -> tuple[tuple[State, Any], None]:
         return advance(keys, rank, stop, state, denoise, cond, hook, noise=noise, order=order, step=step), None
 
-    stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:])
-    return jax.lax.scan(body, (x, carry), stops)[0][0]
+    return jax.lax.scan(body, (x, carry), (jnp.arange(len(grid) - 1), grid[:-1], grid[1:], rows))[0][0]
 
 
 def _host_loop(
@@ -135,8 +137,9 @@ def _host_loop(
 ) -> Iterator[State]:
     x, rank, carry = _begin(keys, start, noise=noise, order=order, step=step, shape=shape)
     yield x
+    rows = rows_of(step, noise, grid)
     for k in range(len(grid) - 1):
-        stop = (jnp.asarray(k), grid[k], grid[k + 1])
+        stop = (jnp.asarray(k), grid[k], grid[k + 1], jax.tree.map(lambda row, k=k: row[k], rows))
         x, carry = _advance(keys, rank, stop, (x, carry), denoise, cond, hook, noise=noise, order=order, step=step)
         yield x
 
@@ -163,7 +166,7 @@ def advance(
     step: Any,
 ) -> Any:
     """One step of the rule and its hook, from u to the next stop v of the clock; each step has its own keys."""
-    (k, u, v), (x, carry) = stop, state
+    (k, u, v, row), (x, carry) = stop, state
     t, s = (levels(order, jnp.broadcast_to(clock, (len(x),)), rank) for clock in (u, v))
     preds: list[Any] = []
     denoise = in_order(denoise, order, rank)
@@ -172,10 +175,20 @@ def advance(
         preds.append(denoise(x_t, t, cond))
         return preds[-1]
 
-    x, carry = step.update(fold(fold(keys, _STEPS), k), noise, known, x, t, s, carry)
+    planned = () if step.plan is None else (row,)
+    x, carry = step.update(fold(fold(keys, _STEPS), k), noise, known, x, t, s, carry, *planned)
     if hook is not None:
         x = hook(fold(fold(keys, _HOOK), k), x, preds[0], t, s)
     return x, carry
+
+
+def rows_of(step: Step, noise: Noise, grid: Grid) -> PyTree:
+    """The rule's plan of this grid: in float64 on the host, or, of a grid that is traced, within the program."""
+    if step.plan is None or isinstance(grid, Tracer):
+        return step.plan and step.plan(noise, grid)
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        rows = step.plan(noise, jnp.asarray(np.asarray(grid, np.float64)))
+        return jax.tree.map(lambda row: np.asarray(row, grid.dtype), rows)
 
 
 _begin = jax.jit(begin, static_argnames=("noise", "order", "step", "shape"))
@@ -187,15 +200,15 @@ def checked_grid(
 ) -> Grid:
     """The grid, or `steps` even ones, once it is known to serve, and the rule with it."""
     _check_rule(noise, order, denoise, step)
-    grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
     if isinstance(grid, Tracer):
         return grid
-    if grid.ndim != 1 or len(grid) < 2 or not bool(jnp.all(jnp.diff(grid) < 0)) or grid[0] > 1 or grid[-1] < 0:
+    with jax.ensure_compile_time_eval():  # also while something else is being traced
+        grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
+    stops = np.asarray(grid)
+    if stops.ndim != 1 or len(stops) < 2 or not np.all(np.diff(stops) < 0) or stops[0] > 1 or stops[-1] < 0:
         raise UserError("grid: expected two or more clock values in [0, 1], strictly falling, noisiest first")
-    if start is None and grid[0] != 1:
-        raise UserError(
-            f"grid: starts at {float(grid[0]):g}, and only at 1 is nothing known; give start=, the state there"
-        )
+    if start is None and stops[0] != 1:
+        raise UserError(f"grid: starts at {stops[0]:g}, and only at 1 is nothing known; give start=, the state there")
     return grid
 
 

@@ -13,6 +13,7 @@ from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
+from diffjax.protocols import Step
 from diffjax.randomness import keys
 from diffjax.sampling import invert, sample, stepwise
 
@@ -249,3 +250,36 @@ def test_karras_grid_is_the_published_ramp() -> None:
     sigma = noise.schedule(grids.karras(noise, 18))[1]
     ramp = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     np.testing.assert_allclose(sigma[:-1], ramp, rtol=1e-3)
+
+
+def planning(noise, grid):
+    """What a step may know of the whole grid: its own place from both ends, and a difference that cancels."""
+    return {
+        "left": grid[:-1] - grid[-1],
+        "h": jnp.diff(noise.log_snr(grid)) / 2,
+        "wide": jnp.full(len(grid) - 1, grid.dtype == jnp.float64),
+    }
+
+
+def moves_by_its_row(keys, noise, denoise, x, t, s, carry, row):
+    """Euler's idea of a rule: it tells what it was given."""
+    return jnp.stack([row["left"], row["h"], row["wide"].astype(x.dtype)])[None] + 0 * x + 0 * denoise(x, t), carry
+
+
+@pytest.mark.parametrize("driver", [sample, lambda *given, **more: [*stepwise(*given, **more)][-1]])
+def test_a_plan_is_made_once_in_float64_and_each_step_gets_its_row(driver) -> None:
+    step = Step(lambda x: None, moves_by_its_row, plan=planning)
+    grid = jnp.linspace(0.5, 0.5 - 2e-4, 3)
+    given = {"grid": grid, "step": step, "start": jnp.zeros((2, 3))}
+    end = driver(keys(0, 2), NOISE, order.together, lambda x, t, cond: x, (3,), **given)
+    exact = np.asarray(grid, np.float64)
+    log_snr = -2 * np.log(np.tan(np.pi / 2 * exact))
+    right = [exact[1] - exact[2], (log_snr[2] - log_snr[1]) / 2, 1]
+    np.testing.assert_allclose(end[0], np.float32(right), rtol=1e-6)  # float32 alone would be 1e-3 off in h
+
+    def traced(grid):
+        return sample(keys(0, 2), NOISE, order.together, lambda x, t, cond: x, (3,), **{**given, "grid": grid})
+
+    np.testing.assert_allclose(jax.jit(traced)(grid)[0, 0], np.float32(right[0]), rtol=1e-2)
+    concrete = jax.jit(lambda: sample(keys(0, 2), NOISE, order.together, lambda x, t, cond: x, (3,), **given))()
+    np.testing.assert_array_equal(concrete, end)
