@@ -12,8 +12,8 @@ from diffjax.randomness import keys
 from diffjax.sampling import sample
 
 MEAN, STD = 0.7, 0.4
-ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "dpmpp_2m": 2}
-SCHEDULES = {"cosine": schedule.cosine, "flow": schedule.flow, "linear_beta": schedule.linear_beta}
+ORDERS = {"euler": 1, "ddim": 1, "heun": 2, "dpmpp_2m": 2, "midpoint": 2, "dpmpp_2s": 2, "rk4": 4}
+SCHEDULES = {"cosine": schedule.cosine, "flow": schedule.flow, "linear_beta": schedule.linear_beta, "edm": schedule.edm}
 
 
 def spread(noise: Gaussian, t: float) -> tuple[jax.Array, jax.Array]:
@@ -24,7 +24,7 @@ def spread(noise: Gaussian, t: float) -> tuple[jax.Array, jax.Array]:
 
 def error(rule: str, make: str, count: int) -> float:
     noise = Gaussian(SCHEDULES[make], predict.v)
-    (m1, c1), (m0, c0) = spread(noise, 0.95), spread(noise, 0.05)
+    (m1, c1), (m0, c0) = spread(noise, 0.9), spread(noise, 0.2)
     z = jnp.array([[-1.5], [-0.5], [0.3], [2.0]])
     denoise = oracles.gaussian(noise, np.array([MEAN]), np.array([[STD**2]]))
     x = sample(
@@ -33,7 +33,7 @@ def error(rule: str, make: str, count: int) -> float:
         order.together,
         denoise,
         (1,),
-        grid=jnp.linspace(0.95, 0.05, count + 1),
+        grid=jnp.linspace(0.9, 0.2, count + 1),
         step=getattr(steps, rule)(),
         start=m1 + c1 * z,
     )
