@@ -3,20 +3,24 @@ one object and compile once."""
 
 from diffjax.steps.halfway import dpmpp_2s, midpoint
 from diffjax.steps.markov import ddim, posterior
-from diffjax.steps.multistep import dpmpp_2m
+from diffjax.steps.multistep import adams, deis, dpmpp_2m, dpmpp_3m, unipc
 from diffjax.steps.ode import euler, heun, rk4
 from diffjax.steps.tokens import confidence, remask, unmask
 
 __all__ = [
+    "adams",
     "confidence",
     "ddim",
+    "deis",
     "dpmpp_2m",
     "dpmpp_2s",
+    "dpmpp_3m",
     "euler",
     "heun",
     "midpoint",
     "posterior",
     "remask",
     "rk4",
+    "unipc",
     "unmask",
 ]
