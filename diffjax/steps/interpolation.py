@@ -40,18 +40,18 @@ class Row(NamedTuple):
     start: Any  # the row of the rule that starts, if it has one
 
 
-Weigh = Callable[[Array, Array], Array]  # (h, nodes relative to t) -> as many weights
+Weigh = Callable[[Array, Array, Array], Array]  # (h, nodes relative to t, which of them are used) -> weights
 Plan = Callable[[Gaussian, Array], Row]
 
 
-def averages(h: Array, nodes: Array, tilt: int = 0) -> Array:
-    """∫ e^(tilt u) L_j(u) du / ∫ e^(tilt u) du over [0, h], L_j the Lagrange polynomials of the nodes."""
+def averages(h: Array, nodes: Array, used: Array, tilt: int = 0) -> Array:
+    """∫ e^(tilt u) L_j(u) du / ∫ e^(tilt u) du over [0, h], L_j the Lagrange polynomials of the nodes that are used."""
     log_shares, points = (jnp.asarray(a, h.dtype) for a in (np.log(_SHARES), _POINTS + 0.5))
     shares = jax.nn.softmax(tilt * h * points + log_shares)
-    gaps, same = nodes[:, None] - nodes[None], np.eye(len(nodes), dtype=bool)
+    gaps, others = nodes[:, None] - nodes[None], used[None] & ~np.eye(len(nodes), dtype=bool)
     away = h * points[None, None] - nodes[None, :, None]
-    factors = jnp.where(same[:, :, None], 1, away / jnp.where(gaps == 0, 1, gaps)[:, :, None])
-    return jnp.sum(shares[None] * jnp.prod(factors, axis=1), axis=1)
+    factors = jnp.where(others[:, :, None], away / jnp.where(gaps == 0, 1, gaps)[:, :, None], 1)
+    return jnp.where(used, jnp.sum(shares[None] * jnp.prod(factors, axis=1), axis=1), 0)
 
 
 def planned(
@@ -94,15 +94,15 @@ def _first(count: int, dtype: Any) -> Array:
 def _chosen(
     order: int, weigh: Weigh, corrected: Weigh | None, h: Array, nodes: Array, known: Array, reached: Array
 ) -> tuple[Array, Array]:
-    """The weights of the highest order that serves, and those with s: there, none is a correction of 0."""
-    best = _first(order, h.dtype)
-    after = jnp.concatenate([jnp.zeros_like(h)[None], best])
-    for q in range(1, order + 1):
-        weights = jnp.pad(weigh(h, nodes[:q]), (0, order - q))
-        serves = reached & jnp.all(known[:q]) & (jnp.sum(jnp.abs(weights)) <= 2**q)
-        best = jnp.where(serves, weights, best)
-        after = jnp.where(serves, jnp.concatenate([jnp.zeros_like(h)[None], weights]), after)
-        if corrected is not None:
-            weights = jnp.pad(corrected(h, jnp.concatenate([h[None], nodes[:q]])), (0, order - q))
-            after = jnp.where(serves & (jnp.sum(jnp.abs(weights)) <= 2 ** (q + 1)), weights, after)
-    return best, after
+    """The weights of the highest order that serves, and those with s; without a corrector, these give s none."""
+    orders = np.arange(1, order + 1)
+    used = np.arange(order)[None] < orders[:, None]
+    weights = jax.vmap(weigh, (None, None, 0))(h, nodes, used)
+    serves = reached & jnp.all(known[None] | ~used, axis=1) & (jnp.sum(jnp.abs(weights), axis=1) <= 2.0**orders)
+    best = jnp.max(jnp.where(serves, orders, 1)) - 1
+    before = jnp.concatenate([jnp.zeros_like(h)[None], weights[best]])
+    if corrected is None:
+        return weights[best], before
+    with_s = np.concatenate([np.ones((order, 1), bool), used], axis=1)
+    after = jax.vmap(corrected, (None, None, 0))(h, jnp.concatenate([h[None], nodes]), with_s)[best]
+    return weights[best], jnp.where(serves[best] & (jnp.sum(jnp.abs(after)) <= 2.0 ** (best + 2)), after, before)

@@ -113,19 +113,20 @@ def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> St
         raise UserError(f'unipc: variant must be "bh1" or "bh2", got {variant!r}')
     scale = _SCALES[variant]
 
-    def predicted(h: Array, nodes: Array) -> Array:
-        if len(nodes) != 2:
-            return _rising(h, nodes)
-        growth = -scale(h) * h / (2 * jnp.where(nodes[1] == 0, 1, nodes[1]))
-        return jnp.stack([1 + growth, -growth])
+    def predicted(h: Array, nodes: Array, used: Array) -> Array:
+        growth = -scale(h) * h / (2 * jnp.where(nodes[1:2] == 0, 1, nodes[1:2]))
+        simple = jnp.concatenate([1 + growth, -growth, jnp.zeros_like(nodes[2:])])
+        return jnp.where(jnp.sum(used) == 2, simple, _rising(h, nodes, used))
 
-    def corrected(h: Array, nodes: Array) -> Array:
-        return _rising(h, nodes) if len(nodes) != 2 else jnp.stack([scale(h) / 2, 1 - scale(h) / 2])
+    def corrected(h: Array, nodes: Array, used: Array) -> Array:
+        half = scale(h)[None] / 2
+        simple = jnp.concatenate([half, 1 - half, jnp.zeros_like(nodes[2:])])
+        return jnp.where(jnp.sum(used) == 2, simple, _rising(h, nodes, used))
 
     def update(*given: Any) -> tuple[Array, Any]:
         return _onward(_x0, ddim_step, start, *given)
 
-    plan = planned(order, _of_x0, predicted, corrected, start)
+    plan = planned(order, _of_x0, predicted if order > 1 else _rising, corrected, start)
     return Step(_memory(order), update, needs=("eps",), plan=plan)
 
 
@@ -189,12 +190,12 @@ def _on_clock(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array
     return jnp.where(regular, euler_step(noise, x0, x, t, s), ddim_step(noise, x0, x, t, s))
 
 
-def _rising(h: Array, nodes: Array) -> Array:
-    return averages(h, nodes, 1)  # x0 is integrated over d(alpha/sigma), which grows like e^lambda
+def _rising(h: Array, nodes: Array, used: Array) -> Array:
+    return averages(h, nodes, used, 1)  # x0 is integrated over d(alpha/sigma), which grows like e^lambda
 
 
-def _falling(h: Array, nodes: Array) -> Array:
-    return averages(h, nodes, -1)  # eps over d(sigma/alpha)
+def _falling(h: Array, nodes: Array, used: Array) -> Array:
+    return averages(h, nodes, used, -1)  # eps over d(sigma/alpha)
 
 
 def _clock(noise: Gaussian, grid: Array) -> Axis:
