@@ -168,7 +168,7 @@ def _onward(
     return jnp.where(t == s, x, moved), tuple(kept)
 
 
-def _sum(weights: Array, values: tuple[Array, ...]) -> Array:
+def _sum(weights: Any, values: tuple[Array, ...]) -> Array:
     return sum((weights[k] * values[k] for k in range(1, len(weights))), weights[0] * values[0])
 
 

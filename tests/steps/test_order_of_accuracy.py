@@ -87,13 +87,13 @@ def errors(rule: Step, make: str, counts: tuple[int, ...]) -> np.ndarray:
         return sample(keys(0, 4), noise, order.together, denoise, (1,), grid=grid, **given)
 
     grids = jnp.stack([padded(first, last, count, max(counts)) for count in counts])
-    return np.max(np.abs(ends(grids) - quantile(noise, last, share)), axis=(1, 2))
+    return np.max(np.abs(ends(grids) - quantile(noise, last, share)[None]), axis=(1, 2))
 
 
 @pytest.mark.parametrize(("rule", "make"), EACH)
 def test_order(rule, make) -> None:
     step, attained = RULES[rule]
-    counts = (80, 160, 320) if attained > 2 else (200, 400, 800)
+    counts = (240, 480, 960) if attained > 3 else (400, 800, 1600)
     with jax.enable_x64(True):
         found = errors(step, make, counts)
     slope = -np.polyfit(np.log(counts), np.log(found), 1)[0]
