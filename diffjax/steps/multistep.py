@@ -1,14 +1,25 @@
-"""Rules that remember earlier predictions. All memory is in the carry; it starts empty with every sample."""
+"""Rules that remember earlier predictions. All memory is in the carry; it starts empty with every sample.
 
+`start` is a one-step rule (heun(), midpoint(), dpmpp_2s(), rk4()) that moves x while there are fewer finite levels
+behind than the order asks for. It spends its own evaluations in these steps, `order - 1` of them and one more from
+alpha = 0. Without it they are of a lower order, and their error caps the order that the whole attains.
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.caching import one_object
+from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.schedule import log_snr
+from diffjax.schedule import log_snr, steep
+from diffjax.steps.interpolation import Axis, Row, averages, planned
+from diffjax.steps.markov import nothing
+from diffjax.steps.ode import ddim_step, euler_step, velocity
 
 
 class _Past(NamedTuple):
@@ -39,3 +50,185 @@ def dpmpp_2m() -> Step:
         return jnp.where(still, x, moved), past
 
     return Step(init, update, per_position=True, needs=("eps",))
+
+
+@one_object
+def adams(order: int = 4, start: Step | None = None) -> Step:
+    """Adams-Bashforth on the clock: dx/dt is the polynomial in t through its last values. Attains min(order, 2).
+
+    (Hairer, Nørsett & Wanner 1993, III.5, weights for uneven steps.) With start=rk4(), or heun() up to order 3, it
+    attains its order, 1 to 4. Under edm_of(rho=1), whose clock is sigma, this is what k-diffusion calls LMS. A step
+    to where sigma' is infinite or from sigma = 0 is ddim's.
+    """
+    _check("adams", order, 4, start)
+
+    def update(*given: Any) -> tuple[Array, Any]:
+        return _onward(velocity, _on_clock, start, *given)
+
+    return Step(_memory(order - 1), update, needs=("eps",), plan=planned(order, _clock, averages, start=start))
+
+
+@one_object
+def dpmpp_3m(start: Step | None = None) -> Step:
+    """DPM-Solver++ of three levels: x0 is the parabola in half log-SNR through its last values. Attains 2.
+
+    (Lu et al. 2022b, eq. 9 and section 5, with k = 3.) With start=heun(), or any of order 2, it attains 3. The authors'
+    multistep code weighs the second difference with half of the integral of u², and so stays at order 2.
+    """
+    _check("dpmpp_3m", 3, 3, start)
+
+    def update(*given: Any) -> tuple[Array, Any]:
+        return _onward(_x0, ddim_step, start, *given)
+
+    return Step(_memory(2), update, needs=("eps",), plan=planned(3, _of_x0, _rising, start=start))
+
+
+@one_object
+def deis(order: int = 3, start: Step | None = None) -> Step:
+    """eps is the polynomial in half log-SNR through its last values, integrated exactly. Attains min(order, 2).
+
+    x_s / alpha_s = x_t / alpha_t + ∫ eps d(sigma/alpha) (Zhang & Chen 2023, DEIS, eq. 14 and 15, their AB with the
+    polynomial in log(sigma/alpha), as diffusers has it, in place of t). With start=rk4(), or heun() up to order 3, it
+    attains its order, 1 to 4.
+    """
+    _check("deis", order, 4, start)
+
+    def update(*given: Any) -> tuple[Array, Any]:
+        return _onward(_eps, ddim_step, start, *given)
+
+    return Step(_memory(order - 1), update, needs=("eps",), plan=planned(order, _of_eps, _falling, start=start))
+
+
+@one_object
+def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> Step:
+    """A predictor of so many levels in half log-SNR, whose x_t the next prediction corrects. Attains min(order + 1, 3).
+
+    UniPC (Zhao et al. 2023, algorithms 1 and 2, of x0). The corrector costs no evaluation: x0 is not asked again at the
+    corrected x_t, and the last x_s is not corrected. With start=rk4() order 3 attains 4. B(h) = h ("bh1") or e^h - 1
+    ("bh2") matters only where the paper solves one equation by a = 1/2: in predictors of two levels and in correctors
+    of the first; all other weights are the exact integrals.
+    """
+    _check("unipc", order, 3, start)
+    if variant not in _SCALES:
+        raise UserError(f'unipc: variant must be "bh1" or "bh2", got {variant!r}')
+    scale = _SCALES[variant]
+
+    def predicted(h: Array, nodes: Array, used: Array) -> Array:
+        growth = -scale(h) * h / (2 * jnp.where(nodes[1:2] == 0, 1, nodes[1:2]))
+        simple = jnp.concatenate([1 + growth, -growth, jnp.zeros_like(nodes[2:])])
+        return jnp.where(jnp.sum(used) == 2, simple, _rising(h, nodes, used))
+
+    def corrected(h: Array, nodes: Array, used: Array) -> Array:
+        half = scale(h)[None] / 2
+        simple = jnp.concatenate([half, 1 - half, jnp.zeros_like(nodes[2:])])
+        return jnp.where(jnp.sum(used) == 2, simple, _rising(h, nodes, used))
+
+    def update(*given: Any) -> tuple[Array, Any]:
+        return _onward(_x0, ddim_step, start, *given)
+
+    plan = planned(order, _of_x0, predicted if order > 1 else _rising, corrected, start)
+    return Step(_memory(order), update, needs=("eps",), plan=plan)
+
+
+_SCALES: dict[str, Callable[[Array], Array]] = {
+    "bh1": lambda h: jnp.where(h == 0, 1, h) / -jnp.expm1(-jnp.where(h == 0, 1, h)),
+    "bh2": jnp.ones_like,
+}
+
+
+def _onward(
+    value: Callable,
+    first: Callable,
+    start: Step | None,
+    keys: Array,
+    noise: Gaussian,
+    denoise: Any,
+    x: Array,
+    t: Array,
+    s: Array,
+    past: tuple[Array, ...],
+    row: Row,
+) -> tuple[Array, tuple[Array, ...]]:
+    """x_t corrected, moved by the one-step rule `first` and by what the row adds of the values known so far."""
+    x0 = denoise(x, t)
+    known = (value(noise, x0, x, t), *past)
+    here = x + _sum(row.correct, known) if len(known) == len(row.correct) else x
+    moved = first(noise, x0, here, t, s) + _sum(row.extra, known)
+    if start is not None:
+        answers = [x0]  # to the first question, which is the same
+
+        def again(x: Array, t: Array) -> Array:
+            return answers.pop() if answers else denoise(x, t)
+
+        rows = () if start.plan is None else (row.start,)
+        moved = jax.lax.cond(
+            row.starting > 0, lambda: start.update(keys, noise, again, x, t, s, None, *rows)[0], lambda: moved
+        )
+    kept = [jnp.where(t == s, old, new) for old, new in zip(past, known, strict=False)]
+    return jnp.where(t == s, x, moved), tuple(kept)
+
+
+def _sum(weights: Any, values: tuple[Array, ...]) -> Array:
+    return sum((weights[k] * values[k] for k in range(1, len(weights))), weights[0] * values[0])
+
+
+def _memory(size: int) -> Callable[[Array], tuple[Array, ...]]:
+    return lambda x: (jnp.zeros_like(x),) * size
+
+
+def _x0(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:
+    return x0
+
+
+def _eps(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:
+    return noise.eps(x, x0, t)
+
+
+def _on_clock(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
+    """Euler's step, and ddim's where it would need an infinite slope."""
+    regular = (noise.moment(t).sigma > 0) & ~steep(noise.moment(s))
+    return jnp.where(regular, euler_step(noise, x0, x, t, s), ddim_step(noise, x0, x, t, s))
+
+
+def _rising(h: Array, nodes: Array, used: Array) -> Array:
+    return averages(h, nodes, used, 1)  # x0 is integrated over d(alpha/sigma), which grows like e^lambda
+
+
+def _falling(h: Array, nodes: Array, used: Array) -> Array:
+    return averages(h, nodes, used, -1)  # eps over d(sigma/alpha)
+
+
+def _clock(noise: Gaussian, grid: Array) -> Axis:
+    m = noise.moment(grid)
+    noisy = m.sigma > 0
+    return Axis(grid, noisy & ~steep(m), noisy[:-1] & ~steep(m)[1:], jnp.diff(grid))
+
+
+def _half_log_snr(noise: Gaussian, grid: Array, gain: Array) -> Axis:
+    at = log_snr(noise.schedule, grid) / 2
+    finite = jnp.isfinite(at)
+    both = finite[:-1] & finite[1:]
+    return Axis(jnp.where(finite, at, 0), finite, both, jnp.where(both, gain, 0))
+
+
+def _of_x0(noise: Gaussian, grid: Array) -> Axis:
+    """x_s = alpha_s x0 + sigma_s (x_t - alpha_t x0) / sigma_t: alpha_s - sigma_s alpha_t / sigma_t times x0."""
+    alpha, sigma = noise.schedule(grid)
+    return _half_log_snr(noise, grid, alpha[1:] - sigma[1:] * alpha[:-1] / jnp.where(sigma[:-1] > 0, sigma[:-1], 1))
+
+
+def _of_eps(noise: Gaussian, grid: Array) -> Axis:
+    """x_s = alpha_s (x_t - sigma_t eps) / alpha_t + sigma_s eps: sigma_s - alpha_s sigma_t / alpha_t times eps."""
+    alpha, sigma = noise.schedule(grid)
+    return _half_log_snr(noise, grid, sigma[1:] - alpha[1:] * sigma[:-1] / jnp.where(alpha[:-1] > 0, alpha[:-1], 1))
+
+
+def _check(rule: str, order: int, most: int, start: Step | None) -> None:
+    """Raise UserError for an order that is not there, or a start that is not one step of a deterministic rule."""
+    if order not in range(1, most + 1):
+        there = ", ".join(str(k) for k in range(1, most))
+        raise UserError(f"{rule}: order must be {there} or {most}, got {order}")
+    if start is not None and (start.init is not nothing or start.stochastic):
+        raise UserError(
+            f"{rule}: start must be a deterministic rule of one step, such as steps.rk4(); got {start.name}"
+        )

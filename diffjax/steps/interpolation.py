@@ -1,0 +1,108 @@
+"""What a multistep rule needs of its grid: integrals of the polynomials through the levels it has seen.
+
+x_s is a one-step rule's plus an integral of how the remembered values (x0, eps or a velocity) change, and they are
+taken to change as the polynomial through the last `order` levels does. Its integral is an average of the values with
+weights that add up to 1. All of it is a function of the grid alone, found once for all steps.
+
+A level at an infinite log-SNR is no node. The order of a step drops to the highest q <= order for which there are q
+nodes and for which the weights' absolute sum is at most 2^q: beyond that the polynomial extrapolates so far that it
+magnifies errors. Even steps stay below 2^(q-1); at order 2 a step may be three times as long as the one before it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from diffjax.noise import Gaussian
+
+_POINTS, _SHARES = (a / 2 for a in np.polynomial.legendre.leggauss(32))  # exact to rounding for |h| < 40
+
+
+class Axis(NamedTuple):
+    """Where the levels lie, for a grid of n steps."""
+
+    at: Array  # [n + 1], the variable of the polynomial
+    node: Array  # [n + 1], whether the polynomial may pass through it
+    reached: Array  # [n], whether the integral of this step is finite
+    gain: Array  # [n], by how much x_s changes with the average
+
+
+class Row(NamedTuple):
+    """One step's coefficients, for the values at t, at the level before t, and so on; each adds up to 0."""
+
+    extra: Array  # what x_s is more than the one-step rule's
+    correct: Array  # what x_t would have been more, had the value at t been known (unipc)
+    starting: Array  # 1 while there are fewer nodes than the order asks for
+    start: Any  # the row of the rule that starts, if it has one
+
+
+Weigh = Callable[[Array, Array, Array], Array]  # (h, nodes relative to t, which of them are used) -> weights
+Plan = Callable[[Gaussian, Array], Row]
+
+
+def averages(h: Array, nodes: Array, used: Array, tilt: int = 0) -> Array:
+    """∫ e^(tilt u) L_j(u) du / ∫ e^(tilt u) du over [0, h], L_j the Lagrange polynomials of the nodes that are used."""
+    log_shares, points = (jnp.asarray(a, h.dtype) for a in (np.log(_SHARES), _POINTS + 0.5))
+    shares = jax.nn.softmax(tilt * h * points + log_shares)
+    gaps, others = nodes[:, None] - nodes[None], used[None] & ~np.eye(len(nodes), dtype=bool)
+    away = h * points[None, None] - nodes[None, :, None]
+    factors = jnp.where(others[:, :, None], away / jnp.where(gaps == 0, 1, gaps)[:, :, None], 1)
+    return jnp.where(used, jnp.sum(shares[None] * jnp.prod(factors, axis=1), axis=1), 0)
+
+
+def planned(
+    order: int,
+    axis: Callable[[Gaussian, Array], Axis],
+    weigh: Weigh,
+    corrected: Weigh | None = None,
+    start: Any = None,
+) -> Plan:
+    """The plan of a rule whose average of q nodes has the weights `weigh`, and of q + 1, with s first, `corrected`."""
+
+    def plan(noise: Gaussian, grid: Array) -> Row:
+        a, still = axis(noise, grid), grid[:-1] == grid[1:]
+
+        def row(past: Any, now: Any) -> tuple[Any, Any]:
+            (nodes, known, correct), (at, node, to, reached, gain, still) = past, now
+            nodes = jnp.concatenate([at[None], nodes[: order - 1]])
+            known = jnp.concatenate([node[None], known[: order - 1]])
+            weights, after = _chosen(order, weigh, corrected, to - at, nodes - at, known, reached)
+            lacking = jnp.where(jnp.all(known) | still, 0, 1).astype(gain.dtype)
+            idle = still | ((lacking > 0) & (start is not None))
+            change = gain * (weights - _first(order, gain.dtype))
+            later = gain * (after - jnp.concatenate([jnp.zeros_like(gain)[None], weights]))
+            later = jnp.where((lacking > 0) & (start is not None), 0, later)
+            kept = jax.tree.map(lambda old, new: jnp.where(still, old, new), past, (nodes, known, later))
+            return kept, (jnp.where(idle, 0, change), jnp.where(still, 0, correct), lacking)
+
+        none = jnp.zeros(order, a.at.dtype), jnp.zeros(order, bool), jnp.zeros(order + 1, a.at.dtype)
+        stops = (a.at[:-1], a.node[:-1], a.at[1:], a.reached, a.gain, still)
+        extra, correct, lacking = jax.lax.scan(row, none, stops)[1]
+        return Row(extra, correct, lacking, start and start.plan and start.plan(noise, grid))
+
+    return jax.jit(plan, static_argnums=0)
+
+
+def _first(count: int, dtype: Any) -> Array:
+    return jnp.zeros(count, dtype).at[0].set(1)
+
+
+def _chosen(
+    order: int, weigh: Weigh, corrected: Weigh | None, h: Array, nodes: Array, known: Array, reached: Array
+) -> tuple[Array, Array]:
+    """The weights of the highest order that serves, and those with s; without a corrector, these give s none."""
+    orders = np.arange(1, order + 1)
+    used = np.arange(order)[None] < orders[:, None]
+    weights = jax.vmap(weigh, (None, None, 0))(h, nodes, used)
+    serves = reached & jnp.all(known[None] | ~used, axis=1) & (jnp.sum(jnp.abs(weights), axis=1) <= 2.0**orders)
+    best = jnp.max(jnp.where(serves, orders, 1)) - 1
+    before = jnp.concatenate([jnp.zeros_like(h)[None], weights[best]])
+    if corrected is None:
+        return weights[best], before
+    with_s = np.concatenate([np.ones((order, 1), bool), used], axis=1)
+    after = jax.vmap(corrected, (None, None, 0))(h, jnp.concatenate([h[None], nodes]), with_s)[best]
+    return weights[best], jnp.where(serves[best] & (jnp.sum(jnp.abs(after)) <= 2.0 ** (best + 2)), after, before)
