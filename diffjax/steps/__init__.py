@@ -4,6 +4,19 @@ one object and compile once."""
 from diffjax.steps.markov import ddim, posterior
 from diffjax.steps.multistep import dpmpp_2m
 from diffjax.steps.ode import euler, heun
+from diffjax.steps.sde import dpmpp_2m_sde, edm_stochastic, euler_maruyama
 from diffjax.steps.tokens import confidence, remask, unmask
 
-__all__ = ["confidence", "ddim", "dpmpp_2m", "euler", "heun", "posterior", "remask", "unmask"]
+__all__ = [
+    "confidence",
+    "ddim",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "edm_stochastic",
+    "euler",
+    "euler_maruyama",
+    "heun",
+    "posterior",
+    "remask",
+    "unmask",
+]
