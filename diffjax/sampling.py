@@ -42,10 +42,10 @@ def sample(
 ) -> State:
     """Draw one example per key: `[b, *shape]`, at the last level of the grid.
 
-    `grid` holds clock values, strictly falling, and wins over `steps`, which spaces them evenly. `step` is the
-    noise's own posterior by default. `start` is the state at grid[0], drawn from the prior when absent (then grid[0]
-    must be 1). `hook` is called after each step. Example i depends on key i and on nothing else of the batch.
-    Raises UserError on a grid or rule that cannot serve.
+    `grid` holds clock values, strictly falling, and wins over `steps`, which spaces them evenly. The last may be
+    repeated (`grids.padded`): nothing happens there. `step` is the noise's own posterior by default. `start` is the
+    state at grid[0], drawn from the prior when absent (then grid[0] must be 1). `hook` is called after each step.
+    Example i depends on key i and on nothing else of the batch. Raises UserError on a grid or rule that cannot serve.
     """
     step = step or posterior()
     grid = checked_grid(grid, steps, noise, order, denoise, step, start)
@@ -178,7 +178,7 @@ def advance(
     planned = () if step.plan is None else (row,)
     x, carry = step.update(fold(fold(keys, _STEPS), k), noise, known, x, t, s, carry, *planned)
     if hook is not None:
-        x = hook(fold(fold(keys, _HOOK), k), x, preds[0], t, s)
+        x = jnp.where(u == v, x, hook(fold(fold(keys, _HOOK), k), x, preds[0], t, s))
     return x, carry
 
 
@@ -205,11 +205,18 @@ def checked_grid(
     with jax.ensure_compile_time_eval():  # also while something else is being traced
         grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
     stops = np.asarray(grid)
-    if stops.ndim != 1 or len(stops) < 2 or not np.all(np.diff(stops) < 0) or stops[0] > 1 or stops[-1] < 0:
+    if stops.ndim != 1 or not _falls(stops) or stops[0] > 1 or stops[-1] < 0:
         raise UserError("grid: expected two or more clock values in [0, 1], strictly falling, noisiest first")
     if start is None and stops[0] != 1:
         raise UserError(f"grid: starts at {stops[0]:g}, and only at 1 is nothing known; give start=, the state there")
     return grid
+
+
+def _falls(stops: np.ndarray) -> bool:
+    """Whether the clock falls at every step but the last ones, where it may stand still (`grids.padded`)."""
+    falls = np.diff(stops)
+    moves = np.count_nonzero(falls)
+    return bool(moves and np.all(falls[:moves] < 0))
 
 
 def _check_rule(noise: Noise, order: Order, denoise: Any, step: Step) -> None:

@@ -80,7 +80,7 @@ LIBRARIES = {
     "grain": "data",
     "tensorflow_datasets": "data",
     "sklearn": "data evaluation",
-    "scipy": "evaluation",
+    "scipy": "grids evaluation",
     "matplotlib": "evaluation",
     "PIL": "images evaluation",
     "safetensors": "training evaluation",

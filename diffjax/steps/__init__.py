@@ -5,6 +5,7 @@ from diffjax.steps.halfway import dpmpp_2s, midpoint
 from diffjax.steps.markov import ddim, posterior
 from diffjax.steps.multistep import adams, deis, dpmpp_2m, dpmpp_3m, unipc
 from diffjax.steps.ode import euler, heun, rk4
+from diffjax.steps.sde import dpmpp_2m_sde, edm_stochastic, euler_maruyama
 from diffjax.steps.tokens import confidence, remask, unmask
 
 __all__ = [
@@ -13,9 +14,12 @@ __all__ = [
     "ddim",
     "deis",
     "dpmpp_2m",
+    "dpmpp_2m_sde",
     "dpmpp_2s",
     "dpmpp_3m",
+    "edm_stochastic",
     "euler",
+    "euler_maruyama",
     "heun",
     "midpoint",
     "posterior",

@@ -43,14 +43,14 @@ def ddim(eta: float = 0.0) -> Step:
         if eta > 0:
             fresh = eta**2 * (1 - noise.kept(t, s) ** 2)
             z = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
-            direction = jnp.sqrt(1 - fresh) * direction + _sqrt(fresh) * z
+            direction = jnp.sqrt(1 - fresh) * direction + square_root(fresh) * z
         at_s = noise.moment(s)
         return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * direction), carry
 
     return Step(nothing, update, per_position=True, stochastic=eta > 0, needs=("eps",))
 
 
-def _sqrt(value: Array) -> Array:
+def square_root(value: Array) -> Array:
     """√ whose slope at 0 is 0, so that gradients pass where nothing is drawn."""
     positive = value > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), 0)

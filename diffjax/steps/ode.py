@@ -25,8 +25,9 @@ def velocity(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:
 
 def euler_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
     """x_s = x_t + (s - t) dx/dt; from clean data, where eps is not defined, alpha_s x0 (as DDIM does)."""
-    moves = (noise.moment(t).sigma > 0) | (t == s)
-    return jnp.where(moves, x + (s - t) * velocity(noise, x0, x, t), noise.moment(s).alpha * x0)
+    noisy = noise.moment(t).sigma > 0
+    moved = jnp.where(noisy, x + (s - t) * velocity(noise, x0, x, t), noise.moment(s).alpha * x0)
+    return jnp.where(t == s, x, moved)
 
 
 def ddim_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
@@ -61,7 +62,7 @@ def heun() -> Step:
         there = euler_step(noise, x0, x, t, s)
         slopes = velocity(noise, x0, x, t) + velocity(noise, denoise(there, s), there, s)
         noisy = (noise.moment(t).sigma > 0) & (noise.moment(s).sigma > 0)
-        return jnp.where(noisy, x + (s - t) * slopes / 2, there), carry
+        return jnp.where(noisy & (t != s), x + (s - t) * slopes / 2, there), carry
 
     return Step(nothing, update, evaluations=2, needs=("eps",))
 

@@ -1,0 +1,145 @@
+"""Stochastic rules for the reverse SDE, whose x_t has the law of the probability-flow ODE at every level.
+
+Backwards in time, dx = (f x - ½ (1 + eta²) g² ∇log q) dt + eta g dw, with f = alpha'/alpha, g² = (sigma²)' - 2 f sigma²
+and any eta ≥ 0: 0 is the ODE, 1 is Song et al. 2021, eq. 6. With ∇log q = -eps/sigma the drift is
+
+    alpha' x0 + (sigma' + eta² pull) eps,    pull = ½ g²/sigma = sigma' - sigma alpha'/alpha.
+
+Each step draws one z ~ N(0, 1) from each example's key.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from diffjax.caching import one_object
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian
+from diffjax.protocols import Keys, Step
+from diffjax.schedule import log_snr
+from diffjax.steps.markov import nothing, square_root
+from diffjax.steps.ode import euler_step, heun
+
+_MOST = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that no more noise is added than there is
+
+
+@one_object
+def euler_maruyama(eta: float = 1.0) -> Step:
+    """x_s = x_t + (s - t) (alpha' x0 + (sigma' + eta² pull) eps) + eta √(2 sigma pull (t - s)) z. Weak order 1.
+
+    A step from alpha = 0 or to sigma = 0 is Euler's of the ODE: at the one g is infinite, and what is drawn in the
+    other would stay. eta = 0 is euler.
+    """
+    _check_eta(eta, "euler_maruyama")
+
+    def update(
+        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any
+    ) -> tuple[Array, Any]:
+        x0 = denoise(x, t)
+        there = euler_step(noise, x0, x, t, s)
+        if eta > 0:
+            m = noise.moment(t)
+            inside = (m.alpha > 0) & (noise.moment(s).sigma > 0) & (t != s)
+            slope = jnp.where(inside, m.d_sigma, 0), jnp.where(inside, m.d_alpha / jnp.where(inside, m.alpha, 1), 0)
+            pull = slope[0] - m.sigma * slope[1]
+            drawn = square_root(2 * m.sigma * pull * (t - s)) * _normal(keys, x)
+            there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * drawn
+        return there, carry
+
+    return Step(nothing, update, stochastic=eta > 0, needs=("eps",))
+
+
+class _Past(NamedTuple):
+    x0: Array  # the last prediction
+    h: Array  # the last step in half log-SNR; infinite where there was none
+
+
+@one_object
+def dpmpp_2m_sde(eta: float = 1.0) -> Step:
+    """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022b, section 5, in the form of their algorithm 2). Weak order 2.
+
+    x_s = alpha_s D + sigma_s (rho^(eta²) eps(x_t, D) + √(1 - rho^(2 eta²)) z), rho = exp(-h), the exact solution for a
+    prediction that stays at D = x0 + (x0 - x0_before) h / (2 h_before). eta = 0 is dpmpp_2m; eta = 1 without memory is
+    the posterior. D = x0 at the first step, after a step from alpha = 0 and in a step to sigma = 0.
+    """
+    _check_eta(eta, "dpmpp_2m_sde")
+
+    def init(x: Array) -> _Past:
+        return _Past(jnp.zeros_like(x), jnp.full_like(x, jnp.inf))
+
+    def update(
+        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, past: _Past
+    ) -> tuple[Array, _Past]:
+        x0, at_s, still = denoise(x, t), noise.moment(s), t == s
+        h = jnp.where(still, 0, log_snr(noise.schedule, s) / 2 - jnp.where(still, 0, log_snr(noise.schedule, t)) / 2)
+        growth = jnp.where(jnp.isinf(h), 0, h) / (2 * past.h)
+        ahead = x0 + growth * (x0 - past.x0)
+        direction = noise.eps(x, ahead, t)
+        if eta > 0:
+            kept = noise.kept(t, s) ** eta**2
+            direction = kept * direction + square_root(1 - kept**2) * _normal(keys, x)
+        past = _Past(jnp.where(still, past.x0, x0), jnp.where(still, past.h, h))
+        return jnp.where(still, x, at_s.alpha * ahead + at_s.sigma * direction), past
+
+    return Step(init, update, per_position=True, stochastic=eta > 0, needs=("eps",))
+
+
+class _Churn(NamedTuple):
+    up: Array  # the level to which a step goes back first
+    keep: Array  # what x is multiplied with on the way
+    fresh: Array  # the standard deviation of the noise that is added
+
+
+@one_object
+def edm_stochastic(
+    churn: float = 40.0, noise_scale: float = 1.0, sigma_min: float = 0.0, sigma_max: float = math.inf
+) -> Step:
+    """Heun with churn (Karras et al. 2022, algorithm 2): first back to more noise, then Heun from there. Weak order 2.
+
+    Of N steps, each whose sigma/alpha is in [sigma_min, sigma_max] begins with sigma/alpha times
+    1 + min(churn/N, √2 - 1), but no further than t = 1, and noise to match, times noise_scale (their S_noise, 1 for an
+    exact denoiser). churn = 0 is heun.
+    """
+    for name, given in (("churn", churn), ("noise_scale", noise_scale), ("sigma_min", sigma_min)):
+        if not 0 <= given < math.inf:
+            raise UserError(f"edm_stochastic: {name} must be at least 0 and finite, got {given}")
+    if not sigma_max >= sigma_min:
+        raise UserError(f"edm_stochastic: sigma_max must be at least sigma_min = {sigma_min:g}, got {sigma_max}")
+    solver = heun()
+
+    def plan(noise: Gaussian, grid: Array) -> _Churn:
+        t, moves = grid[:-1], grid[:-1] != grid[1:]
+        now = noise.log_snr(t)
+        grows = jnp.minimum(churn / jnp.maximum(jnp.sum(moves), 1), _MOST)
+        chosen = moves & (now <= _log_snr_of(sigma_min)) & (now >= _log_snr_of(sigma_max))
+        up = jnp.where(chosen & (grows > 0), jnp.maximum(noise.time(now - 2 * jnp.log1p(grows)), t), t)
+        at_t, at_up, same = noise.moment(t), noise.moment(up), up == t
+        keep = jnp.where(same, 1, at_up.alpha / jnp.where(same, 1, at_t.alpha))
+        return _Churn(up, keep, noise_scale * square_root(at_up.sigma**2 - (keep * at_t.sigma) ** 2))
+
+    def update(
+        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any, row: _Churn
+    ) -> tuple[Array, Any]:
+        if churn > 0:
+            x = jnp.where(row.up == t, x, row.keep * x + row.fresh * _normal(keys, x))
+            t = jnp.broadcast_to(row.up, t.shape)
+        return solver.update(keys, noise, denoise, x, t, s, carry)
+
+    return Step(nothing, update, evaluations=2, stochastic=churn > 0, needs=("eps",), plan=plan)
+
+
+def _log_snr_of(sigma: float) -> float:
+    """Of sigma/alpha, from +inf at 0 to -inf at infinity."""
+    return math.inf if sigma == 0 else -2 * math.log(sigma)
+
+
+def _normal(keys: Keys, x: Array) -> Array:
+    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+
+
+def _check_eta(eta: float, rule: str) -> None:
+    if not 0 <= eta < math.inf:
+        raise UserError(f"{rule}: eta must be at least 0 and finite, got {eta}")

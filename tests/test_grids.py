@@ -1,0 +1,310 @@
+"""Grids: each is what was published, falls strictly under every schedule, ends where it says, and pads to no-ops."""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from every_schedule import SCHEDULES
+from jax.tree_util import Partial
+
+from diffjax import build, grids, order, predict, schedule, steps
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian, Masking
+from diffjax.randomness import keys
+from diffjax.sampling import invert, sample, stepwise
+
+NOISE = Gaussian(schedule.cosine, predict.v)
+EDM = Gaussian(schedule.edm_of(rho=1.0), predict.edm)  # sigma = 80 t
+POINT = Partial(lambda x, t, cond: 0 * x + 0.3)  # the denoiser of data at 0.3 alone
+FROM_ONE = {
+    "uniform": grids.uniform,
+    "quadratic": grids.quadratic,
+    "cosine": grids.cosine,
+    "beta": grids.beta,
+    "trailing": grids.trailing,
+    "karras": grids.karras,
+    "exponential": grids.exponential,
+    "log_snr": grids.log_snr,
+    "at_a_time": grids.at_a_time,
+}
+WITH_LAST = ("karras", "exponential", "log_snr")
+RULES = {
+    "posterior": steps.posterior(),
+    "ddim": steps.ddim(),
+    "ddim_half": steps.ddim(0.5),
+    "euler": steps.euler(),
+    "heun": steps.heun(),
+    "dpmpp_2m": steps.dpmpp_2m(),
+    "dpmpp_2m_sde": steps.dpmpp_2m_sde(),
+    "edm_stochastic": steps.edm_stochastic(),
+    "euler_maruyama": steps.euler_maruyama(),
+}
+
+
+def ratio(noise: Gaussian, grid) -> np.ndarray:
+    """sigma/alpha at each stop."""
+    alpha, sigma = noise.schedule(grid)
+    return np.asarray(sigma / alpha)
+
+
+def falls_from_one_to_zero(name: str, noise: Gaussian, count: int) -> None:
+    stops = np.asarray(FROM_ONE[name](noise, count))
+    assert stops.shape == (count + 1,)
+    assert (stops[0], stops[-1]) == (1, 0)
+    assert np.all(np.diff(stops) < 0), count
+
+
+@pytest.mark.parametrize("name", FROM_ONE)
+def test_grids_fall_strictly_from_one_to_zero(name) -> None:
+    for count in (1, 2, 60):
+        for make in SCHEDULES.values() if name in WITH_LAST else [schedule.cosine]:  # others know the clock alone
+            falls_from_one_to_zero(name, Gaussian(make, predict.v), count)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("name", FROM_ONE)
+def test_grids_fall_strictly_in_every_number_of_steps(name, make) -> None:
+    for count in range(1, 61):
+        falls_from_one_to_zero(name, Gaussian(make, predict.v), count)
+
+
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("name", WITH_LAST)
+def test_the_last_stop_is_sigma_min_where_that_is_asked(name, make) -> None:
+    noise = Gaussian(make, predict.v)
+    least = np.exp(-5.0) if name == "log_snr" else 0.002
+    for count in (1, 2, 59):
+        stops = FROM_ONE[name](noise, count, last="sigma_min")
+        assert len(stops) == count + 1
+        assert stops[0] == 1
+        assert np.all(np.diff(stops) < 0)
+        np.testing.assert_allclose(ratio(noise, stops)[-1], least, rtol=1e-3)
+        clean = FROM_ONE[name](noise, count + 1)
+        np.testing.assert_array_equal(clean, np.append(stops, 0))  # one step less is all that differs
+
+
+@pytest.mark.parametrize("name", WITH_LAST)
+def test_ending_at_sigma_min_leaves_exactly_that_noise(name) -> None:
+    """Of data at one point: what is left of x is that point and noise of sigma_min/alpha; clean, the point alone."""
+    grid = FROM_ONE[name]
+    options = {"high": -2 * np.log(0.05)} if name == "log_snr" else {"sigma_min": 0.05}
+
+    def draw(noise, last, step):
+        stops = grid(noise, 12, **options, last=last)
+        return sample(keys(0, 4000), noise, order.together, POINT, (1,), grid=stops, step=step)
+
+    for noise in (NOISE, Gaussian(schedule.edm, predict.edm)):
+        for step in (steps.ddim(), steps.posterior(), steps.dpmpp_2m_sde()):
+            np.testing.assert_allclose(draw(noise, "clean", step), 0.3, atol=1e-5)
+            stop = grid(noise, 12, **options, last="sigma_min")[-1]
+            left = np.asarray(draw(noise, "sigma_min", step)) / noise.schedule(stop)[0] - 0.3
+            np.testing.assert_allclose(np.std(left), 0.05, rtol=4.5 / 8000**0.5)
+            np.testing.assert_allclose(np.mean(left), 0, atol=4.5 * 0.05 / 4000**0.5)
+
+
+def test_the_published_chains() -> None:
+    """Lin et al. 2024, table 2: T = 1000 in 10 steps; and a number of steps that does not divide."""
+    np.testing.assert_allclose(grids.trailing(NOISE, 10), np.arange(1000, -1, -100) / 1000)
+    np.testing.assert_allclose(grids.leading(NOISE, 10), np.append(np.arange(901, 0, -100), 0) / 1000)
+    np.testing.assert_allclose(grids.trailing(NOISE, 3, train_steps=10), np.array([10, 7, 3, 0]) / 10)
+    np.testing.assert_allclose(grids.leading(NOISE, 3, train_steps=10), np.array([7, 4, 1, 0]) / 10)
+    for grid in (grids.trailing, grids.leading):  # all steps of the chain
+        np.testing.assert_allclose(grid(NOISE, 60, train_steps=60), np.arange(60, -1, -1) / 60, rtol=1e-6)
+    for count in range(1, 61):
+        for train_steps in (60, 61, 1000):
+            assert np.all(np.diff(np.asarray(grids.leading(NOISE, count, train_steps))) < 0)
+            assert np.all(np.diff(np.asarray(grids.trailing(NOISE, count, train_steps))) < 0)
+
+
+def test_leading_needs_the_state_at_its_start() -> None:
+    grid = grids.leading(NOISE, 4)
+    with pytest.raises(UserError, match=r"grid: starts at 0\.751, .* give start="):
+        sample(keys(0, 1), NOISE, order.together, POINT, (2,), grid=grid)
+    sample(keys(0, 1), NOISE, order.together, POINT, (2,), grid=grid, start=jnp.ones((1, 2)))
+
+
+def test_karras_and_exponential_are_the_published_ramps() -> None:
+    """Worked out by hand: of three stops the middle one is ((√4 + √1)/2)² = 2.25 for rho = 2, and √(4 · 1) = 2."""
+    three = {"sigma_min": 1.0, "sigma_max": 4.0}
+    np.testing.assert_allclose(ratio(EDM, grids.karras(EDM, 3, rho=2.0, **three))[1:], [2.25, 1, 0], rtol=1e-5)
+    np.testing.assert_allclose(ratio(EDM, grids.exponential(EDM, 3, **three))[1:], [2, 1, 0], rtol=1e-5)
+    ends = {"low": -2 * np.log(4.0), "high": 0.0}
+    np.testing.assert_allclose(grids.log_snr(EDM, 3, **ends), grids.exponential(EDM, 3, **three), rtol=1e-5)
+    ramp = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    edm = Gaussian(schedule.edm, predict.edm)
+    np.testing.assert_allclose(ratio(edm, grids.karras(edm, 18))[:-1], ramp, rtol=1e-3)
+    np.testing.assert_allclose(ratio(edm, grids.exponential(edm, 18))[:-1], np.geomspace(80, 0.002, 18), rtol=1e-3)
+
+
+def test_quadratic_cosine_and_beta() -> None:
+    """By hand: (3/4)², cos(π/8 k), and the arcsine law Beta(½, ½), whose quantiles are sin²(πu/2)."""
+    np.testing.assert_allclose(grids.quadratic(NOISE, 4), [1, 9 / 16, 1 / 4, 1 / 16, 0], rtol=1e-6)
+    np.testing.assert_allclose(grids.cosine(NOISE, 3), [1, 3**0.5 / 2, 0.5, 0], rtol=1e-6)
+    u = np.linspace(1, 0, 9)
+    np.testing.assert_allclose(grids.beta(NOISE, 8, 0.5, 0.5), np.sin(np.pi / 2 * u) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(grids.beta(NOISE, 8, 1.0, 1.0), u, rtol=1e-6)
+    np.testing.assert_allclose(grids.beta(NOISE, 8, 2.0, 1.0), np.sqrt(u), rtol=1e-6)
+    even = grids.beta(NOISE, 10)  # of Lee et al.: symmetric, and closest at both ends
+    np.testing.assert_allclose(even + even[::-1], 1, atol=1e-6)
+    assert np.argmax(-np.diff(even)) in (4, 5)
+
+
+def test_grids_of_the_clock_alone_serve_tokens() -> None:
+    for grid in (grids.quadratic, grids.cosine, grids.beta, grids.trailing):
+        np.testing.assert_array_equal(grid(Masking(5), 6), grid(NOISE, 6))
+
+
+def test_explicit_times_are_the_grid() -> None:
+    np.testing.assert_array_equal(grids.explicit(NOISE, 2, (1.0, 0.5, 0.0)), [1, 0.5, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "stops"),
+    [
+        ("explicit([1.0, 0.25, 0.0])", 2, [1, 0.25, 0]),
+        ("trailing(train_steps=4)", 2, [1, 0.5, 0]),
+        ("beta(1.0, beta=1.0)", 2, [1, 0.5, 0]),
+        ("log_snr(-3, 3, last='clean')", 1, [1, 0]),
+    ],
+)
+def test_grids_are_found_by_name(text, count, stops) -> None:
+    step, grid = build.sampler(NOISE, step="edm_stochastic(churn=3)", grid=text, count=count)
+    np.testing.assert_allclose(grid, stops, rtol=1e-6)
+    assert step is steps.edm_stochastic(3.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: grids.uniform(NOISE, 0), "steps must be at least 1, got 0"),
+        (lambda: grids.karras(NOISE, 0), "steps must be at least 1, got 0"),
+        (lambda: grids.beta(NOISE, 0), "steps must be at least 1, got 0"),
+        (lambda: grids.karras(NOISE, 4, rho=0.0), "karras: rho must be positive, got 0.0"),
+        (lambda: grids.karras(NOISE, 4, sigma_min=0.0), "karras: sigma_min must be positive .*, got 0"),
+        (lambda: grids.exponential(NOISE, 4, sigma_min=90.0), "exponential: sigma_min .* sigma_max = 80 .*, got 90"),
+        (
+            lambda: grids.karras(EDM, 4, 81.0, 100.0),
+            "below sigma_max = 100 and what sigma/alpha is at t = 1, 80, got 81",
+        ),
+        (lambda: grids.log_snr(NOISE, 4, 3.0, 3.0), "log_snr: high must be above low .*, 3, got 3"),
+        (
+            lambda: grids.karras(NOISE, 4, last="none"),
+            'karras: last must be "clean" .* or "sigma_min" .*, got \'none\'',
+        ),
+        (lambda: grids.exponential(NOISE, 4, last=""), "exponential: last must be"),
+        (lambda: grids.log_snr(NOISE, 4, last="0"), "log_snr: last must be"),
+        (lambda: grids.beta(NOISE, 4, alpha=0.0), "beta: alpha must be positive, got 0.0"),
+        (lambda: grids.beta(NOISE, 4, beta=-1.0), "beta: beta must be positive, got -1.0"),
+        (
+            lambda: grids.trailing(NOISE, 11, train_steps=10),
+            "trailing: train_steps must be at least the 11 steps, got 10",
+        ),
+        (
+            lambda: grids.leading(NOISE, 11, train_steps=10),
+            "leading: train_steps must be at least the 11 steps, got 10",
+        ),
+        (lambda: grids.explicit(NOISE, 0, (1.0,)), "explicit: times must be two or more numbers"),
+        (lambda: grids.explicit(NOISE, 2, (1.0, 0.5, 0.5)), "explicit: times must be .* strictly falling"),
+        (lambda: grids.explicit(NOISE, 1, (1.5, 0.5)), r"explicit: times must be .* in \[0, 1\]"),
+        (lambda: grids.explicit(NOISE, 1, (0.5, -0.5)), r"explicit: times must be .* in \[0, 1\]"),
+        (lambda: grids.explicit(NOISE, 1, (1.0, float("nan"))), "explicit: times must be"),
+        (lambda: grids.explicit(NOISE, 50, (1.0, 0.0)), "explicit: times are 2 stops, so steps must be 1, got 50"),
+        (lambda: grids.padded(grids.uniform(NOISE, 4), 3), "padded: length must be at least the grid's 4 steps, got 3"),
+    ],
+)
+def test_mistakes_name_the_argument(make, message) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_padding_repeats_the_last_stop() -> None:
+    np.testing.assert_array_equal(grids.padded(jnp.array([1.0, 0.5, 0.25]), 4), [1, 0.5, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(grids.padded(jnp.array([1.0, 0.0]), 1), [1, 0])
+
+
+@pytest.mark.parametrize("grid", [[1.0, 0.5, 0.5, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5], [1.0, 0.0, 0.0, 0.5]])
+def test_a_clock_may_stand_still_only_at_the_end(grid) -> None:
+    with pytest.raises(UserError, match="strictly falling"):
+        sample(keys(0, 1), NOISE, order.together, POINT, (2,), grid=jnp.array(grid))
+
+
+def bent(weight, x_t, t, cond):
+    """Anything that depends on all it is given."""
+    return jnp.tanh(weight * x_t) - 0.2 * t
+
+
+def moves(keys, x, pred, t, s):
+    """A hook that would be seen if it were called once more."""
+    return 0.9 * x + 0.1 * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(keys)
+
+
+def padded_is_plain(rule: str, noise: Gaussian, counts: Iterable[int]) -> None:
+    """Finite in these numbers of steps by one compilation, and the picture to the last bit.
+
+    Of one step to rounding: XLA unrolls a loop of one step, and then fuses it otherwise.
+    """
+    compiled = []
+
+    def counted(weight, x_t, t, cond):
+        compiled.append(1)
+        return bent(weight, x_t, t, cond)
+
+    def draw(grid, denoise, hook=None):
+        grid = jnp.asarray(grid, jnp.float32)
+        return sample(keys(0, 3), noise, order.together, denoise, (2,), grid=grid, step=RULES[rule], hook=hook)
+
+    drawn = {}
+    for count in counts:
+        grid = np.linspace(1, 0, count + 1)
+        drawn[count] = draw(np.pad(grid, (0, 60 - count), mode="edge"), Partial(counted, 1.1))  # grids.padded
+        assert np.all(np.isfinite(drawn[count])), count
+    assert len(compiled) == RULES[rule].evaluations
+    np.testing.assert_array_equal(drawn[2], draw([1, 0.5, 0], Partial(bent, 1.1)))
+    np.testing.assert_allclose(drawn[1], draw([1, 0], Partial(bent, 1.1)), rtol=1e-5, atol=1e-6)
+    grid = [1, 0.6, 0.5, 0.1]
+    hooked = (draw(g, Partial(bent, 1.1), Partial(moves)) for g in (grid, [*grid, 0.1, 0.1]))
+    np.testing.assert_array_equal(*hooked)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_padding_changes_no_bit_and_compiles_once(rule) -> None:
+    padded_is_plain(rule, NOISE, (1, 2, 13, 60))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("rule", RULES)
+def test_padding_changes_no_bit_under_every_schedule(rule, make) -> None:
+    padded_is_plain(rule, Gaussian(make, predict.v), range(1, 61))
+
+
+@pytest.mark.parametrize("rule", ["ddim", "euler", "heun", "dpmpp_2m"])
+def test_padding_changes_no_bit_of_an_inversion_and_of_a_host_loop(rule) -> None:
+    grid = jnp.linspace(1.0, 0.0, 6)
+    given = (keys(0, 3), NOISE, order.together, Partial(bent, 1.1))
+    back = [invert(*given, jnp.ones((3, 2)), grid=g, step=RULES[rule]) for g in (grid, grids.padded(grid, 9))]
+    np.testing.assert_array_equal(*back)
+    *_, five, six = stepwise(*given, (2,), grid=grids.padded(grid, 6), step=RULES[rule])
+    np.testing.assert_array_equal(five, six)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_step_that_stays_returns_its_state(rule) -> None:
+    """At both ends of time and between, and with whatever memory it has."""
+    step, x = RULES[rule], jnp.array([[0.3], [-1.0], [2.0]])
+    for make in (schedule.cosine, schedule.linear_beta, schedule.edm):
+        noise = Gaussian(make, predict.v)
+        for same in (0.0, 0.5, 1.0):
+            t, carry = jnp.full((3, 1), same), step.init(x)
+            row = (
+                ()
+                if step.plan is None
+                else (jax.tree.map(lambda a: a[1], step.plan(noise, jnp.array([1.0, same, same]))),)
+            )
+            after, left = step.update(keys(0, 3), noise, lambda x, t: 0.1 * x, x, t, t, carry, *row)
+            np.testing.assert_array_equal(after, x)
+            for leaf, before in zip(jax.tree.leaves(left), jax.tree.leaves(carry), strict=True):
+                np.testing.assert_array_equal(leaf, before)
