@@ -35,7 +35,7 @@ LAYERS = {
     "steps": "errors caching protocols randomness schedule noise",
     "grids": "errors protocols noise",
     "mixtures": "",
-    "oracles": "errors protocols schedule noise mixtures",
+    "oracles": "errors protocols noise mixtures",
     "loss": "errors protocols randomness noise order times weights",
     "sampling": "errors protocols randomness noise order denoising steps grids",
     "truth": "errors protocols randomness noise mixtures",
