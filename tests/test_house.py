@@ -38,6 +38,7 @@ LAYERS = {
     "oracles": "errors protocols noise mixtures",
     "loss": "errors protocols randomness noise order times weights",
     "sampling": "errors protocols randomness noise order denoising steps grids",
+    "lab": "errors protocols randomness schedule predict noise order oracles grids sampling",
     "truth": "errors protocols randomness noise mixtures",
     "decode": "errors protocols order denoising steps sampling",
     "probability_flow": "protocols randomness noise loss",

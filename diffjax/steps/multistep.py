@@ -38,4 +38,4 @@ def dpmpp_2m() -> Step:
         past = _Past(jnp.where(still, past.x0, x0), jnp.where(still, past.h, h))
         return jnp.where(still, x, moved), past
 
-    return Step(init, update, per_position=True, needs=("eps",))
+    return Step(init, update, per_position=True, needs=("eps",), order=2)

@@ -38,7 +38,7 @@ def euler() -> Step:
     ) -> tuple[Array, Any]:
         return euler_step(noise, denoise(x, t), x, t, s), carry
 
-    return Step(nothing, update, needs=("eps",))
+    return Step(nothing, update, needs=("eps",), order=1)
 
 
 @one_object
@@ -57,4 +57,4 @@ def heun() -> Step:
         noisy = (noise.moment(t).sigma > 0) & (noise.moment(s).sigma > 0)
         return jnp.where(noisy, x + (s - t) * slopes / 2, there), carry
 
-    return Step(nothing, update, evaluations=2, needs=("eps",))
+    return Step(nothing, update, evaluations=2, needs=("eps",), order=2)
