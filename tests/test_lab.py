@@ -9,7 +9,8 @@ from every_schedule import SCHEDULES
 import diffjax as dj
 from diffjax import lab, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
-from diffjax.lab.laws import by_chance, exact_quantiles
+from diffjax.lab.laws import exact_quantiles
+from diffjax.lab.orders import POINTS
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.randomness import keys
@@ -132,8 +133,8 @@ def test_the_limit_is_what_exact_draws_keep() -> None:
     x = np.asarray(oracles.draws(keys(3, 40 * n), *lab.SMOOTH.vectors())).reshape(40, n)
     np.testing.assert_allclose((x.mean(), x.std()), (mean, std), atol=4.5 / (40 * n) ** 0.5)
     far = np.abs(np.sort(x, axis=1) - exact_quantiles(lab.SMOOTH, n)).mean(axis=1) / std
-    assert np.all(far < by_chance(lab.SMOOTH, n))
-    assert far.max() > by_chance(lab.SMOOTH, n) / 3
+    assert np.all(far < lab.by_chance(lab.SMOOTH, n))
+    assert far.max() > lab.by_chance(lab.SMOOTH, n) / 3
 
 
 @pytest.mark.parametrize("name", ["x0", "eps", "v", "velocity", "score", "edm"])
@@ -149,11 +150,11 @@ def test_the_exact_denoiser_takes_the_way_of_every_row(name) -> None:
 def test_errors_are_those_of_the_sampler() -> None:
     with jax.enable_x64(True):
         quantile = oracles.quantile(COSINE, *(np.array(a) for a in lab.HARD))
-        p = ((jnp.arange(64) + 0.5) / 64)[:, None]
+        p = ((jnp.arange(POINTS) + 0.5) / POINTS)[:, None]
         start, end = quantile(p, 1.0), quantile(p, 0.0)
         denoise = oracles.mixture(COSINE, *lab.HARD.vectors())
         at = {"steps": 5, "step": steps.heun(), "start": start}
-        x = sample(keys(0, 64), COSINE, order.together, denoise, (1,), **at)
+        x = sample(keys(0, POINTS), COSINE, order.together, denoise, (1,), **at)
         error = jnp.sqrt(jnp.mean((x - end) ** 2)) / lab.HARD.moments()[1]
     np.testing.assert_allclose(lab.at_budgets(steps.heun(), COSINE, budgets=(10, 11))[10], error, rtol=1e-6)
 

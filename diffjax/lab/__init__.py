@@ -3,7 +3,7 @@
 `report(step)` says all that is measured; the other functions measure one thing each.
 """
 
-from diffjax.lab.laws import HARD, SMOOTH, Chances, Law, chances, exact_denoiser
+from diffjax.lab.laws import HARD, SMOOTH, Chances, Law, by_chance, chances, exact_denoiser
 from diffjax.lab.orders import at_budgets, distance, slope
 from diffjax.lab.reports import Report, report
 from diffjax.lab.soundness import SCHEDULES, not_finite, overhead
@@ -16,6 +16,7 @@ __all__ = [
     "Law",
     "Report",
     "at_budgets",
+    "by_chance",
     "chances",
     "distance",
     "exact_denoiser",
