@@ -113,7 +113,7 @@ def _seen(law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Arr
         """Σ_d F_di scale_d F_dj."""
         return jnp.einsum("bkd,kdq->bkq", scale, squares).reshape(-1, k, r, r)
 
-    inverse, log_det = _inverse(jnp.eye(r)[None, None] + inner(alpha**2 / spread))
+    inverse, log_det = inverse_of(jnp.eye(r)[None, None] + inner(alpha**2 / spread))
     pull = jnp.einsum("bkd,kdr->bkr", alpha * away / spread, law.factors)
     z = jnp.sum(inverse * pull[:, :, None], axis=3)
     moved = jnp.einsum("kdr,bkr->bkd", law.factors, z)
@@ -126,7 +126,7 @@ def _seen(law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Arr
     return Seen(log_weights - (square + log_det) / 2, x0, rest)
 
 
-def _inverse(matrix: Float[Array, "b k r r"]) -> tuple[Float[Array, "b k r r"], Float[Array, "b k"]]:
+def inverse_of(matrix: Float[Array, "b k r r"]) -> tuple[Float[Array, "b k r r"], Float[Array, "b k"]]:
     """Of positive definite matrices, and the logarithm of their determinants, by Gauss-Jordan steps without pivoting.
 
     Of so few unknowns this is as quick as LAPACK, whose batches inside a larger program were seen to wait for ever on a

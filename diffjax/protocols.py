@@ -97,7 +97,8 @@ class Step:
     x from t to s, where `denoise(x_t, t)` already knows its condition. `evaluations` of the denoiser are spent per
     step. `per_position`: positions may have different levels, and where t = s nothing changes. `stochastic`: keys
     are used, so the rule cannot be run backwards. `needs` are the methods beyond `Noise` that it asks of the noise.
-    `reorders`: it chooses by itself which positions to reveal.
+    `reorders`: it chooses by itself which positions to reveal. `order`: of accuracy that it attains; None where it is
+    stochastic, or nothing is claimed.
     """
 
     init: Callable[[Any], Any]
@@ -108,6 +109,7 @@ class Step:
     needs: tuple[str, ...] = ()
     reorders: bool = False
     plan: Callable[[Any, Any], Any] | None = None
+    order: int | None = None
 
     @property
     def name(self) -> str:

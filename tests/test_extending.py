@@ -20,3 +20,4 @@ def test_the_page_runs() -> None:
     np.testing.assert_allclose(np.cov(x.T), said["cov"], atol=4.5 * (2 / 1000) ** 0.5)
     drawn = dj.sample(dj.keys(0, 500), said["noise"], dj.order.together, said["denoise"], (2,), steps=10)
     assert np.all(np.isfinite(drawn))
+    assert said["report"].passed, said["report"]

@@ -47,7 +47,8 @@ def ddim(eta: float = 0.0) -> Step:
         at_s = noise.moment(s)
         return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * direction), carry
 
-    return Step(nothing, update, per_position=True, stochastic=eta > 0, needs=("eps",))
+    order = None if eta > 0 else 1
+    return Step(nothing, update, per_position=True, stochastic=eta > 0, needs=("eps",), order=order)
 
 
 def square_root(value: Array) -> Array:

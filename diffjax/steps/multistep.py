@@ -49,7 +49,7 @@ def dpmpp_2m() -> Step:
         past = _Past(jnp.where(still, past.x0, x0), jnp.where(still, past.h, h))
         return jnp.where(still, x, moved), past
 
-    return Step(init, update, per_position=True, needs=("eps",))
+    return Step(init, update, per_position=True, needs=("eps",), order=2)
 
 
 @one_object
@@ -65,7 +65,8 @@ def adams(order: int = 4, start: Step | None = None) -> Step:
     def update(*given: Any) -> tuple[Array, Any]:
         return _onward(velocity, _on_clock, start, *given)
 
-    return Step(_memory(order - 1), update, needs=("eps",), plan=planned(order, _clock, averages, start=start))
+    plan = planned(order, _clock, averages, start=start)
+    return Step(_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained(order, start))
 
 
 @one_object
@@ -80,7 +81,8 @@ def dpmpp_3m(start: Step | None = None) -> Step:
     def update(*given: Any) -> tuple[Array, Any]:
         return _onward(_x0, ddim_step, start, *given)
 
-    return Step(_memory(2), update, needs=("eps",), plan=planned(3, _of_x0, _rising, start=start))
+    plan = planned(3, _of_x0, _rising, start=start)
+    return Step(_memory(2), update, needs=("eps",), plan=plan, order=_attained(3, start))
 
 
 @one_object
@@ -96,7 +98,8 @@ def deis(order: int = 3, start: Step | None = None) -> Step:
     def update(*given: Any) -> tuple[Array, Any]:
         return _onward(_eps, ddim_step, start, *given)
 
-    return Step(_memory(order - 1), update, needs=("eps",), plan=planned(order, _of_eps, _falling, start=start))
+    plan = planned(order, _of_eps, _falling, start=start)
+    return Step(_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained(order, start))
 
 
 @one_object
@@ -127,7 +130,7 @@ def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> St
         return _onward(_x0, ddim_step, start, *given)
 
     plan = planned(order, _of_x0, predicted if order > 1 else _rising, corrected, start)
-    return Step(_memory(order), update, needs=("eps",), plan=plan)
+    return Step(_memory(order), update, needs=("eps",), plan=plan, order=_attained(order + 1, start, 2))
 
 
 _SCALES: dict[str, Callable[[Array], Array]] = {
@@ -221,6 +224,11 @@ def _of_eps(noise: Gaussian, grid: Array) -> Axis:
     """x_s = alpha_s (x_t - sigma_t eps) / alpha_t + sigma_s eps: sigma_s - alpha_s sigma_t / alpha_t times eps."""
     alpha, sigma = noise.schedule(grid)
     return _half_log_snr(noise, grid, sigma[1:] - alpha[1:] * sigma[:-1] / jnp.where(alpha[:-1] > 0, alpha[:-1], 1))
+
+
+def _attained(order: int, start: Step | None, own: int = 1) -> int:
+    """The first steps, of order p, err by h^(p + 1) in all; p of its `own` ones, where there is no other start."""
+    return min(order, ((start and start.order) or own) + 1)
 
 
 def _check(rule: str, order: int, most: int, start: Step | None) -> None:

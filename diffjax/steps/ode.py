@@ -45,7 +45,7 @@ def euler() -> Step:
     ) -> tuple[Array, Any]:
         return euler_step(noise, denoise(x, t), x, t, s), carry
 
-    return Step(nothing, update, needs=("eps",))
+    return Step(nothing, update, needs=("eps",), order=1)
 
 
 @one_object
@@ -64,7 +64,7 @@ def heun() -> Step:
         noisy = (noise.moment(t).sigma > 0) & (noise.moment(s).sigma > 0)
         return jnp.where(noisy & (t != s), x + (s - t) * slopes / 2, there), carry
 
-    return Step(nothing, update, evaluations=2, needs=("eps",))
+    return Step(nothing, update, evaluations=2, needs=("eps",), order=2)
 
 
 @one_object
@@ -91,4 +91,4 @@ def rk4() -> Step:
         noisy = (noise.moment(t).sigma > 0) & (noise.moment(s).sigma > 0)
         return jnp.where(noisy, x + (s - t) * mean, ddim_step(noise, x0, x, t, s)), carry
 
-    return Step(nothing, update, evaluations=4, needs=("eps",))
+    return Step(nothing, update, evaluations=4, needs=("eps",), order=4)

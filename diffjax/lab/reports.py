@@ -1,0 +1,134 @@
+"""All that the laboratory measures of one rule, and what is wrong with it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+
+from diffjax import grids, predict, schedule
+from diffjax.errors import UserError
+from diffjax.lab.laws import BIAS, Chances, Makes, chances
+from diffjax.lab.orders import BUDGETS, COUNTS, INTERVAL, at_budgets, slope
+from diffjax.lab.soundness import SCHEDULES, SOME, not_finite, overhead
+from diffjax.noise import Gaussian
+from diffjax.protocols import Step
+from diffjax.schedule import Schedule
+
+CLOSE = 0.15  # of a measured order to the claimed one
+FALLING = 0.5  # the least order that is one
+COSINE = Gaussian(schedule.cosine, predict.v)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured of a rule; `str` is the table, `problems` what it finds wrong, `passed` that it finds nothing.
+
+    `order` is the slope over `counts` steps across `interval` (None if stochastic, nan where errors are rounding
+    alone), `errors` belong to budgets of evaluations, `chances` to a stochastic rule, `not_finite` to schedules:
+    numbers of steps out of `tried`. `overhead` is None where it was not timed.
+    """
+
+    step: Step
+    noise: Gaussian
+    counts: tuple[int, ...]
+    interval: tuple[float, float]
+    tried: tuple[int, ...]
+    order: float | None
+    errors: dict[int, float]
+    chances: Chances | None
+    not_finite: dict[str, tuple[int, ...]]
+    overhead: float | None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One sentence for each thing that is wrong."""
+        found = [_of_order(self.order, self.step.order)]
+        found.append("" if self.chances is None or self.chances.passed else "its draws are not of the law")
+        found += [
+            f"not finite under {name} at N = {', '.join(map(str, counts))}"
+            for name, counts in self.not_finite.items()
+            if counts
+        ]
+        return tuple(filter(None, found))
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        where = f"{self.noise.schedule.__name__} and {self.noise.row.name}"
+        rows = {self.step.name: f"evaluations a step: {self.step.evaluations}, under {where}"}
+        if self.order is not None:
+            claim = "none" if self.step.order is None else self.step.order
+            told = f"{', '.join(map(str, self.counts))} steps, t from {self.interval[0]} to {self.interval[1]}"
+            rows["order"] = f"{self.order:.2f}, claimed: {claim} ({told})"
+        if self.chances is not None:
+            rows |= _rows_of(self.chances)
+        each = ", ".join(f"{error:.2g} at {budget}" for budget, error in self.errors.items())
+        rows["error"] = f"{each} evaluations (hard mixture, t from 1 to 0)"
+        fails = {name: counts for name, counts in self.not_finite.items() if counts}
+        told = "; ".join(f"not under {name} at N = {', '.join(map(str, counts))}" for name, counts in fails.items())
+        tried = f"{', '.join(self.not_finite)} at {len(self.tried)} numbers of steps up to {max(self.tried, default=0)}"
+        rows["finite"] = told or tried
+        if self.overhead is not None:
+            rows["overhead"] = f"{self.overhead:.3f} of bare denoiser calls"
+        rows["wrong"] = "; ".join(self.problems) or "nothing"
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _of_order(order: float | None, claimed: int | None) -> str:
+    if order is None:
+        return ""
+    if claimed is None:
+        return (
+            "" if isnan(order) or order >= FALLING else f"its error falls with order {order:.2f}: it does not converge"
+        )
+    if isnan(order):
+        return f"no order can be measured, and {claimed} is claimed"
+    return "" if abs(order - claimed) <= CLOSE else f"order {order:.2f}, and {claimed} is claimed"
+
+
+def _rows_of(found: Chances) -> dict[str, str]:
+    limits = f"at most {BIAS} ({found.draws} draws, {found.steps} steps)"
+    return {
+        "mean": f"{found.mean:+.4f} deviations, {limits}",
+        "deviation": f"{found.deviation:+.4f} of itself, {limits}",
+        "Wasserstein": f"{found.wasserstein:.4f} deviations, at most {found.allowed:.4f} (99.9 % of exact draws)",
+    }
+
+
+def report(
+    step: Step,
+    noise: Gaussian = COSINE,
+    *,
+    counts: Sequence[int] = COUNTS,
+    interval: tuple[float, float] = INTERVAL,
+    budgets: Sequence[int] = BUDGETS,
+    grid: Makes = grids.uniform,
+    draws: int = 20_000,
+    finite: Iterable[int] = SOME,
+    schedules: Mapping[str, Schedule] = SCHEDULES,
+    rounds: int = 7,
+) -> Report:
+    """Measure a rule, and say what is wrong with it. `print` it.
+
+    Its order under the noise's schedule and row, over `counts` steps across `interval` of the clock, in float64; if
+    stochastic, the law of so many `draws`. Its error on a hard mixture when the denoiser may be called as often as
+    `budgets` say, on `grid`. Whether it stays finite at each number of steps in `finite`, under all `schedules`. Its
+    cost, `rounds` times taken (0: not at all). Raises UserError where it cannot serve.
+    """
+    _check(step, noise)
+    sure, tried = not step.stochastic, tuple(finite)
+    order = slope(step, noise, counts=counts, interval=interval) if sure else None
+    errors = at_budgets(step, noise, budgets=budgets, grid=grid, draws=draws)
+    found = None if sure else chances(step, noise, draws=draws, grid=grid)
+    failed = not_finite(step, tried, schedules=schedules, row=noise.row, grid=grid)
+    cost = overhead(step, noise, rounds=rounds) if rounds else None
+    return Report(step, noise, tuple(counts), interval, tried, order, errors, found, failed, cost)
+
+
+def _check(step: Step, noise: Gaussian) -> None:
+    if not isinstance(noise, Gaussian) or not all(hasattr(noise, need) for need in step.needs):
+        needs = f"; {step.name} needs {', '.join(step.needs)}" if step.needs else ""
+        raise UserError(f"lab.report: noise must be Gaussian, got {type(noise).__name__}{needs}")

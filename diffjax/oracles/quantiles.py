@@ -1,0 +1,115 @@
+"""The probability-flow ODE of a mixture in one dimension, solved: it keeps the order of points, so it keeps quantiles.
+
+x_s = F_s⁻¹(F_t(x_t)), with F_t the distribution function Σ_k w_k Φ((x - alpha m_k) / c_k), c_k² = alpha² std_k² +
+sigma², of the data at level t. (The ODE carries q_t to q_s, and in one dimension its paths cannot cross.)
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import log_ndtr, logsumexp, ndtri
+from jax.tree_util import Partial
+from jaxtyping import Array, Bool, Float
+
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian
+
+Real = Float[Array | np.ndarray, "..."]
+Values = Float[Array, "..."]
+
+
+class _Law(NamedTuple):
+    """The components, on the last axis."""
+
+    log_weights: Values
+    means: Values
+    stds: Values
+
+
+def quantile_map(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Partial:
+    """`(x, t, s) -> x_s`, the exact solution of the probability-flow ODE from level t to level s, either way.
+
+    The data is Σ_k weights_k N(means_k, stds_k²), all [k]; x has any shape, and t and s broadcast against it. Solved to
+    the precision of x, in both tails too, and differentiable in x. A point where q_s has next to no density is known
+    only as well as its quantile tells.
+    """
+    return Partial(_map(noise), _checked(weights, means, stds))
+
+
+def quantile(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Partial:
+    """`(p, t) -> x` with F_t(x) = p: the quantiles of that data at level t, for p in (0, 1) of any shape."""
+    return Partial(_quantile(noise), _checked(weights, means, stds))
+
+
+@functools.cache
+def _map(noise: Gaussian) -> Callable:
+    @jax.jit
+    def mapped(law: _Law, x: Array, t: Array, s: Array) -> Array:
+        at_t, at_s = (_at(noise, law, jnp.broadcast_to(level, x.shape)) for level in (t, s))
+        z = (x[..., None] - at_t.means) / at_t.stds
+        upper = _log_tail(at_t, x, jnp.zeros(x.shape, bool)) > _log_tail(at_t, x, jnp.ones(x.shape, bool))
+        known = _log_tail(at_t, x, upper)
+        return jnp.where(t == s, x, _solved(at_s, upper, known, jnp.min(z, axis=-1), jnp.max(z, axis=-1)))
+
+    return mapped
+
+
+@functools.cache
+def _quantile(noise: Gaussian) -> Callable:
+    @jax.jit
+    def of(law: _Law, p: Array, t: Array) -> Array:
+        upper, z = p > 0.5, ndtri(p)
+        known = jnp.where(upper, jnp.log1p(-p), jnp.log(p))
+        return _solved(_at(noise, law, jnp.broadcast_to(t, p.shape)), upper, known, z, z)
+
+    return of
+
+
+def _at(noise: Gaussian, law: _Law, t: Array) -> _Law:
+    """The law at each level."""
+    alpha, sigma = (values[..., None] for values in noise.schedule(t))
+    weights, means, stds = (a.reshape((1,) * t.ndim + a.shape) for a in law)
+    return _Law(weights, alpha * means, jnp.sqrt(alpha**2 * stds**2 + sigma**2))
+
+
+def _log_tail(law: _Law, x: Values, upper: Bool[Array, "..."]) -> Values:
+    """log F(x), or log(1 - F(x)) where the upper tail is asked for."""
+    z = (x[..., None] - law.means) / law.stds
+    return logsumexp(law.log_weights + log_ndtr(jnp.where(upper[..., None], -z, z)), axis=-1)
+
+
+def _solved(law: _Law, upper: Array, known: Values, least: Values, most: Values) -> Values:
+    """The x whose tail has this logarithm, where Φ⁻¹(F(x)) is between `least` and `most`.
+
+    F(x) is a mean over components of Φ(z_k), so some z_k lie below Φ⁻¹(F(x)) and some above: that brackets x, and is
+    halved until nothing is left. A last step of Newton's gives the slope in `known`.
+    """
+
+    def halve(_: Array, bracket: tuple[Values, Values]) -> tuple[Values, Values]:
+        low, high = bracket
+        x = (low + high) / 2
+        beyond = (_log_tail(law, x, upper) > known) ^ upper
+        return jnp.where(beyond, low, x), jnp.where(beyond, x, high)
+
+    ends = jnp.min(law.means + law.stds * least[..., None], -1), jnp.max(law.means + law.stds * most[..., None], -1)
+    halvings = int(jnp.finfo(known.dtype).nmant) + 12
+    low, high = jax.lax.fori_loop(0, halvings, halve, jax.lax.stop_gradient(ends))
+    x = (low + high) / 2
+    found = _log_tail(law, x, upper)
+    square = ((x[..., None] - law.means) / law.stds) ** 2 + jnp.log(2 * jnp.pi)
+    density = logsumexp(law.log_weights - square / 2 - jnp.log(law.stds), axis=-1)
+    over = jnp.exp(jnp.minimum(found - density, 10.0))  # the tail over its slope, which may be almost 0
+    return x + jnp.where(upper, -over, over) * jnp.clip(known - found, -1e-3, 1e-3)
+
+
+def _checked(weights: Real, means: Real, stds: Real) -> _Law:
+    law = [np.asarray(a, np.float64) for a in (weights, means, stds)]
+    if any(a.ndim != 1 or len(a) != len(law[0]) for a in law):
+        raise UserError(f"oracles: expected weights, means and stds of shape [k], got {[a.shape for a in law]}")
+    if not (np.all(law[0] > 0) and np.all(law[2] > 0)):
+        raise UserError("oracles: expected positive weights and standard deviations; leave out what weighs nothing")
+    return _Law(*(jnp.asarray(a) for a in (np.log(law[0] / law[0].sum()), law[1], law[2])))
