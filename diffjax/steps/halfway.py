@@ -56,7 +56,7 @@ def midpoint() -> Step:
         change = noise.eps(there, denoise(there, half), half) - noise.eps(x, x0, t)
         return ddim_step(noise, x0, x, t, s) + row.of_eps * change, carry
 
-    return Step(nothing, update, evaluations=2, needs=("eps",), plan=_planned)
+    return Step(nothing, update, evaluations=2, needs=("eps",), plan=_planned, order=2)
 
 
 @one_object
@@ -73,4 +73,4 @@ def dpmpp_2s() -> Step:
         there = ddim_step(noise, x0, x, t, half)
         return ddim_step(noise, x0, x, t, s) + row.of_x0 * (denoise(there, half) - x0), carry
 
-    return Step(nothing, update, evaluations=2, needs=("eps",), plan=_planned)
+    return Step(nothing, update, evaluations=2, needs=("eps",), plan=_planned, order=2)
