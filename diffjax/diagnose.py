@@ -175,14 +175,14 @@ def gradients(
     """
     quantile = times or all_times.uniform()
 
-    def of_bin(params: PyTree, k: Array) -> Array:
+    def of_bin(params: PyTree, k: Array, keys: Keys, x0: Any, cond: PyTree) -> Array:
         def within(noise: Noise, u: Array) -> Array:
             return quantile(noise, (bins - 1 - k + u) / bins)
 
         return jnp.mean(loss_of(within)(keys, apply(params), x0, cond))
 
     graded = jax.jit(jax.value_and_grad(of_bin))
-    found = [graded(params, jnp.asarray(k, jnp.float32)) for k in range(bins)]
+    found = [graded(params, jnp.asarray(k, jnp.float32), keys, x0, cond) for k in range(bins)]
     flat = jnp.stack([ravel_pytree(gradient)[0] for _, gradient in found])
     norms, mean = jnp.linalg.norm(flat, axis=1), jnp.mean(flat, axis=0)
     towards = flat @ mean / jnp.maximum(norms * jnp.linalg.norm(mean), jnp.finfo(flat.dtype).tiny)
