@@ -137,9 +137,10 @@ def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
     )
     for pane, (rules, title) in zip(panes, kinds, strict=True):
         for i, (name, step) in enumerate(rules.items()):
-            budgets = [budget for budget in FINE if budget >= step.evaluations]
+            each = max(1, step.evaluations)
+            budgets = [budget for budget in FINE if budget >= each]
             told = lab.at_budgets(step, COSINE, budgets=budgets)
-            spent = [budget // step.evaluations * step.evaluations for budget in budgets]
+            spent = [budget // each * each for budget in budgets]
             style = "-" if i < 10 else "--"
             colour, mark = plt.get_cmap("tab10")(i % 10), "osD^vXP*"[(i + i // 10) % 8]
             pane.plot(spent, list(told.values()), color=colour, marker=mark, ms=5, lw=1.3, ls=style, label=name)
