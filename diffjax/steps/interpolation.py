@@ -95,14 +95,14 @@ def _chosen(
     order: int, weigh: Weigh, corrected: Weigh | None, h: Array, nodes: Array, known: Array, reached: Array
 ) -> tuple[Array, Array]:
     """The weights of the highest order that serves, and those with s; without a corrector, these give s none."""
-    orders = np.arange(1, order + 1)
-    used = np.arange(order)[None] < orders[:, None]
+    orders = jnp.arange(1, order + 1)
+    used = jnp.arange(order)[None] < orders[:, None]
     weights = jax.vmap(weigh, (None, None, 0))(h, nodes, used)
     serves = reached & jnp.all(known[None] | ~used, axis=1) & (jnp.sum(jnp.abs(weights), axis=1) <= 2.0**orders)
     best = jnp.max(jnp.where(serves, orders, 1)) - 1
     before = jnp.concatenate([jnp.zeros_like(h)[None], weights[best]])
     if corrected is None:
         return weights[best], before
-    with_s = np.concatenate([np.ones((order, 1), bool), used], axis=1)
+    with_s = jnp.concatenate([jnp.ones((order, 1), bool), used], axis=1)
     after = jax.vmap(corrected, (None, None, 0))(h, jnp.concatenate([h[None], nodes]), with_s)[best]
     return weights[best], jnp.where(serves[best] & (jnp.sum(jnp.abs(after)) <= 2.0 ** (best + 2)), after, before)

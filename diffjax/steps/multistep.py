@@ -172,7 +172,10 @@ def _onward(
 
 
 def _sum(weights: Any, values: tuple[Array, ...]) -> Array:
-    return sum((weights[k] * values[k] for k in range(1, len(weights))), weights[0] * values[0])
+    total = weights[0] * values[0]
+    for k in range(1, len(weights)):
+        total = total + weights[k] * values[k]
+    return total
 
 
 def _memory(size: int) -> Callable[[Array], tuple[Array, ...]]:

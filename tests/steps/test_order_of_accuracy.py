@@ -46,7 +46,7 @@ RULES = {  # with the order that the docstring says is attained
     "unipc1": (steps.unipc(1), 2),
     "unipc2_bh1": (steps.unipc(2, "bh1"), 3),
     "unipc2": (steps.unipc(2), 3),
-    "unipc3": (steps.unipc(3), 3),
+    "unipc3_bh1": (steps.unipc(3, "bh1"), 3),
     "unipc3_rk4": (steps.unipc(3, start=steps.rk4()), 4),
 }
 QUICK = {"euler", "ddim", "heun", "midpoint", "dpmpp_2s", "rk4", "dpmpp_2m"}
