@@ -17,6 +17,7 @@ from diffjax import (
     truth,
     weights,
 )
+from diffjax.adapting import adaptive
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.loading import load
@@ -37,6 +38,7 @@ __all__ = [
     "Order",
     "Step",
     "UserError",
+    "adaptive",
     "decode",
     "denoiser",
     "diagnose",
