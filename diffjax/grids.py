@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffjax.errors import UserError
+from diffjax.gridding import optimise as optimise  # not a grid of a name, so not in __all__
 from diffjax.protocols import Noise
 
 __all__ = ["at_a_time", "karras", "log_snr", "uniform"]
