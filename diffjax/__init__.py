@@ -18,6 +18,7 @@ from diffjax import (
     truth,
     weights,
 )
+from diffjax.adapting import adaptive
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.loading import load
@@ -38,6 +39,7 @@ __all__ = [
     "Order",
     "Step",
     "UserError",
+    "adaptive",
     "decode",
     "denoiser",
     "diagnose",

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from scipy.special import betaincinv
 
 from diffjax.errors import UserError
+from diffjax.gridding import optimise as optimise  # not a grid of a name, so not in __all__
 from diffjax.protocols import Noise
 
 __all__ = [
