@@ -9,6 +9,7 @@ nodes and for which the weights' absolute sum is at most 2^q: beyond that the po
 magnifies errors. Even steps stay below 2^(q-1); at order 2 a step may be three times as long as the one before it.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -63,28 +64,32 @@ def planned(
 ) -> Plan:
     """The plan of a rule whose average of q nodes has the weights `weigh`, and of q + 1, with s first, `corrected`."""
 
+    row = functools.partial(_row, order, weigh, corrected, start is not None)
+
     def plan(noise: Gaussian, grid: Array) -> Row:
         a, still = axis(noise, grid), grid[:-1] == grid[1:]
-
-        def row(past: Any, now: Any) -> tuple[Any, Any]:
-            (nodes, known, correct), (at, node, to, reached, gain, still) = past, now
-            nodes = jnp.concatenate([at[None], nodes[: order - 1]])
-            known = jnp.concatenate([node[None], known[: order - 1]])
-            weights, after = _chosen(order, weigh, corrected, to - at, nodes - at, known, reached)
-            lacking = jnp.where(jnp.all(known) | still, 0, 1).astype(gain.dtype)
-            idle = still | ((lacking > 0) & (start is not None))
-            change = gain * (weights - _first(order, gain.dtype))
-            later = gain * (after - jnp.concatenate([jnp.zeros_like(gain)[None], weights]))
-            later = jnp.where((lacking > 0) & (start is not None), 0, later)
-            kept = jax.tree.map(lambda old, new: jnp.where(still, old, new), past, (nodes, known, later))
-            return kept, (jnp.where(idle, 0, change), jnp.where(still, 0, correct), lacking)
-
         none = jnp.zeros(order, a.at.dtype), jnp.zeros(order, bool), jnp.zeros(order + 1, a.at.dtype)
         stops = (a.at[:-1], a.node[:-1], a.at[1:], a.reached, a.gain, still)
         extra, correct, lacking = jax.lax.scan(row, none, stops)[1]
         return Row(extra, correct, lacking, start and start.plan and start.plan(noise, grid))
 
     return jax.jit(plan, static_argnums=0)
+
+
+def _row(order: int, weigh: Weigh, corrected: Weigh | None, helped: bool, past: Any, now: Any) -> tuple[Any, Any]:
+    """One step's row, and what the next must know: the nodes so far, and by how much this step may be corrected."""
+    (nodes, known, correct), (at, node, to, reached, gain, still) = past, now
+    nodes = jnp.concatenate([at[None], nodes[: order - 1]])
+    known = jnp.concatenate([node[None], known[: order - 1]])
+    weights, after = _chosen(order, weigh, corrected, to - at, nodes - at, known, reached)
+    lacking = ~jnp.all(known) & ~still
+    begun = lacking & helped
+    change = gain * (weights - _first(order, gain.dtype))
+    later = gain * (after - jnp.concatenate([jnp.zeros_like(gain)[None], weights]))
+    new = nodes, known, jnp.where(begun, 0, later)
+    kept = jax.tree.map(lambda before, after: jnp.where(still, before, after), past, new)
+    row = jnp.where(still | begun, 0, change), jnp.where(still, 0, correct), lacking.astype(gain.dtype)
+    return kept, row
 
 
 def _first(count: int, dtype: Any) -> Array:

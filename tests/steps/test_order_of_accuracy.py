@@ -20,7 +20,7 @@ WEIGHTS, MEANS, STDS = np.array([0.3, 0.7]), np.array([-1.2, 0.8]), np.array([0.
 SCHEDULES = {
     "cosine": (schedule.cosine, 0.8, 0.2),
     "flow": (schedule.flow, 0.8, 0.2),
-    "linear_beta": (schedule.linear_beta, 0.5, 0.1),
+    "linear_beta": (schedule.linear_beta, 0.3, 0.1),
     "edm": (schedule.edm, 0.5, 0.2),
 }
 RULES = {  # with the order that the docstring says is attained
@@ -50,8 +50,9 @@ RULES = {  # with the order that the docstring says is attained
     "unipc3_rk4": (steps.unipc(3, start=steps.rk4()), 4),
 }
 QUICK = {"euler", "ddim", "heun", "midpoint", "dpmpp_2s", "rk4", "dpmpp_2m"}
+ONCE = {"adams4", "adams4_rk4", "dpmpp_3m_dpmpp_2s", "deis3_heun", "unipc2_bh1", "unipc3_rk4"}
 EACH = [
-    pytest.param(rule, make, marks=[pytest.mark.long] * (rule not in QUICK and make != "cosine"))
+    pytest.param(rule, make, marks=[] if rule in QUICK or (rule in ONCE and make == "cosine") else pytest.mark.long)
     for rule in RULES
     for make in SCHEDULES
 ]
