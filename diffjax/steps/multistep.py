@@ -73,7 +73,7 @@ def adams(order: int = 4, start: Step | None = None) -> Step:
 def dpmpp_3m(start: Step | None = None) -> Step:
     """DPM-Solver++ of three levels: x0 is the parabola in half log-SNR through its last values. Attains 2.
 
-    (Lu et al. 2022b, eq. 9 and section 5, with k = 3.) With start=heun(), or any of order 2, it attains 3. The authors'
+    (Lu et al. 2022b, eq. 9 and section 5, with k = 3.) With start=heun(), or any of order 2, it attains 3. diffusers'
     multistep code weighs the second difference with half of the integral of u², and so stays at order 2.
     """
     _check("dpmpp_3m", 3, 3, start)
