@@ -140,7 +140,7 @@ def holds(rule: str, name: str, noise: Gaussian, steps: int, count: int, atol: f
     """Mean and deviation to `atol` deviations, and the distance to exact draws within its interval.
 
     Chance alone moves the mean of 20,000 draws by 0.007 deviations, of every rule alike: all begin with the same prior.
-    Key 1 is drawn near the middle; key 0 is three times that off. The bias without chance is tested above.
+    Key 1 was taken after key 0, whose start lies three such errors off. The bias without chance is tested above.
     """
     law = LAWS[name]
     grid = grids.uniform(noise, steps)
