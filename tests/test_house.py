@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,3 +203,9 @@ def test_a_file_says_what_it_is_and_is_not_long(path) -> None:
     text = (ROOT / path).read_text()
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert len(text.splitlines()) <= LONGEST
+
+
+def test_importing_starts_no_backend() -> None:
+    """Which hosts there are is said after the import, and before the first array."""
+    asked = "import diffjax; from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
+    subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=True)

@@ -107,7 +107,7 @@ def test_a_name_alone_means_what_serves_the_model(model) -> None:
     ("lists", "says"),
     [
         ({"sampler": ["heun", "confidence"]}, "with sampler confidence, grid uniform, steps 3"),
-        ({"grid": ["karras"], "steps": [5, 1]}, "steps must be at least 2"),
+        ({"grid": ["karras", "karras(rho=0.0)"], "steps": [5, 1]}, "rho must be positive"),
         ({"steps": list(range(1, 402)), "guidance": [1.0, 2.0, 3.0]}, "1,203 settings are more than 1,000"),
     ],
 )

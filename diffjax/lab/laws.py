@@ -22,7 +22,6 @@ Makes = Callable[..., Any]  # (noise, steps) -> grid
 _START, _WAY = range(2)  # what a key is used for
 REPEATS, SURE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
 BIAS = 0.02  # standard deviations
-_CLEAN = Gaussian(schedule.flow, predict.v)  # at t = 0 every noise is the same
 
 
 class Law(NamedTuple):
@@ -124,10 +123,11 @@ def _noised(some: Array, noise: Gaussian, law: Law, t: float) -> Float[Array, "b
 
 @functools.cache
 def exact_quantiles(law: Law, count: int) -> Float[np.ndarray, " count"]:
-    """Of the law, at (i + ½)/count."""
+    """Of the law, at (i + ½)/count; at t = 0 every noise is the same."""
+    clean = Gaussian(schedule.flow, predict.v)
     with jax.enable_x64(True):
         p = (jnp.arange(count) + 0.5) / count
-        return np.asarray(oracles.quantile(_CLEAN, *(np.array(a) for a in law))(p, jnp.zeros(())))
+        return np.asarray(oracles.quantile(clean, *(np.array(a) for a in law))(p, jnp.zeros(())))
 
 
 @functools.cache

@@ -16,7 +16,6 @@ from diffjax.schedule import Schedule
 CLOSE = 0.15  # of a measured order to the claimed one
 FALLING = 0.5  # the least order that is one
 SMALL = 0.01  # an error of a rule that chooses its own steps, in deviations
-COSINE = Gaussian(schedule.cosine, predict.v)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _rows_of(found: Chances) -> dict[str, str]:
 
 def report(
     step: Step,
-    noise: Gaussian = COSINE,
+    noise: Gaussian | None = None,
     *,
     counts: Sequence[int] = COUNTS,
     interval: tuple[float, float] = INTERVAL,
@@ -114,11 +113,12 @@ def report(
 ) -> Report:
     """Measure a rule, and say what is wrong with it. `print` it.
 
-    Its order under the noise's schedule and row, over `counts` steps across `interval` of the clock, in float64; if
-    stochastic, the law of so many `draws`. Its error on a hard mixture when the denoiser may be called as often as
-    `budgets` say, on `grid`. Whether it stays finite at each number of steps in `finite`, under all `schedules`. Its
-    cost, `rounds` times taken (0: not at all). Raises UserError where it cannot serve.
+    Its order under the noise's schedule and row (by default cosine and v), over `counts` steps across `interval` of the
+    clock, in float64; if stochastic, the law of so many `draws`. Its error on a hard mixture when the denoiser may be
+    called as often as `budgets` say, on `grid`. Whether it stays finite at each number of steps in `finite`, under all
+    `schedules`. Its cost, `rounds` times taken (0: not at all). Raises UserError where it cannot serve.
     """
+    noise = noise or Gaussian(schedule.cosine, predict.v)
     _check(step, noise)
     sure, tried = not step.stochastic, tuple(finite)
     order = slope(step, noise, counts=counts, interval=interval) if sure else None

@@ -26,7 +26,7 @@ SCHEDULES: dict[str, Schedule] = {
     "linear_beta": schedule.linear_beta,
     "edm": schedule.edm,
     "discrete": schedule.discrete(tuple(np.linspace(1e-4, 0.02, 1000))),
-    "zero_terminal": schedule.zero_terminal(schedule.linear_beta),
+    "zero_terminal": lambda t: schedule.zero_terminal(schedule.linear_beta)(t),  # which looks at the schedule's end
 }
 """The schedules under which a rule has to stay finite; `discrete` is DDPM's chain of 1,000 steps."""
 

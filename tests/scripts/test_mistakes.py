@@ -59,7 +59,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("train.hang_limit_s=nan", ["config.train.hang_limit_s", "finite"]),
     ("data.batch_size=0", ["config.data.batch_size", "8 device(s)"]),
     ("sample.sampler=ddmi", ["sampler", "'ddmi'", "ddim"]),
-    ("sample.grid=karras(sigma_max=0.001)", ["grid", "falling"]),
+    ("sample.grid=karras(sigma_max=0.001)", ["grid", "sigma_min", "below sigma_max"]),
     ("sample.steps=0", ["steps", "at least 1"]),
     ("data.batch_size=12", ["config.data.batch_size", "8 device(s)"]),
     ("data.name=mnist", ["'mnist'", "not prepared", "download_and_prepare"]),
@@ -157,7 +157,7 @@ SAMPLE_AND_EVALUATE = [
     ([*SAMPLE, "--sampler=ddim(eta=2.0)"], ["sampler", "eta", "[0, 1]"]),
     ([*SAMPLE, "--sampler=ddim(a=2)"], ["sampler", "'a'", "eta"]),
     ([*SAMPLE, "--sampler="], ["sampler", "expected a name"]),
-    ([*SAMPLE, "--grid=karras(sigma_max=0.001)"], ["grid", "falling"]),
+    ([*SAMPLE, "--grid=karras(sigma_max=0.001)"], ["grid", "sigma_min", "below sigma_max"]),
     ([*SAMPLE, "--ema=0.5"], ["ema", "'0.5'", "0.999"]),
     ([*SAMPLE, "--smapler=ddim"], ["'smapler'", "sampler"]),
     ([*SAMPLE, "ddim"], ["'ddim'", "--flag"]),
@@ -170,7 +170,7 @@ OF_TOKENS = [  # of a run of raster autoregression
     (["--sampler=unmask(top_p=0.0)"], ["sampler", "top_p", "(0, 1]"]),
     (["--sampler=unmask(temperature=-1.0)"], ["sampler", "temperature", "at least 0"]),
     (["--grid=at_a_time(k=0)"], ["grid", "k must be at least 1"]),
-    (["--grid=karras", "--steps=1"], ["grid", "steps must be at least 2"]),
+    (["--grid=karras(rho=0.0)"], ["grid", "rho"]),
 ]
 
 ONLY_SAMPLE = [
