@@ -3,10 +3,11 @@ one object and compile once."""
 
 from diffjax.steps.halfway import dpmpp_2s, midpoint
 from diffjax.steps.markov import ddim, posterior
-from diffjax.steps.multistep import adams, deis, dpmpp_2m, dpmpp_3m, unipc
+from diffjax.steps.multistep import adams, deis, dpmpp_3m, unipc
 from diffjax.steps.ode import euler, heun, rk4
 from diffjax.steps.sde import dpmpp_2m_sde, edm_stochastic, euler_maruyama
 from diffjax.steps.tokens import confidence, remask, unmask
+from diffjax.steps.two_levels import dpmpp_2m
 
 __all__ = [
     "adams",

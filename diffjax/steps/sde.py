@@ -19,9 +19,9 @@ from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys, Step
-from diffjax.schedule import log_snr
 from diffjax.steps.markov import nothing, square_root
 from diffjax.steps.ode import euler_step, heun
+from diffjax.steps.two_levels import Past, ahead, nothing_past
 
 _MOST = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that no more noise is added than there is
 
@@ -52,11 +52,6 @@ def euler_maruyama(eta: float = 1.0) -> Step:
     return Step(nothing, update, stochastic=eta > 0, needs=("eps",))
 
 
-class _Past(NamedTuple):
-    x0: Array  # the last prediction
-    h: Array  # the last step in half log-SNR; infinite where there was none
-
-
 @one_object
 def dpmpp_2m_sde(eta: float = 1.0) -> Step:
     """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022b, section 5, in the form of their algorithm 2). Weak order 2.
@@ -67,24 +62,17 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
     """
     _check_eta(eta, "dpmpp_2m_sde")
 
-    def init(x: Array) -> _Past:
-        return _Past(jnp.zeros_like(x), jnp.full_like(x, jnp.inf))
-
     def update(
-        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, past: _Past
-    ) -> tuple[Array, _Past]:
-        x0, at_s, still = denoise(x, t), noise.moment(s), t == s
-        h = jnp.where(still, 0, log_snr(noise.schedule, s) / 2 - jnp.where(still, 0, log_snr(noise.schedule, t)) / 2)
-        growth = jnp.where(jnp.isinf(h), 0, h) / (2 * past.h)
-        ahead = x0 + growth * (x0 - past.x0)
-        direction = noise.eps(x, ahead, t)
+        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, past: Past
+    ) -> tuple[Array, Past]:
+        d, past = ahead(noise, denoise(x, t), t, s, past)
+        at_s, direction = noise.moment(s), noise.eps(x, d, t)
         if eta > 0:
             kept = noise.kept(t, s) ** eta**2
             direction = kept * direction + square_root(1 - kept**2) * _normal(keys, x)
-        past = _Past(jnp.where(still, past.x0, x0), jnp.where(still, past.h, h))
-        return jnp.where(still, x, at_s.alpha * ahead + at_s.sigma * direction), past
+        return jnp.where(t == s, x, at_s.alpha * d + at_s.sigma * direction), past
 
-    return Step(init, update, per_position=True, stochastic=eta > 0, needs=("eps",))
+    return Step(nothing_past, update, per_position=True, stochastic=eta > 0, needs=("eps",))
 
 
 class _Churn(NamedTuple):
