@@ -28,7 +28,7 @@ def independent_pixels(train: Labelled, images: Labelled, levels: int) -> Bits:
 
 
 def gaussian_per_class(train: Labelled, images: Labelled, levels: int) -> Bits:
-    """A normal law of the dequantised pixels: the covariance of the levels, shrunk as Ledoit & Wolf (2004) do, and 1/12.
+    """A normal law of the dequantised pixels: the levels' covariance, shrunk as Ledoit & Wolf (2004) do, and 1/12.
 
     That is the variance of the noise, and keeps the law regular where two images are all there is of a class.
     """
