@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
@@ -77,6 +78,7 @@ def orders(rules: dict[str, dj.Step]) -> Iterator[str]:
             measured = [order(step, schedule, which) for which in ROWS]
             claimed = "none" if step.order is None else step.order
             yield row(f"`{name}`", schedule, step.evaluations, claimed, *measured)
+        jax.clear_caches()  # a process can map only so many programs
 
 
 def order(step: dj.Step, schedule: str, prediction: str) -> str:
@@ -101,6 +103,7 @@ def laws(rules: dict[str, dj.Step]) -> Iterator[str]:
             numbers = [bold(f"{value:+.4f}", abs(value) > 0.02) for value in (it.deviation, it.mean)]
             far = bold(f"{it.wasserstein:.4f}", it.wasserstein > it.allowed)
             yield row(f"`{name}`", schedule, *biases, *numbers, far, f"{it.allowed:.4f}")
+        jax.clear_caches()
 
 
 def bold(told: str, wrong: bool) -> str:
@@ -116,6 +119,7 @@ def errors(rules: dict[str, dj.Step]) -> Iterator[str]:
             noise = dj.Gaussian(getattr(dj.schedule, schedule), dj.predict.v)
             told = lab.at_budgets(step, noise, budgets=BUDGETS)
             yield row(f"`{name}`", schedule, *(f"{told[budget]:.3g}" for budget in BUDGETS))
+        jax.clear_caches()
 
 
 def finite(rules: dict[str, dj.Step]) -> Iterator[str]:
@@ -125,6 +129,7 @@ def finite(rules: dict[str, dj.Step]) -> Iterator[str]:
         fails = lab.not_finite(step, EVERY)
         told = ["not at " + ", ".join(map(str, fails[each])) if fails[each] else SWEEP for each in lab.SCHEDULES]
         yield row(f"`{name}`", *told)
+        jax.clear_caches()
 
 
 def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
@@ -140,6 +145,7 @@ def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
             each = max(1, step.evaluations)
             budgets = [budget for budget in FINE if budget >= each]
             told = lab.at_budgets(step, COSINE, budgets=budgets)
+            jax.clear_caches()
             spent = [budget // each * each for budget in budgets]
             style = "-" if i < 10 else "--"
             colour, mark = plt.get_cmap("tab10")(i % 10), "osD^vXP*"[(i + i // 10) % 8]
