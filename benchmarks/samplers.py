@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import matplotlib
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 import diffjax as dj
@@ -19,7 +21,7 @@ from diffjax import lab
 
 ROOT = Path(__file__).parents[1]
 SCHEDULES = ("cosine", "flow", "linear_beta", "edm")
-BETWEEN = {"cosine": (0.8, 0.2), "flow": (0.8, 0.2), "linear_beta": (0.3, 0.1), "edm": (0.5, 0.2)}  # clock values
+BETWEEN = {"cosine": (0.8, 0.2), "flow": (0.8, 0.2), "linear_beta": (0.35, 0.05), "edm": (0.5, 0.2)}  # clock values
 ROWS = ("x0", "eps", "v", "velocity", "score", "edm")
 COUNTS = (100, 200, 400)
 BUDGETS = (5, 10, 20, 50)
@@ -134,35 +136,39 @@ def finite(rules: dict[str, dj.Step]) -> Iterator[str]:
 
 
 def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
-    """Error against evaluations, one line a rule: deterministic ones on the left, stochastic ones on the right."""
+    """Error against evaluations, one line a rule: those that remember nothing, those that do, and stochastic ones."""
     matplotlib.use("Agg")
-    figure, panes = plt.subplots(1, 2, figsize=(12, 5.5), layout="constrained")
-    kinds = (
-        (sure, "deterministic: root mean square distance to the quantile map"),
-        (chance, "stochastic: Wasserstein distance of 20,000 draws"),
-    )
-    for pane, (rules, title) in zip(panes, kinds, strict=True):
-        for i, (name, step) in enumerate(rules.items()):
-            each = max(1, step.evaluations)
-            budgets = [budget for budget in FINE if budget >= each]
-            told = lab.at_budgets(step, COSINE, budgets=budgets)
-            jax.clear_caches()
-            spent = [budget // each * each for budget in budgets]
-            style = "-" if i < 10 else "--"
-            colour, mark = plt.get_cmap("tab10")(i % 10), "osD^vXP*"[(i + i // 10) % 8]
-            pane.plot(spent, list(told.values()), color=colour, marker=mark, ms=5, lw=1.3, ls=style, label=name)
-        pane.set(xscale="log", yscale="log", title=title, xlabel="evaluations of the denoiser")
-        pane.set_xticks(ticks := [4, 8, 16, 32, 64, 128], [str(tick) for tick in ticks])
-        pane.xaxis.set_minor_locator(NullLocator())
-        pane.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        pane.yaxis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
-        pane.yaxis.set_minor_formatter(NullFormatter())
-        pane.grid(alpha=0.3)
-        pane.legend(fontsize=8, ncols=1 + len(rules) // 9)
+    figure, panes = plt.subplots(1, 3, figsize=(16, 5.5), layout="constrained")
+    bare = {name: step for name, step in sure.items() if step.init(jnp.zeros(1)) is None}
+    panes[1].sharey(panes[0])
+    lines(panes[0], bare, "no memory: distance to the quantile map")
+    lines(panes[1], {name: step for name, step in sure.items() if name not in bare}, "with memory: the same")
+    lines(panes[2], chance, "stochastic: Wasserstein distance of 20,000 draws")
     panes[0].set_ylabel("error, in deviations of the data")
-    if chance:
-        panes[1].axhline(lab.by_chance(lab.HARD, 20_000), color="black", lw=0.8, ls="--")
+    panes[2].axhline(lab.by_chance(lab.HARD, 20_000), color="black", lw=0.8, ls="--")
     figure.savefig(ROOT / "docs" / "pictures" / "work_precision.png", dpi=110)
+
+
+def lines(pane: Axes, rules: dict[str, dj.Step], title: str) -> None:
+    """One for each rule: its colour is the maker's, its marker says which of the maker's rules it is."""
+    makers = list(dict.fromkeys(name.split("(")[0] for name in rules))
+    for name, step in rules.items():
+        each, maker = max(1, step.evaluations), name.split("(")[0]
+        budgets = [budget for budget in FINE if budget >= each]
+        told = lab.at_budgets(step, COSINE, budgets=budgets)
+        jax.clear_caches()
+        which = [other for other in rules if other.startswith(f"{maker}(")].index(name)
+        style = {"marker": "osD^"[which], "ls": (":", "--", "-.", "-")[which] if len(rules) > len(makers) else "-"}
+        spent = [budget // each * each for budget in budgets]
+        pane.plot(spent, list(told.values()), color=f"C{makers.index(maker)}", ms=5, lw=1.3, label=name, **style)
+    pane.set(xscale="log", yscale="log", title=title, xlabel="evaluations of the denoiser")
+    pane.set_xticks(ticks := [4, 8, 16, 32, 64, 128], [str(tick) for tick in ticks])
+    pane.xaxis.set_minor_locator(NullLocator())
+    pane.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    pane.yaxis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
+    pane.yaxis.set_minor_formatter(NullFormatter())
+    pane.grid(alpha=0.3)
+    pane.legend(fontsize=8)
 
 
 BETWEEN_TOLD = ", ".join(f"{name} from t = {first} to {last}" for name, (first, last) in BETWEEN.items())
