@@ -190,11 +190,11 @@ def _term(noise: Noise, order: Order, steps: int | None, draws: int, levels: int
             nothing = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(keys)
             t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
             return sums(noise.bound(x, told(x, s, cond), nothing, t, s))
-        stops = stops_of(noise, order, steps, prod(positions), levels)
-        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, stops[-1], levels))(fold(some, _ENDS), x)
+        stops, least = stops_of(noise, order, steps, positions, levels)
+        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, least, levels))(fold(some, _ENDS), x)
         quantile = 1 - (first + k / draws) % 1
         between = bound_at(
-            quantile, fold(some, _CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), x, rank, stops
+            quantile, fold(some, _CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), x, rank, stops, least
         )
         return between + sums(ends)
 

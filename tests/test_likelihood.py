@@ -203,7 +203,7 @@ def test_an_example_does_not_know_its_batch() -> None:
         ("exact", NOISE, order.together, {}, "width 1"),
         ("ode", NOISE, order.raster, {}, "Masking"),
         ("ode", COSINE, order.rolling(0.5), {}, "width 0.5"),
-        ("bound", COSINE, order.raster, {}, "order.together"),
+        ("bound", COSINE, order.raster, {}, "order.blocks"),
         ("bound", NOISE, order.raster, {"draws": 1}, "draws"),
         ("bound", NOISE, order.raster, {"steps": 0}, "steps"),
         ("ode", COSINE, order.together, {"probes": 1}, "probes"),
@@ -218,13 +218,28 @@ def test_mistakes_are_told(method, noise, which, options, told) -> None:
 
 def test_the_losses_say_what_they_cannot_serve() -> None:
     for made, told in (
-        (lambda: loss.bound(COSINE, order.rolling(0.5)), "width is 0.5"),
+        (lambda: loss.bound(COSINE, order.shuffled), "width 0"),
         (lambda: loss.bound(NOISE, order.raster, steps=0), "steps"),
         (lambda: loss.causal(NOISE, order.together), "width is 1"),
         (lambda: loss.causal(NOISE, order.raster, hide=1.1), "hide"),
     ):
         with pytest.raises(UserError, match=told):
             made()
+
+
+@pytest.mark.parametrize(
+    "which",
+    [order.rolling(0.5), order.blocks(2), order.blocks(3, shuffled=True)],
+    ids=["rolling", "two blocks", "one after the other, shuffled"],
+)
+def test_whatever_the_order_the_exact_bound_is_the_density(which) -> None:
+    """Three correlated positions: with the exact denoiser every order of levels costs -log p(x), in many steps."""
+    weights, means, covs = some_mixture(3, 2)
+    x, exact = samples(weights, means, covs, 512)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    found, errors = nats(x[..., None], "bound", COSINE, which, denoise, draws=512)
+    spread = np.sqrt(np.sum(errors**2)) / len(x)
+    assert abs(np.mean(found) - np.mean(exact)) < 4 * spread < 0.4
 
 
 def test_context_makes_up_the_entropy() -> None:

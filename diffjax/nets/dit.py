@@ -28,7 +28,8 @@ class DiT(nn.Module):
 
     A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1.
     `remat` saves memory in training: each block is computed once more going back.
-    `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024).
+    `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024); a number
+    k, all of its own block of k patches and of those before.
     """
 
     patch: int = 2
@@ -37,7 +38,7 @@ class DiT(nn.Module):
     heads: int = 4
     classes: int = 0
     dropout: float = 0.0
-    causal: bool = False
+    causal: int = 0
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -47,6 +48,8 @@ class DiT(nn.Module):
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
+        if self.causal < 0:
+            raise UserError(f"net: causal must be 0 (sees all patches) or the patches of a block, got {self.causal}")
         super().__post_init__()
 
     @property
@@ -77,6 +80,9 @@ class DiT(nn.Module):
         return _joined(out(h), x.shape, self.patch).astype(jnp.float32)
 
     def _check(self, x: Picture) -> None:
+        patches = x.shape[1] * x.shape[2] // self.patch**2
+        if self.causal and patches % self.causal:
+            raise UserError(f"DiT: expected {patches} patches to divide into blocks of causal={self.causal}")
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise UserError(f"DiT: expected pictures with sides that divide by patch={self.patch}, got {x.shape}")
 
