@@ -150,7 +150,7 @@ def drawn(family: Family, table: Table, evaluations: int, draws: int) -> Point:
         denoise = dj.oracles.atoms(GAUSSIAN, 2.0 * states(n)[..., None] - 1, table.ravel())
     shape, grid = ((n,) if family.tokens else (n, 1)), family.grid(n, evaluations)
     asked = (family.noise, family.order(n, evaluations), denoise, shape)
-    states_of = stepwise(dj.keys(evaluations, draws), *asked, grid=grid, step=family.step)  # one program for all grids
+    states_of = stepwise(dj.keys(0, draws), *asked, grid=grid, step=family.step)  # one program for all grids
     x = np.asarray(jax.device_get(deque(states_of, maxlen=1)[0])).reshape(draws, n)
     law = counted(x if family.tokens else (x > 0).astype(int))
     return Point(apart(law, table), uncertain(law, table, draws), law, None if family.tokens else x)

@@ -71,12 +71,13 @@ def note(found: Found) -> str:
     most = max(point.error for curve in found.curves.values() for point in curve.values())
     return (
         f"A law that is listed was found by enumeration, in float64. The others are {found.draws:,} draws of "
-        f"`dj.sample`, with standard errors of at most {most:.3f}; as many draws of the data itself are "
-        f"{by_chance(found.table, found.draws):.3f} from it by chance, on average. *raster* shows at each evaluation "
-        f"the k next in the row, *any order* any k, *spread out* k that are as far from each other as may be, and all "
-        f"three spend n/k evaluations. *confidence* shows those that it has drawn with the highest probability plus "
-        f"Gumbel noise (MaskGIT's), *surest first* without noise. *rolling* has width 0.5; blocks come one after the "
-        f"other, each with the same grid. Rolling diffusion and diffusion in blocks use dpmpp_2m."
+        f"`dj.sample`, all from the same keys, with standard errors of at most {most:.3f}; as many draws of the data "
+        f"itself are {by_chance(found.table, found.draws):.3f} from it by chance, on average. *raster* shows at each "
+        f"evaluation the k next in the row, *any order* any k, *spread out* k that are as far from each other as may "
+        f"be, and all three spend n/k evaluations, for k that divide n. *confidence* shows those that it has drawn "
+        f"with the highest probability plus Gumbel noise (MaskGIT's), *surest first* without noise. *rolling* has "
+        f"width 0.5; blocks come one after the other, each with the same grid. Rolling diffusion and diffusion in "
+        f"blocks use dpmpp_2m."
     )
 
 

@@ -50,8 +50,8 @@ def panes_of(n: int) -> dict[str, tuple[Line, ...]]:
         "numbers: step rule": (
             Line("any order", "any order of tokens", GREY, 2, (0, 6)),
             Line("diffusion, posterior", "posterior", RED, 2 * n, (3, 5)),
-            Line("diffusion, ddim", "ddim", VIOLET, 2 * n, (-10, -10)),
-            Line(solver, "dpmpp_2m", BLUE, 2 * n, (-52, -13)),
+            Line("diffusion, ddim", "ddim", VIOLET, 2 * n, (3, 3)),
+            Line(solver, "dpmpp_2m", BLUE, 4, (-62, -7)),
         ),
         "numbers: width": (
             Line(f"diffusion in {n} blocks", f"{n} blocks", RED, n),
@@ -98,7 +98,7 @@ def curves(pane: Axes, found: Found, title: str, lines: tuple[Line, ...]) -> Non
     if any(found.curves[line.name][max(found.curves[line.name])].apart < LEAST for line in lines):
         pane.annotate("exact", (found.n, LEAST), xytext=(7, 3), textcoords="offset points", fontsize=8)
     pane.text(
-        most * 1.8, chance * 0.93, f"chance, {found.draws:,} draws", ha="right", va="top", fontsize=7.5, color="0.35"
+        most * 1.8, chance * 0.72, f"chance, {found.draws:,} draws", ha="right", va="top", fontsize=7.5, color="0.35"
     )
 
 
