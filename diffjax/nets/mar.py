@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.blocks import Block, check_heads
+from diffjax.nets.attention import Block, check_heads
 from diffjax.nets.layers import Embedding, Modulation, Places, by_rows, check_fields, null_label, remembered, summed
 from diffjax.nets.patches import Patches, Picture, cut, joined, levels_of_patches, sides_in_patches
 from diffjax.protocols import Keys
