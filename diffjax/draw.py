@@ -145,7 +145,7 @@ def spent(painter: Painter, guidance: float) -> str:
     steps = (len(painter.grid) - 1) * painter.step.evaluations * times
     if not _by_its_head(painter):
         return f"{steps} of the net per sample"
-    return f"{painter.order.blocks * times} of the net's large part, {steps} of its head per sample"
+    return f"{painter.order.blocks * times} of the net, {steps} of its head per sample"
 
 
 def check_label(label: int | None, classes: int) -> None:

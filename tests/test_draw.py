@@ -95,7 +95,7 @@ def test_under_blocks_grid_and_steps_are_those_of_each(block_by_block) -> None:
 def test_a_head_is_used_where_there_is_one(block_by_block, painter) -> None:
     """And draws what the generic sampler draws."""
     p = block_by_block
-    assert draw.spent(p, 1.0) == "8 of the net's large part, 32 of its head per sample"
+    assert draw.spent(p, 1.0) == "8 of the net, 32 of its head per sample"
     assert draw.spent(painter, 2.0) == "8 of the net per sample"
     x = draw.states(p, ROOT, 8, 8, None)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(ROOT, jnp.arange(8))
