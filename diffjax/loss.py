@@ -137,25 +137,32 @@ def bound_at(
     rank: Array,
     stops: Float[Array, " _"],
     least: Float[Array, ""],
+    apart: bool = False,
 ) -> Losses:
     """N times the nats of one of the bound's N steps, that at the quantile in (0, 1], 1 being the noisiest.
 
     A position's last step ends at the least level, where it is read and from then on known.
 
     Where every hidden position is as likely to be next as every other, the mean over all hidden ones stands for those
-    that the step reveals: of the same expectation and less variance (Hoogeboom et al. 2022, eq. 4).
+    that the step moves: of the same expectation and less variance (Hoogeboom et al. 2022, eq. 4). Between 1 and 0 that
+    asks for a net to which hidden positions are `apart`: what it says of one does not depend on the others' values.
     """
     count = len(stops) - 1
     first = count - jnp.ceil(quantile * count).astype(jnp.int32)
     t, s = levels(order, stops[first], rank), levels(order, stops[first + 1], rank)
     t, s = (jnp.where(t > 0, jnp.maximum(each, least), 0) for each in (t, s))
-    x_t, _ = jax.vmap(noise.corrupt)(keys, x0, t)
-    pred = denoise(x_t, t)
-    if not order.exchangeable:
-        return count * sums(noise.bound(x0, pred, x_t, t, s))
+    by_all = order.exchangeable and (order.width == 0 or apart)
     next_ones, hidden = sums((t > s).astype(t.dtype)), sums((t > 0).astype(t.dtype))
-    every = sums(noise.bound(x0, pred, x_t, t, jnp.zeros_like(s)))
-    return count * next_ones / jnp.maximum(hidden, 1) * every
+    if by_all:
+        t, s = (jnp.where(t > 0, _highest(jnp.where(t > s, each, 0)), 0) for each in (t, s))
+    x_t, _ = jax.vmap(noise.corrupt)(keys, x0, t)
+    share = next_ones / jnp.maximum(hidden, 1) if by_all else 1
+    return count * share * sums(noise.bound(x0, denoise(x_t, t), x_t, t, s))
+
+
+def _highest(levels: Array) -> Array:
+    """Of each example, with axes to broadcast."""
+    return jnp.max(levels, axis=tuple(range(1, levels.ndim)), keepdims=True)
 
 
 def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.0) -> Loss:

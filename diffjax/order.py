@@ -26,12 +26,14 @@ Rank = Float[Array, "..."]
 class Order:
     """`rank(key, positions) -> [*positions] in [0, 1]`, and the width.
 
-    `exchangeable`: whatever is visible, every hidden position is as likely to be next as every other.
+    `exchangeable`: whatever is visible, every hidden position is as likely to be next as every other. `blocks`: how
+    many there are, each of them all together, of an order that is of blocks; else 0.
     """
 
     width: float
     rank: Callable[[Key[Array, ""], tuple[int, ...]], Rank]
     exchangeable: bool = False
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.width <= 1:
@@ -48,7 +50,7 @@ def _shuffled_rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
     return ((jax.random.permutation(key, n) + 0.5) / n).reshape(positions)
 
 
-together = Order(1.0, _raster_rank)
+together = Order(1.0, _raster_rank, blocks=1)
 """All positions at one level: diffusion."""
 
 raster = Order(0.0, _raster_rank)
@@ -81,7 +83,7 @@ def blocks(count: int, shuffled: bool = False) -> Order:
         block = jnp.floor(one_by_one(key, positions) * count)
         return block / max(count - 1, 1)
 
-    return Order(1 / count, rank)
+    return Order(1 / count, rank, exchangeable=shuffled, blocks=count)
 
 
 def level(order: Order, u: Float[Array, "..."], rank: Rank) -> Float[Array, "..."]:

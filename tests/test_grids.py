@@ -170,7 +170,7 @@ def test_explicit_times_are_the_grid() -> None:
     ],
 )
 def test_grids_are_found_by_name(text, count, stops) -> None:
-    step, grid = build.sampler(NOISE, step="edm_stochastic(churn=3)", grid=text, count=count)
+    step, grid = build.sampler(NOISE, order.together, step="edm_stochastic(churn=3)", grid=text, count=count)
     np.testing.assert_allclose(grid, stops, rtol=1e-6)
     assert step is steps.edm_stochastic(3.0)
 

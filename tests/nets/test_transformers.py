@@ -9,7 +9,7 @@ import pytest
 from diffjax import loss, nets, order
 from diffjax.denoising import denoiser, in_order
 from diffjax.errors import UserError
-from diffjax.nets.dit import _cut, _joined
+from diffjax.nets.patches import cut, joined
 from diffjax.noise import Gaussian, Masking
 from diffjax.predict import v
 from diffjax.randomness import fold, keys
@@ -175,10 +175,10 @@ def test_a_dit_causal_in_blocks_sees_its_block_and_those_before() -> None:
 
 def test_patches_come_back_where_they_were() -> None:
     x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
-    patches = _cut(x, 2)
+    patches = cut(x, 2)
     assert patches.shape == (2, 6, 12)
     np.testing.assert_array_equal(patches[0, 1].reshape(2, 2, 3), x[0, :2, 2:4])
-    np.testing.assert_array_equal(_joined(patches, x.shape, 2), x)
+    np.testing.assert_array_equal(joined(patches, x.shape, 2), x)
 
 
 def test_examples_drop_by_their_own_keys() -> None:

@@ -145,6 +145,17 @@ def any_order(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Train
 
 
 @pytest.fixture(scope="session")
+def continuous(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """Two steps of continuous autoregression, sixteen pixels at a time in an order that each example draws."""
+    options = [
+        "--config.model.net=MAR(width=8, depth=1, heads=2, head_width=8, head_depth=1)",
+        "--config.model.order=blocks(4, shuffled=True)",
+        "--config.train.loss=regression(independent=True)",
+    ]
+    return trained(tmp_path_factory.mktemp("continuous"), data_dir, True, *options)
+
+
+@pytest.fixture(scope="session")
 def drawn(tiny: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of twelve samples of the tiny run, with all that can be drawn beside them."""
     out = tmp_path_factory.mktemp("drawn") / "out"
