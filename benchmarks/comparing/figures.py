@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from diffjax.files import write_whole
 
@@ -15,8 +16,8 @@ Results = dict[str, Any]
 COLOURS = ("#000000", "#D55E00", "#999999", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#56B4E9")
 MARKS = ("*", "v", "x", "o", "s", "D", "^", "P")
 QUALITY = (
-    ("frechet_ratio", "Fréchet distance, ratio to real images'"),
-    ("two_sample", "two-sample test: samples told from test images"),
+    ("frechet_ratio", "Fréchet distance, ratio"),
+    ("two_sample", "two-sample test, accuracy"),
 )
 GAP = 0.06  # of the height, between names
 PAIR = ("raster", "raster_bidirectional")  # the causal net, and the one that sees everything, in the same order
@@ -45,6 +46,11 @@ def quality(results: Results, along: str, caption: str) -> Figure:
     for panel, (measure, name) in zip(panels, QUALITY, strict=True):
         ratio = measure == "frechet_ratio"
         panel.set(xscale="log", yscale="log" if ratio else "linear", xlabel=caption, ylabel=name)
+        panel.minorticks_off()
+        for axis, plain in ((panel.xaxis, along == "evaluations"), (panel.yaxis, ratio)):
+            if plain:
+                axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 6, 8, 10, 16, 20, 32, 64, 128]))
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         rows = {key: [(each[along], *each[measure]) for each in found["points"]] for key, found in families.items()}
         _lines(panel, results, rows, real=1.0 if ratio else results["real"]["two_sample"])
     return figure

@@ -23,7 +23,9 @@ BATCH = 8  # examples that share what a program does once
 
 def of(function: Callable[..., Any], *args: Any) -> float:
     """What the compiled program says of itself; `function` must hold no loop."""
-    return float(jax.jit(function).lower(*args).compile().cost_analysis()["flops"])
+    leaves, tree = jax.tree.flatten(args)
+    program = jax.jit(lambda *leaves: jax.tree.leaves(function(*jax.tree.unflatten(tree, leaves))))
+    return float(program.lower(*leaves).compile().cost_analysis()["flops"])
 
 
 def of_sample(painter: Painter) -> float:

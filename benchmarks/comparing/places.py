@@ -9,7 +9,7 @@ from configs.compare import Compare
 from diffjax.errors import UserError
 from diffjax.files import write_whole
 
-CONFIG = "compare.json"
+CONFIG, REAL = "compare.json", "real.json"
 FREE = ("families", "train_seeds", "sample_seeds", "at_once", "batch")  # what may change while a comparison goes on
 
 

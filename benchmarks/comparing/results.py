@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from comparing.families import Family, named
-from comparing.places import bits_name, drawn_name, scores_in
+from comparing.places import REAL, bits_name, drawn_name, scores_in
 from configs.compare import Compare
 
 QUALITY = ("frechet_ratio", "two_sample", "spread")
@@ -19,7 +19,7 @@ Results = dict[str, Any]
 def gathered(compare: Compare, folder: Path) -> Results:
     """All that has been measured so far."""
     families = {family.name: _family(compare, folder, family) for family in named(compare.families)}
-    real = [_read(path)["two_sample_real"] for path in sorted((folder / "scores").glob("*/drawn_*.json"))]
+    real = [each["two_sample"] for each in _there(sorted((folder / "scores").glob(f"*/{REAL}")))]
     aside = ("data_dir", "batch", "at_once")
     return {
         "compare": {name: value for name, value in asdict(compare).items() if name not in aside},
