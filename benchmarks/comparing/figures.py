@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from diffjax.files import write_whole
 
@@ -46,11 +46,11 @@ def quality(results: Results, along: str, caption: str) -> Figure:
     for panel, (measure, name) in zip(panels, QUALITY, strict=True):
         ratio = measure == "frechet_ratio"
         panel.set(xscale="log", yscale="log" if ratio else "linear", xlabel=caption, ylabel=name)
-        panel.minorticks_off()
         for axis, plain in ((panel.xaxis, along == "evaluations"), (panel.yaxis, ratio)):
             if plain:
                 axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 6, 8, 10, 16, 20, 32, 64, 128]))
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_locator(NullLocator())
         rows = {key: [(each[along], *each[measure]) for each in found["points"]] for key, found in families.items()}
         _lines(panel, results, rows, real=1.0 if ratio else results["real"]["two_sample"])
     return figure
