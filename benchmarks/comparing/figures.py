@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -19,6 +20,8 @@ QUALITY = (
     ("frechet_ratio", "Fréchet distance, ratio"),
     ("two_sample", "two-sample test, accuracy"),
 )
+PLAIN = (1, 1.5, 2, 3, 4, 6, 8, 10, 16, 20, 32, 64, 128)
+DECADES = [digit * 10.0**power for power in range(4, 22) for digit in (1, 2, 3, 5)]
 GAP = 0.06  # of the height, between names
 PAIR = ("raster", "raster_bidirectional")  # the causal net, and the one that sees everything, in the same order
 FILES = ("compare_evaluations.png", "compare_flops.png", "compare_bits.png", "compare_causal.png")
@@ -46,11 +49,12 @@ def quality(results: Results, along: str, caption: str) -> Figure:
     for panel, (measure, name) in zip(panels, QUALITY, strict=True):
         ratio = measure == "frechet_ratio"
         panel.set(xscale="log", yscale="log" if ratio else "linear", xlabel=caption, ylabel=name)
-        for axis, plain in ((panel.xaxis, along == "evaluations"), (panel.yaxis, ratio)):
-            if plain:
-                axis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 4, 6, 8, 10, 16, 20, 32, 64, 128]))
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_locator(NullLocator())
+        if ratio:
+            _ticks(panel.yaxis, PLAIN)
+        if along == "evaluations":
+            _ticks(panel.xaxis, PLAIN)
+        else:
+            _ticks(panel.xaxis, DECADES)
         rows = {key: [(each[along], *each[measure]) for each in found["points"]] for key, found in families.items()}
         _lines(panel, results, rows, real=1.0 if ratio else results["real"]["two_sample"])
     return figure
@@ -60,6 +64,7 @@ def bits(results: Results) -> Figure:
     """Bits per dimension on test while training goes on."""
     figure, (panel,) = _panels(1)
     panel.set(xscale="log", xlabel="floating-point operations of training", ylabel="bits per dimension, test")
+    _ticks(panel.xaxis, DECADES)
     found = {key: family["bits"] for key, family in _shown(results).items()}
     _lines(panel, results, {key: [(each["flops"], *each["bits"]) for each in rows] for key, rows in found.items()})
     return figure
@@ -72,6 +77,8 @@ def causal(results: Results) -> Figure:
     for panel, along in zip(panels, ("flops", "step"), strict=True):
         panel.set(xscale="log" if along == "flops" else "linear", ylabel="bits per dimension, test")
         panel.set_xlabel("floating-point operations of training" if along == "flops" else "steps of training")
+        if along == "flops":
+            _ticks(panel.xaxis, DECADES)
         _lines(panel, results, {key: [(each[along], *each["bits"]) for each in rows] for key, rows in found.items()})
     return figure
 
@@ -87,6 +94,15 @@ def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
     return figure, panels
+
+
+def _ticks(axis: Axis, where: Sequence[float]) -> None:
+    """Ticks at these values alone, of a logarithmic axis, as short as they can be told."""
+    axis.set_major_locator(FixedLocator(where))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value < 1e4 else f"{value:.0e}".replace("+", ""))
+    )
+    axis.set_minor_locator(NullLocator())
 
 
 def _lines(panel: Axes, results: Results, lines: dict[str, list[tuple[float, ...]]], real: float | None = None) -> None:
