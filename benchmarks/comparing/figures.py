@@ -126,6 +126,12 @@ def _names(panel: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     """Names in a column at the right, in the order of the ends of their curves, and as near to them as they can be."""
     panel.set_xlim(panel.get_xlim())
     panel.set_ylim(panel.get_ylim())
+    across = [panel.transAxes.inverted().transform(panel.transData.transform(end[:2]))[0] for end in ends]
+    for (x, y, name, colour), far in zip(ends, across, strict=True):
+        if far < 0.6:  # a curve that ends early has its name below its end
+            beside = {"xytext": (6, -14), "textcoords": "offset points", "color": colour, "fontsize": 9}
+            panel.annotate(name, (x, y), **beside)
+    ends = [end for end, far in zip(ends, across, strict=True) if far >= 0.6]
     heights = [panel.transAxes.inverted().transform(panel.transData.transform(end[:2]))[1] for end in ends]
     order, least, places = np.argsort(heights), -1.0, {}
     for k in order:
