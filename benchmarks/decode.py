@@ -1,12 +1,12 @@
 """How much sooner the cache samples than the whole net at every step: python benchmarks/decode.py (half a minute)"""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import seconds
 
 import diffjax as dj
 
@@ -30,13 +30,6 @@ def main() -> None:
     for name, column, tokens in zip(ways, rounds.T, (whole, cached), strict=True):
         ratio = np.median(rounds[:, 0] / column)
         print(f"| {name} | {np.median(column):.3f} | {ratio:.1f} | {np.mean(tokens == whole):.2%} |")
-
-
-def seconds(way: Callable[[], Any]) -> float:
-    """Of one call, to its end."""
-    start = time.perf_counter()
-    jax.block_until_ready(way())
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

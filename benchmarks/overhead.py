@@ -1,12 +1,12 @@
 """What the sampler costs beyond its denoiser, and how its memory grows with the steps: python benchmarks/overhead.py"""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import seconds
 
 import diffjax as dj
 
@@ -71,13 +71,6 @@ def timed(ways: tuple[Callable[[], Any], ...], turn: int) -> list[float]:
     order = range(len(ways)) if turn % 2 else reversed(range(len(ways)))
     found = {i: seconds(ways[i]) for i in order}
     return [found[i] for i in range(len(ways))]
-
-
-def seconds(way: Callable[[], Any]) -> float:
-    """Of one call, to its end."""
-    start = time.perf_counter()
-    jax.block_until_ready(way())
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
@@ -18,6 +19,7 @@ from diffjax import lab
 
 ROOT = Path(__file__).parents[1]
 SCHEDULES = ("cosine", "flow", "linear_beta", "edm")
+BETWEEN = {"cosine": (0.8, 0.2), "flow": (0.8, 0.2), "linear_beta": (0.3, 0.1), "edm": (0.5, 0.2)}  # clock values
 ROWS = ("x0", "eps", "v", "velocity", "score", "edm")
 COUNTS = (100, 200, 400)
 BUDGETS = (5, 10, 20, 50)
@@ -77,16 +79,17 @@ def orders(rules: dict[str, dj.Step]) -> Iterator[str]:
             measured = [order(step, schedule, which) for which in ROWS]
             claimed = "none" if step.order is None else step.order
             yield row(f"`{name}`", schedule, step.evaluations, claimed, *measured)
+        jax.clear_caches()  # a process can map only so many programs
 
 
 def order(step: dj.Step, schedule: str, prediction: str) -> str:
-    """As measured, in bold where it is not what is claimed."""
+    """As measured, in bold where it is less than what is claimed."""
     try:
         noise = dj.Gaussian(getattr(dj.schedule, schedule), getattr(dj.predict, prediction))
     except dj.UserError:  # says nothing of x0 at t = 1
         return ""
-    slope = lab.slope(step, noise, counts=COUNTS)
-    return bold(f"{slope:.2f}", step.order is not None and not abs(slope - step.order) <= 0.15)
+    slope = lab.slope(step, noise, counts=COUNTS, interval=BETWEEN[schedule])
+    return bold(f"{slope:.2f}", step.order is not None and not slope >= step.order - 0.15)
 
 
 def laws(rules: dict[str, dj.Step]) -> Iterator[str]:
@@ -101,6 +104,7 @@ def laws(rules: dict[str, dj.Step]) -> Iterator[str]:
             numbers = [bold(f"{value:+.4f}", abs(value) > 0.02) for value in (it.deviation, it.mean)]
             far = bold(f"{it.wasserstein:.4f}", it.wasserstein > it.allowed)
             yield row(f"`{name}`", schedule, *biases, *numbers, far, f"{it.allowed:.4f}")
+        jax.clear_caches()
 
 
 def bold(told: str, wrong: bool) -> str:
@@ -116,6 +120,7 @@ def errors(rules: dict[str, dj.Step]) -> Iterator[str]:
             noise = dj.Gaussian(getattr(dj.schedule, schedule), dj.predict.v)
             told = lab.at_budgets(step, noise, budgets=BUDGETS)
             yield row(f"`{name}`", schedule, *(f"{told[budget]:.3g}" for budget in BUDGETS))
+        jax.clear_caches()
 
 
 def finite(rules: dict[str, dj.Step]) -> Iterator[str]:
@@ -125,6 +130,7 @@ def finite(rules: dict[str, dj.Step]) -> Iterator[str]:
         fails = lab.not_finite(step, EVERY)
         told = ["not at " + ", ".join(map(str, fails[each])) if fails[each] else SWEEP for each in lab.SCHEDULES]
         yield row(f"`{name}`", *told)
+        jax.clear_caches()
 
 
 def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
@@ -140,6 +146,7 @@ def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
             each = max(1, step.evaluations)
             budgets = [budget for budget in FINE if budget >= each]
             told = lab.at_budgets(step, COSINE, budgets=budgets)
+            jax.clear_caches()
             spent = [budget // each * each for budget in budgets]
             style = "-" if i < 10 else "--"
             colour, mark = plt.get_cmap("tab10")(i % 10), "osD^vXP*"[(i + i // 10) % 8]
@@ -158,6 +165,7 @@ def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
     figure.savefig(ROOT / "docs" / "pictures" / "work_precision.png", dpi=110)
 
 
+BETWEEN_TOLD = ", ".join(f"{name} from t = {first} to {last}" for name, (first, last) in BETWEEN.items())
 HEAD = f"""# Step rules against exact answers
 
 Written by `python benchmarks/samplers.py`; every number is measured by `dj.lab`, which takes any rule
@@ -167,9 +175,11 @@ prediction asks for.
 
 ## Order of accuracy
 
-The slope of log error over log steps, {", ".join(map(str, COUNTS))} even steps of the clock from t = 0.95 to 0.05,
-in float64, on three modes that overlap. Bold: more than 0.15 from what is claimed. Empty: the prediction says nothing
-of x0 where alpha = 0, and is refused under that schedule.
+The slope of log error over log steps, {", ".join(map(str, COUNTS))} even steps of the clock, in float64, on three modes
+that overlap, from where the noise still knows the data, so that a start matters: {BETWEEN_TOLD}.
+Bold: more than 0.15 below what is claimed. Where the terms of lowest order are small, as those of bh2 are, more is
+measured: `unipc(order=3)` has 3.1 under cosine at 400, 800 and 1,600 steps. Empty: the prediction says nothing of x0
+where alpha = 0, and is refused under that schedule.
 """
 LAWS = """
 ## Stochastic rules

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_rule import DETERMINISTIC, STOCHASTIC
 from every_schedule import SCHEDULES
 from jax.tree_util import Partial
 
-from diffjax import grids, order, predict, schedule, steps
+from diffjax import grids, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.randomness import keys
@@ -17,17 +18,7 @@ from diffjax.sampling import invert, sample, stepwise
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 POINT = Partial(lambda x, t, cond: 0 * x + 0.3)  # the denoiser of data at 0.3 alone
-RULES = {
-    "posterior": steps.posterior(),
-    "ddim": steps.ddim(),
-    "ddim_half": steps.ddim(0.5),
-    "euler": steps.euler(),
-    "heun": steps.heun(),
-    "dpmpp_2m": steps.dpmpp_2m(),
-    "dpmpp_2m_sde": steps.dpmpp_2m_sde(),
-    "edm_stochastic": steps.edm_stochastic(),
-    "euler_maruyama": steps.euler_maruyama(),
-}
+RULES = {**STOCHASTIC, **{name: DETERMINISTIC[name] for name in ("ddim", "euler", "heun", "dpmpp_2m")}}
 
 
 def test_padding_repeats_the_last_stop() -> None:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_rule import DETERMINISTIC, STOCHASTIC
 from every_schedule import SCHEDULES
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import Partial
@@ -19,14 +20,8 @@ from diffjax.sampling import invert, sample, stepwise
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 MEAN, COV = np.array([0.5, -1.0]), np.array([[1.0, 0.6], [0.6, 0.5]])
-RULES = {
-    "posterior": steps.posterior(),
-    "ddim": steps.ddim(),
-    "ddim_half": steps.ddim(0.5),
-    "euler": steps.euler(),
-    "heun": steps.heun(),
-    "dpmpp_2m": steps.dpmpp_2m(),
-}
+SIMPLE = ("posterior", "ddim", "ddim_half", "euler", "heun", "dpmpp_2m")
+RULES = {name: (DETERMINISTIC | STOCHASTIC)[name] for name in SIMPLE}
 NET = MLP(width=16, depth=1, classes=3)
 
 

@@ -78,7 +78,10 @@ class Report:
 
 
 def _of_order(order: float | None, claimed: int | None, error: float) -> str:
-    """What is wrong with an order; where none is claimed the error must fall, or be small from the start (adaptive)."""
+    """What is wrong with an order: to be lower than claimed; it is higher where terms of a lower order are small.
+
+    Where none is claimed the error must fall, or be small from the start (adaptive).
+    """
     if order is None:
         return ""
     if claimed is None:
@@ -86,7 +89,7 @@ def _of_order(order: float | None, claimed: int | None, error: float) -> str:
         return f"its error falls with order {order:.2f}: it does not converge" if stays else ""
     if isnan(order):
         return f"no order can be measured, and {claimed} is claimed"
-    return "" if abs(order - claimed) <= CLOSE else f"order {order:.2f}, and {claimed} is claimed"
+    return "" if order >= claimed - CLOSE else f"order {order:.2f}, and {claimed} is claimed"
 
 
 def _rows_of(found: Chances) -> dict[str, str]:

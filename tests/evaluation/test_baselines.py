@@ -44,3 +44,9 @@ def test_a_class_without_training_images_is_read_as_any(baseline) -> None:
     some = images(np.full(4, 0.25), 50, 0)
     known = baseline((some, np.zeros(50, int)), (some[:2], np.array([3, 3])), 4)
     np.testing.assert_allclose(known, baseline((some, None), (some[:2], None), 4))
+
+
+@pytest.mark.parametrize("baseline", BOTH)
+def test_two_images_are_enough_for_a_law(baseline) -> None:
+    some = images(np.full(4, 0.25), 2, 0)
+    assert np.isfinite(baseline((some, None), (images(np.full(4, 0.25), 9, 1), None), 4)).all()

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from every_rule import DETERMINISTIC as RULES
 from every_schedule import SCHEDULES
 from jax.tree_util import Partial
 
@@ -16,21 +17,6 @@ from diffjax.steps.interpolation import averages
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 MEAN, COV = np.array([0.5, -1.0]), np.array([[1.0, 0.6], [0.6, 0.5]])
-RULES = {
-    "ddim": steps.ddim(),
-    "euler": steps.euler(),
-    "heun": steps.heun(),
-    "midpoint": steps.midpoint(),
-    "dpmpp_2s": steps.dpmpp_2s(),
-    "rk4": steps.rk4(),
-    "dpmpp_2m": steps.dpmpp_2m(),
-    "adams": steps.adams(4),
-    "dpmpp_3m": steps.dpmpp_3m(),
-    "deis": steps.deis(3),
-    "unipc": steps.unipc(3, "bh1"),
-    "adams_rk4": steps.adams(4, start=steps.rk4()),
-    "unipc_midpoint": steps.unipc(2, start=steps.midpoint()),
-}
 
 
 def away(weight, x_t, t, cond):

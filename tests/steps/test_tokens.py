@@ -72,6 +72,7 @@ def test_tokens_are_drawn_from_the_shaped_law(rule, shape, expected) -> None:
         assert stats.chisquare(found[possible], found.sum() * expected[possible]).pvalue > 1e-3
 
 
+@pytest.mark.long
 def test_remasking_leaves_the_joint() -> None:
     """As long as few are hidden again at once: those lifted together are drawn independently."""
     n = 4_000

@@ -124,7 +124,9 @@ ADAPTED = {
 }
 
 
-@pytest.mark.parametrize("name", ADAPTED)
+@pytest.mark.parametrize(
+    "name", ["mlp", "transformer", *(pytest.param(name, marks=pytest.mark.long) for name in ("unet", "dit"))]
+)
 def test_adapters_begin_as_the_net_and_merge_into_it(name) -> None:
     net, given = ADAPTED[name]
     params = jax.jit(net.init)(jax.random.key(0), *given)["params"]
