@@ -16,7 +16,11 @@ from shell import ROOT, called
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from configs.compare import Compare
+from diffjax import draw, nets, order, predict, schedule
+from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.noise import Gaussian
+from diffjax.run import Facts
 
 families, figures, flops, page, places, results, runs, scores, verdicts, whole = (
     importlib.import_module(f"comparing.{part}")
@@ -112,6 +116,23 @@ def test_operations_of_a_product_are_those_that_are_known() -> None:
     x, matrix = jnp.ones((8, 64)), jnp.ones((64, 32))
     assert flops.of(lambda x, matrix: x @ matrix, x, matrix) == pytest.approx(2 * 8 * 64 * 32, rel=0.01)
     assert flops.of(jax.grad(lambda matrix: jnp.sum((x @ matrix) ** 2)), matrix) >= 2 * 2 * 8 * 64 * 32
+
+
+def test_of_a_net_with_a_head_the_large_part_is_counted_once_a_block() -> None:
+    """Twice the steps in a block ask the head alone more often; half the blocks ask the rest half as often."""
+    noise, facts = Gaussian(schedule.cosine, predict.v), Facts((4, 4, 1), 0, (), 17, (), "unit")
+    net = nets.MAR(width=32, depth=2, heads=2, head_width=8, head_depth=1)
+    denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *(jnp.ones((1, 4, 4, 1)),) * 2))
+
+    def spent(blocks: int, steps: int) -> float:
+        settings = {"sampler": "ddim", "grid": "uniform", "steps": steps, "guidance": 1.0}
+        return flops.of_sample(draw.painter(denoise, noise, order.blocks(blocks), net, facts, settings))
+
+    head = (spent(8, 4) - spent(8, 2)) / 16
+    large = spent(8, 2) / 8 - 2 * head
+    assert large > 16 * 2 * 12 * 32**2  # the dense layers of both blocks, for 16 pixels, a product and a sum each
+    assert 0 < 2 * head < large / 10
+    assert spent(4, 2) == pytest.approx(4 * large + 8 * 2 * head, rel=0.1)
 
 
 def test_errors_are_of_both_kinds_of_seeds() -> None:

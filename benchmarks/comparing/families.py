@@ -15,10 +15,7 @@ PIXELS = 64
 
 @dataclass(frozen=True)
 class Point:
-    """One way to draw from a family: its name, and a rule, a grid and an order, by default the family's own.
-
-    The grid is gone through once in each of so many `blocks` of the order.
-    """
+    """One way to draw from a family: its name, and a rule, a grid and an order, by default the family's own."""
 
     name: str
     sampler: str
@@ -26,7 +23,6 @@ class Point:
     steps: int
     evaluations: int
     order: str = ""
-    blocks: int = 1
 
 
 @dataclass(frozen=True)
@@ -96,6 +92,19 @@ def in_steps(sampler: str, grid: str, least: int = 1) -> Callable[[Compare], lis
     return points
 
 
+def in_blocks(sampler: str, grid: str, steps: int) -> Callable[[Compare], list[Point]]:
+    """k pixels at a time, each in so many steps of a head."""
+
+    def points(compare: Compare) -> list[Point]:
+        counts = {k: -(-PIXELS // k) for k in compare.at_a_time}
+        return [
+            Point(f"k = {k}", sampler, grid, steps, count, f"blocks({count}, shuffled=True)")
+            for k, count in counts.items()
+        ]
+
+    return points
+
+
 def nothing(compare: Compare) -> list[Point]:
     """Only bits are of interest."""
     return []
@@ -104,6 +113,8 @@ def nothing(compare: Compare) -> list[Point]:
 TOKENS = "Transformer(width={width}, depth={depth}, heads={heads}, dropout=0.1)"
 CAUSAL = "Transformer(width={width}, depth={depth}, heads={heads}, dropout=0.25, causal=True)"
 PATCHES = "DiT(patch=1, width={width}, depth={depth}, heads={heads}, dropout=0.1)"
+MAR = "MAR(width={width}, depth={depth}, heads={heads}, dropout=0.1, head_width={width}, head_depth=3, octaves=4)"
+KARRAS = "karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)"
 NUMBERS = {"model.net": PATCHES, "train.learning_rate": 3e-3, "train.weight_decay": 0.1}
 
 FAMILIES = (
@@ -139,7 +150,7 @@ FAMILIES = (
         "Gaussian diffusion",
         "digits",
         NUMBERS,
-        in_steps("dpmpp_2m", "karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)"),
+        in_steps("dpmpp_2m", KARRAS),
     ),
     Family(
         "rolling",
@@ -153,6 +164,13 @@ FAMILIES = (
             "sample.steps": 20,
         },
         in_steps("ddim", "uniform"),
+    ),
+    Family(
+        "continuous",
+        "continuous autoregression",
+        "digits_continuous",
+        {"model.net": MAR},
+        in_blocks("dpmpp_2m", KARRAS, 10),
     ),
 )
 

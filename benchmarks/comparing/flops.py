@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from diffjax import decode, plan, run
 from diffjax.denoising import needs_rank
-from diffjax.draw import Painter
+from diffjax.draw import Painter, evaluations
 from diffjax.protocols import portable
 from diffjax.randomness import keys
 from diffjax.sampling import advance, begin, rows_of
@@ -31,6 +31,10 @@ def of(function: Callable[..., Any], *args: Any) -> float:
 def of_sample(painter: Painter) -> float:
     """Of one picture: one step of the sampler, as it is drawn, times their number."""
     steps = len(painter.grid) - 1
+    blocks, head_calls = evaluations(painter)
+    if head_calls:
+        context, head = _parts(painter)
+        return blocks * context + head_calls * head
     cached = needs_rank(painter.net) and decode.one_by_one(painter.grid, prod(painter.facts.shape))
     return steps * (_next(painter) if cached else _step(painter))
 
@@ -54,6 +58,19 @@ def _step(p: Painter) -> float:
         return advance(keys, rank, stop, state, denoise, cond, None, noise=p.noise, order=p.order, step=p.step)
 
     return of(one, root, rank, stop, (x, carry), portable(p.denoise), _labels(p)) / BATCH
+
+
+def _parts(p: Painter) -> tuple[float, float]:
+    """The large part of a net for each of `BATCH` pictures, and its head for the pixels of one block."""
+    net: Any = p.net
+    denoise: Any = p.denoise
+    x = jnp.zeros((BATCH, *p.facts.encoding.shape(p.facts.shape)))
+    level = jnp.ones((*x.shape[:-1], 1))
+    places = jnp.zeros((BATCH, -(-prod(x.shape[1:-1]) // p.order.blocks)), jnp.int32)
+    context = partial(net.apply, method="context")
+    z = jnp.zeros(jax.eval_shape(context, denoise.variables, x, level, _labels(p)).shape)
+    head = of(partial(net.apply, method="head"), denoise.variables, x, level, z, places)
+    return of(context, denoise.variables, x, level, _labels(p)) / BATCH, head / BATCH
 
 
 def _next(p: Painter) -> float:

@@ -6,7 +6,6 @@ python benchmarks/comparing/scores.py FOLDER FAMILY SEED
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from comparing import flops
 from comparing.families import Family, Point, named
 from comparing.places import REAL, bits_name, drawn_name, read, scores_in, stored, workdir_of
 from configs.compare import Compare
-from diffjax import bits, draw, evaluation, grids, slots, subject
+from diffjax import bits, draw, evaluation, slots, subject
 from diffjax import order as orders
 from diffjax.evaluation.classifiers import two_sample_accuracy
 from diffjax.evaluation.measures import equal_numbers
@@ -74,8 +73,7 @@ def painter_of(model: subject.Subject, point: Point) -> draw.Painter:
     """What draws at this point of a curve."""
     order = slots.value(orders, point.order, "order", Order) if point.order else model.order
     settings = {"sampler": point.sampler, "grid": point.grid, "steps": point.steps, "guidance": 1.0}
-    made = draw.painter(model.denoise, model.noise, order, model.info.net, model.info.facts, settings)
-    return made if point.blocks == 1 else replace(made, grid=grids.repeated(made.grid, point.blocks))
+    return draw.painter(model.denoise, model.noise, order, model.info.net, model.info.facts, settings)
 
 
 def drawn(compare: Compare, model: subject.Subject, point: Point, seed: int) -> dict[str, Any]:
@@ -83,8 +81,7 @@ def drawn(compare: Compare, model: subject.Subject, point: Point, seed: int) -> 
     painter = painter_of(model, point)
     labels = model.labels(compare.samples)
     images = draw.images(painter, jax.random.key(seed), compare.samples, compare.batch, labels)
-    evaluations = (len(painter.grid) - 1) * painter.step.evaluations
-    return {"evaluations": evaluations, **quality(images, model.splits, model.info.facts.levels)}
+    return {"evaluations": draw.evaluations(painter)[0], **quality(images, model.splits, model.info.facts.levels)}
 
 
 def quality(images: np.ndarray, splits: evaluation.Splits, levels: int) -> dict[str, float]:

@@ -23,6 +23,7 @@ class Compare:
         "masked",
         "gaussian",
         "rolling",
+        "continuous",
     )
     train_seeds: tuple[int, ...] = (0, 1, 2)
     sample_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
