@@ -1,5 +1,6 @@
 # make demo   train on the digits, sample, evaluate: three to six minutes on two cores after the install
 # make test   lint, types and all tests but the long ones
+# make compare   every family of generation trained and compared, with docs/compare.md: two hours; go on by the same command
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PINNED := $(wildcard constraints/$(shell $(PYTHON) -c 'import sys; print("%d.%d"
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(addprefix -c ,$(PINNED))
 RUN := runs/digits
 
-.PHONY: demo test test-long lint clean
+.PHONY: demo compare compare-short test test-long lint clean
 
 demo: .venv/runtime
 	$(BIN)/python train.py --config configs/digits.py --workdir $(RUN)
@@ -22,6 +23,12 @@ demo: .venv/runtime
 	@echo "          $(RUN)/pictures/               how samples got better while training"
 	@echo "Try next  $(BIN)/python sample.py --workdir $(RUN) --out out --label 3 --guidance 2"
 	@echo "          $(BIN)/python train.py --config configs/digits.py --workdir $(RUN) --config.train.steps=10000"
+
+compare: .venv/runtime
+	$(BIN)/python benchmarks/compare.py --config configs/compare/full.py --workdir runs/compare --page docs
+
+compare-short: .venv/runtime
+	$(BIN)/python benchmarks/compare.py --config configs/compare/short.py --workdir runs/compare_short
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"

@@ -88,7 +88,7 @@ def evaluate() -> None:
         images, curves = draw.as_bytes(x, facts), curves | distances
     kernels = ev.kernels_for(int(np.prod(facts.shape)))
     told |= {
-        "evaluations": f"{sweep.evaluations(painter, settings['guidance'])} of the net per sample",
+        "evaluations": draw.spent(painter, settings["guidance"]),
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
         **model.told,

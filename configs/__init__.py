@@ -93,7 +93,10 @@ class Train:
 
 @dataclass
 class Sample:
-    """What `sample.py` and `evaluate.py` do unless told otherwise."""
+    """What `sample.py` and `evaluate.py` do unless told otherwise.
+
+    Under an order of blocks, `grid` and `steps` are those of each block: `blocks(64)` with 20 steps takes 1,280.
+    """
 
     sampler: str = "dpmpp_2m"
     grid: str = "uniform"

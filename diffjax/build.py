@@ -135,11 +135,19 @@ def loss_by_level(built: Model, *, loss: str, weight: str, distribution: str) ->
     return ByLevel(loss_of, drawn, heavy or own)
 
 
-def sampler(noise: Noise, *, step: str, grid: str, count: int) -> tuple[Step, Grid]:
-    """The step rule and the grid of these slots."""
+def sampler(noise: Noise, order: Order, *, step: str, grid: str, count: int) -> tuple[Step, Grid]:
+    """The step rule and the grid of these slots; under an order of blocks these are of one block, and so of each."""
     if count < 1:
         raise UserError(f"steps: expected at least 1, got {count}")
-    return slots.made(steps, step, "sampler"), slots.applied(grids, grid, "grid", noise, count)
+    rule, of_block = slots.made(steps, step, "sampler"), slots.applied(grids, grid, "grid", noise, count)
+    if order.blocks <= 1:
+        return rule, of_block
+    if of_block[0] != 1 or of_block[-1] != 0:
+        raise UserError(
+            f"grid: of {order.blocks} blocks each is known when the next begins, so the grid must go from 1 to 0, and "
+            f"{grid} goes from {of_block[0]:g} to {of_block[-1]:g}; use uniform, or last='clean'"
+        )
+    return rule, grids.repeated(of_block, order.blocks)
 
 
 def policy(on_fault: str) -> Policy:

@@ -57,7 +57,7 @@ def sampling_flags() -> None:
     flags.DEFINE_float("guidance", None, "Scale of classifier-free guidance; 1 is none.")
     flags.DEFINE_string("sampler", None, "Step rule, such as dpmpp_2m or 'ddim(eta=1.0)'.")
     flags.DEFINE_string("grid", None, "Where the clock stops, such as uniform or 'karras(rho=5.0)'.")
-    flags.DEFINE_integer("steps", None, "Steps of the sampler.", lower_bound=1)
+    flags.DEFINE_integer("steps", None, "Steps of the sampler; of each, under an order of blocks.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Picture i depends on it and on i alone.", lower_bound=0, upper_bound=2**32 - 1)
     weights_flags()
     flags.DEFINE_integer("batch", 360, "Pictures at once.", lower_bound=1)

@@ -77,6 +77,12 @@ def is_causal(denoise: Any) -> bool:
     return any(_is_net(part) and needs_rank(part.net) for part in parts)
 
 
+def has_head(denoise: Any) -> bool:
+    """Whether every net of the denoiser, and there is one, can be called in two parts: what it sees, and its head."""
+    nets = [part.net for part in jax.tree.leaves(denoise, is_leaf=_is_net) if _is_net(part)]
+    return bool(nets) and all(getattr(net, "has_head", False) for net in nets)
+
+
 def needs_rank(net: Any) -> bool:
     """Whether the net must be told which position is revealed after which."""
     return getattr(net, "needs_rank", False)

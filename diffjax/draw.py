@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Key, PyTree, Shaped, UInt8
 
-from diffjax import build, decode
-from diffjax.denoising import denoiser, needs_rank
+from diffjax import build, decode, nested
+from diffjax.denoising import denoiser, has_head, needs_rank
 from diffjax.dispatch import batched, sample_for
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes as spread
@@ -48,7 +48,7 @@ def painter(denoise: Denoise, noise: Noise, order: Order, net: Any, facts: Facts
 
     Raises UserError for settings that do not serve the model, before anything is drawn.
     """
-    step, grid = build.sampler(noise, step=settings["sampler"], grid=settings["grid"], count=settings["steps"])
+    step, grid = build.sampler(noise, order, step=settings["sampler"], grid=settings["grid"], count=settings["steps"])
     made = Painter(net, noise, order, guided(denoise, net, settings["guidance"]), facts, step, grid)
     _draw(stepwise, made, keys(0, 1), None)  # checks grid, rule and order against each other, and runs nothing
     return made
@@ -128,9 +128,28 @@ def _draw(driver: Callable[..., Any], p: Painter, keys: Keys, cond: PyTree) -> A
 
 
 def _fastest(p: Painter) -> Callable[..., Any]:
-    """The way to the same pictures that suits the net: token by token with a cache, one scan, or step by step."""
-    one_by_one = decode.one_by_one(p.grid, prod(p.facts.shape))
-    return decode.sample if needs_rank(p.net) and one_by_one else sample_for(p.net)
+    """The way to the same pictures that suits the net: by its cache, by its head, one scan, or step by step."""
+    if needs_rank(p.net) and decode.one_by_one(p.grid, prod(p.facts.shape)):
+        return decode.sample
+    return nested.sample if _by_its_head(p) else sample_for(p.net)
+
+
+def _by_its_head(p: Painter) -> bool:
+    """Whether the net's large part need see each block of positions but once."""
+    return has_head(p.denoise) and p.step.evaluations == 1 and nested.block_by_block(p.grid, p.order)
+
+
+def evaluations(painter: Painter) -> tuple[int, int]:
+    """Of the net for a sample, or of its large part, and of its head where that is asked alone; without guidance."""
+    steps = (len(painter.grid) - 1) * painter.step.evaluations
+    return (painter.order.blocks, steps) if _by_its_head(painter) else (steps, 0)
+
+
+def spent(painter: Painter, guidance: float) -> str:
+    """What a sample takes; guidance, which is none at 1, asks the net twice at a time."""
+    times = 1 if guidance == 1 else 2
+    whole, head = (times * count for count in evaluations(painter))
+    return f"{whole} of the net, {head} of its head per sample" if head else f"{whole} of the net per sample"
 
 
 def check_label(label: int | None, classes: int) -> None:

@@ -143,6 +143,20 @@ def padded(grid: Grid, length: int) -> Grid:
     return jnp.concatenate([grid, jnp.broadcast_to(grid[-1:], (length - steps,))])
 
 
+def repeated(grid: Grid, count: int) -> Grid:
+    """The whole grid once in each block of `order.blocks(count)`: in a block's share of the clock, levels are its own.
+
+    The grid has to go from 1 to 0, so that a block is known when the next begins.
+    """
+    stops = np.asarray(grid, np.float64)
+    if count < 1 or stops[0] != 1 or stops[-1] != 0:
+        raise UserError(
+            f"repeated: expected a grid from 1 to 0 and count >= 1, got {stops[0]:g} to {stops[-1]:g}, {count}"
+        )
+    blocks = [(count - 1 - block + stops[:-1]) / count for block in range(count)]
+    return jnp.asarray(np.append(np.concatenate(blocks), 0), jnp.asarray(grid).dtype)
+
+
 def _whole(times: Grid, last: str) -> Grid:
     """The grid from 1, where training ends and the prior is drawn, through all times but the first, to 0 if clean."""
     return jnp.concatenate([jnp.ones_like(times[:1]), times[1:], jnp.zeros_like(times[: last == "clean"])])

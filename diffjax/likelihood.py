@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
-from diffjax.denoising import in_order, is_causal
+from diffjax.denoising import has_head, in_order, is_causal
 from diffjax.errors import UserError
 from diffjax.loss import bound_at, positions_of, stops_of, sums
 from diffjax.noise import Gaussian
@@ -190,12 +190,11 @@ def _term(noise: Noise, order: Order, steps: int | None, draws: int, levels: int
             nothing = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(keys)
             t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
             return sums(noise.bound(x, told(x, s, cond), nothing, t, s))
-        stops = stops_of(noise, order, steps, prod(positions), levels)
-        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, stops[-1], levels))(fold(some, _ENDS), x)
-        quantile = 1 - (first + k / draws) % 1
-        between = bound_at(
-            quantile, fold(some, _CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), x, rank, stops
-        )
+        stops, least = stops_of(noise, order, steps, positions, levels)
+        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, least, levels))(fold(some, _ENDS), x)
+        quantile, apart = 1 - (first + k / draws) % 1, has_head(told)
+        given = (x, rank, stops, least, apart)
+        between = bound_at(quantile, fold(some, _CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), *given)
         return between + sums(ends)
 
     return term

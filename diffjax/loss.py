@@ -24,10 +24,17 @@ __all__ = ["bound", "causal", "regression"]  # each a maker of losses from a noi
 Losses = Float[Array, " b"]
 Apply = Callable[..., Any]
 Loss = Callable[[Keys, Apply, State, PyTree], Losses]
-_TIMES, _RANKS, _CORRUPT, _DROPOUT, _COND = range(5)  # what a key is used for
+_TIMES, _RANKS, _CORRUPT, _DROPOUT, _COND, _OWN = range(6)  # what a key is used for
 
 
-def regression(noise: Noise, order: Order, *, weight: LogWeight | None = None, times: Times | None = None) -> Loss:
+def regression(
+    noise: Noise,
+    order: Order,
+    *,
+    weight: LogWeight | None = None,
+    times: Times | None = None,
+    independent: bool = False,
+) -> Loss:
     """E_t,eps [w(log-SNR) |x0 - E[x0|x_t]|²], by default with w = the row's own weight and uniform times.
 
     A weight is carried to the space of the net's output by the ratio of w to the row's own weight, in logarithms, so
@@ -35,19 +42,33 @@ def regression(noise: Noise, order: Order, *, weight: LogWeight | None = None, t
 
     The unweighted error of the row's own output is DDPM's simple loss (Ho et al. 2020, eq. 14) for eps, flow
     matching's (Lipman et al. 2023, eq. 14) for velocity, EDM's (Karras et al. 2022, eq. 8) for edm.
+
+    `independent`: the order says what is known, at an even moment of its clock, and every other position has a time of
+    its own (diffusion forcing, Chen et al. 2024; under an order of width 0 what MAR learns, Li et al. 2024). Then the
+    loss is the mean over those others.
     """
     quantile = times or uniform()
 
+    def moment_of(keys: Keys, positions: tuple[int, ...]) -> Array:
+        rank, u = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes), stratified(fold(keys, _TIMES))
+        if not independent:
+            return levels(order, quantile(noise, u), rank)
+        own = jax.vmap(lambda key: jax.random.uniform(key, positions))(fold(keys, _OWN))
+        own = quantile(noise, own).reshape(own.shape + (1,) * noise.channel_axes)
+        return jnp.where(levels(order, u, rank) > 0, own, 0)
+
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
-        rank = ranks(order, fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes)
-        t = levels(order, quantile(noise, stratified(fold(keys, _TIMES))), rank)
+        t = moment_of(keys, positions_of(noise, x0))
         x_t, target = jax.vmap(noise.corrupt)(fold(keys, _CORRUPT), x0, t)
         out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, _DROPOUT))
         miss = noise.miss(out, target, x_t, t)
         if weight is not None:  # where nothing is hidden nothing is missed, and weights may be infinite
             ratio = jnp.where(noise.level(t) > 0, jnp.exp(weight(noise.log_snr(t)) - noise.log_weight(t)), 0)
             miss = miss * ratio.reshape(ratio.shape[: miss.ndim])
-        return jnp.mean(miss.reshape(len(miss), -1), axis=1)
+        if not independent:
+            return jnp.mean(miss.reshape(len(miss), -1), axis=1)
+        hidden = jnp.broadcast_to(t.reshape(t.shape[: miss.ndim]) > 0, miss.shape)
+        return sums(miss) / jnp.maximum(sums(hidden.astype(miss.dtype)), 1)
 
     return loss
 
@@ -56,10 +77,9 @@ def bound(noise: Noise, order: Order, *, steps: int | None = None) -> Loss:
     """The variational bound, in nats per dimension, by one of its steps: the sum of all but what `noise.ends` adds.
 
     `steps` of the clock are by default as many as positions at width 0, where this is the autoregressive likelihood,
-    and else 10,000, near the limit of infinitely many. Raises UserError where positions have levels of their own and
-    the noise is Gaussian.
+    and else near the limit of infinitely many (`stops_of`). Raises UserError at width 0 where the noise is Gaussian.
     """
-    stops_of(noise, order, 1 if steps is None else steps, 1)  # raises what there is to raise
+    _check_steps(noise, order, steps)
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
         def denoise(x_t: Any, t: Any) -> Any:
@@ -67,27 +87,44 @@ def bound(noise: Noise, order: Order, *, steps: int | None = None) -> Loss:
 
         positions = positions_of(noise, x0)
         rank = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes)
-        stops = stops_of(noise, order, steps, prod(positions))
+        stops = stops_of(noise, order, steps, positions)
         quantile = stratified(fold(keys, _TIMES))
-        return bound_at(quantile, fold(keys, _CORRUPT), noise, order, denoise, x0, rank, stops) / x0[0].size
+        return bound_at(quantile, fold(keys, _CORRUPT), noise, order, denoise, x0, rank, *stops) / x0[0].size
 
     return loss
 
 
 def stops_of(
-    noise: Noise, order: Order, steps: int | None, positions: int, levels: int | None = None
-) -> Float[Array, " _"]:
-    """The clock values of a bound: one step a position at width 0, else 10,000 steps as the noise likes them."""
+    noise: Noise, order: Order, steps: int | None, positions: tuple[int, ...], levels: int | None = None
+) -> tuple[Float[Array, " _"], Float[Array, ""]]:
+    """The clock values of a bound, and the least level at which a position is read.
+
+    One step a position at width 0, else 10,000 steps as the noise likes them. Where positions pass through the levels
+    one after the other each has its own such steps, 1,000 by default, and the clock stops at everyone's.
+    """
+    _check_steps(noise, order, steps)
+    with jax.ensure_compile_time_eval():
+        if order.width == 0:
+            return noise.stops(steps or prod(positions), levels), jnp.zeros(())
+        together = noise.stops(steps or 10_000, levels)
+        if order.width == 1 or together[-1] == 0:
+            return together, together[-1]
+        own = noise.stops(steps or 1_000, levels)
+        begins = (1 - order.width) * (1 - jnp.unique(order.rank(jax.random.key(0), positions)))
+        stops = jnp.unique((jnp.append(own, 0) * order.width)[None] + begins[:, None])
+        return stops[::-1], own[-1]
+
+
+def _check_steps(noise: Noise, order: Order, steps: int | None) -> None:
+    """Raise UserError where there is no bound."""
     if steps is not None and steps < 1:
         raise UserError(f"bound: steps must be at least 1, got {steps}")
     with jax.ensure_compile_time_eval():
-        stops = noise.stops(steps or (positions if order.width == 0 else 10_000), levels)
-        if order.width < 1 and stops[-1] > 0:  # it stops before anything is known for certain
+        if order.width == 0 and noise.stops(1)[-1] > 0:  # it stops before anything is known for certain
             raise UserError(
-                f"bound: {type(noise).__name__} noise has one under order.together, and this order's width is "
-                f"{order.width:g}; use order.together, or Masking noise"
+                f"bound: {type(noise).__name__} noise has none under an order of width 0, which reveals each position "
+                "in one step; use order.blocks, as many as positions, or Masking noise"
             )
-    return stops
 
 
 def bound_at(
@@ -99,22 +136,33 @@ def bound_at(
     x0: State,
     rank: Array,
     stops: Float[Array, " _"],
+    least: Float[Array, ""],
+    apart: bool = False,
 ) -> Losses:
     """N times the nats of one of the bound's N steps, that at the quantile in (0, 1], 1 being the noisiest.
 
+    A position's last step ends at the least level, where it is read and from then on known.
+
     Where every hidden position is as likely to be next as every other, the mean over all hidden ones stands for those
-    that the step reveals: of the same expectation and less variance (Hoogeboom et al. 2022, eq. 4).
+    that the step moves: of the same expectation and less variance (Hoogeboom et al. 2022, eq. 4). Between 1 and 0 that
+    asks for a net to which hidden positions are `apart`: what it says of one does not depend on the others' values.
     """
     count = len(stops) - 1
     first = count - jnp.ceil(quantile * count).astype(jnp.int32)
     t, s = levels(order, stops[first], rank), levels(order, stops[first + 1], rank)
-    x_t, _ = jax.vmap(noise.corrupt)(keys, x0, t)
-    pred = denoise(x_t, t)
-    if not order.exchangeable:
-        return count * sums(noise.bound(x0, pred, x_t, t, s))
+    t, s = (jnp.where(t > 0, jnp.maximum(each, least), 0) for each in (t, s))
+    by_all = order.exchangeable and (order.width == 0 or apart)
     next_ones, hidden = sums((t > s).astype(t.dtype)), sums((t > 0).astype(t.dtype))
-    every = sums(noise.bound(x0, pred, x_t, t, jnp.zeros_like(s)))
-    return count * next_ones / jnp.maximum(hidden, 1) * every
+    if by_all:
+        t, s = (jnp.where(t > 0, _highest(jnp.where(t > s, each, 0)), 0) for each in (t, s))
+    x_t, _ = jax.vmap(noise.corrupt)(keys, x0, t)
+    share = next_ones / jnp.maximum(hidden, 1) if by_all else 1
+    return count * share * sums(noise.bound(x0, denoise(x_t, t), x_t, t, s))
+
+
+def _highest(levels: Array) -> Array:
+    """Of each example, with axes to broadcast."""
+    return jnp.max(levels, axis=tuple(range(1, levels.ndim)), keepdims=True)
 
 
 def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.0) -> Loss:

@@ -17,21 +17,23 @@ from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
 
-__all__ = ["raster", "rolling", "shuffled", "together"]
+__all__ = ["blocks", "raster", "rolling", "shuffled", "together"]
 
 Rank = Float[Array, "..."]
 
 
 @dataclass(frozen=True)
 class Order:
-    """`rank(key, positions) -> [*positions] in (0, 1)`, and the width.
+    """`rank(key, positions) -> [*positions] in [0, 1]`, and the width.
 
-    `exchangeable`: whatever is visible, every hidden position is as likely to be next as every other.
+    `exchangeable`: whatever is visible, every hidden position is as likely to be next as every other. `blocks`: how
+    many there are, each of them all together, of an order that is of blocks; else 0.
     """
 
     width: float
     rank: Callable[[Key[Array, ""], tuple[int, ...]], Rank]
     exchangeable: bool = False
+    blocks: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.width <= 1:
@@ -48,7 +50,7 @@ def _shuffled_rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
     return ((jax.random.permutation(key, n) + 0.5) / n).reshape(positions)
 
 
-together = Order(1.0, _raster_rank)
+together = Order(1.0, _raster_rank, blocks=1)
 """All positions at one level: diffusion."""
 
 raster = Order(0.0, _raster_rank)
@@ -64,11 +66,36 @@ def rolling(width: float) -> Order:
     return Order(float(width), _raster_rank)
 
 
+@one_object
+def blocks(count: int, shuffled: bool = False) -> Order:
+    """`count` blocks of positions, one after the other, each of them all together (Arriola et al. 2025).
+
+    In raster order, or each example's key says which position is in which block. One block is diffusion; as many as
+    positions are autoregression, in which each position is diffused given those before it (Li et al. 2024, MAR).
+    """
+    if count < 1:
+        raise UserError(f"order: blocks must be at least 1, got {count}")
+    one_by_one = _shuffled_rank if shuffled else _raster_rank
+
+    def rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
+        if prod(positions) < count:
+            raise UserError(f"order: there are {prod(positions)} positions {positions}, too few for {count} blocks")
+        block = jnp.floor(one_by_one(key, positions) * count)
+        return block / max(count - 1, 1)
+
+    return Order(1 / count, rank, exchangeable=shuffled, blocks=count)
+
+
 def level(order: Order, u: Float[Array, "..."], rank: Rank) -> Float[Array, "..."]:
-    """t = clip((u - (1 - width)(1 - rank)) / width, 0, 1); for width 0, t = (u > 1 - rank)."""
+    """t = clip((u - (1 - width)(1 - rank)) / width, 0, 1); for width 0, t = (u > 1 - rank).
+
+    What the clock's rounding leaves between t and an end is taken off: a position that has arrived is known exactly.
+    """
     if order.width == 0:
         return (u > 1 - rank).astype(u.dtype)
-    return jnp.clip((u - (1 - order.width) * (1 - rank)) / order.width, 0, 1)
+    t = (u - (1 - order.width) * (1 - rank)) / order.width
+    rounding = 4 * jnp.finfo(u.dtype).eps * (1 - order.width) / order.width
+    return jnp.where(t <= rounding, 0, jnp.where(t >= 1 - rounding, 1, t))
 
 
 def ranks(order: Order, keys: Keys, positions: tuple[int, ...], channel_axes: int) -> Rank:

@@ -67,9 +67,9 @@ def test_it_builds(config) -> None:
     value = jax.eval_shape(loss, keys(0, 1), Partial(built.net.apply, {"params": params}), x, label)
     assert value.shape == (1,)
     assert jax.tree.leaves(jax.eval_shape(made.init, params))
-    step, grid = build.sampler(built.noise, step=s.sampler, grid=s.grid, count=s.steps)
+    step, grid = build.sampler(built.noise, built.order, step=s.sampler, grid=s.grid, count=s.steps)
     assert step.per_position or built.order.width == 1
-    assert (grid[0], grid[-1], len(grid)) == (1, 0, s.steps + 1)
+    assert (grid[0], grid[-1], len(grid)) == (1, 0, s.steps * max(built.order.blocks, 1) + 1)
     assert bool(jnp.all(jnp.diff(grid) < 0))
 
 

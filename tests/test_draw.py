@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import draw, order, predict, schedule
+from diffjax import draw, nested, order, predict, sample, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.nets import MLP
+from diffjax.nets import MAR, MLP
 from diffjax.noise import Gaussian
 from diffjax.run import Facts
 
@@ -70,3 +70,36 @@ def test_dequantised_models_are_read_by_their_own_scale() -> None:
     facts = Facts(**{**vars(FACTS), "form": "dequantised"})
     shown = draw.as_bytes(middles.reshape(17, 1, 1, 1), facts)
     np.testing.assert_array_equal(shown.ravel(), np.round(np.arange(17) * 255 / 16))
+
+
+@pytest.fixture(scope="module")
+def block_by_block():
+    """A painter of eight blocks, with a head; its net has random weights."""
+    noise, net = Gaussian(schedule.cosine, predict.v), MAR(width=8, depth=1, heads=2, head_width=8, head_depth=1)
+    example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1))
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(net.init)(ROOT, *example))
+    facts = Facts((4, 4, 1), 0, (), 17, (), "unit")
+    which = order.blocks(8, shuffled=True)
+    return draw.painter(denoiser(noise, net, variables), noise, which, net, facts, SETTINGS)
+
+
+def test_under_blocks_grid_and_steps_are_those_of_each(block_by_block) -> None:
+    assert len(block_by_block.grid) == 8 * SETTINGS["steps"] + 1
+    assert nested.block_by_block(block_by_block.grid, block_by_block.order)
+    told = {**SETTINGS, "grid": "karras(sigma_min=0.05, last='sigma_min')"}
+    given = (getattr(block_by_block, name) for name in ("denoise", "noise", "order", "net", "facts"))
+    with pytest.raises(UserError, match=r"^grid: of 8 blocks.*from 1 to 0\.03"):
+        draw.painter(*given, told)
+
+
+def test_a_head_is_used_where_there_is_one(block_by_block, painter) -> None:
+    """And draws what the generic sampler draws."""
+    p = block_by_block
+    assert draw.spent(p, 1.0) == "8 of the net, 32 of its head per sample"
+    assert draw.spent(painter, 2.0) == "8 of the net per sample"
+    x = draw.states(p, ROOT, 8, 8, None)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(ROOT, jnp.arange(8))
+    np.testing.assert_allclose(
+        x, sample(keys, p.noise, p.order, p.denoise, (4, 4, 1), grid=p.grid, step=p.step), atol=1e-4
+    )
+    assert draw._fastest(p) is nested.sample

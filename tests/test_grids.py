@@ -138,6 +138,19 @@ def test_quadratic_cosine_and_beta() -> None:
     assert np.argmax(-np.diff(even)) in (4, 5)
 
 
+@pytest.mark.parametrize("count", [1, 3, 64])
+def test_a_repeated_grid_is_itself_in_every_block(count) -> None:
+    own = grids.karras(NOISE, 7)
+    stops = grids.repeated(own, count)
+    assert len(stops) == 7 * count + 1
+    rank = jnp.arange(count) / max(count - 1, 1)
+    t = np.asarray(order.level(order.blocks(count), stops[:, None], rank[None]))
+    for block in range(count):
+        np.testing.assert_allclose(t[7 * block : 7 * block + 8, block], own, atol=1e-6 * count)
+        assert t[7 * block, block] == 1
+        assert t[7 * block + 7, block] == 0
+
+
 def test_grids_of_the_clock_alone_serve_tokens() -> None:
     for grid in (grids.quadratic, grids.cosine, grids.beta, grids.trailing):
         np.testing.assert_array_equal(grid(Masking(5), 6), grid(NOISE, 6))
@@ -157,7 +170,7 @@ def test_explicit_times_are_the_grid() -> None:
     ],
 )
 def test_grids_are_found_by_name(text, count, stops) -> None:
-    step, grid = build.sampler(NOISE, step="edm_stochastic(churn=3)", grid=text, count=count)
+    step, grid = build.sampler(NOISE, order.together, step="edm_stochastic(churn=3)", grid=text, count=count)
     np.testing.assert_allclose(grid, stops, rtol=1e-6)
     assert step is steps.edm_stochastic(3.0)
 

@@ -45,6 +45,7 @@ LAYERS = {
     "adapting": "errors protocols randomness noise",
     "truth": "errors protocols randomness noise mixtures",
     "decode": "errors protocols order denoising steps sampling",
+    "nested": "errors protocols order denoising steps sampling",
     "probability_flow": "protocols randomness noise loss",
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
     "diagnose": "errors protocols randomness noise order times loss steps sampling",
@@ -57,8 +58,8 @@ LAYERS = {
     "training",
     "run": "errors files protocols slots order denoising training data build",
     "loading": "errors protocols paths order denoising nets training run",
-    "draw": "errors protocols randomness order denoising guidance grids sampling decode dispatch data evaluation build "
-    "run",
+    "draw": "errors protocols randomness order denoising guidance grids sampling decode nested dispatch data "
+    "evaluation build run",
     "checks": "errors files randomness loss training data",
     "plan": "errors randomness paths nets loss training data build run loading draw checks",
     "bits": "errors protocols randomness mixtures order truth likelihood dispatch evaluation run",

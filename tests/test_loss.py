@@ -141,3 +141,28 @@ def test_a_share_of_the_conditions_is_dropped() -> None:
     np.testing.assert_array_equal(np.asarray(seen[0])[~dropped], np.asarray(labels)[~dropped])
     with pytest.raises(UserError, match="rate"):
         loss.drop_cond(inner, jnp.asarray(10), 1.2)
+
+
+@pytest.mark.parametrize(
+    "which", [order.together, order.shuffled, order.blocks(4)], ids=["together", "shuffled", "four blocks"]
+)
+def test_independent_times_are_those_of_what_the_order_hides(which) -> None:
+    """Each hidden position has a time of its own, and the mean is over them: the law of a share of hidden ones."""
+    noise, seen = Gaussian(schedule.flow, predict.x0), []
+
+    def apply(x_in, level, cond, keys):
+        seen.append(noise.time(2 * jnp.log(1 / jnp.tan(jnp.pi / 2 * jnp.maximum(level, 1e-6)))))
+        return jnp.ones((512, 4, 4, 1))
+
+    x0 = jnp.zeros((512, 4, 4, 1))
+    mean = loss.regression(noise, which, independent=True)(keys(0, 512), apply, x0, None)
+    t = np.asarray(seen[0])
+    hidden = t > 1e-5
+    np.testing.assert_allclose(mean, np.where(hidden.any(axis=(1, 2, 3)), 1, 0), rtol=1e-6)
+    assert stats.kstest(t[hidden], "uniform").pvalue > 1e-3
+    shares = hidden.mean(axis=(1, 2, 3))
+    if which.width == 1:
+        assert np.all(shares == 1)
+    else:
+        assert abs(shares.mean() - 0.5) < 0.05 + which.width / 2
+        assert len(np.unique(shares)) == (17 if which.width == 0 else 4)

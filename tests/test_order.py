@@ -18,7 +18,14 @@ def all_levels(which: Order, clock: np.ndarray, positions: tuple[int, ...]) -> n
     )
 
 
-ORDERS = {"together": order.together, "raster": order.raster, "shuffled": order.shuffled, "rolling": order.rolling(0.3)}
+ORDERS = {
+    "together": order.together,
+    "raster": order.raster,
+    "shuffled": order.shuffled,
+    "rolling": order.rolling(0.3),
+    "blocks": order.blocks(4),
+    "blocks, shuffled": order.blocks(16, shuffled=True),
+}
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -58,6 +65,30 @@ def test_rolling_is_a_wave_of_its_width() -> None:
 def test_narrow_rolling_becomes_raster() -> None:
     clock = np.linspace(1, 0, 17)
     np.testing.assert_array_equal(all_levels(order.rolling(1e-6), clock, (16,)), all_levels(order.raster, clock, (16,)))
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize(("count", "sizes"), [(1, [16]), (4, [4] * 4), (3, [5, 6, 5]), (16, [1] * 16)])
+def test_blocks_come_one_after_the_other(count, sizes, shuffled) -> None:
+    """Each takes all levels in its own share of the clock, in which those before are known and those after hidden."""
+    clock = np.linspace(1, 0, 10 * count + 1)
+    t = all_levels(order.blocks(count, shuffled), clock, (16,))
+    for block, size in enumerate(sizes):
+        moves = t[10 * block : 10 * block + 11]
+        known, hidden = np.all(moves == 0, axis=0), np.all(moves == 1, axis=0)
+        assert known.sum() == sum(sizes[:block])
+        assert hidden.sum() == sum(sizes[block + 1 :])
+        own = moves[:, ~known & ~hidden]
+        np.testing.assert_allclose(own, np.broadcast_to(np.linspace(1, 0, 11)[:, None], (11, size)), atol=1e-5)
+    firsts = np.argmin(t, axis=0)
+    assert (shuffled and count > 1) or np.all(np.diff(firsts) >= 0)
+
+
+def test_more_blocks_than_positions_are_refused() -> None:
+    with pytest.raises(UserError, match="too few for 5"):
+        ranks(order.blocks(5), keys(0, 1), (2, 2), 1)
+    with pytest.raises(UserError, match="at least 1"):
+        order.blocks(0)
 
 
 def test_every_example_shuffles_for_itself_and_alone_as_in_company() -> None:

@@ -5,13 +5,16 @@ shape of x. Of tokens, x is integers and the output logits. `cond` is a label pe
 examples' keys for dropout in training, None otherwise. `net.null_cond` is the condition that says nothing (None for an
 unconditional net), `net.convolutional` whether the net wants to be dispatched step by step on a CPU, and
 `net.needs_rank` whether it predicts each next token, and so takes the `rank` of every position too. `net.fixed` are
-patterns of parameters that training leaves alone: a net that `lora` adapts is trained by small changes.
+patterns of parameters that training leaves alone: a net that `lora` adapts is trained by small changes. `net.has_head`
+says that the net has the methods `context`, `head` and `places`, so that `nested.sample` runs its large part once a
+block.
 """
 
 from diffjax.nets.adapters import lora as lora  # not in __all__: no net by itself, so no choice of a config's model.net
 from diffjax.nets.dit import DiT
+from diffjax.nets.mar import MAR
 from diffjax.nets.mlp import MLP
 from diffjax.nets.transformer import Transformer
 from diffjax.nets.unet import UNet
 
-__all__ = ["MLP", "DiT", "Transformer", "UNet"]
+__all__ = ["MAR", "MLP", "DiT", "Transformer", "UNet"]

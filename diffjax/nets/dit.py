@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.blocks import Block, check_heads
+from diffjax.nets.attention import Block, check_heads
 from diffjax.nets.layers import (
     Embedding,
     Places,
@@ -18,9 +18,8 @@ from diffjax.nets.layers import (
     remembered,
     summed,
 )
+from diffjax.nets.patches import Picture, cut, joined, levels_of_patches, sides_in_patches
 from diffjax.protocols import Keys
-
-Picture = Float[Array, "b _ _ _"]
 
 
 class DiT(nn.Module):
@@ -28,7 +27,8 @@ class DiT(nn.Module):
 
     A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1.
     `remat` saves memory in training: each block is computed once more going back.
-    `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024).
+    `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024); a number
+    k, all of its own block of k patches and of those before.
     """
 
     patch: int = 2
@@ -37,7 +37,7 @@ class DiT(nn.Module):
     heads: int = 4
     classes: int = 0
     dropout: float = 0.0
-    causal: bool = False
+    causal: int = 0
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -47,6 +47,8 @@ class DiT(nn.Module):
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
+        if self.causal < 0:
+            raise UserError(f"net: causal must be 0 (sees all patches) or the patches of a block, got {self.causal}")
         super().__post_init__()
 
     @property
@@ -62,11 +64,11 @@ class DiT(nn.Module):
         cond: Int[Array, " b"] | None = None,
         keys: Keys | None = None,
     ) -> Picture:
-        self._check(x)
-        patches = _cut(x, self.patch)
-        level = level[:, :, 0, 0] if level.shape[1:3] == (1, 1) else jnp.mean(_cut(level, self.patch), axis=2)
-        embedding = Embedding(self.width, self.classes, self.dtype)(levels_of_tokens(patches, level), cond)
-        sides = x.shape[1] // self.patch, x.shape[2] // self.patch
+        sides, patches = sides_in_patches(x, self.patch, "DiT"), cut(x, self.patch)
+        if self.causal and patches.shape[1] % self.causal:
+            raise UserError(f"DiT: expected {patches.shape[1]} patches to divide into blocks of causal={self.causal}")
+        levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
+        embedding = Embedding(self.width, self.classes, self.dtype)(levels, cond)
         places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
         h = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches) + places[None]
         block = remembered(Block, self.remat, static=(4,))
@@ -74,22 +76,4 @@ class DiT(nn.Module):
             h, _ = block(self.heads, self.dropout, self.dtype)(h, embedding, keys, self.causal)
         h = nn.LayerNorm(dtype=self.dtype)(h)
         out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
-        return _joined(out(h), x.shape, self.patch).astype(jnp.float32)
-
-    def _check(self, x: Picture) -> None:
-        if x.shape[1] % self.patch or x.shape[2] % self.patch:
-            raise UserError(f"DiT: expected pictures with sides that divide by patch={self.patch}, got {x.shape}")
-
-
-def _cut(x: Picture, patch: int) -> Float[Array, "b n features"]:
-    """The patches in raster order, each as one vector."""
-    b, h, w, c = x.shape
-    squares = x.reshape(b, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
-    return squares.reshape(b, h * w // patch**2, patch**2 * c)
-
-
-def _joined(patches: Float[Array, "b n features"], shape: tuple[int, ...], patch: int) -> Picture:
-    """The picture of these patches: `_cut` undone."""
-    b, h, w, c = shape
-    squares = patches.reshape(b, h // patch, w // patch, patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
-    return squares.reshape(shape)
+        return joined(out(h), x.shape, self.patch).astype(jnp.float32)

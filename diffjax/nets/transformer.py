@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.blocks import Block, Cache, check_heads
+from diffjax.nets.attention import Block, Cache, check_heads
 from diffjax.nets.layers import (
     Embedding,
     Places,

@@ -1,15 +1,17 @@
 """Data whose denoiser is known exactly, to hold everything else against.
 
 Mixtures of Gaussians in any dimension: denoiser, score and density at every level, and what an observation leaves of
-them (`normals`). In one dimension the exact solution of the probability-flow ODE (`quantiles`). Tokens of which all
-probabilities are listed (`tokens`).
+them (`normals`). In one dimension the exact solution of the probability-flow ODE (`quantiles`). Numbers and tokens of
+which all values and their probabilities are listed (`listed`, `tokens`).
 """
 
+from diffjax.oracles.listed import atoms
 from diffjax.oracles.normals import draws, gaussian, log_density, mixture, of_law, posterior, score
 from diffjax.oracles.quantiles import quantile, quantile_map
 from diffjax.oracles.tokens import entropy, joint
 
 __all__ = [
+    "atoms",
     "draws",
     "entropy",
     "gaussian",

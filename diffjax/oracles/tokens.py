@@ -1,13 +1,22 @@
 """Tokens whose joint probabilities are listed: what is hidden is known by enumeration."""
 
+import functools
 import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
 from diffjax.noise import Masking
+
+
+class _Joint(NamedTuple):
+    probabilities: Float[Array, " states"]
+    states: Integer[Array, "states n"]
+    taken: Float[Array, "states n vocab"]
 
 
 def joint(noise: Masking, table: Float[np.ndarray, "..."]) -> Partial:
@@ -17,14 +26,18 @@ def joint(noise: Masking, table: Float[np.ndarray, "..."]) -> Partial:
     observations give -inf everywhere.
     """
     states = np.array(list(itertools.product(range(noise.vocab), repeat=table.ndim)))
-    taken = np.eye(noise.vocab, dtype=np.float32)[states]  # [states, n, vocab]
+    taken = np.eye(noise.vocab, dtype=np.float32)[states]
+    return Partial(_denoiser(noise), _Joint(*(jnp.asarray(a) for a in (table.ravel(), states, taken))))
 
-    def denoise(probabilities: Array, states: Array, taken: Array, x_t: Array, t: Array, cond: None) -> Array:
-        fits = jnp.all((x_t[:, None] == noise.vocab) | (x_t[:, None] == states[None]), axis=2)
-        mass = jnp.einsum("bs,sna->bna", fits * probabilities[None], taken)
+
+@functools.cache
+def _denoiser(noise: Masking) -> Callable:
+    def denoise(law: _Joint, x_t: Array, t: Array, cond: None) -> Array:
+        fits = jnp.all((x_t[:, None] == noise.vocab) | (x_t[:, None] == law.states[None]), axis=2)
+        mass = jnp.einsum("bs,sna->bna", fits * law.probabilities[None], law.taken)
         return jnp.log(mass) - jnp.log(jnp.max(jnp.sum(mass, axis=2), axis=1))[:, None, None]
 
-    return Partial(denoise, jnp.asarray(table.ravel()), jnp.asarray(states), jnp.asarray(taken))
+    return denoise
 
 
 def entropy(table: Float[np.ndarray, "..."]) -> float:

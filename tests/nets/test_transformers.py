@@ -9,7 +9,7 @@ import pytest
 from diffjax import loss, nets, order
 from diffjax.denoising import denoiser, in_order
 from diffjax.errors import UserError
-from diffjax.nets.dit import _cut, _joined
+from diffjax.nets.patches import cut, joined
 from diffjax.noise import Gaussian, Masking
 from diffjax.predict import v
 from diffjax.randomness import fold, keys
@@ -162,12 +162,23 @@ def test_a_causal_dit_sees_earlier_patches_alone() -> None:
     assert bool(jnp.all(jnp.tril(slopes)[jnp.tril_indices(9)] != 0))
 
 
+def test_a_dit_causal_in_blocks_sees_its_block_and_those_before() -> None:
+    net = nets.DiT(patch=1, width=16, depth=2, heads=2, causal=3)
+    x, level = jax.random.normal(jax.random.key(0), (1, 3, 3, 1)), jnp.zeros((1, 1, 1, 1))
+    variables = moved(net.init(jax.random.key(0), x, level))
+    slopes = jax.jacobian(lambda x: net.apply(variables, x.reshape(1, 3, 3, 1), level).ravel())(x.ravel())
+    block = jnp.arange(9) // 3
+    np.testing.assert_array_equal(slopes != 0, block[:, None] >= block[None])
+    with pytest.raises(UserError, match="blocks of causal=3"):
+        net.apply(variables, x[:, :2, :2], level)
+
+
 def test_patches_come_back_where_they_were() -> None:
     x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
-    patches = _cut(x, 2)
+    patches = cut(x, 2)
     assert patches.shape == (2, 6, 12)
     np.testing.assert_array_equal(patches[0, 1].reshape(2, 2, 3), x[0, :2, 2:4])
-    np.testing.assert_array_equal(_joined(patches, x.shape, 2), x)
+    np.testing.assert_array_equal(joined(patches, x.shape, 2), x)
 
 
 def test_examples_drop_by_their_own_keys() -> None:

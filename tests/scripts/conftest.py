@@ -1,17 +1,11 @@
 """The scripts as a shell calls them, but in this process: imports are paid once, and every strictness holds."""
 
-import runpy
-import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from absl import flags
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # as `python train.py` has it
+from shell import called
 
 CONFIG = """
 from configs import Config, Data, Model, Sample, Train
@@ -32,31 +26,6 @@ class Told(NamedTuple):
     code: int
     out: str
     err: str
-
-
-def called(script: str, *argv: object) -> int:
-    """The exit code of a script, run as `__main__` with flags of its own."""
-    before = sys.argv
-    sys.argv = [script, *map(str, argv)]
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)  # as ml_collections loads configs
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-        forget_flags(script)
-    raise AssertionError(f"{script} came back without an exit code")
-
-
-def forget_flags(script: str) -> None:
-    """Undefine what the script defined, so that another may; libraries keep theirs."""
-    modules = flags.FLAGS.flags_by_module_dict()
-    own = {flag.name for module in (str(ROOT / script), "diffjax.cli") for flag in modules.get(module, ())}
-    for name in [name for name in flags.FLAGS if name in own or name.startswith("config.")]:
-        delattr(flags.FLAGS, name)
-    flags.FLAGS.unparse_flags()
 
 
 @pytest.fixture
@@ -142,6 +111,17 @@ def any_order(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Train
     """The same net in an order that each example draws, without classes."""
     options = [*MASKED, "--config.model.order=shuffled", "--config.sample.steps=64"]
     return trained(tmp_path_factory.mktemp("any_order"), data_dir, False, *options)
+
+
+@pytest.fixture(scope="session")
+def continuous(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """Two steps of continuous autoregression, sixteen pixels at a time in an order that each example draws."""
+    options = [
+        "--config.model.net=MAR(width=8, depth=1, heads=2, head_width=8, head_depth=1)",
+        "--config.model.order=blocks(4, shuffled=True)",
+        "--config.train.loss=regression(independent=True)",
+    ]
+    return trained(tmp_path_factory.mktemp("continuous"), data_dir, True, *options)
 
 
 @pytest.fixture(scope="session")

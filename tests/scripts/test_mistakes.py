@@ -33,7 +33,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("train.times=normal", ["train.times", "'normal'", "logit_normal"]),
     ("train.times=logit_normal(std=-1.0)", ["train.times", "std", "positive"]),
     ("model.conditional=maybe", ["--config.model.conditional", "maybe"]),
-    ("model.net=Unet()", ["model.net", "'Unet'", "DiT, MLP, Transformer, UNet"]),
+    ("model.net=Unet()", ["model.net", "'Unet'", "DiT, MAR, MLP, Transformer, UNet"]),
     ("model.net=MLP(wdth=8)", ["model.net", "wdth", "width, depth"]),
     ("model.net=MLP(width=2.5)", ["model.net", "width", "int"]),
     ("model.net=MLP(classes=3)", ["model.net", "classes"]),

@@ -181,6 +181,21 @@ def test_tokens_in_any_order_come_several_at_a_time(any_order, tmp_path, call) -
         assert picture.n_frames == 1 + 10  # 64 positions, seven at each of ten stops but the last
 
 
+def test_under_blocks_steps_are_those_of_each(continuous, tmp_path, call) -> None:
+    argv = ["--workdir", continuous.workdir, "--out", tmp_path, "--num=3"]
+    told = call("sample.py", *argv, "--steps=2", "--animate")
+    assert told.code == 0, told.err
+    with Image.open(tmp_path / "animation.gif") as picture:
+        assert 1 < picture.n_frames <= 1 + 4 * 2  # frames that are alike become one
+    told = call("sample.py", *argv, "--grid=karras(sigma_min=0.05, last='sigma_min')")
+    assert told.code == 2
+    assert "sample.py: grid: of 4 blocks each is known when the next begins" in told.err
+    told = call("evaluate.py", *argv, "--bits_of=8")
+    assert told.code == 0, told.err
+    assert "4 of the net, 12 of its head per sample" in (tmp_path / "report.html").read_text()
+    assert "bits per dimension: variational bound (64 draws" in told.out
+
+
 @pytest.mark.parametrize(("which", "how"), [("autoregressive", "exact"), ("masked", "variational bound (64 draws")])
 def test_bits_of_train_and_test_stand_side_by_side(which, how, request, tmp_path, call) -> None:
     argv = ["--workdir", request.getfixturevalue(which).workdir, "--out", tmp_path, "--num=3", "--bits_of=8"]

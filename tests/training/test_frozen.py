@@ -211,7 +211,7 @@ def test_a_causal_net_with_adapters_is_drawn_from_with_its_cache() -> None:
 
 
 def test_adapters_are_no_net_to_choose() -> None:
-    with pytest.raises(UserError, match=r"^model\.net: unknown 'lora'; choose from DiT, MLP, Transformer, UNet$"):
+    with pytest.raises(UserError, match=r"^model\.net: unknown 'lora'; choose from DiT, MAR, MLP, Transformer, UNet$"):
         slots.made(nets, "lora(MLP())", "model.net")
 
 

@@ -23,23 +23,29 @@ class Cache(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Softmax attention over all tokens, over those up to each (`causal`), or of one token over those in a cache."""
+    """Softmax attention over all tokens, or of one token over those in a cache.
+
+    `causal` blocks of so many tokens see themselves and those before: 1, each token those up to it; 0, all see all.
+    """
 
     heads: int
     dtype: Any
 
     @nn.compact
-    def __call__(self, h: Tokens, causal: bool, cache: Cache | None = None) -> tuple[Tokens, Cache | None]:
+    def __call__(self, h: Tokens, causal: int, cache: Cache | None = None) -> tuple[Tokens, Cache | None]:
         b, n, width = h.shape
         qkv = nn.Dense(3 * width, dtype=self.dtype, dot_general=by_rows)(h)
         query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, width // self.heads), 2, 0)
         seen = None
+        if causal > 1:
+            block = jnp.arange(n) // causal
+            seen = (block[:, None] >= block[None])[None, None]
         if cache is not None:
             key = jax.lax.dynamic_update_slice_in_dim(cache.key, key, cache.filled, axis=1)
             value = jax.lax.dynamic_update_slice_in_dim(cache.value, value, cache.filled, axis=1)
             seen = (jnp.arange(key.shape[1]) <= cache.filled)[None, None, None]
             cache = Cache(key, value, cache.filled + 1)
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=causal)
+        mixed = jax.nn.dot_product_attention(query, key, value, mask=seen, is_causal=causal == 1)
         out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)
         return out(mixed.reshape(b, n, width)), cache
 
@@ -57,7 +63,7 @@ class Block(nn.Module):
         h: Tokens,
         embedding: Float[Array, "b *n e"],
         keys: Keys | None,
-        causal: bool,
+        causal: int,
         cache: Cache | None = None,
     ) -> tuple[Tokens, Cache | None]:
         width = h.shape[-1]

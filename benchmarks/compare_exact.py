@@ -1,0 +1,61 @@
+"""Every family between one position at a time and all at once, with exact denoisers: python benchmarks/compare_exact.py
+
+Some 50 seconds of one core's time, and it uses two. The data is a Markov chain of six binary tokens, whose joint
+probabilities are listed, so nothing is learned: every difference is the order's own, or its step rule's. Writes
+docs/compare_exact.md and docs/pictures/compare_exact.png.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+if version("jaxlib").startswith("0.10."):  # most of the time would go into compiling; newer ones lack the flag
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from enumerated import page, picture
+from enumerated.families import Found, Point, drawn, families, measured
+from enumerated.laws import chain
+
+DOCS = Path(__file__).parents[1] / "docs"
+N, STAY = 6, (0.8, 0.9)  # tokens, and how likely a 0 and a 1 are followed by their like
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 24)  # evaluations
+DRAWS = 32_768
+
+
+def main() -> None:
+    """Measure, write the page, draw the picture."""
+    begun = time.perf_counter()
+    found = find(N, STAY, COUNTS, DRAWS)
+    (DOCS / "compare_exact.md").write_text(page.page(found))
+    picture.draw(found, DOCS / "pictures" / "compare_exact.png")
+    print(f"{time.perf_counter() - begun:.0f} seconds")
+
+
+def find(n: int, stay: tuple[float, float], counts: tuple[int, ...], draws: int) -> Found:
+    """All curves, two families at a time; and draws of what has a limit that is known."""
+    table = chain(n, stay)
+    all_of = {family.name: family for family in families(n)}
+    limits = [(family, 1) for family in all_of.values() if family.tokens and family.serves(n, 1)]
+    limits += [(all_of[name], n) for name in ("raster", "any order")]
+    with ThreadPoolExecutor(2) as pool:
+        curves = pool.map(lambda family: measured(family, table, counts, draws), all_of.values())
+        ends = pool.map(lambda limit: drawn(limit[0], table, limit[1], draws), limits)
+        named = dict(zip(all_of, told(all_of, curves), strict=True))
+        checks = {(family.name, count): end for (family, count), end in zip(limits, ends, strict=True)}
+    return Found(table, stay, counts, draws, named, checks)
+
+
+def told(names: Iterable[str], curves: Iterable[dict[int, Point]]) -> Iterator[dict[int, Point]]:
+    """The curves, each printed as it comes."""
+    for name, curve in zip(names, curves, strict=True):
+        print(f"{name:24}", *(f"{count}: {point.apart:.3f} " for count, point in curve.items()), flush=True)
+        yield curve
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The families, each a value: an experiment of configs/ with some fields changed, and the points of its curve.
+
+To add a family is to add an entry to `FAMILIES`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from configs.compare import Compare
+from diffjax.errors import UserError
+
+PIXELS = 64
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to draw from a family: its name, and a rule, a grid and an order, by default the family's own."""
+
+    name: str
+    sampler: str
+    grid: str
+    steps: int
+    evaluations: int
+    order: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """`fields` change the experiment `config`; {width}, {depth} and {heads} in them are those of the comparison.
+
+    `context` is the order under which pixels are hidden in the context test, by default the family's own; "none" where
+    the net has learnt no order in which the test could be made.
+    """
+
+    name: str
+    title: str
+    config: str
+    fields: Mapping[str, Any]
+    points: Callable[[Compare], list[Point]]
+    context: str = ""
+    aside: bool = False  # one that explains another, and has no curve in the pictures of quality
+
+
+def changed(family: Family, compare: Compare) -> dict[str, Any]:
+    """The fields of the experiment that this comparison changes."""
+    every = compare.steps // compare.checkpoints
+    shared = {
+        "data.name": compare.data,
+        "data.dir": compare.data_dir,
+        "data.batch_size": compare.batch_size,
+        "train.steps": compare.steps,
+        "train.save_every_steps": every,
+        "train.keep_every_steps": every,
+        "train.keep_checkpoints": 1,
+        "train.picture_every_steps": 1_000_000_000,
+        "train.validate_images": 0,
+        "train.writers": ("jsonl",),
+    }
+    sizes = {name: size for name, size in asdict(compare).items() if name in ("width", "depth", "heads")}
+    own = {name: value.format(**sizes) if isinstance(value, str) else value for name, value in family.fields.items()}
+    return {**shared, **own}
+
+
+def at_a_time(order: str = "") -> Callable[[Compare], list[Point]]:
+    """k pixels at a step, for each k that is asked for."""
+
+    def points(compare: Compare) -> list[Point]:
+        return [
+            Point(f"k = {k}", "posterior", f"at_a_time(k={k})", PIXELS, -(-PIXELS // k), order)
+            for k in compare.at_a_time
+        ]
+
+    return points
+
+
+def one_by_one(compare: Compare) -> list[Point]:
+    """One pixel at a step."""
+    return [Point("k = 1", "posterior", "uniform", PIXELS, PIXELS)]
+
+
+def in_steps(sampler: str, grid: str, least: int = 1) -> Callable[[Compare], list[Point]]:
+    """Each number of steps that is asked for, from the least that the rule can do with."""
+
+    def points(compare: Compare) -> list[Point]:
+        return [
+            Point(f"{steps} step{'s' * (steps > 1)}", sampler, grid, steps, steps)
+            for steps in compare.evaluations
+            if steps >= least
+        ]
+
+    return points
+
+
+def in_blocks(sampler: str, grid: str, steps: int) -> Callable[[Compare], list[Point]]:
+    """k pixels at a time, each in so many steps of a head."""
+
+    def points(compare: Compare) -> list[Point]:
+        counts = {k: -(-PIXELS // k) for k in compare.at_a_time}
+        return [
+            Point(f"k = {k}", sampler, grid, steps, count, f"blocks({count}, shuffled=True)")
+            for k, count in counts.items()
+        ]
+
+    return points
+
+
+def nothing(compare: Compare) -> list[Point]:
+    """Only bits are of interest."""
+    return []
+
+
+TOKENS = "Transformer(width={width}, depth={depth}, heads={heads}, dropout=0.1)"
+CAUSAL = "Transformer(width={width}, depth={depth}, heads={heads}, dropout=0.25, causal=True)"
+PATCHES = "DiT(patch=1, width={width}, depth={depth}, heads={heads}, dropout=0.1)"
+MAR = "MAR(width={width}, depth={depth}, heads={heads}, dropout=0.1, head_width={width}, head_depth=3, octaves=4)"
+KARRAS = "karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)"
+NUMBERS = {"model.net": PATCHES, "train.learning_rate": 3e-3, "train.weight_decay": 0.1}
+
+FAMILIES = (
+    Family(
+        "raster",
+        "raster autoregression",
+        "digits_raster",
+        {"model.net": CAUSAL},
+        one_by_one,
+        context="shuffled",
+    ),
+    Family(
+        "raster_ahead",
+        "raster, k at once",
+        "digits_any_order",
+        {"model.net": TOKENS, "model.order": "raster", "train.loss": "regression"},
+        at_a_time(),
+        context="none",
+    ),
+    Family(
+        "raster_bidirectional",
+        "raster, bidirectional net",
+        "digits_any_order",
+        {"model.net": TOKENS, "model.order": "raster"},
+        nothing,
+        context="none",
+        aside=True,
+    ),
+    Family("any_order", "any-order autoregression", "digits_any_order", {"model.net": TOKENS}, at_a_time()),
+    Family("masked", "masked diffusion", "digits_masked", {"model.net": TOKENS}, in_steps("posterior", "uniform")),
+    Family(
+        "gaussian",
+        "Gaussian diffusion",
+        "digits",
+        NUMBERS,
+        in_steps("dpmpp_2m", KARRAS),
+    ),
+    Family(
+        "rolling",
+        "rolling diffusion",
+        "digits",
+        {
+            **NUMBERS,
+            "model.order": "rolling(0.5)",
+            "sample.sampler": "ddim",
+            "sample.grid": "uniform",
+            "sample.steps": 20,
+        },
+        in_steps("ddim", "uniform"),
+    ),
+    Family(
+        "continuous",
+        "continuous autoregression",
+        "digits_continuous",
+        {"model.net": MAR},
+        in_blocks("dpmpp_2m", KARRAS, 10),
+    ),
+)
+
+
+def named(names: tuple[str, ...]) -> list[Family]:
+    """The families of these names. Raises UserError for one that there is not."""
+    known = {family.name: family for family in FAMILIES}
+    for name in names:
+        if name not in known:
+            raise UserError(f"config.families: there is no {name!r}; choose from {', '.join(known)}")
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"config.families: expected one or more, each once, got {', '.join(names) or 'none'}")
+    return [known[name] for name in names]
+
+
+def check(compare: Compare) -> None:
+    """Raise UserError, naming it, for a field that cannot be."""
+    named(compare.families)
+    least = {"samples": 20, "steps": 1, "batch_size": 1, "checkpoints": 1, "bits_of": 2, "draws": 2, "at_once": 1}
+    for name, smallest in {**least, "width": 1, "depth": 1, "heads": 1, "batch": 1}.items():
+        if getattr(compare, name) < smallest:
+            raise UserError(f"config.{name}: expected at least {smallest}, got {getattr(compare, name)}")
+    for name in ("train_seeds", "sample_seeds"):
+        seeds = getattr(compare, name)
+        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise UserError(f"config.{name}: expected one or more seeds, each once, from 0 on, got {seeds}")
+    for name in ("evaluations", "at_a_time"):
+        counts = getattr(compare, name)
+        if not counts or min(counts) < 1 or len(set(counts)) < len(counts):
+            raise UserError(f"config.{name}: expected one or more counts from 1 on, each once, got {counts}")
+    if max(compare.at_a_time) > PIXELS:
+        raise UserError(f"config.at_a_time: expected at most the {PIXELS} pixels, got {max(compare.at_a_time)}")
+    if compare.steps % compare.checkpoints:
+        raise UserError(
+            f"config.checkpoints: {compare.steps} steps do not divide into {compare.checkpoints}; choose a divisor"
+        )
+    if compare.width % compare.heads:
+        raise UserError(f"config.width: {compare.width} does not divide by {compare.heads} heads; choose a multiple")

@@ -1,0 +1,151 @@
+"""The four figures of the page, from its results: names stand at the curves, colours serve every kind of sight."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from diffjax.files import write_whole
+
+Results = dict[str, Any]
+# Okabe & Ito's colours, yellow left out, which is too light for a line
+COLOURS = ("#000000", "#D55E00", "#999999", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#56B4E9")
+MARKS = ("*", "v", "x", "o", "s", "D", "^", "P")
+QUALITY = (
+    ("frechet_ratio", "Fréchet distance, ratio"),
+    ("two_sample", "two-sample test, accuracy"),
+)
+PLAIN = (1, 1.5, 2, 3, 4, 6, 8, 10, 16, 20, 32, 64, 128)
+DECADES = [digit * 10.0**power for power in range(4, 22) for digit in (1, 2, 3, 5)]
+GAP = 0.06  # of the height, between names
+PAIR = ("raster", "raster_bidirectional")  # the causal net, and the one that sees everything, in the same order
+FILES = ("compare_evaluations.png", "compare_flops.png", "compare_bits.png", "compare_causal.png")
+
+
+def draw(folder: Path, results: Results) -> None:
+    """All of them, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = (
+        quality(results, "evaluations", "network evaluations a picture"),
+        quality(results, "flops", "floating-point operations a picture"),
+        bits(results),
+        causal(results),
+    )
+    for name, figure in zip(FILES, made, strict=True):
+        write_whole(
+            folder / name, lambda file, figure=figure: figure.savefig(file, dpi=110, metadata={"Software": None})
+        )
+
+
+def quality(results: Results, along: str, caption: str) -> Figure:
+    """Both measures of quality, a curve for each family."""
+    figure, panels = _panels(2)
+    families = {key: found for key, found in _shown(results).items() if found["points"]}
+    for panel, (measure, name) in zip(panels, QUALITY, strict=True):
+        ratio = measure == "frechet_ratio"
+        panel.set(xscale="log", yscale="log" if ratio else "linear", xlabel=caption, ylabel=name)
+        if ratio:
+            _ticks(panel.yaxis, PLAIN)
+        if along == "evaluations":
+            _ticks(panel.xaxis, PLAIN)
+        else:
+            _ticks(panel.xaxis, DECADES)
+        rows = {key: [(each[along], *each[measure]) for each in found["points"]] for key, found in families.items()}
+        _lines(panel, results, rows, real=1.0 if ratio else results["real"]["two_sample"])
+    return figure
+
+
+def bits(results: Results) -> Figure:
+    """Bits per dimension on test while training goes on."""
+    figure, (panel,) = _panels(1)
+    panel.set(xscale="log", xlabel="floating-point operations of training", ylabel="bits per dimension, test")
+    _ticks(panel.xaxis, DECADES)
+    found = {key: family["bits"] for key, family in _shown(results).items()}
+    _lines(panel, results, {key: [(each["flops"], *each["bits"]) for each in rows] for key, rows in found.items()})
+    return figure
+
+
+def causal(results: Results) -> Figure:
+    """What one pass for all steps saves, and what it costs: by operations, and by steps."""
+    figure, panels = _panels(2)
+    found = {key: results["families"][key]["bits"] for key in PAIR if key in results["families"]}
+    for panel, along in zip(panels, ("flops", "step"), strict=True):
+        panel.set(xscale="log" if along == "flops" else "linear", ylabel="bits per dimension, test")
+        panel.set_xlabel("floating-point operations of training" if along == "flops" else "steps of training")
+        if along == "flops":
+            _ticks(panel.xaxis, DECADES)
+        _lines(panel, results, {key: [(each[along], *each["bits"]) for each in rows] for key, rows in found.items()})
+    return figure
+
+
+def _shown(results: Results) -> Results:
+    """The families that are compared with each other."""
+    return {key: family for key, family in results["families"].items() if not family["aside"]}
+
+
+def _panels(count: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(7.2 * count, 4.8), layout="constrained")
+    panels = list(np.ravel(figure.subplots(1, count)))
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, panels
+
+
+def _ticks(axis: Axis, where: Sequence[float]) -> None:
+    """Ticks at these values alone, of a logarithmic axis, as short as they can be told."""
+    axis.set_major_locator(FixedLocator(where))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value < 1e4 else f"{value:.0e}".replace("+", ""))
+    )
+    axis.set_minor_locator(NullLocator())
+
+
+def _lines(panel: Axes, results: Results, lines: dict[str, list[tuple[float, ...]]], real: float | None = None) -> None:
+    """Each with bars of two standard errors and its name at its right, and a dotted line for real images."""
+    ends: list[tuple[float, float, str, str]] = []
+    for key, rows in lines.items():
+        if not rows:
+            continue
+        place = list(results["families"]).index(key) % len(COLOURS)
+        x, y, error = np.array(sorted(rows), float).T
+        look = {"color": COLOURS[place], "marker": MARKS[place], "markersize": 12 if MARKS[place] == "*" else 5}
+        panel.errorbar(x, y, 2 * np.nan_to_num(error), linewidth=1.5, capsize=2, elinewidth=0.9, **look)
+        ends.append((x[-1], y[-1], results["families"][key]["title"], COLOURS[place]))
+    if real is not None:
+        panel.axhline(real, color="#666666", linewidth=0.8, linestyle=":")
+        ends.append((panel.get_xlim()[1], real, "real images", "#666666"))
+    _names(panel, ends)
+
+
+def _names(panel: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+    """Names in a column at the right, in the order of the ends of their curves, and as near to them as they can be."""
+    panel.set_xlim(panel.get_xlim())
+    panel.set_ylim(panel.get_ylim())
+    across = [panel.transAxes.inverted().transform(panel.transData.transform(end[:2]))[0] for end in ends]
+    for (x, y, name, colour), far in zip(ends, across, strict=True):
+        if far < 0.6:  # a curve that ends early has its name below its end
+            beside = {"xytext": (6, -14), "textcoords": "offset points", "color": colour, "fontsize": 9}
+            panel.annotate(name, (x, y), **beside)
+    ends = [end for end, far in zip(ends, across, strict=True) if far >= 0.6]
+    heights = [panel.transAxes.inverted().transform(panel.transData.transform(end[:2]))[1] for end in ends]
+    order, least, places = np.argsort(heights), -1.0, {}
+    for k in order:
+        least = max(heights[k], least + GAP)
+        places[k] = least
+    over = max(0.0, least - 1.0)
+    most = 1.0
+    for k in order[::-1]:
+        most = min(places[k], most)
+        places[k] = most if over else places[k]
+        most -= GAP
+    for k, (x, y, name, colour) in enumerate(ends):
+        panel.annotate(
+            name, (x, y), (1.03, places[k]), textcoords="axes fraction", color=colour, fontsize=9, va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 3},
+            annotation_clip=False,
+        )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Floating-point operations of compiled programs: of one step, since the body of a loop is counted once."""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffjax import decode, plan, run
+from diffjax.denoising import needs_rank
+from diffjax.draw import Painter, evaluations
+from diffjax.protocols import portable
+from diffjax.randomness import keys
+from diffjax.sampling import advance, begin, rows_of
+from diffjax.training import parallel
+from diffjax.training.step import train_step
+
+BATCH = 8  # examples that share what a program does once
+
+
+def of(function: Callable[..., Any], *args: Any) -> float:
+    """What the compiled program says of itself; `function` must hold no loop."""
+    leaves, tree = jax.tree.flatten(args)
+    program = jax.jit(lambda *leaves: jax.tree.leaves(function(*jax.tree.unflatten(tree, leaves))))
+    return float(program.lower(*leaves).compile().cost_analysis()["flops"])
+
+
+def of_sample(painter: Painter) -> float:
+    """Of one picture: one step of the sampler, as it is drawn, times their number."""
+    steps = len(painter.grid) - 1
+    blocks, head_calls = evaluations(painter)
+    if head_calls:
+        context, head = _parts(painter)
+        return blocks * context + head_calls * head
+    cached = needs_rank(painter.net) and decode.one_by_one(painter.grid, prod(painter.facts.shape))
+    return steps * (_next(painter) if cached else _step(painter))
+
+
+def of_training_step(workdir: Path) -> float:
+    """Of one step of a run's training, over the whole batch."""
+    config, _ = run.read_config(workdir)
+    made = plan.planned(config, workdir)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), parallel.shares([next(made.stream)], 1, 1))
+    return of(partial(train_step, made.net, made.loss, made.optimizer), made.start, batch)
+
+
+def _step(p: Painter) -> float:
+    """One step from each of `BATCH` states, for each."""
+    root = keys(0, BATCH)
+    x, rank, carry = begin(root, None, p.noise, p.order, p.step, p.facts.encoding.shape(p.facts.shape))
+    row = jax.tree.map(lambda rows: jnp.asarray(rows[0]), rows_of(p.step, p.noise, p.grid))
+    stop = (jnp.asarray(0), p.grid[0], p.grid[1], row)
+
+    def one(keys: Any, rank: Any, stop: Any, state: Any, denoise: Any, cond: Any) -> Any:
+        return advance(keys, rank, stop, state, denoise, cond, None, noise=p.noise, order=p.order, step=p.step)
+
+    return of(one, root, rank, stop, (x, carry), portable(p.denoise), _labels(p)) / BATCH
+
+
+def _parts(p: Painter) -> tuple[float, float]:
+    """The large part of a net for each of `BATCH` pictures, and its head for the pixels of one block."""
+    net: Any = p.net
+    denoise: Any = p.denoise
+    x = jnp.zeros((BATCH, *p.facts.encoding.shape(p.facts.shape)))
+    level = jnp.ones((*x.shape[:-1], 1))
+    places = jnp.zeros((BATCH, -(-prod(x.shape[1:-1]) // p.order.blocks)), jnp.int32)
+    context = partial(net.apply, method="context")
+    z = jnp.zeros(jax.eval_shape(context, denoise.variables, x, level, _labels(p)).shape)
+    head = of(partial(net.apply, method="head"), denoise.variables, x, level, z, places)
+    return of(context, denoise.variables, x, level, _labels(p)) / BATCH, head / BATCH
+
+
+def _next(p: Painter) -> float:
+    """One token of each of `BATCH` sequences with their caches, for each."""
+    net: Any = p.net
+    first = jnp.zeros(BATCH, jnp.int32)
+
+    def one(variables: Any, token: Any, here: Any, there: Any, cond: Any, caches: Any) -> Any:
+        return net.apply(variables, token, here, there, cond, caches, method="next")
+
+    denoise: Any = p.denoise
+    return of(one, denoise.variables, first, first, first, _labels(p), net.empty_caches(BATCH)) / BATCH
+
+
+def _labels(p: Painter) -> Any:
+    return None if p.net.null_cond is None else jnp.zeros(BATCH, jnp.int32)

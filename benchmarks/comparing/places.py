@@ -1,0 +1,58 @@
+"""Where a comparison keeps what: its config, its runs, its scores."""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from configs.compare import Compare
+from diffjax.errors import UserError
+from diffjax.files import write_whole
+
+CONFIG, REAL = "compare.json", "real.json"
+FREE = ("families", "train_seeds", "sample_seeds", "at_once", "batch")  # what may change while a comparison goes on
+
+
+def workdir_of(folder: Path, family: str, seed: int) -> Path:
+    """Of a training."""
+    return folder / "runs" / f"{family}_{seed}"
+
+
+def scores_in(folder: Path, family: str, seed: int) -> Path:
+    """The folder of a run's scores."""
+    return folder / "scores" / f"{family}_{seed}"
+
+
+def drawn_name(point: str, seed: int) -> str:
+    """The file of what was drawn at a point of a curve, from a sampling seed."""
+    return f"drawn_{point.replace(' ', '')}_{seed}.json"
+
+
+def bits_name(step: int) -> str:
+    """The file of the bits of a checkpoint."""
+    return f"bits_{step}.json"
+
+
+def stored(path: Path, told: dict[str, Any]) -> None:
+    """Write a small file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write((json.dumps(told, indent=1) + "\n").encode()))
+
+
+def read(folder: Path) -> Compare:
+    """The comparison that is kept in a folder."""
+    told = json.loads((folder / CONFIG).read_text())
+    return Compare(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+
+
+def begin(folder: Path, compare: Compare) -> None:
+    """Keep the comparison there, or go on with it. Raises UserError where what is there is of another one."""
+    if (folder / CONFIG).exists():
+        before = read(folder)
+        for name in (field.name for field in fields(Compare) if field.name not in FREE):
+            was, now = getattr(before, name), getattr(compare, name)
+            if was != now:
+                raise UserError(
+                    f"config.{name}: {folder} was begun with {was!r}, not {now!r}; use that value, or a new --workdir"
+                )
+    stored(folder / CONFIG, asdict(compare))

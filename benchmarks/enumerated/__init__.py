@@ -1,0 +1,1 @@
+"""Parts of benchmarks/compare_exact.py: every family on tokens whose joint probabilities are listed."""

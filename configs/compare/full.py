@@ -1,0 +1,16 @@
+"""The comparison of docs/compare.md: three training seeds and five sampling seeds of every family.
+
+make compare, or
+
+python benchmarks/compare.py --config configs/compare/full.py --workdir runs/compare --page docs
+
+Planned for about two hours on two idle cores; its first lines say what is left to do, and how long that takes once
+something has been measured.
+"""
+
+from configs.compare import Compare
+
+
+def get_config() -> Compare:
+    """The nets of configs/digits_any_order.py, four blocks of width 64, 1,500 steps."""
+    return Compare(name="full")

@@ -1,0 +1,162 @@
+"""Continuous autoregression (Li et al. 2024, MAR): a transformer over what is known, a small denoiser of each patch."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from diffjax.errors import UserError
+from diffjax.nets.attention import Block, check_heads
+from diffjax.nets.layers import Embedding, Modulation, Places, by_rows, check_fields, null_label, remembered, summed
+from diffjax.nets.patches import Patches, Picture, cut, joined, levels_of_patches, sides_in_patches
+from diffjax.protocols import Keys
+
+Context = Float[Array, "b n width"]
+Level = Float[Array, "_ _ _ 1"]
+MOST_OCTAVES = 16  # beyond them float32 has no digits of an angle left
+
+
+class MAR(nn.Module):
+    """E[x0_i | x_t,i, all x_j that are known] of every patch i, a patch being known where its level is exactly 0.
+
+    The transformer sees a learned vector in place of every other patch, wherever it stands, and no level: so what it
+    says of a patch, its context z, stays the same until one more is known. The head, an MLP modulated by z and by the
+    patch's level (Li et al. 2024, section 3.2), sees the noisy patch alone. `net(x, level, cond, keys)` is both;
+    `context` and `head` are each. `octaves`: see `with_octaves`.
+
+    Train it by `loss.regression(noise, order, independent=True)`, and sample one patch after the other, or k at a time,
+    under `order.blocks`. A patch is told the mean of its pixels' levels, so let blocks be of whole patches, or patch=1.
+    """
+
+    patch: int = 1
+    width: int = 64
+    depth: int = 4
+    heads: int = 4
+    head_width: int = 64
+    head_depth: int = 3
+    octaves: int = 0
+    classes: int = 0
+    dropout: float = 0.0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    convolutional: ClassVar[bool] = False
+    has_head: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
+        sizes |= {"head_width": self.head_width, "head_depth": self.head_depth}
+        check_fields(self.dtype, self.dropout, **sizes)
+        check_heads(self.width, self.heads)
+        if not 0 <= self.octaves <= MOST_OCTAVES:
+            raise UserError(f"net: octaves must be in 0 … {MOST_OCTAVES}, got {self.octaves}")
+        super().__post_init__()
+
+    @property
+    def null_cond(self) -> Array | None:
+        """The label that says nothing."""
+        return null_label(self.classes)
+
+    def setup(self) -> None:
+        sizes = (self.width, self.depth, self.heads, self.classes, self.dropout, self.remat, self.dtype)
+        self.backbone = Backbone(*sizes)
+        self.small = Head(self.head_width, self.head_depth, self.octaves, self.dtype)
+
+    def __call__(
+        self,
+        x: Picture,
+        level: Level,
+        cond: Int[Array, " b"] | None = None,
+        keys: Keys | None = None,
+    ) -> Picture:
+        return self.head(x, level, self.context(x, level, cond, keys))
+
+    def context(
+        self, x: Picture, level: Level, cond: Int[Array, " b"] | None = None, keys: Keys | None = None
+    ) -> Context:
+        """What is known of each patch from those of level 0."""
+        sides, patches = sides_in_patches(x, self.patch, "MAR"), cut(x, self.patch)
+        known = levels_of_patches(level, self.patch) == 0
+        return self.backbone(patches, jnp.broadcast_to(known, patches.shape[:2]), sides, cond, keys)
+
+    def head(self, x: Picture, level: Level, z: Context, places: Int[Array, "b k"] | None = None) -> Picture:
+        """The output, given the context; of these patches alone where they are given, and 0 elsewhere."""
+        patches = cut(x, self.patch)
+        levels = jnp.broadcast_to(levels_of_patches(level, self.patch), patches.shape[:2])
+        if places is None:
+            out = self.small(patches, levels, z)
+        else:
+            at = jnp.arange(len(x))[:, None], places
+            out = jnp.zeros(patches.shape).at[at].set(self.small(patches[at], levels[at], z[at]))
+        return joined(out, x.shape, self.patch).astype(jnp.float32)
+
+    def places(self, moving: Bool[Array, "b _ _ 1"], most: int) -> Int[Array, "b k"]:
+        """The patches with a pixel that moves, and so many others that they are as many of each example.
+
+        `most` is how many pixels move at most.
+        """
+        touched = jnp.any(cut(moving, self.patch), axis=2)
+        return jnp.argsort(~touched, axis=1, stable=True)[:, :most]
+
+
+class Backbone(nn.Module):
+    """The context of each patch: a transformer over known patches, the others a learned vector."""
+
+    width: int
+    depth: int
+    heads: int
+    classes: int
+    dropout: float
+    remat: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        patches: Patches,
+        known: Bool[Array, "b n"],
+        sides: tuple[int, int],
+        cond: Int[Array, " b"] | None,
+        keys: Keys | None,
+    ) -> Context:
+        hidden = self.param("hidden", nn.initializers.normal(1.0), (self.width,)).astype(self.dtype)
+        seen = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches)
+        places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
+        h = jnp.where(known[:, :, None], seen, hidden[None, None]) + places[None]
+        embedding = Embedding(self.width, self.classes, self.dtype)(jnp.zeros(len(patches)), cond)
+        block = remembered(Block, self.remat, static=(4,))
+        for _ in range(self.depth):
+            h, _ = block(self.heads, self.dropout, self.dtype)(h, embedding, keys, 0)
+        return nn.LayerNorm(dtype=self.dtype)(h)
+
+
+class Head(nn.Module):
+    """The output of each patch by itself: h + MLP(norm(h)), the norm modulated by its context and its level."""
+
+    width: int
+    depth: int
+    octaves: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, patches: Patches, level: Float[Array, "b n"], z: Context) -> Patches:
+        context = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(z)
+        told = nn.silu(context + Embedding(self.width, 0, self.dtype)(level, None))
+        h = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(with_octaves(patches, self.octaves)) + context
+        for _ in range(self.depth):
+            inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), told)
+            inner = nn.silu(nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(inner))
+            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)(inner)
+        h = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), told)
+        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
+        return out(h)
+
+
+def with_octaves(x: Patches, count: int) -> Float[Array, "b n _"]:
+    """x, and beside it sin and cos of π x, 2π x, 4π x, …: so many octaves (Kingma et al. 2021, VDM: Fourier features).
+
+    They tell values apart that lie close, as levels of pixels do.
+    """
+    angles = jnp.concatenate([x * (jnp.pi * 2.0**octave) for octave in range(count)] or [x[..., :0]], axis=-1)
+    return jnp.concatenate([x, jnp.sin(angles), jnp.cos(angles)], axis=-1)

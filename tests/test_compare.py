@@ -1,0 +1,197 @@
+"""The comparison in miniature: a family of tokens and one of numbers, two steps of training, two points of a curve."""
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from shell import ROOT, called
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from configs.compare import Compare
+from diffjax import draw, nets, order, predict, schedule
+from diffjax.denoising import denoiser
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian
+from diffjax.run import Facts
+
+families, figures, flops, page, places, results, runs, scores, verdicts, whole = (
+    importlib.import_module(f"comparing.{part}")
+    for part in ["families", "figures", "flops", "page", "places", "results", "runs", "scores", "verdicts", "whole"]
+)
+MINI = Compare(
+    "mini",
+    families=("any_order", "gaussian"),
+    train_seeds=(0,),
+    sample_seeds=(0,),
+    samples=24,
+    steps=2,
+    batch_size=8,
+    width=8,
+    depth=1,
+    evaluations=(1, 2),
+    at_a_time=(16, 64),
+    checkpoints=1,
+    bits_of=8,
+    draws=2,
+    at_once=1,
+    batch=24,
+)
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+def here(command: Sequence[str], log: Path, core: int | None) -> None:
+    """A script in this process."""
+    script, *words = command
+    if script == runs.TRAIN:
+        assert called(script, *words) == 0
+    else:
+        scores.main(*words)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A comparison that was killed before its second family was measured, and went on."""
+    folder = tmp_path_factory.mktemp("compare")
+    mini = replace(MINI, data_dir=str(folder / "data"))
+
+    def killed(command: Sequence[str], log: Path, core: int | None) -> None:
+        if command[0] == runs.SCORE and "gaussian" in command:
+            raise Killed
+        here(command, log, core)
+
+    with pytest.raises(Killed):
+        whole.compared(mini, folder, folder, start=killed)
+    before = {path: path.read_bytes() for path in folder.rglob("scores/*/*.json")}
+    asked: list[str] = []
+
+    def noted(command: Sequence[str], log: Path, core: int | None) -> None:
+        asked.append(command[0])
+        here(command, log, core)
+
+    whole.compared(mini, folder, folder, start=noted)
+    assert asked == [runs.SCORE], "what is finished is not repeated"
+    assert before
+    assert all(path.read_bytes() == told for path, told in before.items())
+    return folder
+
+
+def test_all_that_was_planned_is_measured(folder) -> None:
+    mini = places.read(folder)
+    assert not [path for job in runs.jobs(mini) for path in scores.left(mini, folder, *job)]
+    assert "2 of 2 are done" in runs.plan(mini, folder)
+    found = results.gathered(mini, folder)["families"]
+    assert [point["evaluations"] for point in found["any_order"]["points"]] == [4, 1]
+    assert [point["evaluations"] for point in found["gaussian"]["points"]] == [1, 2]
+    one, two = (point["flops"] for point in found["gaussian"]["points"])
+    assert two == pytest.approx(2 * one)
+
+
+def test_the_page_is_a_function_of_its_figures(folder) -> None:
+    kept = json.loads((folder / page.FIGURES).read_text())
+    assert page.page(kept) == (folder / page.PAGE).read_text()
+    assert all((folder / "pictures" / name).stat().st_size for name in figures.FILES)
+    assert "configs/compare/mini.py" in page.page(kept)
+
+
+def test_a_comparison_goes_on_only_as_itself(folder) -> None:
+    mini = places.read(folder)
+    with pytest.raises(UserError, match="width"):
+        places.begin(folder, replace(mini, width=16))
+    places.begin(folder, replace(mini, sample_seeds=(0, 1)))  # more of the same
+    places.begin(folder, mini)
+
+
+def test_operations_of_a_product_are_those_that_are_known() -> None:
+    x, matrix = jnp.ones((8, 64)), jnp.ones((64, 32))
+    assert flops.of(lambda x, matrix: x @ matrix, x, matrix) == pytest.approx(2 * 8 * 64 * 32, rel=0.01)
+    assert flops.of(jax.grad(lambda matrix: jnp.sum((x @ matrix) ** 2)), matrix) >= 2 * 2 * 8 * 64 * 32
+
+
+def test_of_a_net_with_a_head_the_large_part_is_counted_once_a_block() -> None:
+    """Twice the steps in a block ask the head alone more often; half the blocks ask the rest half as often."""
+    noise, facts = Gaussian(schedule.cosine, predict.v), Facts((4, 4, 1), 0, (), 17, (), "unit")
+    net = nets.MAR(width=32, depth=2, heads=2, head_width=8, head_depth=1)
+    denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *(jnp.ones((1, 4, 4, 1)),) * 2))
+
+    def spent(blocks: int, steps: int) -> float:
+        settings = {"sampler": "ddim", "grid": "uniform", "steps": steps, "guidance": 1.0}
+        return flops.of_sample(draw.painter(denoise, noise, order.blocks(blocks), net, facts, settings))
+
+    head = (spent(8, 4) - spent(8, 2)) / 16
+    large = spent(8, 2) / 8 - 2 * head
+    assert large > 16 * 2 * 12 * 32**2  # the dense layers of both blocks, for 16 pixels, a product and a sum each
+    assert 0 < 2 * head < large / 10
+    assert spent(4, 2) == pytest.approx(4 * large + 8 * 2 * head, rel=0.1)
+
+
+def test_errors_are_of_both_kinds_of_seeds() -> None:
+    """Of variances 1 between trainings and 0.25 within, by many repetitions."""
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(4_000, 8, 1)) + 0.5 * rng.normal(size=(4_000, 8, 5))
+    found = np.array([results.mean_and_error(each) for each in drawn])
+    assert found[:, 0].std() == pytest.approx(np.sqrt((1 + 0.25 / 5) / 8), rel=0.05)
+    assert np.sqrt(np.mean(found[:, 1] ** 2)) == pytest.approx(found[:, 0].std(), rel=0.05)
+    assert results.mean_and_error([[2.0]]) == (2.0, None)
+    assert results.mean_and_error([[1.0, 3.0]]) == (2.0, 1.0)
+
+
+def test_a_sentence_says_what_its_numbers_say() -> None:
+    def told(far: float, error: float) -> str:
+        points = [
+            {"name": f"k = {k}", "evaluations": 64 // k, "frechet_ratio": [ratio, error]}
+            for k, ratio in ((1, 1.5), (64, far))
+        ]
+        return verdicts.parallel({"families": {"any_order": {"points": points}}})
+
+    assert "holds.**" in told(3.0, 0.1)
+    assert "does not hold here" not in told(3.0, 0.1)
+    assert "does not hold here" in told(1.6, 0.1)
+    assert "does not hold here" in told(1.2, 0.01)
+
+
+def test_the_page_in_docs_is_of_the_figures_beside_it() -> None:
+    figures_kept = ROOT / "docs" / page.FIGURES
+    if figures_kept.exists():
+        assert (ROOT / "docs" / page.PAGE).read_text() == page.page(json.loads(figures_kept.read_text()))
+
+
+@pytest.mark.parametrize("name", ["short", "full", "accelerator"])
+def test_every_form_can_be(name) -> None:
+    made = importlib.import_module(f"configs.compare.{name}").get_config()
+    families.check(made)
+    assert made.name == name
+    for family in families.named(made.families):
+        assert all(point.evaluations >= 1 for point in family.points(made))
+        assert (ROOT / "configs" / f"{family.config}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--config.families=('raster','rastre')", "rastre"),
+        ("--config.steps=7", "config.checkpoints"),
+        ("--config.steps=many", "steps"),
+        ("--config.widht=8", "did you mean width"),
+        ("--config.train_seeds=()", "config.train_seeds"),
+        ("--config.at_a_time=(1,65)", "config.at_a_time"),
+        ("--config.heads=7", "config.width"),
+    ],
+)
+def test_a_mistake_is_one_line(flag, says, tmp_path, capfd) -> None:
+    argv = ["--config", ROOT / "configs" / "compare" / "short.py", "--workdir", tmp_path / "x", flag]
+    assert called("benchmarks/compare.py", *argv) == 2
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1
+    assert says in told
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,116 @@
+"""benchmarks/compare_exact.py in miniature: its limits for every family, its enumeration, and what its page says.
+
+The tests of counts are χ² on fixed keys; with others each would fail once in a thousand times.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+compare = importlib.import_module("compare_exact")
+families = importlib.import_module("enumerated.families")
+laws = importlib.import_module("enumerated.laws")
+page = importlib.import_module("enumerated.page")
+picture = importlib.import_module("enumerated.picture")
+
+N, COUNTS, DRAWS = 6, (1, 2, 3, 6, 12), 4_096
+FAMILIES = {family.name: family for family in families.families(N)}
+LISTED = [name for name, family in FAMILIES.items() if family.listed]
+BIASED = {"confidence", "surest first"}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return compare.find(N, compare.STAY, COUNTS, DRAWS)
+
+
+def likely(law: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether shares of so many draws are those expected, by χ²; states of which few are expected count as one."""
+    rare = DRAWS * expected < 5
+    both = [DRAWS * np.append(each[~rare], each[rare].sum() if rare.any() else []) for each in (law, expected)]
+    return stats.chisquare(*both).pvalue > 1e-3
+
+
+def test_the_chain_is_a_law_and_stationary() -> None:
+    table = laws.chain(4, (0.8, 0.9))
+    np.testing.assert_allclose(laws.marginals(table), np.tile([1 / 3, 2 / 3], (4, 1)), rtol=1e-12)
+    np.testing.assert_allclose(table[1, 1].sum() / table[1].sum(), 0.9, rtol=1e-12)
+    np.testing.assert_allclose(laws.product(table).sum(), 1, rtol=1e-12)
+
+
+def test_all_at_once_is_the_product_of_the_marginals(found) -> None:
+    """For every family of tokens that can do so: by enumeration, and as the sampler draws."""
+    product = laws.product(found.table)
+    tokens = [name for name, family in FAMILIES.items() if family.tokens and 1 in found.curves[name]]
+    assert {"raster", "any order", "masked diffusion", "rolling masks", *BIASED} <= set(tokens)
+    for name in tokens:
+        if name in LISTED:
+            np.testing.assert_allclose(found.curves[name][1].law, product, rtol=1e-6)
+        assert likely(found.limits[name, 1].law, product), name
+
+
+def test_one_at_a_time_is_exact(found) -> None:
+    for name in ("raster", "any order", "spread out"):
+        np.testing.assert_allclose(found.curves[name][N].law, found.table.ravel(), rtol=1e-9)
+    for name in ("raster", "any order"):
+        assert likely(found.limits[name, N].law, found.table.ravel())
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_the_enumeration_is_the_law_of_the_samplers_draws(found, name) -> None:
+    count = 3 if 3 in found.curves[name] else 4 if 4 in found.curves[name] else 2
+    assert likely(families.drawn(FAMILIES[name], found.table, count, DRAWS).law, found.curves[name][count].law)
+
+
+def test_one_step_of_diffusion_is_the_mean(found) -> None:
+    """In every draw; rounded, it is the likelier token everywhere, and nothing else."""
+    once = found.curves["diffusion, ddim"][1]
+    np.testing.assert_allclose(once.x, 1 / 3, atol=1e-5)
+    np.testing.assert_allclose(once.apart, 1 - found.table.ravel()[-1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in BIASED])
+def test_curves_fall_within_their_errors(found, name) -> None:
+    curve = found.curves[name]
+    assert page.falls(curve)
+    assert page.less(curve[max(curve)], curve[min(curve)])
+
+
+def test_confidence_is_biased_also_one_at_a_time(found) -> None:
+    likeliest = found.table.max()
+    for name in BIASED:
+        assert found.curves[name][N].law.max() > 1.2 * likeliest
+        assert not likely(found.curves[name][N].law, found.table.ravel())
+
+
+def test_total_variation_by_chance_is_what_draws_have(found) -> None:
+    drawn = found.limits["any order", N]
+    assert abs(drawn.apart - laws.by_chance(found.table, DRAWS)) < 5 * drawn.error
+
+
+def test_the_page_says_what_was_found_and_the_picture_is_drawn(found, tmp_path) -> None:
+    told = page.page(found)
+    assert all(f"| {name} |" in told for name in FAMILIES)
+    assert "**Spreading out what is removed helps.**" in told
+    assert f"{laws.apart(laws.product(found.table), found.table):.3f} from the data" in " ".join(told.split())
+    picture.draw(found, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_sentences_turn_where_numbers_do(found) -> None:
+    """Names are exchanged: what was better is worse."""
+
+    def exchanged(one: str, other: str):
+        curves = {**found.curves, one: found.curves[other], other: found.curves[one]}
+        return found._replace(curves=curves)
+
+    assert "does not help here" in page.spreading(exchanged("raster", "any order"))
+    assert "not always the nearer" in page.widths(exchanged("diffusion in 2 blocks", "diffusion, dpmpp_2m"))
+    assert "not always too often" in page.confident(exchanged("confidence", "any order"))
+    assert "*raster*" in page.falling(exchanged("raster", "surest first"))
