@@ -106,10 +106,10 @@ def stops_of(
     with jax.ensure_compile_time_eval():
         if order.width == 0:
             return noise.stops(steps or prod(positions), levels), jnp.zeros(())
-        together = noise.stops(steps or 10_000, levels)
-        if order.width == 1 or together[-1] == 0:
-            return together, together[-1]
-        own = noise.stops(steps or 1_000, levels)
+        apart = order.width < 1 and not _ends_known(noise)
+        own = noise.stops(steps or (1_000 if apart else 10_000), levels)
+        if not apart:
+            return own, own[-1]
         begins = (1 - order.width) * (1 - jnp.unique(order.rank(jax.random.key(0), positions)))
         stops = jnp.unique((jnp.append(own, 0) * order.width)[None] + begins[:, None])
         return stops[::-1], own[-1]
@@ -119,12 +119,17 @@ def _check_steps(noise: Noise, order: Order, steps: int | None) -> None:
     """Raise UserError where there is no bound."""
     if steps is not None and steps < 1:
         raise UserError(f"bound: steps must be at least 1, got {steps}")
+    if order.width == 0 and not _ends_known(noise):
+        raise UserError(
+            f"bound: {type(noise).__name__} noise has none under an order of width 0, which reveals each position "
+            "in one step; use order.blocks, as many as positions, or Masking noise"
+        )
+
+
+def _ends_known(noise: Noise) -> bool:
+    """Whether the last stop of a bound leaves nothing to read: all is known for certain there."""
     with jax.ensure_compile_time_eval():
-        if order.width == 0 and noise.stops(1)[-1] > 0:  # it stops before anything is known for certain
-            raise UserError(
-                f"bound: {type(noise).__name__} noise has none under an order of width 0, which reveals each position "
-                "in one step; use order.blocks, as many as positions, or Masking noise"
-            )
+        return bool(noise.stops(1)[-1] == 0)
 
 
 def bound_at(
