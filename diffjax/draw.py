@@ -139,16 +139,19 @@ def _by_its_head(p: Painter) -> bool:
     return has_head(p.denoise) and p.step.evaluations == 1 and nested.block_by_block(p.grid, p.order)
 
 
-def evaluations(painter: Painter) -> tuple[int, int]:
-    """Of the net for a sample, or of its large part, and of its head where that is asked alone; without guidance."""
-    steps = (len(painter.grid) - 1) * painter.step.evaluations
-    return (painter.order.blocks, steps) if _by_its_head(painter) else (steps, 0)
+def evaluations(painter: Painter, guidance: float) -> tuple[int, int]:
+    """Of the net for a sample, or of its large part, and of its head where that is asked alone.
+
+    Guidance, which is none at 1, asks the net twice at a time.
+    """
+    times = 1 if guidance == 1 else 2
+    steps = (len(painter.grid) - 1) * painter.step.evaluations * times
+    return (painter.order.blocks * times, steps) if _by_its_head(painter) else (steps, 0)
 
 
 def spent(painter: Painter, guidance: float) -> str:
-    """What a sample takes; guidance, which is none at 1, asks the net twice at a time."""
-    times = 1 if guidance == 1 else 2
-    whole, head = (times * count for count in evaluations(painter))
+    """The same in words."""
+    whole, head = evaluations(painter, guidance)
     return f"{whole} of the net, {head} of its head per sample" if head else f"{whole} of the net per sample"
 
 

@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from diffjax import draw
 from diffjax import evaluation as ev
-from diffjax.draw import Painter
+from diffjax.draw import Painter, evaluations
 from diffjax.errors import UserError
 from diffjax.paths import by_name
 from diffjax.subject import Subject
@@ -105,11 +105,6 @@ def swept(
     return ev.Sweep(f"Sweep of {model.workdir.name}", tuple(lists), done, about)
 
 
-def evaluations(painter: Painter, guidance: float) -> int:
-    """How often the net is evaluated per sample; guidance, which is none at 1, asks it twice at a time."""
-    return (len(painter.grid) - 1) * painter.step.evaluations * (1 if guidance == 1 else 2)
-
-
 def identity(model: Subject, kernels: ev.Kernels, count: int, seed: int) -> dict[str, Any]:
     """All that the numbers of a row depend on, its settings aside; by content, so that a run may be moved."""
     info, labels = model.info, {name: labels for name, (_, labels) in model.splits.items()}
@@ -139,7 +134,7 @@ def _row(
     images = draw.images(painter, jax.random.key(seed), count, batch, cond)
     seconds = time.perf_counter() - before
     scores = ev.measured(images, cond, model.splits, model.info.facts.levels, kernels=kernels, beside=beside)
-    return ev.Swept(settings, evaluations(painter, settings["guidance"]), seconds, scores)
+    return ev.Swept(settings, evaluations(painter, settings["guidance"])[0], seconds, scores)
 
 
 def _at_hand(folder: Path, about: Mapping[str, Any], settings: dict[str, Any]) -> ev.Swept | None:

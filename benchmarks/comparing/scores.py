@@ -81,7 +81,10 @@ def drawn(compare: Compare, model: subject.Subject, point: Point, seed: int) -> 
     painter = painter_of(model, point)
     labels = model.labels(compare.samples)
     images = draw.images(painter, jax.random.key(seed), compare.samples, compare.batch, labels)
-    return {"evaluations": draw.evaluations(painter)[0], **quality(images, model.splits, model.info.facts.levels)}
+    return {
+        "evaluations": draw.evaluations(painter, guidance=1.0)[0],
+        **quality(images, model.splits, model.info.facts.levels),
+    }
 
 
 def quality(images: np.ndarray, splits: evaluation.Splits, levels: int) -> dict[str, float]:
