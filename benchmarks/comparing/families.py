@@ -62,16 +62,9 @@ def changed(family: Family, compare: Compare) -> dict[str, Any]:
     return {**shared, **own}
 
 
-def at_a_time(order: str = "") -> Callable[[Compare], list[Point]]:
+def at_a_time(compare: Compare) -> list[Point]:
     """k pixels at a step, for each k that is asked for."""
-
-    def points(compare: Compare) -> list[Point]:
-        return [
-            Point(f"k = {k}", "posterior", f"at_a_time(k={k})", PIXELS, -(-PIXELS // k), order)
-            for k in compare.at_a_time
-        ]
-
-    return points
+    return [Point(f"k = {k}", "posterior", f"at_a_time(k={k})", PIXELS, -(-PIXELS // k)) for k in compare.at_a_time]
 
 
 def one_by_one(compare: Compare) -> list[Point]:
@@ -79,15 +72,11 @@ def one_by_one(compare: Compare) -> list[Point]:
     return [Point("k = 1", "posterior", "uniform", PIXELS, PIXELS)]
 
 
-def in_steps(sampler: str, grid: str, least: int = 1) -> Callable[[Compare], list[Point]]:
-    """Each number of steps that is asked for, from the least that the rule can do with."""
+def in_steps(sampler: str, grid: str) -> Callable[[Compare], list[Point]]:
+    """Each number of steps that is asked for."""
 
     def points(compare: Compare) -> list[Point]:
-        return [
-            Point(f"{steps} step{'s' * (steps > 1)}", sampler, grid, steps, steps)
-            for steps in compare.evaluations
-            if steps >= least
-        ]
+        return [Point(f"{steps} step{'s' * (steps > 1)}", sampler, grid, steps, steps) for steps in compare.evaluations]
 
     return points
 
@@ -131,7 +120,7 @@ FAMILIES = (
         "raster, k at once",
         "digits_any_order",
         {"model.net": TOKENS, "model.order": "raster", "train.loss": "regression"},
-        at_a_time(),
+        at_a_time,
         context="none",
     ),
     Family(
@@ -143,7 +132,7 @@ FAMILIES = (
         context="none",
         aside=True,
     ),
-    Family("any_order", "any-order autoregression", "digits_any_order", {"model.net": TOKENS}, at_a_time()),
+    Family("any_order", "any-order autoregression", "digits_any_order", {"model.net": TOKENS}, at_a_time),
     Family("masked", "masked diffusion", "digits_masked", {"model.net": TOKENS}, in_steps("posterior", "uniform")),
     Family(
         "gaussian",
