@@ -1,4 +1,4 @@
-"""Every step rule against exact answers: python benchmarks/samplers.py (a minute a rule on two idle cores)
+"""Every step rule against exact answers: python benchmarks/samplers.py (about an hour on one core)
 
 Writes docs/samplers.md (order claimed and measured, finiteness and error of every rule, schedule and prediction) and
 docs/pictures/work_precision.png. Rules are those of `dj.steps` that serve Gaussian noise, made with their defaults and,
