@@ -24,7 +24,7 @@ Rank = Float[Array, "..."]
 
 @dataclass(frozen=True)
 class Order:
-    """`rank(key, positions) -> [*positions] in [0, 1]`, and the width.
+    """`rank(key, positions) -> [*positions] in (0, 1)`, of a width above 0 in [0, 1], and the width.
 
     `exchangeable`: whatever is visible, every hidden position is as likely to be next as every other. `blocks`: how
     many there are, each of them all together, of an order that is of blocks; else 0.
