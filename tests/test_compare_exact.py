@@ -4,6 +4,7 @@ The tests of counts are χ² on fixed keys; with others each would fail once in 
 """
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 compare = importlib.import_module("compare_exact")
+explained = importlib.import_module("enumerated.explained")
 families = importlib.import_module("enumerated.families")
+guided = importlib.import_module("enumerated.guided")
 laws = importlib.import_module("enumerated.laws")
 page = importlib.import_module("enumerated.page")
 picture = importlib.import_module("enumerated.picture")
+rows = importlib.import_module("enumerated.rows")
 
 N, COUNTS, DRAWS = 6, (1, 2, 3, 6, 12), 4_096
 FAMILIES = {family.name: family for family in families.families(N)}
@@ -28,6 +32,16 @@ BIASED = {"confidence", "surest first"}
 @pytest.fixture(scope="module")
 def found():
     return compare.find(N, compare.STAY, COUNTS, DRAWS)
+
+
+@pytest.fixture(scope="module")
+def with_guidance():
+    return guided.guided(3, 2_048)
+
+
+@pytest.fixture(scope="module")
+def with_errors():
+    return rows.rows(laws.chain(3, compare.STAY), 2_048)
 
 
 def likely(law: np.ndarray, expected: np.ndarray) -> bool:
@@ -94,8 +108,41 @@ def test_total_variation_by_chance_is_what_draws_have(found) -> None:
     assert abs(drawn.apart - laws.by_chance(found.table, DRAWS)) < 5 * drawn.error
 
 
-def test_the_page_says_what_was_found_and_the_picture_is_drawn(found, tmp_path) -> None:
-    told = page.page(found)
+def test_guidance_of_one_is_the_class_and_of_one_token_the_tilted_law(with_guidance) -> None:
+    """And of several tokens it is not: that of a chain's first token leaves out what the others will say."""
+    for name in ("raster", "any order"):
+        np.testing.assert_allclose(with_guidance.laws[name][1.0], with_guidance.asked.ravel(), rtol=1e-5)
+        assert with_guidance.off(name, 3.0) > 0.01
+    alone = guided.guided(1, 64, names=("raster", "any order"))
+    for name, w in itertools.product(alone.laws, guided.WEIGHTS):
+        np.testing.assert_allclose(alone.laws[name][w], alone.tilted[w], rtol=1e-5)
+
+
+def test_guidance_in_raster_order_is_the_chain_of_tilted_conditionals(with_guidance) -> None:
+    """By hand: each next token is tilted by what came before it, and by nothing else."""
+    w, (asked, every) = 3.0, (with_guidance.asked, with_guidance.every)
+    law = np.ones_like(asked)
+    for i in range(asked.ndim):
+        later = tuple(range(i + 1, asked.ndim))
+        ones, alls = (t.sum(axis=later, keepdims=True) for t in (asked, every))
+        tilted = (ones / ones.sum(axis=i, keepdims=True)) ** w * (alls / alls.sum(axis=i, keepdims=True)) ** (1 - w)
+        law = law * tilted / tilted.sum(axis=i, keepdims=True)
+    np.testing.assert_allclose(with_guidance.laws["raster"][w], law.ravel(), rtol=1e-4)
+
+
+def test_an_error_of_the_image_stays_and_one_of_the_noise_goes(with_errors) -> None:
+    """At the end x is what is predicted for it: wrong by the error itself, about 1 of three tokens, or by little."""
+    last = {name: curve[max(curve)].rough for name, curve in with_errors.items()}
+    assert 0.7 < last["the image (x0)"] / rows.ERROR < 1.3
+    assert last["the noise (eps)"] < rows.ERROR / 4 > last["v"]
+
+
+def test_the_page_says_what_was_found_and_the_pictures_are_drawn(found, with_guidance, with_errors, tmp_path) -> None:
+    told = page.page(found, with_guidance, with_errors)
+    assert "**No family draws from the tilted law**" in told
+    assert f"{with_guidance.off('raster', 3.0):.3f}" in told
+    picture.draw_explained(with_guidance, with_errors, tmp_path / "explained.png")
+    assert (tmp_path / "explained.png").stat().st_size > 10_000
     assert all(f"| {name} |" in told for name in FAMILIES)
     assert "**Spreading out what is removed helps.**" in told
     assert f"{laws.apart(laws.product(found.table), found.table):.3f} from the data" in " ".join(told.split())
@@ -114,3 +161,12 @@ def test_sentences_turn_where_numbers_do(found) -> None:
     assert "not always the nearer" in page.widths(exchanged("diffusion in 2 blocks", "diffusion, dpmpp_2m"))
     assert "not always too often" in page.confident(exchanged("confidence", "any order"))
     assert "*raster*" in page.falling(exchanged("raster", "surest first"))
+
+
+def test_sentences_on_guidance_and_errors_turn_where_numbers_do(with_guidance, with_errors) -> None:
+    plain = with_guidance._replace(laws={"raster": with_guidance.tilted})
+    assert "Not every family fails" in explained.nearest(plain)
+    assert "No family is surer" in explained.surer(plain)
+    image, noise = "the image (x0)", "the noise (eps)"
+    turned = {**with_errors, image: with_errors[noise], noise: with_errors[image]}
+    assert "does not hold here" in explained.changed(turned)

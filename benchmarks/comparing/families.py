@@ -101,7 +101,7 @@ def nothing(compare: Compare) -> list[Point]:
 
 TOKENS = "Transformer(width={width}, depth={depth}, heads={heads}, dropout=0.1)"
 CAUSAL = "Transformer(width={width}, depth={depth}, heads={heads}, dropout=0.25, causal=True)"
-PATCHES = "DiT(patch=1, width={width}, depth={depth}, heads={heads}, dropout=0.1)"
+PATCHES = "DiT(patch=1, width={width}, depth={depth}, heads={heads})"
 MAR = "MAR(width={width}, depth={depth}, heads={heads}, dropout=0.1, head_width={width}, head_depth=3, octaves=4)"
 KARRAS = "karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)"
 NUMBERS = {"model.net": PATCHES, "train.learning_rate": 3e-3, "train.weight_decay": 0.1}

@@ -20,7 +20,7 @@ from enumerated.laws import GAUSSIAN, MASKING, Law, Table, apart, counted, from_
 class Family:
     """An order, a rule and a grid for each number of evaluations; of tokens, or of numbers that are rounded to them.
 
-    `listed`: its law is found by enumeration, not by draws. `serves` says which numbers of evaluations it can spend.
+    `serves` says which numbers of evaluations it can spend. `listed`: its law is found by enumeration, not by draws.
     """
 
     name: str
@@ -28,13 +28,13 @@ class Family:
     grid: Callable[[int, int], Array]
     serves: Callable[[int, int], bool]
     step: dj.Step
+    noise: dj.Noise = MASKING
     listed: bool = False
-    tokens: bool = True
 
     @property
-    def noise(self) -> dj.Noise:
-        """Of its kind."""
-        return MASKING if self.tokens else GAUSSIAN
+    def tokens(self) -> bool:
+        """Whether it draws tokens, not numbers."""
+        return self.noise is MASKING
 
 
 class Point(NamedTuple):
@@ -93,15 +93,15 @@ def _any(n: int, evaluations: int) -> bool:
     return True
 
 
-def _in_blocks(name: str, count: int, step: dj.Step, tokens: bool) -> Family:
+def _in_blocks(name: str, count: int, step: dj.Step, noise: dj.Noise) -> Family:
     return Family(
         name,
         _always(order.blocks(count)),
         lambda n, evaluations: grids.repeated(_even(n, evaluations // count), count),
         lambda n, evaluations: evaluations % count == 0 and n >= count,
         step,
-        listed=tokens,
-        tokens=tokens,
+        noise,
+        listed=noise is MASKING,
     )
 
 
@@ -118,15 +118,15 @@ def families(n: int) -> tuple[Family, ...]:
         Family("confidence", together, _even, _divides, steps.confidence()),
         Family("surest first", together, _even, _divides, steps.confidence(choice=0.0)),
         Family("rolling masks", rolling, _even, _any, draw, listed=True),
-        _in_blocks("masks in 2 blocks", 2, draw, True),
-        _in_blocks("masks in 3 blocks", 3, draw, True),
-        Family("diffusion, posterior", together, _even, _any, draw, tokens=False),
-        Family("diffusion, ddim", together, _even, _any, steps.ddim(), tokens=False),
-        Family("diffusion, dpmpp_2m", together, _even, _any, solver, tokens=False),
-        Family("rolling diffusion", rolling, _even, _any, solver, tokens=False),
-        _in_blocks("diffusion in 2 blocks", 2, solver, False),
-        _in_blocks("diffusion in 3 blocks", 3, solver, False),
-        _in_blocks(f"diffusion in {n} blocks", n, solver, False),
+        _in_blocks("masks in 2 blocks", 2, draw, MASKING),
+        _in_blocks("masks in 3 blocks", 3, draw, MASKING),
+        Family("diffusion, posterior", together, _even, _any, draw, noise=GAUSSIAN),
+        Family("diffusion, ddim", together, _even, _any, steps.ddim(), noise=GAUSSIAN),
+        Family("diffusion, dpmpp_2m", together, _even, _any, solver, noise=GAUSSIAN),
+        Family("rolling diffusion", rolling, _even, _any, solver, noise=GAUSSIAN),
+        _in_blocks("diffusion in 2 blocks", 2, solver, GAUSSIAN),
+        _in_blocks("diffusion in 3 blocks", 3, solver, GAUSSIAN),
+        _in_blocks(f"diffusion in {n} blocks", n, solver, GAUSSIAN),
     )
 
 
@@ -138,19 +138,36 @@ def measured(family: Family, table: Table, counts: tuple[int, ...], draws: int) 
 
 def _listed(family: Family, table: Table, evaluations: int, draws: int) -> Point:
     n = table.ndim
-    law = from_masks(table, family.order(n, evaluations), family.grid(n, evaluations))
+    with jax.enable_x64(True):
+        denoise = exact(family, table)
+    law = from_masks(n, denoise, family.order(n, evaluations), family.grid(n, evaluations))
     return Point(apart(law, table), 0.0, law, None)
 
 
 def drawn(family: Family, table: Table, evaluations: int, draws: int) -> Point:
     """By draws of the library's sampler; numbers are rounded to the nearest token at the end."""
-    n = table.ndim
-    denoise = dj.oracles.joint(MASKING, table)
-    if not family.tokens:
-        denoise = dj.oracles.atoms(GAUSSIAN, 2.0 * states(n)[..., None] - 1, table.ravel())
-    shape, grid = ((n,) if family.tokens else (n, 1)), family.grid(n, evaluations)
-    asked = (family.noise, family.order(n, evaluations), denoise, shape)
-    states_of = stepwise(dj.keys(0, draws), *asked, grid=grid, step=family.step)  # one program for all grids
-    x = np.asarray(jax.device_get(deque(states_of, maxlen=1)[0])).reshape(draws, n)
-    law = counted(x if family.tokens else (x > 0).astype(int))
+    x = draw(family, exact(family, table), table.ndim, evaluations, draws)
+    law = rounded(family, x)
     return Point(apart(law, table), uncertain(law, table, draws), law, None if family.tokens else x)
+
+
+def exact(family: Family, table: Table) -> dj.Denoise:
+    """The denoiser of what is listed, of tokens or of numbers."""
+    if family.tokens:
+        return dj.oracles.joint(MASKING, table)
+    return dj.oracles.atoms(GAUSSIAN, 2.0 * states(table.ndim)[..., None] - 1, table.ravel())
+
+
+def draw(
+    family: Family, denoise: dj.Denoise, n: int, evaluations: int, draws: int, cond: Array | None = None
+) -> np.ndarray:
+    """Rows of n tokens or numbers."""
+    asked = (family.noise, family.order(n, evaluations), denoise, (n,) if family.tokens else (n, 1))
+    grid = family.grid(n, evaluations)
+    states_of = stepwise(dj.keys(0, draws), *asked, cond=cond, grid=grid, step=family.step)  # one program for all grids
+    return np.asarray(jax.device_get(deque(states_of, maxlen=1)[0])).reshape(draws, n)
+
+
+def rounded(family: Family, x: np.ndarray) -> Law:
+    """The shares of what was drawn."""
+    return counted(x if family.tokens else (x > 0).astype(int))

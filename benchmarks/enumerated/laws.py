@@ -64,17 +64,18 @@ def uncertain(q: Law, table: Table, draws: int, sets: int = 200) -> float:
     return float(np.std([apart(each, table) for each in drawn]))
 
 
-def from_masks(table: Table, order: dj.Order, grid: Array) -> Law:
-    """The law of what `dj.sample` draws with the posterior of Masking and the exact denoiser, in float64.
+def from_masks(n: int, denoise: dj.Denoise, order: dj.Order, grid: Array, cond: Array | None = None) -> Law:
+    """The law of n tokens that `dj.sample` draws with the posterior of Masking and this denoiser.
 
     A law over the 3ⁿ states of visible tokens and masks is carried from stop to stop. Given such a state positions are
     lifted and drawn independently, so that a step's probabilities are products.
     """
-    n = table.ndim
     seen = states(n, 3)
     masked = seen == 2
+    if cond is not None:
+        cond = jnp.broadcast_to(cond, (len(seen), *cond.shape))
     with jax.enable_x64(True):
-        p = np.exp(np.asarray(dj.oracles.joint(MASKING, table)(jnp.asarray(seen), jnp.zeros((len(seen), 1)), None)))
+        p = np.asarray(jax.nn.softmax(denoise(jnp.asarray(seen), jnp.zeros((len(seen), 1)), cond), axis=-1))
     rank = order.rank(jax.random.key(0), (n,)) if order.width < 1 else jnp.zeros(n)
     levels = [dj.order.level(order, u, rank) for u in grid]  # as the sampler has them
     shares = [np.asarray(MASKING.revealed(t, s), np.float64) for t, s in itertools.pairwise(levels)]

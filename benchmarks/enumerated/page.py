@@ -7,19 +7,24 @@ from itertools import pairwise
 import numpy as np
 
 import diffjax as dj
+from enumerated import explained
 from enumerated.families import Found, Point
+from enumerated.guided import Guided
 from enumerated.laws import apart, by_chance, marginals, product
+from enumerated.rows import Erring
 
 SURE = 3.0  # standard errors
 SOLVER = "diffusion, dpmpp_2m"
 
 
-def page(found: Found) -> str:
+def page(found: Found, guided: Guided, erring: dict[str, dict[int, Erring]]) -> str:
     """All of it."""
     claims = (parallel, spreading, crossing, blurring, rules, confident, widths, falling)
     said = [wrapped("* " + claim(found), "  ") for claim in claims]
-    parts = [*head(found), *rows(found), "", wrapped(note(found)), "\n## What holds\n", *said, *limits(found)]
-    return "\n".join(parts) + "\n"
+    parts = [*head(found), *rows(found), "", wrapped(note(found)), "\n## What holds\n", *said]
+    for line in (*explained.guidance(guided), *explained.predictions(erring)):
+        parts.append(line if line.startswith(("|", "\n", "#")) or not line else wrapped(line, "  " * (line[0] == "*")))
+    return "\n".join([*parts, *limits(found)]) + "\n"
 
 
 def wrapped(text: str, indent: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The picture: small panes, each a few curves of total variation against evaluations, and how one step blurs."""
+"""The pictures: small panes, each a few curves of total variation against evaluations, and how one step blurs."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from enumerated.families import Found
+from enumerated.guided import WEIGHTS, Guided
 from enumerated.laws import by_chance
+from enumerated.rows import Erring
 
 BLUE, RED, GREEN, VIOLET, GREY = "#1f5fa8", "#c2410c", "#2f7d4f", "#7c4d9e", "#80868b"
+ORANGE = "#b7791f"
 LEAST = 0.005  # the lower edge; what is exact lies on it
 
 
@@ -114,3 +117,35 @@ def blur(pane: Axes, found: Found) -> None:
         pane.axhline(row, color="0.8", lw=0.7)
     pane.set(title="numbers: where the first one ends", xlabel="x before it is rounded (ddim)")
     pane.set(ylim=(-0.05, len(chosen)), yticks=[], xticks=[-1, 0, 1])
+
+
+def draw_explained(guided: Guided, erring: dict[str, dict[int, Erring]], path: Path) -> None:
+    """Guidance by its weight, and errors by what is predicted."""
+    matplotlib.use("Agg")
+    figure, (sure, off, apart, rough) = plt.subplots(1, 4, figsize=(15.5, 3.9), layout="constrained")
+    colours = dict(zip(guided.laws, (RED, VIOLET, GREEN, ORANGE, BLUE), strict=True))
+    sure.plot(WEIGHTS, [guided.sure(guided.tilted[w]) for w in WEIGHTS], "--", color="0.2", label="the tilted law")
+    for name, laws in guided.laws.items():
+        style = {"color": colours[name], "marker": "o", "ms": 4, "lw": 1.6, "label": name}
+        sure.plot(WEIGHTS, [guided.sure(laws[w]) for w in WEIGHTS], **style)
+        errors = [guided.error(name, w) for w in WEIGHTS]
+        off.errorbar(WEIGHTS, [guided.off(name, w) for w in WEIGHTS], yerr=errors, **style)
+    sure.set(title="guidance: how sure of the class", xlabel="weight", ylabel="probability of the class")
+    sure.legend(fontsize=8, frameon=False)
+    off.set(title="guidance: away from the tilted law", xlabel="weight", ylabel="total variation")
+    for (name, curve), colour in zip(erring.items(), (GREY, RED, GREEN, BLUE), strict=True):
+        style = {"color": colour, "marker": "o", "ms": 4, "lw": 1.6, "label": name}
+        apart.errorbar(list(curve), [p.apart for p in curve.values()], yerr=[p.error for p in curve.values()], **style)
+        rough.plot(list(curve), [p.rough for p in curve.values()], **style)
+    apart.set(title="an error in the output: what is coarse", ylabel="total variation to the data", yscale="log")
+    rough.set(title="an error in the output: what is fine", ylabel="distance to a token", yscale="log", ylim=(0.005, 2))
+    apart.legend(fontsize=8, frameon=False)
+    for pane in (apart, rough):
+        pane.set(xscale="log", xlabel="evaluations of the denoiser")
+        pane.set_xticks(counts := list(next(iter(erring.values()))), [str(count) for count in counts])
+        pane.minorticks_off()
+    apart.set_yticks(ticks := [0.02, 0.05, 0.1, 0.2, 0.5], [str(tick) for tick in ticks])
+    for pane in (sure, off, apart, rough):
+        pane.grid(alpha=0.25)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
