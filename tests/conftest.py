@@ -1,5 +1,6 @@
 """The strictest reading of every run: types checked, warnings, NaNs and silent broadcasting errors, eight devices."""
 
+import gc
 import os
 
 import quickly
@@ -13,3 +14,6 @@ from jaxtyping import install_import_hook
 install_import_hook("diffjax", "strict_types.check")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_nans", True)
+gc.set_threshold(
+    200_000, 20, 100
+)  # tracing makes many objects that live; looking at them all costs a tenth of the time

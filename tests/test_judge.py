@@ -67,6 +67,7 @@ def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
     assert list(judge.curves(found)) == ["levels", "agreement", "shares", "weight", "belief", "local"]
 
 
+@pytest.mark.long
 def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
     """min-SNR on EDM's levels: min(SNR, 5) times the normal density of log(sigma/alpha), which is half per log-SNR."""
     slots = {"loss": "regression", "weight": "min_snr", "distribution": "log_normal(mean=-1.0, std=0.5)"}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from every_schedule import SCHEDULES
+from quickly import few
 
 import diffjax as dj
 from diffjax import lab, oracles, order, predict, schedule, steps
@@ -56,12 +57,18 @@ def dpmpp_without_an_end(noise, denoise, x, t, s):
     return at_s.sigma / at_t.sigma * x + at_s.alpha * x0 - at_s.alpha * jnp.exp(-h) * x0 + 0 * h
 
 
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [(steps.euler(), 1), (steps.ddim(), 1), (steps.heun(), 2), (steps.dpmpp_2m(), 2), (ode(midpoint, 2, 2), 2)],
-    ids=["euler", "ddim", "heun", "dpmpp_2m", "midpoint"],
-)
-def test_the_order_of_a_right_rule_is_found(rule, expected) -> None:
+RIGHT = {
+    "euler": (steps.euler(), 1),
+    "ddim": (steps.ddim(), 1),
+    "heun": (steps.heun(), 2),
+    "dpmpp_2m": (steps.dpmpp_2m(), 2),
+    "midpoint": (ode(midpoint, 2, 2), 2),
+}
+
+
+@pytest.mark.parametrize("name", few(RIGHT, "ddim", "dpmpp_2m"))
+def test_the_order_of_a_right_rule_is_found(name) -> None:
+    rule, expected = RIGHT[name]
     report = lab.report(rule, COSINE, **ONE)
     assert report.passed, report
     assert report.step.order == expected

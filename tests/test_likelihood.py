@@ -72,6 +72,7 @@ def test_hidden_ones_stand_for_the_next_with_less_variance() -> None:
     assert abs(np.mean(mean - plain_mean)) < 4 * np.sqrt(np.mean(errors**2 + plain_errors**2) / len(x))
 
 
+@pytest.mark.long
 def test_hidden_ones_that_are_apart_stand_for_those_of_the_block() -> None:
     """Of shuffled blocks, where a net has a head: the same bound with less variance."""
     net, which = MAR(width=8, depth=1, heads=2, head_width=8, head_depth=1), order.blocks(8, shuffled=True)
@@ -107,7 +108,7 @@ def test_a_wave_lies_between() -> None:
     assert costs[0] + 0.005 < costs[1] < costs[2] - 0.005
 
 
-@pytest.mark.parametrize("d", [1, 2, 4, 8])
+@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.long), 8])
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_ode_knows_the_density(d, parts) -> None:
     weights, means, covs = some_mixture(d, parts)
@@ -150,6 +151,7 @@ def test_probes_estimate_the_divergence() -> None:
     np.testing.assert_allclose(host, found, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_the_gaussian_bound_falls_to_the_exact_value() -> None:
     weights, means, covs = some_mixture(2, 1)
     x, exact = samples(weights, means, covs, 2_000)
@@ -245,8 +247,11 @@ def test_the_losses_say_what_they_cannot_serve() -> None:
 
 @pytest.mark.parametrize(
     "which",
-    [order.rolling(0.5), order.blocks(2), order.blocks(3, shuffled=True)],
-    ids=["rolling", "two blocks", "one after the other, shuffled"],
+    [
+        pytest.param(order.rolling(0.5), id="rolling"),
+        pytest.param(order.blocks(2), id="two blocks", marks=pytest.mark.long),
+        pytest.param(order.blocks(3, shuffled=True), id="one after the other, shuffled", marks=pytest.mark.long),
+    ],
 )
 def test_whatever_the_order_the_exact_bound_is_the_density(which) -> None:
     """Three correlated positions: with the exact denoiser every order of levels costs -log p(x), in many steps."""

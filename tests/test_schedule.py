@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from every_schedule import BETAS
 from every_schedule import SCHEDULES as ALL
+from quickly import few
 
 from diffjax import schedule
 from diffjax.errors import UserError
@@ -52,7 +53,7 @@ def test_inverse_undoes_log_snr(name: str) -> None:
     np.testing.assert_allclose(schedule.inverse(ALL[name], schedule.log_snr(ALL[name], t)), t, rtol=2e-4)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", few(ALL, "cosine", "edm", "discrete"))
 def test_inverse_has_the_inverse_slope(name: str) -> None:
     """By the implicit function theorem, under vmap, forwards and backwards; none beyond the ends."""
     t = jnp.linspace(0.1, 0.9, 5)

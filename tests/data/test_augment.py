@@ -69,7 +69,7 @@ def take(digits: Dataset, seed: int = 0, count: int = 2, **options: Any) -> np.n
     return np.stack(taken)
 
 
-@pytest.mark.parametrize("hosts", [1, 2, 4])
+@pytest.mark.parametrize("hosts", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_neither_hosts_nor_the_way_of_reading_change_a_picture(digits: Dataset, hosts: int):
     whole = take(digits, **OPTIONS)
     for resident in (True, False):

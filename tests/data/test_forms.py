@@ -24,7 +24,7 @@ def encoded(form, v, levels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize("levels", [2, 17, pytest.param(256, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ALL)
 def test_every_level_comes_back(name, levels, channels) -> None:
     form, v = ALL[name], images(levels, channels)

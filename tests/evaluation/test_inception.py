@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from inception_recipe import EVERY, GOLDEN, RESIZED, SIZES, image, weights
+from quickly import few
 from safetensors.numpy import save_file
 
 from diffjax.errors import UserError
@@ -48,7 +49,7 @@ def see(loaded):
     return inception.features(loaded.variables, batch=1)
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", few(SIZES, "small"))
 def test_the_net_sees_what_the_reference_sees(name, see, golden) -> None:
     for part, found in see(image(name, SIZES[name]))._asdict().items():
         expected = golden[f"{name}_{part}"]

@@ -25,6 +25,7 @@ def scores(*args, **more):
     return tuple({each.key: getattr(each, side).value for each in told} for side in ("found", "real"))
 
 
+@pytest.mark.long
 def test_the_training_set_given_as_samples_scores_as_real_but_for_copies(digits):
     images, labels = digits["train"]
     ours, real = scores(as_bytes(images, LEVELS), labels, digits, LEVELS)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from quickly import few
 
 from diffjax import decode, loss, nets, order, predict, schedule, slots
 from diffjax.denoising import denoiser
@@ -58,7 +59,7 @@ def value_and_gradient(net, name: str, weights):
     return out, grads
 
 
-@pytest.fixture(scope="module", params=NETS)
+@pytest.fixture(scope="module", params=few(NETS, "mlp", "transformer"))
 def found(request):
     """A net's name, its weights, and output and gradient in float32."""
     weights = variables(request.param)
@@ -110,7 +111,7 @@ def test_sinusoids_softmax_and_statistics_are_never_rounded(name) -> None:
     assert "bfloat16" in {str(one.invars[0].aval.dtype) for one in made if str(one.primitive) == "dot_general"}
 
 
-@pytest.mark.parametrize("name", ["mlp", "causal"])
+@pytest.mark.parametrize("name", few(LOSSES, "causal"))
 def test_a_step_of_training_in_bfloat16_moves_weights_of_float32(name) -> None:
     """And what loss and sampler compute around the net is float32 too."""
     net, (x, _, cond), more = NETS[name]
@@ -159,7 +160,14 @@ def test_blocks_computed_twice_change_neither_names_nor_numbers(found) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), grads, others)
 
 
-@pytest.mark.parametrize("net", [DiT(width=32, depth=8, heads=2), UNet(width=8, blocks=3), MLP(width=16, depth=16)])
+@pytest.mark.parametrize(
+    "net",
+    [
+        DiT(width=32, depth=8, heads=2),
+        pytest.param(UNet(width=8, blocks=3), marks=pytest.mark.long),
+        MLP(width=16, depth=16),
+    ],
+)
 def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
     """Counted is what the way there leaves for the way back, weights aside. (XLA undoes all this on a CPU.)"""
     x, level = jnp.zeros((8, 16, 16, 1)), jnp.full((8, 1, 1, 1), 0.5)

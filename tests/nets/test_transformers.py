@@ -189,6 +189,7 @@ def test_examples_drop_by_their_own_keys() -> None:
     assert bool(jnp.any(whole != net.apply(variables, X0, jnp.ones((4, 1)), None, fold(SOME, 1))))
 
 
+@pytest.mark.long
 def test_losses_teach_both() -> None:
     """A few steps on one example bring its bits down: causal by one pass, bidirectional by the bound."""
     for net, objective in (

@@ -36,7 +36,7 @@ def once_logged(workdir: Path, lines: int, number: signal.Signals) -> threading.
     return thread
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_told_to_stop_a_run_saves_its_last_step_and_goes_on_from_there(number, call, tiny, tmp_path) -> None:
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *QUIET, "--config.train.log_every_steps=1"]
     thread = once_logged(tmp_path / "run", 5, number)

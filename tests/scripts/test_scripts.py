@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from quickly import few
 
 from diffjax import draw, loading, run
 from diffjax.data import forms
@@ -148,7 +149,7 @@ def test_evaluation_prints_and_reports(tiny, tmp_path, call) -> None:
     assert "bits per dimension of test" in again.out
 
 
-@pytest.mark.parametrize("which", ["autoregressive", "masked"])
+@pytest.mark.parametrize("which", few(["autoregressive", "masked"], "autoregressive"))
 def test_models_of_tokens_are_drawn_from_as_all_others(which, request, tmp_path, call) -> None:
     workdir = request.getfixturevalue(which).workdir
     for out, more in (("all", []), ("some", ["--batch=8"]), ("guided", ["--guidance=3"])):
@@ -209,6 +210,7 @@ def test_bits_of_train_and_test_stand_side_by_side(which, how, request, tmp_path
     assert (tmp_path / "context.png").exists() == (which == "masked")
 
 
+@pytest.mark.long
 def test_evaluation_of_a_few(tiny, tmp_path, call) -> None:
     told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path, "--num", 3)
     assert told.code == 0, told.err

@@ -71,6 +71,7 @@ def test_a_step_is_chosen_by_number_or_as_the_best(stored, call, tmp_path) -> No
         assert told.err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_an_average_made_afterwards_is_the_one_that_was_not_kept(stored, tmp_path, data_dir) -> None:
     """The same training with std=0.07 kept from the start; averages change no step."""
     kept = trained(tmp_path, data_dir, True, "--config.train.ema_std=(0.07,)", "--config.train.steps=40")

@@ -49,8 +49,19 @@ RULES = {  # with the order that the docstring says is attained
     "unipc3_bh1": (steps.unipc(3, "bh1"), 3),
     "unipc3_rk4": (steps.unipc(3, start=steps.rk4()), 4),
 }
-QUICK = {"euler", "ddim", "heun", "midpoint", "dpmpp_2s", "rk4", "dpmpp_2m"}
-ONCE = {"adams4", "adams4_rk4", "dpmpp_3m_dpmpp_2s", "deis3_heun", "unipc2_bh1", "unipc3_rk4"}
+QUICK = {"euler", "ddim", "dpmpp_2m"}
+ONCE = {
+    "heun",
+    "midpoint",
+    "dpmpp_2s",
+    "rk4",
+    "adams4",
+    "adams4_rk4",
+    "dpmpp_3m_dpmpp_2s",
+    "deis3_heun",
+    "unipc2_bh1",
+    "unipc3_rk4",
+}
 EACH = [
     pytest.param(rule, make, marks=[] if rule in QUICK or (rule in ONCE and make == "cosine") else pytest.mark.long)
     for rule in RULES

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from quickly import few
 
 from diffjax import grids, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
@@ -83,7 +84,7 @@ def bias(rule: Step, noise: Gaussian, grid: jax.Array, length: int = 400) -> np.
     return np.abs(np.array(normal_after(rule, noise, grid, rows_of(rule, noise, grid))))
 
 
-@pytest.mark.parametrize("make", SCHEDULES)
+@pytest.mark.parametrize("make", few(SCHEDULES, "cosine"))
 @pytest.mark.parametrize("name", RULES)
 def test_halving_the_step_halves_the_bias_at_least(name, make) -> None:
     """From t = 0.95 to 0.05, and with 200 steps from noise to data at most 0.02 deviations."""

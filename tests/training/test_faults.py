@@ -106,7 +106,12 @@ def equal(one, other) -> bool:
 
 @pytest.mark.parametrize(
     ("place", "dispatch", "devices"),
-    [("batch", 1, 1), ("batch", CHUNK, 4), ("gradient", CHUNK, 1), ("parameters", CHUNK, 1)],
+    [
+        ("batch", CHUNK, 4),
+        ("gradient", CHUNK, 1),
+        pytest.param("batch", 1, 1, marks=pytest.mark.long),
+        pytest.param("parameters", CHUNK, 1, marks=pytest.mark.long),
+    ],
 )
 def test_stop_is_at_the_step_and_the_state_is_that_before(place, dispatch, devices) -> None:
     spoils, bad, leaf = PLACES[place]

@@ -78,7 +78,7 @@ def test_the_pmapped_step_is_the_plain_one(straight) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("count", [8, pytest.param(2, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.long)])
 def test_losses_do_not_know_the_devices(count, straight) -> None:
     _, losses = trained(20, devices=jax.devices()[:count])
     np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
@@ -138,7 +138,13 @@ def test_events_come_at_their_steps_whatever_the_dispatch() -> None:
     assert sum(count for _, count in watched) == 23
 
 
-@pytest.mark.parametrize("net", [UNet(width=8, classes=2), MLP(width=32, depth=1, classes=2)], ids=["unet", "mlp"])
+@pytest.mark.parametrize(
+    "net",
+    [
+        pytest.param(UNet(width=8, classes=2), id="unet", marks=pytest.mark.long),
+        pytest.param(MLP(width=32, depth=1, classes=2), id="mlp"),
+    ],
+)
 def test_a_net_learns_two_pictures(net) -> None:
     """Class 0 is black, class 1 is white: the loss falls to less than a third of where it began."""
     x = np.repeat(np.array([-1.0, 1.0], np.float32), 8)[:, None, None, None] * np.ones((1, 4, 4, 1), np.float32)
