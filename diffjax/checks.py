@@ -96,18 +96,19 @@ def check_loss(loss: Loss, net: Any, params: Any, x: Any, cond: Any) -> None:
     """
     count = max(8, min(LEVELS, MOST // x.size))
 
-    def of_nothing(x: Any, cond: Any) -> tuple[Any, Any]:
+    def of_nothing(x: Any, cond: Any, zero: Any) -> tuple[Any, Any]:
         seen: list[Any] = []
 
         def silent(given: Any, level: Any, *more: Any) -> Any:
             seen.append(jnp.broadcast_to(level.reshape(len(level), -1)[:, 0], count))
             out = jax.eval_shape(Partial(net.apply, {"params": params}), given, level, *more)
-            return jnp.zeros(out.shape, out.dtype)
+            return jnp.full(out.shape, zero, out.dtype)  # of constants XLA would compute the loss as it compiles
 
         return loss(keys(0, count), silent, x, cond), seen[0]
 
     with jax.debug_nans(False):
-        each, levels = jax.jit(of_nothing)(*jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), (x, cond)))
+        many = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), (x, cond))
+        each, levels = jax.jit(of_nothing)(*many, 0.0)
     if (bad := ~np.isfinite(each)).any():
         where = np.asarray(levels)[bad]
         raise UserError(

@@ -1,4 +1,4 @@
-"""The comparison in miniature: a family of tokens and one of numbers, two steps of training, two points of a curve."""
+"""The comparison in miniature: tokens and numbers, two steps of training, one or two points of a curve."""
 
 import importlib
 import json
@@ -28,7 +28,7 @@ families, figures, flops, page, places, results, runs, scores, verdicts, whole =
 )
 MINI = Compare(
     "mini",
-    families=("any_order", "gaussian"),
+    families=("any_order", "side_by_side", "gaussian"),
     train_seeds=(0,),
     sample_seeds=(0,),
     samples=24,
@@ -38,6 +38,7 @@ MINI = Compare(
     depth=1,
     evaluations=(1, 2),
     at_a_time=(32,),
+    guidances=(2.0,),
     checkpoints=1,
     bits_of=8,
     draws=2,
@@ -61,7 +62,7 @@ def here(command: Sequence[str], log: Path, core: int | None) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A comparison that was killed before its second family was measured, and went on."""
+    """A comparison that was killed before its last family was measured, and went on."""
     folder = tmp_path_factory.mktemp("compare")
     mini = replace(MINI, data_dir=str(folder / "data"))
 
@@ -93,6 +94,8 @@ def test_all_that_was_planned_is_measured(folder) -> None:
     found = results.gathered(mini, folder)["families"]
     assert [point["evaluations"] for point in found["any_order"]["points"]] == [2]
     assert [point["evaluations"] for point in found["gaussian"]["points"]] == [1, 2]
+    assert [point["guidance"] for point in found["gaussian"]["guided"]] == [1, 2]
+    assert found["side_by_side"]["guided"] == found["side_by_side"]["bits"] == []
     one, two = (point["flops"] for point in found["gaussian"]["points"])
     assert two == pytest.approx(2 * one)
 
@@ -160,6 +163,19 @@ def test_a_sentence_says_what_its_numbers_say() -> None:
     assert "does not hold here" in told(1.2, 0.01)
 
 
+def test_a_sentence_on_guidance_says_what_changed() -> None:
+    def point(w: float, accuracy: float, spread: float) -> dict:
+        quality = {"accuracy": [accuracy, 0.01], "spread": [spread, 0.01], "frechet_ratio": [2.0, 0.1]}
+        return {"name": "k = 8", "guidance": w, **quality}
+
+    family = {"title": "any order", "guided": [point(1.0, 0.9, 0.8), point(2.0, 0.95, 0.7), point(4.0, 0.99, 0.5)]}
+    (told,) = verdicts.guidance({"families": {"any_order": family, "aside": {"title": "none", "guided": []}}})
+    assert "guidance of 4" in told
+    assert "0.990 ± 0.010 (higher)" in told
+    assert "0.50 ± 0.01 (lower)" in told
+    assert "not told apart" in told
+
+
 def test_the_page_in_docs_is_of_the_figures_beside_it() -> None:
     figures_kept = ROOT / "docs" / page.FIGURES
     if figures_kept.exists():
@@ -172,7 +188,8 @@ def test_every_form_can_be(name) -> None:
     families.check(made)
     assert made.name == name
     for family in families.named(made.families):
-        assert all(point.evaluations >= 1 for point in family.points(made))
+        assert len(names := {point.name for point in family.points(made)}) == len(family.points(made))
+        assert {point.name for point in families.guided(family, made) if point.guidance == 1} <= names
         assert (ROOT / "configs" / f"{family.config}.py").is_file()
 
 
@@ -186,6 +203,8 @@ def test_every_form_can_be(name) -> None:
         ("--config.train_seeds=()", "config.train_seeds"),
         ("--config.at_a_time=(1,65)", "config.at_a_time"),
         ("--config.heads=7", "config.width"),
+        ("--config.guidances=(1.0,)", "config.guidances"),
+        ("--config.families=('side_by_side',)", "any_order"),
     ],
 )
 def test_a_mistake_is_one_line(flag, says, tmp_path, capfd) -> None:

@@ -4,7 +4,7 @@ To add a family is to add an entry to `FAMILIES`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from configs.compare import Compare
@@ -15,22 +15,23 @@ PIXELS = 64
 
 @dataclass(frozen=True)
 class Point:
-    """One way to draw from a family: its name, and a rule, a grid and an order, by default the family's own."""
+    """One way to draw from a family: its name, a rule, a grid and an order (by default the net's own), and guidance."""
 
     name: str
     sampler: str
     grid: str
     steps: int
-    evaluations: int
     order: str = ""
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True)
 class Family:
     """`fields` change the experiment `config`; {width}, {depth} and {heads} in them are those of the comparison.
 
-    `context` is the order under which pixels are hidden in the context test, by default the family's own; "none" where
-    the net has learnt no order in which the test could be made.
+    `net` is the family whose nets draw here, by default its own. `context` is the order under which pixels are hidden
+    in the context test, by default the family's own; "none" where the net has learnt no order in which the test could
+    be made.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family:
     config: str
     fields: Mapping[str, Any]
     points: Callable[[Compare], list[Point]]
+    net: str = ""
     context: str = ""
     aside: bool = False  # one that explains another, and has no curve in the pictures of quality
 
@@ -62,21 +64,25 @@ def changed(family: Family, compare: Compare) -> dict[str, Any]:
     return {**shared, **own}
 
 
-def at_a_time(compare: Compare) -> list[Point]:
+def at_a_time(order: str = "") -> Callable[[Compare], list[Point]]:
     """k pixels at a step, for each k that is asked for."""
-    return [Point(f"k = {k}", "posterior", f"at_a_time(k={k})", PIXELS, -(-PIXELS // k)) for k in compare.at_a_time]
+
+    def points(compare: Compare) -> list[Point]:
+        return [Point(f"k = {k}", "posterior", f"at_a_time(k={k})", PIXELS, order) for k in compare.at_a_time]
+
+    return points
 
 
 def one_by_one(compare: Compare) -> list[Point]:
     """One pixel at a step."""
-    return [Point("k = 1", "posterior", "uniform", PIXELS, PIXELS)]
+    return [Point("k = 1", "posterior", "uniform", PIXELS)]
 
 
 def in_steps(sampler: str, grid: str) -> Callable[[Compare], list[Point]]:
     """Each number of steps that is asked for."""
 
     def points(compare: Compare) -> list[Point]:
-        return [Point(f"{steps} step{'s' * (steps > 1)}", sampler, grid, steps, steps) for steps in compare.evaluations]
+        return [Point(f"{steps} step{'s' * (steps > 1)}", sampler, grid, steps) for steps in compare.evaluations]
 
     return points
 
@@ -85,10 +91,9 @@ def in_blocks(sampler: str, grid: str, steps: int) -> Callable[[Compare], list[P
     """k pixels at a time, each in so many steps of a head."""
 
     def points(compare: Compare) -> list[Point]:
-        counts = {k: -(-PIXELS // k) for k in compare.at_a_time}
         return [
-            Point(f"k = {k}", sampler, grid, steps, count, f"blocks({count}, shuffled=True)")
-            for k, count in counts.items()
+            Point(f"k = {k}", sampler, grid, steps, f"blocks({-(-PIXELS // k)}, shuffled=True)")
+            for k in compare.at_a_time
         ]
 
     return points
@@ -97,6 +102,15 @@ def in_blocks(sampler: str, grid: str, steps: int) -> Callable[[Compare], list[P
 def nothing(compare: Compare) -> list[Point]:
     """Only bits are of interest."""
     return []
+
+
+def guided(family: Family, compare: Compare) -> list[Point]:
+    """The point in the middle of the family's curve, then under each guidance; none of nets that are another's."""
+    points = family.points(compare)
+    if family.net or not points:
+        return []
+    middle = points[len(points) // 2]
+    return [middle, *(replace(middle, name=f"{middle.name}, w = {w:g}", guidance=w) for w in compare.guidances)]
 
 
 TOKENS = "Transformer(width={width}, depth={depth}, heads={heads}, dropout=0.1)"
@@ -116,14 +130,6 @@ FAMILIES = (
         context="shuffled",
     ),
     Family(
-        "raster_ahead",
-        "raster, k at once",
-        "digits_any_order",
-        {"model.net": TOKENS, "model.order": "raster", "train.loss": "regression"},
-        at_a_time,
-        context="none",
-    ),
-    Family(
         "raster_bidirectional",
         "raster, bidirectional net",
         "digits_any_order",
@@ -132,7 +138,16 @@ FAMILIES = (
         context="none",
         aside=True,
     ),
-    Family("any_order", "any-order autoregression", "digits_any_order", {"model.net": TOKENS}, at_a_time),
+    Family("any_order", "any-order autoregression", "digits_any_order", {"model.net": TOKENS}, at_a_time()),
+    Family(
+        "side_by_side",
+        "any order's nets, side by side",
+        "digits_any_order",
+        {"model.net": TOKENS},
+        at_a_time("raster"),
+        net="any_order",
+        context="none",
+    ),
     Family("masked", "masked diffusion", "digits_masked", {"model.net": TOKENS}, in_steps("posterior", "uniform")),
     Family(
         "gaussian",
@@ -177,7 +192,9 @@ def named(names: tuple[str, ...]) -> list[Family]:
 
 def check(compare: Compare) -> None:
     """Raise UserError, naming it, for a field that cannot be."""
-    named(compare.families)
+    for family in named(compare.families):
+        if family.net not in ("", *compare.families):
+            raise UserError(f"config.families: {family.name!r} draws from the nets of {family.net!r}; add that")
     least = {"samples": 20, "steps": 1, "batch_size": 1, "checkpoints": 1, "bits_of": 2, "draws": 2, "at_once": 1}
     for name, smallest in {**least, "width": 1, "depth": 1, "heads": 1, "batch": 1}.items():
         if getattr(compare, name) < smallest:
@@ -190,6 +207,8 @@ def check(compare: Compare) -> None:
         counts = getattr(compare, name)
         if not counts or min(counts) < 1 or len(set(counts)) < len(counts):
             raise UserError(f"config.{name}: expected one or more counts from 1 on, each once, got {counts}")
+    if len(set(compare.guidances)) < len(compare.guidances) or 1 in compare.guidances:
+        raise UserError(f"config.guidances: expected weights other than 1, each once, got {compare.guidances}")
     if max(compare.at_a_time) > PIXELS:
         raise UserError(f"config.at_a_time: expected at most the {PIXELS} pixels, got {max(compare.at_a_time)}")
     if compare.steps % compare.checkpoints:

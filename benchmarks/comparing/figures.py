@@ -1,4 +1,4 @@
-"""The four figures of the page, from its results: names stand at the curves, colours serve every kind of sight."""
+"""The figures of the page, from its results: names stand at the curves, colours serve every kind of sight."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ PLAIN = (1, 1.5, 2, 3, 4, 6, 8, 10, 16, 20, 32, 64, 128)
 DECADES = [digit * 10.0**power for power in range(4, 22) for digit in (1, 2, 3, 5)]
 GAP = 0.06  # of the height, between names
 PAIR = ("raster", "raster_bidirectional")  # the causal net, and the one that sees everything, in the same order
-FILES = ("compare_evaluations.png", "compare_flops.png", "compare_bits.png", "compare_causal.png")
+FILES = tuple(f"compare_{name}.png" for name in ("evaluations", "flops", "guidance", "bits", "causal"))
 
 
 def draw(folder: Path, results: Results) -> None:
@@ -33,6 +33,7 @@ def draw(folder: Path, results: Results) -> None:
     made = (
         quality(results, "evaluations", "network evaluations a picture"),
         quality(results, "flops", "floating-point operations a picture"),
+        guidance(results),
         bits(results),
         causal(results),
     )
@@ -57,6 +58,17 @@ def quality(results: Results, along: str, caption: str) -> Figure:
             _ticks(panel.xaxis, DECADES)
         rows = {key: [(each[along], *each[measure]) for each in found["points"]] for key, found in families.items()}
         _lines(panel, results, rows, real=1.0 if ratio else results["real"]["two_sample"])
+    return figure
+
+
+def guidance(results: Results) -> Figure:
+    """How much of a class a picture has, and how good pictures are, by the weight of guidance."""
+    figure, panels = _panels(2)
+    found = {key: family["guided"] for key, family in results["families"].items() if len(family["guided"]) > 1}
+    for panel, (measure, name) in zip(panels, (("accuracy", "label accuracy"), QUALITY[0]), strict=True):
+        panel.set(xlabel="weight of guidance", ylabel=name)
+        rows = {key: [(each["guidance"], *each[measure]) for each in some] for key, some in found.items()}
+        _lines(panel, results, rows, real=1.0 if measure == "frechet_ratio" else None)
     return figure
 
 

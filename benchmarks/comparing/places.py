@@ -10,12 +10,19 @@ from diffjax.errors import UserError
 from diffjax.files import write_whole
 
 CONFIG, REAL = "compare.json", "real.json"
-FREE = ("families", "train_seeds", "sample_seeds", "at_once", "batch")  # what may change while a comparison goes on
+FREE = (
+    "families",
+    "train_seeds",
+    "sample_seeds",
+    "guidances",
+    "at_once",
+    "batch",
+)  # what may change while a comparison goes on
 
 
-def workdir_of(folder: Path, family: str, seed: int) -> Path:
+def workdir_of(folder: Path, net: str, seed: int) -> Path:
     """Of a training."""
-    return folder / "runs" / f"{family}_{seed}"
+    return folder / "runs" / f"{net}_{seed}"
 
 
 def scores_in(folder: Path, family: str, seed: int) -> Path:

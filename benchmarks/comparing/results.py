@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from comparing.families import Family, named
+from comparing.families import Family, Point, guided, named
 from comparing.places import REAL, bits_name, drawn_name, scores_in
 from configs.compare import Compare
 
-QUALITY = ("frechet_ratio", "two_sample", "spread")
+QUALITY = ("frechet_ratio", "two_sample", "spread", "accuracy")
 Results = dict[str, Any]
 
 
@@ -54,23 +54,27 @@ def _family(compare: Compare, folder: Path, family: Family) -> Results | None:
         "aside": family.aside,
         "parameters": counted["parameters"],
         "training_step": counted["training_step"],
-        "points": _points(compare, places, family, counted["points"]),
+        "points": _points(compare, places, family.points(compare), counted["points"]),
+        "guided": _points(compare, places, guided(family, compare), {}),
         "bits": curve,
         "method": method,
         "context": _context(places),
     }
 
 
-def _points(compare: Compare, places: list[Path], family: Family, operations: dict[str, float]) -> list[Results]:
-    """Quality along the family's curve."""
+def _points(compare: Compare, places: list[Path], asked: list[Point], operations: dict[str, float]) -> list[Results]:
+    """Quality at each of these points that has been measured."""
     points = []
-    for point in family.points(compare):
+    for point in asked:
         found = [_there([place / drawn_name(point.name, seed) for seed in compare.sample_seeds]) for place in places]
         if any(found):
-            quality = {name: _pair([[one[name] for one in row] for row in found]) for name in QUALITY}
+            there = [name for name in QUALITY if all(name in one for row in found for one in row)]
+            quality = {name: _pair([[one[name] for one in row] for row in found]) for name in there}
             evaluations = next(row[0]["evaluations"] for row in found if row)
-            about = {"name": point.name, "evaluations": evaluations, "flops": operations[point.name]}
-            points.append({**about, **quality})
+            about = {"name": point.name, "guidance": point.guidance, "evaluations": evaluations}
+            points.append(
+                {**about, **({"flops": operations[point.name]} if point.name in operations else {}), **quality}
+            )
     return points
 
 

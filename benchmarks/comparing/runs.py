@@ -35,6 +35,19 @@ class Job(NamedTuple):
     def name(self) -> str:
         return f"{self.family.name}, seed {self.seed}"
 
+    @property
+    def net(self) -> str:
+        """The family that is trained for it."""
+        return self.family.net or self.family.name
+
+    def record(self, folder: Path) -> Path:
+        """Tells that it is trained."""
+        return scores_in(folder, self.net, self.seed) / TRAINED
+
+    def workdir(self, folder: Path) -> Path:
+        """Of its training."""
+        return workdir_of(folder, self.net, self.seed)
+
 
 def launch(command: Sequence[str], log: Path, core: int | None) -> None:
     """One script in a process of its own, on a core of its own; its words go into a file."""
@@ -56,19 +69,18 @@ def jobs(compare: Compare) -> list[Job]:
 def training(compare: Compare, folder: Path, job: Job) -> list[str]:
     """The command that trains, or goes on training."""
     fields = {**changed(job.family, compare), "train.seed": job.seed}
-    workdir = workdir_of(folder, job.family.name, job.seed)
-    told = ["--config", f"configs/{job.family.config}.py", "--workdir", str(workdir.absolute())]
+    told = ["--config", f"configs/{job.family.config}.py", "--workdir", str(job.workdir(folder).absolute())]
     return [TRAIN, *told, *(f"--config.{name}={value}" for name, value in fields.items())]
 
 
 def done(compare: Compare, folder: Path, job: Job, start: Launch = launch, core: int | None = None) -> None:
     """Train and measure what is not there yet."""
-    record = scores_in(folder, job.family.name, job.seed) / TRAINED
+    record = job.record(folder)
     log = folder / "logs" / f"{job.family.name}_{job.seed}.txt"
     if not record.exists():
         begun = time.monotonic()
         start(training(compare, folder, job), log, core)
-        last = workdir_of(folder, job.family.name, job.seed) / "checkpoints" / f"{compare.steps:08d}"
+        last = job.workdir(folder) / "checkpoints" / f"{compare.steps:08d}"
         if not last.exists():
             raise UserError(f"{job.name}: its training was stopped; the same command goes on from there")
         stored(record, {"seconds": time.monotonic() - begun})
@@ -116,7 +128,7 @@ def _ended(compare: Compare, folder: Path, todo: list[Job], start: Launch) -> It
 def plan(compare: Compare, folder: Path) -> str:
     """What is to be done, and what is done."""
     every = jobs(compare)
-    trained = sum((scores_in(folder, job.family.name, job.seed) / TRAINED).exists() for job in every)
+    trainings = {job.record(folder) for job in every}
     paths = [path for job in every for path in measures(compare, folder, *job)]
     measured = sum(path.exists() for path in paths)
     return "\n".join(
@@ -124,7 +136,7 @@ def plan(compare: Compare, folder: Path) -> str:
             f"{compare.name}: {len(compare.families)} families from {len(compare.train_seeds)} training seeds, "
             f"{compare.steps:,} steps of {compare.batch_size} images; {compare.samples} pictures from each of "
             f"{len(compare.sample_seeds)} sampling seeds",
-            f"trainings:    {trained} of {len(every)} are done",
+            f"trainings:    {sum(path.exists() for path in trainings)} of {len(trainings)} are done",
             f"measurements: {measured} of {len(paths)} are done",
             f"time:         {told_time(compare, folder)} left, {compare.at_once} at a time",
         ]
@@ -133,15 +145,17 @@ def plan(compare: Compare, folder: Path) -> str:
 
 def told_time(compare: Compare, folder: Path) -> str:
     """How long the rest takes, by what its like took; unknown as long as there is none."""
-    took: dict[str, list[float]] = {"training": [], "measuring": []}
-    rest = dict.fromkeys(took, 0)
-    for job in jobs(compare):
-        record = scores_in(folder, job.family.name, job.seed) / TRAINED
-        for kind, path in [("training", record), *(("measuring", p) for p in measures(compare, folder, *job))]:
-            if path.exists():
-                took[kind].append(json.loads(path.read_text())["seconds"])
-            else:
-                rest[kind] += 1
+    took: dict[str, list[float]] = {}
+    rest: dict[str, int] = {}
+    every = jobs(compare)
+    paths = {
+        "training": {job.record(folder) for job in every},
+        "measuring": {path for job in every for path in measures(compare, folder, *job)},
+    }
+    for kind, some in paths.items():
+        there = [path for path in some if path.exists()]
+        took[kind] = [json.loads(path.read_text())["seconds"] for path in there]
+        rest[kind] = len(some) - len(there)
     if any(rest[kind] and not took[kind] for kind in took):
         return "not measured yet how long is"
     minutes = sum(rest[kind] * np.mean(took[kind]) for kind in took if rest[kind]) / compare.at_once / 60
@@ -149,5 +163,4 @@ def told_time(compare: Compare, folder: Path) -> str:
 
 
 def _is_done(compare: Compare, folder: Path, job: Job) -> bool:
-    record = scores_in(folder, job.family.name, job.seed) / TRAINED
-    return record.exists() and not any(left(compare, folder, *job))
+    return job.record(folder).exists() and not any(left(compare, folder, *job))

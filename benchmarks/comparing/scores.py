@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from comparing import flops
-from comparing.families import Family, Point, named
+from comparing.families import Family, Point, guided, named
 from comparing.places import REAL, bits_name, drawn_name, read, scores_in, stored, workdir_of
 from configs.compare import Compare
 from diffjax import bits, draw, evaluation, slots, subject
@@ -36,7 +36,7 @@ _RANKS, _CORRUPT = range(2)  # what a key is used for
 
 def measures(compare: Compare, folder: Path, family: Family, seed: int) -> dict[Path, Callable[[], dict[str, Any]]]:
     """What there is to measure of a run, by the file that keeps it."""
-    here, run = scores_in(folder, family.name, seed), workdir_of(folder, family.name, seed)
+    here, run = scores_in(folder, family.name, seed), workdir_of(folder, family.net or family.name, seed)
     every, opened = compare.steps // compare.checkpoints, {}
 
     def at(step: int) -> subject.Subject:
@@ -48,12 +48,14 @@ def measures(compare: Compare, folder: Path, family: Family, seed: int) -> dict[
         return at(compare.steps)
 
     found: dict[Path, Callable[[], dict[str, Any]]] = {}
-    for point in family.points(compare):
-        for number in compare.sample_seeds:
-            measure = partial(drawn, compare, point=point, seed=number)
-            found[here / drawn_name(point.name, number)] = lambda measure=measure: measure(model=last())
-    for step in range(every, compare.steps + 1, every):
-        found[here / bits_name(step)] = lambda step=step: bits_of(compare, at(step))
+    points = [(point, number) for point in family.points(compare) for number in compare.sample_seeds]
+    points += [(point, number) for point in guided(family, compare) for number in compare.sample_seeds[:2]]
+    for point, number in points:
+        measure = partial(drawn, compare, point=point, seed=number)
+        found[here / drawn_name(point.name, number)] = lambda measure=measure: measure(model=last())
+    if not family.net:
+        for step in range(every, compare.steps + 1, every):
+            found[here / bits_name(step)] = lambda step=step: bits_of(compare, at(step))
     if family.context != "none":
         found[here / "context.json"] = lambda: context(compare, last(), family)
     found[here / REAL] = lambda: real(compare, last())
@@ -72,7 +74,7 @@ def score(compare: Compare, folder: Path, family: Family, seed: int) -> None:
 def painter_of(model: subject.Subject, point: Point) -> draw.Painter:
     """What draws at this point of a curve."""
     order = slots.value(orders, point.order, "order", Order) if point.order else model.order
-    settings = {"sampler": point.sampler, "grid": point.grid, "steps": point.steps, "guidance": 1.0}
+    settings = {"sampler": point.sampler, "grid": point.grid, "steps": point.steps, "guidance": point.guidance}
     return draw.painter(model.denoise, model.noise, order, model.info.net, model.info.facts, settings)
 
 
@@ -82,16 +84,24 @@ def drawn(compare: Compare, model: subject.Subject, point: Point, seed: int) -> 
     labels = model.labels(compare.samples)
     images = draw.images(painter, jax.random.key(seed), compare.samples, compare.batch, labels)
     return {
-        "evaluations": draw.evaluations(painter, guidance=1.0)[0],
-        **quality(images, model.splits, model.info.facts.levels),
+        "evaluations": draw.evaluations(painter, guidance=point.guidance)[0],
+        **quality(images, labels, model.splits, model.info.facts.levels),
     }
 
 
-def quality(images: np.ndarray, splits: evaluation.Splits, levels: int) -> dict[str, float]:
-    """The first and the third of `evaluation.measured`, and the share of the variance of pixels that is there."""
+def quality(images: np.ndarray, labels: np.ndarray | None, splits: evaluation.Splits, levels: int) -> dict[str, float]:
+    """Three of what `evaluation.measured` has, and the share of the variance of pixels that is there."""
     train, _, test = fractions_of(splits, levels)
-    ours, learnt = equal_numbers(fractions_like(images, splits), train)
+    every = fractions_like(images, splits)
+    ours, learnt = equal_numbers(every, train)
+    kernels, known = evaluation.kernels_for(test.shape[1]), splits["train"][1]
+    named = (
+        {}
+        if labels is None or known is None
+        else {"accuracy": evaluation.label_accuracy(train, known, every, labels, kernels.accuracy_gamma)}
+    )
     return {
+        **named,
         "frechet_ratio": evaluation.frechet(ours, test) / evaluation.frechet(learnt, test),
         "two_sample": told_apart(ours, test),
         "spread": float(ours.var(axis=0).sum() / test.var(axis=0).sum()),

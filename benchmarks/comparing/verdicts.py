@@ -15,8 +15,8 @@ def quality(results: Results) -> list[str]:
     told = [each for each in found if each]
     if told:
         told.append(
-            "**What predicting the noise in place of the image changes** is not measured here: every Gaussian net "
-            "predicts v. The [exact page](compare_exact.md) has it."
+            "**What predicting the noise in place of the image changes** these 8 by 8 pixels are too few to show, and "
+            "every Gaussian net here predicts v: the [exact page](compare_exact.md) shows where an error goes."
         )
     return told
 
@@ -39,7 +39,7 @@ def parallel(results: Results) -> str:
 
 def spreading(results: Results) -> str:
     """What spreading out the removal does: the same k at once, side by side or scattered."""
-    near, far = ({p["name"]: p for p in _points(results, key)} for key in ("raster_ahead", "any_order"))
+    near, far = ({p["name"]: p for p in _points(results, key)} for key in ("side_by_side", "any_order"))
     both = [name for name in near if name in far and 1 < far[name]["evaluations"] < 64]
     if not both:
         return ""
@@ -53,8 +53,8 @@ def spreading(results: Results) -> str:
     return (
         f"**Spreading out what is removed helps: {verdict}.** Neighbours depend on each other most, so k pixels drawn "
         f"at once lose less when they are scattered. {list_of}. Scattered is better beyond error at "
-        f"{', '.join(wins) or 'none'}, and worse at {', '.join(loses) or 'none'}. (Two nets, one trained on random "
-        "sets, one on what comes before in raster order.)"
+        f"{', '.join(wins) or 'none'}, and worse at {', '.join(loses) or 'none'}. (The same nets, asked in two "
+        "orders.)"
     )
 
 
@@ -115,6 +115,25 @@ def rolling(results: Results) -> str:
         "**A rolling wave shares the evaluations out over the pixels:** each passes through its levels in a part of "
         f"them only. Rolling and Gaussian diffusion at {list_of}. At {last} rolling is {told}."
     )
+
+
+def guidance(results: Results) -> list[str]:
+    """What guidance does to each family."""
+    found = {family["title"]: family["guided"] for family in results["families"].values() if len(family["guided"]) > 1}
+    return [
+        f"**{title}**, at {plain['name']}: guidance of {most['guidance']:g} takes the share of pictures that a "
+        f"classifier of real images gives their own class from {pm(plain['accuracy'], '.3f')} to "
+        f"{pm(most['accuracy'], '.3f')} ({_change(plain['accuracy'], most['accuracy'])}), the variance of real pixels "
+        f"from {pm(plain['spread'])} to {pm(most['spread'])} ({_change(plain['spread'], most['spread'])}) and the "
+        f"Fréchet ratio from {pm(plain['frechet_ratio'])} to {pm(most['frechet_ratio'])} "
+        f"({_change(plain['frechet_ratio'], most['frechet_ratio'])})."
+        for title, (plain, *_, most) in found.items()
+        if "accuracy" in plain
+    ]
+
+
+def _change(before: Pair, after: Pair) -> str:
+    return "higher" if _above(after, before) else "lower" if _above(before, after) else "not told apart"
 
 
 def operations(results: Results) -> list[str]:

@@ -10,16 +10,17 @@ class Compare:
     `families` are names of benchmarks/comparing/families.py. Every one is trained from each of `train_seeds`, and every
     trained net draws `samples` pictures from each of `sample_seeds`. `checkpoints`, evenly spaced, show the bits on the
     way, of `bits_of` test images, a bound of `draws` terms an image. `evaluations` are those of the families that may
-    choose, `at_a_time` the pixels that an order reveals at once. `at_once` trainings run beside each other, each on a
-    core of its own. `data` and `data_dir` are those of a config's `data`. `batch` pictures are drawn at once.
+    choose, `at_a_time` the pixels that an order reveals at once, `guidances` the weights under which a point of each
+    family is drawn again, from the first two sampling seeds. `at_once` trainings run beside each other, each on a core
+    of its own. `data` and `data_dir` are those of a config's `data`. `batch` pictures are drawn at once.
     """
 
     name: str
     families: tuple[str, ...] = (
         "raster",
-        "raster_ahead",
         "raster_bidirectional",
         "any_order",
+        "side_by_side",
         "masked",
         "gaussian",
         "rolling",
@@ -35,6 +36,7 @@ class Compare:
     heads: int = 2
     evaluations: tuple[int, ...] = (1, 2, 4, 10, 20, 64)
     at_a_time: tuple[int, ...] = (1, 4, 8, 16, 64)
+    guidances: tuple[float, ...] = (2.0, 4.0)
     checkpoints: int = 5
     bits_of: int = 180
     draws: int = 32
