@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from every_schedule import SCHEDULES
 from jax.tree_util import Partial
+from quickly import few
 
 from diffjax import oracles, order, predict, schedule, steps
 from diffjax.adapting import adaptive
@@ -67,7 +68,7 @@ def diffrax():
     return pytest.importorskip("diffrax")
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear_beta", "edm"])
+@pytest.mark.parametrize("name", few(["cosine", "linear_beta", "edm"], "cosine"))
 def test_the_error_falls_with_the_tolerance(name, diffrax) -> None:
     with jax.enable_x64(True):
         noise = Gaussian(SCHEDULES[name], predict.v)
@@ -129,6 +130,7 @@ def test_it_is_differentiable(diffrax) -> None:
     np.testing.assert_allclose(jax.grad(total)(0.5), slope, rtol=0.02)
 
 
+@pytest.mark.long
 def test_a_tolerance_out_of_reach_is_said(diffrax) -> None:
     def rough(x_t, t, cond):
         return jnp.sign(jnp.sin(1e5 * t)) + 0 * x_t

@@ -18,7 +18,7 @@ def net(x_t, t, cond):
     return jnp.sin(x_t * (1.0 + cond.reshape(-1, 1, 1, 1))) - t
 
 
-@pytest.mark.parametrize("channels", [4, 16])
+@pytest.mark.parametrize("channels", [4, pytest.param(16, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "row", [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm], ids=lambda r: r.name
 )

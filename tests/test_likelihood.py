@@ -87,6 +87,7 @@ def test_hidden_ones_that_are_apart_stand_for_those_of_the_block() -> None:
     assert abs(np.mean(mean - plain_mean)) < 4 * np.sqrt(np.mean(errors**2 + plain_errors**2) / len(x))
 
 
+@pytest.mark.long
 def test_masked_diffusion_comes_to_the_entropy_with_steps() -> None:
     x, weights = jnp.tile(STATES, (300, 1)), np.tile(TABLE.ravel(), 300) / 300
     (fine, fine_errors), (coarse, coarse_errors) = (

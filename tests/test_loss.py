@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quickly import few
 from scipy import stats
 
 from diffjax import loss, order, predict, schedule, times, weights
@@ -38,7 +39,7 @@ def predicting(noise: Gaussian, x0_hat: jax.Array, t: float):
     return apply
 
 
-@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("weight", few(WEIGHTS, "snr", "min_snr"))
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_weight_means_the_same_in_every_row(row, weight) -> None:
     """w(log-SNR) |x0 - x̂0|², whatever the net predicts, in float64."""
@@ -62,7 +63,7 @@ def test_published_weights_at_one_snr() -> None:
     np.testing.assert_allclose(at_20["p2"], 20 / 21, rtol=1e-5)
 
 
-@pytest.mark.parametrize("weight", [*WEIGHTS, None])
+@pytest.mark.parametrize("weight", [*few(WEIGHTS, "snr", "edm"), None])
 @pytest.mark.parametrize("row", [predict.x0, predict.v, predict.velocity, predict.edm], ids=lambda row: row.name)
 @pytest.mark.parametrize("t", [0.0, 1.0])
 def test_loss_and_gradient_are_finite_at_both_ends(row, weight, t) -> None:
@@ -77,7 +78,7 @@ def test_loss_and_gradient_are_finite_at_both_ends(row, weight, t) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@pytest.mark.parametrize("weight", [*WEIGHTS, None])
+@pytest.mark.parametrize("weight", [*few(WEIGHTS, "snr"), None])
 def test_positions_that_are_known_cost_nothing(row, weight) -> None:
     """Under a rolling order many positions are at level 0, where some targets and weights are infinite."""
     noise = Gaussian(schedule.linear_beta, row)

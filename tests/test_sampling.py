@@ -72,7 +72,7 @@ def learned():
     return denoiser(NOISE, NET, jax.tree.map(lambda leaf: leaf + 0.05, variables))
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 8])
+@pytest.mark.parametrize("count", [2, 8])
 def test_noise_is_bit_equal_and_pictures_equal_on_any_number_of_devices(count, learned) -> None:
     mesh = jax.make_mesh((count,), ("batch",), devices=jax.devices()[:count], axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.device_put(keys(0, 8), NamedSharding(mesh, PartitionSpec("batch")))

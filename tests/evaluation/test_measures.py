@@ -65,6 +65,7 @@ def test_the_order_of_samples_does_not_matter(digits):
     assert (one["accuracy"], one["copies"]) == (two["accuracy"], two["copies"])
 
 
+@pytest.mark.long
 def test_kernels_for_more_pixels_keep_the_scores_of_enlarged_images(digits):
     """Every pixel drawn as a square of 2 × 2 multiplies all squared distances by 4, and nothing else."""
 
@@ -79,6 +80,7 @@ def test_kernels_for_more_pixels_keep_the_scores_of_enlarged_images(digits):
     assert kernels_for(64) == DIGITS
 
 
+@pytest.mark.long
 def test_without_labels_there_is_no_accuracy(digits):
     x, labels = as_bytes(digits["test"][0], LEVELS), digits["test"][1]
     bare = {name: (images, None) for name, (images, _) in digits.items()}

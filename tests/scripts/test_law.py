@@ -26,6 +26,7 @@ def known(tmp_path_factory) -> Trained:
     return trained(folder, folder / "none", True, *KNOWN)
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_is_one_that_never_stopped(known, call, tmp_path) -> None:
     """To the bit: after step 2 it is given the pictures that it would have been given."""
     workdir = shutil.copytree(known.workdir, tmp_path / "broken")

@@ -191,7 +191,11 @@ def test_under_blocks_steps_are_those_of_each(continuous, tmp_path, call) -> Non
     told = call("sample.py", *argv, "--grid=karras(sigma_min=0.05, last='sigma_min')")
     assert told.code == 2
     assert "sample.py: grid: of 4 blocks each is known when the next begins" in told.err
-    told = call("evaluate.py", *argv, "--bits_of=8")
+
+
+@pytest.mark.long
+def test_under_blocks_a_report_counts_both_parts_of_the_net(continuous, tmp_path, call) -> None:
+    told = call("evaluate.py", "--workdir", continuous.workdir, "--out", tmp_path, "--num=3", "--bits_of=8")
     assert told.code == 0, told.err
     assert "4 of the net, 12 of its head per sample" in (tmp_path / "report.html").read_text()
     assert "bits per dimension: variational bound (64 draws" in told.out
