@@ -15,7 +15,7 @@ def get_config() -> Config:
     return Config(
         data=Data(name="digits", batch_size=64, form="unit"),
         model=Model(
-            net="DiT(patch=1, width=64, depth=4, heads=2, dropout=0.1)",
+            net="DiT(patch=1, width=64, depth=4, heads=2)",
             prediction="v",
             schedule="cosine",
             order="rolling(0.5)",

@@ -159,15 +159,9 @@ FAMILIES = (
     Family(
         "rolling",
         "rolling diffusion",
-        "digits",
-        {
-            **NUMBERS,
-            "model.order": "rolling(0.5)",
-            "sample.sampler": "ddim",
-            "sample.grid": "uniform",
-            "sample.steps": 20,
-        },
-        in_steps("ddim", "uniform"),
+        "digits_rolling",
+        NUMBERS,
+        in_steps("dpmpp_2m", "uniform"),
     ),
     Family(
         "continuous",
