@@ -89,7 +89,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_all_that_was_planned_is_measured(folder) -> None:
     mini = places.read(folder)
-    assert not [path for job in runs.jobs(mini) for path in scores.left(mini, folder, *job)]
+    assert not [family for job in runs.jobs(mini) for family in job.left(mini, folder)]
     assert "2 of 2 are done" in runs.plan(mini, folder)
     found = results.gathered(mini, folder)["families"]
     assert [point["evaluations"] for point in found["any_order"]["points"]] == [2]

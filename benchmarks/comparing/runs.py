@@ -26,27 +26,23 @@ Launch = Callable[[Sequence[str], Path, int | None], None]
 
 
 class Job(NamedTuple):
-    """One training and all that is measured of it."""
+    """One training, and the families that are measured of it."""
 
     family: Family
     seed: int
+    measured: tuple[Family, ...]
 
     @property
     def name(self) -> str:
         return f"{self.family.name}, seed {self.seed}"
 
-    @property
-    def net(self) -> str:
-        """The family that is trained for it."""
-        return self.family.net or self.family.name
-
     def record(self, folder: Path) -> Path:
         """Tells that it is trained."""
-        return scores_in(folder, self.net, self.seed) / TRAINED
+        return scores_in(folder, self.family.name, self.seed) / TRAINED
 
-    def workdir(self, folder: Path) -> Path:
-        """Of its training."""
-        return workdir_of(folder, self.net, self.seed)
+    def left(self, compare: Compare, folder: Path) -> list[Family]:
+        """Of which something has not been measured."""
+        return [family for family in self.measured if any(left(compare, folder, family, self.seed))]
 
 
 def launch(command: Sequence[str], log: Path, core: int | None) -> None:
@@ -62,14 +58,22 @@ def launch(command: Sequence[str], log: Path, core: int | None) -> None:
 
 
 def jobs(compare: Compare) -> list[Job]:
-    """Every family from the first seed, then from the next."""
-    return [Job(family, seed) for seed in compare.train_seeds for family in named(compare.families)]
+    """Every family that has nets of its own from the first seed, then from the next."""
+    every = named(compare.families)
+    measured = {family.name: tuple(o for o in every if family.name in (o.name, o.net)) for family in every}
+    trained = [family for family in every if not family.net]
+    return [Job(family, seed, measured[family.name]) for seed in compare.train_seeds for family in trained]
 
 
 def training(compare: Compare, folder: Path, job: Job) -> list[str]:
     """The command that trains, or goes on training."""
     fields = {**changed(job.family, compare), "train.seed": job.seed}
-    told = ["--config", f"configs/{job.family.config}.py", "--workdir", str(job.workdir(folder).absolute())]
+    told = [
+        "--config",
+        f"configs/{job.family.config}.py",
+        "--workdir",
+        str(workdir_of(folder, job.family.name, job.seed).absolute()),
+    ]
     return [TRAIN, *told, *(f"--config.{name}={value}" for name, value in fields.items())]
 
 
@@ -80,12 +84,12 @@ def done(compare: Compare, folder: Path, job: Job, start: Launch = launch, core:
     if not record.exists():
         begun = time.monotonic()
         start(training(compare, folder, job), log, core)
-        last = job.workdir(folder) / "checkpoints" / f"{compare.steps:08d}"
+        last = workdir_of(folder, job.family.name, job.seed) / "checkpoints" / f"{compare.steps:08d}"
         if not last.exists():
             raise UserError(f"{job.name}: its training was stopped; the same command goes on from there")
         stored(record, {"seconds": time.monotonic() - begun})
-    if any(left(compare, folder, *job)):
-        start([SCORE, str(folder.absolute()), job.family.name, str(job.seed)], log, core)
+    for family in job.left(compare, folder):
+        start([SCORE, str(folder.absolute()), family.name, str(job.seed)], log, core)
 
 
 def everything(compare: Compare, folder: Path, start: Launch = launch) -> None:
@@ -127,17 +131,15 @@ def _ended(compare: Compare, folder: Path, todo: list[Job], start: Launch) -> It
 
 def plan(compare: Compare, folder: Path) -> str:
     """What is to be done, and what is done."""
-    every = jobs(compare)
-    trainings = {job.record(folder) for job in every}
-    paths = [path for job in every for path in measures(compare, folder, *job)]
-    measured = sum(path.exists() for path in paths)
+    paths = _paths(compare, folder)
+    done = {kind: sum(path.exists() for path in some) for kind, some in paths.items()}
     return "\n".join(
         [
             f"{compare.name}: {len(compare.families)} families from {len(compare.train_seeds)} training seeds, "
             f"{compare.steps:,} steps of {compare.batch_size} images; {compare.samples} pictures from each of "
             f"{len(compare.sample_seeds)} sampling seeds",
-            f"trainings:    {sum(path.exists() for path in trainings)} of {len(trainings)} are done",
-            f"measurements: {measured} of {len(paths)} are done",
+            f"trainings:    {done['training']} of {len(paths['training'])} are done",
+            f"measurements: {done['measuring']} of {len(paths['measuring'])} are done",
             f"time:         {told_time(compare, folder)} left, {compare.at_once} at a time",
         ]
     )
@@ -147,12 +149,7 @@ def told_time(compare: Compare, folder: Path) -> str:
     """How long the rest takes, by what its like took; unknown as long as there is none."""
     took: dict[str, list[float]] = {}
     rest: dict[str, int] = {}
-    every = jobs(compare)
-    paths = {
-        "training": {job.record(folder) for job in every},
-        "measuring": {path for job in every for path in measures(compare, folder, *job)},
-    }
-    for kind, some in paths.items():
+    for kind, some in _paths(compare, folder).items():
         there = [path for path in some if path.exists()]
         took[kind] = [json.loads(path.read_text())["seconds"] for path in there]
         rest[kind] = len(some) - len(there)
@@ -162,5 +159,12 @@ def told_time(compare: Compare, folder: Path) -> str:
     return f"about {int(minutes // 60)}:{int(minutes % 60):02d} h"
 
 
+def _paths(compare: Compare, folder: Path) -> dict[str, list[Path]]:
+    """Of all that is to be done, by its kind."""
+    every = jobs(compare)
+    of_all = [measures(compare, folder, family, job.seed) for job in every for family in job.measured]
+    return {"training": [job.record(folder) for job in every], "measuring": [path for one in of_all for path in one]}
+
+
 def _is_done(compare: Compare, folder: Path, job: Job) -> bool:
-    return job.record(folder).exists() and not any(left(compare, folder, *job))
+    return job.record(folder).exists() and not job.left(compare, folder)
