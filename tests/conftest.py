@@ -2,7 +2,10 @@
 
 import gc
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import quickly
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {quickly.FLAGS}"
@@ -15,5 +18,23 @@ install_import_hook("diffjax", "strict_types.check")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_nans", True)
 gc.set_threshold(
-    200_000, 20, 100
-)  # tracing makes many objects that live; looking at them all costs a tenth of the time
+    50_000, 10, 10
+)  # tracing makes many objects that live; looking at them often costs a tenth of the time
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 40_000  # Linux allows a process 65,530, and ends it at one more; every program of XLA takes some
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the digits are prepared, once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs() -> Iterator[None]:
+    """Forgets all programs between two files where there are too many."""
+    yield
+    if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()

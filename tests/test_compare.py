@@ -61,10 +61,10 @@ def here(command: Sequence[str], log: Path, core: int | None) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, data_dir) -> Path:
     """A comparison that was killed before its last family was measured, and went on."""
     folder = tmp_path_factory.mktemp("compare")
-    mini = replace(MINI, data_dir=str(folder / "data"))
+    mini = replace(MINI, data_dir=str(data_dir))
 
     def killed(command: Sequence[str], log: Path, core: int | None) -> None:
         if command[0] == runs.SCORE and "gaussian" in command:

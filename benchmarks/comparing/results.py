@@ -48,12 +48,11 @@ def _family(compare: Compare, folder: Path, family: Family) -> Results | None:
     counted = next(iter(_there([place / "flops.json" for place in places])), None)
     if counted is None:
         return None
-    curve, method = _bits(compare, places, counted["training_step"])
+    curve, method = _bits(compare, places, counted)
     return {
         "title": family.title,
         "aside": family.aside,
         "parameters": counted["parameters"],
-        "training_step": counted["training_step"],
         "points": _points(compare, places, family.points(compare), counted["points"]),
         "guided": _points(compare, places, guided(family, compare), {}),
         "bits": curve,
@@ -78,7 +77,7 @@ def _points(compare: Compare, places: list[Path], asked: list[Point], operations
     return points
 
 
-def _bits(compare: Compare, places: list[Path], training_step: float) -> tuple[list[Results], str]:
+def _bits(compare: Compare, places: list[Path], counted: Results) -> tuple[list[Results], str]:
     """Bits of each checkpoint, with no less error than the measurement of each has by itself; and the method."""
     curve, method, every = [], "", compare.steps // compare.checkpoints
     for step in range(every, compare.steps + 1, every):
@@ -86,7 +85,7 @@ def _bits(compare: Compare, places: list[Path], training_step: float) -> tuple[l
             mean, error = mean_and_error([[each["bits"]] for each in found])
             own = float(np.sqrt(np.mean([each["error"] ** 2 for each in found]) / len(found)))
             pair = [_rounded(mean), None if error is None else _rounded(max(error, own))]
-            curve.append({"step": step, "flops": step * training_step, "bits": pair})
+            curve.append({"step": step, "flops": step * counted["training_step"], "bits": pair})
             method = found[0]["method"]
     return curve, method
 

@@ -170,10 +170,11 @@ def known_before(model: subject.Subject, order: Order, some: bits.Labelled) -> d
 
 
 def counted(compare: Compare, model: subject.Subject, family: Family) -> dict[str, Any]:
-    """Operations of a training step, and of a picture at each point; parameters."""
+    """Operations of a training step, where one was made for this family, and of a picture at each point; parameters."""
     points = {point.name: flops.of_sample(painter_of(model, point)) for point in family.points(compare)}
     size = sum(leaf.size for leaf in jax.tree.leaves(model.denoise.variables))
-    return {"training_step": flops.of_training_step(model.workdir), "points": points, "parameters": size}
+    learnt = {} if family.net else {"training_step": flops.of_training_step(model.workdir)}
+    return {**learnt, "points": points, "parameters": size}
 
 
 def left(compare: Compare, folder: Path, family: Family, seed: int) -> Iterator[Path]:

@@ -55,11 +55,6 @@ def trained(folder: Path, data_dir: Path, conditional: bool, *more: str) -> Trai
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
     """Two steps of a class-conditional MLP on digits; to be looked at only."""
     return trained(tmp_path_factory.mktemp("tiny"), data_dir, True)
