@@ -31,10 +31,10 @@ compare-short: .venv/runtime
 	$(BIN)/python benchmarks/compare.py --config configs/compare/short.py --workdir runs/compare_short
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+	$(BIN)/python -m pytest -n auto --dist loadscope -m "not long"
 
 test-long: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from every_schedule import SCHEDULES
+from quickly import few
 
 from diffjax import grids, oracles, order, predict, schedule
 from diffjax.errors import UserError
@@ -50,9 +51,9 @@ def test_it_is_bayes_rule(t) -> None:
     np.testing.assert_allclose(shaped(jnp.asarray(x.reshape(B, 2, 2)), levels, None).reshape(B, D), found, rtol=1e-12)
 
 
-@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
-def test_both_ends_of_time_are_exact(make) -> None:
-    noise = Gaussian(make, predict.v)
+@pytest.mark.parametrize("name", few(SCHEDULES, "cosine", "linear_beta", "edm"))
+def test_both_ends_of_time_are_exact(name) -> None:
+    noise = Gaussian(SCHEDULES[name], predict.v)
     denoise, x = oracles.atoms(noise, STATES, WEIGHTS), jnp.asarray(X)
     for shape in ((B, 1), (B, D)):
         np.testing.assert_array_equal(denoise(x, jnp.zeros(shape), None), x)

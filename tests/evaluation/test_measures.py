@@ -56,6 +56,7 @@ def test_noise_is_told_from_digits_by_every_distance(digits):
     assert bad["copies"] == 0.0
 
 
+@pytest.mark.long
 def test_the_order_of_samples_does_not_matter(digits):
     images, labels = digits["validation"]
     x, turn = as_bytes(images, LEVELS), np.random.default_rng(0).permutation(len(images))

@@ -116,6 +116,7 @@ def test_an_unconditional_run_has_no_labels(unconditional, tmp_path, call) -> No
     assert set(samples(tmp_path)) == {"arr_0", "provenance"}
 
 
+@pytest.mark.long
 def test_evaluation_without_classes(unconditional, tmp_path, call) -> None:
     few = ("--num=20", "--most=40", "--bits_of=4")
     told = call("evaluate.py", "--workdir", unconditional.workdir, "--out", tmp_path, *few)
@@ -163,6 +164,7 @@ def test_models_of_tokens_are_drawn_from_as_all_others(which, request, tmp_path,
     assert forms.HIDDEN in [colour for _, colour in colours]
 
 
+@pytest.mark.long
 def test_tokens_are_revealed_as_asked_for(masked, tmp_path, call) -> None:
     """Seven at a time, the surest first, or some of them again: each another picture from the same keys."""
     drawn = []
@@ -201,7 +203,13 @@ def test_under_blocks_a_report_counts_both_parts_of_the_net(continuous, tmp_path
     assert "bits per dimension: variational bound (64 draws" in told.out
 
 
-@pytest.mark.parametrize(("which", "how"), [("autoregressive", "exact"), ("masked", "variational bound (64 draws")])
+@pytest.mark.parametrize(
+    ("which", "how"),
+    [
+        ("autoregressive", "exact"),
+        pytest.param("masked", "variational bound (64 draws", marks=pytest.mark.long),
+    ],
+)
 def test_bits_of_train_and_test_stand_side_by_side(which, how, request, tmp_path, call) -> None:
     argv = ["--workdir", request.getfixturevalue(which).workdir, "--out", tmp_path, "--num=3", "--bits_of=8"]
     told = call("evaluate.py", *argv)

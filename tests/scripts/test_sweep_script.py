@@ -35,6 +35,7 @@ def test_a_sweep_is_a_table_and_a_page(tiny, tmp_path, call) -> None:
     assert again.out.splitlines()[2].split()[5:] == lines[2].split()[4:]
 
 
+@pytest.mark.long
 def test_too_few_samples_for_errors_are_swept_all_the_same(masked, tmp_path, call) -> None:
     """Of tokens, with the rules that serve them."""
     how = ["--workdir", masked.workdir, "--out", tmp_path, "--num=6", "--most=60", "--steps=2", "--sweep=sampler"]

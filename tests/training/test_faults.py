@@ -108,7 +108,7 @@ def equal(one, other) -> bool:
     ("place", "dispatch", "devices"),
     [
         ("batch", CHUNK, 4),
-        ("gradient", CHUNK, 1),
+        pytest.param("gradient", CHUNK, 1, marks=pytest.mark.long),
         pytest.param("batch", 1, 1, marks=pytest.mark.long),
         pytest.param("parameters", CHUNK, 1, marks=pytest.mark.long),
     ],

@@ -60,6 +60,7 @@ def test_what_is_frozen_keeps_every_bit_and_has_no_state(begun) -> None:
     assert moments == 2 * trained_size
 
 
+@pytest.mark.long
 def test_the_norm_that_is_clipped_and_told_is_of_what_is_trained(begun) -> None:
     """One step of plain descent on the last layer alone is the same layer's step with all else held by hand."""
     patterns = ("Embedding_0/*", "Dense_0/*", "Dense_1/*", "Dense_2/*", "Layer*", "Mod*")
@@ -200,6 +201,7 @@ def test_going_on_from_disk_is_never_having_stopped(tuned, tmp_path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
 def test_a_causal_net_with_adapters_is_drawn_from_with_its_cache() -> None:
     noise = Masking(5)
     net = lora(Transformer(5, (4,), 16, 1, 2, causal=True), rank=3)

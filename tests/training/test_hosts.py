@@ -65,6 +65,7 @@ def trained(hosts: int, folder: Path) -> list:
     return [json.loads(process.communicate(timeout=180)[0].splitlines()[-1]) for process in running]
 
 
+@pytest.mark.long
 def test_two_hosts_train_and_save_as_one(tmp_path) -> None:
     (alone,), (first, second) = trained(1, tmp_path / "one"), trained(2, tmp_path / "two")
     assert first == second

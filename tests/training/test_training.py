@@ -90,6 +90,7 @@ def test_several_steps_per_dispatch_are_the_same_steps(straight) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_going_on_is_never_having_stopped(straight) -> None:
     half, _ = trained(10)
     again, losses = trained(20, start=half, first=10)
