@@ -140,7 +140,7 @@ def test_a_share_of_the_examples_is_taken_in_other_orders() -> None:
         assert abs(float(jnp.mean(mixed)) - shuffle) <= 4.5 * (shuffle * (1 - shuffle) / 400) ** 0.5
 
 
-@pytest.mark.parametrize("kind", ["tokens", "patches"])
+@pytest.mark.parametrize("kind", few(["tokens", "patches"], "tokens"))
 def test_one_level_for_all_is_every_position_at_that_level(both_ways, kind) -> None:
     if kind == "tokens":
         (net, variables), x, every = both_ways, X0, (4, N)

@@ -38,6 +38,7 @@ def test_a_run_that_goes_on_is_one_that_never_stopped(known, call, tmp_path) -> 
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
+@pytest.mark.long
 def test_a_model_is_held_to_the_law(known, call, tmp_path) -> None:
     """Four steps teach little: far from the law in every way, and told so in words, in report and in numbers."""
     few = ("--num", 20, "--most", 20, "--bits_of", 8)

@@ -61,6 +61,7 @@ def test_a_file_has_one_average_of_one_step(tiny, exported, call, tmp_path) -> N
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.long
 def test_a_step_is_chosen_by_number_or_as_the_best(stored, call, tmp_path) -> None:
     assert loading.weights(stored.workdir, step=20).step == 20
     assert loading.weights(stored.workdir, step="best").step in (20, 40)

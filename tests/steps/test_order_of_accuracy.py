@@ -49,8 +49,9 @@ RULES = {  # with the order that the docstring says is attained
     "unipc3_bh1": (steps.unipc(3, "bh1"), 3),
     "unipc3_rk4": (steps.unipc(3, start=steps.rk4()), 4),
 }
-QUICK = {"euler", "ddim", "dpmpp_2m"}
+QUICK = {"ddim", "dpmpp_2m"}
 ONCE = {
+    "euler",
     "heun",
     "midpoint",
     "dpmpp_2s",

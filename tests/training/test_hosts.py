@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 import quickly
 
 from diffjax.training import checkpoint, manifest

@@ -58,7 +58,13 @@ def test_it_is_heard_while_the_main_thread_computes(tmp_path) -> None:
     assert heard[0] < end, "only after the computation"
 
 
-@pytest.mark.parametrize(("stage", "codes"), [("starting", [0]), ("stepping", [None, 128 + signal.SIGTERM])])
+@pytest.mark.parametrize(
+    ("stage", "codes"),
+    [
+        ("stepping", [None, 128 + signal.SIGTERM]),
+        pytest.param("starting", [0], marks=pytest.mark.long),
+    ],
+)
 def test_before_the_first_step_one_signal_ends_and_later_a_second_one_does(stage, codes, tmp_path) -> None:
     command = [sys.executable, "-c", PROGRAM, stage]
     with subprocess.Popen(
