@@ -28,7 +28,7 @@ families, figures, flops, page, places, results, runs, scores, verdicts, whole =
 )
 MINI = Compare(
     "mini",
-    families=("any_order", "side_by_side", "gaussian"),
+    families=("any_order", "side_by_side"),
     train_seeds=(0,),
     sample_seeds=(0,),
     samples=24,
@@ -60,14 +60,14 @@ def here(command: Sequence[str], log: Path, core: int | None) -> None:
         scores.main(*words)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, data_dir) -> Path:
+@pytest.fixture(scope="module", params=[(), pytest.param(("gaussian",), marks=pytest.mark.long)], ids=["two", "three"])
+def folder(request, tmp_path_factory, data_dir) -> Path:
     """A comparison that was killed before its last family was measured, and went on."""
     folder = tmp_path_factory.mktemp("compare")
-    mini = replace(MINI, data_dir=str(data_dir))
+    mini = replace(MINI, families=MINI.families + request.param, data_dir=str(data_dir))
 
     def killed(command: Sequence[str], log: Path, core: int | None) -> None:
-        if command[0] == runs.SCORE and "gaussian" in command:
+        if command[0] == runs.SCORE and mini.families[-1] in command:
             raise Killed
         here(command, log, core)
 
@@ -90,14 +90,15 @@ def folder(tmp_path_factory, data_dir) -> Path:
 def test_all_that_was_planned_is_measured(folder) -> None:
     mini = places.read(folder)
     assert not [family for job in runs.jobs(mini) for family in job.left(mini, folder)]
-    assert "2 of 2 are done" in runs.plan(mini, folder)
+    trained = len(runs.jobs(mini))
+    assert f"{trained} of {trained} are done" in runs.plan(mini, folder)
     found = results.gathered(mini, folder)["families"]
     assert [point["evaluations"] for point in found["any_order"]["points"]] == [2]
-    assert [point["evaluations"] for point in found["gaussian"]["points"]] == [1, 2]
-    assert [point["guidance"] for point in found["gaussian"]["guided"]] == [1, 2]
+    assert [point["guidance"] for point in found["any_order"]["guided"]] == [1, 2]
     assert found["side_by_side"]["guided"] == found["side_by_side"]["bits"] == []
-    one, two = (point["flops"] for point in found["gaussian"]["points"])
-    assert two == pytest.approx(2 * one)
+    if "gaussian" in found:
+        one, two = (point["flops"] for point in found["gaussian"]["points"])
+        assert two == pytest.approx(2 * one)
 
 
 def test_the_page_is_a_function_of_its_figures(folder) -> None:

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from quickly import few
 
 from diffjax import draw, loading, run
 from diffjax.data import forms
@@ -150,7 +149,8 @@ def test_evaluation_prints_and_reports(tiny, tmp_path, call) -> None:
     assert "bits per dimension of test" in again.out
 
 
-@pytest.mark.parametrize("which", few(["autoregressive", "masked"], "autoregressive"))
+@pytest.mark.long
+@pytest.mark.parametrize("which", ["autoregressive", "masked"])
 def test_models_of_tokens_are_drawn_from_as_all_others(which, request, tmp_path, call) -> None:
     workdir = request.getfixturevalue(which).workdir
     for out, more in (("all", []), ("some", ["--batch=8"]), ("guided", ["--guidance=3"])):
