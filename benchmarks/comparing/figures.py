@@ -14,7 +14,7 @@ from diffjax.files import write_whole
 
 Results = dict[str, Any]
 # Okabe & Ito's colours, yellow left out, which is too light for a line
-COLOURS = ("#000000", "#D55E00", "#999999", "#E69F00", "#009E73", "#0072B2", "#CC79A7", "#56B4E9")
+COLOURS = ("#000000", "#999999", "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00")
 MARKS = ("*", "v", "x", "o", "s", "D", "^", "P")
 QUALITY = (
     ("frechet_ratio", "Fréchet distance, ratio"),

@@ -80,7 +80,7 @@ def page(results: Results) -> str:
     return TEMPLATE.format(
         data=compare["data"],
         command=_command(compare["name"]),
-        provenance=_provenance(compare),
+        provenance=_provenance(compare, results["finished"]),
         table="\n".join(_row(family) for family in results["families"].values()),
         notes=_notes(results),
         evaluations=FILES[0],
@@ -112,7 +112,7 @@ def _command(name: str) -> str:
     )
 
 
-def _provenance(compare: Results) -> str:
+def _provenance(compare: Results, finished: bool) -> str:
     told = (
         f"These numbers come from `configs/compare/{compare['name']}.py`: width {compare['width']}, depth "
         f"{compare['depth']}, {compare['steps']:,} steps of {compare['batch_size']} images, "
@@ -120,7 +120,8 @@ def _provenance(compare: Results) -> str:
         f"{len(compare['sample_seeds'])}."
     )
     short = " **This is the short form, which shows the way and settles nothing: nets are small and hardly trained.**"
-    return _wrapped(told + (short if compare["name"] == "short" else ""))
+    unfinished = " **It has not been finished: what is here is of the trainings that are measured so far.**"
+    return _wrapped(told + short * (compare["name"] == "short") + unfinished * (not finished))
 
 
 def _row(family: Results) -> str:

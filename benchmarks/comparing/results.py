@@ -21,7 +21,13 @@ def gathered(compare: Compare, folder: Path) -> Results:
     families = {family.name: _family(compare, folder, family) for family in named(compare.families)}
     real = [each["two_sample"] for each in _there(sorted((folder / "scores").glob(f"*/{REAL}")))]
     aside = ("data_dir", "batch", "at_once")
+    flops = [
+        scores_in(folder, family.name, seed) / "flops.json"
+        for family in named(compare.families)
+        for seed in compare.train_seeds
+    ]
     return {
+        "finished": all(path.exists() for path in flops),
         "compare": {name: value for name, value in asdict(compare).items() if name not in aside},
         "real": {"two_sample": _rounded(float(np.mean(real))) if real else None},
         "families": {name: found for name, found in families.items() if found},
