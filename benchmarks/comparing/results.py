@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from comparing.families import Family, Point, guided, named
 from comparing.places import REAL, bits_name, drawn_name, scores_in
+from comparing.scores import left
 from configs.compare import Compare
 
 QUALITY = ("frechet_ratio", "two_sample", "spread", "accuracy")
@@ -21,13 +23,9 @@ def gathered(compare: Compare, folder: Path) -> Results:
     families = {family.name: _family(compare, folder, family) for family in named(compare.families)}
     real = [each["two_sample"] for each in _there(sorted((folder / "scores").glob(f"*/{REAL}")))]
     aside = ("data_dir", "batch", "at_once")
-    flops = [
-        scores_in(folder, family.name, seed) / "flops.json"
-        for family in named(compare.families)
-        for seed in compare.train_seeds
-    ]
+    unmeasured = (left(compare, folder, *each) for each in product(named(compare.families), compare.train_seeds))
     return {
-        "finished": all(path.exists() for path in flops),
+        "finished": not any(map(any, unmeasured)),
         "compare": {name: value for name, value in asdict(compare).items() if name not in aside},
         "real": {"two_sample": _rounded(float(np.mean(real))) if real else None},
         "families": {name: found for name, found in families.items() if found},

@@ -8,12 +8,12 @@ import numpy as np
 
 import diffjax as dj
 from enumerated import explained
+from enumerated.explained import SURE
 from enumerated.families import Found, Point
 from enumerated.guided import Guided
 from enumerated.laws import apart, by_chance, marginals, product
 from enumerated.rows import Erring
 
-SURE = 3.0  # standard errors
 SOLVER = "diffusion, dpmpp_2m"
 
 

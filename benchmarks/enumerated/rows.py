@@ -9,9 +9,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 
 import diffjax as dj
-from diffjax import oracles, predict, schedule
-from enumerated.families import Family, draw, families, rounded
-from enumerated.laws import Table, apart, states, uncertain
+from diffjax import predict, schedule
+from enumerated.families import Family, draw, exact, families, rounded
+from enumerated.laws import Table, apart, uncertain
 
 ERROR = 0.3  # the root mean square of what is added to the output
 ROWS = {"the image (x0)": predict.x0, "v": predict.v, "the noise (eps)": predict.eps}
@@ -38,10 +38,8 @@ def rows(table: Table, draws: int) -> dict[str, dict[int, Erring]]:
 
 
 def _erring(family: Family, table: Table, noise: dj.Gaussian, error: float, evaluations: int, draws: int) -> Erring:
-    n = table.ndim
-    exact = oracles.atoms(noise, 2.0 * states(n)[..., None] - 1, table.ravel())
     family = replace(family, noise=noise)
-    x = draw(family, Partial(_WRONG[noise], exact, error), n, evaluations, draws)
+    x = draw(family, Partial(_WRONG[noise], exact(family, table), error), table.ndim, evaluations, draws)
     law = rounded(family, x)
     rough = float(np.sqrt(np.mean((np.abs(x) - 1) ** 2)))
     return Erring(apart(law, table), uncertain(law, table, draws), rough)
@@ -50,10 +48,10 @@ def _erring(family: Family, table: Table, noise: dj.Gaussian, error: float, eval
 def _wrong(noise: dj.Gaussian):
     """The exact output with a smooth function of x_t added that is the same for every row."""
 
-    def denoise(exact: dj.Denoise, error: float, x_t: Array, t: Array, cond: None) -> Array:
+    def denoise(right: dj.Denoise, error: float, x_t: Array, t: Array, cond: None) -> Array:
         m = noise.moment(t)
         a, b = noise.row.pair(m, noise.data_std)
-        x0 = exact(x_t, t, cond)
+        x0 = right(x_t, t, cond)
         out = a * x0 + b * noise.eps(x_t, x0, t)
         return noise.read(out + error * waves(noise.feed(x_t, t)), x_t, t)
 
