@@ -29,7 +29,7 @@ class Compare:
     train_seeds: tuple[int, ...] = (0, 1, 2)
     sample_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     samples: int = 512
-    steps: int = 1_500
+    steps: int = 1_200
     batch_size: int = 64
     width: int = 64
     depth: int = 4

@@ -12,5 +12,5 @@ from configs.compare import Compare
 
 
 def get_config() -> Compare:
-    """The nets of configs/digits_any_order.py, four blocks of width 64, 1,500 steps."""
+    """The nets of configs/digits_any_order.py, four blocks of width 64, 1,200 steps."""
     return Compare(name="full")
