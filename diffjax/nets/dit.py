@@ -4,17 +4,17 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.attention import Block, check_heads
+from diffjax.nets.attention import Block, check_blocks, check_heads
+from diffjax.nets.hearing import beside, check, heard, label_of, null_of
 from diffjax.nets.layers import (
     Embedding,
     Places,
     by_rows,
     check_fields,
     levels_of_tokens,
-    null_label,
     remembered,
     summed,
 )
@@ -28,7 +28,7 @@ class DiT(nn.Module):
     A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1.
     `remat` saves memory in training: each block is computed once more going back.
     `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024); a number
-    k, all of its own block of k patches and of those before.
+    k, all of its own block of k patches and of those before. In the blocks `perturbed` a patch sees itself alone.
     """
 
     patch: int = 2
@@ -36,8 +36,10 @@ class DiT(nn.Module):
     depth: int = 4
     heads: int = 4
     classes: int = 0
+    conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     causal: int = 0
+    perturbed: tuple[int, ...] = ()
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -47,33 +49,40 @@ class DiT(nn.Module):
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
+        check(self.conditions)
+        check_blocks(self.perturbed, self.depth)
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (sees all patches) or the patches of a block, got {self.causal}")
         super().__post_init__()
 
     @property
-    def null_cond(self) -> Array | None:
-        """The label that says nothing."""
-        return null_label(self.classes)
+    def null_cond(self) -> PyTree:
+        """The condition that says nothing."""
+        return null_of(self.classes, self.conditions)
 
     @nn.compact
     def __call__(
         self,
         x: Picture,
         level: Float[Array, "_ _ _ 1"],
-        cond: Int[Array, " b"] | None = None,
+        cond: PyTree = None,
         keys: Keys | None = None,
     ) -> Picture:
-        sides, patches = sides_in_patches(x, self.patch, "DiT"), cut(x, self.patch)
+        sides, label = sides_in_patches(x, self.patch, "DiT"), label_of(self.conditions, self.classes, cond)
+        told = heard(self.conditions, cond, len(x), self.width, self.dtype)
+        patches, shown = cut(x, self.patch), beside(told.channels, x.shape[1:])
         if self.causal and patches.shape[1] % self.causal:
             raise UserError(f"DiT: expected {patches.shape[1]} patches to divide into blocks of causal={self.causal}")
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
-        embedding = Embedding(self.width, self.classes, self.dtype)(levels, cond)
+        embedding = Embedding(self.width, self.classes, self.dtype)(levels, label, told.vector)
         places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
         h = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches) + places[None]
+        if shown is not None:
+            h += nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows, name="Shown")(cut(shown, self.patch))
         block = remembered(Block, self.remat, static=(4,))
-        for _ in range(self.depth):
-            h, _ = block(self.heads, self.dropout, self.dtype)(h, embedding, keys, self.causal)
+        for i in range(self.depth):
+            made = block(self.heads, self.dropout, self.dtype, i in self.perturbed)
+            h, _ = made(h, embedding, keys, self.causal, None, told.tokens, told.seen)
         h = nn.LayerNorm(dtype=self.dtype)(h)
         out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
         return joined(out(h), x.shape, self.patch).astype(jnp.float32)

@@ -56,11 +56,6 @@ def sinusoids(level: Float[Array, "*b"], features: int) -> Float[Array, "*b feat
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def null_label(classes: int) -> Int[Array, ""] | None:
-    """The label that says nothing: one past the last class; None where there are no classes."""
-    return jnp.asarray(classes, jnp.int32) if classes else None
-
-
 def by_rows(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
     """x [..., i] times a matrix [i, j], the leading axes of x as one: `dot_general` for the dense layers of tokens.
 
@@ -92,8 +87,9 @@ def remembered(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
 class Embedding(nn.Module):
     """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label.
 
-    One vector for each level given: of an example, [b], or of each of its tokens, [b, n]; computed in float32, since
-    the highest of the sinusoids tell levels apart that bfloat16 would not.
+    To these is added what the encoders of other conditions have `told`. One vector for each level given: of an example,
+    [b], or of each of its tokens, [b, n]; computed in float32, since the highest of the sinusoids tell levels apart
+    that bfloat16 would not.
     """
 
     features: int
@@ -101,17 +97,25 @@ class Embedding(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, level: Float[Array, "b *n"], cond: Int[Array, " b"] | None) -> Float[Array, "b *n features"]:
+    def __call__(
+        self,
+        level: Float[Array, "b *n"],
+        cond: Int[Array, " b"] | None,
+        told: Float[Array, "b features"] | None = None,
+    ) -> Float[Array, "b *n features"]:
+        shared = len(level), *(1,) * (level.ndim - 1), -1
         hidden = nn.Dense(self.features, dot_general=by_rows)(sinusoids(level, self.features))
         hidden = nn.Dense(self.features, dot_general=by_rows)(nn.silu(hidden))
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond
             table = nn.Embed(self.classes + 1, self.features, embedding_init=nn.initializers.normal(1.0))
-            hidden += table(label).reshape(len(level), *(1,) * (level.ndim - 1), -1)
+            hidden += table(label).reshape(shared)
         elif cond is not None:
             raise UserError(
                 "this net has no classes and was given a condition: build it with classes=, or give cond=None"
             )
+        if told is not None:
+            hidden += told.reshape(shared)
         return nn.silu(hidden).astype(self.dtype)
 
 

@@ -4,11 +4,12 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, check_heads
-from diffjax.nets.layers import Embedding, Modulation, Places, by_rows, check_fields, null_label, remembered, summed
+from diffjax.nets.hearing import beside, check, heard, label_of, null_of
+from diffjax.nets.layers import Embedding, Modulation, Places, by_rows, check_fields, remembered, summed
 from diffjax.nets.patches import Patches, Picture, cut, joined, levels_of_patches, sides_in_patches
 from diffjax.protocols import Keys
 
@@ -37,6 +38,7 @@ class MAR(nn.Module):
     head_depth: int = 3
     octaves: int = 0
     classes: int = 0
+    conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     remat: bool = False
     dtype: Any = jnp.float32
@@ -49,36 +51,36 @@ class MAR(nn.Module):
         sizes |= {"head_width": self.head_width, "head_depth": self.head_depth}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
+        check(self.conditions)
         if not 0 <= self.octaves <= MOST_OCTAVES:
             raise UserError(f"net: octaves must be in 0 … {MOST_OCTAVES}, got {self.octaves}")
         super().__post_init__()
 
     @property
-    def null_cond(self) -> Array | None:
-        """The label that says nothing."""
-        return null_label(self.classes)
+    def null_cond(self) -> PyTree:
+        """The condition that says nothing."""
+        return null_of(self.classes, self.conditions)
 
     def setup(self) -> None:
         sizes = (self.width, self.depth, self.heads, self.classes, self.dropout, self.remat, self.dtype)
-        self.backbone = Backbone(*sizes)
+        self.backbone = Backbone(*sizes, self.conditions)
         self.small = Head(self.head_width, self.head_depth, self.octaves, self.dtype)
 
     def __call__(
         self,
         x: Picture,
         level: Level,
-        cond: Int[Array, " b"] | None = None,
+        cond: PyTree = None,
         keys: Keys | None = None,
     ) -> Picture:
         return self.head(x, level, self.context(x, level, cond, keys))
 
-    def context(
-        self, x: Picture, level: Level, cond: Int[Array, " b"] | None = None, keys: Keys | None = None
-    ) -> Context:
+    def context(self, x: Picture, level: Level, cond: PyTree = None, keys: Keys | None = None) -> Context:
         """What is known of each patch from those of level 0."""
         sides, patches = sides_in_patches(x, self.patch, "MAR"), cut(x, self.patch)
         known = levels_of_patches(level, self.patch) == 0
-        return self.backbone(patches, jnp.broadcast_to(known, patches.shape[:2]), sides, cond, keys)
+        known = jnp.broadcast_to(known, patches.shape[:2])
+        return self.backbone(patches, known, sides, x.shape[1:3], cond, keys)
 
     def head(self, x: Picture, level: Level, z: Context, places: Int[Array, "b k"] | None = None) -> Picture:
         """The output, given the context; of these patches alone where they are given, and 0 elsewhere."""
@@ -110,6 +112,7 @@ class Backbone(nn.Module):
     dropout: float
     remat: bool
     dtype: Any
+    conditions: tuple[Any, ...]
 
     @nn.compact
     def __call__(
@@ -117,17 +120,23 @@ class Backbone(nn.Module):
         patches: Patches,
         known: Bool[Array, "b n"],
         sides: tuple[int, int],
-        cond: Int[Array, " b"] | None,
+        pixels: tuple[int, ...],
+        cond: PyTree,
         keys: Keys | None,
     ) -> Context:
         hidden = self.param("hidden", nn.initializers.normal(1.0), (self.width,)).astype(self.dtype)
         seen = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches)
         places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
         h = jnp.where(known[:, :, None], seen, hidden[None, None]) + places[None]
-        embedding = Embedding(self.width, self.classes, self.dtype)(jnp.zeros(len(patches)), cond)
+        told = heard(self.conditions, cond, len(patches), self.width, self.dtype)
+        if (shown := beside(told.channels, pixels)) is not None:
+            beside_each = cut(shown, pixels[0] // sides[0])
+            h += nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows, name="Shown")(beside_each)
+        label = label_of(self.conditions, self.classes, cond)
+        embedding = Embedding(self.width, self.classes, self.dtype)(jnp.zeros(len(patches)), label, told.vector)
         block = remembered(Block, self.remat, static=(4,))
         for _ in range(self.depth):
-            h, _ = block(self.heads, self.dropout, self.dtype)(h, embedding, keys, 0)
+            h, _ = block(self.heads, self.dropout, self.dtype)(h, embedding, keys, 0, None, told.tokens, told.seen)
         return nn.LayerNorm(dtype=self.dtype)(h)
 
 

@@ -4,14 +4,14 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, PyTree
 
+from diffjax.nets.hearing import check, heard, label_of, null_of
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
     Modulation,
     check_fields,
-    null_label,
     one_level,
     remembered,
     summed,
@@ -20,14 +20,16 @@ from diffjax.protocols import Keys
 
 
 class MLP(nn.Module):
-    """`depth` residual blocks of two dense layers on the flattened example, modulated by level and class.
+    """`depth` residual blocks of two dense layers on the flattened example, modulated by level and condition.
 
-    `remat` saves memory in training: each block is computed once more going back.
+    Of a condition's tokens it is told the mean alone. `remat` saves memory in training: each block is computed
+    once more going back.
     """
 
     width: int = 128
     depth: int = 3
     classes: int = 0
+    conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     remat: bool = False
     dtype: Any = jnp.float32
@@ -36,23 +38,28 @@ class MLP(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self.dtype, self.dropout, width=self.width, depth=self.depth)
+        check(self.conditions)
         super().__post_init__()
 
     @property
-    def null_cond(self) -> Array | None:
-        """The label that says nothing."""
-        return null_label(self.classes)
+    def null_cond(self) -> PyTree:
+        """The condition that says nothing."""
+        return null_of(self.classes, self.conditions)
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "b *shape"],
         level: Float[Array, "b *levels"],
-        cond: Int[Array, " b"] | None = None,
+        cond: PyTree = None,
         keys: Keys | None = None,
     ) -> Float[Array, "b *shape"]:
-        embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), cond)
+        told = heard(self.conditions, cond, len(x), self.width, self.dtype)
+        label = label_of(self.conditions, self.classes, cond)
+        embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), label, told.vector)
         h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
+        if told.channels is not None:
+            h += nn.Dense(self.width, dtype=self.dtype, name="Shown")(told.channels.reshape(len(x), -1))
         block = remembered(MLP._block, self.remat)
         for _ in range(self.depth):
             h = block(self, h, embedding, keys)

@@ -5,16 +5,18 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.attention import Block, Cache, check_heads
+from diffjax.nets.attention import Block, Cache, check_blocks, check_heads
+from diffjax.nets.conditions import Told
+from diffjax.nets.hearing import by_token, check, heard, label_of, null_of
 from diffjax.nets.layers import (
     Embedding,
     Places,
+    by_rows,
     check_fields,
     levels_of_tokens,
-    null_label,
     remembered,
     summed,
 )
@@ -34,7 +36,8 @@ class Transformer(nn.Module):
     is an ordinary autoregressive transformer), and output i sees inputs up to i. What is hidden there is a mask in
     the input, and the level is not used.
 
-    `remat` saves memory in training: each block is computed once more going back.
+    `remat` saves memory in training: each block is computed once more going back. In the blocks `perturbed` a token
+    sees itself alone.
     """
 
     vocab: int
@@ -43,8 +46,10 @@ class Transformer(nn.Module):
     depth: int = 4
     heads: int = 4
     classes: int = 0
+    conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     causal: bool = False
+    perturbed: tuple[int, ...] = ()
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -54,12 +59,14 @@ class Transformer(nn.Module):
         sizes = {"vocab": self.vocab, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, shape=min(self.shape, default=0), **sizes)
         check_heads(self.width, self.heads)
+        check(self.conditions)
+        check_blocks(self.perturbed, self.depth)
         super().__post_init__()
 
     @property
-    def null_cond(self) -> Array | None:
-        """The label that says nothing."""
-        return null_label(self.classes)
+    def null_cond(self) -> PyTree:
+        """The condition that says nothing."""
+        return null_of(self.classes, self.conditions)
 
     @property
     def length(self) -> int:
@@ -83,7 +90,9 @@ class Transformer(nn.Module):
             self.targets = Places(self.shape, self.width, self.dtype)
         self.embedding = Embedding(self.width, self.classes, self.dtype)
         block = remembered(Block, self.remat, static=(4,))
-        self.blocks = [block(self.heads, self.dropout, self.dtype) for _ in range(self.depth)]
+        perturbed = [i in self.perturbed for i in range(self.depth)]
+        self.blocks = [block(self.heads, self.dropout, self.dtype, alone) for alone in perturbed]
+        self.shown = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)
         self.norm = nn.LayerNorm(dtype=self.dtype)
         self.logits = nn.Dense(self.vocab, dtype=self.dtype, dot_general=summed)
 
@@ -91,19 +100,21 @@ class Transformer(nn.Module):
         self,
         x: Tokens,
         level: Float[Array, "_ _"],
-        cond: Int[Array, " b"] | None = None,
+        cond: PyTree = None,
         keys: Keys | None = None,
         rank: Float[Array, "b n"] | None = None,
     ) -> Logits:
         self._check(x, rank)
+        told = self._hear(cond, len(x))
         if not self.causal:
             h = self.tokens(x) + self.positions(jnp.arange(self.length))[None]
-            return self._read(h, self.embedding(levels_of_tokens(x, level), cond), keys)
+            embedding = self._told(levels_of_tokens(x, level), cond, told)
+            return self._read(self._beside(h, told, None), embedding, keys, told)
         order = jnp.argsort(jnp.zeros(x.shape) if rank is None else rank, axis=1)
         first = jnp.zeros((len(x), 1), order.dtype)
         tokens = jnp.concatenate([first + self.begin, jnp.take_along_axis(x, order[:, :-1], axis=1)], axis=1)
         h = self._inputs(tokens, jnp.concatenate([first, order[:, :-1]], axis=1), order)
-        out = self._read(h, self._class(len(x), cond), keys)
+        out = self._read(self._beside(h, told, order), self._told(jnp.zeros(len(x)), cond, told), keys, told)
         return jnp.take_along_axis(out, jnp.argsort(order, axis=1)[:, :, None], axis=1)
 
     def next(
@@ -111,17 +122,19 @@ class Transformer(nn.Module):
         token: Int[Array, " b"],
         here: Int[Array, " b"],
         there: Int[Array, " b"],
-        cond: Int[Array, " b"] | None,
+        cond: PyTree,
         caches: Caches,
     ) -> tuple[Float[Array, "b vocab"], Caches]:
         """One output of the causal net: the logits for position `there`, and the caches with this input in them.
 
         `token`, at position `here`, is the one revealed last (`begin` where none is); the caches know all before it.
         """
-        h, embedding = self._inputs(token[:, None], here[:, None], there[:, None]), self._class(len(token), cond)
+        told, target = self._hear(cond, len(token)), there[:, None]
+        h = self._beside(self._inputs(token[:, None], here[:, None], target), told, target)
+        embedding = self._told(jnp.zeros(len(token)), cond, told)
         kept = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            h, cache = block(h, embedding, None, False, cache)
+            h, cache = block(h, embedding, None, False, cache, told.tokens, told.seen)
             kept.append(cache)
         return self.logits(self.norm(h))[:, 0].astype(jnp.float32), tuple(kept)
 
@@ -135,12 +148,26 @@ class Transformer(nn.Module):
         stands = jnp.where((tokens == self.begin)[:, :, None], 0, self.positions(here))
         return self.tokens(tokens) + stands + self.targets(there)
 
-    def _class(self, batch: int, cond: Int[Array, " b"] | None) -> Float[Array, "b e"]:
-        return self.embedding(jnp.zeros(batch), cond)
+    def _hear(self, cond: PyTree, batch: int) -> Told:
+        return heard(self.conditions, cond, batch, self.width, self.dtype)
 
-    def _read(self, h: Float[Array, "b n width"], embedding: Float[Array, "b *n e"], keys: Keys | None) -> Logits:
+    def _told(self, level: Float[Array, "b *n"], cond: PyTree, told: Told) -> Float[Array, "b *n e"]:
+        return self.embedding(level, label_of(self.conditions, self.classes, cond), told.vector)
+
+    def _beside(
+        self, h: Float[Array, "b n width"], told: Told, places: Int[Array, "b n"] | None
+    ) -> Float[Array, "b n width"]:
+        """h with what is shown beside each token; of those at these places."""
+        shown = by_token(told.channels, self.shape)
+        if shown is None:
+            return h
+        return h + self.shown(shown if places is None else jnp.take_along_axis(shown, places[:, :, None], axis=1))
+
+    def _read(
+        self, h: Float[Array, "b n width"], embedding: Float[Array, "b *n e"], keys: Keys | None, told: Told
+    ) -> Logits:
         for block in self.blocks:
-            h, _ = block(h, embedding, keys, self.causal)
+            h, _ = block(h, embedding, keys, self.causal, None, told.tokens, told.seen)
         return self.logits(self.norm(h)).astype(jnp.float32)
 
     def _check(self, x: Tokens, rank: Array | None) -> None:

@@ -7,15 +7,17 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, PyTree
 
 from diffjax.errors import UserError
+from diffjax.nets.attention import CrossAttention, check_blocks
+from diffjax.nets.conditions import Told
+from diffjax.nets.hearing import beside, check, heard, label_of, null_of
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
     Modulation,
     check_fields,
-    null_label,
     one_level,
     remembered,
 )
@@ -43,19 +45,29 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all pixels, added to its input; starts at 0."""
+    """Self-attention over all pixels, added to its input, and then over the `tokens` that are `seen`; starts at 0.
+
+    `perturbed`: each pixel sees itself alone.
+    """
 
     heads: int
     dtype: Any
+    perturbed: bool = False
 
     @nn.compact
-    def __call__(self, x: Picture) -> Picture:
+    def __call__(
+        self, x: Picture, tokens: Float[Array, "b m _"] | None = None, seen: Bool[Array, "b m"] | None = None
+    ) -> Picture:
         b, h, w, c = x.shape
-        tokens = _norm(c, self.dtype)(x).reshape(b, h * w, c)
-        qkv = nn.DenseGeneral((3, self.heads, c // self.heads), dtype=self.dtype)(tokens)
-        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        pixels = _norm(c, self.dtype)(x).reshape(b, h * w, c)
+        qkv = nn.DenseGeneral((3, self.heads, c // self.heads), dtype=self.dtype)(pixels)
+        query, key, value = jnp.moveaxis(qkv, 2, 0)
+        mixed = value if self.perturbed else jax.nn.dot_product_attention(query, key, value)
         out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, h * w, c))
-        return x + out.reshape(x.shape)
+        x += out.reshape(x.shape)
+        if tokens is not None and seen is not None:
+            x += CrossAttention(self.heads, self.dtype)(x.reshape(b, h * w, c), tokens, seen).reshape(x.shape)
+        return x
 
 
 class UNet(nn.Module):
@@ -63,7 +75,8 @@ class UNet(nn.Module):
 
     `multipliers` gives the channels at each depth as multiples of `width`; each depth has `blocks` residual blocks on
     the way down and as many on the way up, the deepest one block, attention, one block. `attention` names further
-    depths (0 is full resolution) that attend. Parameters and output are float32, computation is `dtype`; `remat` saves
+    depths (0 is full resolution) that attend, to themselves and to a condition's tokens; at the depths `perturbed` each
+    pixel sees itself alone. Parameters and output are float32, computation is `dtype`; `remat` saves
     memory in training: each block is computed once more going back.
     """
 
@@ -73,7 +86,9 @@ class UNet(nn.Module):
     attention: tuple[int, ...] = ()
     heads: int = 4
     classes: int = 0
+    conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
+    perturbed: tuple[int, ...] = ()
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -91,46 +106,53 @@ class UNet(nn.Module):
                 raise UserError(
                     f"UNet: attention at depth {depth} needs channels there that divide by {self.heads} heads"
                 )
+        check(self.conditions)
+        check_blocks(self.perturbed, depths)
         super().__post_init__()
 
     @property
-    def null_cond(self) -> Array | None:
-        """The label that says nothing."""
-        return null_label(self.classes)
+    def null_cond(self) -> PyTree:
+        """The condition that says nothing."""
+        return null_of(self.classes, self.conditions)
 
     @nn.compact
     def __call__(
         self,
         x: Picture,
         level: Float[Array, "b *levels"],
-        cond: Int[Array, " b"] | None = None,
+        cond: PyTree = None,
         keys: Keys | None = None,
     ) -> Picture:
         self._check(x)
-        embedding = Embedding(2 * self.width, self.classes, self.dtype)(one_level(x, level), cond)
+        told = heard(self.conditions, cond, len(x), 2 * self.width, self.dtype)
+        label = label_of(self.conditions, self.classes, cond)
+        embedding = Embedding(2 * self.width, self.classes, self.dtype)(one_level(x, level), label, told.vector)
         channels = [self.width * multiplier for multiplier in self.multipliers]
         h = nn.Conv(channels[0], (3, 3), dtype=self.dtype)(x)
+        if (shown := beside(told.channels, x.shape[1:])) is not None:
+            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Shown")(shown)
         skips = []
         for depth, deeper in enumerate(channels[1:]):
-            h = self._blocks(h, embedding, depth, keys)
+            h = self._blocks(h, embedding, depth, keys, told)
             skips.append(h)
             h = nn.Conv(deeper, (2, 2), strides=2, dtype=self.dtype)(h)
         block, attention = (remembered(kind, self.remat) for kind in (Block, Attention))
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
-        h = attention(self.heads, self.dtype)(h)
+        deepest = len(skips) in self.perturbed
+        h = attention(self.heads, self.dtype, deepest)(h, told.tokens, told.seen)
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
         for depth in reversed(range(len(skips))):
             h = _twice_as_large(nn.Dense(channels[depth], dtype=self.dtype)(h))
-            h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys)
+            h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, told)
         h = nn.silu(_norm(channels[0], jnp.float32)(h))  # the last layer, of few channels, in float32
         return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
 
-    def _blocks(self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None) -> Picture:
+    def _blocks(self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None, told: Told) -> Picture:
         block, attention = (remembered(kind, self.remat) for kind in (Block, Attention))
         for _ in range(self.blocks):
             h = block(self.width * self.multipliers[depth], self.dropout, self.dtype)(h, embedding, keys)
             if depth in self.attention:
-                h = attention(self.heads, self.dtype)(h)
+                h = attention(self.heads, self.dtype, depth in self.perturbed)(h, told.tokens, told.seen)
         return h
 
     def _check(self, x: Picture) -> None:

@@ -1,0 +1,155 @@
+"""What a net is told beside x and its level: the named parts of a condition, each with an encoder and a way in.
+
+A condition of parts is `{"label": [b], part: Given(value, present), …}`. An encoder speaks of one part: as a vector,
+added to the embedding of the level; as tokens, which the net attends to; or as channels, a picture beside x. Where a
+part is not present the net sees what it has learnt in its place.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from diffjax.nets.attention import Attention
+from diffjax.nets.layers import by_rows
+from diffjax.protocols import Given
+
+__all__ = ["Category", "Embedded", "Number", "Picture", "Text"]  # choices of a config's model.conditions
+
+Spoken = Float[Array, "b n features"]
+
+
+class Told(NamedTuple):
+    """What encoders say: a vector for each example, tokens and which of them are there, and a picture."""
+
+    vector: Float[Array, "b features"] | None = None
+    tokens: Spoken | None = None
+    seen: Bool[Array, "b n"] | None = None
+    channels: Float[Array, "b h w _"] | None = None
+
+
+class Category(nn.Module):
+    """One of `count` kinds, 0 … count - 1, as a vector."""
+
+    count: int
+    part: str = "category"
+    drop: float = 0.0
+    shape: tuple[int, ...] = ()
+
+    @property
+    def null(self) -> Given:
+        """What says nothing."""
+        return Given(jnp.zeros(self.shape, jnp.int32), jnp.zeros((), bool))
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        table = nn.Embed(self.count + 1, features, embedding_init=nn.initializers.normal(1.0))
+        return Told(vector=table(jnp.where(given.present, given.value, self.count)))
+
+
+class Number(nn.Module):
+    """A number, or a vector of them, as a vector: an MLP of (value - center) / spread."""
+
+    part: str = "number"
+    center: float = 0.0
+    spread: float = 1.0
+    drop: float = 0.0
+    shape: tuple[int, ...] = ()
+
+    @property
+    def null(self) -> Given:
+        """What says nothing."""
+        return Given(jnp.zeros(self.shape), jnp.zeros((), bool))
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        value = (given.value.reshape(len(given.value), -1) - self.center) / self.spread
+        hidden = nn.silu(nn.Dense(features, dot_general=by_rows)(value))
+        return Told(vector=_or_null(self, nn.Dense(features, dot_general=by_rows)(hidden), given.present))
+
+
+class Text(nn.Module):
+    """Text as tokens, and their mean as a vector: a transformer over tokens 1 … vocab - 1, where 0 is no token."""
+
+    width: int = 64
+    depth: int = 2
+    heads: int = 2
+    part: str = "text"
+    drop: float = 0.0
+    vocab: int = 257
+    shape: tuple[int, ...] = (64,)
+
+    @property
+    def null(self) -> Given:
+        """What says nothing."""
+        return Given(jnp.zeros(self.shape, jnp.int32), jnp.zeros((), bool))
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        seen = given.value > 0
+        h = nn.Embed(self.vocab, self.width, dtype=dtype)(given.value)
+        h += nn.Embed(self.shape[0], self.width, dtype=dtype)(jnp.arange(self.shape[0]))[None]
+        for _ in range(self.depth):
+            inner = nn.LayerNorm(dtype=dtype)(h)
+            h += Attention(self.heads, dtype)(inner, 0, seen=seen)[0]
+            inner = nn.gelu(nn.Dense(4 * self.width, dtype=dtype, dot_general=by_rows)(nn.LayerNorm(dtype=dtype)(h)))
+            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=dtype, dot_general=by_rows)(inner)
+        return _spoken(self, nn.LayerNorm(dtype=dtype)(h), seen, given.present, features)
+
+
+class Embedded(nn.Module):
+    """Vectors of another's encoder, as of a text, as tokens, and their mean as a vector; a vector of zeros is none."""
+
+    part: str = "embedding"
+    drop: float = 0.0
+    shape: tuple[int, ...] = (1, 1)
+
+    @property
+    def null(self) -> Given:
+        """What says nothing."""
+        return Given(jnp.zeros(self.shape), jnp.zeros((), bool))
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        return _spoken(self, given.value.astype(dtype), jnp.any(given.value != 0, axis=-1), given.present, features)
+
+
+class Picture(nn.Module):
+    """A picture as channels beside x, with one more that says where it is given; fitted to x by whole factors."""
+
+    part: str = "sketch"
+    drop: float = 0.0
+    shape: tuple[int, ...] = (1, 1, 1)
+
+    @property
+    def null(self) -> Given:
+        """What says nothing."""
+        return Given(jnp.zeros(self.shape), jnp.zeros((), bool))
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        there = jnp.broadcast_to(given.present[:, None, None, None], (*given.value.shape[:3], 1))
+        both = jnp.concatenate([jnp.where(there, given.value, 0), there], axis=-1)
+        return Told(channels=both.astype(dtype))
+
+
+def _spoken(module: nn.Module, h: Spoken, seen: Bool[Array, "b n"], present: Bool[Array, " b"], features: int) -> Told:
+    """Tokens with one before them that is seen in their place where they are not there; and their mean, a vector."""
+    seen &= present[:, None]
+    width = h.shape[-1]
+    instead = module.param("nothing", nn.initializers.normal(1.0), (width,)).astype(h.dtype)
+    tokens = jnp.concatenate([jnp.broadcast_to(instead, (len(h), 1, width)), h], axis=1)
+    mean = jnp.sum(h * seen[:, :, None], axis=1) / jnp.maximum(jnp.sum(seen, axis=1, keepdims=True), 1)
+    vector = nn.Dense(features, dot_general=by_rows)(mean.astype(jnp.float32))
+    return Told(
+        vector=_or_null(module, vector, present),
+        tokens=nn.Dense(features, dtype=h.dtype, dot_general=by_rows)(tokens),
+        seen=jnp.concatenate([~present[:, None], seen], axis=1),
+    )
+
+
+def _or_null(module: nn.Module, vector: Float[Array, "b f"], present: Bool[Array, " b"]) -> Float[Array, "b f"]:
+    """The vector, or the one that was learnt for a part that is not there."""
+    null = module.param("null", nn.initializers.normal(1.0), (vector.shape[1],))
+    return jnp.where(present[:, None], vector, null[None])
