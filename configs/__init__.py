@@ -35,6 +35,9 @@ class Model:
     `prediction` and `schedule` are empty with Masking. `UNet(dtype='bfloat16', remat=True)` computes in fewer digits,
     and its blocks twice, to save time and memory. `adapters`, as `lora(rank=4, alpha=8.0, on='*Attention*')`, are
     what is trained in place of the net's own weights, which stay as `train.init_from` has them.
+    `conditional` nets are told the class. `conditions` are encoders of further parts of a condition, of `data.parts`:
+    `Text(width=64, depth=2)`, `Picture(part='sketch')`, `Number(part='weight')`, `Category()`, `Embedded()`; of each,
+    `drop=0.2` is how often training leaves it out, beside `train.cond_drop`, when it leaves out all.
     """
 
     net: str = "UNet()"
@@ -44,6 +47,7 @@ class Model:
     order: str = "together"
     data_std: float = 1.0
     conditional: bool = True
+    conditions: tuple[str, ...] = ()
     adapters: str = ""
 
 
@@ -58,6 +62,7 @@ class Train:
     `hang_limit_s` seconds is told (0: never).
     `ema` are averages of the weights by decay, `ema_std` by their share of the training so far (EDM2), as 0.05 and 0.1;
     these are stored every `snapshot_every_steps` (0: never), and any other can be made of them when training is over.
+    `cond_drop` is how often a whole condition is left out, `label_drop` how often the label of one with further parts.
     `init_from` is a run or a file that export.py wrote: the weights that fit are where a new run begins.
     `freeze` are patterns of the names of parameters that are not trained, as `Embedding_0/*`.
     `writers` are where metrics go: of `jsonl`, `tensorboard` and `wandb(project='…')`, each once.
@@ -72,6 +77,7 @@ class Train:
     weight: str = ""
     times: str = ""
     cond_drop: float = 0.1
+    label_drop: float = 0.0
     ema: tuple[float, ...] = (0.999,)
     ema_std: tuple[float, ...] = ()
     snapshot_every_steps: int = 0

@@ -3,7 +3,7 @@
 Every argument is explicit; nothing here, or further in, knows what a config object is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +14,13 @@ from diffjax import grids, nets, predict, schedule, slots, steps, times, weights
 from diffjax import loss as losses
 from diffjax import noise as noises
 from diffjax import order as orders
+from diffjax.conditions import LABEL
 from diffjax.denoising import needs_rank
 from diffjax.errors import UserError
 from diffjax.grids import Grid
 from diffjax.loss import Loss, drop_cond
 from diffjax.nets import adapters as net_adapters
+from diffjax.nets import conditions as encoders
 from diffjax.order import Order
 from diffjax.predict import Row
 from diffjax.protocols import Noise, Step
@@ -30,6 +32,14 @@ from diffjax.training.faults import Policy
 from diffjax.training.optimizers import adamw
 from diffjax.training.writers import Writer
 from diffjax.weights import LogWeight
+
+
+class Heard(NamedTuple):
+    """What an encoder must know of a part of a condition: its name, a value's shape, how many integers that may be."""
+
+    part: str
+    shape: tuple[int, ...]
+    vocab: int = 0  # 0: numbers
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,13 @@ def model(
     vocab: int | None,
     shape: tuple[int, ...],
     adapters: str = "",
+    conditions: tuple[str, ...] = (),
+    parts: Sequence[Heard] = (),
 ) -> Model:
     """The model of these slots. Raises UserError naming the slot, and of two that do not fit, both.
 
-    `classes` is 0 for an unconditional net. `vocab` is how many tokens the data have, None where they are numbers;
-    tokens are those of an array of this `shape`.
+    `classes` is 0 for a net without labels. `vocab` is how many tokens the data have, None where they are numbers;
+    tokens are those of an array of this `shape`. `conditions` are encoders of `parts`, which the data have.
     """
     made = _noise(noise, schedule_of_noise, prediction, data_std, vocab)
     which = slots.value(orders, order, "model.order", Order)
@@ -67,8 +79,27 @@ def model(
     if "vocab" not in takes and vocab is not None:
         raise UserError("model.net: it reads numbers, and data.form gives tokens; use Transformer, or data.form=unit")
     tokens = {name: given for name, given in (("vocab", vocab), ("shape", shape)) if name in takes}
-    bare = slots.made(nets, net, "model.net", classes=classes, **tokens)
+    heard = {"conditions": tuple(_encoder(text, parts) for text in conditions)} if conditions else {}
+    bare = slots.made(nets, net, "model.net", classes=classes, **heard, **tokens)
     return Model(made, which, slots.applied(net_adapters, adapters, "model.adapters", bare) if adapters else bare)
+
+
+def _encoder(text: str, parts: Sequence[Heard]) -> Any:
+    """The encoder of that slot, for the part of the data that it names. Raises UserError where there is no such."""
+    field = "model.conditions"
+    made = slots.made(encoders, text, field)
+    of_data = {part.part: part for part in parts}
+    if made.part not in of_data:
+        told = f"data.parts gives {', '.join(of_data)}" if parts else "data.parts is empty"
+        raise UserError(
+            f"{field}: {text} speaks of {made.part!r}, and {told}; add it there, or name another with part="
+        )
+    _, shape, vocab = of_data[made.part]
+    counts = hasattr(made, "vocab")
+    if len(shape) not in made.axes or counts != bool(vocab):
+        kind = f"integers below {vocab}" if vocab else "numbers"
+        raise UserError(f"{field}: {text} does not suit {made.part!r}, {kind} of shape {shape}; use another encoder")
+    return made.clone(shape=shape, **({"vocab": vocab} if counts else {}))
 
 
 def _noise(kind: str, schedule_of_noise: str, prediction: str, data_std: float, vocab: int | None) -> Noise:
@@ -90,8 +121,14 @@ def _noise(kind: str, schedule_of_noise: str, prediction: str, data_std: float, 
     return slots.made(noises, kind, "model.noise", schedule=curve, row=row, data_std=float(data_std))
 
 
-def training_loss(built: Model, *, loss: str, weight: str, distribution: str, cond_drop: float) -> Loss:
-    """The loss of these slots; an empty `weight` or `distribution` of times is the loss's own."""
+def training_loss(
+    built: Model, *, loss: str, weight: str, distribution: str, cond_drop: float | None = None, label_drop: float = 0.0
+) -> Loss:
+    """The loss of these slots; an empty `weight` or `distribution` of times is the loss's own.
+
+    `cond_drop` is how often the whole condition is left out, None where nothing ever is; `label_drop` how often, of a
+    condition of parts, the label alone is; the other parts say so themselves.
+    """
     if slots.found(losses, loss, "train.loss") is losses.causal and not needs_rank(built.net):
         raise UserError(
             "train.loss: causal needs a net that predicts each next token, and model.net does not; use "
@@ -105,7 +142,12 @@ def training_loss(built: Model, *, loss: str, weight: str, distribution: str, co
             )
         options |= {name: slots.made(module, text, f"train.{field}")} if text else {}
     made = slots.applied(losses, loss, "train.loss", built.noise, built.order, **options)
-    return made if built.net.null_cond is None else drop_cond(made, built.net.null_cond, cond_drop)
+    if built.net.null_cond is None or cond_drop is None:
+        return made
+    if label_drop and not built.net.conditions:
+        raise UserError("train.label_drop: of a condition that is the label alone, set train.cond_drop")
+    each = {LABEL: label_drop} | {condition.part: condition.drop for condition in built.net.conditions}
+    return drop_cond(made, built.net.null_cond, cond_drop, each)
 
 
 class ByLevel(NamedTuple):

@@ -52,8 +52,9 @@ def check_numbers(fields: Fields) -> None:
         raise UserError("config.train.keep_best: validation_loss needs train.validate_images; set it to 512, or so")
     if not 0 <= t["seed"] < 2**32:
         raise UserError(f"config.train.seed: expected 0 … 2**32 - 1, got {t['seed']}")
-    if not 0 <= t["cond_drop"] <= 1:
-        raise UserError(f"config.train.cond_drop: expected a share in [0, 1], got {t['cond_drop']}")
+    for name in ("cond_drop", "label_drop"):
+        if not 0 <= t[name] <= 1:
+            raise UserError(f"config.train.{name}: expected a share in [0, 1], got {t[name]}")
 
 
 def check_size(new: Callable[[Any], State], key: Any) -> int:

@@ -4,7 +4,7 @@
 and `noise.level`, and a key per example for its dropout. A causal net takes each position's rank too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
@@ -205,18 +205,33 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
     return loss
 
 
-def drop_cond(loss: Loss, null: PyTree, rate: float) -> Loss:
-    """The loss with each example's condition replaced by `null` at this rate (Ho & Salimans 2022, algorithm 1)."""
-    if not 0 <= rate <= 1:
-        raise UserError(f"drop_cond: rate must be in [0, 1], got {rate}")
+def drop_cond(loss: Loss, null: PyTree, rate: float, each: Mapping[str, float] | None = None) -> Loss:
+    """The loss with each example's condition replaced by `null` at this rate (Ho & Salimans 2022, algorithm 1).
+
+    Of a condition of parts, each is besides replaced by its own at the rate that `each` has for it, independently.
+    """
+    for name, share in {"rate": rate, **(each or {})}.items():
+        if not 0 <= share <= 1:
+            raise UserError(f"drop_cond: {name} must be in [0, 1], got {share}")
+
+    def instead(drop: Bool[Array, " b"], given: PyTree, nothing: PyTree) -> PyTree:
+        def replace(leaf: Array, none: Array) -> Array:
+            return jnp.where(drop.reshape((-1,) + (1,) * (leaf.ndim - 1)), none[None], leaf)
+
+        return jax.tree.map(replace, given, nothing)
+
+    def chosen(keys: Keys, share: float) -> Bool[Array, " b"]:
+        return jax.vmap(lambda key: jax.random.bernoulli(key, share))(keys)
 
     def dropped(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
-        drop = jax.vmap(lambda key: jax.random.bernoulli(key, rate))(fold(keys, _COND))
-
-        def replace(leaf: Array, nothing: Array) -> Array:
-            return jnp.where(drop.reshape((-1,) + (1,) * (leaf.ndim - 1)), nothing, leaf)
-
-        return loss(keys, apply, x0, jax.tree.map(replace, cond, null))
+        root = fold(keys, _COND)
+        every = chosen(root, rate)
+        if not isinstance(cond, dict):
+            return loss(keys, apply, x0, instead(every, cond, null))
+        drops = {
+            name: every | chosen(fold(root, i), (each or {}).get(name, 0.0)) for i, name in enumerate(sorted(cond))
+        }
+        return loss(keys, apply, x0, {name: instead(drops[name], cond[name], null[name]) for name in cond})
 
     return dropped
 

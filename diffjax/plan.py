@@ -69,7 +69,8 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     facts = run.facts_of(dataset, d["form"])
     model = run.built_model(fields["model"], facts)
     a_loss = partial(build.training_loss, model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
-    loss, policy = a_loss(cond_drop=t["cond_drop"]), build.policy(t["on_fault"])
+    loss = a_loss(cond_drop=t["cond_drop"], label_drop=t["label_drop"])
+    policy = build.policy(t["on_fault"])
     keep = Keep(t["keep_checkpoints"], t["keep_every_steps"], t["keep_best"])
     names = ("steps", "learning_rate", "warmup_steps", "weight_decay", "clip_norm")
     patterns = (*t["freeze"], *fixed(model.net))
@@ -86,9 +87,7 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     shown = np.asarray(examples(dataset, "train", SHOWN, facts, False)[1])
     data_std = check_spread(shown, fields["model"]["data_std"], facts.encoding)
     validate = (
-        held_out(
-            model.net, a_loss(cond_drop=0.0), *examples(dataset, "validation", t["validate_images"], facts, conditional)
-        )
+        held_out(model.net, a_loss(), *examples(dataset, "validation", t["validate_images"], facts, conditional))
         if t["validate_images"]
         else None
     )

@@ -40,7 +40,8 @@ _KINDS = {  # of what a run's user is led by; the rest of a config is of its tra
 class Facts:
     """What a model must know of its data.
 
-    Image shape, classes (0 when unlabelled), levels of a pixel, shares of the classes, and the form that it sees.
+    Image shape, classes (0 when unlabelled), levels of a pixel, shares of the classes, the form that it sees, and what
+    parts a condition may have beside the class.
     """
 
     shape: tuple[int, int, int]
@@ -49,6 +50,7 @@ class Facts:
     levels: int
     label_frequencies: tuple[float, ...]
     form: str
+    parts: tuple[build.Heard, ...] = ()
 
     @property
     def encoding(self) -> Form:
@@ -57,7 +59,7 @@ class Facts:
 
     def as_learnt(self, learnt: "Facts") -> bool:
         """Whether data of these facts mean what those of a model's training meant."""
-        kept = ("shape", "classes", "class_names", "levels", "form")
+        kept = ("shape", "classes", "class_names", "levels", "form", "parts")
         return all(getattr(self, name) == getattr(learnt, name) for name in kept)
 
 
@@ -74,6 +76,8 @@ def built_model(fields: dict[str, Any], facts: Facts) -> build.Model:
         vocab=facts.levels if facts.encoding.discrete else None,
         shape=facts.shape,
         adapters=fields.get("adapters", ""),
+        conditions=tuple(fields.get("conditions", ())),
+        parts=facts.parts,
     )
 
 
@@ -104,6 +108,7 @@ def checked(saved: Any, name: str) -> tuple[dict[str, Any], Facts]:
     try:
         config, told = saved["config"], saved["facts"]
         given: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in told.items()}
+        given["parts"] = tuple(build.Heard(name, tuple(shape), vocab) for name, shape, vocab in given.get("parts", ()))
         facts = Facts(**given)
         sound = all(
             isinstance(config[part], dict)
@@ -112,8 +117,9 @@ def checked(saved: Any, name: str) -> tuple[dict[str, Any], Facts]:
         )
         later = config["model"].get("adapters", ""), config["train"].get("keep_best", "")  # a run of format 1 has none
         sound = sound and all(slots.holds(given, str) for given in later) and _sound(facts)
+        sound = sound and all(slots.holds(text, str) for text in config["model"].get("conditions", ()))
         changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # what format 1 wrote has none
-    except (KeyError, TypeError, AttributeError, RecursionError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise UserError(f"{name}: cannot be read as a run's config; restore it, or train again") from None
     if not sound:
         raise UserError(f"{name}: says what no run can be; restore it, or train again")
@@ -135,7 +141,14 @@ def _sound(facts: Facts) -> bool:
         and facts.classes == len(facts.class_names) == len(facts.label_frequencies)
         and min(facts.label_frequencies, default=0) >= 0
         and (isclose(sum(facts.label_frequencies), 1, abs_tol=1e-3) or not facts.classes)
+        and all(_can_be(part) for part in facts.parts)
     )
+
+
+def _can_be(part: build.Heard) -> bool:
+    """Whether a part of a condition can be so."""
+    sound = slots.holds(part.part, str) and slots.holds(part.shape, tuple[int, ...]) and slots.holds(part.vocab, int)
+    return sound and min(part.shape, default=1) > 0 and prod(part.shape) <= MOST_PIXELS and 0 <= part.vocab <= 2**20
 
 
 def write_config(workdir: Path, config: dict[str, Any], facts: Facts) -> None:
@@ -170,15 +183,16 @@ def augment_named(texts: Sequence[str]) -> tuple[Augment, ...]:
     return tuple(slots.made(augment, text, "data.augment") for text in texts)
 
 
-def facts_of(dataset: Dataset, form: str) -> Facts:
-    """What a model must know of this data set in this form."""
+def facts_of(dataset: Dataset, form: str, parts: Sequence[Any] = ()) -> Facts:
+    """What a model must know of this data set in this form, with these parts of conditions."""
     real = dataset.law is not None
     if form_named(form).real != real:
         told = "real numbers; use real" if real else "levels, not real numbers; use unit, dequantised or tokens"
         raise UserError(f"data.form: pixels of {dataset.name!r} are {told}, got {form!r}")
     names = tuple(dataset.class_names)
     shares = dataset.split("train").shares(dataset.classes) if dataset.classes else ()
-    return Facts(dataset.shape, dataset.classes, names, dataset.levels, shares, form)
+    heard = tuple(build.Heard(part.name, part.shape, part.vocab) for part in parts)
+    return Facts(dataset.shape, dataset.classes, names, dataset.levels, shares, form, heard)
 
 
 def changes(saved: dict[str, Any], given: dict[str, Any], kept: tuple[str, ...], workdir: Path) -> list[str]:

@@ -32,8 +32,9 @@ LAYERS = {
     "denoising": "errors protocols order",
     "times": "errors caching protocols",
     "weights": "errors caching",
+    "conditions": "errors protocols",
     "guidance": "errors protocols",
-    "nets": "errors protocols paths",
+    "nets": "errors protocols conditions paths",
     "steps": "errors caching protocols randomness schedule noise",
     "gridding": "errors protocols randomness steps",
     "grids": "errors protocols noise gridding",
@@ -54,8 +55,8 @@ LAYERS = {
     "training": "errors files protocols randomness paths loss dispatch",
     "data": "errors files images protocols randomness mixtures",
     "evaluation": "errors files images randomness",
-    "build": "errors protocols slots schedule predict noise order denoising times weights nets steps grids loss "
-    "training",
+    "build": "errors protocols slots conditions schedule predict noise order denoising times weights nets steps grids "
+    "loss training",
     "run": "errors files protocols slots order denoising training data build",
     "loading": "errors protocols paths order denoising nets training run",
     "draw": "errors protocols randomness order denoising guidance grids sampling decode nested dispatch data "

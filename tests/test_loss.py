@@ -10,6 +10,7 @@ from scipy import stats
 from diffjax import loss, order, predict, schedule, times, weights
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
+from diffjax.protocols import Given
 from diffjax.randomness import keys
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
@@ -142,6 +143,29 @@ def test_a_share_of_the_conditions_is_dropped() -> None:
     np.testing.assert_array_equal(np.asarray(seen[0])[~dropped], np.asarray(labels)[~dropped])
     with pytest.raises(UserError, match="rate"):
         loss.drop_cond(inner, jnp.asarray(10), 1.2)
+
+
+def test_parts_are_dropped_together_and_each_by_itself() -> None:
+    count, seen = 20_000, []
+
+    def inner(keys, apply, x0, cond):
+        seen.append(cond)
+        return jnp.zeros(len(keys))
+
+    null = {"label": jnp.asarray(10), "text": Given(jnp.zeros(3, jnp.int32), jnp.zeros((), bool))}
+    cond = {"label": jnp.zeros(count, jnp.int32), "text": Given(jnp.ones((count, 3), jnp.int32), jnp.ones(count, bool))}
+    loss.drop_cond(inner, null, 0.1, {"text": 0.3})(keys(0, count), lambda *_: None, jnp.zeros((count, 1)), cond)
+    no_label, no_text = np.asarray(seen[0]["label"] == 10), ~np.asarray(seen[0]["text"].present)
+    for found, share in ((no_label, 0.1), (no_text, 0.1 + 0.9 * 0.3), (no_label & ~no_text, 0.0)):
+        assert abs(found.mean() - share) <= 4.5 * (share * (1 - share) / count) ** 0.5
+    np.testing.assert_array_equal(seen[0]["text"].value[:, 0] == 0, no_text)
+    loss.drop_cond(inner, null, 0.0, {"text": 0.5, "label": 0.5})(
+        keys(0, count), lambda *_: None, jnp.zeros((count, 1)), cond
+    )
+    both = np.asarray((seen[1]["label"] == 10) & ~seen[1]["text"].present)
+    assert abs(both.mean() - 0.25) < 4.5 * (0.1875 / count) ** 0.5
+    with pytest.raises(UserError, match=r"text must be in \[0, 1\]"):
+        loss.drop_cond(inner, null, 0.1, {"text": -0.1})
 
 
 @pytest.mark.parametrize(

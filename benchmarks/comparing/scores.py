@@ -59,7 +59,8 @@ def measures(compare: Compare, folder: Path, family: Family, seed: int) -> dict[
     if family.context != "none":
         found[here / "context.json"] = lambda: context(compare, last(), family)
     found[here / REAL] = lambda: real(compare, last())
-    found[here / "flops.json"] = lambda: counted(compare, last(), family)
+    if seed == compare.train_seeds[0]:  # the programs of the other seeds are the same
+        found[here / "flops.json"] = lambda: counted(compare, last(), family)
     return found
 
 

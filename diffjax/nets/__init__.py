@@ -10,7 +10,8 @@ says that the net has the methods `context`, `head` and `places`, so that `neste
 block.
 """
 
-from diffjax.nets.adapters import lora as lora  # not in __all__: no net by itself, so no choice of a config's model.net
+from diffjax.nets.adapters import control as control  # not in __all__: no nets by themselves, so no choices of a
+from diffjax.nets.adapters import lora as lora  # config's model.net
 from diffjax.nets.dit import DiT
 from diffjax.nets.mar import MAR
 from diffjax.nets.mlp import MLP

@@ -12,9 +12,10 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Key, PyTree
 
 from diffjax.errors import UserError
+from diffjax.nets.control import Controlled, control
 from diffjax.paths import by_name, check_patterns, matches, named
 
-__all__ = ["lora"]
+__all__ = ["control", "lora"]
 
 FIELD = "model.adapters"
 
@@ -92,7 +93,8 @@ def plain(net: Any, params: PyTree) -> tuple[Any, PyTree]:
 
 def with_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
     """The parameters, those of the net itself changed."""
-    return {**params, "base": change(params["base"])} if isinstance(net, Adapted) else change(params)
+    added = isinstance(net, (Adapted, Controlled))
+    return {**params, "base": change(params["base"])} if added else change(params)
 
 
 def _dense(name: str, leaf: Array) -> bool:

@@ -2,10 +2,12 @@
 
 A condition of parts is `{"label": [b], part: Given(value, present), …}`. An encoder speaks of one part: as a vector,
 added to the embedding of the level; as tokens, which the net attends to; or as channels, a picture beside x. Where a
-part is not present the net sees what it has learnt in its place.
+part is not present the net sees what it has learnt in its place. `drop` is how often training leaves the part out,
+beside all parts at once; `shape` is that of one value, which has one of `axes` many axes, and `vocab`, where an encoder
+has it, how many integers a value may be: both follow from the data.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -30,12 +32,14 @@ class Told(NamedTuple):
 
 
 class Category(nn.Module):
-    """One of `count` kinds, 0 … count - 1, as a vector."""
+    """One of `vocab` kinds, 0 … vocab - 1, as a vector."""
 
-    count: int
     part: str = "category"
     drop: float = 0.0
+    vocab: int = 2
     shape: tuple[int, ...] = ()
+
+    axes: ClassVar[tuple[int, ...]] = (0,)
 
     @property
     def null(self) -> Given:
@@ -44,8 +48,8 @@ class Category(nn.Module):
 
     @nn.compact
     def __call__(self, given: Given, features: int, dtype: Any) -> Told:
-        table = nn.Embed(self.count + 1, features, embedding_init=nn.initializers.normal(1.0))
-        return Told(vector=table(jnp.where(given.present, given.value, self.count)))
+        table = nn.Embed(self.vocab + 1, features, embedding_init=nn.initializers.normal(1.0))
+        return Told(vector=table(jnp.where(given.present, given.value, self.vocab)))
 
 
 class Number(nn.Module):
@@ -56,6 +60,8 @@ class Number(nn.Module):
     spread: float = 1.0
     drop: float = 0.0
     shape: tuple[int, ...] = ()
+
+    axes: ClassVar[tuple[int, ...]] = (0, 1)
 
     @property
     def null(self) -> Given:
@@ -79,6 +85,8 @@ class Text(nn.Module):
     drop: float = 0.0
     vocab: int = 257
     shape: tuple[int, ...] = (64,)
+
+    axes: ClassVar[tuple[int, ...]] = (1,)
 
     @property
     def null(self) -> Given:
@@ -105,6 +113,8 @@ class Embedded(nn.Module):
     drop: float = 0.0
     shape: tuple[int, ...] = (1, 1)
 
+    axes: ClassVar[tuple[int, ...]] = (2,)
+
     @property
     def null(self) -> Given:
         """What says nothing."""
@@ -121,6 +131,8 @@ class Picture(nn.Module):
     part: str = "sketch"
     drop: float = 0.0
     shape: tuple[int, ...] = (1, 1, 1)
+
+    axes: ClassVar[tuple[int, ...]] = (3,)
 
     @property
     def null(self) -> Given:

@@ -1,5 +1,6 @@
 """The diffusion transformer of Peebles & Xie 2023: pictures as patches, blocks modulated by level and class."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -67,7 +68,10 @@ class DiT(nn.Module):
         level: Float[Array, "_ _ _ 1"],
         cond: PyTree = None,
         keys: Keys | None = None,
-    ) -> Picture:
+        added: Sequence[Array] | None = None,
+        inside: bool = False,
+    ) -> Picture | list[Array]:
+        """The output, or what is `inside`, h after each block; `added` to the same (see nets/control.py)."""
         sides, label = sides_in_patches(x, self.patch, "DiT"), label_of(self.conditions, self.classes, cond)
         told = heard(self.conditions, cond, len(x), self.width, self.dtype)
         patches, shown = cut(x, self.patch), beside(told.channels, x.shape[1:])
@@ -80,9 +84,14 @@ class DiT(nn.Module):
         if shown is not None:
             h += nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows, name="Shown")(cut(shown, self.patch))
         block = remembered(Block, self.remat, static=(4,))
+        states = []
         for i in range(self.depth):
             made = block(self.heads, self.dropout, self.dtype, i in self.perturbed)
             h, _ = made(h, embedding, keys, self.causal, None, told.tokens, told.seen)
+            states.append(h)
+            h = h if added is None else h + added[i]
+        if inside:
+            return states
         h = nn.LayerNorm(dtype=self.dtype)(h)
         out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
         return joined(out(h), x.shape, self.patch).astype(jnp.float32)

@@ -7,11 +7,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.conditions import Category, Embedded, Number, Picture, Text, Told
 from diffjax.protocols import Given
 
-LABEL = "label"
 ENCODERS = (Category, Number, Text, Embedded, Picture)
 
 
@@ -37,18 +37,15 @@ def null_of(classes: int, conditions: tuple[Any, ...]) -> PyTree:
 
 
 def label_of(conditions: tuple[Any, ...], classes: int, cond: PyTree) -> Int[Array, " b"] | None:
-    """The label in a condition, if any. Raises UserError for a part that the net does not know."""
-    known = [*([LABEL] if classes else []), *(each.part for each in conditions)]
-    if not conditions and isinstance(cond, dict):
-        raise UserError(
-            f"this net knows {'labels' if classes else 'no condition'} and was given a condition of parts "
-            f"({', '.join(cond)}): build it with conditions=, or give cond={'labels' if classes else 'None'}"
-        )
-    if not conditions or cond is None:
+    """The label in a condition, or that is all of it. Raises UserError for a part that the net does not know."""
+    if not isinstance(cond, dict):
         return cond
-    if not isinstance(cond, dict) or not {*cond} <= {*known}:
-        given = ", ".join(cond) if isinstance(cond, dict) else "no parts"
-        raise UserError(f"this net knows a condition of the parts {', '.join(known)}, and was given {given}")
+    known = [*([LABEL] if classes else []), *(each.part for each in conditions)]
+    if not {*cond} <= {*known}:
+        raise UserError(
+            f"this net knows {' and '.join(known) or 'no condition'}, and was given {', '.join(cond)}: build it with "
+            "conditions= of those, or leave them out"
+        )
     return cond.get(LABEL)
 
 
@@ -94,7 +91,7 @@ def by_token(channels: Float[Array, "b _ _ _"] | None, shape: tuple[int, ...]) -
 
 def _given(condition: Any, cond: PyTree, batch: int) -> Given:
     """The part of a condition that is this encoder's. Raises UserError where it has another shape."""
-    if cond is None or condition.part not in cond:
+    if not isinstance(cond, dict) or condition.part not in cond:
         null = condition.null
         return Given(jnp.broadcast_to(null.value, (batch, *null.value.shape)), jnp.zeros(batch, bool))
     given = cond[condition.part]

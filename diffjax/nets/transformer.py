@@ -1,5 +1,6 @@
 """A transformer over tokens: it fills in masks from all that is visible, or, causal, predicts each next token."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -103,18 +104,24 @@ class Transformer(nn.Module):
         cond: PyTree = None,
         keys: Keys | None = None,
         rank: Float[Array, "b n"] | None = None,
-    ) -> Logits:
+        added: Sequence[Array] | None = None,
+        inside: bool = False,
+    ) -> Logits | list[Array]:
+        """The logits, or what is `inside`, h after each block; `added` to the same (see nets/control.py)."""
         self._check(x, rank)
         told = self._hear(cond, len(x))
         if not self.causal:
             h = self.tokens(x) + self.positions(jnp.arange(self.length))[None]
             embedding = self._told(levels_of_tokens(x, level), cond, told)
-            return self._read(self._beside(h, told, None), embedding, keys, told)
+            states = self._inside(self._beside(h, told, None), embedding, keys, told, added)
+            return states if inside else self._read(states[-1] if added is None else states[-1] + added[-1])
         order = jnp.argsort(jnp.zeros(x.shape) if rank is None else rank, axis=1)
         first = jnp.zeros((len(x), 1), order.dtype)
         tokens = jnp.concatenate([first + self.begin, jnp.take_along_axis(x, order[:, :-1], axis=1)], axis=1)
         h = self._inputs(tokens, jnp.concatenate([first, order[:, :-1]], axis=1), order)
-        out = self._read(self._beside(h, told, order), self._told(jnp.zeros(len(x)), cond, told), keys, told)
+        out = self._read(
+            self._inside(self._beside(h, told, order), self._told(jnp.zeros(len(x)), cond, told), keys, told)[-1]
+        )
         return jnp.take_along_axis(out, jnp.argsort(order, axis=1)[:, :, None], axis=1)
 
     def next(
@@ -136,7 +143,7 @@ class Transformer(nn.Module):
         for block, cache in zip(self.blocks, caches, strict=True):
             h, cache = block(h, embedding, None, False, cache, told.tokens, told.seen)
             kept.append(cache)
-        return self.logits(self.norm(h))[:, 0].astype(jnp.float32), tuple(kept)
+        return self._read(h)[:, 0], tuple(kept)
 
     def empty_caches(self, batch: int) -> Caches:
         """The caches before the first call of `next`."""
@@ -163,11 +170,23 @@ class Transformer(nn.Module):
             return h
         return h + self.shown(shown if places is None else jnp.take_along_axis(shown, places[:, :, None], axis=1))
 
-    def _read(
-        self, h: Float[Array, "b n width"], embedding: Float[Array, "b *n e"], keys: Keys | None, told: Told
-    ) -> Logits:
-        for block in self.blocks:
+    def _inside(
+        self,
+        h: Float[Array, "b n width"],
+        embedding: Float[Array, "b *n e"],
+        keys: Keys | None,
+        told: Told,
+        added: Sequence[Array] | None = None,
+    ) -> list[Array]:
+        """h after each block, to all but the last of which what is `added` has been."""
+        states = []
+        for i, block in enumerate(self.blocks):
             h, _ = block(h, embedding, keys, self.causal, None, told.tokens, told.seen)
+            states.append(h)
+            h = h if added is None else h + added[i]
+        return states
+
+    def _read(self, h: Float[Array, "b n width"]) -> Logits:
         return self.logits(self.norm(h)).astype(jnp.float32)
 
     def _check(self, x: Tokens, rank: Array | None) -> None:

@@ -1,6 +1,7 @@
 """The U-Net of Ho et al. 2020 in the form of Dhariwal & Nichol 2021: residual blocks modulated by level and class,
 attention at chosen depths, skip connections by concatenation."""
 
+from collections.abc import Sequence
 from math import gcd
 from typing import Any, ClassVar
 
@@ -122,7 +123,10 @@ class UNet(nn.Module):
         level: Float[Array, "b *levels"],
         cond: PyTree = None,
         keys: Keys | None = None,
-    ) -> Picture:
+        added: Sequence[Array] | None = None,
+        inside: bool = False,
+    ) -> Picture | list[Array]:
+        """The output, or what is `inside`, h at each depth going down; `added` to the same (see nets/control.py)."""
         self._check(x)
         told = heard(self.conditions, cond, len(x), 2 * self.width, self.dtype)
         label = label_of(self.conditions, self.classes, cond)
@@ -141,6 +145,10 @@ class UNet(nn.Module):
         deepest = len(skips) in self.perturbed
         h = attention(self.heads, self.dtype, deepest)(h, told.tokens, told.seen)
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
+        if inside:
+            return [*skips, h]
+        if added is not None:
+            *skips, h = (state + more for state, more in zip([*skips, h], added, strict=True))
         for depth in reversed(range(len(skips))):
             h = _twice_as_large(nn.Dense(channels[depth], dtype=self.dtype)(h))
             h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, told)

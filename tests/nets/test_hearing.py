@@ -21,7 +21,7 @@ CONDITIONS = (
     Picture(part="sketch", shape=(SIDE, SIDE, 1)),
     Picture(part="low_res", shape=(2, 2, 1)),
     Number(part="weight", center=1.0, spread=2.0),
-    Category(count=3, part="font"),
+    Category(part="font", vocab=3),
     Embedded(part="other", shape=(2, 5)),
 )
 SIZES = {"width": 8, "depth": 1, "heads": 2, "classes": 4, "conditions": CONDITIONS}
@@ -98,11 +98,13 @@ def test_what_is_not_present_is_what_was_learnt_in_its_place(net) -> None:
         assert float(jnp.max(jnp.abs(absent - apply(whole)))) > 1e-5, part
 
 
-def test_the_null_condition_is_none_of_the_parts(net) -> None:
+def test_the_null_condition_is_none_of_the_parts_and_a_label_alone_is_one(net) -> None:
     _, made, _, apply = net
     null = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (B, *leaf.shape)), made.null_cond)
     assert {*null} == {"label", *PARTS}
     np.testing.assert_allclose(apply(null), apply(None), atol=1e-5)
+    labels = jnp.arange(B)
+    np.testing.assert_allclose(apply({**null, "label": labels}), apply(labels), atol=1e-5)
     assert jax.tree.structure(null) == jax.tree.structure(condition(1))
 
 
@@ -132,15 +134,14 @@ def test_what_does_not_fit_is_named() -> None:
     x, level, _ = x_of("dit")
     bare, given = nets.DiT(width=8, depth=1, classes=4), MADE["dit"]
     variables = jax.jit(given.init)(jax.random.key(0), x, level)
-    labels, whole = jnp.zeros(B, jnp.int32), condition(1)
+    whole = condition(1)
     cases = [
         (lambda: nets.DiT(conditions=(Number(part="label"),)), "none of 'label'"),
         (lambda: nets.DiT(conditions=(Number(), Number())), "each of another part"),
         (lambda: nets.MLP(conditions=("text",)), "must be encoders"),
         (lambda: nets.UNet(conditions=(Text(drop=1.5),)), "drop of 'text' must be a rate"),
         (lambda: nets.DiT(depth=2, perturbed=(2,)), "perturbed must name blocks, of 0 … 1"),
-        (lambda: bare.init(jax.random.key(0), x, level, whole), "knows labels and was given a condition of parts"),
-        (lambda: given.apply(variables, x, level, labels), "was given no parts"),
+        (lambda: bare.init(jax.random.key(0), x, level, whole), "knows label, and was given label, text"),
         (lambda: given.apply(variables, x, level, {"depth": whole["sketch"]}), "was given depth"),
         (
             lambda: given.apply(variables, x, level, {**whole, "sketch": whole["low_res"]}),
