@@ -1,0 +1,35 @@
+"""Guidance maps a denoiser to a denoiser: a pair of predictions, a scale and a rule.
+
+The **pair** is `without` and `given`: a prediction that lacks something, and one that has it. It comes from two
+conditions (`cfg`, and `several` for a condition of several parts), or from two models (`autoguidance`,
+`perturbed_attention`). The **scale** w is a number, an array, or a function `t -> w` (`interval`, `plus_plus`); 1 is
+neutral, 0 is `without`. The **rule** `(without, given, w, x_t, t) -> prediction` weighs them: `linear`, or one that
+keeps large scales from harm (`rescaled`, `thresholded`, `apg`, `zero_star`).
+
+A number is one for all, [b] one for each example, and whatever broadcasts against t one for each position. All is a
+pytree: arrays pass through `jit` as arguments, and new values compile nothing.
+"""
+
+from diffjax.guidance.classifier_free import cfg, pairs
+from diffjax.guidance.memory import momentum
+from diffjax.guidance.parts import composed, several
+from diffjax.guidance.rules import apg, linear, rescaled, thresholded, zero_star
+from diffjax.guidance.scales import interval, plus_plus
+from diffjax.guidance.weaker import autoguidance, perturbed_attention
+
+__all__ = [
+    "apg",
+    "autoguidance",
+    "cfg",
+    "composed",
+    "interval",
+    "linear",
+    "momentum",
+    "pairs",
+    "perturbed_attention",
+    "plus_plus",
+    "rescaled",
+    "several",
+    "thresholded",
+    "zero_star",
+]

@@ -1,0 +1,93 @@
+"""Classifier-free guidance: one net, given two conditions; and the calls in which it is given several."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, PyTree
+
+from diffjax.errors import UserError
+from diffjax.guidance.rules import Rule, linear
+from diffjax.guidance.scales import checked, weight
+from diffjax.protocols import Denoise, portable
+
+
+class Pair(NamedTuple):
+    """The same prediction without something, and given it."""
+
+    without: Array
+    given: Array
+
+
+def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, calls: int = 1) -> Partial:
+    """(1 - w) d(null) + w d(cond), w = `scale` (Ho & Salimans 2022, eq. 6, with w for their 1 + w; 1 is neutral).
+
+    `null` is a condition of the same tree without the batch axis (`net.null_cond`); any other condition in its place is
+    a negative prompt, which is led away from. The weights sum to 1, so guiding x0 is guiding eps, v or the score; on
+    logits it is the same formula. Other rules than `linear` look at the prediction of x0 as it is. Both halves are one
+    call of twice the batch; `calls=2` makes two of the batch, where memory is short.
+    """
+    _check(null, "cfg")
+    if calls not in (1, 2):
+        raise UserError(f"cfg: calls must be 1, of twice the batch, or 2, got {calls}")
+    denoise, scale, rule = portable(denoise), checked("cfg", scale), portable(rule)
+    if calls == 2:  # a net that remembers (decode) has two memories
+        return Partial(_in_turn, denoise, denoise, scale, null, rule)
+    return Partial(_together, denoise, scale, null, rule)
+
+
+def pairs(denoise: Denoise, null: PyTree) -> Partial:
+    """Both predictions of `cfg`, unweighed: `(x_t, t, cond) -> (without, given)`, for `momentum`."""
+    _check(null, "pairs")
+    return Partial(_pair, portable(denoise), null)
+
+
+def _together(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
+    without, given = _pair(denoise, null, x_t, t, cond)
+    return rule(without, given, weight(scale, t, given.ndim), x_t, t)
+
+
+def _in_turn(first: Any, second: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
+    without, given = first(x_t, t, nothing_of(null, cond, "cfg")), second(x_t, t, cond)
+    return rule(without, given, weight(scale, t, given.ndim), x_t, t)
+
+
+def _pair(denoise: Any, null: PyTree, x_t: Array, t: Array, cond: PyTree) -> Pair:
+    return Pair(*at_once(denoise, x_t, t, nothing_of(null, cond, "cfg"), cond))
+
+
+def at_once(denoise: Any, x_t: Array, t: Array, *conds: PyTree) -> list[Array]:
+    """The predictions under each condition, from one call.
+
+    The copies of an example are side by side, and so on one device, and nets can tell whose they are.
+    """
+    count = len(conds)
+    t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
+    copies = (jnp.repeat(each, count, axis=0) for each in (x_t, t))
+    pred = denoise(*copies, jax.tree.map(_side_by_side, *conds))
+    return [pred[i::count] for i in range(count)]
+
+
+def nothing_of(null: PyTree, cond: PyTree, name: str) -> PyTree:
+    """The null condition, for every example of the batch."""
+    if cond is None:
+        raise UserError(f"{name}: guidance needs a condition; give cond=")
+    if jax.tree.structure(null) != jax.tree.structure(cond):
+        raise UserError(
+            f"{name}: null must be a condition like cond without the batch axis (net.null_cond), and cond is "
+            f"{jax.tree.structure(cond)}, null {jax.tree.structure(null)}"
+        )
+    try:
+        return jax.tree.map(lambda leaf, each: jnp.broadcast_to(each, leaf.shape).astype(leaf.dtype), cond, null)
+    except ValueError as error:
+        raise UserError(f"{name}: null must be a condition like cond without the batch axis: {error}") from error
+
+
+def _side_by_side(*batches: Array) -> Array:
+    return jnp.stack(batches, axis=1).reshape(len(batches) * len(batches[0]), *batches[0].shape[1:])
+
+
+def _check(null: PyTree, name: str) -> None:
+    if null is None:
+        raise UserError(f"{name}: guidance needs a conditional model, and this one has no null condition")

@@ -1,0 +1,143 @@
+"""How two predictions become one: `(without, given, w, x_t, t) -> prediction`, w with as many axes as they have.
+
+`linear` alone commutes with what a net outputs and has meaning for tokens. The others look at predictions of x0, one
+number for each example, so they say something of pictures and nothing of single numbers.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array
+
+from diffjax.errors import UserError
+from diffjax.guidance.scales import known
+from diffjax.predict import velocity
+from diffjax.protocols import portable
+
+Rule = Callable[..., Any]
+
+
+def linear(without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
+    """(1 - w) without + w given: at 1 and at 0 one of the two, bit for bit."""
+    return (1 - w) * without + w * given
+
+
+def rescaled(phi: float = 0.7, rule: Rule = linear) -> Partial:
+    """phi x0 std(given)/std(x0) + (1 - phi) x0, for x0 by `rule` (Lin et al. 2024, eq. 15 and 16); neutral at w = 1.
+
+    The standard deviation is over all numbers of an example. (They rescale what their net outputs, v; this is x0.)
+    """
+    if known(phi) and not 0 <= phi <= 1:
+        raise UserError(f"rescaled: phi must be in [0, 1], got {phi}; 0 rescales nothing, 0.7 is the paper's")
+    return Partial(_rescaled, phi, portable(rule))
+
+
+def _rescaled(phi: Any, rule: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
+    _of_numbers("rescaled", x_t)
+    x0 = rule(without, given, w, x_t, t)
+    wanted, found = _std(given), _std(x0)
+    ratio = jnp.where(found > 0, wanted / jnp.where(found > 0, found, 1), 1)
+    return x0 * (1 + phi * (ratio - 1))
+
+
+def thresholded(percentile: float = 99.5, limit: float = 1.0, rule: Rule = linear) -> Partial:
+    """clip(x0, -s, s) limit/s, s the percentile of |x0| in each example, at least `limit`: dynamic thresholding.
+
+    (Saharia et al. 2022, section 2.3.) `limit` is the largest value of the data. Neutral at w = 1 where no prediction
+    is beyond it.
+    """
+    if known(percentile) and not 0 < percentile <= 100:
+        raise UserError(f"thresholded: percentile must be in (0, 100], got {percentile}; the paper has 99.5")
+    if known(limit) and not limit > 0:
+        raise UserError(f"thresholded: limit must be positive, the largest value of the data, got {limit}")
+    return Partial(_thresholded, percentile, limit, portable(rule))
+
+
+def _thresholded(
+    percentile: Any, limit: Any, rule: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array
+) -> Array:
+    _of_numbers("thresholded", x_t)
+    x0 = rule(without, given, w, x_t, t)
+    s = jnp.maximum(jnp.percentile(jnp.abs(x0), percentile, axis=_inner(x0), keepdims=True), limit)
+    return jnp.clip(x0, -s, s) * (limit / s)
+
+
+def apg(eta: float = 0.0, norm: float | None = None) -> Partial:
+    """given + (w - 1) (orthogonal + eta parallel), of given - without cut to `norm`: adaptive projected guidance.
+
+    (Sadat et al. 2024, algorithm 1.) The difference is split along `given` and across it: along it only contrast and
+    saturation grow. `norm` is the largest length of the difference (None: any), of all numbers of an example. eta=1
+    without norm is `linear`. Their reverse momentum is a memory of the steps before: `momentum(step, scale,
+    beta=-0.5, rule=apg(...))`.
+    """
+    if known(eta) and not -1e6 < eta < 1e6:
+        raise UserError(f"apg: eta must be finite, got {eta}; 0 leaves the parallel part out, 1 keeps it")
+    if norm is not None and known(norm) and not norm > 0:
+        raise UserError(f"apg: norm must be positive, or None for no limit, got {norm}")
+    return Partial(_apg, eta, norm)
+
+
+def _apg(eta: Any, norm: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
+    _of_numbers("apg", x_t)
+    difference = given - without
+    if norm is not None:
+        square = _dot(difference, difference)
+        long = square > norm**2
+        difference = difference * jnp.where(long, norm / jnp.sqrt(jnp.where(long, square, 1)), 1)
+    square = _dot(given, given)
+    along = jnp.where(square > 0, _dot(difference, given) / jnp.where(square > 0, square, 1), 0) * given
+    return given + (w - 1) * (difference - along + eta * along)
+
+
+def zero_star(noise: Any, share: float = 0.04) -> Partial:
+    """(1 - w) s v(without) + w v(given), v = alpha' x0 + sigma' eps: CFG-Zero* (Fan et al. 2025), algorithm 1.
+
+    s = <v(given), v(without)> / |v(without)|² in each example is the best multiple of one for the other. In the first
+    `share` of the way, t > 1 - share, v = 0: there a net's velocity is worse than none. At w = 1 all is neutral.
+    Positions at level 0, which do not move, don't count.
+    """
+    if not hasattr(noise, "moment"):
+        raise UserError(f"zero_star: noise must be Gaussian, got {type(noise).__name__}; tokens have no velocity")
+    if known(share) and not 0 <= share < 1:
+        raise UserError(f"zero_star: share must be in [0, 1), got {share}; 0 begins with no zeros, 0.04 is the paper's")
+    return Partial(_zero_star(noise), share)
+
+
+@functools.cache
+def _zero_star(noise: Any) -> Callable:
+    """With x0 = skip x_t + scale v, s v is the x0 skip x_t + s (x0 - skip x_t); scale cancels in s."""
+
+    def rule(share: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
+        m = noise.moment(t)
+        still = velocity.solution(m, noise.data_std)[0] * x_t  # the x0 of no velocity
+        moves = m.sigma > 0
+        ahead, behind = (jnp.where(moves, pred - still, 0) for pred in (given, without))
+        square = _dot(behind, behind)
+        s = jnp.where(square > 0, _dot(ahead, behind) / jnp.where(square > 0, square, 1), 1)
+        x0 = linear(s * without + (1 - s) * still, given, w, x_t, t)
+        return jnp.where((t > 1 - share) & (w != 1), still, x0)
+
+    return rule
+
+
+def _inner(x: Array) -> tuple[int, ...]:
+    """The axes of an example."""
+    return tuple(range(1, x.ndim))
+
+
+def _dot(one: Array, other: Array) -> Array:
+    return jnp.sum(one * other, axis=_inner(one), keepdims=True)
+
+
+def _std(x: Array) -> Array:
+    """Of each example; its slope at 0 is 0."""
+    square = jnp.var(x, axis=_inner(x), keepdims=True)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def _of_numbers(name: str, x_t: Array) -> None:
+    if not jnp.issubdtype(x_t.dtype, jnp.floating):
+        raise UserError(f"{name}: this rule is of numbers, and x is of tokens; use rule=linear")

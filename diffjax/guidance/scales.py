@@ -1,0 +1,87 @@
+"""How much guidance, and when: a number, an array, or a function of the level, `t -> w`, which broadcasts like t."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from diffjax.errors import UserError
+from diffjax.protocols import portable
+
+Level = Float[Array, "..."]
+
+
+def interval(scale: Any, low: float, high: float) -> Partial:
+    """`scale` where low <= t <= high, and 1 outside (Kynkäänniemi et al. 2024, on the clock level t).
+
+    Of positions with their own levels, each by its own. `scale` may itself be a function of t.
+    """
+    scale = checked("interval", scale)
+    if known(low) and known(high) and not 0 <= low <= high <= 1:
+        raise UserError(f"interval: expected clock levels 0 <= low <= high <= 1, got low={low} and high={high}")
+    return Partial(_interval, scale, low, high)
+
+
+def _interval(scale: Any, low: Any, high: Any, t: Level) -> Array:
+    return jnp.where((low <= t) & (t <= high), weight(scale, t, t.ndim), 1.0)
+
+
+def plus_plus(strength: Any, noise: Any, grid: Float[Array, " stops"]) -> Partial:
+    """w = strength / (1 - rho), rho = alpha_t sigma_s / (alpha_s sigma_t), s the next stop of `grid` below t: CFG++.
+
+    A step of CFG++ (Chung et al. 2024, algorithm 2) puts x0 = d(null) + strength (d(cond) - d(null)) into DDIM, but
+    the eps of d(null): x_s = alpha_s x0 + sigma_s/sigma_t (x_t - alpha_t d(null)). Collecting d(cond) - d(null), that
+    is `cfg` at this w under `ddim()`, for `order.together` on this very grid. Strengths lie in [0, 1]: 0 is d(null),
+    none is neutral, and w grows with the number of steps.
+    """
+    strength = checked("plus_plus", strength)
+    if not hasattr(noise, "kept"):
+        raise UserError(f"plus_plus: noise must be Gaussian, got {type(noise).__name__}; tokens take a plain scale")
+    if known(strength) and not np.all((np.asarray(strength) >= 0) & (np.asarray(strength) <= 1)):
+        raise UserError(f"plus_plus: expected a strength in [0, 1], got {strength}; 0.6 is much, 0.2 is little")
+    return Partial(_plus_plus(noise), strength, jnp.sort(jnp.asarray(grid)))
+
+
+@functools.cache
+def _plus_plus(noise: Any) -> Callable:
+    def scale(strength: Any, stops: Array, t: Level) -> Array:
+        below = jnp.searchsorted(stops.astype(t.dtype), t)
+        s = jnp.where(below > 0, stops.astype(t.dtype)[jnp.maximum(below - 1, 0)], t)
+        still = below == 0  # at the last stop nothing moves
+        left = jnp.where(still, 1, 1 - noise.kept(t, s))
+        return weight(strength, t, t.ndim) / left
+
+    return scale
+
+
+def weight(scale: Any, t: Level, axes: int) -> Any:
+    """The scale at t, with as many axes as a prediction has: [b] is one for each example, and [b, n] for each token.
+
+    Under another guidance every example comes as several copies, side by side.
+    """
+    w: Any = scale(t) if callable(scale) else scale
+    if jnp.ndim(w) == 0:
+        return w
+    w = jnp.asarray(w)
+    if w.ndim == 1:
+        w = jnp.repeat(w, max(1, len(t) // len(w)))
+    return w.reshape(w.shape + (1,) * (axes - w.ndim))
+
+
+def known(value: Any) -> bool:
+    """Whether it is a number or an array that can be looked at now."""
+    return not callable(value) and not isinstance(value, Tracer)
+
+
+def checked(name: str, scale: Any) -> Any:
+    """The scale, once it is known to be finite, as a pytree."""
+    if callable(scale):
+        return portable(scale)
+    if known(scale) and not np.all(np.isfinite(np.asarray(scale))):
+        raise UserError(f"{name}: scale must be finite, got {scale}; 1 is no guidance")
+    return scale
