@@ -7,7 +7,7 @@ is the noisier.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jax.tree_util import Partial
@@ -17,6 +17,13 @@ Keys = Key[Array, " b"]  # one key per example
 State = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
 Level = Float[Array, "b *#shape"]
 Cond = PyTree  # every leaf has the batch as its first axis; None when there is nothing to know
+
+
+class Given(NamedTuple):
+    """A part of a condition: its value, and of which examples it is known at all."""
+
+    value: Any  # [b, ...]
+    present: Any  # bool [b]
 
 
 @runtime_checkable
