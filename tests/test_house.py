@@ -89,6 +89,7 @@ LIBRARIES = {
     "tensorflow_datasets": "data",
     "sklearn": "data evaluation",
     "scipy": "grids evaluation",
+    "skimage": "data",
     "matplotlib": "evaluation",
     "PIL": "images evaluation",
     "safetensors": "training evaluation",

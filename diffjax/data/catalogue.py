@@ -1,7 +1,7 @@
 """TFDS data sets, read from array_record files without TensorFlow."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from diffjax.data import vetting
 from diffjax.data.prepare import prepare_once
-from diffjax.data.splits import Dataset, Split, carve
+from diffjax.data.splits import Dataset, Feature, Split, carve
 from diffjax.errors import UserError
 from diffjax.files import reason
 from diffjax.images import MODES, decode_bytes
@@ -41,7 +41,8 @@ def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int
         encoded = isinstance(builder.info.features[image], tfds.features.Image)
         decode = partial(_decoded, shape, image_size) if encoded else partial(_stored, shape)
         splits = _splits(builder, image, label if names else None, decode)
-        return Dataset(name, shape, len(names), names, _levels(builder, name), splits)
+        further = _features(builder, {image, label if names else None})
+        return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
 
 
 @contextmanager
@@ -127,6 +128,19 @@ def _levels(builder: Any, name: str) -> int:
     return levels
 
 
+def _features(builder: Any, known: set[str | None]) -> dict[str, Feature]:
+    """The features beside image and class that are arrays of numbers, classes or texts."""
+    kinds = {key: kind for key, kind in builder.info.features.items() if key not in known}
+    plain = {key: kind for key, kind in kinds.items() if isinstance(kind, tfds.features.Tensor)}
+    described = {key: _feature(kind) for key, kind in plain.items()}
+    return {key: kind for key, kind in described.items() if kind.text or kind.dtype.kind in "biuf"}
+
+
+def _feature(kind: Any) -> Feature:
+    classes = getattr(kind, "num_classes", 0) or 0
+    return Feature(tuple(kind.shape), np.dtype(kind.np_dtype), isinstance(kind, tfds.features.Text), classes)
+
+
 def _splits(builder: Any, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray]) -> dict[str, Split]:
     """All splits of the set; images stay encoded until they are asked for, and are decoded by Pillow alone."""
     kinds = builder.info.features.items()
@@ -134,23 +148,28 @@ def _splits(builder: Any, image: str, label: str | None, decode: Callable[[Any, 
     splits = {}
     for name in builder.info.splits:
         source = builder.as_data_source(name, decoders=skip or None)
-        fetch = partial(_fetch, source, f"{builder.data_path}, split {name!r}", image, label, decode)
-        splits[name] = Split(np.arange(len(source)), fetch)
+        where = f"{builder.data_path}, split {name!r}"
+        fetch = partial(_fetch, source, where, image, label, decode)
+        splits[name] = Split(np.arange(len(source)), fetch, partial(_record, source, where))
     return carve(splits)
 
 
 def _fetch(
     source: Any, where: str, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], index: int
 ) -> tuple[Callable[[], np.ndarray], int]:
-    try:
-        record = source[index]
-        pixels, number = record[image], record[label] if label else 0
-    except Exception as error:  # damage leads array_record, protobuf and TFDS to errors of any kind
-        told = f"is damaged ({reason(error)[:_SHOWN]}); delete the folder and prepare it again"
-        raise UserError(f"{where} {told}") from error
+    record = _record(source, where, index)
+    pixels, number = record.get(image), record.get(label) if label else 0
     if pixels is None or number is None:  # what array_record and TFDS make of a file that was cut short
         raise UserError(f"{where} is damaged (record {index} is empty); delete the folder and prepare it again")
     return partial(decode, pixels, f"{where}, record {index}"), number
+
+
+def _record(source: Any, where: str, index: int) -> Mapping[str, Any]:
+    try:
+        return source[index]
+    except Exception as error:  # damage leads array_record, protobuf and TFDS to errors of any kind
+        told = f"is damaged ({reason(error)[:_SHOWN]}); delete the folder and prepare it again"
+        raise UserError(f"{where} {told}") from error
 
 
 def _stored(shape: tuple[int, int, int], array: np.ndarray, name: str) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What a data set is: named splits that are read example by example, and what all examples share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypedDict
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from diffjax.mixtures import Mixture
 Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers in a set of a known law
 Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
+Stored = Callable[[int], Mapping[str, Any]]
 
 
 class Example(TypedDict):
@@ -24,12 +25,26 @@ class Example(TypedDict):
     label: np.int32
 
 
+@dataclass(frozen=True)
+class Feature:
+    """What a set stores of each example beside image and class: an array, a text, or a class of `classes`."""
+
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+    text: bool = False
+    classes: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split with random access: `fetch(id)` finds a record and returns (decode its image, its label)."""
+    """One split with random access: `fetch(id)` finds a record and returns (decode its image, its label).
+
+    `stored(id)` is the whole record, in sets that have further features.
+    """
 
     ids: Int64[np.ndarray, " n"]
     fetch: Fetch
+    stored: Stored | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,6 +52,10 @@ class Split:
     def __getitem__(self, index: int) -> Example:
         decode, label = self.fetch(int(self.ids[index]))
         return {"image": decode(), "label": np.int32(label)}
+
+    def features(self, index: int) -> Mapping[str, Any]:
+        """What is stored of an example beside its image and class; nothing in most sets."""
+        return self.stored(int(self.ids[index])) if self.stored else {}
 
     def labels(self) -> Int32[np.ndarray, " n"]:
         """The classes of all examples, in order, without decoding an image."""
@@ -69,6 +88,10 @@ class Drawn:
         images, labels = _drawn(self.draw, np.array([range(self.count)[index]], np.uint32))
         return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
 
+    def features(self, index: int) -> Mapping[str, Any]:
+        """Nothing is stored."""
+        return {}
+
     def labels(self) -> Int32[np.ndarray, " n"]:
         """The classes of all examples, in order."""
         return np.array([self[i]["label"] for i in range(self.count)], np.int32)
@@ -89,7 +112,8 @@ _drawn = jax.jit(lambda draw, ids: draw(ids))
 class Dataset:
     """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
 
-    Where the `law` that draws them is known, pixels are real numbers; `levels` are then for pictures alone.
+    `features` are what is stored beside image and class. Where the `law` that draws them is known, pixels are real
+    numbers; `levels` are then for pictures alone.
     """
 
     name: str
@@ -99,6 +123,7 @@ class Dataset:
     levels: int
     splits: Mapping[str, Split | Drawn]
     law: Mixture | None = None
+    features: Mapping[str, Feature] = field(default_factory=dict)
 
     def split(self, name: str) -> Split | Drawn:
         """The split of that name; raises `UserError` where it is missing or empty."""
