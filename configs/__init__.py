@@ -17,6 +17,8 @@ class Data:
     `balance` shows every class equally often in training, whatever its share of the images
     (labels of samples that nobody asks for are still drawn by those shares).
     `augment` changes each picture at random before a net sees it, as `flip()`, `shift(pixels=2)` and `turn()` do.
+    `parts` are what a picture can be asked for by beside its class: `sketch()`, `low_res(factor=2)`, `caption()`,
+    `measured('slant')`, `feature('name')` of what the set stores.
     """
 
     name: str = "digits"
@@ -26,6 +28,7 @@ class Data:
     form: str = "unit"
     balance: bool = False
     augment: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass

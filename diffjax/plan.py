@@ -158,6 +158,7 @@ def reading(fields: Fields, dataset: Dataset, facts: run.Facts, conditional: boo
         form=facts.encoding,
         balance=fields["data"]["balance"],
         augment=run.augment_named(tuple(fields["data"]["augment"])),
+        parts=run.parts_named(tuple(fields["data"]["parts"]), dataset) if conditional else (),
     )
     stream = (batch if conditional else {**batch, "cond": None} for batch in read)
     return itertools.chain([next(stream)], stream)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from diffjax import build, slots
-from diffjax.data import Dataset, augment, forms
+from diffjax.data import Dataset, augment, forms, parts
 from diffjax.data.augment import Augment
+from diffjax.data.conditioning import parts_of
 from diffjax.data.forms import Form
+from diffjax.data.parts import Part
 from diffjax.data.vetting import check_class_names
 from diffjax.errors import UserError
 from diffjax.files import write_whole
@@ -183,7 +185,12 @@ def augment_named(texts: Sequence[str]) -> tuple[Augment, ...]:
     return tuple(slots.made(augment, text, "data.augment") for text in texts)
 
 
-def facts_of(dataset: Dataset, form: str, parts: Sequence[Any] = ()) -> Facts:
+def parts_named(texts: Sequence[str], dataset: Dataset) -> tuple[Part, ...]:
+    """The parts of conditions of these slots. Raises UserError for one that is not known, or does not suit the set."""
+    return parts_of([slots.made(parts, text, "data.parts") for text in texts], dataset)
+
+
+def facts_of(dataset: Dataset, form: str, parts: Sequence[Part] = ()) -> Facts:
     """What a model must know of this data set in this form, with these parts of conditions."""
     real = dataset.law is not None
     if form_named(form).real != real:

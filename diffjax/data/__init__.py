@@ -1,7 +1,9 @@
 """Images to learn from: data sets by name, pixels as numbers, batches in a reproducible order."""
 
+from diffjax.data.conditioning import conditions, parts_of
 from diffjax.data.datasets import open_dataset
 from diffjax.data.digits import Digits
+from diffjax.data.parts import Part
 from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batch_ids, batches
 from diffjax.data.pixels import dequantise, requantise, to_levels, to_uint8, to_unit
 from diffjax.data.splits import Dataset, Drawn, Example, Split, label_frequencies
@@ -13,12 +15,15 @@ __all__ = [
     "Digits",
     "Drawn",
     "Example",
+    "Part",
     "Split",
     "batch_ids",
     "batches",
+    "conditions",
     "dequantise",
     "label_frequencies",
     "open_dataset",
+    "parts_of",
     "requantise",
     "to_levels",
     "to_uint8",

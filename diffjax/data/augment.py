@@ -5,14 +5,17 @@ and invents none, so that it serves any number of levels and comes before noise 
 as it is depends on the data: a mirrored cat is a cat, a mirrored 3 is no digit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import UInt8
 
+from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
+from diffjax.randomness import fold, keys
 
 __all__ = ["flip", "shift", "turn"]
 
@@ -68,3 +71,24 @@ def turn() -> Augment:
         return four[quarters, jnp.arange(len(images))]
 
     return turned
+
+
+def augmented(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax.Array:
+    """Images after one change and the next, each by keys of its own."""
+    for number, change in enumerate(augment):
+        images = change(fold(keys, number), images)
+    return images
+
+
+def check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
+    """Raises `UserError` for a change that does not suit images of this set, before any is read."""
+    if augment and dataset.law is not None:
+        raise UserError(f"data.augment: it would change the law of {dataset.name!r}, which is known; leave it out")
+    shape = dataset.shape
+    one = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
+    try:
+        made = jax.eval_shape(partial(augmented, augment), keys(0, 1), one)
+    except UserError as mistake:
+        raise UserError(f"data.augment: {mistake}") from None
+    if (made.shape, made.dtype) != (one.shape, one.dtype):
+        raise UserError(f"data.augment: makes {made.dtype} {made.shape[1:]} of uint8 {shape}; keep shape and type")

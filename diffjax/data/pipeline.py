@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import grain
 import jax
@@ -13,23 +13,23 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Int32, Int64, Key, Shaped, UInt8, UInt32
 
-from diffjax.data import forms
-from diffjax.data.augment import Augment
+from diffjax.data import conditioning, forms
+from diffjax.data.augment import Augment, augmented, check_augment
 from diffjax.data.forms import Form, Images
-from diffjax.data.splits import Dataset, Drawn, label_frequencies
+from diffjax.data.parts import Part
+from diffjax.data.splits import Dataset, Drawn, Split, label_frequencies
 from diffjax.errors import UserError
-from diffjax.protocols import Keys
-from diffjax.randomness import fold, keys, keys_of
+from diffjax.randomness import keys_of
 
 RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the device unless told otherwise
 _ENDLESS = 2**62  # rows
 
 
 class Batch(TypedDict):
-    """Images in the form that was asked for, and their classes; None in sets without labels."""
+    """Images in the form that was asked for, and their classes, None in sets without labels; or a dict with parts."""
 
     x: Shaped[jax.Array, "b ..."]
-    cond: Int32[jax.Array, " b"] | None
+    cond: Any
 
 
 class _Chance(NamedTuple):
@@ -37,20 +37,22 @@ class _Chance(NamedTuple):
 
     noise: Key[jax.Array, ""]
     augment: Key[jax.Array, ""]
+    choice: Key[jax.Array, ""]
     step: np.uint32
     first_row: np.uint32
 
 
 class _Finish(NamedTuple):
-    """What is done to images on the device."""
+    """What is done on the device to images, and to the parts of their conditions."""
 
     levels: int
     form: Form
     augment: tuple[Augment, ...]
+    parts: tuple[Part, ...]
 
     @property
     def random(self) -> bool:
-        return self.form.noisy or bool(self.augment)
+        return self.form.noisy or bool(self.augment) or any(part.choices for part in self.parts)
 
 
 def batches(
@@ -65,6 +67,7 @@ def batches(
     form: Form = forms.unit,
     balance: bool = False,
     augment: Sequence[Augment] = (),
+    parts: Sequence[Part] = (),
     resident: bool | None = None,
     read_threads: int = 8,
     prefetch_batches: int = 8,
@@ -75,20 +78,23 @@ def batches(
     another permutation. `resident` keeps the whole split on the device (by default up to `RESIDENT_BYTES`); otherwise
     `read_threads` threads decode `prefetch_batches` ahead, until `close()`: both ways give equal bits. Examples of a
     known law are drawn on the device, from their ids. The images are changed by each of `augment` in turn, then put
-    into the `form`; chance in either is keyed by (seed, step, row).
+    into the `form`. With `parts` of conditions (`conditioning.parts_of`), cond is {"label": labels, name: Given, …}, in
+    which all is known; of a part with choices each row takes one. All chance is keyed by (seed, step, row).
     With `balance` the classes take turns, row by row, so that each is seen equally often however many examples it has;
     within a class every epoch is another permutation. Raises `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)
-    _check_augment(augment, dataset)
-    fits = isinstance(source, Drawn) or len(source) * math.prod(dataset.shape) <= RESIDENT_BYTES
-    finish = _Finish(dataset.levels, form, tuple(augment))
+    conditioning.check_parts(parts, dataset, bool(augment))
+    check_augment(augment, dataset)
+    size = math.prod(dataset.shape) + sum(part.bytes for part in parts)
+    fits = isinstance(source, Drawn) or len(source) * size <= RESIDENT_BYTES
+    finish = _Finish(dataset.levels, form, tuple(augment), tuple(parts))
     chances = _chances(seed, start_step, host * (batch_size // hosts)) if finish.random else itertools.repeat(None)
     ids = _balanced(_by_class(dataset, split), seed) if balance else _shuffled(len(source), _words(seed)[0])
     if fits if resident is None else resident:
         return _resident(dataset, split, _shares(ids, batch_size, host, hosts), start_step, finish, chances)
-    order = _shares(ids.map(lambda i: source[int(i)]), batch_size, host, hosts)
+    order = _shares(ids.map(partial(_read, source, finish.parts)), batch_size, host, hosts)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch_batches)
     return _streamed(dataset, order[start_step:].to_iter_dataset(options), finish, chances)
 
@@ -145,9 +151,11 @@ def _words(seed: int, classes: int = 0) -> list[int]:
 
 
 def _chances(seed: int, start_step: int, first_row: int) -> Iterator[_Chance]:
-    noise, augment = (jax.random.key(word, impl="threefry2x32") for word in _words(seed)[1:3])
+    further = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1).tolist()  # `_words` are all in use
+    words = (*_words(seed)[1:3], *further)
+    noise, augment, choice = (jax.random.key(word, impl="threefry2x32") for word in words)
     for step in itertools.count(start_step):
-        yield _Chance(noise, augment, np.uint32(step), np.uint32(first_row))
+        yield _Chance(noise, augment, choice, np.uint32(step), np.uint32(first_row))
 
 
 def _resident(
@@ -160,15 +168,32 @@ def _resident(
 ) -> Generator[Batch, None, None]:
     """Only ids are made on the host; the images are on the device, as bytes, or are drawn there."""
     source = dataset.split(split)
-    rows = source.draw if isinstance(source, Drawn) else Partial(_rows, *jax.device_put(dataset.arrays(split)))
+    rows = source.draw if isinstance(source, Drawn) else Partial(_rows, *_on_device(dataset, split, finish.parts))
     for step in itertools.count(start_step):
         yield _gathered(rows, jnp.asarray(order[step], jnp.uint32), finish, next(chances))
 
 
+def _on_device(dataset: Dataset, split: str, parts: Sequence[Part]) -> tuple[Any, Any, Any]:
+    images, labels = dataset.arrays(split)
+    source = dataset.split(split)
+    return jax.device_put(
+        (images, labels, conditioning.gathered(source, np.arange(len(source)), images, labels, parts))
+    )
+
+
 def _rows(
-    images: UInt8[jax.Array, "n h w c"], labels: Int32[jax.Array, " n"] | None, ids: UInt32[jax.Array, " b"]
-) -> tuple[Images, Int32[jax.Array, " b"] | None]:
-    return images[ids], None if labels is None else labels[ids]
+    images: UInt8[jax.Array, "n h w c"],
+    labels: Int32[jax.Array, " n"] | None,
+    parts: dict[str, jax.Array],
+    ids: UInt32[jax.Array, " b"],
+) -> tuple[Images, Int32[jax.Array, " b"] | None, dict[str, jax.Array]]:
+    return images[ids], None if labels is None else labels[ids], {name: value[ids] for name, value in parts.items()}
+
+
+def _read(source: Split | Drawn, parts: Sequence[Part], number: Any) -> dict[str, Any]:
+    """One example, and the values of its parts."""
+    example = source[int(number)]
+    return {**example, "parts": conditioning.values(source, int(number), example, parts)}
 
 
 def _streamed(
@@ -178,46 +203,31 @@ def _streamed(
     reader = iter(reads)
     try:
         for raw in reader:
-            x = _finished(jnp.asarray(raw["image"]), finish, next(chances))
-            yield {"x": x, "cond": jnp.asarray(raw["label"]) if dataset.classes else None}
+            images, labels, parts = jax.tree.map(jnp.asarray, (raw["image"], raw["label"], raw["parts"]))
+            yield _finished(images, labels if dataset.classes else None, parts, finish, next(chances))
     finally:
         reader.close()
 
 
 @partial(jax.jit, static_argnames="finish")
 def _gathered(rows: Partial, ids: UInt32[jax.Array, " b"], finish: _Finish, chance: _Chance | None) -> Batch:
-    images, labels = rows(ids)
-    return {"x": _finished(images, finish, chance), "cond": labels}
+    images, labels, *parts = rows(ids)  # what a law draws has no parts
+    return _finished(images, labels, parts[0] if parts else {}, finish, chance)
 
 
 @partial(jax.jit, static_argnames="finish")
-def _finished(images: Images, finish: _Finish, chance: _Chance | None) -> Shaped[jax.Array, "b ..."]:
+def _finished(
+    images: Images, labels: Any, parts: dict[str, jax.Array], finish: _Finish, chance: _Chance | None
+) -> Batch:
     """Augmented, then in the form that was asked for; one key per example, from its row in the whole batch."""
-    if chance is None:
-        return finish.form.encode(None, images, finish.levels)
-    rows = chance.first_row + jnp.arange(len(images), dtype=jnp.uint32)
-    images = _augmented(finish.augment, keys_of(jax.random.fold_in(chance.augment, chance.step), rows), images)
-    return finish.form.encode(keys_of(jax.random.fold_in(chance.noise, chance.step), rows), images, finish.levels)
-
-
-def _augmented(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax.Array:
-    for number, change in enumerate(augment):
-        images = change(fold(keys, number), images)
-    return images
-
-
-def _check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
-    """Raises `UserError` for a change that does not suit images of this set, before any is read."""
-    if augment and dataset.law is not None:
-        raise UserError(f"data.augment: it would change the law of {dataset.name!r}, which is known; leave it out")
-    shape = dataset.shape
-    one = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
-    try:
-        made = jax.eval_shape(partial(_augmented, augment), keys(0, 1), one)
-    except UserError as mistake:
-        raise UserError(f"data.augment: {mistake}") from None
-    if (made.shape, made.dtype) != (one.shape, one.dtype):
-        raise UserError(f"data.augment: makes {made.dtype} {made.shape[1:]} of uint8 {shape}; keep shape and type")
+    noise: Any = None
+    choice: Any = None
+    if chance is not None:
+        rows = chance.first_row + jnp.arange(len(images), dtype=jnp.uint32)
+        noise, augment, choice = (keys_of(jax.random.fold_in(root, chance.step), rows) for root in chance[:3])
+        images = augmented(finish.augment, augment, images)
+    cond = conditioning.together(labels, conditioning.picked(parts, finish.parts, choice)) if finish.parts else labels
+    return {"x": finish.form.encode(noise, images, finish.levels), "cond": cond}
 
 
 def _check(batch_size: int, seed: int, step: int, host: int, hosts: int) -> None:

@@ -1,0 +1,181 @@
+"""Conditions of many parts: each row has those of its own picture, either way of reading, on any hosts, at any step."""
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from test_catalogue import picture, write
+
+from diffjax import run
+from diffjax.data import Dataset, Part, batch_ids, batches, conditions, forms, open_dataset, parts, parts_of
+from diffjax.data.augment import flip
+from diffjax.data.parts import Maker
+from diffjax.errors import UserError
+from diffjax.protocols import Given
+
+tfds = pytest.importorskip("tensorflow_datasets")
+
+MAKERS = (parts.sketch(), parts.low_res(2), parts.caption(choices=4), parts.measured("slant"))
+NAMES = {"label", "sketch", "low_res", "text", "slant"}
+N, BATCH = 80, 32
+
+
+@pytest.fixture(scope="module")
+def small(digits: Dataset) -> Dataset:
+    """Some digits of validation, to train on: few, so that their parts are soon made."""
+    whole = digits.splits["validation"]
+    return Dataset(**{**vars(digits), "splits": {"train": replace(whole, ids=whole.ids[:N])}})
+
+
+def take(dataset: Dataset, count: int = 2, makers: Any = MAKERS, seed: int = 0, **options: Any) -> list[Any]:
+    """Batches of one host, or of several joined."""
+    steps = []
+    for host in range(options.get("hosts", 1)):
+        given = {"parts": parts_of(makers, dataset), "host": host, **options}
+        stream = batches(dataset, "train", BATCH, seed, **given)
+        steps.append([jax.tree.map(np.asarray, batch) for batch in itertools.islice(stream, count)])
+        stream.close()
+    return [jax.tree.map(lambda *rows: np.concatenate(rows), *hosts) for hosts in zip(*steps, strict=True)]
+
+
+def same(ours: list[Any], theirs: list[Any]) -> None:
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert jax.tree.structure(a) == jax.tree.structure(b)
+        jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_each_row_has_the_parts_of_its_own_picture(small: Dataset):
+    for batch, step in zip(take(small), range(2), strict=True):
+        cond, rows = batch["cond"], batch_ids(N, BATCH, 0, step)
+        assert cond.keys() == NAMES
+        expected = conditions(small, "train", rows, parts_of(MAKERS, small))
+        for name in NAMES - {"text"}:
+            jax.tree.map(np.testing.assert_array_equal, cond[name], expected[name])
+        assert all(cond[name].present.all() and cond[name].present.dtype == bool for name in NAMES - {"label"})
+
+
+def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset):
+    """Each of four in a quarter of 256 rows: outside 64 ± 35 with probability 1e-6; the seed is fixed."""
+    (text,) = parts_of((parts.caption(choices=4),), small)
+    images, labels = small.arrays("train")
+    every = np.stack([text.make(image, int(label)) for image, label in zip(images, labels, strict=True)])
+    taken = []
+    for step, batch in enumerate(take(small, 8, (parts.caption(choices=4),))):
+        own = every[batch_ids(N, BATCH, 0, step)]
+        given = batch["cond"]["text"].value[:, None]
+        assert (own == given).all(-1).any(1).all()
+        alone = (own[:, :, None] == own[:, None]).all(-1).sum((1, 2)) == 4  # four texts, of which no two are alike
+        taken.append((own == given).all(-1)[alone])
+    counts = np.concatenate(taken).sum(0)
+    assert (abs(counts - counts.sum() / 4) < 5 * (counts.sum() * 3 / 16) ** 0.5).all()
+    np.testing.assert_array_equal(conditions(small, "train", None, (text,))["text"].value, every[:, 0])
+
+
+@pytest.mark.parametrize("form", [forms.unit, forms.dequantised], ids=["unit", "dequantised"])
+def test_both_ways_of_reading_give_equal_bits(small: Dataset, form: forms.Form):
+    options = {"form": form, "start_step": 1}  # and an epoch ends within
+    same(take(small, 3, resident=True, **options), take(small, 3, resident=False, **options))
+
+
+@pytest.mark.parametrize(("hosts", "resident"), [(2, True), (4, False)])
+def test_hosts_together_make_the_conditions_of_one(small: Dataset, hosts: int, resident: bool):
+    same(take(small, hosts=hosts, resident=resident), take(small))
+
+
+def test_a_late_start_is_running_there_and_seeds_choose_otherwise(small: Dataset):
+    same(take(small, 1, start_step=2), take(small, 3)[2:])
+    again = [take(small, 1, seed=seed)[0]["cond"]["text"].value for seed in (0, 1)]
+    assert (again[0] != again[1]).any()
+
+
+def test_parts_change_neither_pictures_nor_labels(small: Dataset):
+    for form, balance in itertools.product((forms.unit, forms.dequantised), (False, True)):
+        plain, more = (take(small, 1, makers, form=form, balance=balance)[0] for makers in ((), MAKERS))
+        np.testing.assert_array_equal(plain["x"], more["x"])
+        np.testing.assert_array_equal(plain["cond"], more["cond"]["label"])
+
+
+ROWS = [
+    {"image": picture(i, 1), "vector": np.full((2, 3), i, np.float32), "note": f"number {i}", "kind": i % 3}
+    for i in range(20)
+]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A set without classes that stores three features more."""
+    features = {
+        "image": tfds.features.Tensor(shape=(6, 9, 1), dtype=np.uint8),
+        "vector": tfds.features.Tensor(shape=(2, 3), dtype=np.float32),
+        "note": tfds.features.Text(),
+        "kind": tfds.features.ClassLabel(num_classes=3),
+        "many": tfds.features.Sequence(tfds.features.Text()),
+    }
+    root = tmp_path_factory.mktemp("stored")
+    write(root, "little_stored", features, [{**row, "many": ["a"]} for row in ROWS], {"train": slice(20)})
+    return open_dataset("little_stored", root)
+
+
+FEATURES = tuple(parts.feature(name) for name in ("vector", "note", "kind"))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_stored_features_belong_to_their_pictures(stored: Dataset, resident: bool):
+    assert stored.features.keys() == {"vector", "note", "kind"}
+    (batch,) = take(stored, 1, FEATURES, resident=resident, form=forms.tokens, augment=(flip(rate=0.0),))
+    assert batch["cond"].keys() == {"vector", "note", "kind"}
+    numbers = batch["cond"]["vector"].value[:, 0, 0].astype(int)
+    np.testing.assert_array_equal(batch["x"], np.stack([ROWS[i]["image"].ravel() for i in numbers]))
+    np.testing.assert_array_equal(batch["cond"]["kind"].value, numbers % 3)
+    assert parts.text.decode(batch["cond"]["note"].value) == [f"number {i}" for i in numbers]
+
+
+def test_slots_name_them(small: Dataset):
+    named = run.parts_named(("sketch", "low_res(factor=4)", "caption(choices=2)", "measured('width')"), small)
+    assert [part.name for part in named] == ["sketch", "low_res", "text", "width"]
+    assert [part.shape for part in named] == [(8, 8, 1), (2, 2, 1), (64,), ()]
+    with pytest.raises(UserError, match=r"data\.parts: unknown 'sketsch'; choose from caption, feature, low_res"):
+        run.parts_named(("sketsch()",), small)
+    with pytest.raises(UserError, match=r"data\.parts: data set 'digits': low_res: factor must divide"):
+        run.parts_named(("low_res(factor=3)",), small)
+
+
+def test_conditions_without_parts_are_labels_or_none(small: Dataset, stored: Dataset):
+    np.testing.assert_array_equal(conditions(small, "train"), small.split("train").labels())
+    assert conditions(stored, "train") is None
+    given = conditions(stored, "train", np.array([3]), parts_of(FEATURES, stored))
+    assert isinstance(given["kind"], Given)
+    assert given["kind"].value.shape == (1,)
+
+
+def own(name: str, value: Any, **more: Any) -> Maker:
+    return lambda about: Part(name, (), np.float32, lambda image, label: value, **more)
+
+
+def test_what_augmentation_would_belie_is_refused(small: Dataset, stored: Dataset):
+    with pytest.raises(UserError, match=r"^data\.augment: 'sketch' of data\.parts is of the picture as it stands"):
+        take(small, 1, augment=(flip(),))
+
+
+@pytest.mark.parametrize(
+    ("makers", "message"),
+    [
+        ((parts.sketch(), parts.sketch(sigma=1.0)), "more than one part would be called 'sketch'"),
+        ((own("label", np.float32(0)),), "more than one part would be called 'label'"),
+        ((own("odd", 1.5),), r"'odd' of example 0: expected float32 \(\), got float64 \(\)"),
+        ((own("odd", np.float32(1), choices=2),), r"'odd' of example 0: expected float32 \(2,\)"),
+        ((own("odd", np.float32(1), reads="more"),), "'odd' of example 0: nothing is stored as 'more'"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(small: Dataset, makers: Any, message: str):
+    with pytest.raises(UserError, match=rf"^data\.parts: {message}"):
+        take(small, 1, makers)
+
+
+def test_a_known_law_has_no_parts():
+    with pytest.raises(UserError, match=r"^data\.parts: 'known8' is drawn from a law"):
+        parts_of((parts.sketch(),), open_dataset("known8"))
