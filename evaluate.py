@@ -88,7 +88,7 @@ def evaluate() -> None:
         images, curves = draw.as_bytes(x, facts), curves | distances
     kernels = ev.kernels_for(int(np.prod(facts.shape)))
     told |= {
-        "evaluations": draw.spent(painter, settings["guidance"]),
+        "evaluations": draw.spent(painter),
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
         **model.told,

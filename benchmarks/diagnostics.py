@@ -57,9 +57,8 @@ def main() -> None:
 
 def mean_alone(plan: Plan, t: dict[str, Any]) -> Validate:
     """`held_out` without bands: the same examples and noise, of which the mean is all that leaves the device."""
-    conditional = plan.model.net.null_cond is not None
     loss = build.training_loss(plan.model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
-    of = examples(plan.dataset, "validation", t["validate_images"], plan.facts, conditional)
+    of = examples(plan.dataset, "validation", t["validate_images"], plan.facts, plan.model.net.null_cond)
 
     def silent(variables: PyTree, x: Any, level: Any, cond: PyTree, keys: Any, *more: Any) -> Any:
         return plan.model.net.apply(variables, x, level, cond, None, *more)

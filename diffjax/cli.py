@@ -15,6 +15,7 @@ from typing import Any, Literal, get_type_hints
 from absl import app, flags, logging
 
 from diffjax.errors import UserError
+from diffjax.guiding import NONE
 from diffjax.slots import holds, named
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -30,6 +31,7 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None) -> None:
 
     def parse(argv: Sequence[str]) -> list[str]:
         with one_line():
+            argv = _joined(argv)
             if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):
                 _check_names(argv)
             rest = _parsed(argv)
@@ -55,6 +57,14 @@ def sampling_flags() -> None:
     """The flags of every script that draws from a run; `chosen` reads them."""
     flags.DEFINE_string("workdir", None, "Folder of a run that train.py made, or a file that export.py wrote.")
     flags.DEFINE_float("guidance", None, "Scale of classifier-free guidance; 1 is none.")
+    flags.DEFINE_string(
+        "guidance_when", None, "When: 'interval(low=0.2, high=0.8)' of the clock, or 'plus_plus()'; empty is always."
+    )
+    flags.DEFINE_string("guidance_rule", None, "How: such as 'rescaled(phi=0.7)', 'apg()'; empty is the linear one.")
+    flags.DEFINE_string(
+        "guidance_form", None, "Of what: cfg, \"several(scales={'text': 3.0})\", 'perturbed_attention(blocks=(1,))'."
+    )
+    flags.DEFINE_list("guidance_interval", None, "LOW HIGH: short for --guidance_when 'interval(low=LOW, high=HIGH)'.")
     flags.DEFINE_string("sampler", None, "Step rule, such as dpmpp_2m or 'ddim(eta=1.0)'.")
     flags.DEFINE_string("grid", None, "Where the clock stops, such as uniform or 'karras(rho=5.0)'.")
     flags.DEFINE_integer("steps", None, "Steps of the sampler; of each, under an order of blocks.", lower_bound=1)
@@ -84,7 +94,24 @@ def step() -> int | Literal["best"] | None:
 
 def chosen(defaults: dict[str, Any]) -> dict[str, Any]:
     """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says."""
-    return {name: flags.FLAGS[name].value if flags.FLAGS[name].present else defaults[name] for name in defaults}
+    settings = {**NONE, **defaults}
+    found = {name: flags.FLAGS[name].value if flags.FLAGS[name].present else settings[name] for name in settings}
+    if (between := flags.FLAGS["guidance_interval"].value) is None:
+        return found
+    if flags.FLAGS["guidance_when"].present:
+        raise UserError("--guidance_interval: says what --guidance_when says; give one of them")
+    return {**found, "guidance_when": "interval(low={}, high={})".format(*_levels(between))}
+
+
+def _levels(texts: Sequence[str]) -> tuple[float, float]:
+    """Two moments of the clock, in order."""
+    try:
+        low, high = (float(text) for text in texts)
+    except ValueError:
+        low = high = float("nan")
+    if not 0 <= low <= high <= 1:
+        raise UserError(f"--guidance-interval: expected two numbers, 0 <= LOW <= HIGH <= 1, got {' '.join(texts)}")
+    return low, high
 
 
 def folder(name: str) -> Path:
@@ -124,6 +151,20 @@ def check_types(given: Any, path: str) -> None:
             raise UserError(f"{path}.{name}: expected {named(kind)}, got {value!r}")
         if dataclasses.is_dataclass(value):
             check_types(value, f"{path}.{name}")
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """The arguments, those of --guidance-interval, LOW HIGH, in one."""
+    rest, joined = list(argv), list[str]()
+    while rest:
+        name, _, value = (argument := rest.pop(0)).partition("=")
+        if re.fullmatch(r"--?guidance[-_]interval", name):
+            values = [value] if value else []
+            while rest and len(values) < 2 and re.fullmatch(r"-?[\d.]+", rest[0]):
+                values.append(rest.pop(0))
+            argument = f"--guidance_interval={','.join(values)}"
+        joined.append(argument)
+    return joined
 
 
 def _parsed(argv: Sequence[str]) -> list[str]:

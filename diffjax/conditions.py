@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError
 from diffjax.protocols import Given
 
-__all__ = ["completed", "known"]
+__all__ = ["completed", "fitted"]
 
 LABEL = "label"  # the part that is a class
 
@@ -29,7 +29,7 @@ def completed(null: PyTree, count: int, given: Mapping[str, Any]) -> PyTree:
     return made if isinstance(null, dict) else made.get(LABEL)
 
 
-def known(null: PyTree, cond: PyTree) -> PyTree:
+def fitted(null: PyTree, cond: PyTree) -> PyTree:
     """Of a condition of data those parts that a net knows. Raises UserError where the data lack one."""
     if null is None:
         return None

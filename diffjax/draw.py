@@ -1,6 +1,6 @@
 """From a loaded model to pictures in bytes: labels for those who ask for none, batches of one shape, all devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int32, Key, PyTree, Shaped, UInt8
 
 from diffjax import build, decode, nested
+from diffjax.conditions import LABEL, completed
 from diffjax.denoising import denoiser, has_head, needs_rank
 from diffjax.dispatch import batched, sample_for
 from diffjax.errors import UserError
@@ -19,7 +20,7 @@ from diffjax.evaluation import as_bytes as spread
 from diffjax.evaluation import grid as picture_of
 from diffjax.evaluation import labelled_grid
 from diffjax.grids import Grid
-from diffjax.guidance import cfg
+from diffjax.guiding import guided
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, Step
 from diffjax.randomness import fold, keys
@@ -41,26 +42,33 @@ class Painter:
     facts: Facts
     step: Step
     grid: Grid
+    copies: int  # predictions of the net that guidance takes for one
 
 
-def painter(denoise: Denoise, noise: Noise, order: Order, net: Any, facts: Facts, settings: dict[str, Any]) -> Painter:
-    """The painter of these settings: sampler, grid, steps, and guidance (1 is none, and costs nothing).
+def painter(
+    denoise: Denoise,
+    noise: Noise,
+    order: Order,
+    net: Any,
+    facts: Facts,
+    settings: dict[str, Any],
+    negative: Mapping[str, Any] | None = None,
+) -> Painter:
+    """The painter of these settings: sampler, grid, steps, and those of guidance (`guiding.guided`).
 
-    Raises UserError for settings that do not serve the model, before anything is drawn.
+    `negative` are parts of a condition to be led away from, by guidance. Raises UserError for settings that do not
+    serve the model, before anything is drawn.
     """
     step, grid = build.sampler(noise, order, step=settings["sampler"], grid=settings["grid"], count=settings["steps"])
-    made = Painter(net, noise, order, guided(denoise, net, settings["guidance"]), facts, step, grid)
+    null = net.null_cond
+    if negative:
+        null = jax.tree.map(lambda leaf: leaf[0], completed(null, 1, negative))
+    under = guided(denoise, noise, grid, null, settings)
+    if negative and under.evaluations == 1:
+        raise UserError("--negative: it is guidance that leads away from it; give --guidance 2, or so")
+    made = Painter(net, noise, order, under.denoise, facts, step, grid, under.evaluations)
     _draw(stepwise, made, keys(0, 1), None)  # checks grid, rule and order against each other, and runs nothing
     return made
-
-
-def guided(denoise: Denoise, net: Any, scale: float) -> Denoise:
-    """The denoiser under classifier-free guidance; itself at scale 1, which is none and costs nothing."""
-    if scale == 1:
-        return denoise
-    if net.null_cond is None:
-        raise UserError(f"guidance: {scale:g} needs a conditional model, and this one has no classes; leave it at 1")
-    return cfg(denoise, scale, net.null_cond)
 
 
 def gallery(
@@ -77,8 +85,9 @@ def gallery(
 
     def drawn(variables: PyTree) -> UInt8[np.ndarray, "h w c"]:
         here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf.addressable_data(0))), variables)
-        denoise = guided(denoiser(model.noise, model.net, here), model.net, settings["guidance"])
-        made = images(replace(frame, denoise=denoise), jax.random.key(0), count, count, cond)
+        denoise = denoiser(model.noise, model.net, here)
+        under = guided(denoise, model.noise, frame.grid, model.net.null_cond, settings)
+        made = images(replace(frame, denoise=under.denoise), jax.random.key(0), count, count, cond)
         return picture_of(made, EACH) if cond is None else labelled_grid(made, cond, names, EACH)
 
     return drawn
@@ -92,12 +101,20 @@ def images(
     def drawn(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
         return as_bytes(_draw(_fastest(painter), painter, keys, cond), painter.facts)
 
-    return batched(drawn, root, count, batch, cond)
+    return batched(drawn, root, count, batch, _known(painter, cond, count))
 
 
 def states(painter: Painter, root: Key[Array, ""], count: int, batch: int, cond: PyTree) -> Shaped[np.ndarray, "n ..."]:
     """The same examples as the model has them, before they are rounded to bytes."""
-    return batched(partial(_draw, _fastest(painter), painter), root, count, batch, cond)
+    return batched(partial(_draw, _fastest(painter), painter), root, count, batch, _known(painter, cond, count))
+
+
+def _known(p: Painter, cond: PyTree, count: int) -> PyTree:
+    """The condition as the net has it: of labels alone, or of none, the other parts say nothing."""
+    null = p.net.null_cond
+    if not isinstance(null, dict) or isinstance(cond, dict):
+        return cond
+    return completed(null, count, {} if cond is None else {LABEL: cond})
 
 
 def trajectory(
@@ -108,7 +125,7 @@ def trajectory(
     Numbers are clipped to be shown; tokens that are hidden have a colour of their own.
     """
     some = jax.tree.map(lambda leaf: leaf[:count], cond)
-    states, facts = list(_draw(stepwise, painter, keys(root, count), some)), painter.facts
+    states, facts = list(_draw(stepwise, painter, keys(root, count), _known(painter, some, count))), painter.facts
     shown = [facts.encoding.frame(x, facts.shape, facts.levels) for x in states[:-1]]
     last = np.broadcast_to(as_bytes(states[-1], facts), shown[0].shape)  # of grey pixels on a coloured way
     return np.stack([*shown, last]), [float(u) for u in painter.grid]
@@ -139,19 +156,18 @@ def _by_its_head(p: Painter) -> bool:
     return has_head(p.denoise) and p.step.evaluations == 1 and nested.block_by_block(p.grid, p.order)
 
 
-def evaluations(painter: Painter, guidance: float) -> tuple[int, int]:
+def evaluations(painter: Painter) -> tuple[int, int]:
     """Of the net for a sample, or of its large part, and of its head where that is asked alone.
 
-    Guidance, which is none at 1, asks the net twice at a time.
+    Guidance asks the net for more than one prediction at a time.
     """
-    times = 1 if guidance == 1 else 2
-    steps = (len(painter.grid) - 1) * painter.step.evaluations * times
-    return (painter.order.blocks * times, steps) if _by_its_head(painter) else (steps, 0)
+    steps = (len(painter.grid) - 1) * painter.step.evaluations * painter.copies
+    return (painter.order.blocks * painter.copies, steps) if _by_its_head(painter) else (steps, 0)
 
 
-def spent(painter: Painter, guidance: float) -> str:
+def spent(painter: Painter) -> str:
     """The same in words."""
-    whole, head = evaluations(painter, guidance)
+    whole, head = evaluations(painter)
     return f"{whole} of the net, {head} of its head per sample" if head else f"{whole} of the net per sample"
 
 

@@ -4,7 +4,7 @@ Whatever does not fit is refused here, by the name of its field.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from diffjax import build, draw, loading, run
 from diffjax.checks import Fields, check_disk, check_loss, check_numbers, check_size, check_spread
+from diffjax.conditions import fitted
 from diffjax.data import Dataset, batches, open_dataset
+from diffjax.data.conditioning import conditions_of
+from diffjax.data.parts import Part
 from diffjax.errors import UserError
 from diffjax.loss import Loss
 from diffjax.nets.adapters import with_base
@@ -66,7 +70,8 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     check_numbers(fields)
     d, t = fields["data"], fields["train"]
     dataset = open_dataset(d["name"], d["dir"] or None, image_size=d["image_size"] or None)
-    facts = run.facts_of(dataset, d["form"])
+    parts = run.parts_named(tuple(d["parts"]), dataset)
+    facts = run.facts_of(dataset, d["form"], parts)
     model = run.built_model(fields["model"], facts)
     a_loss = partial(build.training_loss, model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
     loss = a_loss(cond_drop=t["cond_drop"], label_drop=t["label_drop"])
@@ -76,23 +81,20 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     patterns = (*t["freeze"], *fixed(model.net))
     net, optimizer = freeze(model.net, build.optimizer(**{name: t[name] for name in names}), patterns)
     gallery = draw.gallery(model, facts, fields["sample"])
-    conditional = model.net.null_cond is not None
-    x, cond = facts.encoding.nothing(facts.shape), jnp.zeros(1, jnp.int32) if conditional else None
+    null = model.net.null_cond
+    x, cond = facts.encoding.nothing(facts.shape), jax.tree.map(lambda leaf: leaf[None], null)
     new = partial(create, net=net, optimizer=optimizer, averages=averages_of(t), x=x, cond=cond)
     key = jax.random.key(t["seed"])
     state_bytes = check_size(new, key)
     check_disk(workdir, keep, t, state_bytes)
     fresh = new(key)
     check_loss(loss, net, fresh.params, x, cond)
-    shown = np.asarray(examples(dataset, "train", SHOWN, facts, False)[1])
+    shown = np.asarray(examples(dataset, "train", SHOWN, facts)[1])
     data_std = check_spread(shown, fields["model"]["data_std"], facts.encoding)
-    validate = (
-        held_out(model.net, a_loss(), *examples(dataset, "validation", t["validate_images"], facts, conditional))
-        if t["validate_images"]
-        else None
-    )
+    held = examples(dataset, "validation", t["validate_images"], facts, null, parts) if t["validate_images"] else None
+    validate = held and held_out(model.net, a_loss(), *held)
     start, notes = starting(fresh, model.net, workdir, t["init_from"])
-    stream = reading(fields, dataset, facts, conditional, int(start.position))
+    stream = reading(fields, dataset, facts, null, parts, int(start.position))
     writers = build.writers(tuple(t["writers"]), folder=workdir, start=int(start.step), about=fields)
     return Plan(
         dataset,
@@ -145,8 +147,13 @@ def starting(fresh: State, net: Any, workdir: Path, init_from: str) -> tuple[Sta
     return begun_with(fresh, with_base(net, fresh.params, change)), notes
 
 
-def reading(fields: Fields, dataset: Dataset, facts: run.Facts, conditional: bool, step: int) -> Iterator[Any]:
-    """The batches from that step on, the first of them read now, so that an image that cannot be is told now."""
+def reading(
+    fields: Fields, dataset: Dataset, facts: run.Facts, null: PyTree, parts: Sequence[Part], step: int
+) -> Iterator[Any]:
+    """The batches from that step on, with what the net knows of their conditions, the first of them read now.
+
+    So an image that cannot be is told now.
+    """
     read = batches(
         dataset,
         "train",
@@ -158,17 +165,20 @@ def reading(fields: Fields, dataset: Dataset, facts: run.Facts, conditional: boo
         form=facts.encoding,
         balance=fields["data"]["balance"],
         augment=run.augment_named(tuple(fields["data"]["augment"])),
-        parts=run.parts_named(tuple(fields["data"]["parts"]), dataset) if conditional else (),
+        parts=parts,
     )
-    stream = (batch if conditional else {**batch, "cond": None} for batch in read)
+    stream = ({**batch, "cond": fitted(null, batch["cond"])} for batch in read)
     return itertools.chain([next(stream)], stream)
 
 
-def examples(dataset: Dataset, split: str, count: int, facts: run.Facts, conditional: bool) -> tuple[Any, Any, Any]:
-    """Keys, x and classes of evenly chosen images of a split, as the model sees them."""
+def examples(
+    dataset: Dataset, split: str, count: int, facts: run.Facts, null: PyTree = None, parts: Sequence[Part] = ()
+) -> tuple[Any, Any, Any]:
+    """Keys, x and conditions of evenly chosen images of a split, as the model sees them, and knows them."""
     source = dataset.split(split)
     rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
-    chosen = [source[int(row)] for row in rows]
+    images, _ = dataset.arrays(split, rows)
     root = keys(0, len(rows))
-    x = facts.encoding.encode(root, jnp.asarray(np.stack([each["image"] for each in chosen])), facts.levels)
-    return root, x, jnp.asarray([each["label"] for each in chosen]) if conditional else None
+    x = facts.encoding.encode(root, jnp.asarray(images), facts.levels)
+    cond = fitted(null, conditions_of(dataset, split, rows, parts))
+    return root, x, jax.tree.map(jnp.asarray, cond)

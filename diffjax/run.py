@@ -117,9 +117,10 @@ def checked(saved: Any, name: str) -> tuple[dict[str, Any], Facts]:
             and all(slots.holds(config[part][field], kind) for field, kind in kinds.items())
             for part, kinds in _KINDS.items()
         )
-        later = config["model"].get("adapters", ""), config["train"].get("keep_best", "")  # a run of format 1 has none
+        later = [config["model"].get("adapters", ""), config["train"].get("keep_best", "")]  # not in older runs
+        later += [config["sample"].get(f"guidance_{name}", "") for name in ("when", "rule", "form")]
+        later += [*config["model"].get("conditions", ()), *config["data"].get("parts", ())]
         sound = sound and all(slots.holds(given, str) for given in later) and _sound(facts)
-        sound = sound and all(slots.holds(text, str) for text in config["model"].get("conditions", ()))
         changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # what format 1 wrote has none
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise UserError(f"{name}: cannot be read as a run's config; restore it, or train again") from None

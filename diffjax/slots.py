@@ -13,7 +13,10 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 from diffjax.errors import UserError
 
-_NOT_ASKED = ("net", "noise", "steps", "parent", "name", "folder", "start", "about")  # arguments that the library gives
+_NOT_ASKED = (  # arguments that the library gives
+    *("net", "noise", "steps", "parent", "name", "folder", "start", "about"),
+    *("denoise", "null", "scale", "strength", "grid"),
+)
 _LONGEST = 10_000  # characters of a slot that are read
 _SHOWN = 80  # characters of an unreadable slot that a message repeats
 
@@ -48,6 +51,11 @@ def takes(module: ModuleType, text: str, field: str) -> frozenset[str]:
 def found(module: ModuleType, text: str, field: str) -> Any:
     """The module's object of that name, whatever the text calls it with."""
     return _slot(module, _parsed(text, field), field, None).found
+
+
+def arguments(module: ModuleType, text: str, field: str) -> dict[str, Any]:
+    """The named arguments of the text."""
+    return _slot(module, _parsed(text, field), field, None).kwargs
 
 
 def applied(module: ModuleType, text: str, field: str, *leading: Any, **more: Any) -> Any:

@@ -65,7 +65,8 @@ def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Sub
     denoise, noise, order, info = loading.load(workdir, ema=ema, step=step)
     data = info.config["data"]
     dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
-    if not run.facts_of(dataset, data["form"]).as_learnt(info.facts):
+    parts = run.parts_named(tuple(data.get("parts", ())), dataset)
+    if not run.facts_of(dataset, data["form"], parts).as_learnt(info.facts):
         raise UserError(
             f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
         )

@@ -134,7 +134,7 @@ def _row(
     images = draw.images(painter, jax.random.key(seed), count, batch, cond)
     seconds = time.perf_counter() - before
     scores = ev.measured(images, cond, model.splits, model.info.facts.levels, kernels=kernels, beside=beside)
-    return ev.Swept(settings, evaluations(painter, settings["guidance"])[0], seconds, scores)
+    return ev.Swept(settings, evaluations(painter)[0], seconds, scores)
 
 
 def _at_hand(folder: Path, about: Mapping[str, Any], settings: dict[str, Any]) -> ev.Swept | None:

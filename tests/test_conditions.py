@@ -34,20 +34,20 @@ def test_a_label_alone_is_bare_and_without_conditions_there_is_none() -> None:
 
 def test_of_data_a_net_takes_what_it_knows() -> None:
     data = {name: jax.tree.map(lambda leaf: leaf[None], part) for name, part in NULL.items()}
-    assert conditions.known(None, data) is None
-    assert conditions.known(NULL["label"], data) is data["label"]
-    assert conditions.known(NULL["label"], data["label"]) is data["label"]
+    assert conditions.fitted(None, data) is None
+    assert conditions.fitted(NULL["label"], data) is data["label"]
+    assert conditions.fitted(NULL["label"], data["label"]) is data["label"]
     some = {name: NULL[name] for name in ("label", "text")}
-    assert conditions.known(some, data) == {name: data[name] for name in some}
+    assert conditions.fitted(some, data) == {name: data[name] for name in some}
     with pytest.raises(UserError, match=r"told of 'text', and the data have none; add it to data\.parts"):
-        conditions.known(some, data["label"])
+        conditions.fitted(some, data["label"])
 
 
 def test_what_the_model_was_not_trained_on_is_named() -> None:
     cases = [
         (NULL, {"depth": 1}, r"depth: this model was not trained on it \(it knows label, text, sketch\)"),
         (None, {"label": 1}, r"label: .*\(it knows no condition"),
-        (NULL["label"], {"text": [1, 0, 0, 0]}, r"text: .* it knows label\)"),
+        (NULL["label"], {"text": [1, 0, 0, 0]}, r"text: .*\(it knows label\)"),
         (NULL, {"sketch": np.zeros((4, 4, 1))}, r"sketch: expected one value of shape \(2, 2, 1\), or 3 of them"),
     ]
     for null, given, told in cases:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import pytest
 from jax.tree_util import Partial
 
-from diffjax import build, cli, run
+from diffjax import build, cli, run, slots
+from diffjax.data import parts
 from diffjax.randomness import keys
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +51,14 @@ def test_it_is_new_every_time(path) -> None:
 
 def test_it_builds(config) -> None:
     fields, t, s = dataclasses.asdict(config.model), config.train, config.sample
-    facts = run.Facts((8, 8, 1), 10, (), 17, (), config.data.form)  # of data that stand in for the config's own
+    about = parts.About((8, 8, 1), tuple(map(str, range(10))), 17, {})  # data that stand in for the config's own
+    made = [slots.made(parts, text, "data.parts")(about) for text in config.data.parts]
+    heard = tuple(build.Heard(part.name, part.shape, part.vocab) for part in made)
+    facts = run.Facts((8, 8, 1), 10, (), 17, (), config.data.form, heard)
     built = run.built_model(fields, facts)
-    assert (built.net.null_cond is not None) == config.model.conditional
-    loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
+    assert (built.net.null_cond is not None) == bool(config.model.conditional or config.model.conditions)
+    drops = {"cond_drop": t.cond_drop, "label_drop": t.label_drop}
+    loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, **drops)
     made = build.optimizer(
         steps=t.steps,
         learning_rate=t.learning_rate,
@@ -61,10 +66,10 @@ def test_it_builds(config) -> None:
         weight_decay=t.weight_decay,
         clip_norm=t.clip_norm,
     )
-    label = None if built.net.null_cond is None else jnp.zeros(1, jnp.int32)
+    cond = jax.tree.map(lambda leaf: leaf[None], built.net.null_cond)
     x = facts.encoding.nothing(facts.shape)
-    params = jax.eval_shape(built.net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), label)["params"]
-    value = jax.eval_shape(loss, keys(0, 1), Partial(built.net.apply, {"params": params}), x, label)
+    params = jax.eval_shape(built.net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), cond)["params"]
+    value = jax.eval_shape(loss, keys(0, 1), Partial(built.net.apply, {"params": params}), x, cond)
     assert value.shape == (1,)
     assert jax.tree.leaves(jax.eval_shape(made.init, params))
     step, grid = build.sampler(built.noise, built.order, step=s.sampler, grid=s.grid, count=s.steps)

@@ -1,5 +1,7 @@
 """Pictures in batches: picture i is the same in any batch, and labels have the frequencies of training."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,8 +97,8 @@ def test_under_blocks_grid_and_steps_are_those_of_each(block_by_block) -> None:
 def test_a_head_is_used_where_there_is_one(block_by_block, painter) -> None:
     """And draws what the generic sampler draws."""
     p = block_by_block
-    assert draw.spent(p, 1.0) == "8 of the net, 32 of its head per sample"
-    assert draw.spent(painter, 2.0) == "8 of the net per sample"
+    assert draw.spent(p) == "8 of the net, 32 of its head per sample"
+    assert draw.spent(replace(painter, copies=2)) == "8 of the net per sample"
     x = draw.states(p, ROOT, 8, 8, None)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(ROOT, jnp.arange(8))
     np.testing.assert_allclose(

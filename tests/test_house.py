@@ -59,16 +59,18 @@ LAYERS = {
     "loss training",
     "run": "errors files protocols slots order denoising training data build",
     "loading": "errors protocols paths order denoising nets training run",
-    "draw": "errors protocols randomness order denoising guidance grids sampling decode nested dispatch data "
+    "guiding": "errors protocols slots guidance",
+    "draw": "errors protocols conditions randomness order denoising guiding grids sampling decode nested dispatch data "
     "evaluation build run",
     "checks": "errors files randomness loss training data",
-    "plan": "errors randomness paths nets loss training data build run loading draw checks",
+    "plan": "errors conditions randomness paths nets loss training data build run loading draw checks",
     "bits": "errors protocols randomness mixtures order truth likelihood dispatch evaluation run",
     "judge": "protocols randomness noise mixtures denoising loss truth diagnose inspection training evaluation build "
     "draw bits",
     "subject": "errors protocols mixtures order denoising data evaluation build run loading draw",
     "sweep": "errors paths draw evaluation subject",
-    "cli": "errors slots",
+    "asking": "errors images nets data",
+    "cli": "errors slots guiding",
 }
 
 # Libraries that not everyone may import, and the layers that may; configuration stops at the scripts.

@@ -99,7 +99,7 @@ def test_a_name_alone_means_what_serves_the_model(model) -> None:
     plan = sweep.planned(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
     rules = [settings["sampler"] for settings, _ in plan]
     assert rules == [rule for rule in ("ddim", "heun", "dpmpp_2m", "posterior") for _ in range(2)]
-    assert [draw.evaluations(painter, settings["guidance"])[0] for settings, painter in plan[:4]] == [6, 3, 12, 6]
+    assert [draw.evaluations(painter)[0] for _, painter in plan[:4]] == [6, 3, 12, 6]
     assert [settings["steps"] for settings, _ in sweep.planned(model, {"steps": []}, OTHERS)] == [5, 10, 20, 50, 100]
 
 

@@ -31,7 +31,7 @@ def of(function: Callable[..., Any], *args: Any) -> float:
 def of_sample(painter: Painter) -> float:
     """Of one picture: one step of the sampler, as it is drawn, times their number."""
     steps = len(painter.grid) - 1
-    blocks, head_calls = evaluations(painter, guidance=1.0)
+    blocks, head_calls = evaluations(painter)
     if head_calls:
         context, head = _parts(painter)
         return blocks * context + head_calls * head

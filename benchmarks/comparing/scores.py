@@ -85,7 +85,7 @@ def drawn(compare: Compare, model: subject.Subject, point: Point, seed: int) -> 
     labels = model.labels(compare.samples)
     images = draw.images(painter, jax.random.key(seed), compare.samples, compare.batch, labels)
     return {
-        "evaluations": draw.evaluations(painter, guidance=point.guidance)[0],
+        "evaluations": draw.evaluations(painter)[0],
         **quality(images, labels, model.splits, model.info.facts.levels),
     }
 

@@ -12,7 +12,7 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Key, PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.control import Controlled, control
+from diffjax.nets.controlled import Controlled, control
 from diffjax.paths import by_name, check_patterns, matches, named
 
 __all__ = ["control", "lora"]

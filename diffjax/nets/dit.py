@@ -71,7 +71,7 @@ class DiT(nn.Module):
         added: Sequence[Array] | None = None,
         inside: bool = False,
     ) -> Picture | list[Array]:
-        """The output, or what is `inside`, h after each block; `added` to the same (see nets/control.py)."""
+        """The output, or what is `inside`, h after each block; `added` to the same (see nets/controlled.py)."""
         sides, label = sides_in_patches(x, self.patch, "DiT"), label_of(self.conditions, self.classes, cond)
         told = heard(self.conditions, cond, len(x), self.width, self.dtype)
         patches, shown = cut(x, self.patch), beside(told.channels, x.shape[1:])

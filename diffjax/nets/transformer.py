@@ -107,7 +107,7 @@ class Transformer(nn.Module):
         added: Sequence[Array] | None = None,
         inside: bool = False,
     ) -> Logits | list[Array]:
-        """The logits, or what is `inside`, h after each block; `added` to the same (see nets/control.py)."""
+        """The logits, or what is `inside`, h after each block; `added` to the same (see nets/controlled.py)."""
         self._check(x, rank)
         told = self._hear(cond, len(x))
         if not self.causal:

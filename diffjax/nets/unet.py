@@ -126,7 +126,7 @@ class UNet(nn.Module):
         added: Sequence[Array] | None = None,
         inside: bool = False,
     ) -> Picture | list[Array]:
-        """The output, or what is `inside`, h at each depth going down; `added` to the same (see nets/control.py)."""
+        """The output, or what is `inside`, h at each depth going down; `added` to the same (see nets/controlled.py)."""
         self._check(x)
         told = heard(self.conditions, cond, len(x), 2 * self.width, self.dtype)
         label = label_of(self.conditions, self.classes, cond)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Key, PyTree
 
-from diffjax.conditions import known
+from diffjax.conditions import fitted
 from diffjax.errors import UserError
 from diffjax.nets.conditions import Picture
 from diffjax.paths import by_name
@@ -66,7 +66,7 @@ class Controlled:
         null = self.base.null_cond
         if isinstance(cond, dict) and isinstance(null, dict):
             return {name: given for name, given in cond.items() if name in null}
-        return cond if not isinstance(cond, dict) else known(null, cond) if "label" in cond else None
+        return cond if not isinstance(cond, dict) else fitted(null, cond) if "label" in cond else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "net"), name)

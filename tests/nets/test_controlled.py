@@ -8,7 +8,7 @@ import pytest
 from diffjax import loss, nets, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.nets.conditions import Number, Picture
-from diffjax.nets.control import control
+from diffjax.nets.controlled import control
 from diffjax.noise import Gaussian
 from diffjax.protocols import Given
 from diffjax.training.frozen import fixed, freeze

@@ -1,0 +1,84 @@
+"""What a user asks for in words, drawings and numbers, as parts of a condition."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffjax import asking
+from diffjax.data import text
+from diffjax.errors import UserError
+from diffjax.nets import MLP
+from diffjax.nets.conditions import Category, Number, Picture, Text
+
+NET = MLP(
+    conditions=(
+        Text(shape=(12,)),
+        Picture(part="sketch", shape=(4, 4, 1)),
+        Number(part="slant"),
+        Category(part="font", vocab=3),
+    )
+)
+NOTHING = {"prompt": None, "sketch": None, "numbers": ()}
+
+
+@pytest.fixture
+def drawing(tmp_path: Path):
+    """Writes a picture of these pixels, and gives its path."""
+
+    def written(pixels: np.ndarray) -> str:
+        path = tmp_path / "drawing.png"
+        Image.fromarray(pixels).save(path)
+        return str(path)
+
+    return written
+
+
+def test_each_is_the_part_that_the_net_knows(drawing) -> None:
+    strokes = np.zeros((8, 8), np.uint8)
+    strokes[2, 5], strokes[7, 0] = 255, 200
+    asked = asking.parts(NET, prompt="a  seven", sketch=drawing(strokes), numbers=("slant=-0.5", "font=2"))
+    np.testing.assert_array_equal(asked["text"], text.encode(["a seven"], 12)[0])
+    assert np.argwhere(asked["sketch"][..., 0]).tolist() == [[1, 2], [3, 0]]  # every stroke stays
+    assert (asked["slant"], asked["font"]) == (-0.5, 2)
+    assert asking.parts(NET, **NOTHING) == {}
+
+
+def test_a_grey_drawing_may_have_three_channels(drawing) -> None:
+    strokes = np.zeros((4, 4, 3), np.uint8)
+    strokes[1] = 255
+    np.testing.assert_array_equal(asking.strokes(Path(drawing(strokes)), (4, 4, 1))[1], 1)
+
+
+def test_what_the_model_does_not_know_is_named() -> None:
+    bare = MLP(classes=3)
+    cases = [
+        (bare, {"prompt": "a seven"}, r"--prompt: this model was not trained on text \(it has none\); leave it out"),
+        (bare, {"sketch": "x.png"}, "--sketch: this model was not trained on sketches"),
+        (bare, {"numbers": ("slant=1",)}, r"--number slant=1: .* 'slant' \(it knows no numbers\)"),
+        (NET, {"numbers": ("width=1",)}, r"'width' \(it knows slant, font\)"),
+        (NET, {"numbers": ("slant",)}, "expected slant=a number"),
+        (NET, {"numbers": ("slant=inf",)}, "expected slant=a number"),
+        (NET, {"numbers": ("font=3",)}, "expected font=0 … 2"),
+        (NET, {"prompt": " "}, "--prompt: text: expected some words, got none"),
+        (NET, {"prompt": "a seven, leaning"}, "--prompt: .*16 bytes of at most 12.* 4 letters would be cut"),
+    ]
+    for net, asked, told in cases:
+        with pytest.raises(UserError, match=told):
+            asking.parts(net, **{**NOTHING, **asked})
+
+
+def test_a_drawing_that_cannot_be_is_named(drawing) -> None:
+    colour = np.zeros((4, 4, 3), np.uint8)
+    colour[0, 0, 0] = 255
+    cases = [
+        (np.eye(6, dtype=np.uint8) * 255, "expected 4x4 pixels.* got 6x6; scale it"),
+        (np.zeros((4, 8), np.uint8), "expected 4x4 pixels.* got 8x4"),
+        (np.zeros((4, 4), np.uint8), "nothing is drawn"),
+        (np.full((4, 4), 255, np.uint8), "all is white"),
+        (colour, "has colours"),
+    ]
+    for pixels, told in cases:
+        with pytest.raises(UserError, match=told):
+            asking.strokes(Path(drawing(pixels)), (4, 4, 1))
