@@ -16,7 +16,7 @@ import numpy as np
 
 from diffjax import build, draw, loading, run
 from diffjax.checks import Fields, check_disk, check_loss, check_numbers, check_size, check_spread
-from diffjax.data import Dataset, batches, open_dataset
+from diffjax.data import Dataset, batches
 from diffjax.errors import UserError
 from diffjax.loss import Loss
 from diffjax.nets.adapters import with_base
@@ -65,7 +65,7 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     """From fields to objects, and to the state to start from: the last whole checkpoint, or a fresh one."""
     check_numbers(fields)
     d, t = fields["data"], fields["train"]
-    dataset = open_dataset(d["name"], d["dir"] or None, image_size=d["image_size"] or None)
+    dataset = run.dataset_of(d)
     facts = run.facts_of(dataset, d["form"])
     model = run.built_model(fields["model"], facts)
     a_loss = partial(build.training_loss, model, loss=t["loss"], weight=t["weight"], distribution=t["times"])

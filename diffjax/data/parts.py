@@ -116,9 +116,7 @@ def caption(length: int = LONGEST, choices: int = 8) -> Maker:
         raise UserError(f"caption: needs length of at least {LONGEST} and choices of 1, got {length} and {choices}")
 
     def made(facts: About) -> Part:
-        if (facts.shape, facts.class_names, facts.levels) != _DIGITS:
-            told = "its words were measured on digits of 8x8 pixels in 17 levels"
-            raise UserError(f"caption: {told}; for another set store texts of your own, and use feature('name')")
+        check_described(facts)
 
         def versions(image: Image, label: int) -> Int32[np.ndarray, "_ _"]:
             return text.encode(captioned(image, label, facts.levels, choices), length)
@@ -126,6 +124,13 @@ def caption(length: int = LONGEST, choices: int = 8) -> Maker:
         return Part("text", (length,), np.int32, versions, choices, text.VOCAB)
 
     return made
+
+
+def check_described(facts: About) -> None:
+    """Raises `UserError` for pictures that the words of the captions do not describe."""
+    if (facts.shape, facts.class_names, facts.levels) != _DIGITS:
+        told = "the words of captions were measured on digits of 8x8 pixels in 17 levels"
+        raise UserError(f"{told}; for another set store texts of your own, and use feature('name')")
 
 
 def measured(name: str) -> Maker:
