@@ -43,7 +43,7 @@ HOSTS = flags.DEFINE_string(
 
 # Fields that decide what the numbers of a state mean: a run keeps them.
 KEPT = (
-    *("model", "data.name", "data.image_size", "data.form", "data.batch_size", "data.parts"),
+    *("model", "data.name", "data.image_size", "data.form", "data.batch_size", "data.parts", "data.leave_out"),
     *("train.seed", "train.ema", "train.ema_std", "train.freeze"),
 )
 

@@ -19,6 +19,7 @@ class Data:
     `augment` changes each picture at random before a net sees it, as `flip()`, `shift(pixels=2)` and `turn()` do.
     `parts` are what a picture can be asked for by beside its class: `sketch()`, `low_res(factor=2)`, `caption()`,
     `measured('slant')`, `feature('name')` of what the set stores.
+    `leave_out` are combinations of a digit and its traits, as `bold three`, that training does not see.
     """
 
     name: str = "digits"
@@ -29,6 +30,7 @@ class Data:
     balance: bool = False
     augment: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass

@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from diffjax import build, draw, loading, run
 from diffjax.checks import Fields, check_disk, check_loss, check_numbers, check_size, check_spread
 from diffjax.conditions import fitted
-from diffjax.data import Dataset, batches, open_dataset
+from diffjax.data import Dataset, batches
 from diffjax.data.conditioning import conditions_of
 from diffjax.data.parts import Part
 from diffjax.errors import UserError
@@ -69,7 +69,7 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     """From fields to objects, and to the state to start from: the last whole checkpoint, or a fresh one."""
     check_numbers(fields)
     d, t = fields["data"], fields["train"]
-    dataset = open_dataset(d["name"], d["dir"] or None, image_size=d["image_size"] or None)
+    dataset = run.dataset_of(d)
     parts = run.parts_named(tuple(d["parts"]), dataset)
     facts = run.facts_of(dataset, d["form"], parts)
     model = run.built_model(fields["model"], facts)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from diffjax import build, slots
-from diffjax.data import Dataset, augment, forms, parts
+from diffjax.data import Dataset, augment, forms, open_dataset, parts
 from diffjax.data.augment import Augment
 from diffjax.data.conditioning import parts_of
 from diffjax.data.forms import Form
@@ -174,6 +174,12 @@ def _hash(said: dict[str, Any]) -> str:
 def config_hash(config: dict[str, Any]) -> str:
     """Twelve digits that change with any field."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def dataset_of(fields: dict[str, Any]) -> Dataset:
+    """The data set of a config's `data` fields; what an older one does not have is empty."""
+    size, left_out = fields["image_size"] or None, tuple(fields.get("leave_out", ()))
+    return open_dataset(fields["name"], fields["dir"] or None, image_size=size, leave_out=left_out)
 
 
 def form_named(text: str) -> Form:

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Int32
 
 from diffjax import build, draw, loading, run
-from diffjax.data import open_dataset
 from diffjax.denoising import NetDenoiser
 from diffjax.draw import Painter
 from diffjax.errors import UserError
@@ -64,7 +63,7 @@ def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Sub
     """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed."""
     denoise, noise, order, info = loading.load(workdir, ema=ema, step=step)
     data = info.config["data"]
-    dataset = open_dataset(data["name"], data["dir"] or None, image_size=data["image_size"] or None)
+    dataset = run.dataset_of(data)
     parts = run.parts_named(tuple(data.get("parts", ())), dataset)
     if not run.facts_of(dataset, data["form"], parts).as_learnt(info.facts):
         raise UserError(

@@ -2,7 +2,7 @@
 
 from diffjax.data.conditioning import conditions_of, parts_of
 from diffjax.data.datasets import open_dataset
-from diffjax.data.digits import Digits
+from diffjax.data.digits import DescribedDigits, Digits
 from diffjax.data.parts import Part
 from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batch_ids, batches
 from diffjax.data.pixels import dequantise, requantise, to_levels, to_uint8, to_unit
@@ -12,6 +12,7 @@ __all__ = [
     "RESIDENT_BYTES",
     "Batch",
     "Dataset",
+    "DescribedDigits",
     "Digits",
     "Drawn",
     "Example",

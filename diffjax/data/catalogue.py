@@ -27,14 +27,8 @@ def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int
     validation split, is cut off the end of train, a tenth of it each. Raises `UserError` for a set that is unknown,
     not prepared, damaged, or has no 8-bit images, and for one that would run code or read outside of its folder.
     """
-    vetting.check_name(name)
     with _told(name):
-        vetting.check_metadata(name, data_dir)
-        builder = _builder(name, data_dir)
-        if getattr(builder, "PREPARES_ITSELF", False):
-            prepare_once(type(builder), data_dir)
-            builder = _builder(name, data_dir)
-        _require_prepared(builder, name, data_dir)
+        builder = prepared(name, data_dir)
         image, label = _keys(builder, name)
         shape = _shape(builder.info.features[image], name, image_size)
         names = _class_names(builder, label, name)
@@ -43,6 +37,19 @@ def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int
         splits = _splits(builder, image, label if names else None, decode)
         further = _features(builder, {image, label if names else None})
         return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
+
+
+def prepared(name: str, data_dir: str | Path | None = None) -> Any:
+    """TFDS's builder of a set, once it has been looked through and prepared. Raises `UserError` where it cannot be."""
+    vetting.check_name(name)
+    with _told(name):
+        vetting.check_metadata(name, data_dir)
+        builder = _builder(name, data_dir)
+        if getattr(builder, "PREPARES_ITSELF", False):
+            prepare_once(type(builder), data_dir)
+            builder = _builder(name, data_dir)
+        _require_prepared(builder, name, data_dir)
+        return builder
 
 
 @contextmanager

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from diffjax.data.captions import captioned
+
+LEVELS = 17
 _SEED = 0  # of the splits; a part of the data set, like its version
 _TEST, _VALIDATION = 360, 180
 
@@ -19,26 +22,30 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     PREPARES_ITSELF = True  # needs neither the network nor TensorFlow: `open_dataset` prepares it on first use
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
-            "label": tfds.features.ClassLabel(num_classes=10),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Handwritten digits, 8x8 pixels with levels 0 to 16, from sklearn.datasets.load_digits.",
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
-            homepage="https://archive.ics.uci.edu/dataset/80",
-            metadata=tfds.core.MetadataDict(levels=17),
-            disable_shuffling=True,
-        )
+        return _described(self, {})
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        from sklearn.datasets import load_digits  # a second to import, needed once
-
-        images, labels = load_digits(return_X_y=True)
-        images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
+        images, labels = _loaded()
         return {name: _examples(images, labels, ids) for name, ids in split_ids(labels).items()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        raise NotImplementedError("`_split_generators` makes the examples")
+
+
+class DescribedDigits(tfds.core.GeneratorBasedBuilder):
+    """The same digits, each with the caption that says all of it, as `text`: for encoders that read stored texts."""
+
+    name = "described_digits"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "digits 1.0.0, with the first caption of each."}  # noqa: RUF012
+    PREPARES_ITSELF = True
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _described(self, {"text": tfds.features.Text()})
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+        images, labels = _loaded()
+        return {name: _told(_examples(images, labels, ids)) for name, ids in split_ids(labels).items()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         raise NotImplementedError("`_split_generators` makes the examples")
@@ -57,3 +64,33 @@ def split_ids(labels: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
 def _examples(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
     for i in ids:
         yield int(i), {"image": images[i], "label": int(labels[i])}
+
+
+def _told(examples: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for i, example in examples:
+        yield i, {**example, "text": captioned(example["image"], example["label"], LEVELS, 1)[0]}
+
+
+def _loaded() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits  # a second to import, needed once
+
+    images, labels = load_digits(return_X_y=True)
+    return images.reshape(-1, 8, 8, 1).astype(np.uint8), labels
+
+
+def _described(builder: Any, further: dict[str, Any]) -> tfds.core.DatasetInfo:
+    """What TFDS is told of the digits, and of further features."""
+    features = {
+        "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
+        "label": tfds.features.ClassLabel(num_classes=10),
+        **further,
+    }
+    return tfds.core.DatasetInfo(
+        builder=builder,
+        description="Handwritten digits, 8x8 pixels with levels 0 to 16, from sklearn.datasets.load_digits.",
+        features=tfds.features.FeaturesDict(features),
+        supervised_keys=("image", "label"),
+        homepage="https://archive.ics.uci.edu/dataset/80",
+        metadata=tfds.core.MetadataDict(levels=LEVELS),
+        disable_shuffling=True,
+    )

@@ -17,6 +17,7 @@ from diffjax.data import text
 from diffjax.data.attributes import NAMES, measure
 from diffjax.data.captions import LONGEST, captioned
 from diffjax.data.splits import Dataset, Feature
+from diffjax.data.vetting import MAX_CLASSES
 from diffjax.errors import UserError
 
 __all__ = ["caption", "feature", "low_res", "measured", "sketch"]
@@ -116,9 +117,7 @@ def caption(length: int = LONGEST, choices: int = 8) -> Maker:
         raise UserError(f"caption: needs length of at least {LONGEST} and choices of 1, got {length} and {choices}")
 
     def made(facts: About) -> Part:
-        if (facts.shape, facts.class_names, facts.levels) != _DIGITS:
-            told = "its words were measured on digits of 8x8 pixels in 17 levels"
-            raise UserError(f"caption: {told}; for another set store texts of your own, and use feature('name')")
+        check_described(facts)
 
         def versions(image: Image, label: int) -> Int32[np.ndarray, "_ _"]:
             return text.encode(captioned(image, label, facts.levels, choices), length)
@@ -126,6 +125,13 @@ def caption(length: int = LONGEST, choices: int = 8) -> Maker:
         return Part("text", (length,), np.int32, versions, choices, text.VOCAB)
 
     return made
+
+
+def check_described(facts: About) -> None:
+    """Raises `UserError` for pictures that the words of the captions do not describe."""
+    if (facts.shape, facts.class_names, facts.levels) != _DIGITS:
+        told = "the words of captions were measured on digits of 8x8 pixels in 17 levels"
+        raise UserError(f"{told}; for another set store texts of your own, and use feature('name')")
 
 
 def measured(name: str) -> Maker:
@@ -155,19 +161,24 @@ def feature(name: str, length: int = 64) -> Maker:
         shape = tuple(size or 0 for size in kind.shape)
         if None in kind.shape or not 0 < prod(shape) <= MOST:
             raise UserError(f"feature: {name!r} has shape {kind.shape}; expected one shape of 1 … {MOST:,} numbers")
+        if kind.classes > MAX_CLASSES:
+            raise UserError(f"feature: {name!r} has {kind.classes:,} classes; expected at most {MAX_CLASSES:,}")
         dtype = np.float32 if kind.dtype.kind == "f" else np.int32
-        read = partial(_array, name, dtype)
+        read = partial(_array, name, dtype, kind.classes)
         return Part(name, shape, dtype, read, vocab=kind.classes, reads=name, of_image=False)
 
     return made
 
 
-def _array(name: str, dtype: Any, stored: Any, label: int) -> np.ndarray:
+def _array(name: str, dtype: Any, classes: int, stored: Any, label: int) -> np.ndarray:
     """As it is stored, if the values survive."""
     given = np.asarray(stored)
     value = given.astype(dtype)
     if dtype is np.int32 and not np.array_equal(value.astype(given.dtype), given):
         raise UserError(f"feature: {name!r} holds integers beyond 32 bits; store them as another type")
+    if classes and not (value.min() >= 0 and value.max() < classes):
+        told = f"expected classes 0 … {classes - 1}, got {value.min()}"
+        raise UserError(f"feature: {name!r}: {told}; leave such examples out where the set is prepared")
     if not np.isfinite(value).all():
         raise UserError(f"feature: {name!r} holds numbers that are not finite; mend them where the set is prepared")
     return value

@@ -107,6 +107,7 @@ STORED = {
     "note": Feature((), np.dtype(object), text=True),
     "kind": Feature((), np.dtype(np.int64), classes=5),
     "count": Feature((), np.dtype(np.int64)),
+    "huge": Feature((), np.dtype(np.int64), classes=2**22),
     "any": Feature((None, 3), np.dtype(np.float32)),
 }
 
@@ -144,9 +145,11 @@ def test_the_bytes_of_a_part_are_those_of_its_values(digits: Dataset):
         (lambda: parts.measured("height"), "unknown 'height'; choose from weight, slant, width, position"),
         (lambda: parts.measured("slant")(PHOTO), "strokes are grey"),
         (lambda: parts.feature("note")(PHOTO), "stores no 'note'; it has: none beside image and class"),
-        (lambda: stored("nota"), "stores no 'nota'; it has: any, count, kind, note, vector"),
+        (lambda: stored("nota"), "stores no 'nota'; it has: any, count, huge, kind, note, vector"),
         (lambda: stored("any"), r"'any' has shape \(None, 3\); expected one shape"),
         (lambda: stored("count").make(np.int64(2**40), 0), "integers beyond 32 bits"),
+        (lambda: stored("kind").make(np.int64(-1), 0), "expected classes 0 … 4, got -1"),
+        (lambda: stored("huge"), "'huge' has 4,194,304 classes; expected at most 1,048,576"),
         (lambda: stored("vector").make(np.full((2, 3), np.nan), 0), "not finite"),
         (lambda: stored("note").make(b"", 0), "leave the text out"),
     ],
