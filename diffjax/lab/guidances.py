@@ -151,14 +151,15 @@ def _row(x: np.ndarray, law: Tilted, classes: Classes, label: int, scale: float,
         far, off = (float(np.mean(np.abs(z - tilt.quantiles(len(z))))) for tilt in (law, tilted(classes, label, 1.0)))
         aside = float(np.mean(np.abs(b - exact_quantiles(ASIDE, len(b)))) / ASIDE.stds[0])
         biases = float((z.mean() - mean) / unit), float(z.std() / std), float(z.std() / unit)
-    shares = _coverage(own, z, np.full(len(z), 1 / len(z))), _coverage(own, law.z, law.chances)
+    shares = coverage(own, z, np.full(len(z), 1 / len(z))), coverage(own, law.z, law.chances)
     finite = bool(np.all(np.isfinite(x)))
     return Drawn(
         scale, steps, *biases, *shares, far / unit, off / unit, aside if x.shape[1] > 1 else float("nan"), finite
     )
 
 
-def _coverage(law: Any, z: np.ndarray, chances: np.ndarray) -> float:
+def coverage(law: Any, z: np.ndarray, chances: np.ndarray) -> float:
+    """Σ_k min(share of the draws that is nearest to mode k, share of the law), draws weighing `chances`."""
     found = np.bincount(modes(law, z), weights=chances, minlength=len(law.weights))
     return float(np.minimum(found, np.array(law.weights) / np.sum(law.weights)).sum())
 
