@@ -21,3 +21,4 @@ def test_the_page_runs() -> None:
     drawn = dj.sample(dj.keys(0, 500), said["noise"], dj.order.together, said["denoise"], (2,), steps=10)
     assert np.all(np.isfinite(drawn))
     assert said["report"].passed, said["report"]
+    assert said["guided"].passed, said["guided"]

@@ -165,6 +165,25 @@ def test_an_interval_guides_inside_and_nowhere_else() -> None:
     np.testing.assert_allclose(fading.ravel(), [1, 1.25, 1.5, 1.75, 1])
 
 
+def test_outside_an_interval_half_is_not_computed() -> None:
+    """Where one example is inside, all pairs are; a rule that is not neutral at 1 is applied in either case."""
+    sizes = []
+
+    def counted(x_t, t, cond):
+        jax.debug.callback(lambda _: sizes.append(len(x_t)), t)
+        return net(x_t, t, cond)
+
+    x, cond = jax.random.normal(jax.random.key(0), (2, 1, 1, 4)), jnp.array([0, 1])
+    rule = guidance.thresholded(99.5, limit=0.1)
+    guided = jax.jit(guidance.cfg(counted, guidance.interval(4.0, 0.25, 0.75), NULL, rule=rule))
+    for ts in ([0.1, 0.9], [0.1, 0.5], [0.5, 0.5]):
+        t = jnp.array(ts).reshape(2, 1, 1, 1)
+        each = jnp.where((t > 0.25) & (t < 0.75), 4.0, 1.0)
+        np.testing.assert_allclose(guided(x, t, cond), guidance.cfg(net, each, NULL, rule=rule)(x, t, cond), atol=1e-6)
+    jax.effects_barrier()
+    assert sizes == [2, 4, 4]
+
+
 def test_a_negative_prompt_is_a_condition_in_the_place_of_none() -> None:
     """It is led away from: of two classes on a line, further from the one that is not wanted."""
     means = jnp.array([-1.0, 0.5, 2.0, 0.0])  # of x0 given each of three classes, and given nothing

@@ -91,13 +91,16 @@ def test_autoguidance_takes_away_what_the_weak_model_has_more_of() -> None:
     np.testing.assert_allclose(x[:, 0], np.linspace(-2.0, 2.0, 5), atol=1e-4)
 
 
-def test_in_two_calls_each_has_its_own_cache() -> None:
-    """A causal net that remembers keys and values, called in turn under both conditions."""
+@pytest.mark.parametrize(
+    ("scale", "calls"), [(2.5, 2), pytest.param(guidance.interval(2.5, 0.5, 1.0), 1, marks=pytest.mark.long)]
+)
+def test_a_net_that_remembers_is_called_as_it_expects(scale, calls) -> None:
+    """In turn under both conditions, each has its own keys and values; of a scale of t every step computes both."""
     noise, n = Masking(5), 4
     net = nets.Transformer(5, (2, 2), width=16, depth=1, heads=2, classes=3, causal=True)
     variables = net.init(jax.random.key(0), jnp.zeros((1, n), jnp.int32), jnp.zeros((1, 1)))
     moved = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), variables)
-    guided = guidance.cfg(denoiser(noise, net, moved), 2.5, net.null_cond, calls=2)
+    guided = guidance.cfg(denoiser(noise, net, moved), scale, net.null_cond, calls=calls)
     given = (keys(3, 8), noise, order.shuffled, guided, (n,))
     cond = jnp.arange(8) % 3
     np.testing.assert_array_equal(decode.sample(*given, cond=cond), sample(*given, cond=cond, steps=n))

@@ -42,7 +42,7 @@ LAYERS = {
     "oracles": "errors protocols noise mixtures",
     "loss": "errors protocols randomness noise order times weights",
     "sampling": "errors protocols randomness noise order denoising steps grids",
-    "lab": "errors protocols randomness schedule predict noise order mixtures oracles grids sampling",
+    "lab": "errors protocols randomness schedule predict noise order mixtures oracles steps grids sampling",
     "adapting": "errors protocols randomness noise",
     "truth": "errors protocols randomness noise mixtures",
     "decode": "errors protocols order denoising steps sampling",

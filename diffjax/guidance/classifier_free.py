@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
+from diffjax.denoising import has_head, is_causal
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, linear
 from diffjax.guidance.scales import checked, weight
@@ -26,7 +27,8 @@ def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, call
     `null` is a condition of the same tree without the batch axis (`net.null_cond`); any other condition in its place is
     a negative prompt, which is led away from. The weights sum to 1, so guiding x0 is guiding eps, v or the score; on
     logits it is the same formula. Other rules than `linear` look at the prediction of x0 as it is. Both halves are one
-    call of twice the batch; `calls=2` makes two of the batch, where memory is short.
+    call of twice the batch; `calls=2` makes two of the batch, where memory is short. Where a scale that is a function
+    of t is 1 for all, `without` is not computed, unless the net remembers its calls (`decode`, `nested`).
     """
     _check(null, "cfg")
     if calls not in (1, 2):
@@ -34,7 +36,8 @@ def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, call
     denoise, scale, rule = portable(denoise), checked("cfg", scale), portable(rule)
     if calls == 2:  # a net that remembers (decode) has two memories
         return Partial(_in_turn, denoise, denoise, scale, null, rule)
-    return Partial(_together, denoise, scale, null, rule)
+    of_time = callable(scale) and not is_causal(denoise) and not has_head(denoise)
+    return Partial(_where_needed if of_time else _together, denoise, scale, null, rule)
 
 
 def pairs(denoise: Denoise, null: PyTree) -> Partial:
@@ -46,6 +49,17 @@ def pairs(denoise: Denoise, null: PyTree) -> Partial:
 def _together(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
     without, given = _pair(denoise, null, x_t, t, cond)
     return rule(without, given, weight(scale, t, given.ndim), x_t, t)
+
+
+def _where_needed(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
+    """The same, from one call of the batch itself where guidance is neutral everywhere."""
+    w = weight(scale, t, t.ndim)
+
+    def neutral() -> Array:
+        given = denoise(x_t, t, cond)
+        return rule(given, given, weight(w, t, given.ndim), x_t, t)
+
+    return jax.lax.cond(jnp.all(w == 1), neutral, lambda: _together(denoise, w, null, rule, x_t, t, cond))
 
 
 def _in_turn(first: Any, second: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
