@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from test_catalogue import picture, png, write
 
 from diffjax.data import embed, encoders, open_dataset, parts, parts_of
-from diffjax.data.conditioning import conditions
+from diffjax.data.conditioning import conditions_of
 from diffjax.data.embed import write_embedded
 from diffjax.errors import UserError
 

@@ -1,0 +1,162 @@
+"""What conditions of a trained model of digits do: python benchmarks/conditions.py --workdir runs/conditions
+
+Of a model that knows text: whether the digit that is named in a prompt is drawn, and whether each trait moves what it
+names. Of one that knows sketches: whether its strokes follow them. Of any: the Fréchet ratio and the accuracy of the
+label under each part alone. It prints one table, for docs/results.md.
+
+python train.py --config configs/digits_conditions.py --workdir runs/conditions
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import jax
+import numpy as np
+from absl import flags
+from jaxtyping import UInt8
+
+from diffjax import cli, draw, evaluation, run, subject
+from diffjax.conditions import completed
+from diffjax.data import text
+from diffjax.data.attributes import measure
+from diffjax.data.captions import WORDS, prompts, understood, written
+from diffjax.data.conditioning import conditions_of, parts_of
+from diffjax.data.parts import sketch
+from diffjax.evaluation.measures import equal_numbers
+from diffjax.evaluation.pixels import fractions_like, fractions_of
+from diffjax.nets.conditions import Picture, Text
+
+cli.sampling_flags()
+PROMPTS = flags.DEFINE_integer("prompts", 200, "Prompts of the first figure.")
+ABOUT = flags.DEFINE_list("about", [], "Combinations that training has not seen, as 'bold three,thin seven'.")
+EACH, PAIRS = 5, 20  # pictures of a prompt; pairs of pictures of a trait and a digit
+BATCH = 500
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    value: str
+    asked: str
+
+
+def main() -> None:
+    """One row per figure."""
+    workdir, asked = cli.folder("workdir"), flags.FLAGS
+    model = subject.opened(workdir, asked.ema, cli.step(), 1_000_000)
+    painter = model.painter(cli.chosen(model.info.config["sample"]))
+    kinds = {type(each) for each in model.info.net.conditions}
+    print("| figure | found | asked for |\n|---|---|---|")
+    for row in [
+        *(of_text(model, painter) if Text in kinds else ()),
+        *(of_sketches(model, painter) if Picture in kinds else ()),
+        *marginals(model, painter),
+    ]:
+        print(f"| {row.name} | {row.value} | {row.asked or '—'} |", flush=True)
+
+
+def pictures(painter: draw.Painter, count: int, given: dict[str, Any], seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
+    """So many pictures under these parts of a condition, which are one for each."""
+    cond = completed(painter.net.null_cond, count, given)
+    return draw.images(painter, jax.random.key(seed), count, min(BATCH, count), cond)
+
+
+def of_prompts(painter: draw.Painter, told: list[str], seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
+    """One picture for each of these texts."""
+    encoder = next(each for each in painter.net.conditions if isinstance(each, Text))
+    return pictures(painter, len(told), {encoder.part: text.encode(told, encoder.shape[0])}, seed)
+
+
+def classes(model: subject.Subject, images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray) -> float:
+    """The share of pictures that a classifier, trained on the training images, takes for these labels."""
+    train, _, test = fractions_of(model.splits, model.info.facts.levels)
+    gamma = evaluation.kernels_for(test.shape[1]).accuracy_gamma
+    known = model.splits["train"][1]
+    return evaluation.label_accuracy(train, known, fractions_like(images, model.splits), labels, gamma)
+
+
+def of_text(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
+    """The digit of prompts, and what each trait moves."""
+    told = prompts(PROMPTS.value, ABOUT.value, seed=1)
+    every = [each for each in told for _ in range(EACH)]
+    images, digits = of_prompts(painter, every), np.array([understood(each).digit for each in every], np.int32)
+    what = f"of combinations left out ({', '.join(ABOUT.value)})" if ABOUT.value else f"of {len(told)} prompts"
+    yield Row(f"the digit {what} is drawn", f"{classes(model, images, digits):.3f}", "0.90" if ABOUT.value else "0.97")
+    for name, (low, high) in WORDS.items():
+        yield Row(f"{name}: {high} is more than {low}", f"{moved(painter, name, low, high):.3f}", "0.90")
+
+
+def moved(painter: draw.Painter, name: str, low: str, high: str) -> float:
+    """The share of pairs, of one digit and from one key, of which the picture of the higher trait measures higher.
+
+    Of real pictures, which are called by their measures, it is 1.
+    """
+    found = []
+    for trait in (low, high):
+        told = [written(digit, {name: trait}) for digit in range(10) for _ in range(PAIRS)]
+        found.append(measure(of_prompts(painter, told), 256)[name])
+    return float((found[1] > found[0]).mean())
+
+
+def of_sketches(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
+    """How far the strokes of samples are those of sketches of test images, with the label and without."""
+    data = model.info.config["data"]
+    dataset = run.dataset_of(data)
+    (part,) = parts_of([sketch()], dataset)
+    given = conditions_of(dataset, "test", None, (part,))
+    sketches, labels = np.asarray(given[part.name].value), np.asarray(given["label"])
+    parts = {part.name: sketches}
+    images = pictures(painter, len(labels), parts)
+    yield Row("intersection over union with the sketch", f"{overlap(part, images, sketches, 255):.3f}", "0.80")
+    real = dataset.arrays("test")[0]
+    yield Row("the same, of the picture that it was drawn from", f"{overlap(part, real, sketches, 16):.3f}", "")
+    if model.info.facts.classes and model.info.config["model"]["conditional"]:
+        images = pictures(painter, len(labels), {**parts, "label": labels})
+        yield Row("the label that was given too is drawn", f"{classes(model, images, labels):.3f}", "0.97")
+
+
+def overlap(part: Any, images: UInt8[np.ndarray, "n h w c"], sketches: np.ndarray, top: int) -> float:
+    """The mean over pictures of |A ∩ B| / |A ∪ B|, A the pixels of the picture's own strokes, B those that were given.
+
+    `top` is the level of white.
+    """
+    levels = np.rint(images.astype(np.float64) * 16 / top).astype(np.uint8)
+    own = np.stack([part.make(image, 0) for image in levels]) > 0
+    both, either = own & (sketches > 0), own | (sketches > 0)
+    return float((both.sum((1, 2, 3)) / np.maximum(either.sum((1, 2, 3)), 1)).mean())
+
+
+def marginals(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
+    """The Fréchet ratio under each part alone, of training images, and under none; and the label's accuracy."""
+    data = model.info.config["data"]
+    dataset = run.dataset_of(data)
+    parts = run.parts_named(tuple(data.get("parts", ())), dataset)
+    rows = dataset.split("test").some(360)
+    known = conditions_of(dataset, "test", rows, parts)
+    every = known if isinstance(known, dict) else {"label": known}
+    score = partial(frechet, model)
+    yield Row("Fréchet ratio, nothing given", f"{score(pictures(painter, len(rows), {})):.2f}", "")
+    for name, given in every.items():
+        if name not in (painter.net.null_cond if isinstance(painter.net.null_cond, dict) else {"label": None}):
+            continue
+        value = getattr(given, "value", given)
+        images = pictures(painter, len(rows), {name: np.asarray(value)})
+        yield Row(f"Fréchet ratio, given {name}", f"{score(images):.2f}", "")
+        yield Row(f"accuracy, given {name}", f"{classes(model, images, np.asarray(every['label'])):.3f}", "")
+
+
+def frechet(model: subject.Subject, images: UInt8[np.ndarray, "n h w c"]) -> float:
+    """As evaluate.py has it."""
+    train, _, test = fractions_of(model.splits, model.info.facts.levels)
+    ours, learnt = equal_numbers(fractions_like(images, model.splits), train)
+    return evaluation.frechet(ours, test) / evaluation.frechet(learnt, test)
+
+
+if __name__ == "__main__":
+    cli.run(main)
