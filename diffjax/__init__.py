@@ -1,6 +1,7 @@
 """diffjax: generation by destroying and restoring information. A denoiser, a noise and an order, in JAX and Flax."""
 
 from diffjax import (
+    conditions,
     decode,
     diagnose,
     grids,
@@ -25,7 +26,7 @@ from diffjax.errors import UserError
 from diffjax.loading import load
 from diffjax.noise import Gaussian, Masking
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Hook, Noise, Step
+from diffjax.protocols import Denoise, Given, Hook, Noise, Step
 from diffjax.randomness import keys
 from diffjax.sampling import invert, sample, stepwise
 from diffjax.training.frozen import freeze
@@ -34,6 +35,7 @@ from diffjax.training.loop import fit
 __all__ = [
     "Denoise",
     "Gaussian",
+    "Given",
     "Hook",
     "Masking",
     "Noise",
@@ -41,6 +43,7 @@ __all__ = [
     "Step",
     "UserError",
     "adaptive",
+    "conditions",
     "decode",
     "denoiser",
     "diagnose",
