@@ -11,12 +11,12 @@ A guided denoiser is **a pair of predictions, a scale and a rule**. The pair is 
 `without`, and above 1 the prediction goes beyond `given`, away from `without`.
 
 ```python
-guided = dj.guidance.cfg(denoise, 2.0, null)                                             # (1 - w) u + w c
-guided = dj.guidance.cfg(denoise, dj.guidance.interval(4.0, 0.2, 0.7), null)             # when
-guided = dj.guidance.cfg(denoise, 4.0, null, rule=dj.guidance.rescaled(0.7))             # how
-guided = dj.guidance.cfg(denoise, 2.0, not_this)                                         # a negative prompt
-guided = dj.guidance.several(denoise, {"image": 1.5, "text": 7.5}, null)                 # each part by itself
-guided = dj.guidance.autoguidance(denoise, weak, 2.0)                                    # away from a worse model
+guided = dj.guidance.cfg(denoise, 2.0, null)  # (1 - w) u + w c
+guided = dj.guidance.cfg(denoise, dj.guidance.interval(4.0, 0.2, 0.7), null)  # when
+guided = dj.guidance.cfg(denoise, 4.0, null, rule=dj.guidance.rescaled(0.7))  # how
+guided = dj.guidance.cfg(denoise, 2.0, not_this)  # a negative prompt
+guided = dj.guidance.several(denoise, {"image": 1.5, "text": 7.5}, null)  # each part by itself
+guided = dj.guidance.autoguidance(denoise, weak, 2.0)  # away from a worse model
 x = dj.sample(keys, noise, order, guided, shape, cond=cond)
 ```
 
@@ -142,9 +142,9 @@ negative scale says *not this*. Parts without a scale are given in every predict
 
 ## What it costs
 
-A guided step is a step of twice the batch and a few sums. Both in turns, DiT of width 96 and depth 3 on 8 by 8 pixels,
-16 examples. `calls=2` holds half as much in memory at a time. An interval computes both halves at every step, outside
-it too: a branch in the loop would break nets that remember (`decode`, `nested`).
+A guided step is a step of twice the batch and a few sums. Both in turns, in processor time, DiT of width 96 and depth 3
+on 8 by 8 pixels, 16 examples. `calls=2` holds half as much in memory at a time. Outside an interval the half that says
+nothing is not computed, unless the net remembers its calls (`decode`, `nested`).
 """
 END = """
 ## Which to use when
@@ -163,8 +163,5 @@ END = """
   together:** `composed`. **Not this:** its condition as `null`.
 * **Tokens:** `cfg`, `several`, `composed`, `autoguidance`, `perturbed_attention` and `interval`, all on logits; the
   other rules refuse them.
-
-## On digits
-
-<!-- on digits -->
 """
+DIGITS = "\n## On digits\n"
