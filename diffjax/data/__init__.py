@@ -1,6 +1,6 @@
 """Images to learn from: data sets by name, pixels as numbers, batches in a reproducible order."""
 
-from diffjax.data.conditioning import conditions, parts_of
+from diffjax.data.conditioning import conditions_of, parts_of
 from diffjax.data.datasets import open_dataset
 from diffjax.data.digits import DescribedDigits, Digits
 from diffjax.data.parts import Part
@@ -20,7 +20,7 @@ __all__ = [
     "Split",
     "batch_ids",
     "batches",
-    "conditions",
+    "conditions_of",
     "dequantise",
     "label_frequencies",
     "open_dataset",

@@ -49,7 +49,7 @@ def values(source: Split | Drawn, row: int, example: Example, parts: Sequence[Pa
     return {part.name: _value(part, row, example, stored) for part in parts}
 
 
-def conditions(
+def conditions_of(
     dataset: Dataset, split: str, rows: Integer[np.ndarray, " n"] | None = None, parts: Sequence[Part] = ()
 ) -> Any:
     """The conditions of some examples of a split, or of all: labels, or with parts {"label": labels, name: Given}.

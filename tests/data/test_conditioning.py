@@ -10,7 +10,7 @@ import pytest
 from test_catalogue import picture, write
 
 from diffjax import run
-from diffjax.data import Dataset, Part, batch_ids, batches, conditions, forms, open_dataset, parts, parts_of
+from diffjax.data import Dataset, Part, batch_ids, batches, conditions_of, forms, open_dataset, parts, parts_of
 from diffjax.data.augment import flip
 from diffjax.data.parts import Maker
 from diffjax.errors import UserError
@@ -52,7 +52,7 @@ def test_each_row_has_the_parts_of_its_own_picture(small: Dataset):
     for batch, step in zip(take(small), range(2), strict=True):
         cond, rows = batch["cond"], batch_ids(N, BATCH, 0, step)
         assert cond.keys() == NAMES
-        expected = conditions(small, "train", rows, parts_of(MAKERS, small))
+        expected = conditions_of(small, "train", rows, parts_of(MAKERS, small))
         for name in NAMES - {"text"}:
             jax.tree.map(np.testing.assert_array_equal, cond[name], expected[name])
         assert all(cond[name].present.all() and cond[name].present.dtype == bool for name in NAMES - {"label"})
@@ -72,7 +72,7 @@ def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset
         taken.append((own == given).all(-1)[alone])
     counts = np.concatenate(taken).sum(0)
     assert (abs(counts - counts.sum() / 4) < 5 * (counts.sum() * 3 / 16) ** 0.5).all()
-    np.testing.assert_array_equal(conditions(small, "train", None, (text,))["text"].value, every[:, 0])
+    np.testing.assert_array_equal(conditions_of(small, "train", None, (text,))["text"].value, every[:, 0])
 
 
 @pytest.mark.parametrize("form", [forms.unit, forms.dequantised], ids=["unit", "dequantised"])
@@ -145,9 +145,9 @@ def test_slots_name_them(small: Dataset):
 
 
 def test_conditions_without_parts_are_labels_or_none(small: Dataset, stored: Dataset):
-    np.testing.assert_array_equal(conditions(small, "train"), small.split("train").labels())
-    assert conditions(stored, "train") is None
-    given = conditions(stored, "train", np.array([3]), parts_of(FEATURES, stored))
+    np.testing.assert_array_equal(conditions_of(small, "train"), small.split("train").labels())
+    assert conditions_of(stored, "train") is None
+    given = conditions_of(stored, "train", np.array([3]), parts_of(FEATURES, stored))
     assert isinstance(given["kind"], Given)
     assert given["kind"].value.shape == (1,)
 

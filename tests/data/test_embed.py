@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from test_catalogue import picture, png, write
 
 from diffjax.data import embed, encoders, open_dataset, parts, parts_of
-from diffjax.data.conditioning import conditions
+from diffjax.data.conditioning import conditions_of
 from diffjax.data.embed import write_embedded
 from diffjax.errors import UserError
 
@@ -56,7 +56,7 @@ def test_all_is_there_again_and_each_text_has_its_own(folder: Path, tmp_path: Pa
     for split in old.splits:
         for ours, theirs in zip(new.arrays(split), old.arrays(split), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-        cond = conditions(new, split, None, chosen)
+        cond = conditions_of(new, split, None, chosen)
         texts = [old.splits[split].features(row)["note"].decode() for row in range(len(old.split(split)))]
         embeddings, mask = encoder(texts)
         np.testing.assert_array_equal(cond["note_embedding"].value, embeddings)
