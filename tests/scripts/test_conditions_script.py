@@ -1,0 +1,110 @@
+"""A model of many parts, from its config to pictures: what is asked for in words, drawings and numbers is drawn."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Trained, trained
+from PIL import Image
+
+PARTS = [
+    "--config.data.parts=('caption()', 'sketch()', \"measured('slant')\")",
+    "--config.model.conditions=('Text(width=8, depth=1, heads=1, drop=0.2)', 'Picture()', \"Number(part='slant')\")",
+    "--config.train.label_drop=0.1",
+    *("--config.train.steps=100", "--config.train.learning_rate=0.05", "--config.train.ema=(0.5,)"),
+]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trained:
+    """A hundred steps of an MLP that is told label, caption, sketch and slant: so many that it hears them."""
+    return trained(tmp_path_factory.mktemp("many"), data_dir, True, *PARTS)
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Path:
+    """A vertical stroke, of twice the size."""
+    pixels = np.zeros((16, 16), np.uint8)
+    pixels[2:14, 7:9] = 255
+    Image.fromarray(pixels).save(tmp_path / "drawing.png")
+    return tmp_path / "drawing.png"
+
+
+def drawn(call, out: Path, many: Trained, *more: str) -> tuple[np.ndarray, dict]:
+    told = call("sample.py", "--workdir", many.workdir, "--out", out, "--num=4", *more)
+    assert told.code == 0, told.err
+    with np.load(out / "samples.npz") as file:
+        return file["arr_0"], json.loads(str(file["provenance"]))
+
+
+def test_each_part_that_is_asked_for_changes_the_pictures(call, many, drawing, tmp_path) -> None:
+    asked = [
+        (),
+        ("--prompt", "a bold three"),
+        ("--prompt", "a thin seven", "--guidance", "100"),  # of which so small a net has not learnt much
+        ("--prompt", "a bold three", "--guidance", "100"),
+        ("--sketch", str(drawing)),
+        ("--number", "slant=0.4"),
+        ("--label", "3"),
+        ("--prompt", "a bold three", "--guidance", "3"),
+        ("--prompt", "a bold three", "--guidance", "3", "--negative", "a thin three"),
+        ("--prompt", "a bold three", "--guidance", "3", "--guidance-interval", "0.2", "0.5"),
+        ("--prompt", "a bold three", "--label=3", "--guidance_form", "several(scales={'text': 3.0, 'label': 2.0})"),
+    ]
+    found = [drawn(call, tmp_path / str(i), many, *more)[0] for i, more in enumerate(asked)]
+    same = [(a, b) for a, b in combinations(range(len(asked)), 2) if np.array_equal(found[a], found[b])]
+    assert not same, [(asked[a], asked[b]) for a, b in same]
+
+
+def test_what_was_asked_for_stands_with_the_samples(call, many, tmp_path) -> None:
+    more = ["--prompt", "a nine", "--negative", "a one", "--guidance=2", "--guidance-interval", "0.2", "0.8"]
+    _, told = drawn(call, tmp_path / "out", many, *more)
+    assert (told["prompt"], told["negative"], told["guidance"]) == ("a nine", "a one", 2.0)
+    assert told["guidance_when"] == "interval(low=0.2, high=0.8)"
+
+
+def test_a_run_of_parts_is_evaluated_by_its_labels(call, many, tmp_path) -> None:
+    told = call("evaluate.py", "--workdir", many.workdir, "--out", tmp_path / "out", "--num=60")
+    assert told.code == 0, told.err
+    assert "accuracy" in told.out
+
+
+def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_path) -> None:
+    cases = [
+        (tiny, ["--prompt", "a three"], ["--prompt", "not trained on text"]),
+        (tiny, ["--sketch", str(drawing)], ["--sketch", "not trained on sketches"]),
+        (tiny, ["--number", "slant=1"], ["--number", "knows no numbers"]),
+        (many, ["--prompt", ""], ["--prompt", "expected some words"]),
+        (many, ["--prompt", "a three " * 20], ["--prompt", "of at most 64", "would be cut"]),
+        (many, ["--negative", "a three"], ["--negative", "give --guidance"]),
+        (many, ["--sketch", str(tmp_path / "no.png")], ["no.png"]),
+        (many, ["--guidance=2", "--guidance-interval", "0.8", "0.2"], ["--guidance-interval", "LOW <= HIGH"]),
+        (many, ["--guidance=2", "--guidance-interval", "0.8"], ["--guidance-interval", "two numbers"]),
+        (many, ["--guidance=2", "--guidance_rule=cfg"], ["guidance_rule", "is none"]),
+    ]
+    for run, more, says in cases:
+        told = call("sample.py", "--workdir", run.workdir, "--out", tmp_path / "out", *more)
+        assert (told.code, told.err.count("\n")) == (2, 1), told.err
+        assert all(word in told.err for word in says), told.err
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_sketch_is_added_to_a_trained_model_by_a_copy(call, tiny, data_dir, tmp_path) -> None:
+    """Of a net with blocks; here only that a model without any is told so."""
+    told = call(
+        *("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--config.data.parts=('sketch()',)"),
+        *("--config.model.conditions=('Picture()',)", "--config.model.adapters=control()"),
+    )
+    assert told.code == 2
+    assert "has no blocks to add to" in told.err
+    net = "--config.model.net=DiT(width=8, depth=1, heads=2)"
+    base = trained(tmp_path, data_dir, True, net)
+    added = ["--config.data.parts=('sketch()',)", "--config.model.conditions=('Picture()',)"]
+    added += ["--config.model.adapters=control()", f"--config.train.init_from={base.workdir}", net]
+    told = call("train.py", "--config", base.config, "--workdir", tmp_path / "control", *added)
+    assert told.code == 0, told.err
+    assert "parameters are those of" in told.err
+    call("sample.py", "--workdir", tmp_path / "control", "--out", tmp_path / "out", "--num=4", "--label=3")
+    assert (tmp_path / "out" / "samples.npz").exists()
