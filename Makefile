@@ -1,6 +1,6 @@
 # make demo   train on the digits, sample, evaluate: three to six minutes on two cores after the install
 # make test   lint, types and all tests but the long ones
-# make compare   every family of generation trained and compared, with docs/compare.md: two to three hours; go on by the same command
+# make compare   every family of generation trained and compared, with docs/compare.md: two hours; go on by the same command
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
 
 PYTHON ?= python3

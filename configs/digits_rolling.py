@@ -4,7 +4,8 @@ python train.py --config configs/digits_rolling.py --workdir runs/rolling
 
 One pixel's way from noise to known takes half of the clock. The loss looks at moments of that wave, as sampling does;
 regression(independent=True) would give every pixel that is not known a level of its own (diffusion forcing), and so
-serve other waves too. Its figures have not been measured yet.
+serve other waves too. After 1,200 steps a bound of 2.50 bits per dimension, and at 10 evaluations a Fréchet ratio of
+1.88 and label accuracy 0.973 (mean of three seeds, docs/compare.md).
 """
 
 from configs import Config, Data, Model, Sample, Train

@@ -173,7 +173,8 @@ def training(results: Results) -> list[str]:
     if tested:
         failed = [family["title"] for family in tested if passes(family["context"]) != "passes"]
         verdict = _holds(not failed)
-        rest = f"Not by {', '.join(failed)}." if failed else "All do."
+        more = "More steps teach more of it: [results.md](results.md) has what the experiments' own trainings reach."
+        rest = f"Not by {', '.join(failed)}. {more}" if failed else "All do."
         told.append(f"**Every family has learnt context, {LEAST_FALL} bits or more of it: {verdict}.** {rest}")
     return told
 

@@ -4,8 +4,8 @@ make compare, or
 
 python benchmarks/compare.py --config configs/compare/full.py --workdir runs/compare --page docs
 
-Two to three hours on two idle cores, by what its first trainings took; its first lines say what is left to do, and how
-long that takes once something has been measured.
+About two hours on two cores; its first lines say what is left to do, and how long that takes once something has been
+measured.
 """
 
 from configs.compare import Compare
