@@ -93,14 +93,17 @@ def step() -> int | Literal["best"] | None:
 
 
 def chosen(defaults: dict[str, Any]) -> dict[str, Any]:
-    """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says."""
-    settings = {**NONE, **defaults}
+    """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says.
+
+    Of guidance's when, rule and form only what is not the usual.
+    """
+    settings = {**defaults, **{name: value for name, value in NONE.items() if name not in defaults}}
     found = {name: flags.FLAGS[name].value if flags.FLAGS[name].present else settings[name] for name in settings}
-    if (between := flags.FLAGS["guidance_interval"].value) is None:
-        return found
-    if flags.FLAGS["guidance_when"].present:
-        raise UserError("--guidance_interval: says what --guidance_when says; give one of them")
-    return {**found, "guidance_when": "interval(low={}, high={})".format(*_levels(between))}
+    if (between := flags.FLAGS["guidance_interval"].value) is not None:
+        if flags.FLAGS["guidance_when"].present:
+            raise UserError("--guidance_interval: says what --guidance_when says; give one of them")
+        found["guidance_when"] = "interval(low={}, high={})".format(*_levels(between))
+    return {name: value for name, value in found.items() if name == "guidance" or value != NONE.get(name)}
 
 
 def _levels(texts: Sequence[str]) -> tuple[float, float]:
