@@ -109,7 +109,7 @@ class Sample:
     Under an order of blocks, `grid` and `steps` are those of each block: `blocks(64)` with 20 steps takes 1,280.
     `guidance` is a scale, 1 none. `guidance_when` is when it is so (empty: always), as `interval(low=0.2, high=0.8)` or
     `plus_plus()`, `guidance_rule` how (empty: linearly), as `rescaled(phi=0.7)` or `apg()`, and `guidance_form` of
-    what: `cfg`, `several(scales={'text': 3.0})`, `perturbed_attention(blocks=(1,))`.
+    what (empty: `cfg`): `several(scales={'text': 3.0})`, `perturbed_attention(blocks=(1,))`.
     """
 
     sampler: str = "dpmpp_2m"
@@ -118,7 +118,7 @@ class Sample:
     guidance: float = 1.0
     guidance_when: str = ""
     guidance_rule: str = ""
-    guidance_form: str = "cfg"
+    guidance_form: str = ""
 
 
 @dataclass

@@ -62,7 +62,9 @@ def sampling_flags() -> None:
     )
     flags.DEFINE_string("guidance_rule", None, "How: such as 'rescaled(phi=0.7)', 'apg()'; empty is the linear one.")
     flags.DEFINE_string(
-        "guidance_form", None, "Of what: cfg, \"several(scales={'text': 3.0})\", 'perturbed_attention(blocks=(1,))'."
+        "guidance_form",
+        None,
+        "Of what: empty is cfg; \"several(scales={'text': 3.0})\", 'perturbed_attention(blocks=(1,))'.",
     )
     flags.DEFINE_list("guidance_interval", None, "LOW HIGH: short for --guidance_when 'interval(low=LOW, high=HIGH)'.")
     flags.DEFINE_string("sampler", None, "Step rule, such as dpmpp_2m or 'ddim(eta=1.0)'.")
@@ -93,17 +95,14 @@ def step() -> int | Literal["best"] | None:
 
 
 def chosen(defaults: dict[str, Any]) -> dict[str, Any]:
-    """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says.
-
-    Of guidance's when, rule and form only what is not the usual.
-    """
+    """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says."""
     settings = {**defaults, **{name: value for name, value in NONE.items() if name not in defaults}}
     found = {name: flags.FLAGS[name].value if flags.FLAGS[name].present else settings[name] for name in settings}
-    if (between := flags.FLAGS["guidance_interval"].value) is not None:
-        if flags.FLAGS["guidance_when"].present:
-            raise UserError("--guidance_interval: says what --guidance_when says; give one of them")
-        found["guidance_when"] = "interval(low={}, high={})".format(*_levels(between))
-    return {name: value for name, value in found.items() if name == "guidance" or value != NONE.get(name)}
+    if (between := flags.FLAGS["guidance_interval"].value) is None:
+        return found
+    if flags.FLAGS["guidance_when"].present:
+        raise UserError("--guidance_interval: says what --guidance_when says; give one of them")
+    return {**found, "guidance_when": "interval(low={}, high={})".format(*_levels(between))}
 
 
 def _levels(texts: Sequence[str]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from diffjax import guidance, slots
 from diffjax.errors import UserError
 from diffjax.protocols import Denoise, Noise
 
-NONE: Mapping[str, Any] = {"guidance": 1.0, "guidance_when": "", "guidance_rule": "", "guidance_form": "cfg"}
+NONE: Mapping[str, Any] = {"guidance": 1.0, "guidance_when": "", "guidance_rule": "", "guidance_form": ""}
 
 
 class Guided(NamedTuple):
@@ -32,6 +32,7 @@ def guided(
     """
     chosen = {**NONE, **{name: settings[name] for name in NONE.keys() & settings.keys()}}
     scale, when, rule, form = chosen.values()
+    form = form or "cfg"
     takes = slots.takes(guidance, form, "guidance_form")
     if not {"denoise", "weak"} & takes or "weak" in takes:
         told = "needs a second denoiser, so call it from Python" if "weak" in takes else "is none"

@@ -100,7 +100,7 @@ def _text(value: Any) -> str:
 
 
 def _told(sweep: Sweep) -> list[str]:
-    fixed = {name: value for name, value in sweep.rows[0].settings.items() if name not in sweep.names}
+    fixed = {name: value for name, value in sweep.rows[0].settings.items() if name not in sweep.names and value != ""}
     lines = [f"{name}: {_text(value)}" for name, value in sweep.about.items()]
     return [f"in every row: {settings_told(fixed)}", *lines] if fixed else lines
 
