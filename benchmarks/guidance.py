@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from guidance_words import DIGITS, END, EVERY, HEAD, MODELS, PLUS, SIGNS, TILTED
+from tables import head, row
 
 import diffjax as dj
 from diffjax import guidance as g
@@ -59,18 +60,6 @@ def main() -> None:
     _, here, digits = path.read_text().partition(DIGITS) if path.exists() else ("", "", "")
     page = [HEAD, *tilted(), TILTED, *every(), EVERY, *plus(), PLUS, *models(), MODELS, *cost(), END]
     path.write_text("\n".join(page) + DIGITS + (digits if here else "\n"))
-
-
-def row(*cells: object) -> str:
-    """Of a table."""
-    line = f"| {' | '.join(map(str, cells))} |"
-    print(line, flush=True)
-    return line
-
-
-def head(*cells: str) -> list[str]:
-    """The first two lines of a table."""
-    return [row(*cells), "|---" * len(cells) + "|"]
 
 
 def told(it: lab.Drawn) -> list[str]:

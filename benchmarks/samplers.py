@@ -15,6 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+from tables import head, row
 
 import diffjax as dj
 from diffjax import lab
@@ -59,18 +60,6 @@ def choices(maker: object) -> list[dict[str, int]]:
     """Arguments to try."""
     takes_order = callable(maker) and "order" in inspect.signature(maker).parameters
     return [{"order": order} for order in range(1, 6)] if takes_order else [{}]
-
-
-def row(*cells: object) -> str:
-    """Of a table."""
-    line = f"| {' | '.join(map(str, cells))} |"
-    print(line, flush=True)
-    return line
-
-
-def head(*cells: str) -> list[str]:
-    """The first two lines of a table."""
-    return [row(*cells), "|---" * len(cells) + "|"]
 
 
 def orders(rules: dict[str, dj.Step]) -> Iterator[str]:
