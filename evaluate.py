@@ -52,7 +52,10 @@ REFERENCE = flags.DEFINE_string("reference", None, "By these: an npz file, of im
 CACHE = flags.DEFINE_string(
     "cache", "~/.cache/diffjax/references", "Where moments of references are kept; '': nowhere."
 )
-OF_RUNS = ("workdir", "guidance", "sampler", "grid", "steps", "seed", "ema", "step", "num", "likelihood", "bits_of")
+OF_RUNS = (
+    *("workdir", "guidance", "guidance_when", "guidance_rule", "guidance_form", "guidance_interval", "sampler", "grid"),
+    *("steps", "seed", "ema", "step", "num", "likelihood", "bits_of"),
+)
 
 
 def main() -> None:
