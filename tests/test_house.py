@@ -53,7 +53,7 @@ LAYERS = {
     "inspection": "protocols noise diagnose",
     "dispatch": "protocols randomness sampling",
     "training": "errors files protocols randomness paths loss dispatch",
-    "data": "errors files images slots protocols randomness mixtures",
+    "data": "errors conditions files images slots protocols randomness mixtures",
     "evaluation": "errors files images randomness",
     "build": "errors protocols slots conditions schedule predict noise order denoising times weights nets steps grids "
     "loss training",

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int32, Integer
 
+from diffjax.conditions import LABEL
 from diffjax.data.parts import Maker, Part, about
 from diffjax.data.splits import Dataset, Drawn, Example, Split
 from diffjax.errors import UserError
 from diffjax.protocols import Given
 from diffjax.randomness import fold
-
-LABEL = "label"  # the name of the class among the parts
 
 Values = Mapping[str, Any]  # of each part: [n, *shape], or [n, choices, *shape]
 

@@ -41,11 +41,6 @@ class Category(nn.Module):
 
     axes: ClassVar[tuple[int, ...]] = (0,)
 
-    @property
-    def null(self) -> Given:
-        """What says nothing."""
-        return Given(jnp.zeros(self.shape, jnp.int32), jnp.zeros((), bool))
-
     @nn.compact
     def __call__(self, given: Given, features: int, dtype: Any) -> Told:
         table = nn.Embed(self.vocab + 1, features, embedding_init=nn.initializers.normal(1.0))
@@ -62,11 +57,6 @@ class Number(nn.Module):
     shape: tuple[int, ...] = ()
 
     axes: ClassVar[tuple[int, ...]] = (0, 1)
-
-    @property
-    def null(self) -> Given:
-        """What says nothing."""
-        return Given(jnp.zeros(self.shape), jnp.zeros((), bool))
 
     @nn.compact
     def __call__(self, given: Given, features: int, dtype: Any) -> Told:
@@ -87,11 +77,6 @@ class Text(nn.Module):
     shape: tuple[int, ...] = (64,)
 
     axes: ClassVar[tuple[int, ...]] = (1,)
-
-    @property
-    def null(self) -> Given:
-        """What says nothing."""
-        return Given(jnp.zeros(self.shape, jnp.int32), jnp.zeros((), bool))
 
     @nn.compact
     def __call__(self, given: Given, features: int, dtype: Any) -> Told:
@@ -115,11 +100,6 @@ class Embedded(nn.Module):
 
     axes: ClassVar[tuple[int, ...]] = (2,)
 
-    @property
-    def null(self) -> Given:
-        """What says nothing."""
-        return Given(jnp.zeros(self.shape), jnp.zeros((), bool))
-
     @nn.compact
     def __call__(self, given: Given, features: int, dtype: Any) -> Told:
         return _spoken(self, given.value.astype(dtype), jnp.any(given.value != 0, axis=-1), given.present, features)
@@ -133,11 +113,6 @@ class Picture(nn.Module):
     shape: tuple[int, ...] = (1, 1, 1)
 
     axes: ClassVar[tuple[int, ...]] = (3,)
-
-    @property
-    def null(self) -> Given:
-        """What says nothing."""
-        return Given(jnp.zeros(self.shape), jnp.zeros((), bool))
 
     @nn.compact
     def __call__(self, given: Given, features: int, dtype: Any) -> Told:

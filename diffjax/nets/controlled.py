@@ -9,14 +9,12 @@ import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Key, PyTree
 
-from diffjax.conditions import fitted
+from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.conditions import Picture
 from diffjax.paths import by_name
 
 __all__ = ["control"]
-
-FIELD = "model.adapters"
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,10 @@ class Controlled:
     def init(self, key: Key[Array, ""], x: Any, level: Any, cond: PyTree = None, **more: Any) -> PyTree:
         """The variables."""
         base = self.base.init(key, x, level, self._known(cond), **more)["params"]
-        inside = {"inside": True}
-        copy = by_name(self.net.init(jax.random.fold_in(key, 1), x, level, cond, **more, **inside)["params"])
-        shared = by_name(base)
+        states, copied = self.net.init_with_output(jax.random.fold_in(key, 1), x, level, cond, **more, inside=True)
+        shared, copy = by_name(base), by_name(copied["params"])
         differences = {name: jnp.zeros_like(leaf) if name in shared else leaf for name, leaf in copy.items()}
-        states = jax.eval_shape(lambda: self.net.init_with_output(key, x, level, cond, **more, **inside)[0])
-        zero = {
-            f"Dense_{i}": _layer(state).init(key, jnp.zeros(state.shape, state.dtype))["params"]
-            for i, state in enumerate(states)
-        }
+        zero = {f"Dense_{i}": _layer(state).init(key, state)["params"] for i, state in enumerate(states)}
         return {"params": {"base": base, "copy": unflatten_dict(differences, sep="/"), "zero": zero}}
 
     def apply(self, variables: PyTree, x: Any, level: Any, cond: PyTree = None, keys: Any = None, **more: Any) -> Any:
@@ -64,9 +57,11 @@ class Controlled:
     def _known(self, cond: PyTree) -> PyTree:
         """What the base is told."""
         null = self.base.null_cond
-        if isinstance(cond, dict) and isinstance(null, dict):
-            return {name: given for name, given in cond.items() if name in null}
-        return cond if not isinstance(cond, dict) else fitted(null, cond) if "label" in cond else None
+        if not isinstance(cond, dict):
+            return cond
+        return (
+            {name: given for name, given in cond.items() if name in null} if isinstance(null, dict) else cond.get(LABEL)
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "net"), name)

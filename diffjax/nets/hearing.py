@@ -33,7 +33,7 @@ def null_of(classes: int, conditions: tuple[Any, ...]) -> PyTree:
     label = jnp.asarray(classes, jnp.int32) if classes else None
     if not conditions:
         return label
-    return ({} if label is None else {LABEL: label}) | {each.part: each.null for each in conditions}
+    return ({} if label is None else {LABEL: label}) | {each.part: _nothing(each) for each in conditions}
 
 
 def label_of(conditions: tuple[Any, ...], classes: int, cond: PyTree) -> Int[Array, " b"] | None:
@@ -69,7 +69,11 @@ def heard(conditions: tuple[Any, ...], cond: PyTree, batch: int, features: int, 
 
 def beside(channels: Float[Array, "b _ _ _"] | None, sides: tuple[int, ...]) -> Float[Array, "b h w _"] | None:
     """A picture of what was told, fitted to these sides: pixels repeated, or averaged. UserError where neither fits."""
-    if channels is None or channels.shape[1:3] == sides[:2]:
+    return None if channels is None else _sized(channels, sides)
+
+
+def _sized(channels: Float[Array, "b _ _ _"], sides: tuple[int, ...]) -> Float[Array, "b h w _"]:
+    if channels.shape[1:3] == sides[:2]:
         return channels
     b, h, w, c = channels.shape
     height, width = sides[:2]
@@ -89,10 +93,16 @@ def by_token(channels: Float[Array, "b _ _ _"] | None, shape: tuple[int, ...]) -
     return jnp.repeat(each, prod(shape) // each.shape[1], axis=1)
 
 
+def _nothing(condition: Any) -> Given:
+    """The part that says nothing, without a batch."""
+    kind = jnp.int32 if hasattr(condition, "vocab") else jnp.float32
+    return Given(jnp.zeros(condition.shape, kind), jnp.zeros((), bool))
+
+
 def _given(condition: Any, cond: PyTree, batch: int) -> Given:
     """The part of a condition that is this encoder's. Raises UserError where it has another shape."""
     if not isinstance(cond, dict) or condition.part not in cond:
-        null = condition.null
+        null = _nothing(condition)
         return Given(jnp.broadcast_to(null.value, (batch, *null.value.shape)), jnp.zeros(batch, bool))
     given = cond[condition.part]
     if not isinstance(given, Given) or given.value.shape[1:] != condition.shape:
@@ -109,5 +119,4 @@ def _joined(pictures: list[Array]) -> Float[Array, "b h w _"] | None:
     if not pictures:
         return None
     largest = max((picture.shape[1:3] for picture in pictures), key=prod)
-    fitted = [fit for picture in pictures if (fit := beside(picture, largest)) is not None]
-    return jnp.concatenate(fitted, axis=-1)
+    return jnp.concatenate([_sized(picture, largest) for picture in pictures], axis=-1)

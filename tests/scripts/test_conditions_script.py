@@ -92,7 +92,7 @@ def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_pat
 
 
 def test_a_sketch_is_added_to_a_trained_model_by_a_copy(call, tiny, data_dir, tmp_path) -> None:
-    """Of a net with blocks; here only that a model without any is told so."""
+    """Of a net with blocks; a model without any is told so."""
     told = call(
         *("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--config.data.parts=('sketch()',)"),
         *("--config.model.conditions=('Picture()',)", "--config.model.adapters=control()"),
