@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from diffjax import run
+from diffjax.conditions import knows_labels
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
 from diffjax.nets.adapters import plain
@@ -39,7 +40,7 @@ class Info:
     @property
     def conditional(self) -> bool:
         """Whether the net knows classes."""
-        return self.net.null_cond is not None
+        return knows_labels(self.net.null_cond)
 
 
 @dataclass(frozen=True)

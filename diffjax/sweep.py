@@ -130,10 +130,10 @@ def _row(
 ) -> ev.Swept:
     """Draws and measures; `beside` are the scores of another row, if there is one."""
     count, seed, batch = how
-    cond, before = model.labels(count), time.perf_counter()
+    (cond, labels), before = model.asked(count), time.perf_counter()
     images = draw.images(painter, jax.random.key(seed), count, batch, cond)
     seconds = time.perf_counter() - before
-    scores = ev.measured(images, cond, model.splits, model.info.facts.levels, kernels=kernels, beside=beside)
+    scores = ev.measured(images, labels, model.splits, model.info.facts.levels, kernels=kernels, beside=beside)
     return ev.Swept(settings, evaluations(painter)[0], seconds, scores)
 
 
