@@ -55,7 +55,10 @@ class Weights:
     made: str = ""
 
 
-def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> tuple[NetDenoiser, Noise, Order, Info]:
+Loaded = tuple[NetDenoiser, Noise, Order, Info]
+
+
+def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Loaded:
     """The denoiser of a run's folder or of an exported file, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an

@@ -70,6 +70,7 @@ LAYERS = {
     "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw",
     "sweep": "errors paths draw evaluation subject",
     "asking": "errors images nets data",
+    "panel": "errors conditions guiding evaluation loading draw sweep asking",
     "cli": "errors slots guiding",
 }
 
