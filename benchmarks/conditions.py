@@ -33,6 +33,8 @@ from diffjax.nets.conditions import Picture, Text
 cli.sampling_flags()
 PROMPTS = flags.DEFINE_integer("prompts", 200, "Prompts of the first figure.")
 ABOUT = flags.DEFINE_list("about", [], "Combinations that training has not seen, as 'bold three,thin seven'.")
+PICTURES = flags.DEFINE_string("pictures", "", "Folder for pictures of prompts and sketches.")
+SHOWN = 12  # prompts or sketches of a picture
 EACH, PAIRS, ROUNDS = 5, 20, 5  # pictures of a prompt; pairs of a trait and a digit; draws of a Fréchet ratio
 BATCH = 500
 
@@ -77,6 +79,7 @@ def classes(model: subject.Subject, images: UInt8[np.ndarray, "n h w c"], labels
     train, _, test = fractions_of(model.splits, model.info.facts.levels)
     gamma = evaluation.kernels_for(test.shape[1]).accuracy_gamma
     known = model.splits["train"][1]
+    assert known is not None
     return evaluation.label_accuracy(train, known, fractions_like(images, model.splits), labels, gamma)
 
 
@@ -86,6 +89,10 @@ def of_text(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
     every = [each for each in told for _ in range(EACH)]
     images, digits = of_prompts(painter, every), np.array([understood(each).digit for each in every], np.int32)
     what = f"of combinations left out ({', '.join(ABOUT.value)})" if ABOUT.value else f"of {len(told)} prompts"
+    if PICTURES.value:
+        rows = np.repeat(np.arange(len(told)), EACH)[: SHOWN * EACH]
+        shown = evaluation.labelled_grid(images[: len(rows)], rows, told, EACH)
+        evaluation.write_png(Path(PICTURES.value) / "conditions_prompts.png", shown)
     yield Row(f"the digit {what} is drawn", f"{classes(model, images, digits):.3f}", "0.90" if ABOUT.value else "0.97")
     for name, (low, high) in WORDS.items():
         yield Row(f"{name}: {high} is more than {low}", f"{moved(painter, name, low, high):.3f}", "0.90")
@@ -123,6 +130,10 @@ def of_sketches(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
     sketches, labels = np.asarray(given[part.name].value), np.asarray(given["label"])
     parts = {part.name: sketches}
     images = pictures(painter, len(labels), parts)
+    if PICTURES.value:
+        drawn = (255 * sketches[: 2 * SHOWN]).astype(np.uint8)
+        shown = evaluation.side_by_side(drawn, images[: len(drawn)], SHOWN, names=("sketch", "sample"))
+        evaluation.write_png(Path(PICTURES.value) / "conditions_sketches.png", shown)
     yield Row("intersection over union with the sketch", f"{overlap(part, images, sketches, 255):.3f}", "0.80")
     real = dataset.arrays("test")[0]
     yield Row("the same, of the picture that it was drawn from", f"{overlap(part, real, sketches, 16):.3f}", "")

@@ -43,7 +43,7 @@ NUMBERS: tuple[tuple[str, dict[str, str], tuple[float, ...]], ...] = (
 )
 STRENGTHS, WEAKER = (0.2, 0.4, 0.6), (1.5, 2.0, 3.0)
 WORDS = """
-A U-Net of `configs/digits.py`, ten steps of dpmpp_2m (ddim for `plus_plus`), {count} pictures a row, as many of each
+A U-Net of `configs/digits.py`, ten steps of dpmpp_2m (ddim for `plus_plus`), {count:,} pictures a row, as many of each
 class, from the same keys. *Accuracy*: how many a classifier of the training images takes for the class that was asked
 for; real test images get {real:.3f}. *Variety*: the variance within the classes, over that of test images. *Fréchet*:
 the ratio of `evaluate.py`, 1 being as near to test images as training images are. Errors are those of the mean of
@@ -76,8 +76,7 @@ def main() -> None:
         for scale, one in line.items()
     ]
     _, _, test = fractions_of(model.splits, model.info.facts.levels)
-    labels = model.splits["test"][1]
-    words = WORDS.format(count=COUNT * ROUNDS, rounds=ROUNDS, real=accuracy(model, test, labels))
+    words = WORDS.format(count=COUNT * ROUNDS, rounds=ROUNDS, real=accuracy(model, test, known(model, "test")))
     path = ROOT / "docs" / "guidance.md"
     before, _, after = path.read_text().partition(DIGITS)
     _, told, verdict = after.partition("<!-- read from it -->")
@@ -112,7 +111,7 @@ def measured(model: subject.Subject, painter: draw.Painter) -> Found:
         every = fractions_like(images, model.splits)
         ours, learnt = equal_numbers(every, train)
         near = evaluation.frechet(ours, test) / evaluation.frechet(learnt, test)
-        varied = within(every, labels) / within(test, model.splits["test"][1])
+        varied = within(every, labels) / within(test, known(model, "test"))
         rows.append((accuracy(model, every, labels), varied, near))
     means, errors = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1) / ROUNDS**0.5
     return Found(*zip(means.tolist(), errors.tolist(), strict=True))
@@ -122,7 +121,14 @@ def accuracy(model: subject.Subject, images: np.ndarray, labels: np.ndarray) -> 
     """How many are taken for what they are called."""
     train, *_ = fractions_of(model.splits, model.info.facts.levels)
     gamma = evaluation.kernels_for(train.shape[1]).accuracy_gamma
-    return evaluation.label_accuracy(train, model.splits["train"][1], images, labels, gamma)
+    return evaluation.label_accuracy(train, known(model, "train"), images, labels, gamma)
+
+
+def known(model: subject.Subject, split: str) -> np.ndarray:
+    """The labels of a split."""
+    labels = model.splits[split][1]
+    assert labels is not None
+    return labels
 
 
 def within(images: np.ndarray, labels: np.ndarray) -> float:
@@ -131,18 +137,21 @@ def within(images: np.ndarray, labels: np.ndarray) -> float:
 
 
 def plotted(found: dict[str, dict[float, Found]], path: Path) -> None:
-    """Accuracy against variety, a line for each guidance, its scales beside the points."""
-    figure, pane = plt.subplots(figsize=(8.4, 5.6), layout="constrained")
+    """What is gained and lost against variety, a line for each guidance, its scales beside the points."""
+    figure, panes = plt.subplots(1, 2, figsize=(13, 5.4), sharex=True, layout="constrained")
     for number, (name, line) in enumerate(found.items()):
-        x, y = ([getattr(one, field)[0] for one in line.values()] for field in ("variety", "accuracy"))
-        pane.plot(x, y, marker="os^vD<>Ph*"[number % 10], ms=5, lw=1, color=f"C{number % 10}", label=name)
-        for scale, across, up in zip(line, x, y, strict=True):
-            pane.annotate(f"{scale:g}", (across, up), xytext=(4, -9), textcoords="offset points", fontsize=7)
-    pane.axvline(1, color="0.7", lw=0.8)
-    pane.set(xlabel="variety: variance within classes, over that of test images", ylabel="accuracy of the label")
-    pane.set(ylim=(0.9, 1.005))
-    pane.grid(alpha=0.3)
-    pane.legend(fontsize=8)
+        for pane, field in zip(panes, ("accuracy", "frechet"), strict=True):
+            x, y = ([getattr(one, each)[0] for one in line.values()] for each in ("variety", field))
+            pane.plot(x, y, marker="os^vD<>Ph*"[number], ms=5, lw=1, color=f"C{number}", label=name)
+            for scale, across, up in zip(line, x, y, strict=True):
+                if field == "frechet":
+                    pane.annotate(f"{scale:g}", (across, up), xytext=(4, -9), textcoords="offset points", fontsize=7)
+            pane.axvline(1, color="0.7", lw=0.8)
+            pane.set(xlabel="variety: variance within classes, over that of test images", xlim=(0.58, 1.12))
+            pane.grid(alpha=0.3)
+    panes[0].set(ylabel="accuracy of the label", ylim=(0.95, 1.002))
+    panes[1].set(ylabel="Fréchet ratio, 1 is as near as training images are", ylim=(0.8, 2.5))
+    panes[0].legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -3,7 +3,9 @@
 python train.py --config configs/digits_conditions.py --workdir runs/conditions
 python sample.py --workdir runs/conditions --out out --num 16 --prompt "a bold three" --sketch drawing.png
 
-Not measured yet: see benchmarks/conditions.py.
+Five minutes on two cores. Reaches (docs/results.md, Conditions): the digit of 0.950 of prompts (0.993 at guidance 2),
+strokes overlap the sketch by 0.834; Fréchet ratio 1.06 given nothing, 0.96 given labels, 0.92 captions, 0.51 sketches,
+0.38 everything.
 """
 
 from configs import Config, Data, Model, Sample, Train
@@ -18,7 +20,7 @@ def get_config() -> Config:
             prediction="v",
             schedule="cosine",
             data_std=0.75,
-            conditions=("Text(width=64, depth=2, heads=2, drop=0.4)", "Picture(part='sketch', drop=0.5)"),
+            conditions=("Text(width=64, depth=2, heads=2, drop=0.3)", "Picture(part='sketch', drop=0.6)"),
         ),
         train=Train(steps=5_000, learning_rate=5e-3, times="logit_normal(mean=-0.4, std=1.1)", label_drop=0.4),
         sample=Sample(sampler="dpmpp_2m", grid="karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)", steps=10),

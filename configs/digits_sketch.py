@@ -3,7 +3,9 @@
 python train.py --config configs/digits_sketch.py --workdir runs/sketch
 python sample.py --workdir runs/sketch --out out --num 16 --sketch drawing.png --label 3
 
-Not measured yet: see benchmarks/conditions.py.
+Three to four minutes on two cores. Reaches (docs/results.md, Conditions): strokes overlap the sketch by 0.850
+(intersection over union), the label is right in 0.978 where it is given too; Fréchet ratio 0.49 given sketches, 0.97
+given labels alone, as without sketches.
 """
 
 from configs import Config, Data, Model, Sample, Train

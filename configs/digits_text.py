@@ -3,7 +3,9 @@
 python train.py --config configs/digits_text.py --workdir runs/text
 python sample.py --workdir runs/text --out out --num 16 --prompt "a thin seven leaning right" --guidance 2
 
-Not measured yet: see benchmarks/conditions.py.
+Four to five minutes on two cores. Reaches at guidance 2 (docs/results.md, Conditions): the digit that is named is drawn
+in all of 1,000 pictures of 200 prompts, in 0.976 of combinations that training has not seen; every trait moves what it
+names; Fréchet ratio 1.05 with the captions of test images.
 """
 
 from configs import Config, Data, Model, Sample, Train
@@ -21,7 +23,7 @@ def get_config() -> Config:
             conditional=False,
             conditions=("Text(width=64, depth=2, heads=2)",),
         ),
-        train=Train(steps=5_000, learning_rate=5e-3, times="logit_normal(mean=-0.4, std=1.1)"),
+        train=Train(steps=4_000, learning_rate=5e-3, times="logit_normal(mean=-0.4, std=1.1)"),
         sample=Sample(
             sampler="dpmpp_2m", grid="karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)", steps=10, guidance=2.0
         ),
