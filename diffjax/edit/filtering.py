@@ -16,11 +16,10 @@ from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State, portable
-from diffjax.randomness import fold, keys_of
 from diffjax.sampling import checked_grid
 from diffjax.steps import posterior
 
-_PRIOR, _STEPS, _RESAMPLING, _CHOICE, _EACH = range(5)  # what a key is used for
+_PRIOR, _STEPS, _RESAMPLING, _CHOICE = range(4)  # what a key is used for
 
 
 class Particles(NamedTuple):
@@ -138,17 +137,17 @@ def _one_filter(
     shape: tuple[int, ...],
     count: int,
 ) -> Particles:
-    some = keys_of(jax.random.fold_in(key, _EACH), jnp.arange(count))
     cond = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), cond)
-    x = jax.vmap(lambda key: noise.prior(key, shape))(fold(some, _PRIOR))
+    x = noise.prior(jax.random.fold_in(key, _PRIOR), (count, *shape))
 
     def at(x: Array, u: Array) -> Any:
         return look(noise, seen, denoise, x, _level(u, x), cond)
 
     def body(state: _State, stop: tuple[Array, Array, Array]) -> tuple[_State, Array]:
         k, u, v = stop
-        state = _resampled(jax.random.fold_in(jax.random.fold_in(key, _RESAMPLING), k), state, threshold)
-        x, ratio = _proposed(fold(fold(some, _STEPS), k), noise, state, _level(u, state.x), _level(v, state.x))
+        draw, pick = (jax.random.fold_in(jax.random.fold_in(key, use), k) for use in (_STEPS, _RESAMPLING))
+        state = _resampled(pick, state, threshold)
+        x, ratio = _proposed(draw, noise, state, _level(u, state.x), _level(v, state.x))
         seen_now = at(x, v)
         last = (v == 0) & (seen.std == 0)[None]  # exactly known: from here on it has nothing more to say
         gain = _total(jnp.where(last, 0, seen_now.log_p - state.look.log_p)) + ratio
@@ -171,7 +170,7 @@ def _level(u: Array, x: Array) -> Array:
     return jnp.full((len(x),) + (1,) * (x.ndim - 1), u)
 
 
-def _proposed(keys: Keys, noise: Gaussian, state: _State, t: Array, s: Array) -> tuple[Array, Array]:
+def _proposed(key: Key[Array, ""], noise: Gaussian, state: _State, t: Array, s: Array) -> tuple[Array, Array]:
     """x_s led to what was seen, and log p(x_s|x_t) - log q(x_s|x_t, seen): two normal laws of one deviation c.
 
     To s = 0 nothing is drawn, and nothing is led.
@@ -179,7 +178,7 @@ def _proposed(keys: Keys, noise: Gaussian, state: _State, t: Array, s: Array) ->
     x0, led, _ = state.look
     c = fresh(noise, t, s)
     led = jnp.where(c > 0, led, x0)
-    x = jax.vmap(noise.posterior)(keys, state.x, led, t, s)
+    x = noise.posterior(key, state.x, led, t, s)
     mean = noise.moment(s).alpha * led + noise.moment(s).sigma * noise.kept(t, s) * noise.eps(state.x, led, t)
     safe = jnp.where(c > 0, c, 1)
     n, shift = (x - mean) / safe, from_x0(noise, t, s) * (led - x0) / safe
