@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
-from diffjax import asking, cli, conditions, draw, loading
+from diffjax import cli, draw, loading, panel
+from diffjax.errors import UserError
 from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
 from diffjax.files import check_writable, write_whole
+
+EACH = 4  # samples of each setting of a sweep
 
 cli.sampling_flags()
 flags.adopt_module_key_flags(cli)  # so that --help lists them
@@ -30,39 +32,58 @@ SKETCH = flags.DEFINE_string("sketch", None, "Drawing that they follow, white st
 NUMBER = flags.DEFINE_multi_string("number", [], "Any other part that the model was trained on, as slant=0.5.")
 TRAJECTORY = flags.DEFINE_boolean("trajectory", False, "Also draw the way from noise to picture, as strip.png.")
 ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.")
+SWEEP = flags.DEFINE_multi_string(
+    "sweep",
+    [],
+    "Draw one picture, sweep.png, over one or two of: settings of the sampler and of guidance, label, prompt, seed, "
+    "numbers; as --sweep guidance=1,2,4 --sweep steps=5,10; --num is then of each.",
+)
 
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
     workdir, out, asked = cli.folder("workdir"), cli.folder("out"), flags.FLAGS
     check_writable(out, "--out")
-    denoise, noise, order, info = loading.load(workdir, ema=asked.ema, step=cli.step())
-    shares = info.facts.label_frequencies if info.conditional else ()
-    draw.check_label(LABEL.value, len(shares))
-    settings = cli.chosen(info.config["sample"])
-    parts = asking.parts(info.net, prompt=PROMPT.value, sketch=SKETCH.value, numbers=NUMBER.value)
-    negative = {} if NEGATIVE.value is None else asking.said(info.net, NEGATIVE.value, "--negative")
-    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings, negative)
-    root = jax.random.key(asked.seed)
-    labels = None if parts and LABEL.value is None else draw.labels(root, NUM.value, shares, LABEL.value)
-    cond = asked_for(info.net, labels, parts)
-    images = draw.images(painter, root, NUM.value, asked.batch, cond)
-    words = {name: told for name, told in (("prompt", PROMPT.value), ("negative", NEGATIVE.value)) if told is not None}
-    source = {**settings, **words, "seed": asked.seed, "config": info.config_hash, "step": info.step, "ema": info.ema}
-    write_samples(out, images, labels, source)
+    loaded = loading.load(workdir, ema=asked.ema, step=cli.step())
+    wanted = panel.Asked(
+        cli.chosen(loaded[3].config["sample"]),
+        asked.seed,
+        LABEL.value,
+        PROMPT.value,
+        NEGATIVE.value,
+        SKETCH.value,
+        NUMBER.value,
+    )
+    if SWEEP.present:
+        vary(out, loaded, wanted)
+    else:
+        draw_samples(out, loaded, wanted)
+
+
+def draw_samples(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
+    """The samples, as numbers and as pictures."""
+    info, ready = loaded[3], panel.ready(loaded, wanted, NUM.value)
+    images, labels = ready.images(NUM.value, flags.FLAGS.batch), ready.labels
+    words = {name: told for name in ("prompt", "negative") if (told := getattr(wanted, name)) is not None}
+    source = {**wanted.settings, **words, "seed": wanted.seed, "config": info.config_hash, "step": info.step}
+    write_samples(out, images, labels, {**source, "ema": info.ema})
     shown = grid(images[:100], min(10, len(images)))
-    if labels is not None and LABEL.value is None:
+    if labels is not None and wanted.label is None:
         shown = labelled_grid(images[:100], labels[:100], info.facts.class_names, 12)
     write_png(out / "grid.png", shown)
     if TRAJECTORY.value or ANIMATE.value:
-        write_way(out, *draw.trajectory(painter, root, min(NUM.value, 8), cond))
+        write_way(out, *draw.trajectory(ready.painter, ready.root, min(NUM.value, 8), ready.cond))
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def asked_for(net: Any, labels: np.ndarray | None, parts: dict[str, Any]) -> Any:
-    """The condition of these labels and parts; what is not asked for is left to the model."""
-    given = parts if labels is None else {conditions.LABEL: labels, **parts}
-    return conditions.completed(net.null_cond, NUM.value, given)
+def vary(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
+    """One picture of samples over one or two settings."""
+    for flag in ("trajectory", "animate"):
+        if flags.FLAGS[flag].present:
+            raise UserError(f"--{flag}: is of one setting, and --sweep draws many; leave one of the two out")
+    each = NUM.value if NUM.present else EACH
+    write_png(out / "sweep.png", panel.panel(loaded, wanted, SWEEP.value, each, flags.FLAGS.batch))
+    print(f"{each} samples of each are in {out / 'sweep.png'}, all from the same keys", file=sys.stderr)
 
 
 def write_samples(out: Path, images: np.ndarray, labels: np.ndarray | None, source: dict[str, Any]) -> None:
