@@ -17,10 +17,11 @@ def get_config() -> Config:
             net="UNet(width=32, multipliers=(1, 2), dropout=0.1, per_pixel=True)",
             prediction="v",
             schedule="cosine",
-            order="parted",
             data_std=0.75,
             conditional=False,
         ),
-        train=Train(steps=5_000, learning_rate=5e-3),
-        sample=Sample(sampler="dpmpp_2m", grid="uniform", steps=10),
+        train=Train(
+            steps=5_000, learning_rate=5e-3, loss="regression(given=0.8)", times="logit_normal(mean=-0.4, std=1.1)"
+        ),
+        sample=Sample(sampler="dpmpp_2m", grid="karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)", steps=10),
     )

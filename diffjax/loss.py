@@ -10,9 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from diffjax.errors import UserError
+from diffjax.masks import hidden_of, up_to
 from diffjax.order import Order, levels, ranks, shuffled
 from diffjax.protocols import Keys, Noise, State
 from diffjax.randomness import fold
@@ -34,6 +35,7 @@ def regression(
     weight: LogWeight | None = None,
     times: Times | None = None,
     independent: bool = False,
+    given: float = 0.0,
 ) -> Loss:
     """E_t,eps [w(log-SNR) |x0 - E[x0|x_t]|²], by default with w = the row's own weight and uniform times.
 
@@ -46,11 +48,19 @@ def regression(
     `independent`: the order says what is known, at an even moment of its clock, and every other position has a time of
     its own (diffusion forcing, Chen et al. 2024; under an order of width 0 what MAR learns, Li et al. 2024). Then the
     loss is the mean over those others.
+
+    `given`: of this share of examples a part is known (`masks`), and the loss is the mean over the rest, so that a net
+    of per-position levels learns what `edit.clamp` asks of it. Raises UserError.
     """
     quantile = times or uniform()
+    if not 0 <= given <= 1:
+        raise UserError(f"regression: given is a share of examples, in [0, 1], got {given}")
 
     def moment_of(keys: Keys, positions: tuple[int, ...]) -> Array:
         rank, u = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes), stratified(fold(keys, _TIMES))
+        if given:
+            hidden = jax.vmap(lambda key: hidden_of(key, given, positions, noise.channel_axes))(fold(keys, _OWN))
+            return jnp.where(hidden, levels(order, quantile(noise, u), rank), 0)
         if not independent:
             return levels(order, quantile(noise, u), rank)
         own = jax.vmap(lambda key: jax.random.uniform(key, positions))(fold(keys, _OWN))
@@ -65,7 +75,7 @@ def regression(
         if weight is not None:  # where nothing is hidden nothing is missed, and weights may be infinite
             ratio = jnp.where(noise.level(t) > 0, jnp.exp(weight(noise.log_snr(t)) - noise.log_weight(t)), 0)
             miss = miss * ratio.reshape(ratio.shape[: miss.ndim])
-        if not independent:
+        if not (independent or given):
             return jnp.mean(miss.reshape(len(miss), -1), axis=1)
         hidden = jnp.broadcast_to(t.reshape(t.shape[: miss.ndim]) > 0, miss.shape)
         return sums(miss) / jnp.maximum(sums(hidden.astype(miss.dtype)), 1)
@@ -186,10 +196,6 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
         if not 0 <= share <= 1:
             raise UserError(f"loss.causal: {name} must be in [0, 1], got {share}")
 
-    def hides(key: Key[Array, ""], shape: tuple[int, ...]) -> Bool[Array, "..."]:
-        share_key, key = jax.random.split(key)
-        return jax.random.bernoulli(key, hide * jax.random.uniform(share_key), shape)
-
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
         drawn = fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes
         rank = ranks(order, *drawn)
@@ -197,7 +203,7 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
             mixes = jax.vmap(lambda key: jax.random.bernoulli(key, shuffle))(fold(keys, _TIMES))
             rank = jnp.where(mixes[:, None], ranks(shuffled, *drawn), rank)
         nothing = jax.vmap(lambda key: noise.prior(key, x0.shape[1:]))(keys)
-        hidden = jax.vmap(lambda key: hides(key, x0.shape[1:]))(fold(keys, _CORRUPT))
+        hidden = jax.vmap(lambda key: up_to(key, hide, x0.shape[1:]))(fold(keys, _CORRUPT))
         x, t = jnp.where(hidden, nothing, x0), jnp.zeros(rank.shape)
         out = apply(noise.feed(x, t), noise.level(t), cond, fold(keys, _DROPOUT), rank)
         return sums(noise.miss(out, x0, nothing, t)) / x0[0].size
@@ -228,9 +234,8 @@ def drop_cond(loss: Loss, null: PyTree, rate: float, each: Mapping[str, float] |
         every = chosen(root, rate)
         if not isinstance(cond, dict):
             return loss(keys, apply, x0, instead(every, cond, null))
-        drops = {
-            name: every | chosen(fold(root, i), (each or {}).get(name, 0.0)) for i, name in enumerate(sorted(cond))
-        }
+        rates = ((name, (each or {}).get(name, 0.0)) for name in sorted(cond))
+        drops = {name: every | chosen(fold(root, i), share) for i, (name, share) in enumerate(rates)}
         return loss(keys, apply, x0, {name: instead(drops[name], cond[name], null[name]) for name in cond})
 
     return dropped

@@ -191,3 +191,24 @@ def test_independent_times_are_those_of_what_the_order_hides(which) -> None:
     else:
         assert abs(shares.mean() - 0.5) < 0.05 + which.width / 2
         assert len(np.unique(shares)) == (17 if which.width == 0 else 4)
+
+
+def test_of_a_given_share_a_part_is_known_and_the_loss_is_of_the_rest() -> None:
+    noise, seen, count = Gaussian(schedule.flow, predict.x0), [], 2_000
+
+    def apply(x_in, level, cond, keys):
+        seen.append(np.broadcast_to(np.asarray(level), (count, 4, 4, 1)))
+        return jnp.ones((count, 4, 4, 1))
+
+    mean = loss.regression(noise, order.together, given=0.75)(keys(0, count), apply, jnp.zeros((count, 4, 4, 1)), None)
+    hidden = seen[0][..., 0] > 0
+    np.testing.assert_allclose(mean, hidden.any((1, 2)), rtol=1e-6)
+    assert all(len(np.unique(level[known])) <= 1 for level, known in zip(seen[0][..., 0], hidden, strict=True))
+    cut = (hidden == hidden[:, :, :1]).all((1, 2)) | (hidden == hidden[:, :1]).all((1, 2))
+    whole = hidden.all((1, 2))
+    assert abs(whole.mean() - (0.25 + 0.75 * (0.5 / 4 + 0.5 / 17))) < 0.04
+    assert abs(cut.mean() - (0.25 + 0.75 * 0.5)) < 0.08
+    assert {0.25, 0.5, 0.75, 1.0} <= set(hidden[cut].mean((1, 2)))
+    assert len(np.unique(hidden[~cut].mean((1, 2)))) == 15, "every number of pixels but none and all"
+    with pytest.raises(UserError, match="given is a share"):
+        loss.regression(noise, order.together, given=1.5)
