@@ -48,7 +48,6 @@ def regression(
     `independent`: the order says what is known, at an even moment of its clock, and every other position has a time of
     its own (diffusion forcing, Chen et al. 2024; under an order of width 0 what MAR learns, Li et al. 2024). Then the
     loss is the mean over those others.
-
     `given`: of this share of examples a part is known (`masks`), and the loss is the mean over the rest, so that a net
     of per-position levels learns what `edit.clamp` asks of it. Raises UserError.
     """
