@@ -150,11 +150,12 @@ def table(figures: dict[str, Any], prior: str, seen: str) -> list[str]:
 
 def filters(figures: dict[str, Any]) -> list[str]:
     """How many of the particles are effective."""
-    lines = head("prior", "seen", *(f"effective of {PARTICLES}, {count} numbers (least)" for count in NUMBERS))
+    lines = head("prior", "seen", *(f"effective of {PARTICLES}, {count} numbers (least; filters)" for count in NUMBERS))
     for prior in PRIORS:
         for seen in SEEN:
-            each = (figures[f"{prior}, {seen}, {count}"]["effective"] for count in NUMBERS)
-            lines.append(row(prior, seen, *(f"{mean:.0f} ({least:.0f})" for mean, least in each)))
+            every = [figures[f"{prior}, {seen}, {count}"] for count in NUMBERS]
+            each = ((*figure["effective"], figure["filters"]) for figure in every)
+            lines.append(row(prior, seen, *("{:.0f} ({:.0f}; {})".format(*cells) for cells in each)))
     return lines
 
 
@@ -170,8 +171,14 @@ def pictured(draws: int = 300) -> None:
     some, exact = dj.keys(0, draws), dj.oracles.posterior(*law, np.eye(4)[:2], np.ones(2), np.zeros((2, 2)))
     panels = {"exact draws": np.asarray(dj.oracles.draws(some, *exact))}
     for name, method in WAYS.items():
-        given = (some, NOISE, dj.order.together, dj.oracles.mixture(NOISE, *law), seen)
-        panels[name] = np.asarray(edit.solve(*given, method=method, steps=STEPS))
+        given = (NOISE, dj.order.together, dj.oracles.mixture(NOISE, *law), seen)
+        if name == TWISTED:
+            it = edit.particles(some[:16], *given, steps=STEPS, count=PARTICLES)
+            rows = np.arange(draws) % 16
+            which = jax.vmap(jax.random.categorical)(some, it.log_weights[rows])
+            panels[name] = np.asarray(it.x[rows, which])
+        else:
+            panels[name] = np.asarray(edit.solve(some, *given, method=method, steps=STEPS))
     figure, axes = pyplot.subplots(2, 5, figsize=(11, 4.8), sharex=True, sharey=True, layout="constrained")
     for axis, (name, x) in zip(axes.flat, panels.items(), strict=True):
         axis.scatter(x[:, 2], x[:, 3], s=4, alpha=0.5, color="black" if name == "exact draws" else "tab:blue")

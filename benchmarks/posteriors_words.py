@@ -74,8 +74,8 @@ over the unknown coordinates, root mean square, in deviations of the exact law. 
 over the exact one (Frobenius). *Sliced*: the mean distance of sorted draws along random lines to those of the exact
 law, in deviations. *90 %*: what the exact law has in the central 90 % interval of the draws. All are means over the
 four. A number in **bold** is of a method none of whose numbers is beyond those that 99.9 % of a thousand sets of as
-many exact draws have, last row. `twisted` are draws from 64 filters of 1,024 particles for each observation, and from
-16 filters of examples of 16 numbers.
+many exact draws have, last row. `twisted` are draws from 16
+or 64 filters of 1,024 particles for each observation, as the table of particles says.
 
 The normal law has variances 1 and a correlation of 0.8 between neighbours. The mixture has three modes, two of which
 the first half of the numbers cannot tell apart. *Mask*: the first half is known. *Block means*: those of two numbers,
@@ -92,8 +92,8 @@ tables finds both, with their weights and widths; the others blur them, take fro
 """
 
 END = """
-* **A net of per-position levels** (trained under `order.rolling`, or with `loss.regression(independent=True)`; of
-  tokens any bidirectional net): `clamp`. It is exact, any rule and any few steps serve, and it costs nothing.
+* **A net of per-position levels** (trained under `order.parted` or `order.rolling`; of tokens any bidirectional
+  net): `clamp`. It is exact, any rule and any few steps serve, and it costs nothing.
 * **One level for all, and the law itself matters** (intervals, averages of draws): `twisted`, with as many particles
   as there is room for; look at `dj.edit.particles(…).effective`. Where few of very many are effective near the end,
   take more steps there before more particles.
