@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from diffjax.denoising import NetDenoiser, is_causal, over_nets, require_one_after_the_other
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Hook, Keys, Noise, State, Step, portable
+from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step, hooked
 from diffjax.sampling import advance, begin, checked_grid, rows_of
 from diffjax.steps import posterior
 
@@ -31,7 +31,7 @@ def sample(
     steps: int | None = None,
     grid: Float[Array, " _"] | None = None,
     step: Step | None = None,
-    hook: Hook | None = None,
+    hook: Hook | Hooks | None = None,
 ) -> State:
     """As `dj.sample`, bit for bit but for the rounding of logits, for causal nets under an order of width 0.
 
@@ -53,11 +53,9 @@ def sample(
         )
     if step.evaluations > 1:
         raise UserError(f"decode: {step.name} calls the denoiser {step.evaluations} times a step; use dj.sample")
-    hook = None if hook is None else portable(hook)
+    denoise, hook = hooked(hook, noise, order, denoise, (len(keys), *shape))
     rows = rows_of(step, noise, grid)
-    return _scan(
-        keys, grid, rows, portable(denoise), cond, hook, noise=noise, order=order, step=step, shape=tuple(shape)
-    )
+    return _scan(keys, grid, rows, denoise, cond, hook, noise=noise, order=order, step=step, shape=tuple(shape))
 
 
 def one_by_one(grid: Float[Array, " _"], positions: int) -> bool:

@@ -131,6 +131,23 @@ class Hook(Protocol):
     def __call__(self, keys: Any, x: Any, pred: Any, t: Any, s: Any, /) -> Any: ...
 
 
+@runtime_checkable
+class Hooks(Protocol):
+    """In a hook's place: what depends on the noise, and says with which denoiser and hook to sample (`edit.inpaint`).
+
+    `shape` has the batch first.
+    """
+
+    def of(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]: ...
+
+
 def portable(function: Any) -> Any:
     """The function as a pytree, so that the arrays it holds pass through `jit` as arguments, not as constants."""
     return Partial(function) if jax.tree_util.all_leaves([function]) else function
+
+
+def hooked(hook: Any, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Denoiser and hook as pytrees, once a hook that depends on the noise has said which they are."""
+    if isinstance(hook, Hooks):
+        denoise, hook = hook.of(noise, order, denoise, shape)
+    return portable(denoise), None if hook is None else portable(hook)

@@ -18,7 +18,7 @@ from diffjax import grids
 from diffjax.denoising import in_order, is_causal
 from diffjax.errors import UserError
 from diffjax.order import Order, levels, ranks
-from diffjax.protocols import Denoise, Hook, Keys, Noise, State, Step, portable
+from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step, hooked, portable
 from diffjax.randomness import fold
 from diffjax.steps import ddim, posterior
 
@@ -38,20 +38,21 @@ def sample(
     grid: Grid | None = None,
     step: Step | None = None,
     start: State | None = None,
-    hook: Hook | None = None,
+    hook: Hook | Hooks | None = None,
 ) -> State:
     """Draw one example per key: `[b, *shape]`, at the last level of the grid.
 
     `grid` holds clock values, strictly falling, and wins over `steps`, which spaces them evenly. The last may be
     repeated (`grids.padded`): nothing happens there. `step` is the noise's own posterior by default. `start` is the
-    state at grid[0], drawn from the prior when absent (then grid[0] must be 1). `hook` is called after each step.
-    Example i depends on key i and on nothing else of the batch. Raises UserError on a grid or rule that cannot serve.
+    state at grid[0], drawn from the prior when absent (then grid[0] must be 1). `hook` is called after each step, or
+    is what was seen of the examples, such as `edit.inpaint(image, known)`. Example i depends on key i and on nothing
+    else of the batch. Raises UserError on a grid or rule that cannot serve.
     """
     step = step or posterior()
     grid = checked_grid(grid, steps, noise, order, denoise, step, start)
-    hook = None if hook is None else portable(hook)
+    denoise, hook = hooked(hook, noise, order, denoise, (len(keys), *shape))
     given = {"noise": noise, "order": order, "step": step, "shape": tuple(shape)}
-    return _scan(keys, grid, rows_of(step, noise, grid), start, portable(denoise), cond, hook, **given)
+    return _scan(keys, grid, rows_of(step, noise, grid), start, denoise, cond, hook, **given)
 
 
 def stepwise(
@@ -66,13 +67,13 @@ def stepwise(
     grid: Grid | None = None,
     step: Step | None = None,
     start: State | None = None,
-    hook: Hook | None = None,
+    hook: Hook | Hooks | None = None,
 ) -> Iterator[State]:
     """The states of `sample`, one after the other, the start first: a host loop over one compiled step."""
     step = step or posterior()
     grid = checked_grid(grid, steps, noise, order, denoise, step, start)
-    hook = None if hook is None else portable(hook)
-    return _host_loop(keys, grid, start, portable(denoise), cond, hook, noise, order, step, tuple(shape))
+    denoise, hook = hooked(hook, noise, order, denoise, (len(keys), *shape))
+    return _host_loop(keys, grid, start, denoise, cond, hook, noise, order, step, tuple(shape))
 
 
 def invert(

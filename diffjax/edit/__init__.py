@@ -1,22 +1,40 @@
-"""Editing: a starting point, what is seen of the picture, and the way between two.
+"""Editing: what was seen of an example and methods that draw the rest, starting points, and the way between two.
+
+An observation is a linear one, y = H x + noise, told in an orthonormal basis (`Observation`): a mask (`inpaint`), or
+any H (`observed`). It is a hook of `dj.sample`, or given to `solve` with a method from `methods`.
 
 `vary` and `sketched` begin part of the way (SDEdit): a picture is destroyed to a level and restored. `interpolate` goes
 from one picture to another by inversion, `slerp` and sampling; `mixed` is the denoiser between two conditions.
 """
 
+from diffjax.edit import methods
 from diffjax.edit.between import Between, interpolate, mixed, reversible, slerp
+from diffjax.edit.first import known_first
+from diffjax.edit.fixed import clamp, replacement
 from diffjax.edit.journeys import clock_at, cut, destroyed, pasted, sketched, vary
+from diffjax.edit.observations import inpaint
+from diffjax.edit.seen import Observation, observed
+from diffjax.edit.solving import Method, solve
 
 __all__ = [
     "Between",
+    "Method",
+    "Observation",
+    "clamp",
     "clock_at",
     "cut",
     "destroyed",
+    "inpaint",
     "interpolate",
+    "known_first",
+    "methods",
     "mixed",
+    "observed",
     "pasted",
+    "replacement",
     "reversible",
     "sketched",
     "slerp",
+    "solve",
     "vary",
 ]

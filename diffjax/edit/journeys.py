@@ -18,7 +18,7 @@ from diffjax import grids
 from diffjax.errors import UserError
 from diffjax.grids import Grid
 from diffjax.order import Order, levels
-from diffjax.protocols import Denoise, Hook, Keys, Noise, State, Step
+from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
 from diffjax.randomness import fold
 from diffjax.sampling import begin, sample
 from diffjax.steps import posterior
@@ -73,7 +73,7 @@ def vary(
     steps: int = 50,
     grid: Grid | None = None,
     step: Step | None = None,
-    hook: Hook | None = None,
+    hook: Hook | Hooks | None = None,
 ) -> State:
     """Other pictures like x0, `[b, *shape]`: destroyed to the strength and restored (Meng et al. 2022, algorithm 1).
 

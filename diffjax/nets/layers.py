@@ -18,8 +18,8 @@ def one_level(x: Array, level: Array) -> Float[Array, " b"]:
     """The level of each example, for nets that take one. Raises UserError where positions have their own."""
     if level.size != len(level):
         raise UserError(
-            f"this net takes one level per example, and the order gives one per position ({level.shape} for x "
-            f"{x.shape}): use order.together, or a net with per-position levels"
+            f"this net takes one level per example, and positions have their own here, by the order or by clamping "
+            f"({level.shape} for x {x.shape}): use order.together and not edit.clamp, or a net of per-position levels"
         )
     return jnp.broadcast_to(level.reshape(-1), (len(x),))
 
