@@ -1,11 +1,15 @@
 """The usual observations: a mask, block means, grey values, a blur."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import Partial
 
+from diffjax.edit.bases import blocks, channels, waves
 from diffjax.edit.seen import Image, Observation, checked
 from diffjax.errors import UserError
 
@@ -60,3 +64,87 @@ def _as_mask(known: Any, shape: tuple[int, ...], count: int, tokens: bool) -> An
         one = np.asarray(known)
         known = known[..., :1] if np.all(one == one[..., :1]) else known
     return known[None] if count and known.ndim == len(shape) else known
+
+
+def downsampled(low: Image, factor: int, noise_std: float = 0.0, *, batched: bool | None = None) -> Observation:
+    """The mean of every block of `factor` by `factor` pixels was seen, up to noise of this deviation: super-resolution.
+
+    `low` are the means, [h, w, c] or [b, h, w, c]; what is drawn has sides `factor` times as long. Raises UserError.
+    """
+    low, batched = _numbers(low, batched, "downsampled", noise_std)
+    if factor < 2:
+        raise UserError(f"downsampled: factor must be a whole number, 2 or more, got {factor}")
+    axes = range(int(batched), low.ndim - 1)
+    shape = tuple(factor * n if i in axes else n for i, n in enumerate(low.shape))
+    root = factor ** (len(axes) / 2)
+    corner = tuple(slice(None, None, factor if i in axes else None) for i in range(low.ndim))
+    values = jnp.zeros(shape, low.dtype).at[corner].set(root * low)
+    one = (1,) * batched + shape[int(batched) : -1] + (1,)
+    std = jnp.full(one, jnp.inf, low.dtype).at[corner].set(root * noise_std)
+    turn = blocks(int(factor))
+    return checked(Observation(values, std, turn, turn, batched), "downsampled")
+
+
+def grey(
+    image: Image,
+    weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3),
+    noise_std: float = 0.0,
+    *,
+    batched: bool | None = None,
+) -> Observation:
+    """Σ_c weights_c x_c of every pixel was seen, up to noise of this deviation; its colours are to be drawn.
+
+    `image` is [h, w, 1] or [b, h, w, 1]; what is drawn has as many channels as there are weights. Raises UserError.
+    """
+    image, batched = _numbers(image, batched, "grey", noise_std)
+    if image.shape[-1] != 1:
+        raise UserError(f"grey: expected an image of one channel, [h, w, 1] or [b, h, w, 1], got {image.shape}")
+    size = float(np.linalg.norm(weights))
+    if len(weights) < 2 or not (np.isfinite(size) and size):
+        raise UserError(f"grey: expected a finite weight for each of two channels or more, got {tuple(weights)}")
+    first = jnp.arange(len(weights)).reshape((1,) * (image.ndim - 1) + (-1,)) == 0
+    std = jnp.broadcast_to(
+        jnp.where(first, noise_std / size, jnp.inf), (*(1,) * batched, *image.shape[int(batched) : -1], len(weights))
+    )
+    turn = channels(tuple(float(w) for w in weights))
+    return checked(Observation(jnp.where(first, image / size, 0), std, turn, turn, batched), "grey")
+
+
+def blurred(
+    image: Image, kernel: Any, noise_std: float = 0.0, *, least: float = 1e-3, batched: bool | None = None
+) -> Observation:
+    """The image was seen through a blur, a convolution that goes round at its edges, up to noise of this deviation.
+
+    `kernel` is [kh, kw], of odd sides and the same upside down and turned round, as most are; `image` is [h, w, c] or
+    [b, h, w, c]. Waves of which the blur leaves less than `least` count as not seen. Raises UserError.
+    """
+    image, batched = _numbers(image, batched, "blurred", noise_std)
+    kernel, sides = np.asarray(kernel, np.float64), image.shape[int(batched) : -1]
+    if kernel.ndim != len(sides) or any(k % 2 == 0 or k > n for k, n in zip(kernel.shape, sides, strict=True)):
+        raise UserError(
+            f"blurred: expected a kernel of odd sides, no larger than the image {sides}, got {kernel.shape}"
+        )
+    if not np.allclose(kernel, np.flip(kernel), rtol=0, atol=1e-6 * np.abs(kernel).max()):
+        raise UserError(
+            "blurred: expected a kernel that stays the same when turned round; give another basis by observed"
+        )
+    whole = np.zeros(sides)
+    whole[tuple(slice(k) for k in kernel.shape)] = kernel
+    whole = np.roll(whole, [-(k // 2) for k in kernel.shape], tuple(range(len(sides))))
+    strength = np.fft.fftn(whole).real[(*(None,) * batched, ..., None)]
+    passes = np.abs(strength) >= least
+    s = jnp.asarray(np.where(passes, strength, 1), image.dtype)
+    z = (jax.vmap(waves) if batched else waves)(image)
+    std = jnp.where(passes, noise_std / jnp.abs(s), jnp.inf)
+    return checked(Observation(z / s, std, Partial(waves), Partial(waves), batched), "blurred")
+
+
+def _numbers(image: Image, batched: bool | None, name: str, noise_std: float) -> tuple[Any, bool]:
+    image, batched = as_image(image, batched, name)
+    if jnp.issubdtype(image.dtype, jnp.integer) or image.ndim < 2 + batched:
+        raise UserError(
+            f"{name}: expected numbers with positions and channels, [h, w, c], got {image.shape} {image.dtype}"
+        )
+    if not noise_std >= 0:
+        raise UserError(f"{name}: noise_std must be at least 0, got {noise_std}")
+    return image, batched

@@ -67,7 +67,10 @@ class Observation:
     @property
     def noisy(self) -> bool:
         """Whether some coordinate was seen with noise; False where that is not known while tracing."""
-        return not isinstance(self.std, Tracer) and bool(np.any((self.std != 0) & np.isfinite(self.std)))
+        if isinstance(self.std, Tracer):
+            return False
+        std = np.asarray(self.std)
+        return bool(np.any((std != 0) & np.isfinite(std)))
 
     def told(self) -> tuple[Array, Array]:
         """Values and std, with a batch axis."""

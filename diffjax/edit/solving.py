@@ -71,11 +71,11 @@ def solve(
     UserError where the method does not serve the noise, order, observation, net or rule.
     """
     check_fit(seen, noise, (len(keys), *seen.shape))
-    _check(method, noise, order, seen, step)
+    check_serves(method, noise, order, seen, step)
     return method.draw(Problem(keys, noise, order, denoise, seen, cond, steps, grid, step))
 
 
-def _check(method: Method, noise: Noise, order: Order, seen: Observation, step: Step | None) -> None:
+def check_serves(method: Method, noise: Noise, order: Order, seen: Observation, step: Step | None) -> None:
     """Raise UserError where the method does not serve what it is given."""
     if hasattr(noise, "vocab") and not method.tokens:
         raise UserError(f"{method.name}: this method is of numbers, and {type(noise).__name__} is of tokens; use clamp")
