@@ -71,6 +71,10 @@ LAYERS = {
     "subject": "errors protocols mixtures order denoising data evaluation build run loading draw",
     "sweep": "errors paths draw evaluation subject",
     "asking": "errors images nets data",
+    "inputs": "errors images randomness data evaluation run",
+    "editing": "protocols randomness denoising edit dispatch data evaluation draw",
+    "ways": "errors protocols randomness edit steps sampling dispatch draw",
+    "applications": "errors slots edit run inputs editing ways",
     "cli": "errors slots guiding",
 }
 

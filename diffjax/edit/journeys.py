@@ -32,12 +32,17 @@ def clock_at(noise: Noise, strength: float) -> float:
 
     Raises UserError for a strength out of (0, 1].
     """
-    if not 0 < strength <= 1:
-        raise UserError(f"strength: expected a number in (0, 1], 1 being nothing of the picture left, got {strength:g}")
+    check_strength(strength)
     if strength == 1:
         return 1.0
     with jax.ensure_compile_time_eval():
         return float(noise.time(jnp.asarray(CLEANEST + (NOISIEST - CLEANEST) * strength)))
+
+
+def check_strength(strength: float) -> None:
+    """Raise UserError for one out of (0, 1]."""
+    if not 0 < strength <= 1:
+        raise UserError(f"strength: expected a number in (0, 1], 1 being nothing of the picture left, got {strength:g}")
 
 
 @functools.partial(jax.jit, static_argnames=("noise", "order"))
