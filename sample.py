@@ -35,7 +35,7 @@ SKETCH = flags.DEFINE_string("sketch", None, "Drawing that they follow, white st
 NUMBER = flags.DEFINE_multi_string("number", [], "Any other part that the model was trained on, as slant=0.5.")
 TRAJECTORY = flags.DEFINE_boolean("trajectory", False, "Also draw the way from noise to picture, as strip.png.")
 ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.")
-FEW = 8  # edits, unless as many are asked for
+FEW, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
 
 
 class Model(NamedTuple):
@@ -67,6 +67,8 @@ def loaded(workdir: Path) -> Model:
     shares = info.facts.label_frequencies if info.conditional else ()
     draw.check_label(LABEL.value, len(shares))
     settings = cli.chosen(info.config["sample"])
+    if asked.edit is not None and order.width == 1 and not asked["steps"].present:
+        settings["steps"] = max(settings["steps"], STEPS)
     parts = asking.parts(info.net, prompt=PROMPT.value, sketch=SKETCH.value, numbers=NUMBER.value)
     negative = {} if NEGATIVE.value is None else asking.said(info.net, NEGATIVE.value, "--negative")
     painter = draw.painter(denoise, noise, order, info.net, info.facts, settings, negative)
@@ -101,20 +103,21 @@ def changed(out: Path, model: Model, root: Any, name: str, asked: dict[str, Any]
     labels = None if LABEL.value is None else np.full(count, LABEL.value, np.int32)
     cond = asked_for(net, count, labels, model.parts)
     if isinstance(made, ways.Way):
-        images = gone(out, made, model, root, count, (cond, far_end(model, count, labels, asked)))
+        images, about = gone(out, made, model, root, count, (cond, far_end(model, count, labels, asked)))
     else:
         editing.check(made, model.painter, cond)
         say(made.told)
         images = editing.images(made, model.painter, root, count, flags.FLAGS.batch, cond)
+        about = made.about
         write_png(out / "grid.png", edited(editing.panels(made, images), images[:64]))
-    write_samples(out, images, labels, {**model.source, "edit": name, **asked, **made.about})
+    write_samples(out, images, labels, {**model.source, "edit": name, **asked, **about})
     for place, image in enumerate(images):
         write_png(out / "samples" / f"{place:0{len(str(count - 1))}}.png", image)
     print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def gone(out: Path, way: ways.Way, model: Model, root: Any, count: int, ends: tuple[Any, Any]) -> np.ndarray:
-    """The pictures of a way, drawn, and written as a strip and as an animation there and back."""
+def gone(out: Path, way: ways.Way, model: Model, root: Any, count: int, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The pictures of a way, drawn, and written as a strip and as an animation there and back; and how."""
     given = {name: flags.FLAGS[name].value for name in ("sampler", "grid", "steps") if flags.FLAGS[name].present}
     painter = ways.painter_for(way, model.painter, given)
     ways.check(way, painter, count, *ends)
@@ -122,7 +125,7 @@ def gone(out: Path, way: ways.Way, model: Model, root: Any, count: int, ends: tu
     images = ways.images(way, painter, root, count, flags.FLAGS.batch, *ends)
     write_png(out / "strip.png", strip(*ways.stations(way, images), caption="share"))
     animation(out / "animation.gif", np.concatenate([images, images[-2::-1]])[:, None], columns=1, last_ms=800)
-    return images
+    return images, ways.about(way, painter)
 
 
 def far_end(model: Model, count: int, labels: np.ndarray | None, asked: dict[str, Any]) -> Any:

@@ -208,7 +208,8 @@ def _solved(asked: Asked, seen: Any, default: str, shown: dict[str, Any], painte
     name = default if asked.method is None else asked.method
     method = slots.made(methods, name, "--method")
     call = partial(editing.solved, seen, method, asked.own_rule)
-    return Edit(call, shown, painted, _lines(told), {"method": name})
+    rule = {} if asked.own_rule or asked.facts.encoding.discrete else {"sampler": f"that of {method.name}"}
+    return Edit(call, shown, painted, _lines(told), {"method": name, **rule})
 
 
 def _varied(

@@ -59,13 +59,13 @@ def images(
 
 
 def solved(seen: Observation, method: Method, own_rule: bool, painter: Painter, keys: Keys, cond: PyTree) -> Any:
-    """One batch of `edit.solve`. A method that brings its own rule is given another only where one was asked for.
+    """One batch of `edit.solve`; numbers by the method's own rule where none was asked for.
 
     A causal net that knows every order is led through what is known first.
     """
     p = painter
     order = edit.known_first(p.order, seen) if needs_rank(p.net) and p.order.exchangeable else p.order
-    step = None if method.rule and not own_rule else p.step
+    step = p.step if own_rule or p.facts.encoding.discrete else None
     given = (keys, p.noise, order, p.denoise, seen)
     return edit.solve(*given, method=method, cond=cond, grid=p.grid, step=step)
 

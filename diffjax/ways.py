@@ -31,7 +31,6 @@ class Way:
     seed_to: int | None = None
     inputs: Mapping[str, UInt8[np.ndarray, "h w c"]] = field(default_factory=dict)
     told: tuple[str, ...] = ()
-    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def painter_for(way: Way, painter: Painter, asked: Mapping[str, Any]) -> Painter:
@@ -44,6 +43,11 @@ def painter_for(way: Way, painter: Painter, asked: Mapping[str, Any]) -> Painter
     step = painter.step if "sampler" in asked else midpoint()
     grid = painter.grid if "grid" in asked else edit.reversible(painter.noise, asked.get("steps", STEPS))
     return replace(painter, step=step, grid=grid)
+
+
+def about(way: Way, painter: Painter) -> dict[str, Any]:
+    """What is stored with the samples of a way between pictures: by which rule it went."""
+    return {} if way.ends is None else {"sampler": painter.step.name, "steps": len(painter.grid) - 1}
 
 
 def check(way: Way, painter: Painter, count: int, cond: PyTree, far: PyTree) -> None:
