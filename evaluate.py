@@ -79,7 +79,7 @@ def evaluate() -> None:
     (workdir, out), asked = folders(), flags.FLAGS
     model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
     settings = cli.chosen(model.info.config["sample"])
-    painter, facts, cond = model.painter(settings), model.info.facts, model.labels(NUM.value)
+    painter, facts, (cond, labels) = model.painter(settings), model.info.facts, model.asked(NUM.value)
     compared = compared_in(model.splits, facts.levels)
     likelihoods, curves = read(model)
     root = jax.random.key(asked.seed)
@@ -87,7 +87,7 @@ def evaluate() -> None:
         images, told = draw.images(painter, root, NUM.value, asked.batch, cond), {}
     else:
         x = draw.states(painter, root, NUM.value, asked.batch, cond)
-        distances, told = judge.held_to(model.law, painter, x, cond, model.real["test"], BITS_OF.value, asked.seed)
+        distances, told = judge.held_to(model.law, painter, x, labels, model.real["test"], BITS_OF.value, asked.seed)
         images, curves = draw.as_bytes(x, facts), curves | distances
     kernels = ev.kernels_for(int(np.prod(facts.shape)))
     told |= {
@@ -96,7 +96,7 @@ def evaluate() -> None:
         "guidance": f"{settings['guidance']:g}",
         **model.told,
     }
-    scores = ev.measured(images, cond, model.splits, facts.levels, kernels=kernels)
+    scores = ev.measured(images, labels, model.splits, facts.levels, kernels=kernels)
     for features in compared:
         scores += in_features(features, images, model.splits, facts.levels)
         told[f"features {features.name}"] = ev.described(features)
@@ -110,7 +110,7 @@ def evaluate() -> None:
         ev.findings_of(images, model.splits, facts.levels, alarms),
         likelihoods,
         judge.training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
-        write_pictures(out, images, cond, model.splits, painter),
+        write_pictures(out, images, (cond, labels), model.splits, painter),
     )
     publish(out, report)
 
@@ -223,15 +223,18 @@ def in_features(features: ev.Features, images: np.ndarray, splits: ev.Splits, le
     return ev.measured_in(features.name, *(ev.extracted(features, [part]) for part in (images, train, test)))
 
 
-def write_pictures(out: Path, images: np.ndarray, cond: Any, splits: Any, painter: draw.Painter) -> dict[str, Path]:
+def write_pictures(
+    out: Path, images: np.ndarray, asked: tuple[Any, Any], splits: Any, painter: draw.Painter
+) -> dict[str, Path]:
     """Samples by class, the nearest training images beside some, and the way from noise."""
     some = images[:: max(1, len(images) // 12)][:12]
     beside, _ = ev.nearest_images(some, splits, painter.facts.levels)
-    few = None if cond is None else cond[:: max(1, len(cond) // 6)]
+    cond, labels = asked
+    few = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], cond)
     way = draw.trajectory(painter, jax.random.key(flags.FLAGS.seed), min(6, len(images)), few)
     shown = ev.grid(images[:100], 10)
-    if cond is not None:
-        shown = ev.labelled_grid(images, cond, painter.facts.class_names, 12)
+    if labels is not None:
+        shown = ev.labelled_grid(images, labels, painter.facts.class_names, 12)
     made = {
         "Samples": ("grid.png", shown),
         "Samples above their nearest training images": ("nearest.png", ev.side_by_side(some, beside, 12)),

@@ -1,5 +1,5 @@
 """Draw pictures from a trained model: python sample.py --workdir runs/digits --out out --num 100 [--label 3] …
-Or edit some: python sample.py --workdir runs/digits --out out --edit inpaint --image in.png --mask mask.png --num 8 …
+Or edit some: python sample.py --workdir runs/digits --out out --edit inpaint --image in.png --mask mask.png …
 
 Writes samples.npz (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labels; provenance) and grid.png into --out; of an edit
 also each sample by itself, and of an interpolation strip.png and animation.gif (docs/editing.md).
@@ -8,18 +8,21 @@ also each sample by itself, and of an interpolation strip.png and animation.gif 
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
-from diffjax import applications, asking, cli, conditions, draw, editing, loading, ways
+from diffjax import applications, asking, cli, draw, editing, loading, panel, ways
 from diffjax.errors import UserError
 from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
 from diffjax.evaluation.figures import edited
 from diffjax.files import check_writable, write_whole
+
+EACH = 4  # samples of each setting of a sweep
+FEW, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
 
 cli.sampling_flags()
 cli.editing_flags()
@@ -35,115 +38,117 @@ SKETCH = flags.DEFINE_string("sketch", None, "Drawing that they follow, white st
 NUMBER = flags.DEFINE_multi_string("number", [], "Any other part that the model was trained on, as slant=0.5.")
 TRAJECTORY = flags.DEFINE_boolean("trajectory", False, "Also draw the way from noise to picture, as strip.png.")
 ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.")
-FEW, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
-
-
-class Model(NamedTuple):
-    """What was loaded, and what is asked of it for all pictures."""
-
-    painter: draw.Painter
-    info: loading.Info
-    shares: tuple[float, ...]
-    parts: dict[str, Any]
-    source: dict[str, Any]  # where the samples come from
+SWEEP = flags.DEFINE_multi_string(
+    "sweep",
+    [],
+    "Draw one picture, sweep.png, over one or two of: settings of the sampler and of guidance, label, prompt, seed, "
+    "numbers; as --sweep guidance=1,2,4 --sweep steps=5,10; --num is then of each.",
+)
 
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
-    workdir, out, asked = cli.folder("workdir"), cli.folder("out"), cli.editing()
+    workdir, out, asked, edit = cli.folder("workdir"), cli.folder("out"), flags.FLAGS, cli.editing()
     check_writable(out, "--out")
-    model = loaded(workdir)
-    root = jax.random.key(flags.FLAGS.seed)
-    if flags.FLAGS.edit is None:
-        sampled(out, model, root)
+    loaded = loading.load(workdir, ema=asked.ema, step=cli.step())
+    wanted = panel.Asked(
+        cli.chosen(loaded[3].config["sample"]),
+        asked.seed,
+        LABEL.value,
+        PROMPT.value,
+        NEGATIVE.value,
+        SKETCH.value,
+        NUMBER.value,
+    )
+    if asked.edit is not None:
+        change(out, loaded, wanted, asked.edit, edit)
+    elif SWEEP.present:
+        vary(out, loaded, wanted)
     else:
-        changed(out, model, root, flags.FLAGS.edit, asked)
+        draw_samples(out, loaded, wanted)
 
 
-def loaded(workdir: Path) -> Model:
-    """The model, and how it is asked to draw."""
-    asked = flags.FLAGS
-    denoise, noise, order, info = loading.load(workdir, ema=asked.ema, step=cli.step())
-    shares = info.facts.label_frequencies if info.conditional else ()
-    draw.check_label(LABEL.value, len(shares))
-    settings = cli.chosen(info.config["sample"])
-    if asked.edit is not None and order.width == 1 and not asked["steps"].present:
-        settings["steps"] = max(settings["steps"], STEPS)
-    parts = asking.parts(info.net, prompt=PROMPT.value, sketch=SKETCH.value, numbers=NUMBER.value)
-    negative = {} if NEGATIVE.value is None else asking.said(info.net, NEGATIVE.value, "--negative")
-    painter = draw.painter(denoise, noise, order, info.net, info.facts, settings, negative)
-    words = {name: told for name, told in (("prompt", PROMPT.value), ("negative", NEGATIVE.value)) if told is not None}
-    source = {**settings, **words, "seed": asked.seed, "config": info.config_hash, "step": info.step, "ema": info.ema}
-    return Model(painter, info, shares, parts, source)
-
-
-def sampled(out: Path, model: Model, root: Any) -> None:
-    """Pictures from nothing."""
-    labels = None if model.parts and LABEL.value is None else draw.labels(root, NUM.value, model.shares, LABEL.value)
-    cond = asked_for(model.info.net, NUM.value, labels, model.parts)
-    images = draw.images(model.painter, root, NUM.value, flags.FLAGS.batch, cond)
-    write_samples(out, images, labels, model.source)
+def draw_samples(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
+    """The samples, as numbers and as pictures."""
+    info, ready = loaded[3], panel.ready(loaded, wanted, NUM.value)
+    images, labels = ready.images(NUM.value, flags.FLAGS.batch), ready.labels
+    write_samples(out, images, labels, source_of(info, wanted))
     shown = grid(images[:100], min(10, len(images)))
-    if labels is not None and LABEL.value is None:
-        shown = labelled_grid(images[:100], labels[:100], model.info.facts.class_names, 12)
+    if labels is not None and wanted.label is None:
+        shown = labelled_grid(images[:100], labels[:100], info.facts.class_names, 12)
     write_png(out / "grid.png", shown)
     if TRAJECTORY.value or ANIMATE.value:
-        write_way(out, *draw.trajectory(model.painter, root, min(NUM.value, 8), cond))
+        write_way(out, *draw.trajectory(ready.painter, ready.root, min(NUM.value, 8), ready.cond))
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def changed(out: Path, model: Model, root: Any, name: str, asked: dict[str, Any]) -> None:
+def vary(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
+    """One picture of samples over one or two settings."""
+    for flag in ("trajectory", "animate"):
+        if flags.FLAGS[flag].present:
+            raise UserError(f"--{flag}: is of one setting, and --sweep draws many; leave one of the two out")
+    each = NUM.value if NUM.present else EACH
+    write_png(out / "sweep.png", panel.panel(loaded, wanted, SWEEP.value, each, flags.FLAGS.batch))
+    print(f"{each} samples of each are in {out / 'sweep.png'}, all from the same keys", file=sys.stderr)
+
+
+def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, asked: dict[str, Any]) -> None:
     """Pictures from pictures; of a class only if that is asked for."""
-    if TRAJECTORY.value or ANIMATE.value:
-        flag = "trajectory" if TRAJECTORY.value else "animate"
-        raise UserError(f"--{flag}: shows the way from noise to a picture, and not that of an edit; leave it out")
-    own_rule, net = bool(flags.FLAGS["sampler"].present), model.info.net
-    made = applications.made(name, applications.Asked(model.info.facts, own_rule=own_rule, **asked))
-    count = NUM.value if flags.FLAGS["num"].present else FEW
-    labels = None if LABEL.value is None else np.full(count, LABEL.value, np.int32)
-    cond = asked_for(net, count, labels, model.parts)
+    for flag in ("trajectory", "animate", "sweep"):
+        if flags.FLAGS[flag].present:
+            raise UserError(f"--{flag}: is of pictures from nothing, and --edit is not; leave one of the two out")
+    info, given = loaded[3], {each: flags.FLAGS[each].present for each in ("sampler", "grid", "steps")}
+    made = applications.made(name, applications.Asked(info.facts, own_rule=bool(given["sampler"]), **asked))
+    count = NUM.value if NUM.present else FEW
+    if not given["steps"] and loaded[2].width == 1:
+        wanted = wanted.but("steps", max(wanted.settings["steps"], STEPS))
+    ready = panel.ready(loaded, wanted, count, draws_labels=False)
     if isinstance(made, ways.Way):
-        images, about = gone(out, made, model, root, count, (cond, far_end(model, count, labels, asked)))
+        images, about = go(out, made, ready, far_end(loaded, wanted, count, asked), given)
     else:
-        editing.check(made, model.painter, cond)
+        editing.check(made, ready.painter, ready.cond)
         say(made.told)
-        images = editing.images(made, model.painter, root, count, flags.FLAGS.batch, cond)
+        images = editing.images(made, ready.painter, ready.root, count, flags.FLAGS.batch, ready.cond)
         about = made.about
         write_png(out / "grid.png", edited(editing.panels(made, images), images[:64]))
-    write_samples(out, images, labels, {**model.source, "edit": name, **asked, **about})
+    labels = None if isinstance(made, ways.Way) else ready.labels
+    write_samples(out, images, labels, {**source_of(info, wanted), "edit": name, **asked, **about})
     for place, image in enumerate(images):
         write_png(out / "samples" / f"{place:0{len(str(count - 1))}}.png", image)
     print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def gone(out: Path, way: ways.Way, model: Model, root: Any, count: int, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+def go(out: Path, way: ways.Way, ready: panel.Ready, far: Any, given: dict[str, int]) -> tuple[Any, dict[str, Any]]:
     """The pictures of a way, drawn, and written as a strip and as an animation there and back; and how."""
-    given = {name: flags.FLAGS[name].value for name in ("sampler", "grid", "steps") if flags.FLAGS[name].present}
-    painter = ways.painter_for(way, model.painter, given)
-    ways.check(way, painter, count, *ends)
+    count, asked = NUM.value if NUM.present else FEW, {name: flags.FLAGS[name].value for name in given if given[name]}
+    painter = ways.painter_for(way, ready.painter, asked)
+    ways.check(way, painter, count, ready.cond, far)
     say(way.told)
-    images = ways.images(way, painter, root, count, flags.FLAGS.batch, *ends)
+    images = ways.images(way, painter, ready.root, count, flags.FLAGS.batch, ready.cond, far)
     write_png(out / "strip.png", strip(*ways.stations(way, images), caption="share"))
     animation(out / "animation.gif", np.concatenate([images, images[-2::-1]])[:, None], columns=1, last_ms=800)
     return images, ways.about(way, painter)
 
 
-def far_end(model: Model, count: int, labels: np.ndarray | None, asked: dict[str, Any]) -> Any:
+def far_end(loaded: loading.Loaded, wanted: panel.Asked, count: int, asked: dict[str, Any]) -> Any:
     """The condition at the end of a way: as at its beginning, but for what is asked for there."""
-    label, words, net = asked.get("label_to"), asked.get("prompt_to"), model.info.net
-    draw.check_label(label, len(model.shares), "--label_to")
-    labels = labels if label is None else np.full(count, label, np.int32)
-    more = {} if words is None else asking.said(net, words, "--prompt_to")
-    return asked_for(net, count, labels, {**model.parts, **more})
+    label, words, info = asked.get("label_to"), asked.get("prompt_to"), loaded[3]
+    draw.check_label(label, info.facts.classes if info.conditional else 0, "--label_to")
+    if words is not None:
+        asking.said(info.net, words, "--prompt_to")
+        wanted = wanted.but("prompt", words)
+    wanted = wanted if label is None else wanted.but("label", label)
+    return panel.ready(loaded, wanted, count, draws_labels=False).cond
 
 
-def asked_for(net: Any, count: int, labels: np.ndarray | None, parts: dict[str, Any]) -> Any:
-    """The condition of these labels and parts; what is not asked for is left to the model."""
-    given = parts if labels is None else {conditions.LABEL: labels, **parts}
-    return conditions.completed(net.null_cond, count, given)
+def source_of(info: loading.Info, wanted: panel.Asked) -> dict[str, Any]:
+    """Where samples come from."""
+    words = {name: told for name in ("prompt", "negative") if (told := getattr(wanted, name)) is not None}
+    run = {"config": info.config_hash, "step": info.step, "ema": info.ema}
+    return {**wanted.settings, **words, "seed": wanted.seed, **run}
 
 
-def say(lines: Any) -> None:
+def say(lines: Sequence[str]) -> None:
     """What was done to the inputs."""
     for line in lines:
         print(line, file=sys.stderr)

@@ -9,7 +9,6 @@ python train.py --config configs/digits_conditions.py --workdir runs/conditions
 
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ from diffjax.nets.conditions import Picture, Text
 cli.sampling_flags()
 PROMPTS = flags.DEFINE_integer("prompts", 200, "Prompts of the first figure.")
 ABOUT = flags.DEFINE_list("about", [], "Combinations that training has not seen, as 'bold three,thin seven'.")
-EACH, PAIRS = 5, 20  # pictures of a prompt; pairs of pictures of a trait and a digit
+EACH, PAIRS, ROUNDS = 5, 20, 5  # pictures of a prompt; pairs of a trait and a digit; draws of a Fréchet ratio
 BATCH = 500
 
 
@@ -133,22 +132,27 @@ def overlap(part: Any, images: UInt8[np.ndarray, "n h w c"], sketches: np.ndarra
 
 
 def marginals(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
-    """The Fréchet ratio under each part alone, of training images, and under none; and the label's accuracy."""
+    """The Fréchet ratio under each part alone, of test images, and under none; and the label's accuracy."""
     data = model.info.config["data"]
     dataset = run.dataset_of(data)
-    parts = run.parts_named(tuple(data.get("parts", ())), dataset)
     rows = dataset.split("test").some(360)
-    known = conditions_of(dataset, "test", rows, parts)
+    known = conditions_of(dataset, "test", rows, run.parts_named(tuple(data.get("parts", ())), dataset))
     every = known if isinstance(known, dict) else {"label": known}
-    score = partial(frechet, model)
-    yield Row("Fréchet ratio, nothing given", f"{score(pictures(painter, len(rows), {})):.2f}", "")
-    for name, given in every.items():
-        if name not in (painter.net.null_cond if isinstance(painter.net.null_cond, dict) else {"label": None}):
-            continue
-        value = getattr(given, "value", given)
-        images = pictures(painter, len(rows), {name: np.asarray(value)})
-        yield Row(f"Fréchet ratio, given {name}", f"{score(images):.2f}", "")
-        yield Row(f"accuracy, given {name}", f"{classes(model, images, np.asarray(every['label'])):.3f}", "")
+    null = painter.net.null_cond
+    heard = [name for name in every if name in (null if isinstance(null, dict) else {"label": null})]
+    for name in ["nothing", *heard, *(["everything"] if len(heard) > 1 else [])]:
+        parts = {"nothing": [], "everything": heard}.get(name, [name])
+        given = {part: np.asarray(getattr(every[part], "value", every[part])) for part in parts}
+        rounds = [pictures(painter, len(rows), given, seed) for seed in range(ROUNDS)]
+        yield Row(f"Fréchet ratio, given {name}", spread([frechet(model, images) for images in rounds]), "")
+        if parts:
+            right = [classes(model, images, np.asarray(every["label"])) for images in rounds]
+            yield Row(f"accuracy, given {name}", spread(right), "")
+
+
+def spread(values: list[float]) -> str:
+    """Their mean, and its standard error."""
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
 
 
 def frechet(model: subject.Subject, images: UInt8[np.ndarray, "n h w c"]) -> float:

@@ -40,7 +40,7 @@ def main() -> None:
 
 def told(model: Subject, settings: dict[str, Any], name: str) -> None:
     """What stands out of a model, as `evaluate.py` has it."""
-    painter, cond, facts = model.painter(settings), model.labels(COUNT), model.info.facts
+    painter, (cond, _), facts = model.painter(settings), model.asked(COUNT), model.info.facts
     images = draw.images(painter, jax.random.key(0), COUNT, 360, cond)
     found = judge.judged(painter, model.denoise, model.real["train"][0], bits.some(model.real["test"], 360), 0)
     alarms = [] if found is None else inspection.alarms(found.profile)

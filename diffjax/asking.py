@@ -13,6 +13,7 @@ from diffjax.errors import UserError
 from diffjax.images import read_image
 from diffjax.nets.conditions import Category, Number, Picture, Text
 
+NUMBERS = (Number, Category)  # encoders of what --number says
 FAINT = 0.5  # of white: strokes are drawn brighter than that
 
 
@@ -71,7 +72,7 @@ def _grey(path: Path) -> UInt8[np.ndarray, "h w"]:
 def _number(net: Any, told: str) -> dict[str, Any]:
     """A part that is a number or a category, of a text such as slant=0.5."""
     name, found, value = told.partition("=")
-    encoders = {each.part: each for each in net.conditions if isinstance(each, (Number, Category))}
+    encoders = {each.part: each for each in net.conditions if isinstance(each, NUMBERS)}
     if name not in encoders:
         known = f"it knows {', '.join(encoders)}" if encoders else "it knows no numbers"
         raise UserError(f"--number {told}: this model was not trained on {name!r} ({known}); leave it out")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer, Key, Shaped
 
 from diffjax import truth
+from diffjax.conditions import knows_labels
 from diffjax.dispatch import batched, loops_are_slow
 from diffjax.errors import UserError
 from diffjax.evaluation import Curves, Likelihoods, gaussian_per_class, independent_pixels
@@ -75,7 +76,9 @@ def bits(
         return bits_per_dim(keys, r.noise, r.order, r.denoise, x, cond, method=r.method, **options)
 
     images, labels = data
-    found, errors = batched(measured, root, len(images), batch, images, labels if r.net.null_cond is not None else None)
+    found, errors = batched(
+        measured, root, len(images), batch, images, labels if knows_labels(r.net.null_cond) else None
+    )
     return found + offset, errors
 
 
@@ -87,7 +90,7 @@ def context(
     images, labels = data
     x = facts.encoding.encode(None, jnp.asarray(images[:batch]), facts.levels)
     visible = np.unique(np.linspace(0, x[0].size - 1, points).round().astype(int))
-    cond = jnp.asarray(labels[:batch]) if labels is not None and r.net.null_cond is not None else None
+    cond = jnp.asarray(labels[:batch]) if labels is not None and knows_labels(r.net.null_cond) else None
     found = bits_by_visible(
         keys(root, len(x)), r.noise, r.order, r.denoise, x, cond, visible=[int(count) for count in visible]
     )
@@ -102,7 +105,7 @@ def likelihoods(
     Of a model of tokens that hides any of them, also the curve of what a hidden one costs by how many are visible.
     """
     train, test = parts = [some(real[name], count) for name in ("train", "test")]
-    root, given = jax.random.key(seed), reader.net.null_cond is not None
+    root, given = jax.random.key(seed), knows_labels(reader.net.null_cond)
     (ours, _), (ours_of_test, errors) = (bits(reader, root, part, batch) for part in parts)
     rows = {"this model": (ours, ours_of_test)}
     if law is None:
@@ -139,5 +142,5 @@ def told(reader: Reader, errors: Float[np.ndarray, " n"], options: dict[str, Any
     }[reader.method]
     seen = reader.facts.encoding
     form = "; of dequantised pixels, so an upper bound" if seen.noisy else "; of a density" if seen.real else ""
-    given = ", given the label" if reader.net.null_cond is not None else ""
+    given = ", given the label" if knows_labels(reader.net.null_cond) else ""
     return f"{how}{given}{form}"

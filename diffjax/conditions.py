@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError
 from diffjax.protocols import Given
 
-__all__ = ["completed", "fitted"]
+__all__ = ["completed", "fitted", "knows_labels"]
 
 LABEL = "label"  # the part that is a class
 
@@ -39,6 +39,11 @@ def fitted(null: PyTree, cond: PyTree) -> PyTree:
     for name in null.keys() - {name for name, value in given.items() if value is not None}:
         raise UserError(f"model.conditions: the net is told of {name!r}, and the data have none; add it to data.parts")
     return {name: given[name] for name in null}
+
+
+def knows_labels(null: PyTree) -> bool:
+    """Whether a net whose condition that says nothing is this one knows classes."""
+    return LABEL in null if isinstance(null, dict) else null is not None
 
 
 def _filled(name: str, nothing: Any, value: Any, count: int) -> Any:

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Int32, Key, PyTree, Shaped, UInt8
 
 from diffjax import build, decode, nested
-from diffjax.conditions import LABEL, completed
+from diffjax.conditions import LABEL, completed, knows_labels
+from diffjax.data import text
 from diffjax.denoising import denoiser, has_head, needs_rank
 from diffjax.dispatch import batched, sample_for
 from diffjax.errors import UserError
@@ -21,6 +22,7 @@ from diffjax.evaluation import grid as picture_of
 from diffjax.evaluation import labelled_grid
 from diffjax.grids import Grid
 from diffjax.guiding import guided
+from diffjax.nets.conditions import Text
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, Step
 from diffjax.randomness import fold, keys
@@ -72,14 +74,16 @@ def painter(
 
 
 def gallery(
-    model: build.Model, facts: Facts, settings: dict[str, Any]
+    model: build.Model, facts: Facts, settings: dict[str, Any], known: PyTree = None
 ) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
     """A picture of weights: samples of the same keys each time, one row for each of the first classes.
 
-    Raises UserError for settings that do not serve the model, before anything is drawn.
+    A net without classes, but with other parts, gets a row for each of the conditions that are `known`. Raises
+    UserError for settings that do not serve the model, before anything is drawn.
     """
-    names = facts.class_names[:EACH] if model.net.null_cond is not None else ()
-    cond = np.repeat(np.arange(len(names), dtype=np.int32), EACH) if names else None
+    names, each = _rows(model.net, facts, known)
+    rows = np.repeat(np.arange(len(names), dtype=np.int32), EACH) if names else None
+    cond = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], each)
     count = EACH * (len(names) or EACH)
     frame = painter(denoiser(model.noise, model.net, {}), model.noise, model.order, model.net, facts, settings)
 
@@ -88,9 +92,21 @@ def gallery(
         denoise = denoiser(model.noise, model.net, here)
         under = guided(denoise, model.noise, frame.grid, model.net.null_cond, settings)
         made = images(replace(frame, denoise=under.denoise), jax.random.key(0), count, count, cond)
-        return picture_of(made, EACH) if cond is None else labelled_grid(made, cond, names, EACH)
+        return picture_of(made, EACH) if rows is None else labelled_grid(made, rows, names, EACH)
 
     return drawn
+
+
+def _rows(net: Any, facts: Facts, known: PyTree) -> tuple[tuple[str, ...], PyTree]:
+    """What each row of a gallery is called, and its condition; of no names, rows are not told apart."""
+    if knows_labels(net.null_cond):
+        names = facts.class_names[:EACH]
+        return names, np.arange(len(names), dtype=np.int32)
+    if not isinstance(net.null_cond, dict):
+        return (), None
+    count = len(jax.tree.leaves(known)[0])
+    words = next((known[each.part].value for each in net.conditions if isinstance(each, Text)), None)
+    return tuple(map(str, range(count)) if words is None else text.decode(np.asarray(words))), known
 
 
 def images(

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Integer, PyTree, Shaped
 
 from diffjax import bits, diagnose, inspection, truth
 from diffjax.build import ByLevel
+from diffjax.conditions import knows_labels
 from diffjax.denoising import NetDenoiser
 from diffjax.diagnose import Share
 from diffjax.draw import Painter
@@ -79,7 +80,7 @@ def judged(
     noise, order, facts, (images, labels) = painter.noise, painter.order, painter.facts, test
     if not isinstance(noise, Gaussian) or order.width != 1:
         return None
-    cond = None if painter.net.null_cond is None else jnp.asarray(labels)
+    cond = jnp.asarray(labels) if knows_labels(painter.net.null_cond) else None
     x, known = (
         facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
     )

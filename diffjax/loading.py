@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from diffjax import run
+from diffjax.conditions import knows_labels
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
 from diffjax.nets.adapters import plain
@@ -39,7 +40,7 @@ class Info:
     @property
     def conditional(self) -> bool:
         """Whether the net knows classes."""
-        return self.net.null_cond is not None
+        return knows_labels(self.net.null_cond)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class Weights:
     made: str = ""
 
 
-def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> tuple[NetDenoiser, Noise, Order, Info]:
+Loaded = tuple[NetDenoiser, Noise, Order, Info]
+
+
+def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Loaded:
     """The denoiser of a run's folder or of an exported file, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an

@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 
 from diffjax import build, draw, loading, run
 from diffjax.checks import Fields, check_disk, check_loss, check_numbers, check_size, check_spread
-from diffjax.conditions import fitted
+from diffjax.conditions import fitted, knows_labels
 from diffjax.data import Dataset, batches
 from diffjax.data.conditioning import conditions_of
 from diffjax.data.parts import Part
@@ -80,8 +80,9 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     names = ("steps", "learning_rate", "warmup_steps", "weight_decay", "clip_norm")
     patterns = (*t["freeze"], *fixed(model.net))
     net, optimizer = freeze(model.net, build.optimizer(**{name: t[name] for name in names}), patterns)
-    gallery = draw.gallery(model, facts, fields["sample"])
     null = model.net.null_cond
+    shown = None if knows_labels(null) else examples(dataset, "validation", draw.EACH, facts, null, parts)[2]
+    gallery = draw.gallery(model, facts, fields["sample"], shown)
     x, cond = facts.encoding.nothing(facts.shape), jax.tree.map(lambda leaf: leaf[None], null)
     new = partial(create, net=net, optimizer=optimizer, averages=averages_of(t), x=x, cond=cond)
     key = jax.random.key(t["seed"])

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, PyTree
 
 from diffjax import build, draw, loading, run
+from diffjax.conditions import fitted
+from diffjax.data.conditioning import conditions_of
 from diffjax.denoising import NetDenoiser
 from diffjax.draw import Painter
 from diffjax.errors import UserError
@@ -24,7 +27,8 @@ NAMES = ("train", "validation", "test")
 class Subject:
     """A loaded model, and each split's images and labels: as the data set has them, and as bytes (`splits`).
 
-    They differ where a data set has numbers in place of levels, and then a `law` that is known.
+    They differ where a data set has numbers in place of levels, and then a `law` that is known. `known` are the
+    conditions of the training images, of a net that is told other things than classes.
     """
 
     workdir: Path
@@ -35,6 +39,7 @@ class Subject:
     real: Mapping[str, tuple[np.ndarray, Any]]
     splits: Splits
     law: Mixture | None
+    known: PyTree = None
 
     @property
     def told(self) -> dict[str, str]:
@@ -53,10 +58,20 @@ class Subject:
         """What draws with these settings of a sampler."""
         return draw.painter(self.denoise, self.noise, self.order, self.info.net, self.info.facts, settings)
 
-    def labels(self, count: int) -> Int32[np.ndarray, " n"] | None:
-        """As many labels of each class, or none."""
+    def asked(self, count: int) -> tuple[PyTree, Int32[np.ndarray, " n"] | None]:
+        """Conditions to draw by, and the labels of what they ask for: as many of each class, where the net knows them.
+
+        A net without classes is asked for by the other parts of training images, evenly chosen, or by nothing.
+        """
         number = np.arange(count, dtype=np.int32)
-        return number * self.info.facts.classes // count if self.info.conditional else None
+        if self.info.conditional:
+            labels = number * self.info.facts.classes // count
+            return labels, labels
+        if self.known is None:
+            return None, None
+        labels = self.splits["train"][1]
+        rows = number * len(self.splits["train"][0]) // count
+        return jax.tree.map(lambda leaf: leaf[rows], self.known), None if labels is None else labels[rows]
 
 
 def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Subject:
@@ -72,4 +87,7 @@ def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Sub
     real = splits = {name: dataset.arrays(name, dataset.split(name).some(most)) for name in NAMES}
     if dataset.law is not None:
         splits = {name: (draw.as_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
-    return Subject(workdir, denoise, noise, order, info, real, splits, dataset.law)
+    known, null = None, info.net.null_cond
+    if isinstance(null, dict) and not info.conditional:
+        known = fitted(null, conditions_of(dataset, "train", dataset.split("train").some(most), parts))
+    return Subject(workdir, denoise, noise, order, info, real, splits, dataset.law, known)

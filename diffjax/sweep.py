@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from math import isfinite, prod
 from pathlib import Path
@@ -42,7 +43,7 @@ class Planned(NamedTuple):
     painter: Painter
 
 
-def lists_of(texts: Sequence[str]) -> dict[str, list[Any]]:
+def lists_of(texts: Sequence[str], names: Sequence[str] = NAMES) -> dict[str, list[Any]]:
     """The settings that are varied, each with its values: `steps=5,10,20`, `sampler=heun,ddim(eta=1.0),guidance`.
 
     A name alone has no values here, and means the usual ones. Raises UserError for what is neither.
@@ -52,18 +53,18 @@ def lists_of(texts: Sequence[str]) -> dict[str, list[Any]]:
         name = ""
         for part in _parts(text):
             new = _NEW.fullmatch(part)
-            if new and (new[1] in NAMES or new[2] is not None):
-                name = _new(new[1], found)
+            if new and (new[1] in names or new[2] is not None):
+                name = _new(new[1], found, names)
                 found[name] = [] if new[2] is None else [_read(name, new[2].strip())]
             elif name and found[name]:
                 found[name].append(_read(name, part))
             else:
-                raise UserError(f"--sweep: cannot read {part!r}; give names of {', '.join(NAMES)}, or name=value,value")
+                raise UserError(f"--sweep: cannot read {part!r}; give names of {', '.join(names)}, or name=value,value")
     for name, values in found.items():
         if len(set(values)) < len(values):
             raise UserError(f"--sweep {name}: a value is given twice; give each once")
     if not found:
-        raise UserError(f"--sweep: name what is varied, of {', '.join(NAMES)}, as steps=5,10,20")
+        raise UserError(f"--sweep: name what is varied, of {', '.join(names)}, as steps=5,10,20")
     return found
 
 
@@ -130,10 +131,10 @@ def _row(
 ) -> ev.Swept:
     """Draws and measures; `beside` are the scores of another row, if there is one."""
     count, seed, batch = how
-    cond, before = model.labels(count), time.perf_counter()
+    (cond, labels), before = model.asked(count), time.perf_counter()
     images = draw.images(painter, jax.random.key(seed), count, batch, cond)
     seconds = time.perf_counter() - before
-    scores = ev.measured(images, cond, model.splits, model.info.facts.levels, kernels=kernels, beside=beside)
+    scores = ev.measured(images, labels, model.splits, model.info.facts.levels, kernels=kernels, beside=beside)
     return ev.Swept(settings, evaluations(painter)[0], seconds, scores)
 
 
@@ -168,21 +169,22 @@ def _serves(model: Subject, settings: dict[str, Any]) -> bool:
     return True
 
 
-def _new(name: str, found: Mapping[str, Any]) -> str:
+def _new(name: str, found: Mapping[str, Any], names: Sequence[str]) -> str:
     """The name of a setting that has not been given yet."""
-    if name not in NAMES:
-        raise UserError(f"--sweep {name}: no such setting; choose from {', '.join(NAMES)}")
+    if name not in names:
+        raise UserError(f"--sweep {name}: no such setting; choose from {', '.join(names)}")
     if name in found:
         raise UserError(f"--sweep {name}: is given twice; give all its values in one list")
     return name
 
 
 def _parts(text: str) -> list[str]:
-    """The text between commas that stand outside of brackets."""
-    parts, depth = [""], 0
+    """The text between commas that stand outside of brackets and of quotes."""
+    parts, depth, quoted = [""], 0, ""
     for letter in text:
         depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth == 0:
+        quoted = {quoted: "", "": letter}.get(quoted and letter, quoted) if letter in "'\"" else quoted
+        if letter == "," and depth == 0 and not quoted:
             parts.append("")
         else:
             parts[-1] += letter
@@ -196,9 +198,9 @@ def _read(name: str, text: str) -> Any:
     return _READ.get(name, str)(text)
 
 
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < 1:
-        raise UserError(f"--sweep steps: expected whole numbers from 1 on, got {text!r}")
+def _whole(name: str, least: int, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < least:
+        raise UserError(f"--sweep {name}: expected whole numbers from {least} on, got {text!r}")
     return int(text)
 
 
@@ -212,7 +214,12 @@ def _finite(text: str) -> float:
     return number
 
 
-_READ = {"steps": _whole, "guidance": _finite}
+_READ = {
+    "steps": partial(_whole, "steps", 1),
+    "label": partial(_whole, "label", 0),
+    "seed": partial(_whole, "seed", 0),
+    "guidance": _finite,
+}
 
 
 def _digest(tree: PyTree) -> str:

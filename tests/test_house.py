@@ -59,22 +59,23 @@ LAYERS = {
     "build": "errors protocols slots conditions schedule predict noise order denoising times weights nets steps grids "
     "loss training",
     "run": "errors files protocols slots order denoising training data build",
-    "loading": "errors protocols paths order denoising nets training run",
+    "loading": "errors protocols conditions paths order denoising nets training run",
     "guiding": "errors protocols slots guidance",
-    "draw": "errors protocols conditions randomness order denoising guiding grids sampling decode nested dispatch data "
-    "evaluation build run",
+    "draw": "errors protocols conditions randomness order denoising nets guiding grids sampling decode nested dispatch "
+    "data evaluation build run",
     "checks": "errors files randomness loss training data",
     "plan": "errors conditions randomness paths nets loss training data build run loading draw checks",
-    "bits": "errors protocols randomness mixtures order truth likelihood dispatch evaluation run",
-    "judge": "protocols randomness noise mixtures denoising loss truth diagnose inspection training evaluation build "
-    "draw bits",
-    "subject": "errors protocols mixtures order denoising data evaluation build run loading draw",
+    "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
+    "judge": "protocols conditions randomness noise mixtures denoising loss truth diagnose inspection training "
+    "evaluation build draw bits",
+    "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw",
     "sweep": "errors paths draw evaluation subject",
     "asking": "errors images nets data",
     "inputs": "errors images randomness data evaluation run",
     "editing": "protocols randomness denoising edit dispatch data evaluation draw",
     "ways": "errors protocols randomness edit steps sampling dispatch draw",
     "applications": "errors slots edit run inputs editing ways",
+    "panel": "errors conditions guiding evaluation loading draw sweep asking",
     "cli": "errors slots guiding",
 }
 

@@ -140,8 +140,8 @@ def test_rows_are_those_of_a_plain_evaluation_and_are_drawn_once(model, tmp_path
     first = sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
     for row, rule in zip(first.rows, ("ddim", "heun"), strict=True):
         painter = model.painter({**OTHERS, "sampler": rule, "steps": 2})
-        images = draw.images(painter, jax.random.key(3), COUNT, 16, model.labels(COUNT))
-        plain = ev.measured(images, model.labels(COUNT), model.splits, LEVELS, kernels=ev.kernels_for(16))
+        images = draw.images(painter, jax.random.key(3), COUNT, 16, model.asked(COUNT)[0])
+        plain = ev.measured(images, model.asked(COUNT)[1], model.splits, LEVELS, kernels=ev.kernels_for(16))
         same(row, ev.Swept(row.settings, 2 * painter.step.evaluations, 0.0, plain))
     drawn.clear()
     capsys.readouterr()

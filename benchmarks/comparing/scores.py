@@ -82,8 +82,8 @@ def painter_of(model: subject.Subject, point: Point) -> draw.Painter:
 def drawn(compare: Compare, model: subject.Subject, point: Point, seed: int) -> dict[str, Any]:
     """How good the pictures are that are drawn at this point."""
     painter = painter_of(model, point)
-    labels = model.labels(compare.samples)
-    images = draw.images(painter, jax.random.key(seed), compare.samples, compare.batch, labels)
+    cond, labels = model.asked(compare.samples)
+    images = draw.images(painter, jax.random.key(seed), compare.samples, compare.batch, cond)
     return {
         "evaluations": draw.evaluations(painter)[0],
         **quality(images, labels, model.splits, model.info.facts.levels),

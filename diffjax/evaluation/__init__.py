@@ -84,7 +84,7 @@ from diffjax.evaluation.neighbours import (
     nearest_distances,
     nearest_few,
 )
-from diffjax.evaluation.pictures import grid, labelled_grid, side_by_side, strip
+from diffjax.evaluation.pictures import crossed, grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.pixels import Splits, as_bytes
 from diffjax.evaluation.records import Numbers, read_numbers
 from diffjax.evaluation.references import kept_moments, moments_of_parts
@@ -135,6 +135,7 @@ __all__ = [
     "copies",
     "copying",
     "coverage_of",
+    "crossed",
     "cubic",
     "curve",
     "described",

@@ -92,6 +92,27 @@ def strip(
     return np.asarray(image)
 
 
+def crossed(images: UInt8[np.ndarray, "rows columns n h w c"], rows: Sequence[str], columns: Sequence[str]) -> Picture:
+    """n images for each pair of a row and a column, as a square of them, under the columns' names, beside the rows'."""
+    if images.size == 0 or images.shape[:2] != (len(rows), len(columns)):
+        raise UserError(f"images {images.shape} need {len(rows)} rows and {len(columns)} columns of at least one each")
+    side = int(np.ceil(images.shape[2] ** 0.5))
+    tiles = [[grid(some, side) for some in line] for line in images]
+    height, own = tiles[0][0].shape[:2]
+    width = max(own, *map(text_width, columns)) + MARGIN
+    left, top = max(map(text_width, rows)) + 2 * MARGIN, TEXT + MARGIN if any(columns) else MARGIN
+    image = Image.new("RGB", (left + width * len(columns), top + (height + MARGIN) * len(rows)), PAPER)
+    pen = ImageDraw.Draw(image)
+    for r, line in enumerate(tiles):
+        y = top + r * (height + MARGIN)
+        pen.text((left - MARGIN, y + height / 2), rows[r], INK, font(), anchor="rm")
+        for q, tile in enumerate(line):
+            image.paste(Image.fromarray(tile), (left + q * width + (width - MARGIN - own) // 2, y))
+    for q, name in enumerate(columns):
+        pen.text((left + q * width + (width - MARGIN) / 2, MARGIN // 2), name, INK, font(), anchor="mt")
+    return np.asarray(image)
+
+
 def named_rows(
     names: Sequence[str], rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int | None
 ) -> Picture:

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.nets.attention import Attention
 from diffjax.nets.layers import by_rows
+from diffjax.nets.words import BYTES, buckets, words_of
 from diffjax.protocols import Given
 
 __all__ = ["Category", "Embedded", "Number", "Picture", "Text"]  # choices of a config's model.conditions
@@ -66,23 +67,29 @@ class Number(nn.Module):
 
 
 class Text(nn.Module):
-    """Text as tokens, and their mean as a vector: a transformer over tokens 1 … vocab - 1, where 0 is no token."""
+    """Text as tokens, and their mean as a vector: a transformer over tokens 1 … vocab - 1, where 0 is no token.
+
+    Bytes (a vocab of 257, as data/text.py has them) are gathered into words first, see nets/words.py; `table` is how
+    many beginnings of words have vectors of their own, a power of two.
+    """
 
     width: int = 64
     depth: int = 2
     heads: int = 2
     part: str = "text"
+    table: int = 2048
     drop: float = 0.0
-    vocab: int = 257
+    vocab: int = BYTES
     shape: tuple[int, ...] = (64,)
 
     axes: ClassVar[tuple[int, ...]] = (1,)
 
     @nn.compact
     def __call__(self, given: Given, features: int, dtype: Any) -> Told:
-        seen = given.value > 0
-        h = nn.Embed(self.vocab, self.width, dtype=dtype)(given.value)
-        h += nn.Embed(self.shape[0], self.width, dtype=dtype)(jnp.arange(self.shape[0]))[None]
+        h, seen = nn.Embed(self.vocab, self.width, dtype=dtype)(given.value), given.value > 0
+        if self.vocab == BYTES:
+            h, seen = _by_word(h, given.value, nn.Embed(self.table, self.width, dtype=dtype))
+        h += nn.Embed(h.shape[1], self.width, dtype=dtype)(jnp.arange(h.shape[1]))[None]
         for _ in range(self.depth):
             inner = nn.LayerNorm(dtype=dtype)(h)
             h += Attention(self.heads, dtype)(inner, 0, seen=seen)[0]
@@ -119,6 +126,16 @@ class Picture(nn.Module):
         there = jnp.broadcast_to(given.present[:, None, None, None], (*given.value.shape[:3], 1))
         both = jnp.concatenate([jnp.where(there, given.value, 0), there], axis=-1)
         return Told(channels=both.astype(dtype))
+
+
+def _by_word(
+    h: Spoken, tokens: Int[Array, "b n"], table: nn.Embed
+) -> tuple[Float[Array, "b m features"], Bool[Array, "b m"]]:
+    """For each word the sum of its bytes and of its beginnings, and which words there are, of (n + 1) // 2 at most."""
+    word, inside, beginning = words_of(tokens)
+    number = jnp.arange((tokens.shape[1] + 1) // 2)
+    own = inside[:, None] & (word[:, None] == number[None, :, None])
+    return jnp.matmul(own.astype(h.dtype), h + table(buckets(beginning, table.num_embeddings))), jnp.any(own, axis=2)
 
 
 def _spoken(module: nn.Module, h: Spoken, seen: Bool[Array, "b n"], present: Bool[Array, " b"], features: int) -> Told:

@@ -26,6 +26,8 @@ def check(conditions: tuple[Any, ...]) -> None:
     for each in conditions:
         if not 0 <= each.drop <= 1:
             raise UserError(f"net: drop of {each.part!r} must be a rate in [0, 1], got {each.drop}")
+        if isinstance(each, Text) and each.table.bit_count() != 1:
+            raise UserError(f"net: table of {each.part!r} must be a power of two, got {each.table}")
 
 
 def null_of(classes: int, conditions: tuple[Any, ...]) -> PyTree:

@@ -140,6 +140,7 @@ def test_what_does_not_fit_is_named() -> None:
         (lambda: nets.DiT(conditions=(Number(), Number())), "each of another part"),
         (lambda: nets.MLP(conditions=("text",)), "must be encoders"),
         (lambda: nets.UNet(conditions=(Text(drop=1.5),)), "drop of 'text' must be a rate"),
+        (lambda: nets.UNet(conditions=(Text(table=1000),)), "table of 'text' must be a power of two"),
         (lambda: nets.DiT(depth=2, perturbed=(2,)), "perturbed must name blocks, of 0 … 1"),
         (lambda: bare.init(jax.random.key(0), x, level, whole), "knows label, and was given label, text"),
         (lambda: given.apply(variables, x, level, {"depth": whole["sketch"]}), "was given depth"),
