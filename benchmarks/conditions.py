@@ -89,16 +89,26 @@ def of_text(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
     yield Row(f"the digit {what} is drawn", f"{classes(model, images, digits):.3f}", "0.90" if ABOUT.value else "0.97")
     for name, (low, high) in WORDS.items():
         yield Row(f"{name}: {high} is more than {low}", f"{moved(painter, name, low, high):.3f}", "0.90")
+    if ABOUT.value:
+        share = np.mean([moved(painter, *apart(text)) for text in ABOUT.value])
+        yield Row("what was left out is further to its side than its opposite", f"{share:.3f}", "0.80")
 
 
-def moved(painter: draw.Painter, name: str, low: str, high: str) -> float:
+def apart(combination: str) -> tuple[str, str, str, range]:
+    """The first trait of a combination, its low end and its high end, and the digit."""
+    digit, traits = understood(combination)
+    name = next(iter(traits))
+    return (name, *WORDS[name], range(digit, digit + 1))
+
+
+def moved(painter: draw.Painter, name: str, low: str, high: str, digits: range = range(10)) -> float:
     """The share of pairs, of one digit and from one key, of which the picture of the higher trait measures higher.
 
     Of real pictures, which are called by their measures, it is 1.
     """
     found = []
     for trait in (low, high):
-        told = [written(digit, {name: trait}) for digit in range(10) for _ in range(PAIRS)]
+        told = [written(digit, {name: trait}) for digit in digits for _ in range(PAIRS * 10 // len(digits))]
         found.append(measure(of_prompts(painter, told), 256)[name])
     return float((found[1] > found[0]).mean())
 

@@ -195,7 +195,8 @@ def _read(name: str, text: str) -> Any:
     """A value of that setting. Raises UserError for what cannot be one."""
     if not text:
         raise UserError(f"--sweep {name}: a value is missing; give them as {name}=…,…")
-    return _READ.get(name, str)(text)
+    whole = len(text) > 1 and text[0] == text[-1] in ("'", '"')
+    return _READ.get(name, str)(text[1:-1] if whole else text)
 
 
 def _whole(name: str, least: int, text: str) -> int:

@@ -65,6 +65,29 @@ def test_what_was_asked_for_stands_with_the_samples(call, many, tmp_path) -> Non
     assert told["guidance_when"] == "interval(low=0.2, high=0.8)"
 
 
+def test_each_cell_of_a_sweep_is_what_is_drawn_with_its_setting(call, many, tmp_path) -> None:
+    prompts = ["a bold three, leaning left", "a nine"]
+    sweep = ["--sweep", "guidance=1,30", "--sweep", f"prompt='{prompts[0]}','{prompts[1]}'"]
+    told = call("sample.py", "--workdir", many.workdir, "--out", tmp_path / "out", "--num=4", *sweep)
+    assert told.code == 0, told.err
+    picture = np.asarray(Image.open(tmp_path / "out" / "sweep.png"))
+    assert not (tmp_path / "out" / "samples.npz").exists()
+    for i, scale in enumerate((1, 30)):
+        for k, prompt in enumerate(prompts):
+            out = tmp_path / f"{i}{k}"
+            drawn(call, out, many, "--prompt", prompt, f"--guidance={scale}")
+            tile = np.asarray(Image.open(out / "grid.png"))[:50, :50]
+            assert found_at(picture, tile), (scale, prompt)
+
+
+def found_at(picture: np.ndarray, tile: np.ndarray) -> bool:
+    """Whether the tile is somewhere in the picture."""
+    height, width = tile.shape[:2]
+    corners = np.argwhere((picture == tile[0, 0]).all(axis=2))
+    fits = corners[(corners[:, 0] <= len(picture) - height) & (corners[:, 1] <= picture.shape[1] - width)]
+    return any(np.array_equal(picture[y : y + height, x : x + width], tile) for y, x in fits)
+
+
 def test_a_run_of_parts_is_evaluated_by_its_labels(call, many, tmp_path) -> None:
     told = call("evaluate.py", "--workdir", many.workdir, "--out", tmp_path / "out", "--num=60")
     assert told.code == 0, told.err
@@ -83,6 +106,11 @@ def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_pat
         (many, ["--guidance=2", "--guidance-interval", "0.8", "0.2"], ["--guidance-interval", "LOW <= HIGH"]),
         (many, ["--guidance=2", "--guidance-interval", "0.8"], ["--guidance-interval", "two numbers"]),
         (many, ["--guidance=2", "--guidance_rule=cfg"], ["guidance_rule", "is none"]),
+        (many, ["--sweep", "guidance=1,2", "--sweep", "steps=2,3", "--sweep", "seed=1,2"], ["--sweep", "one or two"]),
+        (many, ["--sweep", "guidance,steps=2,3"], ["--sweep", "guidance: 0 values"]),
+        (many, ["--sweep", "weight=1,2"], ["--sweep", "no such setting", "slant"]),
+        (many, ["--sweep", "label=3,11"], ["--label 11", "expected 0 … 9"]),
+        (many, ["--sweep", "steps=2", "--animate"], ["--animate", "leave one"]),
     ]
     for run, more, says in cases:
         told = call("sample.py", "--workdir", run.workdir, "--out", tmp_path / "out", *more)
