@@ -82,8 +82,9 @@ def vary(
 ) -> State:
     """Other pictures like x0, `[b, *shape]`: destroyed to the strength and restored (Meng et al. 2022, algorithm 1).
 
-    Of the grid it goes the part below; of 50 steps over the whole clock there are fewer at a lower strength. Tokens are
-    hidden and drawn anew. Strength 1 is `sample` of the same keys. Raises UserError as `sample` does.
+    Of the grid it goes the part below; of 50 steps over the whole clock there are fewer at a lower strength, and each
+    number of them compiles once (`grids.padded` of `cut` is of one length). Tokens are hidden and drawn anew. At
+    strength 1 it is `sample` of the same keys. Raises UserError as `sample` does.
     """
     u = clock_at(noise, strength)
     grid = cut(grids.uniform(noise, steps) if grid is None else grid, u)

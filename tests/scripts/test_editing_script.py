@@ -126,7 +126,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(call, tiny, unconditional
         (tiny, ["--edit=interpolate", "--seed_to=2", "--num=1"], ["--num 1", "two ends"]),
         (unconditional, ["--edit=interpolate", "--label_to=2"], ["--label_to 2", "no classes"]),
         (tiny, ["--edit=colourise", "--image={in}"], ["colourise", "grey"]),
-        (tiny, [*inpaint, "--animate"], ["--animate", "leave it out"]),
+        (tiny, [*inpaint, "--animate"], ["--animate", "leave one of the two out"]),
     ]
     for run, argv, says in cases:
         filled = [each.format(**files) for each in argv]
