@@ -98,7 +98,8 @@ def apart(combination: str) -> tuple[str, str, str, range]:
     """The first trait of a combination, its low end and its high end, and the digit."""
     digit, traits = understood(combination)
     name = next(iter(traits))
-    return (name, *WORDS[name], range(digit, digit + 1))
+    low, high = WORDS[name]
+    return name, low, high, range(digit, digit + 1)
 
 
 def moved(painter: draw.Painter, name: str, low: str, high: str, digits: range = range(10)) -> float:

@@ -17,7 +17,7 @@ from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
 
-__all__ = ["blocks", "raster", "rolling", "shuffled", "together"]
+__all__ = ["blocks", "parted", "raster", "rolling", "shuffled", "together"]
 
 Rank = Float[Array, "..."]
 
@@ -84,6 +84,28 @@ def blocks(count: int, shuffled: bool = False) -> Order:
         return block / max(count - 1, 1)
 
     return Order(1 / count, rank, exchangeable=shuffled, blocks=count)
+
+
+def _parted_rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
+    """0 for some, 1 for the others: each by chance, of a share by chance, or what lies beyond a straight cut."""
+    kind, share, axis, each = jax.random.split(key, 4)
+    scattered = jax.random.uniform(each, positions) < jax.random.uniform(share)
+    cuts = [_beyond(key, axis, positions) for axis, key in enumerate(jax.random.split(each, len(positions)))]
+    cut = jnp.stack(cuts)[jax.random.randint(axis, (), 0, len(positions))]
+    return jnp.where(jax.random.bernoulli(kind), scattered, cut).astype(jnp.float32)
+
+
+def _beyond(key: Key[Array, ""], axis: int, positions: tuple[int, ...]) -> Array:
+    """Which positions lie on one side of a cut across that axis, either side, anywhere, all or none of them too."""
+    where, side = jax.random.split(key)
+    n = positions[axis]
+    after = jnp.arange(n) >= jax.random.randint(where, (), 0, n + 1)
+    after = after ^ jax.random.bernoulli(side)
+    return jnp.broadcast_to(after.reshape((n,) + (1,) * (len(positions) - axis - 1)), positions)
+
+
+parted = Order(0.5, _parted_rank, blocks=2)
+"""A random part first, together, then the rest: what a net must know to fill in pictures of which a part is given."""
 
 
 def level(order: Order, u: Float[Array, "..."], rank: Rank) -> Float[Array, "..."]:

@@ -25,6 +25,7 @@ ORDERS = {
     "rolling": order.rolling(0.3),
     "blocks": order.blocks(4),
     "blocks, shuffled": order.blocks(16, shuffled=True),
+    "parted": order.parted,
 }
 
 
@@ -82,6 +83,19 @@ def test_blocks_come_one_after_the_other(count, sizes, shuffled) -> None:
         np.testing.assert_allclose(own, np.broadcast_to(np.linspace(1, 0, 11)[:, None], (11, size)), atol=1e-5)
     firsts = np.argmin(t, axis=0)
     assert (shuffled and count > 1) or np.all(np.diff(firsts) >= 0)
+
+
+def test_a_part_comes_before_the_rest_scattered_or_beyond_a_cut() -> None:
+    parts = np.asarray(ranks(order.parted, keys(0, 400), (4, 4), channel_axes=0))
+    assert set(np.unique(parts)) == {0, 1}
+    t = all_levels(order.parted, np.linspace(1, 0, 9), (4, 4))
+    first = t[4] == 0
+    assert np.all(t[4][~first] == 1), "half way a part is known and nothing of the rest"
+    cut = (parts == parts[:, :, :1]).all((1, 2)) | (parts == parts[:, :1]).all((1, 2))
+    assert 0.4 < cut.mean() < 0.65, "half of them by a cut"
+    shares = parts[~cut].mean((1, 2))
+    assert shares.min() < 0.25 < 0.75 < shares.max()
+    assert {0.0, 0.25, 0.5, 0.75, 1.0} == set(parts[cut].mean((1, 2)))
 
 
 def test_more_blocks_than_positions_are_refused() -> None:

@@ -1,9 +1,10 @@
-"""The laboratory: any step rule, and any guidance, ours or one written a minute ago, held against exact answers.
+"""The laboratory: any step rule, guidance or method of editing, ours or new, held against exact answers.
 
-`report(step)` says all that is measured of a step rule, `guided(make)` what a guidance samples; the other functions
-measure one thing each.
+`report(step)` says all that is measured of a step rule, `guided(make)` what a guidance samples, `posteriors(…)` what
+methods draw given what was seen; the other functions measure one thing each.
 """
 
+from diffjax.lab.conditionals import Fit, Posteriors, correlated, modal, posteriors
 from diffjax.lab.guidances import Drawn, Guided, guided
 from diffjax.lab.laws import HARD, SMOOTH, Chances, Law, by_chance, chances, exact_denoiser
 from diffjax.lab.orders import at_budgets, distance, slope
@@ -19,19 +20,24 @@ __all__ = [
     "Chances",
     "Classes",
     "Drawn",
+    "Fit",
     "Guided",
     "Law",
+    "Posteriors",
     "Report",
     "Tilted",
     "at_budgets",
     "by_chance",
     "chances",
     "classed_denoiser",
+    "correlated",
     "distance",
     "exact_denoiser",
     "guided",
+    "modal",
     "not_finite",
     "overhead",
+    "posteriors",
     "report",
     "slope",
     "tilted",

@@ -77,7 +77,8 @@ class UNet(nn.Module):
     `multipliers` gives the channels at each depth as multiples of `width`; each depth has `blocks` residual blocks on
     the way down and as many on the way up, the deepest one block, attention, one block. `attention` names further
     depths (0 is full resolution) that attend, to themselves and to a condition's tokens; at the depths `perturbed` each
-    pixel sees itself alone. Parameters and output are float32, computation is `dtype`; `remat` saves
+    pixel sees itself alone. `per_pixel`: each pixel may have a level of its own, which stands beside x; the blocks are
+    modulated by their mean. Parameters and output are float32, computation is `dtype`; `remat` saves
     memory in training: each block is computed once more going back.
     """
 
@@ -90,6 +91,7 @@ class UNet(nn.Module):
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     perturbed: tuple[int, ...] = ()
+    per_pixel: bool = False
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -130,9 +132,13 @@ class UNet(nn.Module):
         self._check(x)
         told = heard(self.conditions, cond, len(x), 2 * self.width, self.dtype)
         label = label_of(self.conditions, self.classes, cond)
-        embedding = Embedding(2 * self.width, self.classes, self.dtype)(one_level(x, level), label, told.vector)
         channels = [self.width * multiplier for multiplier in self.multipliers]
         h = nn.Conv(channels[0], (3, 3), dtype=self.dtype)(x)
+        if self.per_pixel:
+            each = jnp.broadcast_to(level, (*x.shape[:3], 1)).astype(self.dtype)
+            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Levels")(each)
+            level = jnp.mean(level, axis=range(1, level.ndim), keepdims=True)
+        embedding = Embedding(2 * self.width, self.classes, self.dtype)(one_level(x, level), label, told.vector)
         if (shown := beside(told.channels, x.shape[1:])) is not None:
             h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Shown")(shown)
         skips = []

@@ -10,6 +10,7 @@ from quickly import few
 
 import diffjax as dj
 from diffjax import edit, order, predict, steps
+from diffjax.edit import resampling, solving
 from diffjax.edit.bases import blocks, channels, waves
 from diffjax.errors import UserError
 
@@ -69,7 +70,7 @@ def solve(method, seen=KNOWN, start=0, count=4, noise=NOISE, denoise=DENOISE, st
     return edit.solve(*given, method=METHODS[method], cond=cond, steps=steps, **more)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", few(METHODS, "clamp", "ddrm", "dps", "repaint", "twisted"))
 def test_known_pixels_are_the_images_and_an_example_does_not_know_its_batch(method) -> None:
     whole, alone = solve(method), solve(method, start=2, count=1)
     np.testing.assert_array_equal(whole[:, LEFT], np.broadcast_to(IMAGE[LEFT], (4, 8, 3)))
@@ -85,10 +86,9 @@ def test_an_observation_is_what_it_says_and_is_known_in_what_is_drawn(name) -> N
     np.testing.assert_allclose(jnp.sum(seen.turned(x) ** 2), jnp.sum(x**2), rtol=1e-5)
     known = np.broadcast_to(np.isfinite(seen.std), SHAPE)
     np.testing.assert_allclose(seen.turned(IMAGE[None])[0][known], seen.values[known], atol=1e-5)
-    for method in ("ddnm", "pigdm"):
-        drawn = solve(method, seen)
-        np.testing.assert_allclose(of(drawn), np.broadcast_to(was, (4, *was.shape)), atol=1e-5)
-        assert float(jnp.min(jnp.max(jnp.abs(drawn - IMAGE[None]), axis=(1, 2, 3)))) > 0.1
+    drawn = solve("pigdm" if name == "blurred" else "ddnm", seen)
+    np.testing.assert_allclose(of(drawn), np.broadcast_to(was, (4, *was.shape)), atol=1e-5)
+    assert float(jnp.min(jnp.max(jnp.abs(drawn - IMAGE[None]), axis=(1, 2, 3)))) > 0.1
 
 
 @pytest.mark.parametrize("turn", [blocks(2), channels((0.3, 0.6, 0.1)), channels((1.0, 0.0, 0.0)), waves])
@@ -123,18 +123,16 @@ def test_batches_of_images_have_their_own_observations() -> None:
     np.testing.assert_allclose(means_of(x), means_of(images), atol=1e-5)
 
 
-@pytest.mark.parametrize("method", few(METHODS, "ddrm", "dps", "pigdm", "twisted"))
+@pytest.mark.parametrize("method", few(METHODS, "dps", "pigdm", "twisted"))
 @pytest.mark.parametrize("make", few(SCHEDULES, "cosine"))
 def test_finite_at_every_number_of_steps(method, make) -> None:
     noise = dj.Gaussian(SCHEDULES[make], predict.v)
-    with_noise = METHODS[method].noisy
-    for seen in (KNOWN, edit.inpaint(IMAGE, LEFT, noise_std=0.3))[: 1 + with_noise]:
-        for count in (1, 3):
-            x = solve(method, seen, noise=noise, steps=count)
-            assert bool(jnp.all(jnp.isfinite(x)))
+    with_noise = edit.inpaint(IMAGE, LEFT, noise_std=0.3) if METHODS[method].noisy else KNOWN
+    for seen, count in ((KNOWN, 1), (with_noise, 3)):
+        assert bool(jnp.all(jnp.isfinite(solve(method, seen, noise=noise, steps=count))))
 
 
-@pytest.mark.parametrize("method", few([name for name in METHODS if name != "twisted"], "ddrm", "pigdm", "repaint"))
+@pytest.mark.parametrize("method", few([name for name in METHODS if name != "twisted"], "pigdm", "repaint"))
 def test_runs_under_jit_and_grad(method) -> None:
     """The particle filter chooses among particles, and so has no slope."""
 
@@ -153,6 +151,15 @@ def test_without_resampling_repaint_is_replacement() -> None:
     np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize("method", ["ddnm", "repaint"])
+def test_a_host_loop_draws_what_a_scan_does(method, monkeypatch) -> None:
+    """As convolutional nets are driven on CPUs."""
+    scanned = solve(method, count=2, steps=4)
+    for module in (solving, resampling):
+        monkeypatch.setattr(module, "loops_are_slow", lambda denoise: True)
+    np.testing.assert_allclose(solve(method, count=2, steps=4), scanned, atol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["clamp", "repaint"])
 def test_under_a_wave_of_levels(method) -> None:
     given = (dj.keys(0, 3), NOISE, order.rolling(0.5), DENOISE, KNOWN)
@@ -160,12 +167,11 @@ def test_under_a_wave_of_levels(method) -> None:
     np.testing.assert_array_equal(x[:, LEFT], np.broadcast_to(IMAGE[LEFT], (3, 8, 3)))
 
 
-@pytest.mark.parametrize("rule", [steps.ddim(), steps.heun(), steps.dpmpp_2m(), steps.dpmpp_3m()], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", [steps.heun(), steps.dpmpp_3m()], ids=lambda rule: rule.name)
 def test_any_rule_draws_what_a_denoiser_is_led_to(rule) -> None:
-    for method in ("clamp", "pigdm") if rule.evaluations > 1 else ("ddnm",):
-        x = solve(method, step=rule)
-        np.testing.assert_array_equal(x[:, LEFT], np.broadcast_to(IMAGE[LEFT], (4, 8, 3)))
-        assert bool(jnp.all(jnp.isfinite(x)))
+    x = solve("pigdm" if rule.evaluations > 1 else "ddnm", step=rule)
+    np.testing.assert_array_equal(x[:, LEFT], np.broadcast_to(IMAGE[LEFT], (4, 8, 3)))
+    assert bool(jnp.all(jnp.isfinite(x)))
 
 
 TOKENS = dj.Masking(3)

@@ -1,5 +1,7 @@
 """Nets: shapes, precision, conditions that matter, dropout by example, and the drivers that suit them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,3 +97,16 @@ def test_what_does_not_fit_is_named() -> None:
             kind(**given)
     with pytest.raises(UserError, match="no classes"):
         jax.eval_shape(MLP().init, jax.random.key(0), X, LEVEL, LABELS)
+
+
+def test_a_unet_hears_the_level_of_each_pixel() -> None:
+    """One level for all says what a map of it says; where one pixel's level changes, the output does, and nearby."""
+    net, x, one = UNet(width=8, multipliers=(1, 2), heads=2, per_pixel=True), jnp.ones((2, 8, 8, 1)), 0.3
+    variables = net.init(jax.random.key(0), x, jnp.full((2, 1, 1, 1), one))
+    variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)  # past the zeros of the start
+    apply: Any = jax.jit(net.apply)
+    whole = apply(variables, x, jnp.full((2, 8, 8, 1), one))
+    np.testing.assert_allclose(apply(variables, x, jnp.full((2, 1, 1, 1), one)), whole, rtol=1e-5, atol=1e-5)
+    varied = apply(variables, x, jnp.full((2, 8, 8, 1), one).at[0, 2, 2].set(0.0))
+    assert np.abs(np.asarray(varied - whole)[0]).max() > 1e-3
+    np.testing.assert_array_equal(varied[1], whole[1])

@@ -1,0 +1,190 @@
+"""What each method of editing draws, against the exact law: python benchmarks/posteriors.py (half an hour, one core)
+
+Writes docs/posteriors_figures.json, problem after problem (what is there already is not measured again), and from it
+docs/posteriors.md and docs/pictures/posteriors_modes.png. Denoisers are exact, so all that is wrong is the method's
+own; `dj.lab.posteriors` takes any other method as well.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from posteriors_words import END, HEAD, METHODS, TABLES, WHICH
+from tables import head, row
+
+import diffjax as dj
+from diffjax import edit, lab
+
+ROOT = Path(__file__).parents[1]
+FIGURES, PAGE, PICTURE = (
+    ROOT / "docs" / name for name in ("posteriors_figures.json", "posteriors.md", "pictures/posteriors_modes.png")
+)
+NOISE = dj.Gaussian(dj.schedule.cosine, dj.predict.v)
+STEPS, DRAWS, OBSERVATIONS, PARTICLES = 200, 1000, 4, 1024
+FILTERS = {2: 64, 4: 64, 16: 16}
+TWISTED = f"twisted({PARTICLES})"
+WAYS = {
+    "clamp": edit.clamp(),
+    TWISTED: edit.twisted(PARTICLES),
+    "repaint": edit.repaint(10, 10),
+    "pigdm": edit.pigdm(),
+    "ddrm": edit.ddrm(),
+    "ddnm": edit.ddnm(),
+    "dps(0.1)": edit.dps(0.1),
+    "dps(1)": edit.dps(1.0),
+    "replacement": edit.replacement(),
+}
+PRIORS = {"normal": lab.correlated, "three modes": lab.modal}
+NUMBERS = (2, 4, 16)
+SHAPES = {2: (2, 1), 4: (2, 2, 1), 16: (4, 4, 1)}
+
+
+def half(x: Any) -> edit.Observation:
+    """The first half of the numbers is known."""
+    count = x[0].size
+    return edit.inpaint(x, (np.arange(count) < count // 2).reshape(x.shape[1:]), batched=True)
+
+
+def means(x: Any) -> edit.Observation:
+    """The means of blocks of two a side are known."""
+    places = range(1, x.ndim - 1)
+    cut = x.reshape(len(x), *(n for i in places for n in (x.shape[i] // 2, 2)), 1)
+    return edit.downsampled(cut.mean(axis=tuple(2 * i for i in places)), 2, batched=True)
+
+
+SEEN: dict[str, Callable] = {"mask": half, "block means": means}
+
+
+def problems() -> list[tuple[str, str, int]]:
+    """Prior, observation and how many numbers, in the order of the tables."""
+    return [(prior, seen, count) for prior in PRIORS for seen in SEEN for count in NUMBERS]
+
+
+def measured(prior: str, seen: str, count: int, ways: dict[str, Any]) -> lab.Posteriors:
+    """These methods, on one problem."""
+    given = {"noise": NOISE, "steps": STEPS, "draws": DRAWS, "observations": OBSERVATIONS}
+    return lab.posteriors(ways, PRIORS[prior](count), SEEN[seen], SHAPES[count], **given)
+
+
+def found(prior: str, seen: str, count: int) -> dict[str, Any]:
+    """All figures of one problem but those of particles."""
+    ways = {name: way for name, way in WAYS.items() if name != TWISTED and (way.bases or seen == "mask")}
+    it = measured(prior, seen, count, ways)
+    rows = {name: list(fit) for name, fit in it.rows.items()}
+    return {"rows": rows, "chance": list(it.chance), "allowed": list(it.allowed)}
+
+
+def filtered(prior: str, seen: str, count: int) -> dict[str, Any]:
+    """Of each observation as many draws as of other methods, from all particles of a few filters; how many matter."""
+    numbers: list[Any] = []
+    first = (np.arange(OBSERVATIONS)[:, None] * DRAWS + np.arange(FILTERS[count])).ravel()
+    at = np.arange(OBSERVATIONS * DRAWS)
+    rows = at // DRAWS * FILTERS[count] + at % FILTERS[count]
+
+    def twisted(keys: Any, noise: Any, order: Any, denoise: Any, every: edit.Observation, *, grid: Any) -> Any:
+        few = replace(every, values=every.values[first], std=every.std[first])
+        it = edit.particles(keys[first], noise, order, denoise, few, grid=grid, count=PARTICLES)
+        numbers.append(np.asarray(it.effective))
+        return it.x[rows, jax.vmap(jax.random.categorical)(keys, it.log_weights[rows])]
+
+    fit = measured(prior, seen, count, {TWISTED: twisted}).rows[TWISTED]
+    effective = [float(numbers[0].mean()), float(numbers[0].min(axis=1).mean())]
+    return {"twisted": list(fit), "effective": effective, "filters": FILTERS[count]}
+
+
+def main() -> None:
+    """Measure what is missing, write the page, draw the picture."""
+    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    for problem in problems():
+        name = ", ".join(map(str, problem))
+        if name not in figures or figures[name].get("filters") != FILTERS[problem[-1]]:
+            figures[name] = {**(figures.get(name) or found(*problem)), **filtered(*problem)}
+            FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+            print(name, round(time.process_time()), flush=True)
+    PAGE.write_text(page(figures))
+    pictured()
+
+
+def page(figures: dict[str, Any]) -> str:
+    """The page, a function of the figures."""
+    parts = [HEAD, *methods(), TABLES]
+    for prior in PRIORS:
+        for seen in SEEN:
+            parts += [f"\n### {prior.capitalize()}, {seen}\n", *table(figures, prior, seen)]
+    parts += ["\n### Particles\n", *filters(figures), WHICH, END]
+    return "\n".join(parts)
+
+
+def methods() -> list[str]:
+    """Each method, its source, what it costs and what it is biased in."""
+    lines = head("method", "source", "evaluations a step", "serves", "what is wrong with it")
+    return lines + [row(f"`{name}`", *cells) for name, cells in METHODS.items()]
+
+
+def fit_of(figures: dict[str, Any], name: str) -> lab.Fit | None:
+    """Of a method on one problem, if it serves it."""
+    found = figures["twisted"] if name == TWISTED else figures["rows"].get(name)
+    return found and lab.Fit(*found)
+
+
+def table(figures: dict[str, Any], prior: str, seen: str) -> list[str]:
+    """A row for each method, the numbers side by side; in bold what no exact draws are beyond."""
+    names = [f"{what}, {count}" for count in NUMBERS for what in ("mean", "cov.", "sliced", "90 %")]
+    lines = head("method", *names)
+    every = [figures[f"{prior}, {seen}, {count}"] for count in NUMBERS]
+    for name in WAYS:
+        fits = [(fit_of(each, name), lab.Fit(*each["allowed"])) for each in every]
+        cells = [(not fit.beyond(allowed), value) for fit, allowed in fits if fit for value in fit]
+        if cells:
+            lines.append(row(f"`{name}`", *(f"**{value:.2f}**" if exact else f"{value:.2f}" for exact, value in cells)))
+    lines.append(row("exact draws", *(f"{value:.2f}" for each in every for value in each["chance"])))
+    limits = ((i, value) for each in every for i, value in enumerate(each["allowed"]))
+    return [*lines, row("99.9 % of exact", *(f"{'± ' * (i == 3)}{value:.2f}" for i, value in limits))]
+
+
+def filters(figures: dict[str, Any]) -> list[str]:
+    """How many of the particles are effective."""
+    lines = head("prior", "seen", *(f"effective of {PARTICLES}, {count} numbers (least; filters)" for count in NUMBERS))
+    for prior in PRIORS:
+        for seen in SEEN:
+            every = [figures[f"{prior}, {seen}, {count}"] for count in NUMBERS]
+            each = ((*figure["effective"], figure["filters"]) for figure in every)
+            lines.append(row(prior, seen, *("{:.0f} ({:.0f}; {})".format(*cells) for cells in each)))
+    return lines
+
+
+def pictured(draws: int = 300) -> None:
+    """Two unknown numbers of four, drawn by each method, beside exact draws."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    law, known = lab.modal(4), np.arange(4) < 2
+    seen = edit.inpaint(jnp.array([1.0, 1.0, 0.0, 0.0]), known)
+    some, exact = dj.keys(0, draws), dj.oracles.posterior(*law, np.eye(4)[:2], np.ones(2), np.zeros((2, 2)))
+    panels = {"exact draws": np.asarray(dj.oracles.draws(some, *exact))}
+    for name, method in WAYS.items():
+        given = (NOISE, dj.order.together, dj.oracles.mixture(NOISE, *law), seen)
+        if name == TWISTED:
+            it = edit.particles(some[:16], *given, steps=STEPS, count=PARTICLES)
+            rows = np.arange(draws) % 16
+            which = jax.vmap(jax.random.categorical)(some, it.log_weights[rows])
+            panels[name] = np.asarray(it.x[rows, which])
+        else:
+            panels[name] = np.asarray(edit.solve(some, *given, method=method, steps=STEPS))
+    figure, axes = pyplot.subplots(2, 5, figsize=(11, 4.8), sharex=True, sharey=True, layout="constrained")
+    for axis, (name, x) in zip(axes.flat, panels.items(), strict=True):
+        axis.scatter(x[:, 2], x[:, 3], s=4, alpha=0.5, color="black" if name == "exact draws" else "tab:blue")
+        axis.set(title=name, xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
+    figure.savefig(PICTURE, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Each method does what its paper says, and draws what it is known to: exact where it is, elsewhere as biased."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+import diffjax as dj
+from diffjax import edit, lab, oracles, order, predict
+from diffjax.edit import led, pinning, projected
+from diffjax.edit.resampling import moves
+from diffjax.errors import UserError
+from diffjax.randomness import fold
+
+NOISE = dj.Gaussian(dj.schedule.cosine, predict.v)
+T, S = 0.6, 0.5
+SHAPE = (4,)
+VALUES = jnp.array([0.5, -1.0, 0.3, 0.0])
+STD = jnp.array([0.0, 0.2, 3.0, jnp.inf])
+SEEN = edit.Observation(VALUES, STD)
+X = jax.random.normal(jax.random.key(0), (3, *SHAPE))
+KEYS = dj.keys(5, 3)
+
+
+def level(t):
+    return jnp.full((3, 1), t)
+
+
+def half_of(x_t, t, cond):
+    """A prediction that says what it is."""
+    return 0.5 * x_t + 0.1 * jnp.roll(x_t, 1, axis=1)
+
+
+def test_what_is_seen_exactly_is_ddnm_by_the_posterior() -> None:
+    """The rule of DDNM+ is the posterior of the prediction with what was seen in it (Wang et al. 2023, algorithm 1)."""
+    exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
+    rule = projected._by_null_space()
+    x, _ = rule.update(
+        KEYS, NOISE, lambda x, t: projected.Sight(half_of(x, t, None), exact), X, level(T), level(S), None
+    )
+    pred = half_of(X, None, None).at[:, 0].set(0.5)
+    np.testing.assert_allclose(x, jax.vmap(NOISE.posterior)(fold(KEYS, 0), X, pred, level(T), level(S)), atol=1e-6)
+
+
+def test_noise_on_what_was_seen_takes_the_place_of_the_steps_own() -> None:
+    """DDNM+: the deviation of x_s given what was seen, its own noise counted, is the posterior's."""
+    many = 20_000
+    some, eps = dj.keys(0, many), jax.random.normal(jax.random.key(3), (many, 4))
+    std = jnp.where(jnp.isfinite(STD), STD, 0)
+    seen = edit.Observation(VALUES[None] + std[None] * eps, jnp.broadcast_to(STD, (many, 4)), batched=True)
+    x_t = jnp.broadcast_to(X[:1], (many, 4))
+    t, s = (jnp.full((many, 1), u) for u in (T, S))
+    pred = half_of(x_t, t, None)
+    x, _ = projected._by_null_space().update(some, NOISE, lambda *_: projected.Sight(pred, seen), x_t, t, s, None)
+    np.testing.assert_allclose(x.std(axis=0), projected.fresh(NOISE, t, s)[0, 0], rtol=0.03)
+
+
+def test_ddrm_is_its_three_cases() -> None:
+    """Kawar et al. 2022, eq. 8, with x_t = alpha times their x̄_t and eta = 0, so that only seen noise is random."""
+    rule = projected._by_coordinates(0.0, 1.0)
+    pred = half_of(X, None, None)
+    x, _ = rule.update(KEYS, NOISE, lambda x, t: projected.Sight(pred, SEEN), X, level(T), level(S), None)
+    m, n = NOISE.moment(jnp.asarray(S)), pinning.normal(KEYS, X)
+    bar = m.sigma / m.alpha
+    right = [
+        m.alpha * (VALUES[0] + bar * n[:, 0]),
+        m.alpha * (VALUES[1] + jnp.sqrt(bar**2 - 0.04) * n[:, 1]),
+        m.alpha * (pred[:, 2] + bar * (VALUES[2] - pred[:, 2]) / 3.0),
+        m.alpha * (pred[:, 3] + bar * NOISE.eps(X, pred, level(T))[:, 3]),
+    ]
+    np.testing.assert_allclose(x, jnp.stack(right, axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("t", [1.0, 0.7, 0.2, 0.0])
+def test_of_white_data_pigdm_is_led_to_the_exact_mean(t) -> None:
+    """x0 ~ N(0, 2²): E[x0 | x_t, values], in every coordinate a mean weighed by precisions."""
+    noise = dj.Gaussian(dj.schedule.cosine, predict.v, data_std=2.0)
+    white = oracles.gaussian(noise, np.zeros(4), 4.0 * np.eye(4))
+    found = led.look(noise, SEEN, white, X, level(t), None)
+    alpha, sigma = (float(a) for a in noise.schedule(jnp.asarray(t)))
+    prior = 0.25 + (alpha / sigma) ** 2 if sigma else np.inf
+    for i, std in enumerate(np.asarray(STD)):
+        mean = 4 * alpha / (4 * alpha**2 + sigma**2) * X[:, i]
+        more = 1 / std**2 if std else np.inf
+        weight = 1.0 if std == 0 else more / (prior + more)
+        np.testing.assert_allclose(found.led[:, i], (1 - weight) * mean + weight * float(VALUES[i]), atol=1e-5)
+
+
+def test_dps_moves_down_the_length_of_what_is_missed() -> None:
+    exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
+    _, push = led._pushing(exact, 0.3, Partial(half_of), X, level(T), None)
+    gap = VALUES[0] - half_of(X, None, None)[:, 0]
+    slope = np.array([0.5, 0, 0, 0.1])  # of the prediction's first number
+    np.testing.assert_allclose(push, 0.3 * np.sign(gap)[:, None] * slope[None], atol=1e-6)
+
+
+def test_the_clock_of_repaint_is_the_papers() -> None:
+    """Lugmayr et al. 2022, appendix B: after each jump of steps down it goes up as many, r - 1 times."""
+    np.testing.assert_array_equal(moves(5, 2, 2), [0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4, 5])
+    np.testing.assert_array_equal(moves(3, 1, 2), [0, 1, 2, 3])
+    path = moves(50, 10, 10)
+    np.testing.assert_array_equal(np.unique(np.diff(path)), [-10, 1])
+    assert np.sum(np.diff(path) == -10) == 9 * 4  # from 1, 11, 21 and 31 steps before the end
+    assert path[-1] == 50
+    assert path.min() == 0
+
+
+PAIR = np.array([[1.0, 0.8], [0.8, 1.0]])
+FIRST = np.array([True, False])
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.5])
+def test_particles_are_the_law_and_know_how_likely_what_was_seen_is(noise_std) -> None:
+    """Of 16 filters of 256: means to their own scatter, log N(1; 0, 1 + noise²) as evidence."""
+    seen, denoise = (
+        edit.inpaint(jnp.array([1.0, 0.0]), FIRST, noise_std=noise_std),
+        oracles.gaussian(NOISE, np.zeros(2), PAIR),
+    )
+    it = edit.particles(dj.keys(0, 16), NOISE, order.together, denoise, seen, steps=60, count=256)
+    weights = np.exp(it.log_weights)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-4)
+    assert bool(jnp.all((it.effective >= 1) & (it.effective <= 256.1)))
+    means = np.einsum("bp,bpd->bd", weights, it.x)
+    var = 1 + noise_std**2
+    tight = means.std(axis=0) / 4 * 4.5 + 0.01  # 4.5 standard errors, and the steps
+    assert np.all(np.abs(means.mean(axis=0) - np.array([1.0, 0.8]) / var) <= tight)
+    evidence = -0.5 / var - 0.5 * np.log(2 * np.pi * var)
+    np.testing.assert_allclose(it.log_evidence.mean(), evidence, atol=4.5 * float(it.log_evidence.std()) / 4 + 0.02)
+    if not noise_std:
+        np.testing.assert_array_equal(it.x[:, :, 0], 1)
+
+
+def test_the_exact_ones_draw_the_law_and_others_are_biased_as_is_known() -> None:
+    """Two modes that what is seen cannot tell apart: no number of clamp is beyond what 99.9 % of exact draws have."""
+    found = lab.posteriors(
+        {"clamp": edit.clamp(), "replacement": edit.replacement()},
+        lab.modal(2),
+        lambda x: edit.inpaint(x, FIRST, batched=True),
+        (2,),
+        draws=400,
+        observations=2,
+        steps=150,
+    )
+    assert found.exact == ("clamp",), found
+    assert "replacement" in str(found)
+    assert found.rows["replacement"].mean > 3 * found.allowed.mean
+
+
+def test_mistakes_of_the_laboratory_are_named() -> None:
+    def see(x):
+        return edit.inpaint(x, FIRST, batched=True)
+
+    with pytest.raises(UserError, match="must be Gaussian"):
+        lab.posteriors({}, lab.modal(2), see, (2,), noise=dj.Masking(3))
+    with pytest.raises(UserError, match="has 2 numbers"):
+        lab.posteriors({}, lab.modal(2), see, (3,))
