@@ -1,28 +1,34 @@
 """Draw pictures from a trained model: python sample.py --workdir runs/digits --out out --num 100 [--label 3] …
+Or edit some: python sample.py --workdir runs/digits --out out --edit inpaint --image in.png --mask mask.png …
 
-Writes samples.npz (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labels; provenance) and grid.png into --out.
+Writes samples.npz (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labels; provenance) and grid.png into --out; of an edit
+also each sample by itself, and of an interpolation strip.png and animation.gif (docs/editing.md).
 """
 
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
 
-from diffjax import cli, draw, loading, panel
+from diffjax import applications, asking, cli, draw, editing, loading, panel, ways
 from diffjax.errors import UserError
 from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
+from diffjax.evaluation.figures import edited
 from diffjax.files import check_writable, write_whole
 
 EACH = 4  # samples of each setting of a sweep
+FEW, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
 
 cli.sampling_flags()
+cli.editing_flags()
 flags.adopt_module_key_flags(cli)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for samples.npz and the pictures.")
-NUM = flags.DEFINE_integer("num", 100, "How many pictures.", lower_bound=1)
+NUM = flags.DEFINE_integer("num", 100, "How many pictures; 8 of an edit by default.", lower_bound=1)
 LABEL = flags.DEFINE_integer("label", None, "Class of all pictures; by default drawn with the frequencies of training.")
 PROMPT = flags.DEFINE_string(
     "prompt", None, "What the pictures are of, in words, for a model that was trained on text."
@@ -42,7 +48,7 @@ SWEEP = flags.DEFINE_multi_string(
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
-    workdir, out, asked = cli.folder("workdir"), cli.folder("out"), flags.FLAGS
+    workdir, out, asked, edit = cli.folder("workdir"), cli.folder("out"), flags.FLAGS, cli.editing()
     check_writable(out, "--out")
     loaded = loading.load(workdir, ema=asked.ema, step=cli.step())
     wanted = panel.Asked(
@@ -54,7 +60,9 @@ def main() -> None:
         SKETCH.value,
         NUMBER.value,
     )
-    if SWEEP.present:
+    if asked.edit is not None:
+        change(out, loaded, wanted, asked.edit, edit)
+    elif SWEEP.present:
         vary(out, loaded, wanted)
     else:
         draw_samples(out, loaded, wanted)
@@ -64,9 +72,7 @@ def draw_samples(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None
     """The samples, as numbers and as pictures."""
     info, ready = loaded[3], panel.ready(loaded, wanted, NUM.value)
     images, labels = ready.images(NUM.value, flags.FLAGS.batch), ready.labels
-    words = {name: told for name in ("prompt", "negative") if (told := getattr(wanted, name)) is not None}
-    source = {**wanted.settings, **words, "seed": wanted.seed, "config": info.config_hash, "step": info.step}
-    write_samples(out, images, labels, {**source, "ema": info.ema})
+    write_samples(out, images, labels, source_of(info, wanted))
     shown = grid(images[:100], min(10, len(images)))
     if labels is not None and wanted.label is None:
         shown = labelled_grid(images[:100], labels[:100], info.facts.class_names, 12)
@@ -84,6 +90,68 @@ def vary(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
     each = NUM.value if NUM.present else EACH
     write_png(out / "sweep.png", panel.panel(loaded, wanted, SWEEP.value, each, flags.FLAGS.batch))
     print(f"{each} samples of each are in {out / 'sweep.png'}, all from the same keys", file=sys.stderr)
+
+
+def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, asked: dict[str, Any]) -> None:
+    """Pictures from pictures; of a class only if that is asked for."""
+    for flag in ("trajectory", "animate", "sweep"):
+        if flags.FLAGS[flag].present:
+            raise UserError(f"--{flag}: is of pictures from nothing, and --edit is not; leave one of the two out")
+    info, given = loaded[3], {each: flags.FLAGS[each].present for each in ("sampler", "grid", "steps")}
+    made = applications.made(name, applications.Asked(info.facts, own_rule=bool(given["sampler"]), **asked))
+    count = NUM.value if NUM.present else FEW
+    if not given["steps"] and loaded[2].width == 1:
+        wanted = wanted.but("steps", max(wanted.settings["steps"], STEPS))
+    ready = panel.ready(loaded, wanted, count, draws_labels=False)
+    if isinstance(made, ways.Way):
+        images, about = go(out, made, ready, far_end(loaded, wanted, count, asked), given)
+    else:
+        editing.check(made, ready.painter, ready.cond)
+        say(made.told)
+        images = editing.images(made, ready.painter, ready.root, count, flags.FLAGS.batch, ready.cond)
+        about = made.about
+        write_png(out / "grid.png", edited(editing.panels(made, images), images[:64]))
+    labels = None if isinstance(made, ways.Way) else ready.labels
+    write_samples(out, images, labels, {**source_of(info, wanted), "edit": name, **asked, **about})
+    for place, image in enumerate(images):
+        write_png(out / "samples" / f"{place:0{len(str(count - 1))}}.png", image)
+    print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
+
+
+def go(out: Path, way: ways.Way, ready: panel.Ready, far: Any, given: dict[str, int]) -> tuple[Any, dict[str, Any]]:
+    """The pictures of a way, drawn, and written as a strip and as an animation there and back; and how."""
+    count, asked = NUM.value if NUM.present else FEW, {name: flags.FLAGS[name].value for name in given if given[name]}
+    painter = ways.painter_for(way, ready.painter, asked)
+    ways.check(way, painter, count, ready.cond, far)
+    say(way.told)
+    images = ways.images(way, painter, ready.root, count, flags.FLAGS.batch, ready.cond, far)
+    write_png(out / "strip.png", strip(*ways.stations(way, images), caption="share"))
+    animation(out / "animation.gif", np.concatenate([images, images[-2::-1]])[:, None], columns=1, last_ms=800)
+    return images, ways.about(way, painter)
+
+
+def far_end(loaded: loading.Loaded, wanted: panel.Asked, count: int, asked: dict[str, Any]) -> Any:
+    """The condition at the end of a way: as at its beginning, but for what is asked for there."""
+    label, words, info = asked.get("label_to"), asked.get("prompt_to"), loaded[3]
+    draw.check_label(label, info.facts.classes if info.conditional else 0, "--label_to")
+    if words is not None:
+        asking.said(info.net, words, "--prompt_to")
+        wanted = wanted.but("prompt", words)
+    wanted = wanted if label is None else wanted.but("label", label)
+    return panel.ready(loaded, wanted, count, draws_labels=False).cond
+
+
+def source_of(info: loading.Info, wanted: panel.Asked) -> dict[str, Any]:
+    """Where samples come from."""
+    words = {name: told for name in ("prompt", "negative") if (told := getattr(wanted, name)) is not None}
+    run = {"config": info.config_hash, "step": info.step, "ema": info.ema}
+    return {**wanted.settings, **words, "seed": wanted.seed, **run}
+
+
+def say(lines: Sequence[str]) -> None:
+    """What was done to the inputs."""
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def write_samples(out: Path, images: np.ndarray, labels: np.ndarray | None, source: dict[str, Any]) -> None:

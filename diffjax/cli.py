@@ -19,6 +19,7 @@ from diffjax.guiding import NONE
 from diffjax.slots import holds, named
 
 INTERRUPTED = 130  # 128 + SIGINT
+EDITING = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")
 
 
 def run(main: Callable[[], None], config: Any = None, more: Any = None) -> None:
@@ -76,11 +77,33 @@ def sampling_flags() -> None:
     flags.register_validator("guidance", lambda scale: scale is None or isfinite(scale), "expected a finite number")
 
 
+def editing_flags() -> None:
+    """The flags of an edit; `editing` reads all but the first."""
+    flags.DEFINE_string("edit", None, "inpaint, outpaint, sketch, interpolate, super_resolve, variations or colourise.")
+    flags.DEFINE_multi_string("image", [], "Picture to edit, of any size; the two ends of interpolate.")
+    flags.DEFINE_string("mask", None, "Picture as large as it, white where it is to be painted.")
+    flags.DEFINE_string("strokes", None, "Copy of it that was drawn over, for sketch.")
+    flags.DEFINE_string(
+        "method", None, "How the known part leads: repaint, 'dps(scale=1.0)', clamp, …; docs/editing.md."
+    )
+    flags.DEFINE_float("strength", None, "How much of it is given up, above 0 up to 1, which is all; 0.5 by default.")
+    flags.DEFINE_string("place", None, "TOP,LEFT of it in what outpaint draws; the middle by default.")
+    flags.DEFINE_integer("label_to", None, "Class at the end of the way, for interpolate; --label is at its beginning.")
+    flags.DEFINE_string("prompt_to", None, "Words at the end of the way, as --prompt at its beginning.")
+    flags.DEFINE_integer("seed_to", None, "Seed at its end, as --seed at its beginning.", 0, 2**32 - 1)
+
+
+def editing() -> dict[str, Any]:
+    """What the flags of an edit say. Raises UserError where one is given without an edit."""
+    asked = {name: flags.FLAGS[name].value for name in EDITING if flags.FLAGS[name].present}
+    if asked and flags.FLAGS["edit"].value is None:
+        raise UserError(f"--{next(iter(asked))}: belongs to an edit; give --edit inpaint, or another, or leave it out")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
+
+
 def weights_flags() -> None:
     """The flags that choose among the weights of a run; `step` reads the second."""
-    flags.DEFINE_string(
-        "ema", None, "Which average of the weights: a decay, or std=0.15; by default the longest decay."
-    )
+    flags.DEFINE_string("ema", None, "Which average of the weights: a decay, or std=0.15; else the longest decay.")
     flags.DEFINE_string("step", None, "Which checkpoint: a step, or best; by default the newest.")
 
 

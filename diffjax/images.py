@@ -102,6 +102,17 @@ def decode_file(path: Path, channels: int | None, image_size: int | None) -> UIn
         return _array(_on_white(upright), channels or own, image_size)
 
 
+def is_transparent(path: Path) -> bool:
+    """Whether some of an image file may be seen through, without decoding it."""
+    with _opened(path, str(path)) as image:
+        return image.has_transparency_data
+
+
+def fitted(picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int) -> UInt8[np.ndarray, "_ _ _"]:
+    """The largest centred part of these proportions, averaged over areas to this size, in so many channels."""
+    return _array_of(_fit(_image(picture).convert(MODES[channels]), height, width), channels)
+
+
 def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) -> UInt8[np.ndarray, "h w c"]:
     """An encoded image just as it is stored; `name` is what to call it in a `UserError`."""
     with _opened(io.BytesIO(data), name) as image:
@@ -213,12 +224,21 @@ def _array(image: Image.Image, channels: int, image_size: int | None) -> UInt8[n
         image = image.convert("RGBA")  # Pillow warns of any other way
     image = image.convert(MODES[channels])
     if image_size is not None:
-        image = _fit(image, image_size)
+        image = _fit(image, image_size, image_size)
+    return _array_of(image, channels)
+
+
+def _image(picture: UInt8[np.ndarray, "h w c"]) -> Image.Image:
+    return Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+
+
+def _array_of(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
     return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
 
 
-def _fit(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square, averaged over areas (box filter) to size × size pixels."""
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return image.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest centred part of these proportions, averaged over areas (box filter) to so many pixels."""
+    scale = min(image.width / width, image.height / height)
+    across, down = scale * width, scale * height
+    left, top = (image.width - across) / 2, (image.height - down) / 2
+    return image.resize((width, height), Image.Resampling.BOX, box=(left, top, left + across, top + down))

@@ -53,10 +53,11 @@ class Ready(NamedTuple):
         return draw.images(self.painter, self.root, count, batch, self.cond)
 
 
-def ready(loaded: Loaded, asked: Asked, count: int) -> Ready:
+def ready(loaded: Loaded, asked: Asked, count: int, draws_labels: bool = True) -> Ready:
     """What draws `count` pictures of a loaded model as asked. Raises UserError, before anything is drawn.
 
-    A label that is not asked for is drawn with the frequencies of training, if nothing else is asked for.
+    A label that is not asked for is drawn with the frequencies of training, if nothing else is asked for, and labels
+    are to be drawn at all.
     """
     denoise, noise, order, info = loaded
     shares = info.facts.label_frequencies if info.conditional else ()
@@ -65,7 +66,8 @@ def ready(loaded: Loaded, asked: Asked, count: int) -> Ready:
     negative = {} if asked.negative is None else asking.said(info.net, asked.negative, "--negative")
     painter = draw.painter(denoise, noise, order, info.net, info.facts, dict(asked.settings), negative)
     root = jax.random.key(asked.seed)
-    labels = None if parts and asked.label is None else draw.labels(root, count, shares, asked.label)
+    left_out = asked.label is None and (parts or not draws_labels)
+    labels = None if left_out else draw.labels(root, count, shares, asked.label)
     cond = completed(info.net.null_cond, count, parts if labels is None else {LABEL: labels, **parts})
     return Ready(painter, root, cond, labels)
 

@@ -229,7 +229,8 @@ def test_evaluation_of_a_few(tiny, tmp_path, call) -> None:
 
 
 SAMPLING = ["workdir", "out", "num", "guidance", "sampler", "grid", "steps", "seed", "ema", "batch"]
-LISTED = {"train.py": ["config", "workdir"], "sample.py": [*SAMPLING, "label"], "evaluate.py": SAMPLING}
+EDITING = ["edit", "image", "mask", "strength"]
+LISTED = {"train.py": ["config", "workdir"], "sample.py": [*SAMPLING, "label", *EDITING], "evaluate.py": SAMPLING}
 
 
 @pytest.mark.parametrize("script", LISTED)

@@ -1,0 +1,160 @@
+"""A user's pictures and masks: fitted to a model, said so, and refused where they do not say what to do."""
+
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffjax import applications, inputs
+from diffjax.applications import Asked
+from diffjax.errors import UserError
+from diffjax.run import Facts
+
+GREY = Facts((8, 8, 1), 0, (), 17, (), "unit")
+COLOUR = replace(GREY, shape=(8, 8, 3), levels=256)
+TOKENS = replace(GREY, form="tokens")
+ROWS = np.arange(8, dtype=np.uint8)[:, None].repeat(8, 1)
+
+
+@pytest.fixture
+def file(tmp_path: Path):
+    """Writes a picture of these pixels in that mode, and gives its path."""
+
+    def written(pixels: np.ndarray, name: str = "in.png", mode: str | None = None) -> str:
+        image = Image.fromarray(pixels)
+        (image if mode is None else image.convert(mode)).save(tmp_path / name)
+        return str(tmp_path / name)
+
+    return written
+
+
+def halves(height: int = 8, width: int = 8) -> np.ndarray:
+    """White below."""
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[height // 2 :] = 255
+    return pixels
+
+
+def huge(path: Path) -> str:
+    """A PNG whose header promises a hundred megapixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    path.write_bytes(start + b"\0\0\1\0IDAT")
+    return str(path)
+
+
+def test_what_fits_is_left_as_it_is(file) -> None:
+    given = inputs.picture(file(30 * ROWS), GREY)
+    np.testing.assert_array_equal(given.pixels[..., 0], 30 * ROWS)
+    assert given.told == ""
+    shown = inputs.shown(given.pixels, GREY)
+    np.testing.assert_array_equal(inputs.shown(shown, GREY), shown)
+    assert np.abs(shown[..., 0].astype(int) - 30 * ROWS).max() <= 8  # half of one of 17 levels
+
+
+@pytest.mark.parametrize("form", ["unit", "dequantised", "tokens"])
+def test_a_picture_is_seen_as_in_training_and_comes_back(file, form) -> None:
+    facts = replace(GREY, form=form)
+    given = inputs.picture(file(16 * ROWS), facts)
+    x = inputs.encoded(given.pixels, facts)
+    assert x.shape == facts.encoding.shape(facts.shape)
+    levels = facts.encoding.decode(x[None], facts.shape, facts.levels)[0]
+    np.testing.assert_array_equal(levels, inputs.levels_of(given.pixels, facts))
+
+
+def test_other_sizes_and_kinds_are_fitted_and_said(file) -> None:
+    """The largest centred part, its areas averaged; laid on white; grey or in three equal channels."""
+    wide = np.zeros((16, 32, 3), np.uint8)
+    wide[:, 8:16] = 255  # of the middle, the left half
+    given = inputs.picture(file(wide), GREY)
+    np.testing.assert_array_equal(given.pixels[0, :, 0], [255] * 4 + [0] * 4)
+    assert given.told.endswith("in.png: 32x16 RGB, fitted to 8x8 grey")
+    given = inputs.picture(file(halves()), COLOUR)
+    assert given.pixels.shape == (8, 8, 3)
+    assert given.told.endswith("8x8 grey, fitted to 8x8 RGB")
+    clear = np.zeros((8, 8, 4), np.uint8)
+    clear[0, ..., 3] = 255
+    given = inputs.picture(file(clear), GREY)
+    np.testing.assert_array_equal(given.pixels[:2, 0, 0], [0, 255])
+    assert given.told.endswith("8x8 RGB, laid on white, fitted to 8x8 grey")
+    assert inputs.picture(file(halves(), mode="P"), COLOUR).pixels.max() == 255
+
+
+def test_a_mask_is_fitted_as_its_picture_and_no_white_is_lost(file) -> None:
+    pixels = np.zeros((16, 16), np.uint8)
+    given = inputs.picture(file(pixels), GREY)
+    pixels[5, 9] = 255
+    pixels[0] = 100  # dark, as a JPEG leaves it
+    painted = inputs.mask(file(pixels, "mask.png"), given)
+    assert np.argwhere(painted).tolist() == [[2, 4]]
+
+
+def edited(name: str, facts: Facts = GREY, **asked):
+    return applications.made(name, Asked(facts, **asked))
+
+
+def test_an_outpainted_picture_keeps_its_place(file) -> None:
+    part = file(200 * np.ones((4, 5), np.uint8))
+    made = edited("outpaint", image=(part,), place="1,3")
+    assert made.painted is not None
+    assert np.argwhere(~made.painted)[[0, -1]].tolist() == [[1, 3], [4, 7]]
+    np.testing.assert_array_equal(made.inputs["input"][~made.painted], 207)  # the nearest level
+    middle = edited("outpaint", image=(part,))
+    assert np.argwhere(~middle.painted)[0].tolist() == [2, 1]
+    whole = edited("outpaint", image=(file(halves(16, 16)),))
+    assert np.argwhere(~whole.painted)[[0, -1]].tolist() == [[2, 2], [5, 5]]
+    assert "16x16 grey, fitted to 4x4 grey" in whole.told[0]
+
+
+def test_a_small_picture_is_the_means_of_the_large_one(file) -> None:
+    made = edited("super_resolve", image=(file(halves(2, 2)),))
+    assert made.inputs["input"].shape == (2, 2, 1)
+    assert made.told == ()
+    seen = made.call.args[0]
+    assert int(np.isfinite(seen.std).sum()) == 4
+    made = edited("super_resolve", image=(file(halves(30, 30)),))
+    assert made.inputs["input"].shape == (4, 4, 1)
+    grey = edited("colourise", COLOUR, image=(file(halves()),)).call.args[0]
+    assert int(np.isfinite(grey.std).sum()) == 64
+
+
+def test_what_cannot_be_is_one_line(file, tmp_path) -> None:
+    whole, mask = file(16 * ROWS), file(halves(), "mask.png")
+    deep, large = file(np.zeros((8, 8), np.uint16), "deep.png"), huge(tmp_path / "huge.png")
+    more = file(halves(8, 9), "more.png")
+    one = {"image": (whole,)}
+    cases = [
+        ("inpaint", {}, "--image: expected one picture to edit, got none; give one"),
+        ("inpaint", {"image": (whole, whole)}, "--image: expected one picture to edit, got 2"),
+        ("inpaint", one, "--mask: inpaint needs one"),
+        ("inpaint", {**one, "mask": more}, "more.png: expected 8x8 pixels, as .*in.png has, got 9x8"),
+        ("inpaint", {**one, "mask": file(0 * ROWS, "no.png")}, "no.png: nothing is white"),
+        ("inpaint", {**one, "mask": file(0 * ROWS + 255, "all.png")}, "all.png: all is white"),
+        ("inpaint", {"image": (deep,), "mask": mask}, "deep.png: pixels of more than 8 bits"),
+        ("inpaint", {**one, "mask": deep}, "deep.png: pixels of more than 8 bits"),
+        ("inpaint", {"image": (large,), "mask": mask}, "huge.png: larger than 64 megapixels"),
+        ("inpaint", {**one, "mask": mask, "strength": 0.5}, "--strength: says nothing of inpaint"),
+        ("inpaint", {**one, "mask": mask, "method": "paint"}, "--method: unknown 'paint'; choose from clamp, ddnm"),
+        ("inpaint", {"image": (str(tmp_path / "none.png"),), "mask": mask}, "none.png: no such file"),
+        ("outpaint", {**one, "place": "9,0"}, "--place 9,0: expected TOP,LEFT"),
+        ("outpaint", {**one, "place": "1"}, "--place 1: expected TOP,LEFT"),
+        ("variations", {**one, "strength": 0.0}, r"strength: expected a number in \(0, 1\]"),
+        ("variations", {**one, "strength": 1.5}, r"strength: expected a number in \(0, 1\]"),
+        ("sketch", {**one, "strokes": more}, "--strokes .*more.png: expected 8x8 pixels"),
+        ("sketch", {**one, "strokes": whole}, "is the same as"),
+        ("interpolate", one, "--image: interpolate goes from one picture to another, got 1"),
+        ("interpolate", {}, "give two --image, or where to go by --label_to"),
+        ("interpolate", {"image": (whole, whole), "seed_to": 3}, "--seed_to: the pictures say"),
+        ("colourise", one, "--edit colourise: this model draws grey pictures"),
+        ("paint", one, "--edit: unknown 'paint'; choose from colourise, inpaint"),
+    ]
+    for name, asked, told in cases:
+        with pytest.raises(UserError, match=told):
+            edited(name, **asked)
+    for name, asked in (("super_resolve", one), ("interpolate", {"image": (whole, whole)})):
+        with pytest.raises(UserError, match="needs a model of numbers, and this one draws tokens"):
+            edited(name, TOKENS, **asked)
