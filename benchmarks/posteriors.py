@@ -42,6 +42,7 @@ WAYS = {
 }
 PRIORS = {"normal": lab.correlated, "three modes": lab.modal}
 NUMBERS = (2, 4, 16)
+SIGNS = ("mean", "cov.", "sliced", "90 %")
 SHAPES = {2: (2, 1), 4: (2, 2, 1), 16: (4, 4, 1)}
 
 
@@ -135,27 +136,26 @@ def fit_of(figures: dict[str, Any], name: str) -> lab.Fit | None:
 
 def table(figures: dict[str, Any], prior: str, seen: str) -> list[str]:
     """A row for each method, the numbers side by side; in bold what no exact draws are beyond."""
-    names = [f"{what}, {count}" for count in NUMBERS for what in ("mean", "cov.", "sliced", "90 %")]
-    lines = head("method", *names)
-    every = [figures[f"{prior}, {seen}, {count}"] for count in NUMBERS]
+    names = (f"{prior}, {seen}, {count}" for count in NUMBERS)
+    every = {name: figures[name] for name in names if name in figures}
+    lines = head("method", *(f"{what}, {name.split(', ')[-1]}" for name in every for what in SIGNS))
     for name in WAYS:
-        fits = [(fit_of(each, name), lab.Fit(*each["allowed"])) for each in every]
+        fits = [(fit_of(each, name), lab.Fit(*each["allowed"])) for each in every.values()]
         cells = [(not fit.beyond(allowed), value) for fit, allowed in fits if fit for value in fit]
         if cells:
             lines.append(row(f"`{name}`", *(f"**{value:.2f}**" if exact else f"{value:.2f}" for exact, value in cells)))
-    lines.append(row("exact draws", *(f"{value:.2f}" for each in every for value in each["chance"])))
-    limits = ((i, value) for each in every for i, value in enumerate(each["allowed"]))
+    lines.append(row("exact draws", *(f"{value:.2f}" for each in every.values() for value in each["chance"])))
+    limits = ((i, value) for each in every.values() for i, value in enumerate(each["allowed"]))
     return [*lines, row("99.9 % of exact", *(f"{'± ' * (i == 3)}{value:.2f}" for i, value in limits))]
 
 
 def filters(figures: dict[str, Any]) -> list[str]:
     """How many of the particles are effective."""
-    lines = head("prior", "seen", *(f"effective of {PARTICLES}, {count} numbers (least; filters)" for count in NUMBERS))
-    for prior in PRIORS:
-        for seen in SEEN:
-            every = [figures[f"{prior}, {seen}, {count}"] for count in NUMBERS]
-            each = ((*figure["effective"], figure["filters"]) for figure in every)
-            lines.append(row(prior, seen, *("{:.0f} ({:.0f}; {})".format(*cells) for cells in each)))
+    lines = head("problem", f"effective of {PARTICLES}, mean over steps", "least", "filters for each observation")
+    for name in map(", ".join, ((prior, seen, str(count)) for prior, seen, count in problems())):
+        if name in figures:
+            mean, least = figures[name]["effective"]
+            lines.append(row(name, f"{mean:.0f}", f"{least:.0f}", figures[name]["filters"]))
     return lines
 
 

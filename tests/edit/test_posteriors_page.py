@@ -1,0 +1,53 @@
+"""docs/posteriors.md is of the figures beside it, and these are what is measured."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from shell import ROOT
+
+from diffjax import edit, lab
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import posteriors
+
+
+def test_the_page_is_of_the_figures_beside_it() -> None:
+    figures = json.loads(posteriors.FIGURES.read_text())
+    assert posteriors.PAGE.read_text() == posteriors.page(figures)
+    assert posteriors.PICTURE.exists()
+    for prior, seen, numbers in posteriors.problems():
+        each = figures.get(f"{prior}, {seen}, {numbers}")
+        for name in ("clamp", posteriors.TWISTED) if each and numbers <= 4 else ():
+            fit = posteriors.fit_of(each, name)
+            sure = name == "clamp" or each["filters"] == posteriors.FILTERS[numbers]
+            assert fit is None or not (sure and fit.beyond(lab.Fit(*each["allowed"]))), (name, prior, seen, numbers)
+
+
+def test_a_row_of_the_page_is_what_is_measured() -> None:
+    """The cheapest, drawn again."""
+    given = {"noise": posteriors.NOISE, "steps": posteriors.STEPS, "draws": posteriors.DRAWS}
+    found = lab.posteriors(
+        {"ddrm": edit.ddrm()}, lab.correlated(2), posteriors.SEEN["mask"], posteriors.SHAPES[2], **given
+    )
+    page = json.loads(posteriors.FIGURES.read_text())["normal, mask, 2"]
+    np.testing.assert_allclose(found.rows["ddrm"], page["rows"]["ddrm"], atol=2e-3)
+    np.testing.assert_allclose(found.allowed, page["allowed"], atol=2e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("numbers", [2, 4])
+@pytest.mark.parametrize("prior", ["normal", "three modes"])
+def test_a_draw_from_1024_particles_is_exact(prior, numbers) -> None:
+    found = lab.posteriors(
+        {"twisted": edit.twisted(1024)},
+        posteriors.PRIORS[prior](numbers),
+        posteriors.SEEN["mask"],
+        posteriors.SHAPES[numbers],
+        draws=200,
+        observations=2,
+        steps=200,
+    )
+    assert found.exact == ("twisted",), found
