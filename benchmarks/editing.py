@@ -1,6 +1,6 @@
 """The pictures and figures of docs/editing.md: python benchmarks/editing.py --runs runs --inputs runs/editing
 
-Needs runs/digits, runs/text and runs/sketch (configs/digits.py, digits_text.py, digits_sketch.py). Writes the inputs,
+Needs runs/digits, runs/text, runs/sketch and runs/filling (configs/digits.py, digits_text.py, …). Writes the inputs,
 digits of the test split, into --inputs, runs the commands that the page shows, and puts their pictures into
 docs/pictures/edit_*.png; prints the figures.
 """
@@ -22,7 +22,7 @@ from diffjax.data import Dataset, open_dataset
 from diffjax.evaluation import as_bytes, write_png
 from diffjax.evaluation.pictures import named_rows
 
-RUNS = flags.DEFINE_string("runs", "runs", "Folder of the three runs.")
+RUNS = flags.DEFINE_string("runs", "runs", "Folder of the runs.")
 INPUTS = flags.DEFINE_string("inputs", "runs/editing", "Folder for the inputs, and below it what is drawn.")
 COMMANDS = flags.DEFINE_boolean("commands", True, "Also run the commands; else measure alone.")
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
@@ -30,6 +30,8 @@ STEPS, COUNT, FEW = 50, 200, 6
 STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 EDITS = {  # the picture of docs/editing.md: the run, and the rest of its command
     "inpaint": ("digits", "--edit inpaint --image {in}/3.png --mask {in}/below.png"),
+    "inpaint_clamp": ("filling", "--edit inpaint --image {in}/3.png --mask {in}/below.png --method clamp"),
+    "super_resolve_pigdm": ("filling", "--edit super_resolve --image {in}/small.png --method pigdm"),
     "inpaint_label": ("digits", "--edit inpaint --image {in}/3.png --mask {in}/below.png --label 2"),
     "outpaint": ("digits", "--edit outpaint --image {in}/part.png"),
     "variations": ("digits", "--edit variations --image {in}/5.png --strength 0.5"),

@@ -94,7 +94,7 @@ and the shares of the others are off by as much as the tables have in the mean.
 """
 
 END = """
-* **A net of per-position levels** (trained under `order.parted` or `order.rolling`; of tokens any bidirectional
+* **A net of per-position levels** (taught by `regression(given=0.8)`; of tokens any bidirectional
   net): `clamp`. It is exact, any rule and any few steps serve, and it costs nothing.
 * **One level for all, and the law itself matters** (intervals, averages of draws): `twisted`, with as many particles
   as there is room for; look at `dj.edit.particles(…).effective`. Where few of very many are effective near the end,

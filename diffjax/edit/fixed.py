@@ -16,7 +16,7 @@ def clamp() -> Method:
 
     A pixel with noise of deviation n is, times alpha, x_t at the level where sigma/alpha = n, and from there on is
     drawn with the others: exact by the posterior, which draws the process backwards, and by no ODE. Needs a net of
-    per-position levels that was trained on mixed ones (`order.parted`, `order.rolling`; Chen et al. 2024, diffusion
+    per-position levels that was taught so (`regression(given=0.8)`, or `order.rolling`; Chen et al. 2024, diffusion
     forcing). Of tokens it serves all nets in any order (Austin et al. 2021, section 4.2), but a causal one only where
     what is known comes before what is hidden.
     """
