@@ -98,7 +98,8 @@ def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, as
         if flags.FLAGS[flag].present:
             raise UserError(f"--{flag}: is of pictures from nothing, and --edit is not; leave one of the two out")
     info, given = loaded[3], {each: flags.FLAGS[each].present for each in ("sampler", "grid", "steps")}
-    made = applications.made(name, applications.Asked(info.facts, own_rule=bool(given["sampler"]), **asked))
+    about_model = {"own_rule": bool(given["sampler"]), "fills": taught_to_fill(info)}
+    made = applications.made(name, applications.Asked(info.facts, **about_model, **asked))
     count = NUM.value if NUM.present else FEW
     if not given["steps"] and loaded[2].width == 1:
         wanted = wanted.but("steps", max(wanted.settings["steps"], STEPS))
@@ -116,6 +117,11 @@ def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, as
     for place, image in enumerate(images):
         write_png(out / "samples" / f"{place:0{len(str(count - 1))}}.png", image)
     print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
+
+
+def taught_to_fill(info: loading.Info) -> bool:
+    """Whether training gave the net parts of pictures as they are."""
+    return "given=" in info.config["train"]["loss"]
 
 
 def go(out: Path, way: ways.Way, ready: panel.Ready, far: Any, given: dict[str, int]) -> tuple[Any, dict[str, Any]]:

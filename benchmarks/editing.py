@@ -30,8 +30,7 @@ STEPS, COUNT, FEW = 50, 200, 6
 STRENGTHS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 EDITS = {  # the picture of docs/editing.md: the run, and the rest of its command
     "inpaint": ("digits", "--edit inpaint --image {in}/3.png --mask {in}/below.png"),
-    "inpaint_clamp": ("filling", "--edit inpaint --image {in}/3.png --mask {in}/below.png --method clamp"),
-    "super_resolve_pigdm": ("filling", "--edit super_resolve --image {in}/small.png --method pigdm"),
+    "inpaint_clamp": ("filling", "--edit inpaint --image {in}/3.png --mask {in}/below.png"),
     "inpaint_label": ("digits", "--edit inpaint --image {in}/3.png --mask {in}/below.png --label 2"),
     "outpaint": ("digits", "--edit outpaint --image {in}/part.png"),
     "variations": ("digits", "--edit variations --image {in}/5.png --strength 0.5"),

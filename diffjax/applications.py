@@ -25,7 +25,7 @@ __all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_r
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601), as Pillow has it
 HALF = 0.5  # the strength where none is asked for
-OF_PIXELS, OF_SUMS, OF_TOKENS = "repaint", "ddnm", "clamp"  # methods where none is asked for
+OF_PIXELS, OF_SUMS, GIVEN = "repaint", "pigdm", "clamp"  # methods where none is asked for
 TAKES = {  # the flags that say something of each edit
     "inpaint": ("image", "mask", "method"),
     "outpaint": ("image", "place", "method"),
@@ -39,7 +39,10 @@ TAKES = {  # the flags that say something of each edit
 
 @dataclass(frozen=True)
 class Asked:
-    """What the flags of an edit say, and of what data the model is; `own_rule`: a sampler was asked for."""
+    """What the flags of an edit say, and of what data the model is.
+
+    `own_rule`: a sampler was asked for. `fills`: the net takes a level for each pixel, and was taught to be given some.
+    """
 
     facts: Facts
     image: tuple[str, ...] = ()
@@ -52,6 +55,7 @@ class Asked:
     label_to: int | None = None
     prompt_to: str | None = None
     own_rule: bool = False
+    fills: bool = False
 
 
 def made(name: str, asked: Asked) -> Edit | Way:
@@ -191,7 +195,7 @@ def _place(text: str | None, room: tuple[int, int]) -> tuple[int, int]:
 
 def _painted(asked: Asked, given: Fitted, pixels: UInt8[np.ndarray, "h w c"], painted: Bool[np.ndarray, "h w"]) -> Edit:
     """The edit in which the painted part of these pixels is drawn given the rest."""
-    default = OF_TOKENS if asked.facts.encoding.discrete else OF_PIXELS
+    default = GIVEN if asked.facts.encoding.discrete or asked.fills else OF_PIXELS
     seen = _seen(asked.facts, pixels, painted)
     return _solved(asked, seen, default, {"input": inputs.shown(pixels, asked.facts)}, painted, given.told)
 

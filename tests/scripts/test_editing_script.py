@@ -93,7 +93,7 @@ def test_a_way_ends_at_its_pictures(call, tiny, files, tmp_path) -> None:
 
 def test_means_of_blocks_are_made_large(call, tiny, files, tmp_path) -> None:
     images, told, err = edit(call, tiny.workdir, tmp_path / "out", "super_resolve", "--image", files["small"])
-    assert told["method"] == "ddnm"
+    assert told["method"] == "pigdm"
     assert "fitted" not in err
     means = images.reshape(3, 4, 2, 4, 2).mean(axis=(2, 4))
     assert np.abs(means - np.asarray(Image.open(files["small"]))[None]).mean() < 64  # cut to what a pixel can be
