@@ -141,8 +141,8 @@ def test_a_sketch_is_added_to_a_trained_model_by_a_copy(call, tiny, data_dir, tm
 def test_a_run_without_classes_is_shown_and_judged_by_its_captions(call, data_dir, tmp_path) -> None:
     words = ["--config.data.parts=('caption()',)", "--config.model.conditions=('Text(width=8, depth=1, heads=1)',)"]
     run = trained(tmp_path, data_dir, False, *words, "--config.train.picture_every_steps=2")
-    shown = Image.open(run.workdir / "pictures" / "step_00000002.png")
-    assert shown.width > 10 * 56 + 100, "captions stand beside the rows"
+    with Image.open(run.workdir / "pictures" / "step_00000002.png") as shown:
+        assert shown.width > 10 * 56 + 100, "captions stand beside the rows"
     told = call("evaluate.py", "--workdir", run.workdir, "--out", tmp_path / "out", "--num=60")
     assert told.code == 0, told.err
     assert "accuracy" in told.out, "captions are of training images, whose labels are known"
