@@ -76,7 +76,9 @@ law, in deviations. *90 %*: what the exact law has in the central 90 % interval 
 four. A number in **bold** is of a method none of whose numbers is beyond those that 99.9 % of a thousand sets of as
 many exact draws have, last row. `twisted` are draws from 16 or 64 filters of 1,024 particles for each observation, as
 the table of particles says: draws of one filter share ancestors, so with 16 they scatter more than the exact ones.
-Where clamp is beyond, or its intervals are narrow by a hundredth, that is what 200 steps of the posterior leave.
+Intervals that are narrow by a hundredth are what 200 steps of the posterior leave: in the one problem where clamp is
+beyond, three modes, mask, 16 numbers, its 0.890 is 0.893 in 800 steps, within. Of `twisted` with 64 filters one number
+is beyond, 0.884 for 0.9 in three modes, block means, 4 numbers.
 
 The normal law has variances 1 and a correlation of 0.8 between neighbours. The mixture has three modes, two of which
 the first half of the numbers cannot tell apart. *Mask*: the first half is known. *Block means*: those of two numbers,
