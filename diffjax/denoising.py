@@ -71,15 +71,19 @@ def require_one_after_the_other(order: Order) -> None:
         )
 
 
+def nets_of(denoise: Any) -> list[Any]:
+    """The nets that a denoiser holds, also under guidance and within the methods of editing."""
+    return [part.net for part in jax.tree.leaves(denoise, is_leaf=_is_net) if _is_net(part)]
+
+
 def is_causal(denoise: Any) -> bool:
     """Whether the denoiser holds a net that predicts each next token, and so needs the ranks."""
-    parts = jax.tree.leaves(denoise, is_leaf=_is_net)
-    return any(_is_net(part) and needs_rank(part.net) for part in parts)
+    return any(map(needs_rank, nets_of(denoise)))
 
 
 def has_head(denoise: Any) -> bool:
     """Whether every net of the denoiser, and there is one, can be called in two parts: what it sees, and its head."""
-    nets = [part.net for part in jax.tree.leaves(denoise, is_leaf=_is_net) if _is_net(part)]
+    nets = nets_of(denoise)
     return bool(nets) and all(getattr(net, "has_head", False) for net in nets)
 
 

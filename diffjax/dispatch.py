@@ -19,9 +19,9 @@ from diffjax.randomness import keys
 from diffjax.sampling import sample, stepwise
 
 
-def loops_are_slow(net: Any) -> bool:
-    """Whether this net wants one step per dispatch on this platform; a net that does not say does not."""
-    return jax.default_backend() == "cpu" and getattr(net, "convolutional", False)
+def loops_are_slow(*nets: Any) -> bool:
+    """Whether one of these nets wants one step per dispatch on this platform; a net that does not say does not."""
+    return jax.default_backend() == "cpu" and any(getattr(net, "convolutional", False) for net in nets)
 
 
 def steps_per_dispatch(net: Any) -> int:
@@ -29,9 +29,9 @@ def steps_per_dispatch(net: Any) -> int:
     return 1 if loops_are_slow(net) else 10
 
 
-def sample_for(net: Any) -> Callable[..., State]:
-    """`sample` as it suits the net: one compiled scan, or a host loop over one compiled step."""
-    return _last if loops_are_slow(net) else sample
+def sample_for(*nets: Any) -> Callable[..., State]:
+    """`sample` as it suits the nets: one compiled scan, or a host loop over one compiled step."""
+    return _last if loops_are_slow(*nets) else sample
 
 
 def _last(*args: Any, **options: Any) -> State:

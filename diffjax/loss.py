@@ -52,8 +52,8 @@ def regression(
     of per-position levels learns what `edit.clamp` asks of it. Raises UserError.
     """
     quantile = times or uniform()
-    if not 0 <= given <= 1:
-        raise UserError(f"regression: given is a share of examples, in [0, 1], got {given}")
+    if not 0 <= given <= (0 if independent else 1):
+        raise UserError(f"regression: given is a share of examples, in [0, 1], and 0 with independent, got {given}")
 
     def moment_of(keys: Keys, positions: tuple[int, ...]) -> Array:
         rank, u = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes), stratified(fold(keys, _TIMES))

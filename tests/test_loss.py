@@ -210,5 +210,6 @@ def test_of_a_given_share_a_part_is_known_and_the_loss_is_of_the_rest() -> None:
     assert abs(cut.mean() - (0.25 + 0.75 * 0.5)) < 0.08
     assert {0.25, 0.5, 0.75, 1.0} <= set(hidden[cut].mean((1, 2)))
     assert len(np.unique(hidden[~cut].mean((1, 2)))) == 15, "every number of pixels but none and all"
-    with pytest.raises(UserError, match="given is a share"):
-        loss.regression(noise, order.together, given=1.5)
+    for wrong in ({"given": 1.5}, {"given": 0.5, "independent": True}):
+        with pytest.raises(UserError, match="given is a share"):
+            loss.regression(noise, order.together, **wrong)

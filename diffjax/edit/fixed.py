@@ -3,7 +3,7 @@
 from typing import Any
 
 from diffjax.caching import one_object
-from diffjax.denoising import over_nets
+from diffjax.denoising import nets_of
 from diffjax.edit import pinning
 from diffjax.edit.solving import Method, Problem, by_sampling
 from diffjax.errors import UserError
@@ -36,7 +36,7 @@ def _clamp(problem: Problem) -> tuple[Any, Any]:
     noise, seen, denoise = problem.noise, problem.seen, problem.denoise
     if seen.of_tokens:
         pinning.check_order(seen, problem.order, denoise, (len(problem.keys), *seen.shape))
-    elif noise.channel_axes and seen.std.shape[-1] > 1 and _holds_nets(denoise):
+    elif noise.channel_axes and seen.std.shape[-1] > 1 and nets_of(denoise):
         raise UserError(
             "clamp: nets take one level for all channels of a pixel, and the mask differs between channels; give a "
             "mask [h, w], or use ddnm or pigdm"
@@ -50,9 +50,3 @@ def _clamp(problem: Problem) -> tuple[Any, Any]:
 
 def _replacement(problem: Problem) -> tuple[Any, Any]:
     return problem.denoise, pinning.renoised(problem.noise, problem.seen)
-
-
-def _holds_nets(denoise: Any) -> bool:
-    found: list[Any] = []
-    over_nets(denoise, found.append)
-    return bool(found)

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from diffjax.caching import one_object
+from diffjax.denoising import nets_of
+from diffjax.dispatch import loops_are_slow
 from diffjax.edit import pinning
-from diffjax.edit.solving import Method, Problem, loops_are_slow
+from diffjax.edit.solving import Method, Problem
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels
@@ -45,7 +47,7 @@ def _repaint(resamples: int, jump: int, problem: Problem) -> State:
     given = {"noise": noise, "order": order, "step": step}
     hook, denoise = pinning.renoised(noise, problem.seen), portable(problem.denoise)
     keys, cond, shape = problem.keys, problem.cond, problem.seen.shape
-    if not loops_are_slow(denoise):
+    if not loops_are_slow(*nets_of(denoise)):
         return _walk(keys, stops, denoise, cond, hook, shape=shape, **given)
     x, rank, carry = begin(keys, None, noise, order, step, shape)
     for k in range(len(path) - 1):

@@ -1,20 +1,18 @@
 """Drawing what was not seen, by any method: `solve`."""
 
 import functools
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.denoising import NetDenoiser
+from diffjax.denoising import nets_of
+from diffjax.dispatch import sample_for
 from diffjax.edit.seen import Observation, check_exact, check_fit
 from diffjax.errors import UserError
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State, Step
-from diffjax.sampling import sample, stepwise
 
 
 class Problem(NamedTuple):
@@ -96,24 +94,11 @@ def check_serves(method: Method, noise: Noise, order: Order, seen: Observation, 
 
 
 def drawn(problem: Problem, denoise: Any, hook: Any, step: Step | None = None) -> State:
-    """By `dj.sample`, with this denoiser and hook: a compiled scan, or a host loop where convolutions want that."""
+    """By `dj.sample`, with this denoiser and hook: a compiled scan, or a host loop where a net wants that."""
     p = problem
     how = {"cond": p.cond, "steps": p.steps, "grid": p.grid, "step": step or p.step, "hook": hook}
     given = (p.keys, p.noise, p.order, denoise, p.seen.shape)
-    if loops_are_slow(denoise):
-        return deque(stepwise(*given, **how), maxlen=1).pop()
-    return sample(*given, **how)
-
-
-def loops_are_slow(denoise: Any) -> bool:
-    """Whether a net in it has convolutions, which XLA's loops slow down on CPUs."""
-    parts = jax.tree.leaves(denoise, is_leaf=_is_net)
-    convolves = any(_is_net(part) and getattr(part.net, "convolutional", False) for part in parts)
-    return convolves and jax.default_backend() == "cpu"
-
-
-def _is_net(part: Any) -> bool:
-    return isinstance(part, NetDenoiser)
+    return sample_for(*nets_of(denoise))(*given, **how)
 
 
 def by_sampling(name: str, way: Callable[[Problem], tuple[Any, Any]], **serves: Any) -> Method:
