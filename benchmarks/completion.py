@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from scoring import accuracy, labels_of
 from sklearn.linear_model import RidgeCV
 
 import diffjax as dj
-from diffjax import cli, evaluation, slots, subject
+from diffjax import cli, slots, subject
 from diffjax.conditions import completed
-from diffjax.evaluation.pixels import fractions_of
 
 cli.sampling_flags()
 DRAWS = flags.DEFINE_integer("draws", 16, "Completions of each image.")
@@ -138,14 +138,9 @@ def unit(model: subject.Subject, split: str) -> Images:
 
 
 def right(model: subject.Subject, made: Images) -> float:
-    """How often the classifier of evaluate.py takes images for the digits of the test images."""
-    train, _, _ = fractions_of(model.splits, model.info.facts.levels)
-    gamma = evaluation.kernels_for(train.shape[1]).accuracy_gamma
-    known, labels = model.splits["train"][1], model.splits["test"][1]
-    assert known is not None
-    assert labels is not None
+    """How often a classifier takes images for the digits of the test images."""
     pixels = (made.reshape(len(made), -1).clip(-1, 1) + 1) / 2
-    return evaluation.label_accuracy(train, known, pixels, labels[: len(made)], gamma)
+    return accuracy(model, pixels, labels_of(model, "test")[: len(made)])
 
 
 if __name__ == "__main__":

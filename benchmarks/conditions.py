@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from absl import flags
 from jaxtyping import UInt8
+from scoring import accuracy, frechet_ratio
 
 from diffjax import cli, draw, evaluation, run, subject
 from diffjax.conditions import completed
@@ -26,8 +27,7 @@ from diffjax.data.attributes import measure
 from diffjax.data.captions import WORDS, prompts, understood, written
 from diffjax.data.conditioning import conditions_of, parts_of
 from diffjax.data.parts import sketch
-from diffjax.evaluation.measures import equal_numbers
-from diffjax.evaluation.pixels import fractions_like, fractions_of
+from diffjax.evaluation.pixels import fractions_like
 from diffjax.nets.conditions import Picture, Text
 
 cli.sampling_flags()
@@ -75,12 +75,8 @@ def of_prompts(painter: draw.Painter, told: list[str], seed: int = 0) -> UInt8[n
 
 
 def classes(model: subject.Subject, images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray) -> float:
-    """The share of pictures that a classifier, trained on the training images, takes for these labels."""
-    train, _, test = fractions_of(model.splits, model.info.facts.levels)
-    gamma = evaluation.kernels_for(test.shape[1]).accuracy_gamma
-    known = model.splits["train"][1]
-    assert known is not None
-    return evaluation.label_accuracy(train, known, fractions_like(images, model.splits), labels, gamma)
+    """The share of pictures that a classifier takes for these labels."""
+    return accuracy(model, fractions_like(images, model.splits), labels)
 
 
 def of_text(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
@@ -166,7 +162,11 @@ def marginals(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
         parts = {"nothing": [], "everything": heard}.get(name, [name])
         given = {part: np.asarray(getattr(every[part], "value", every[part])) for part in parts}
         rounds = [pictures(painter, len(rows), given, seed) for seed in range(ROUNDS)]
-        yield Row(f"Fréchet ratio, given {name}", spread([frechet(model, images) for images in rounds]), "")
+        yield Row(
+            f"Fréchet ratio, given {name}",
+            spread([frechet_ratio(model, fractions_like(images, model.splits)) for images in rounds]),
+            "",
+        )
         if parts:
             right = [classes(model, images, np.asarray(every["label"])) for images in rounds]
             yield Row(f"accuracy, given {name}", spread(right), "")
@@ -175,13 +175,6 @@ def marginals(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
 def spread(values: list[float]) -> str:
     """Their mean, and its standard error."""
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
-
-
-def frechet(model: subject.Subject, images: UInt8[np.ndarray, "n h w c"]) -> float:
-    """As evaluate.py has it."""
-    train, _, test = fractions_of(model.splits, model.info.facts.levels)
-    ours, learnt = equal_numbers(fractions_like(images, model.splits), train)
-    return evaluation.frechet(ours, test) / evaluation.frechet(learnt, test)
 
 
 if __name__ == "__main__":

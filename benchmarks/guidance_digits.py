@@ -20,10 +20,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
 from guidance_words import DIGITS
+from scoring import accuracy, frechet_ratio, labels_of
 from tables import head, row
 
-from diffjax import cli, draw, evaluation, guidance, loading, subject
-from diffjax.evaluation.measures import equal_numbers
+from diffjax import cli, draw, guidance, loading, subject
 from diffjax.evaluation.pixels import fractions_like, fractions_of
 
 matplotlib.use("Agg")
@@ -76,7 +76,7 @@ def main() -> None:
         for scale, one in line.items()
     ]
     _, _, test = fractions_of(model.splits, model.info.facts.levels)
-    words = WORDS.format(count=COUNT * ROUNDS, rounds=ROUNDS, real=accuracy(model, test, known(model, "test")))
+    words = WORDS.format(count=COUNT * ROUNDS, rounds=ROUNDS, real=accuracy(model, test, labels_of(model, "test")))
     path = ROOT / "docs" / "guidance.md"
     before, _, after = path.read_text().partition(DIGITS)
     _, told, verdict = after.partition("<!-- read from it -->")
@@ -104,31 +104,15 @@ def painters(model: subject.Subject, weak: Any, settings: dict[str, Any]) -> Ite
 def measured(model: subject.Subject, painter: draw.Painter) -> Found:
     """The mean over rounds of each measure, and its standard error."""
     labels = np.arange(COUNT, dtype=np.int32) * model.info.facts.classes // COUNT
-    train, _, test = fractions_of(model.splits, model.info.facts.levels)
+    _, _, test = fractions_of(model.splits, model.info.facts.levels)
     rows = []
     for seed in range(ROUNDS):
         images = draw.images(painter, jax.random.key(seed), COUNT, COUNT, labels)
         every = fractions_like(images, model.splits)
-        ours, learnt = equal_numbers(every, train)
-        near = evaluation.frechet(ours, test) / evaluation.frechet(learnt, test)
-        varied = within(every, labels) / within(test, known(model, "test"))
-        rows.append((accuracy(model, every, labels), varied, near))
+        varied = within(every, labels) / within(test, labels_of(model, "test"))
+        rows.append((accuracy(model, every, labels), varied, frechet_ratio(model, every)))
     means, errors = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1) / ROUNDS**0.5
     return Found(*zip(means.tolist(), errors.tolist(), strict=True))
-
-
-def accuracy(model: subject.Subject, images: np.ndarray, labels: np.ndarray) -> float:
-    """How many are taken for what they are called."""
-    train, *_ = fractions_of(model.splits, model.info.facts.levels)
-    gamma = evaluation.kernels_for(train.shape[1]).accuracy_gamma
-    return evaluation.label_accuracy(train, known(model, "train"), images, labels, gamma)
-
-
-def known(model: subject.Subject, split: str) -> np.ndarray:
-    """The labels of a split."""
-    labels = model.splits[split][1]
-    assert labels is not None
-    return labels
 
 
 def within(images: np.ndarray, labels: np.ndarray) -> float:
