@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Denoise, Keys, Noise, portable
+from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.randomness import fold
 
 __all__ = ["adaptive"]
@@ -52,7 +53,7 @@ def adaptive(
     """
     _checked(noise, rtol, atol, ends, start)
     _diffrax()
-    given = (portable(denoise), cond, rtol, atol, jnp.asarray(ends, float))
+    given = (checked_denoiser(noise, denoise), cond, rtol, atol, jnp.asarray(ends, float))
     x, evaluations, reached = _solved(keys, start, *given, noise=noise, shape=tuple(shape))
     if not isinstance(reached, Tracer) and not bool(jnp.all(reached)):
         raise UserError(f"rtol: {rtol:g} was not reached in {_MOST} steps; use a larger one, or float64")
@@ -73,6 +74,7 @@ def _solved(
     shape: Any,
 ) -> tuple[Array, Array, Array]:
     if start is None:
+        noise.check_prior()
         start = jax.vmap(lambda key: noise.prior(key, shape))(fold(keys, _PRIOR))
     one = functools.partial(_one, noise, denoise, rtol, atol, ends.astype(start.dtype))
     return jax.vmap(one)(start, cond)

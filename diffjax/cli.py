@@ -16,7 +16,7 @@ from absl import app, flags, logging
 
 from diffjax.errors import UserError
 from diffjax.guiding import NONE
-from diffjax.slots import holds, named
+from diffjax.kinds import holds, named
 
 INTERRUPTED = 130  # 128 + SIGINT
 EDITING = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from diffjax.denoising import NetDenoiser, is_causal, over_nets, require_one_after_the_other
+from diffjax.denoising import NetDenoiser, hooked, is_causal, over_nets, require_one_after_the_other
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step, hooked
-from diffjax.sampling import advance, begin, checked_grid, rows_of
+from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
+from diffjax.sampler_arguments import checked_grid
+from diffjax.sampling import advance, begin, rows_of
 from diffjax.steps import posterior
 
 

@@ -11,9 +11,33 @@ from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Noise
+from diffjax.protocols import Hooks, Noise, PerExample, portable
 
 __all__ = ["denoiser"]
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["denoise"], meta_fields=["noise"])
+@dataclass(frozen=True)
+class CheckedDenoiser:
+    """A denoiser, its predictions held to what the noise asks for (`Noise.prediction`)."""
+
+    noise: Noise
+    denoise: Any
+
+    def __call__(self, x_t: Any, t: Any, cond: Any) -> Any:
+        return self.noise.prediction(self.denoise(x_t, t, cond), x_t)
+
+
+def checked_denoiser(noise: Noise, denoise: Any) -> CheckedDenoiser:
+    """The denoiser as a pytree, its predictions held to the noise's shape and kind."""
+    return CheckedDenoiser(noise, portable(denoise))
+
+
+def hooked(hook: Any, noise: Noise, order: Order, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Denoiser and hook as pytrees, once a hook that depends on the noise has said which they are."""
+    if isinstance(hook, Hooks):
+        denoise, hook = hook.of(noise, order, checked_denoiser(noise, denoise), shape)
+    return portable(denoise), None if hook is None else portable(hook)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["variables", "rank"], meta_fields=["noise", "net"])
@@ -28,12 +52,12 @@ class NetDenoiser:
     noise: Noise
     net: Any
     variables: PyTree
-    rank: Float[Array, "b n"] | None = None
+    rank: PerExample | None = None
 
     def __call__(self, x_t: Any, t: Any, cond: Any) -> Any:
         told = {}
-        if needs_rank(self.net) and self.rank is not None:  # guidance sets the copies of an example side by side
-            told = {"rank": jnp.repeat(self.rank, len(x_t) // len(self.rank), axis=0)}
+        if needs_rank(self.net) and self.rank is not None:
+            told = {"rank": _ranks_of(self.rank, len(x_t))}
         out = self.net.apply(self.variables, self.noise.feed(x_t, t), self.noise.level(t), cond, **told)
         return self.noise.read(out, x_t, t)
 
@@ -59,7 +83,17 @@ def in_order(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
     if not is_causal(denoise):
         return denoise
     require_one_after_the_other(order)
-    return over_nets(denoise, lambda part: replace(part, rank=rank) if needs_rank(part.net) else part)
+    return over_nets(denoise, lambda part: replace(part, rank=PerExample(rank)) if needs_rank(part.net) else part)
+
+
+def _ranks_of(rank: PerExample, count: int) -> Float[Array, "b n"]:
+    """The ranks of so many examples. Raises UserError where there are others: whose copies they are is not known."""
+    if len(rank.values) not in (1, count):
+        raise UserError(
+            f"denoise: a causal net knows the order of {len(rank.values)} examples and was given {count}; a guidance "
+            "that calls it with copies of examples makes them by guidance.at_once"
+        )
+    return jnp.broadcast_to(rank.values, (count, *rank.values.shape[1:]))
 
 
 def require_one_after_the_other(order: Order) -> None:

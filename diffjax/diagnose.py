@@ -15,11 +15,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from diffjax import times as all_times
+from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.loss import Apply, Loss
 from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, State, Step, portable
+from diffjax.protocols import Denoise, Keys, Noise, State, Step
 from diffjax.randomness import fold
 from diffjax.sampling import stepwise
 from diffjax.steps import heun
@@ -46,7 +47,7 @@ def error(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t
     eq. 7, twice the slope of the information in x_t against the SNR). Raises UserError for tokens.
     """
     _check(noise, t, 1)
-    denoise = portable(denoise)
+    denoise = checked_denoiser(noise, denoise)
     return jnp.stack([_errors(keys, denoise, x0, cond, at, noise=noise) for at in t])
 
 
@@ -78,7 +79,7 @@ def consistency(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyT
     definition 3.1). Where it is positive, answers move by more than they get better. Raises UserError for tokens.
     """
     _check(noise, t, 2)
-    denoise = portable(denoise)
+    denoise = checked_denoiser(noise, denoise)
     x_t = _noised(keys, x0, t[0], noise=noise)
     before, found = _denoised(denoise, x_t, _at(t[0], x0), cond), []
     for k in range(len(t) - 1):
@@ -106,7 +107,7 @@ def predictions(
     Where levels of its numbers (mean, spread, share outside of the data's range) drift away from the data's on the way,
     that is where the sampler leaves what the net was trained on.
     """
-    denoise = portable(denoise)
+    denoise = checked_denoiser(noise, denoise)
     states = stepwise(keys, noise, order, denoise, shape, cond=cond, grid=grid, step=step)
     stops = zip(grid[:-1], states, strict=False)
     return jnp.stack([_denoised(denoise, x, _at(at, x), cond) for at, x in stops])
@@ -133,7 +134,7 @@ def local_error(
         raise UserError(
             "diagnose.local_error: expected a deterministic step rule, such as ddim(), heun() or dpmpp_2m()"
         )
-    denoise = portable(denoise)
+    denoise = checked_denoiser(noise, denoise)
     states = list(stepwise(keys, noise, order, denoise, shape, cond=cond, grid=grid, step=step))
     found = []
     for k in range(len(grid) - 1):

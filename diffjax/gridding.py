@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Real
 
+from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
-from diffjax.protocols import Denoise, Keys, Noise, Step, portable
+from diffjax.protocols import Denoise, Keys, Noise, Step
 from diffjax.randomness import keys
 from diffjax.steps import ddim, heun
 
@@ -61,7 +62,7 @@ def optimise(
     _check_rule(noise, step)
     stops = jnp.asarray(_spread(noise, candidates) if isinstance(candidates, int) else candidates, x.dtype)
     _check_stops(np.asarray(stops), steps)
-    given = Given(portable(denoise), cond, keys(seed, len(x)))
+    given = Given(checked_denoiser(noise, denoise), cond, keys(seed, len(x)))
     path = reference(noise, given, jax.vmap(noise.corrupt, (0, 0, None))(given.keys, x, stops[0])[0], stops)
 
     def miss(chosen: list[int]) -> float:

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
-from diffjax.denoising import has_head, in_order, is_causal
+from diffjax.denoising import checked_denoiser, has_head, in_order, is_causal
 from diffjax.errors import UserError
 from diffjax.loss import bound_at, positions_of, stops_of, sums
 from diffjax.noise import Gaussian
-from diffjax.order import Order, levels, ranks
+from diffjax.order import Order, is_fixed, levels, ranks
 from diffjax.probability_flow import negative_log_density
-from diffjax.protocols import Denoise, Keys, Noise, State, portable
+from diffjax.protocols import Denoise, Keys, Noise, State
 from diffjax.randomness import fold
 
 __all__ = ["bits_by_visible", "bits_per_dim"]
@@ -57,7 +57,7 @@ def bits_per_dim(
     methods: dict[str, Callable[..., tuple[Nats, Nats]]] = {"exact": _exact, "bound": _bound, "ode": _ode}
     if method not in methods:
         raise UserError(f"bits_per_dim: unknown method {method!r}; choose from {', '.join(methods)}")
-    nats, errors = methods[method](keys, noise, order, portable(denoise), x, cond, **options)
+    nats, errors = methods[method](keys, noise, order, checked_denoiser(noise, denoise), noise.data(x), cond, **options)
     bits = x[0].size * jnp.log(2.0)
     return nats / bits, errors / bits
 
@@ -84,7 +84,7 @@ def bits_by_visible(
             f"bits_by_visible: expected Masking noise and counts 0 … {count - 1}, got {type(noise).__name__} noise and "
             f"{tuple(visible)}"
         )
-    given = (noise, order, keys, portable(denoise), x, cond)
+    given = (noise, order, keys, checked_denoiser(noise, denoise), noise.data(x), cond)
     return jnp.stack([_hidden_bits(*given, jnp.asarray(1 - shown / count)) for shown in visible])
 
 
@@ -103,13 +103,14 @@ def _exact(
     keys: Keys, noise: Noise, order: Order, denoise: Any, x: State, cond: PyTree, scan: bool = True
 ) -> tuple[Nats, Nats]:
     """Every term of the bound at width 0, for an order that is the same for all: its sum is -log p(x)."""
-    if order.width > 0 or order.exchangeable:
+    positions = positions_of(noise, x)
+    if order.width > 0 or not is_fixed(order, positions):
         this = f"has width {order.width:g}" if order.width else "is drawn for each"
         raise UserError(
             f"bits_per_dim: the exact likelihood needs one order of positions for all examples (order.raster), and "
             f"this one {this}; use method='bound'"
         )
-    count = prod(positions_of(noise, x))
+    count = prod(positions)
     middle = jnp.full(len(x), 0.5 / count)
     nats = _terms((keys, x, denoise, cond, middle), noise, order, None, count, None, scan)
     return jnp.mean(nats, axis=0), jnp.zeros(len(x))
@@ -163,7 +164,7 @@ def _terms(
     data: tuple[Any, ...], noise: Noise, order: Order, steps: int | None, draws: int, levels: int | None, scan: bool
 ) -> Float[Array, "draws b"]:
     """Estimates of the bound in nats; a causal net's one pass holds all steps, so only orders are drawn for it."""
-    if is_causal(data[2]) and not order.exchangeable:
+    if is_causal(data[2]) and is_fixed(order, positions_of(noise, data[1])):
         draws = 1
     term, index = Partial(_term(noise, order, steps, draws, levels), *data), jnp.arange(draws)
     return _mapped(term, index) if scan else jnp.stack([_called(term, k) for k in index])
@@ -201,5 +202,7 @@ def _term(noise: Noise, order: Order, steps: int | None, draws: int, levels: int
 
 
 def _error(nats: Float[Array, "draws b"]) -> Nats:
-    """The standard error of the mean over draws."""
+    """The standard error of the mean over draws; 0 of one, which holds every term."""
+    if len(nats) == 1:
+        return jnp.zeros(nats.shape[1])
     return jnp.std(nats, axis=0, ddof=1) / len(nats) ** 0.5

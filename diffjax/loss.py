@@ -4,14 +4,16 @@
 and `noise.level`, and a key per example for its dropout. A causal net takes each position's rank too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
+from diffjax.condition_dropout import drop_cond as drop_cond  # makes no loss of a noise and an order
+from diffjax.contracts import require_floating
 from diffjax.errors import UserError
 from diffjax.masks import hidden_of, up_to
 from diffjax.order import Order, levels, ranks, shuffled
@@ -25,7 +27,7 @@ __all__ = ["bound", "causal", "regression"]  # each a maker of losses from a noi
 Losses = Float[Array, " b"]
 Apply = Callable[..., Any]
 Loss = Callable[[Keys, Apply, State, PyTree], Losses]
-_TIMES, _RANKS, _CORRUPT, _DROPOUT, _COND, _OWN = range(6)  # what a key is used for
+_TIMES, _RANKS, _CORRUPT, _DROPOUT, _, _OWN = range(6)  # what a key is used for; 4 is that of condition_dropout
 
 
 def regression(
@@ -51,28 +53,34 @@ def regression(
     `given`: of this share of examples a part is known (`masks`), and the loss is the mean over the rest, so that a net
     of per-position levels learns what `edit.clamp` asks of it. Raises UserError.
     """
+    noise.check_prior()
     quantile = times or uniform()
     if not 0 <= given <= (0 if independent else 1):
         raise UserError(f"regression: given is a share of examples, in [0, 1], and 0 with independent, got {given}")
+
+    def time_of(u: Array) -> Array:
+        return require_floating("times", quantile(noise, u), u.shape)
 
     def moment_of(keys: Keys, positions: tuple[int, ...]) -> Array:
         rank, u = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes), stratified(fold(keys, _TIMES))
         if given:
             hidden = jax.vmap(lambda key: hidden_of(key, given, positions, noise.channel_axes))(fold(keys, _OWN))
-            return jnp.where(hidden, levels(order, quantile(noise, u), rank), 0)
+            return jnp.where(hidden, levels(order, time_of(u), rank), 0)
         if not independent:
-            return levels(order, quantile(noise, u), rank)
+            return levels(order, time_of(u), rank)
         own = jax.vmap(lambda key: jax.random.uniform(key, positions))(fold(keys, _OWN))
-        own = quantile(noise, own).reshape(own.shape + (1,) * noise.channel_axes)
+        own = time_of(own).reshape(own.shape + (1,) * noise.channel_axes)
         return jnp.where(levels(order, u, rank) > 0, own, 0)
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
+        x0 = noise.data(x0)
         t = moment_of(keys, positions_of(noise, x0))
         x_t, target = jax.vmap(noise.corrupt)(fold(keys, _CORRUPT), x0, t)
         out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, _DROPOUT))
         miss = noise.miss(out, target, x_t, t)
         if weight is not None:  # where nothing is hidden nothing is missed, and weights may be infinite
-            ratio = jnp.where(noise.level(t) > 0, jnp.exp(weight(noise.log_snr(t)) - noise.log_weight(t)), 0)
+            log_w = require_floating("weight", weight(noise.log_snr(t)), t.shape)
+            ratio = jnp.where(noise.level(t) > 0, jnp.exp(log_w - noise.log_weight(t)), 0)
             miss = miss * ratio.reshape(ratio.shape[: miss.ndim])
         if not (independent or given):
             return jnp.mean(miss.reshape(len(miss), -1), axis=1)
@@ -88,9 +96,12 @@ def bound(noise: Noise, order: Order, *, steps: int | None = None) -> Loss:
     `steps` of the clock are by default as many as positions at width 0, where this is the autoregressive likelihood,
     and else near the limit of infinitely many (`stops_of`). Raises UserError at width 0 where the noise is Gaussian.
     """
+    noise.check_prior()
     _check_steps(noise, order, steps)
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
+        x0 = noise.data(x0)
+
         def denoise(x_t: Any, t: Any) -> Any:
             return noise.read(apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, _DROPOUT)), x_t, t)
 
@@ -196,6 +207,7 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
             raise UserError(f"loss.causal: {name} must be in [0, 1], got {share}")
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
+        x0 = noise.data(x0)
         drawn = fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes
         rank = ranks(order, *drawn)
         if shuffle:
@@ -208,36 +220,6 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
         return sums(noise.miss(out, x0, nothing, t)) / x0[0].size
 
     return loss
-
-
-def drop_cond(loss: Loss, null: PyTree, rate: float, each: Mapping[str, float] | None = None) -> Loss:
-    """The loss with each example's condition replaced by `null` at this rate (Ho & Salimans 2022, algorithm 1).
-
-    Of a condition of parts, each is besides replaced by its own at the rate that `each` has for it, independently.
-    """
-    for name, share in {"rate": rate, **(each or {})}.items():
-        if not 0 <= share <= 1:
-            raise UserError(f"drop_cond: {name} must be in [0, 1], got {share}")
-
-    def instead(drop: Bool[Array, " b"], given: PyTree, nothing: PyTree) -> PyTree:
-        def replace(leaf: Array, none: Array) -> Array:
-            return jnp.where(drop.reshape((-1,) + (1,) * (leaf.ndim - 1)), none[None], leaf)
-
-        return jax.tree.map(replace, given, nothing)
-
-    def chosen(keys: Keys, share: float) -> Bool[Array, " b"]:
-        return jax.vmap(lambda key: jax.random.bernoulli(key, share))(keys)
-
-    def dropped(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
-        root = fold(keys, _COND)
-        every = chosen(root, rate)
-        if not isinstance(cond, dict):
-            return loss(keys, apply, x0, instead(every, cond, null))
-        rates = ((name, (each or {}).get(name, 0.0)) for name in sorted(cond))
-        drops = {name: every | chosen(fold(root, i), share) for i, (name, share) in enumerate(rates)}
-        return loss(keys, apply, x0, {name: instead(drops[name], cond[name], null[name]) for name in cond})
-
-    return dropped
 
 
 def positions_of(noise: Noise, x0: State) -> tuple[int, ...]:

@@ -21,7 +21,8 @@ from diffjax.denoising import NetDenoiser, has_head, over_nets
 from diffjax.errors import UserError
 from diffjax.order import Order, levels
 from diffjax.protocols import Denoise, Keys, Noise, State, Step, portable
-from diffjax.sampling import advance, begin, checked_grid, rows_of
+from diffjax.sampler_arguments import checked_grid
+from diffjax.sampling import advance, begin, rows_of
 from diffjax.steps import posterior
 
 

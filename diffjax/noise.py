@@ -1,22 +1,28 @@
-"""How information is destroyed, and what is known of what was.
+"""How numbers are destroyed by noise, and what is known of what was: x_t = alpha x0 + sigma eps.
 
-`Gaussian` mixes data with noise, x_t = alpha x0 + sigma eps; `Masking` hides tokens behind a mask. Methods with a `key`
-speak of one example (the loss and the sampler `vmap` them over the batch); all others are elementwise and take either.
+Methods with a `key` speak of one example (the loss and the sampler `vmap` them over the batch); all others are
+elementwise and take either.
 """
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+import numpy as np
+from jaxtyping import Array, Float, Key
 
+from diffjax import predict
+from diffjax.contracts import described, require_array, require_floating
 from diffjax.errors import UserError
+from diffjax.masking import Masking
 from diffjax.predict import Row
 from diffjax.schedule import Moment, Schedule, inverse, moment
+from diffjax.schedule_checks import check_schedule
 
 __all__ = ["Gaussian", "Masking"]
+
+FAINTEST = 0.25  # most that alpha(1) data_std may be of sigma(1): then x_1 deviates 3 % more than the prior
 
 Values = Float[Array, "..."]  # x of one example or of a batch
 Times = Float[Array, "..."]  # levels, broadcasting against it
@@ -27,7 +33,8 @@ class Gaussian:
     """x_t = alpha x0 + sigma eps, with eps ~ N(0, 1) and a net that outputs the given row of `predict`.
 
     `data_std` is the standard deviation of the data, used to hand nets inputs of unit variance (and by the row edm).
-    Raises UserError where the row says nothing of x0 at t = 1 (eps and score need alpha(1) > 0).
+    Raises UserError for a schedule that is unsound (`check_schedule`), and where the row says nothing of x0 at t = 1
+    (eps and score need alpha(1) > 0).
     """
 
     schedule: Schedule
@@ -37,8 +44,11 @@ class Gaussian:
     channel_axes = 1
 
     def __post_init__(self) -> None:
-        if not self.data_std > 0:
-            raise UserError(f"Gaussian: data_std must be positive, got {self.data_std}")
+        object.__setattr__(self, "data_std", _deviation(self.data_std))
+        if not isinstance(self.row, Row):
+            rows = ", ".join(f"dj.predict.{name}" for name in predict.__all__)
+            raise UserError(f"Gaussian: prediction must be one of {rows}, got {self.row!r}")
+        check_schedule(self.schedule)
         with jax.ensure_compile_time_eval():
             silent = bool(self.schedule(jnp.ones(()))[0] <= 0)
         if self.row.needs_signal and silent:
@@ -51,6 +61,33 @@ class Gaussian:
         """alpha, sigma and their slopes."""
         return moment(self.schedule, t)
 
+    def data(self, x0: Any) -> Values:
+        """Data as this noise computes with them. Raises UserError for what are no real floating-point numbers."""
+        found = require_array("x", x0)
+        if not jnp.issubdtype(found.dtype, jnp.floating):
+            raise UserError(
+                f"x: Gaussian noise is of real floating-point numbers, got {described(found)}; of pixels 0 … 255 make "
+                "x.astype(float) / 127.5 - 1, and of tokens use Masking"
+            )
+        return found
+
+    def prediction(self, pred: Any, x_t: Values) -> Values:
+        """A denoiser's E[x0 | x_t], in float32 at least. Raises UserError where it has not the shape of x_t."""
+        found = require_floating("the denoiser's prediction of x0", pred, x_t.shape)
+        return found.astype(jnp.promote_types(found.dtype, jnp.float32))
+
+    def check_prior(self) -> None:
+        """Raise UserError where x_1 still shows data of deviation data_std, which the prior leaves out."""
+        with jax.ensure_compile_time_eval():
+            alpha, sigma = (float(value) for value in self.schedule(jnp.ones(())))
+        if alpha * self.data_std > FAINTEST * sigma:
+            raise UserError(
+                f"Gaussian: with data_std={self.data_std:g} the signal at t = 1 has deviation "
+                f"{alpha * self.data_std:.3g} beside noise of {sigma:.3g}, and sampling begins with noise alone; scale "
+                f"the data, or use a schedule with sigma(1) of {4 * alpha * self.data_std:.3g} or more "
+                "(dj.schedule.edm_of(sigma_max=…), shift)"
+            )
+
     def prior(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Values:
         """x_1 with its signal left out: N(0, sigma(1)²)."""
         sigma = self.schedule(jnp.ones(()))[1]
@@ -58,7 +95,7 @@ class Gaussian:
 
     def corrupt(self, key: Key[Array, ""], x0: Values, t: Times) -> tuple[Values, Values]:
         """x_t = alpha x0 + sigma eps and the target a x0 + b eps."""
-        m = self.moment(t)
+        x0, m = self.data(x0), self.moment(t)
         a, b = self.row.pair(m, self.data_std)
         eps = jax.random.normal(key, x0.shape, x0.dtype)
         return m.alpha * x0 + m.sigma * eps, a * x0 + b * eps
@@ -74,15 +111,18 @@ class Gaussian:
         return 2 / jnp.pi * jnp.arctan2(m.sigma, m.alpha)
 
     def read(self, out: Values, x_t: Values, t: Times) -> Values:
-        """x0 = skip x_t + scale out."""
+        """x0 = skip x_t + scale out. Raises UserError where the output has not the shape of x_t."""
+        out = require_floating("the net's output", out, x_t.shape)
         skip, scale = self.row.solution(self.moment(t), self.data_std)
         return skip * x_t + scale * out.astype(x_t.dtype)
 
     def miss(self, out: Values, target: Values, x_t: Values, t: Times) -> Values:
         """(out - target)², averaged over the channels of each position; 0 where nothing is hidden.
 
-        There nothing can be missed, and targets may be infinite (score, and velocity under linear_beta).
+        There nothing can be missed, and targets may be infinite (score, and velocity under linear_beta). Raises
+        UserError where the output has not the shape of the target.
         """
+        out = require_floating("the net's output", out, target.shape)
         hidden = self.moment(t).sigma > 0
         error = jnp.where(hidden, out.astype(target.dtype), 0) - jnp.where(hidden, target, 0)
         return jnp.mean(error**2, axis=-1)
@@ -150,101 +190,10 @@ class Gaussian:
         return -2 * jnp.log(jnp.maximum(jnp.abs(scale), jnp.finfo(scale.dtype).tiny))
 
 
-Tokens = Int[Array, "*batch n"]
-Logits = Float[Array, "*batch n vocab"]
-
-
-def linear(t: Times) -> Times:
-    """keep = 1 - t: what is masked grows evenly with the clock."""
-    return 1 - t
-
-
-@dataclass(frozen=True)
-class Masking:
-    """Tokens 0 … vocab - 1, each hidden behind the mask (the token `vocab`) with probability 1 - keep(t).
-
-    Absorbing diffusion (Austin et al. 2021; Sahoo et al. 2024; Shi et al. 2024). Under an order of width 0 a level is
-    0 or 1, and this is autoregression.
-    """
-
-    vocab: int
-    keep: Callable[[Times], Times] = linear
-
-    channel_axes = 0
-
-    def __post_init__(self) -> None:
-        if self.vocab < 1:
-            raise UserError(f"Masking: vocab must be at least 1, got {self.vocab}")
-
-    def prior(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Tokens:
-        """All masks."""
-        return jnp.full(shape, self.vocab, jnp.int32)
-
-    def corrupt(self, key: Key[Array, ""], x0: Tokens, t: Times) -> tuple[Tokens, Tokens]:
-        """x_t keeps each token with probability keep(t); the target is x0."""
-        kept = jax.random.uniform(key, x0.shape) < self.keep(t)
-        return jnp.where(kept, x0, self.vocab), x0
-
-    def feed(self, x_t: Tokens, t: Times) -> Tokens:
-        """The tokens themselves."""
-        return x_t
-
-    def level(self, t: Times) -> Times:
-        """1 - keep: the share that is hidden."""
-        return 1 - self.keep(t)
-
-    def read(self, out: Logits, x_t: Tokens, t: Times) -> Logits:
-        """The output as logits, in float32 at least. Raises UserError where they are not of this vocabulary."""
-        if out.shape[-1] != self.vocab:
-            raise UserError(f"the net gives {out.shape[-1]} logits a token, and Masking's vocab is {self.vocab}")
-        return out.astype(jnp.promote_types(out.dtype, jnp.float32))
-
-    def miss(self, out: Logits, target: Tokens, x_t: Tokens, t: Times) -> Float[Array, "*batch n"]:
-        """-log p(x0) at each masked position, in nats; 0 where the token is known."""
-        hidden = x_t == self.vocab
-        log_p = jax.nn.log_softmax(self.read(out, x_t, t))
-        given = jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
-        return jnp.where(hidden, -given, 0)
-
-    def revealed(self, t: Times, s: Times) -> Times:
-        """(keep_s - keep_t) / (1 - keep_t): how likely a masked token is shown between t and s; 0 where keep_t = 1."""
-        keep_t, keep_s, hides = self.keep(t), self.keep(s), self.keep(t) < 1
-        return jnp.where(hides, (keep_s - keep_t) / jnp.where(hides, 1 - keep_t, 1), 0)
-
-    def posterior(self, key: Key[Array, ""], x_t: Tokens, pred: Logits, t: Times, s: Times) -> Tokens:
-        """Each mask is lifted with that probability, its token drawn from the logits (Sahoo et al. 2024, eq. 7)."""
-        lift_key, token_key = jax.random.split(key)
-        lifted = jax.random.uniform(lift_key, x_t.shape) < self.revealed(t, s)
-        drawn = jax.random.categorical(token_key, pred).astype(x_t.dtype)
-        return jnp.where((x_t == self.vocab) & lifted, drawn, x_t)
-
-    def bound(self, x0: Tokens, pred: Logits, x_t: Tokens, t: Times, s: Times) -> Float[Array, "*batch n"]:
-        """(keep_s - keep_t)/(1 - keep_t) · cross-entropy at each masked position, in nats (Sahoo et al. 2024)."""
-        return self.revealed(t, s) * self.miss(pred, x0, x_t, t)
-
-    def stops(self, steps: int, levels: int | None = None) -> Times:
-        """Clock values for a bound of so many steps: even ones, down to 0."""
-        return jnp.linspace(1.0, 0.0, steps + 1)
-
-    def ends(self, key: Key[Array, ""], x0: Tokens, s: Times, levels: int | None = None) -> Float[Array, "*batch n"]:
-        """0: the bound begins with masks alone, and ends with none."""
-        return jnp.zeros(x0.shape)
-
-    def log_snr(self, t: Times) -> Times:
-        """log(keep / (1 - keep)), with the smallest normal number in place of 0."""
-        keep, tiny = self.keep(t), jnp.finfo(t.dtype).tiny
-        return jnp.log(jnp.maximum(keep, tiny)) - jnp.log(jnp.maximum(1 - keep, tiny))
-
-    def time(self, log_snr: Times) -> Times:
-        """The t that has this log-SNR; the nearer end where there is none."""
-        return inverse(_square_roots(self.keep), log_snr)
-
-    def log_weight(self, t: Times) -> Times:
-        """0: `miss` is the cross-entropy itself."""
-        return jnp.zeros_like(self.keep(t))
-
-
-@functools.cache
-def _square_roots(keep: Callable[[Times], Times]) -> Schedule:
-    """keep as a schedule, alpha² = keep and sigma² = 1 - keep, which has the same log-SNR."""
-    return lambda t: (jnp.sqrt(keep(t)), jnp.sqrt(1 - keep(t)))
+def _deviation(value: Any) -> float:
+    """A standard deviation as a Python number. Raises UserError where it is none."""
+    if isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UserError(f"Gaussian: data_std must be one positive finite number, got {value}")
+    return float(value)

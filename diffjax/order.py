@@ -5,15 +5,18 @@ is the share of the clock that one position takes. Width 1 is diffusion, everywh
 position after position, which is autoregression.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from diffjax.caching import one_object
+from diffjax.contracts import require_floating
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
 
@@ -102,8 +105,19 @@ def ranks(order: Order, keys: Keys, positions: tuple[int, ...], channel_axes: in
     """Each example's ranks, with axes for channels: `[b, *positions, 1…]`; `[b, 1, …]` where all levels are one."""
     if order.width == 1:
         return jnp.zeros((len(keys),) + (1,) * (len(positions) + channel_axes))
-    drawn = jax.vmap(lambda key: order.rank(key, positions))(keys)
+    drawn = jax.vmap(lambda key: require_floating("order: rank", order.rank(key, positions), positions))(keys)
     return drawn.reshape(drawn.shape + (1,) * channel_axes)
+
+
+@functools.lru_cache(maxsize=256)
+def is_fixed(order: Order, positions: tuple[int, ...]) -> bool:
+    """Whether every key gives the same ranks: so many agree, of which two would by chance at most once in 2^31."""
+    if order.width == 1:
+        return True
+    with jax.ensure_compile_time_eval():
+        keys = jax.vmap(jax.random.key)(jnp.arange(32))
+        drawn = np.asarray(ranks(order, keys, positions, 0))
+    return bool((drawn == drawn[0]).all())
 
 
 def levels(order: Order, u: Float[Array, " b"], rank: Rank) -> Float[Array, "b ..."]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
@@ -17,6 +18,30 @@ Keys = Key[Array, " b"]  # one key per example
 State = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
 Level = Float[Array, "b *#shape"]
 Cond = PyTree  # every leaf has the batch as its first axis; None when there is nothing to know
+
+
+class PerExample(NamedTuple):
+    """Within a denoiser, an array that has one entry for each example of the batch."""
+
+    values: Any  # [b, ...]
+
+
+def repeated(tree: Any, count: int) -> Any:
+    """The tree, of which each `PerExample` has `count` copies of every entry, side by side; of one entry it is left."""
+
+    def repeat(leaf: Any) -> Any:
+        if not isinstance(leaf, PerExample) or len(leaf.values) == 1:
+            return leaf
+        return PerExample(jnp.repeat(leaf.values, count, axis=0))
+
+    return jax.tree.map(repeat, tree, is_leaf=lambda leaf: isinstance(leaf, PerExample))
+
+
+class Pair(NamedTuple):
+    """The same prediction without something, and given it."""
+
+    without: Any
+    given: Any
 
 
 class Given(NamedTuple):
@@ -42,6 +67,18 @@ class Noise(Protocol):
 
     @property
     def channel_axes(self) -> int: ...
+
+    def data(self, x0: Any) -> Any:
+        """Data in the type in which the noise computes. Raises UserError for data of another kind."""
+        ...
+
+    def prediction(self, pred: Any, x_t: Any) -> Any:
+        """What a denoiser says, in float32 at least. Raises UserError where it has not the shape that x_t asks for."""
+        ...
+
+    def check_prior(self) -> None:
+        """Raise UserError where the prior is not the law of x at level 1."""
+        ...
 
     def prior(self, key: Any, shape: tuple[int, ...]) -> Any:
         """Draw an example of which nothing is known: x at level 1."""
@@ -105,7 +142,7 @@ class Step:
     step. `per_position`: positions may have different levels, and where t = s nothing changes. `stochastic`: keys
     are used, so the rule cannot be run backwards. `needs` are the methods beyond `Noise` that it asks of the noise.
     `reorders`: it chooses by itself which positions to reveal. `order`: of accuracy that it attains; None where it is
-    stochastic, or nothing is claimed.
+    stochastic, or nothing is claimed. `answer`: the NamedTuple that it wants of its denoiser in place of one array.
     """
 
     init: Callable[[Any], Any]
@@ -117,6 +154,7 @@ class Step:
     reorders: bool = False
     plan: Callable[[Any, Any], Any] | None = None
     order: int | None = None
+    answer: type[tuple] | None = None
 
     @property
     def name(self) -> str:
@@ -144,10 +182,3 @@ class Hooks(Protocol):
 def portable(function: Any) -> Any:
     """The function as a pytree, so that the arrays it holds pass through `jit` as arguments, not as constants."""
     return Partial(function) if jax.tree_util.all_leaves([function]) else function
-
-
-def hooked(hook: Any, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Denoiser and hook as pytrees, once a hook that depends on the noise has said which they are."""
-    if isinstance(hook, Hooks):
-        denoise, hook = hook.of(noise, order, denoise, shape)
-    return portable(denoise), None if hook is None else portable(hook)

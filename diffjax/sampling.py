@@ -14,12 +14,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from diffjax import grids
-from diffjax.denoising import in_order, is_causal
+from diffjax.contracts import require_like, require_shape
+from diffjax.denoising import hooked, in_order
 from diffjax.errors import UserError
 from diffjax.order import Order, levels, ranks
-from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step, hooked, portable
+from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step, portable
 from diffjax.randomness import fold
+from diffjax.sampler_arguments import checked_grid
 from diffjax.steps import ddim, posterior
 
 Grid = Float[Array, " stops"]
@@ -148,7 +149,11 @@ def _host_loop(
 def begin(keys: Keys, start: Any, noise: Noise, order: Order, step: Step, shape: tuple[int, ...]) -> Any:
     """The state at the first stop, every position's rank and the rule's empty memory."""
     prior_keys = fold(keys, _PRIOR)
-    x = jax.vmap(lambda key: noise.prior(key, shape))(prior_keys) if start is None else jnp.asarray(start)
+    if start is None:
+        noise.check_prior()
+        x = jax.vmap(lambda key: noise.prior(key, shape))(prior_keys)
+    else:
+        x = require_shape("start", noise.data(start), (len(keys), *shape))
     rank = ranks(order, fold(keys, _ORDER), shape[: len(shape) - noise.channel_axes], noise.channel_axes)
     return x, rank, step.init(x)
 
@@ -173,14 +178,28 @@ def advance(
     denoise = in_order(denoise, order, rank)
 
     def known(x_t: Array, t: Array) -> Any:
-        preds.append(denoise(x_t, t, cond))
+        preds.append(_answer(step, noise, denoise(x_t, t, cond), x_t))
         return preds[-1]
 
     planned = () if step.plan is None else (row,)
-    x, carry = step.update(fold(fold(keys, _STEPS), k), noise, known, x, t, s, carry, *planned)
+    moved, carry = step.update(fold(fold(keys, _STEPS), k), noise, known, x, t, s, carry, *planned)
+    x = require_like(f"step {step.name}", moved, x)
     if hook is not None:
-        x = jnp.where(u == v, x, hook(fold(fold(keys, _HOOK), k), x, preds[0], t, s))
+        hooked = require_like("hook", hook(fold(fold(keys, _HOOK), k), x, preds[0], t, s), x)
+        x = jnp.where(u == v, x, hooked)
     return x, carry
+
+
+def _answer(step: Step, noise: Noise, pred: Any, x_t: Array) -> Any:
+    """What the denoiser said, once it is what the rule asks for. Raises UserError where it is not."""
+    if step.answer is None:
+        return noise.prediction(pred, x_t)
+    if not isinstance(pred, step.answer):
+        raise UserError(
+            f"step: {step.name} needs a denoiser that returns a {step.answer.__name__}, such as guidance.pairs for "
+            f"momentum, got {type(pred).__name__}"
+        )
+    return pred
 
 
 def rows_of(step: Step, noise: Noise, grid: Grid) -> PyTree:
@@ -194,45 +213,3 @@ def rows_of(step: Step, noise: Noise, grid: Grid) -> PyTree:
 
 _begin = jax.jit(begin, static_argnames=("noise", "order", "step", "shape"))
 _advance = jax.jit(advance, static_argnames=("noise", "order", "step"))
-
-
-def checked_grid(
-    grid: Grid | None, steps: int, noise: Noise, order: Order, denoise: Any, step: Step, start: Any
-) -> Grid:
-    """The grid, or `steps` even ones, once it is known to serve, and the rule with it."""
-    _check_rule(noise, order, denoise, step)
-    if isinstance(grid, Tracer):
-        return grid
-    with jax.ensure_compile_time_eval():  # also while something else is being traced
-        grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
-    stops = np.asarray(grid)
-    if stops.ndim != 1 or not _falls(stops) or stops[0] > 1 or stops[-1] < 0:
-        raise UserError("grid: expected two or more clock values in [0, 1], strictly falling, noisiest first")
-    if start is None and stops[0] != 1:
-        raise UserError(f"grid: starts at {stops[0]:g}, and only at 1 is nothing known; give start=, the state there")
-    return grid
-
-
-def _falls(stops: np.ndarray) -> bool:
-    """Whether the clock falls at every step but the last ones, where it may stand still (`grids.padded`)."""
-    falls = np.diff(stops)
-    moves = np.count_nonzero(falls)
-    return bool(moves and np.all(falls[:moves] < 0))
-
-
-def _check_rule(noise: Noise, order: Order, denoise: Any, step: Step) -> None:
-    """Raise UserError where the rule does not fit the noise, the order or the denoiser."""
-    kind = type(noise).__name__
-    for need in step.needs:
-        if not hasattr(noise, need):
-            raise UserError(f"step: {step.name} needs the noise's {need}, and {kind} has none; use posterior")
-    if order.width < 1 and not step.per_position:
-        raise UserError(
-            f"step: {step.name} needs one level for all positions (order.together), and the order's width is "
-            f"{order.width:g}; use posterior, or another rule that serves every order"
-        )
-    if step.reorders and is_causal(denoise):
-        raise UserError(
-            f"step: {step.name} chooses by itself what to reveal, and a causal net reveals in the order's own order; "
-            "use posterior or unmask, or a net with causal=False"
-        )

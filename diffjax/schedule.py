@@ -45,7 +45,13 @@ def flow(t: Time) -> tuple[Time, Time]:
 
 @one_object
 def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
-    """The variance-preserving SDE with beta(t) linear: alpha = exp(-½ ∫ beta) (Song et al. 2021, eq. 33)."""
+    """The variance-preserving SDE with beta(t) linear: alpha = exp(-½ ∫ beta) (Song et al. 2021, eq. 33).
+
+    Raises UserError unless both are at least 0 and one is above.
+    """
+    for name, beta in (("beta_min", beta_min), ("beta_max", beta_max)):
+        if beta < 0 or beta_min + beta_max == 0:
+            raise UserError(f"linear_beta_of: {name} must be at least 0, and one of both above 0, got {beta:g}")
 
     def schedule(t: Time) -> tuple[Time, Time]:
         integral = beta_min * t + (beta_max - beta_min) / 2 * t**2
@@ -58,8 +64,12 @@ def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
 def edm_of(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
     """alpha = 1, sigma on the clock of Karras et al. 2022, eq. 5, lowered by sigma_min so that t = 0 is data.
 
-    sigma = (a + t d)^rho - a^rho with a = sigma_min^(1/rho); rho = 1 is their sigma = t, on [0, sigma_max].
+    sigma = (a + t d)^rho - a^rho with a = sigma_min^(1/rho); rho = 1 is their sigma = t, on [0, sigma_max]. Raises
+    UserError unless all three are positive.
     """
+    for name, number in (("sigma_min", sigma_min), ("sigma_max", sigma_max), ("rho", rho)):
+        if not number > 0:
+            raise UserError(f"edm_of: {name} must be positive, got {number:g}")
     a = sigma_min ** (1 / rho)
     d = (sigma_max + sigma_min) ** (1 / rho) - a
 

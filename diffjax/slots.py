@@ -6,12 +6,11 @@ module: nothing else can be reached, and nothing is evaluated.
 
 import ast
 import inspect
-import sys
-from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
 from diffjax.errors import UserError
+from diffjax.kinds import holds, named
 
 _NOT_ASKED = (  # arguments that the library gives
     *("net", "noise", "steps", "parent", "name", "folder", "start", "about"),
@@ -62,26 +61,6 @@ def applied(module: ModuleType, text: str, field: str, *leading: Any, **more: An
     """The module's function, called with the leading arguments and then those of the text. `more` is added."""
     slot = _slot(module, _parsed(text, field), field, None)
     return _call(slot.found, (*leading, *slot.args), _together(slot, more, field), field)
-
-
-def holds(given: Any, kind: Any) -> bool:
-    """Whether a value is of an annotation's kind; annotations that are not plain (Any, arrays) take every value."""
-    if get_origin(kind) in (tuple, Sequence):
-        return isinstance(given, tuple) and all(holds(item, get_args(kind)[0]) for item in given)
-    if get_origin(kind) is Callable:
-        return callable(given)
-    if kind is float:
-        return type(given) in (int, float) and abs(given) <= sys.float_info.max  # which also an integer may exceed
-    return type(given) is kind if kind in (bool, int, str) else True
-
-
-def named(kind: Any) -> str:
-    """An annotation that `holds` knows, in words."""
-    if get_origin(kind) is Callable:
-        return "a name"
-    if get_args(kind):
-        return f"a tuple, each {named(get_args(kind)[0])}"
-    return "a finite number" if kind is float else str(getattr(kind, "__name__", kind))
 
 
 def _together(slot: Slot, more: dict[str, Any], field: str) -> dict[str, Any]:

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.mixtures import Mixture
 from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Noise, portable
+from diffjax.protocols import Keys, Noise
 from diffjax.randomness import fold
 
 __all__ = ["Gap", "Likeness", "entropy", "exact_bits", "gap", "likeness"]
@@ -72,7 +73,7 @@ def gap(
     if len(edges) < 2 or not bool(jnp.all(jnp.diff(edges) > 0)):
         raise UserError("truth: edges must be two or more log-SNRs, from the least to the greatest")
     middle = (edges[1:] + edges[:-1]) / 2
-    call = functools.partial(_missed(noise), portable(denoise), law)
+    call = functools.partial(_missed(noise), checked_denoiser(noise, denoise), law)
     each = [_by_parts(functools.partial(call, t), fold(keys, i), x, cond) for i, t in enumerate(noise.time(middle))]
     least, squares = np.stack(each, axis=2).swapaxes(0, 1)  # of [n, 2, m]
     weight = np.exp(np.asarray(noise.log_weight(noise.time(middle)), float)) / x[0].size

@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import jaxtyping
 from jaxtyping import install_import_hook
 
 install_import_hook("diffjax", "strict_types.check")
@@ -38,3 +39,11 @@ def room_for_programs() -> Iterator[None]:
     if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """Without the strict reading of types, which users do not have: mistakes reach the library's own checks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from diffjax import loss, oracles, order, predict, schedule
+from diffjax import edit, loss, oracles, order, predict, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.likelihood import bits_by_visible, bits_per_dim
@@ -287,3 +287,19 @@ def test_counts_of_visible_tokens_are_checked() -> None:
         bits_by_visible(keys(0, 27), NOISE, order.shuffled, DENOISE, STATES, visible=(0, 3))
     with pytest.raises(UserError, match="got Gaussian"):
         bits_by_visible(keys(0, 4), COSINE, order.together, DENOISE, jnp.zeros((4, 2)), visible=(0,))
+
+
+def test_exact_is_of_one_order_for_all_keys() -> None:
+    """An order that keys draw gives each key another value: refused, marked exchangeable or not."""
+    seen = edit.inpaint(jnp.array([0, 1, 0]), jnp.array([False, True, False]))
+    for which in (
+        order.Order(0.0, order.shuffled.rank),
+        edit.known_first(order.shuffled, seen),
+        order.shuffled,
+    ):
+        with pytest.raises(UserError, match="exact"):
+            bits_per_dim(keys(0, 27), NOISE, which, DENOISE, STATES, method="exact")
+    known = edit.known_first(order.raster, seen)
+    found, error = bits_per_dim(keys(0, 27), NOISE, known, DENOISE, STATES, method="exact")[:2]
+    np.testing.assert_allclose(found * 3 * np.log(2), -np.log(TABLE.ravel()), rtol=1e-4)
+    np.testing.assert_array_equal(error, 0)

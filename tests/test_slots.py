@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from diffjax import grids, nets, order, predict, schedule, slots, steps, times, weights
+from diffjax import grids, kinds, nets, order, predict, schedule, slots, steps, times, weights
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order
@@ -206,4 +206,4 @@ def test_a_maker_without_annotations_is_believed_when_called() -> None:
     ],
 )
 def test_plain_kinds_are_told_apart(given, kind, fits) -> None:
-    assert slots.holds(given, kind) is fits
+    assert kinds.holds(given, kind) is fits

@@ -19,6 +19,7 @@ from diffjax.edit.journeys import CLEANEST, NOISIEST
 from diffjax.errors import UserError
 from diffjax.grids import Grid
 from diffjax.guidance.classifier_free import at_once
+from diffjax.guidance.rules import linear
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State, Step, portable
 from diffjax.sampling import invert, sample
@@ -43,8 +44,7 @@ def mixed(denoise: Denoise) -> Partial:
 
 def _mixed(denoise: Any, x_t: Array, t: Array, cond: Between) -> Array:
     first, second = at_once(denoise, x_t, t, cond.first, cond.second)
-    w = over(cond.share, first)
-    return (1 - w) * first + w * second
+    return linear(first, second, over(cond.share, first), x_t, t)
 
 
 def over(share: Real[Any, "..."], x: Real[Array, "b ..."]) -> Real[Array, "b ..."]:

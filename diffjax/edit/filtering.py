@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from diffjax.caching import one_object
+from diffjax.denoising import checked_denoiser
 from diffjax.edit.led import look
 from diffjax.edit.projected import fresh, from_x0
 from diffjax.edit.seen import Observation, check_fit
@@ -16,7 +17,7 @@ from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State, portable
-from diffjax.sampling import checked_grid
+from diffjax.sampler_arguments import checked_grid
 from diffjax.steps import posterior
 
 _PRIOR, _STEPS, _RESAMPLING, _CHOICE = range(4)  # what a key is used for
@@ -70,7 +71,12 @@ def particles(
     method = twisted(count, threshold)
     check_fit(seen, noise, (len(keys), *seen.shape))
     check_serves(method, noise, order, seen, None)
-    return _run(Problem(keys, noise, order, denoise, seen, cond, steps, grid, None), count, threshold, one=False)
+    return _run(
+        Problem(keys, noise, order, checked_denoiser(noise, denoise), seen, cond, steps, grid, None),
+        count,
+        threshold,
+        one=False,
+    )
 
 
 def _check(count: int, threshold: float) -> None:

@@ -132,4 +132,4 @@ def _after(step: Step) -> Step:
         x, carry = step.update(keys, noise, plain, x, t, s, carry, *row)
         return jnp.where(t == s, x, x + pushes[0]), carry
 
-    return replace(step, update=update)
+    return replace(step, update=update, answer=_Pushed)

@@ -16,8 +16,11 @@ from jaxtyping import Array
 
 from diffjax.denoising import is_causal
 from diffjax.errors import UserError
+from diffjax.order import ranks
 from diffjax.protocols import portable
 from diffjax.randomness import fold
+
+_KEYS = 32  # of which an order's ranks are looked at
 
 
 def clamped(noise: Any, seen: Any, denoise: Any) -> Partial:
@@ -49,8 +52,8 @@ def check_order(seen: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> 
     if not is_causal(denoise):
         return
     known = jnp.broadcast_to(seen.told()[1] == 0, (len(seen.values) if seen.batched else 1, *shape[1:]))
-    rank = order.rank(jax.random.key(0), shape[1:])
-    early = jnp.max(jnp.where(known, rank[None], 0), axis=1) < jnp.min(jnp.where(known, 2, rank[None]), axis=1)
+    rank = ranks(order, jax.vmap(jax.random.key)(jnp.arange(_KEYS)), shape[1:], 0)[:, None]
+    early = jnp.max(jnp.where(known, rank, 0), axis=2) < jnp.min(jnp.where(known, 2, rank), axis=2)
     if order.exchangeable or not (isinstance(early, Tracer) or np.all(early)):
         raise UserError(
             "clamp: a causal net sees of what is known only what comes before in its order, and here something hidden "

@@ -75,7 +75,7 @@ def _by_null_space() -> Step:
         mean = noise.moment(s).alpha * z0 + noise.moment(s).sigma * noise.kept(t, s) * noise.eps(z_t, z0, t)
         return seen.back(mean + square_root(c**2 - (share * reach) ** 2) * n), carry
 
-    return Step(nothing, update, stochastic=True, needs=("eps",))
+    return Step(nothing, update, stochastic=True, needs=("eps",), answer=Sight)
 
 
 def from_x0(noise: Gaussian, t: Array, s: Array) -> Array:
@@ -125,4 +125,4 @@ def _by_coordinates(eta: float, eta_b: float) -> Step:
         near = m.alpha * (z0 + eta_b * (values - z0)) + left * n
         return seen.back(jnp.where(finite & (m.alpha * tau <= m.sigma), near, far)), carry
 
-    return Step(nothing, update, stochastic=True, needs=("eps",))
+    return Step(nothing, update, stochastic=True, needs=("eps",), answer=Sight)

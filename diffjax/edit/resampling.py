@@ -18,7 +18,8 @@ from diffjax.noise import Gaussian
 from diffjax.order import Order, levels
 from diffjax.protocols import Keys, State, portable
 from diffjax.randomness import fold
-from diffjax.sampling import advance, begin, checked_grid
+from diffjax.sampler_arguments import checked_grid
+from diffjax.sampling import advance, begin
 from diffjax.steps import posterior
 
 _RISE = 16  # what a key is used for, beside what the sampler does

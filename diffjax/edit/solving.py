@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.denoising import nets_of
+from diffjax.denoising import checked_denoiser, nets_of
 from diffjax.dispatch import sample_for
 from diffjax.edit.seen import Observation, check_exact, check_fit
 from diffjax.errors import UserError
@@ -70,7 +70,7 @@ def solve(
     """
     check_fit(seen, noise, (len(keys), *seen.shape))
     check_serves(method, noise, order, seen, step)
-    return method.draw(Problem(keys, noise, order, denoise, seen, cond, steps, grid, step))
+    return method.draw(Problem(keys, noise, order, checked_denoiser(noise, denoise), seen, cond, steps, grid, step))
 
 
 def check_serves(method: Method, noise: Noise, order: Order, seen: Observation, step: Step | None) -> None:

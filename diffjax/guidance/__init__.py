@@ -10,7 +10,7 @@ A number is one for all, [b] one for each example, and whatever broadcasts again
 pytree: arrays pass through `jit` as arguments, and new values compile nothing.
 """
 
-from diffjax.guidance.classifier_free import cfg, pairs
+from diffjax.guidance.classifier_free import at_once, cfg, pairs
 from diffjax.guidance.memory import momentum
 from diffjax.guidance.parts import composed, several
 from diffjax.guidance.rules import apg, linear, rescaled, thresholded, zero_star
@@ -19,6 +19,7 @@ from diffjax.guidance.weaker import autoguidance, perturbed_attention
 
 __all__ = [
     "apg",
+    "at_once",
     "autoguidance",
     "cfg",
     "composed",

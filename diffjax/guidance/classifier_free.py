@@ -1,24 +1,18 @@
 """Classifier-free guidance: one net, given two conditions; and the calls in which it is given several."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
+from diffjax.contracts import described, require_array
 from diffjax.denoising import has_head, is_causal
 from diffjax.errors import UserError
-from diffjax.guidance.rules import Rule, linear
+from diffjax.guidance.rules import Rule, linear, weighed
 from diffjax.guidance.scales import checked, weight
-from diffjax.protocols import Denoise, portable
-
-
-class Pair(NamedTuple):
-    """The same prediction without something, and given it."""
-
-    without: Array
-    given: Array
+from diffjax.protocols import Denoise, Pair, portable, repeated
 
 
 def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, calls: int = 1) -> Partial:
@@ -48,23 +42,23 @@ def pairs(denoise: Denoise, null: PyTree) -> Partial:
 
 def _together(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
     without, given = _pair(denoise, null, x_t, t, cond)
-    return rule(without, given, weight(scale, t, given.ndim), x_t, t)
+    return weighed(rule, scale, without, given, x_t, t)
 
 
 def _where_needed(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
     """The same, from one call of the batch itself where guidance is neutral everywhere."""
-    w = weight(scale, t, t.ndim)
+    w = weight(scale, jnp.broadcast_to(t, (len(x_t), *t.shape[1:])), t.ndim)
 
     def neutral() -> Array:
-        given = denoise(x_t, t, cond)
-        return rule(given, given, weight(w, t, given.ndim), x_t, t)
+        given = at_once(denoise, x_t, t, cond)[0]
+        return weighed(rule, w, given, given, x_t, t)
 
     return jax.lax.cond(jnp.all(w == 1), neutral, lambda: _together(denoise, w, null, rule, x_t, t, cond))
 
 
 def _in_turn(first: Any, second: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
-    without, given = first(x_t, t, nothing_of(null, cond, "cfg")), second(x_t, t, cond)
-    return rule(without, given, weight(scale, t, given.ndim), x_t, t)
+    (without,), (given,) = at_once(first, x_t, t, nothing_of(null, cond, "cfg")), at_once(second, x_t, t, cond)
+    return weighed(rule, scale, without, given, x_t, t)
 
 
 def _pair(denoise: Any, null: PyTree, x_t: Array, t: Array, cond: PyTree) -> Pair:
@@ -72,14 +66,23 @@ def _pair(denoise: Any, null: PyTree, x_t: Array, t: Array, cond: PyTree) -> Pai
 
 
 def at_once(denoise: Any, x_t: Array, t: Array, *conds: PyTree) -> list[Array]:
-    """The predictions under each condition, from one call.
+    """The predictions under each condition, in float32 at least, from one call of the denoiser.
 
-    The copies of an example are side by side, and so on one device, and nets can tell whose they are.
+    The copies of an example are side by side, and so on one device; what the denoiser knows of single examples (ranks,
+    scales) is copied with them. Raises UserError for what is no prediction of all copies.
     """
     count = len(conds)
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
     copies = (jnp.repeat(each, count, axis=0) for each in (x_t, t))
-    pred = denoise(*copies, jax.tree.map(_side_by_side, *conds))
+    pred = require_array(
+        "the denoiser's prediction", repeated(denoise, count)(*copies, jax.tree.map(_side_by_side, *conds))
+    )
+    if pred.shape[: x_t.ndim] != (count * len(x_t), *x_t.shape[1:]) or not jnp.issubdtype(pred.dtype, jnp.floating):
+        raise UserError(
+            f"guidance: for x of shape {(count * len(x_t), *x_t.shape[1:])} the denoiser returned {described(pred)}; "
+            "expected as many floating-point numbers, or logits of each token"
+        )
+    pred = pred.astype(jnp.promote_types(pred.dtype, jnp.float32))
     return [pred[i::count] for i in range(count)]
 
 

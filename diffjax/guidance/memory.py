@@ -7,9 +7,9 @@ from jaxtyping import Array
 
 from diffjax.caching import one_object
 from diffjax.errors import UserError
-from diffjax.guidance.rules import Rule, linear
-from diffjax.guidance.scales import checked, known, weight
-from diffjax.protocols import Noise, Step, portable
+from diffjax.guidance.rules import Rule, linear, weighed
+from diffjax.guidance.scales import checked, known
+from diffjax.protocols import Noise, Pair, Step, portable
 
 
 @one_object
@@ -38,7 +38,7 @@ def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) ->
         def guided(x_t: Array, t: Array) -> Array:
             without, given = denoise(x_t, t)
             differences.append(given - without + beta * before)
-            return rule(given - differences[-1], given, weight(scale, t, given.ndim), x_t, t)
+            return weighed(rule, scale, given - differences[-1], given, x_t, t)
 
         x, inner = step.update(keys, noise, guided, x, t, s, inner, *row)
         return x, (inner, jnp.where(t == s, before, differences[0]))
@@ -51,4 +51,5 @@ def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) ->
         stochastic=step.stochastic,
         needs=("moment", *step.needs),
         plan=step.plan,
+        answer=Pair,
     )

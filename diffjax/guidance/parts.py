@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
@@ -55,7 +55,7 @@ def _chain(names: tuple[str, ...]) -> Callable:
         nothing = _nothing(null, cond, "several")
         conds = [{**cond, **{name: nothing[name] for name in names[k:]}} for k in range(len(names) + 1)]
         preds = at_once(denoise, x_t, t, *conds)
-        falling = [1, *(weight(scale, t, preds[0].ndim) for scale in scales), 0]
+        falling = [1, *_weights(scales, x_t, t, preds[0].ndim), 0]
         return _sum([w - v for w, v in pairwise(falling)], preds)
 
     return denoised
@@ -69,7 +69,7 @@ def _alone(names: tuple[str, ...]) -> Callable:
         nothing = _nothing(null, cond, "composed")
         without = {**cond, **{name: nothing[name] for name in names}}
         preds = at_once(denoise, x_t, t, without, *({**without, name: cond[name]} for name in names))
-        weights = [weight(scale, t, preds[0].ndim) for scale in scales]
+        weights = _weights(scales, x_t, t, preds[0].ndim)
         return _sum([1 - sum(weights), *weights], preds)
 
     return denoised
@@ -81,5 +81,23 @@ def _nothing(null: dict, cond: Any, name: str) -> dict:
     return nothing_of(null, cond, name)
 
 
+def _weights(scales: tuple, x_t: Array, t: Array, axes: int) -> list[Any]:
+    """Each part's scale at t."""
+    t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
+    return [weight(scale, t, axes) for scale in scales]
+
+
 def _sum(weights: list[Any], preds: list[Array]) -> Array:
-    return jax.tree.reduce(lambda a, b: a + b, [w * pred for w, pred in zip(weights, preds, strict=True)])
+    """Σ w_k d_k, of weights that sum to 1, as d + Σ w_k (d_k - d) with the last prediction for d: at equal ones it is
+    theirs, bit for bit.
+
+    Of logits, a token is impossible where one is that has a weight above 0. One that is impossible under weights of 0
+    and less alone counts as the last has it, as under `linear`.
+    """
+    last = preds[-1]
+    never = functools.reduce(jnp.logical_or, [(w > 0) & jnp.isneginf(d) for w, d in zip(weights, preds, strict=True)])
+    base = jnp.where(jnp.isneginf(last), 0, last)
+    total = base
+    for w, pred in zip(weights[:-1], preds[:-1], strict=True):
+        total = total + w * (jnp.where(jnp.isneginf(pred), base, pred) - base)
+    return jnp.where(never, -jnp.inf, total)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array
 
+from diffjax.contracts import require_like
 from diffjax.errors import UserError
-from diffjax.guidance.scales import known
+from diffjax.guidance.scales import known, weight
 from diffjax.predict import velocity
 from diffjax.protocols import portable
 
@@ -21,8 +22,23 @@ Rule = Callable[..., Any]
 
 
 def linear(without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
-    """(1 - w) without + w given: at 1 and at 0 one of the two, bit for bit."""
-    return (1 - w) * without + w * given
+    """(1 - w) without + w given. At 1, at 0 and where both are equal it is one of the two, bit for bit.
+
+    Of logits, a token is impossible (-inf) where it is so given the condition. One that is impossible without it alone
+    stays so for w < 1; beyond, where the ratio of both is infinite, its logit is the given one.
+    """
+    never, only_given = jnp.isneginf(given), jnp.isneginf(without) & ~jnp.isneginf(given)
+    a, b = (jnp.where(never | only_given, 0, each) for each in (without, given))
+    mixed = jnp.where(w == 0, a + w * (b - a), b + (1 - w) * (a - b))
+    mixed = jnp.where(only_given, jnp.where(w < 1, -jnp.inf, given), mixed)
+    return jnp.where(never, jnp.where(w == 0, without, -jnp.inf), mixed)
+
+
+def weighed(rule: Rule, scale: Any, without: Array, given: Array, x_t: Array, t: Array) -> Array:
+    """The rule's prediction. Raises UserError where it, or `without`, has another shape or kind than `given`."""
+    t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
+    without = require_like("guidance: the prediction without the condition", without, given)
+    return require_like("guidance rule", rule(without, given, weight(scale, t, given.ndim), x_t, t), given)
 
 
 def rescaled(phi: float = 0.7, rule: Rule = linear) -> Partial:

@@ -10,8 +10,9 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from diffjax.contracts import require_array
 from diffjax.errors import UserError
-from diffjax.protocols import portable
+from diffjax.protocols import PerExample, portable
 
 Level = Float[Array, "..."]
 
@@ -62,14 +63,19 @@ def _plus_plus(noise: Any) -> Callable:
 def weight(scale: Any, t: Level, axes: int) -> Any:
     """The scale at t, with as many axes as a prediction has: [b] is one for each example, and [b, n] for each token.
 
-    Under another guidance every example comes as several copies, side by side.
+    Raises UserError where it is neither one number nor one for each of the batch.
     """
     w: Any = scale(t) if callable(scale) else scale
+    w = w.values if isinstance(w, PerExample) else w
     if jnp.ndim(w) == 0:
         return w
-    w = jnp.asarray(w)
-    if w.ndim == 1:
-        w = jnp.repeat(w, max(1, len(t) // len(w)))
+    w = require_array("scale", w)
+    if not jnp.issubdtype(w.dtype, jnp.number) or jnp.issubdtype(w.dtype, jnp.complexfloating):
+        raise UserError(f"scale: expected real numbers, got {w.dtype}")
+    if len(w) not in (1, len(t)) or w.ndim > axes:
+        raise UserError(
+            f"scale: expected one number, or one for each of the {len(t)} examples of the batch, got {w.shape}"
+        )
     return w.reshape(w.shape + (1,) * (axes - w.ndim))
 
 
@@ -79,9 +85,11 @@ def known(value: Any) -> bool:
 
 
 def checked(name: str, scale: Any) -> Any:
-    """The scale, once it is known to be finite, as a pytree."""
+    """The scale, once it is known to be finite, as a pytree in which what is of single examples is marked."""
+    if isinstance(scale, str | list | tuple | dict | None):
+        raise UserError(f"{name}: scale must be a number, an array or a function of t, got {scale!r}; 1 is no guidance")
     if callable(scale):
         return portable(scale)
     if known(scale) and not np.all(np.isfinite(np.asarray(scale))):
         raise UserError(f"{name}: scale must be finite, got {scale}; 1 is no guidance")
-    return scale
+    return PerExample(jnp.asarray(scale)) if jnp.ndim(scale) else scale

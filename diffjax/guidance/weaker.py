@@ -8,8 +8,9 @@ from jaxtyping import Array, PyTree
 
 from diffjax.denoising import NetDenoiser, over_nets
 from diffjax.errors import UserError
-from diffjax.guidance.rules import Rule, linear
-from diffjax.guidance.scales import checked, weight
+from diffjax.guidance.classifier_free import at_once
+from diffjax.guidance.rules import Rule, linear, weighed
+from diffjax.guidance.scales import checked
 from diffjax.protocols import Denoise, portable
 
 
@@ -50,5 +51,5 @@ def perturbed_attention(denoise: Denoise, scale: Any, blocks: tuple[int, ...], *
 
 
 def _apart(weak: Any, denoise: Any, scale: Any, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
-    without, given = weak(x_t, t, cond), denoise(x_t, t, cond)
-    return rule(without, given, weight(scale, t, given.ndim), x_t, t)
+    (without,), (given,) = at_once(weak, x_t, t, cond), at_once(denoise, x_t, t, cond)
+    return weighed(rule, scale, without, given, x_t, t)

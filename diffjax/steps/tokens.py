@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.caching import one_object
 from diffjax.errors import UserError
-from diffjax.noise import Masking
+from diffjax.masking import Masking
 from diffjax.protocols import Keys, Step
 from diffjax.randomness import fold
 from diffjax.steps.markov import nothing
@@ -75,7 +75,7 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
     def one(key: Array, noise: Masking, x: Array, logits: Array, t: Array, s: Array) -> Array:
         lift_key, token_key = jax.random.split(key)  # as the posterior does
         sigma = jnp.minimum(cap, eta * _most(noise, t, s))
-        keep_t = noise.keep(t)
+        keep_t = noise.shown(t)
         more = sigma * keep_t / jnp.where(keep_t < 1, 1 - keep_t, 1)
         lifted = jax.random.uniform(lift_key, x.shape) < noise.revealed(t, s) + more
         drawn = jax.random.categorical(token_key, logits).astype(x.dtype)
@@ -86,13 +86,15 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         logits = shaped(denoise(x, t))
         return jax.vmap(one, (0, None, 0, 0, 0, 0))(keys, noise, x, logits, t, s), carry
 
-    return Step(nothing, update, per_position=True, stochastic=True, needs=("vocab", "keep", "revealed"), reorders=True)
+    return Step(
+        nothing, update, per_position=True, stochastic=True, needs=("vocab", "shown", "revealed"), reorders=True
+    )
 
 
 def _most(noise: Masking, t: Array, s: Array) -> Array:
     """The largest probability of hiding again that leaves keep_s shown; 0 where t = s."""
-    keep_t = noise.keep(t)
-    most = jnp.minimum((1 - noise.keep(s)) / jnp.where(keep_t > 0, keep_t, 1), 1)
+    keep_t = noise.shown(t)
+    most = jnp.minimum((1 - noise.shown(s)) / jnp.where(keep_t > 0, keep_t, 1), 1)
     return jnp.where(t == s, 0, most)
 
 

@@ -1,0 +1,109 @@
+"""What a schedule must be for the formulas built on it to hold, looked at once when a noise is made."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from diffjax.contracts import require_floating
+from diffjax.errors import UserError
+from diffjax.schedule import Schedule, Time
+
+POINTS = 257  # times at which a schedule is looked at, evenly from 0 to 1
+ROUNDING = 1e-5  # of values and of angles in float32
+
+_seen: weakref.WeakSet = weakref.WeakSet()  # of functions that were found sound
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """(1, 0) at t = 0, noise at t = 1, finite, alpha and sigma at least 0, sigma/alpha never falling.
+
+    Raises UserError that names the schedule and its first fault. What is traced cannot be looked at.
+    """
+    if schedule in _seen:
+        return
+    pair = f"Gaussian: schedule {name_of(schedule)}"
+    curves = _curves(pair, schedule, ("alpha", "sigma"), "t -> (alpha, sigma), such as dj.schedule.cosine")
+    if curves is None:
+        return
+    alpha, sigma = curves
+    _require(pair, np.all(alpha >= -ROUNDING) and np.all(sigma >= -ROUNDING), "alpha and sigma must be at least 0")
+    _require(pair, abs(alpha[0] - 1) < ROUNDING, f"alpha(0) must be 1, for x at t = 0 is data, and is {alpha[0]:g}")
+    _require(
+        pair,
+        abs(sigma[0]) < ROUNDING,
+        f"sigma(0) must be 0, for x at t = 0 is data, and is {sigma[0]:g}; a smallest noise is taken off, as edm_of "
+        "does, or left by the grid",
+    )
+    _require(pair, sigma[-1] > ROUNDING, f"sigma(1) must be above 0, and is {sigma[-1]:g}")
+    falls = np.diff(np.arctan2(sigma, alpha)) < -ROUNDING
+    _require(pair, not falls.any(), f"sigma/alpha must grow with t, and falls at t = {_first(falls):.3g}")
+    _seen.add(schedule)
+
+
+def check_keep(keep: Callable[[Time], Time]) -> None:
+    """1 at t = 0 and 0 at t = 1, finite, never rising. Raises UserError that names the function and its first fault.
+
+    Else masks would be left in samples, and a bound would lack terms.
+    """
+    if keep in _seen:
+        return
+    name = f"Masking: keep {name_of(keep)}"
+    curves = _curves(name, keep, ("keep",), "t -> the share of tokens that is shown, such as lambda t: 1 - t")
+    if curves is None:
+        return
+    (shown,) = curves
+    _require(name, abs(shown[0] - 1) < ROUNDING, f"keep(0) must be 1, all is shown, and is {shown[0]:g}")
+    _require(name, abs(shown[-1]) < ROUNDING, f"keep(1) must be 0, all is hidden, and is {shown[-1]:g}")
+    rises = np.diff(shown) > ROUNDING
+    _require(name, not rises.any(), f"keep must fall with t, and rises at t = {_first(rises):.3g}")
+    _seen.add(keep)
+
+
+def name_of(function: Any) -> str:
+    """What a function is called, for messages."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _curves(source: str, function: Any, names: tuple[str, ...], expected: str) -> list[np.ndarray] | None:
+    """Its values at even times, in float64, once their shapes and kinds are right; None where they are traced."""
+    if not callable(function):
+        raise UserError(f"{source}: expected a function {expected}, got {function!r}")
+    with jax.ensure_compile_time_eval(), jax.debug_nans(False):
+        times = jnp.linspace(0.0, 1.0, POINTS)
+        values = _called(source, function, times, len(names), expected)
+        _called(source, function, times[0], len(names), expected)
+        if any(isinstance(value, Tracer) for value in values):
+            return None
+        curves = [np.asarray(value, np.float64) for value in values]
+    for name, curve in zip(names, curves, strict=True):
+        finite = np.isfinite(curve)
+        _require(source, finite.all(), f"{name} is not finite at t = {_first(~finite):.3g}")
+    return curves
+
+
+def _called(source: str, function: Any, times: Time, count: int, expected: str) -> tuple[Any, ...]:
+    """Its values at these times: as many arrays as are expected, each of the times' shape."""
+    try:
+        result = function(times)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise UserError(f"{source}: expected a function {expected}; called with times it says: {reason}") from error
+    values = result if isinstance(result, tuple) else (result,)
+    if len(values) != count:
+        raise UserError(f"{source}: expected a function {expected}, got {type(result).__name__} of its call")
+    return tuple(require_floating(f"{source}, at times of shape {times.shape}", each, times.shape) for each in values)
+
+
+def _first(faults: np.ndarray) -> float:
+    """The first time of a fault."""
+    return int(np.argmax(faults)) / (POINTS - 1)
+
+
+def _require(source: str, holds: bool | np.bool_, message: str) -> None:
+    if not holds:
+        raise UserError(f"{source}: {message}")
