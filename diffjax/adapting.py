@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
@@ -31,6 +33,7 @@ _PRIOR = 0  # as `sample` draws it: equal keys start from equal noise
 _MOST = 4096  # steps
 
 
+@checked_arguments
 def adaptive(
     keys: Keys,
     noise: Noise,
@@ -60,7 +63,7 @@ def adaptive(
     return x, evaluations
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "shape"))
+@compiled(static_argnames=("noise", "shape"))
 def _solved(
     keys: Keys,
     start: Any,

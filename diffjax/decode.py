@@ -3,7 +3,6 @@
 Each step computes the logits of one position from the token before it; keys and values of all earlier tokens are kept.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import compiled
 from diffjax.denoising import NetDenoiser, hooked, is_causal, over_nets, require_one_after_the_other
 from diffjax.errors import UserError
 from diffjax.order import Order
@@ -21,6 +22,7 @@ from diffjax.sampling import advance, begin, rows_of
 from diffjax.steps import posterior
 
 
+@checked_arguments
 def sample(
     keys: Keys,
     noise: Noise,
@@ -64,7 +66,7 @@ def one_by_one(grid: Float[Array, " _"], positions: int) -> bool:
     return bool(np.array_equal(np.round(np.asarray(grid) * positions), np.arange(positions, -1, -1)))
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
+@compiled(static_argnames=("noise", "order", "step", "shape"))
 def _scan(
     keys: Keys,
     grid: Array,

@@ -1,7 +1,7 @@
 """The denoiser of a Flax net, and how a causal one is told the order in which positions are revealed."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from diffjax import expected
+from diffjax.closures import portable
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Hooks, Noise, PerExample, portable
+from diffjax.protocols import Hooks, Net, Noise, PerExample
 
 __all__ = ["denoiser"]
 
@@ -65,14 +67,30 @@ class NetDenoiser:
 def denoiser(noise: Noise, net: Any, variables: PyTree) -> NetDenoiser:
     """The denoiser of a Flax net: `(x_t, t, cond) -> E[x0 | x_t, cond]` (or logits), float32.
 
-    `variables` are Flax variables, `{"params": ...}`. Raises UserError where the net speaks of other tokens.
+    `variables` are Flax variables, `{"params": ...}`, such as `state.ema`. Raises UserError for what is none, and where
+    the net speaks of other tokens.
     """
+    noise = expected.noise(noise)
+    if isinstance(net, type) or not isinstance(net, Net):
+        raise UserError(f"denoiser: net must be a Flax module, such as dj.nets.MLP(), got {expected.kind_of(net)}")
+    _check_variables(variables)
     ours, theirs = getattr(noise, "vocab", None), getattr(net, "vocab", None)
     if ours != theirs:
         raise UserError(
             f"denoiser: {type(noise).__name__} has {_tokens(ours)}, and the net {type(net).__name__} {_tokens(theirs)}"
         )
     return NetDenoiser(noise, net, variables)
+
+
+def _check_variables(variables: Any) -> None:
+    """Raise UserError for what are no Flax variables."""
+    if isinstance(variables, Mapping) and "params" in variables:
+        return
+    if isinstance(variables, Mapping):
+        hint = 'these are parameters alone: write {"params": …}'
+    else:
+        hint = "write state.ema, or {'params': state.params}"
+    raise UserError(f"denoiser: expected Flax variables, {{'params': …}}, got {type(variables).__name__}; {hint}")
 
 
 def in_order(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:

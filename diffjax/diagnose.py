@@ -5,7 +5,6 @@ after the other on the host: the net is compiled once, whatever they are. What a
 docstring; tests hold them to it.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from diffjax import times as all_times
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.loss import Apply, Loss
@@ -40,6 +41,7 @@ def span(noise: Noise, count: int, low: float = -8.0, high: float = 8.0) -> Leve
     return noise.time(jnp.linspace(max(low, float(noise.log_snr(jnp.ones(())))), high, count))
 
 
+@checked_arguments
 def error(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t: Levels) -> Each:
     """|x0 - D(x_t, t)|², the mean over an example's numbers; the same eps at every level.
 
@@ -71,6 +73,7 @@ class Agreement(NamedTuple):
     excess: Each
 
 
+@checked_arguments
 def consistency(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t: Levels) -> Agreement:
     """How D changes from each level t to the next, s, along the true chain x_1 → x_0 of an example.
 
@@ -91,6 +94,7 @@ def consistency(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyT
     return Agreement(jnp.stack(change), jnp.stack(excess))
 
 
+@checked_arguments
 def predictions(
     keys: Keys,
     noise: Noise,
@@ -113,6 +117,7 @@ def predictions(
     return jnp.stack([_denoised(denoise, x, _at(at, x), cond) for at, x in stops])
 
 
+@checked_arguments
 def local_error(
     keys: Keys,
     noise: Noise,
@@ -194,26 +199,26 @@ def gradients(
     ]
 
 
-@functools.partial(jax.jit, static_argnames="noise")
+@compiled(static_argnames="noise")
 def _errors(keys: Keys, denoise: Any, x0: Any, cond: Any, t: Array, *, noise: Noise) -> Float[Array, " b"]:
     at = _at(t, x0)
     return _mean((x0 - denoise(_noised(keys, x0, t, noise=noise), at, cond)) ** 2)
 
 
-@functools.partial(jax.jit, static_argnames="noise")
+@compiled(static_argnames="noise")
 def _noised(keys: Keys, x0: Any, t: Array, *, noise: Noise) -> Any:
     return jax.vmap(lambda key, x: noise.corrupt(key, x, jnp.broadcast_to(t, (1,) * x.ndim))[0])(
         fold(keys, _CORRUPT), x0
     )
 
 
-@functools.partial(jax.jit, static_argnames="noise")
+@compiled(static_argnames="noise")
 def _next_of_chain(keys: Keys, x_t: Any, x0: Any, t: Array, s: Array, k: Array, *, noise: Noise) -> Any:
     """x_s of the chain that has x_t, given x0."""
     return jax.vmap(noise.posterior, (0, 0, 0, None, None))(fold(keys, k), x_t, x0, t, s)
 
 
-@jax.jit
+@compiled
 def _denoised(denoise: Any, x_t: Any, t: Array, cond: Any) -> Any:
     return denoise(x_t, t, cond)
 

@@ -1,6 +1,5 @@
 """The best grid for a net: its stops are chosen from many candidates by dynamic programming, then moved."""
 
-import functools
 from collections.abc import Callable
 from itertools import pairwise, product
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Real
 
+from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.protocols import Denoise, Keys, Noise, Step
@@ -138,13 +138,13 @@ def _end(noise: Any, given: Given, step: Step, x: Values, grid: Grid) -> Values:
     return x
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "step"))
+@compiled(static_argnames=("noise", "step"))
 def _rows(grid: Grid, *, noise: Any, step: Any) -> tuple:
     """What the rule plans of the grid, as the arguments that `update` takes more."""
     return () if step.plan is None else (step.plan(noise, grid),)
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "step"))
+@compiled(static_argnames=("noise", "step"))
 def _moved(
     given: Given, x: Values, t: Array, s: Array, carry: Any, row: tuple, *, noise: Any, step: Any
 ) -> tuple[Values, Any]:
@@ -153,7 +153,7 @@ def _moved(
     return step.update(given.keys, noise, lambda x, t: given.denoise(x, t, given.cond), x, level, ahead, carry, *row)
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "step"))
+@compiled(static_argnames=("noise", "step"))
 def _missed(given: Given, x: Values, t: Array, path: Path, stops: Grid, *, noise: Any, step: Any) -> Array:
     """The cost of the step from t to every stop: one program for all t, in which what all share is computed once."""
 

@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import betaincinv
 
+from diffjax.argument_checks import checked_arguments
 from diffjax.errors import UserError
 from diffjax.gridding import optimise as optimise  # not a grid of a name, so not in __all__
+from diffjax.host import on_host
 from diffjax.protocols import Noise
 
 __all__ = [
@@ -34,21 +36,29 @@ __all__ = [
 Grid = Float[Array, " _"]  # steps + 1 clock values
 
 
+@checked_arguments
+@on_host
 def uniform(noise: Noise, steps: int) -> Grid:
     """Evenly spaced from 1 to 0."""
     return jnp.linspace(1.0, 0.0, _at_least(steps, 1) + 1)
 
 
+@checked_arguments
+@on_host
 def quadratic(noise: Noise, steps: int) -> Grid:
     """t = u², u evenly from 1 to 0: τ_i = c i² of Song et al. 2021 (DDIM), appendix D.2, up to t = 1."""
     return uniform(noise, steps) ** 2
 
 
+@checked_arguments
+@on_host
 def cosine(noise: Noise, steps: int) -> Grid:
     """t = cos(π/2 (1 - u)), u evenly from 1 to 0: most stops where nothing is known yet (Shi et al. 2024)."""
     return jnp.sin(jnp.pi / 2 * uniform(noise, steps)).at[0].set(1.0)
 
 
+@checked_arguments
+@on_host
 def beta(noise: Noise, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Grid:
     """t = the quantile u of the Beta(alpha, beta) law, u evenly from 1 to 0 (Lee et al. 2024).
 
@@ -61,12 +71,16 @@ def beta(noise: Noise, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Gri
     return jnp.asarray(betaincinv(alpha, beta, u), jnp.result_type(float))
 
 
+@checked_arguments
+@on_host
 def trailing(noise: Noise, steps: int, train_steps: int = 1000) -> Grid:
     """The steps round(T - k T/N) of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2): starts at t = 1."""
     _fits(steps, train_steps, "trailing")
     return jnp.asarray(np.round(np.linspace(train_steps, 0, steps + 1)) / train_steps, jnp.result_type(float))
 
 
+@checked_arguments
+@on_host
 def leading(noise: Noise, steps: int, train_steps: int = 1000) -> Grid:
     """The steps 1 + i ⌊T/N⌋, i < N, of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2), as DDPM's code.
 
@@ -89,6 +103,8 @@ def explicit(noise: Noise, steps: int, times: tuple[float, ...]) -> Grid:
     return jnp.asarray(stops, jnp.result_type(float))
 
 
+@checked_arguments
+@on_host
 def karras(
     noise: Noise,
     steps: int,
@@ -106,6 +122,8 @@ def karras(
     return _whole(noise.time(-2 * jnp.log(sigma)), last)
 
 
+@checked_arguments
+@on_host
 def exponential(
     noise: Noise, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, last: str = "clean"
 ) -> Grid:
@@ -115,6 +133,8 @@ def exponential(
     return _whole(noise.time(-2 * jnp.linspace(np.log(sigma_max), np.log(sigma_min), count)), last)
 
 
+@checked_arguments
+@on_host
 def log_snr(noise: Noise, steps: int, low: float = -10.0, high: float = 10.0, last: str = "clean") -> Grid:
     """Evenly in the log-SNR from `low` to `high` (Lu et al. 2022, section 3.4), then 0."""
     low = max(low, float(noise.log_snr(jnp.ones(()))))
@@ -123,6 +143,8 @@ def log_snr(noise: Noise, steps: int, low: float = -10.0, high: float = 10.0, la
     return _whole(noise.time(jnp.linspace(low, high, _before_last(steps, last, "log_snr"))), last)
 
 
+@checked_arguments
+@on_host
 def at_a_time(noise: Noise, steps: int, k: int = 1) -> Grid:
     """Where an order of width 0 reveals k of `steps` positions at each stop, and at the last one those that are left.
 

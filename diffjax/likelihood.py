@@ -6,6 +6,7 @@ on the bits of the pixel v (Theis et al. 2016, eq. 4).
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -15,8 +16,11 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser, has_head, in_order, is_causal
 from diffjax.errors import UserError
+from diffjax.kinds import holds, named, plain
 from diffjax.loss import bound_at, positions_of, stops_of, sums
 from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, levels, ranks
@@ -28,9 +32,11 @@ __all__ = ["bits_by_visible", "bits_per_dim"]
 
 Nats = Float[Array, " b"]
 _TIMES, _RANKS, _CORRUPT, _ENDS = range(4)  # what a key is used for
+_DATA = 6  # arguments of a method before its options
 _SMALL = 16  # dimensions up to which the divergence is taken exactly unless probes say otherwise
 
 
+@checked_arguments
 def bits_per_dim(
     keys: Keys,
     noise: Noise,
@@ -57,11 +63,13 @@ def bits_per_dim(
     methods: dict[str, Callable[..., tuple[Nats, Nats]]] = {"exact": _exact, "bound": _bound, "ode": _ode}
     if method not in methods:
         raise UserError(f"bits_per_dim: unknown method {method!r}; choose from {', '.join(methods)}")
+    _check_options(method, methods[method], options)
     nats, errors = methods[method](keys, noise, order, checked_denoiser(noise, denoise), noise.data(x), cond, **options)
     bits = x[0].size * jnp.log(2.0)
     return nats / bits, errors / bits
 
 
+@checked_arguments
 def bits_by_visible(
     keys: Keys,
     noise: Noise,
@@ -88,7 +96,7 @@ def bits_by_visible(
     return jnp.stack([_hidden_bits(*given, jnp.asarray(1 - shown / count)) for shown in visible])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(static_argnames=("noise", "order"))
 def _hidden_bits(
     noise: Noise, order: Order, keys: Keys, denoise: Any, x: State, cond: PyTree, clock: Array
 ) -> Float[Array, ""]:
@@ -97,6 +105,17 @@ def _hidden_bits(
     x_t, _ = jax.vmap(noise.corrupt)(fold(keys, _CORRUPT), x, t)
     miss = noise.miss(in_order(denoise, order, rank)(x_t, t, cond), x, x_t, t)
     return jnp.sum(miss) / jnp.maximum(jnp.sum(x != x_t), 1) / jnp.log(2.0)
+
+
+def _check_options(method: str, call: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Raise UserError for an option that the method does not take, or that is of another kind."""
+    parameters = list(inspect.signature(call).parameters.values())[_DATA:]
+    kinds = {parameter.name: parameter.annotation for parameter in parameters}
+    for name, value in options.items():
+        if name not in kinds:
+            raise UserError(f"bits_per_dim: method {method} takes {', '.join(kinds)}, and no {name}")
+        if not holds(plain(value), kinds[name]):
+            raise UserError(f"bits_per_dim: {name} must be {named(kinds[name])}, got {value!r}")
 
 
 def _exact(
@@ -170,12 +189,12 @@ def _terms(
     return _mapped(term, index) if scan else jnp.stack([_called(term, k) for k in index])
 
 
-@jax.jit
+@compiled
 def _mapped(term: Callable[[Array], Nats], index: Array) -> Float[Array, "draws b"]:
     return jax.lax.map(term, index)
 
 
-@jax.jit
+@compiled
 def _called(term: Callable[[Array], Nats], k: Array) -> Nats:
     return term(k)
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from diffjax.argument_checks import checked_arguments
 from diffjax.condition_dropout import drop_cond as drop_cond  # makes no loss of a noise and an order
 from diffjax.contracts import require_floating
 from diffjax.errors import UserError
@@ -30,6 +31,7 @@ Loss = Callable[[Keys, Apply, State, PyTree], Losses]
 _TIMES, _RANKS, _CORRUPT, _DROPOUT, _, _OWN = range(6)  # what a key is used for; 4 is that of condition_dropout
 
 
+@checked_arguments
 def regression(
     noise: Noise,
     order: Order,
@@ -90,6 +92,7 @@ def regression(
     return loss
 
 
+@checked_arguments
 def bound(noise: Noise, order: Order, *, steps: int | None = None) -> Loss:
     """The variational bound, in nats per dimension, by one of its steps: the sum of all but what `noise.ends` adds.
 
@@ -123,7 +126,7 @@ def stops_of(
     one after the other each has its own such steps, 1,000 by default, and the clock stops at everyone's.
     """
     _check_steps(noise, order, steps)
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         if order.width == 0:
             return noise.stops(steps or prod(positions), levels), jnp.zeros(())
         apart = order.width < 1 and not _ends_known(noise)
@@ -148,7 +151,7 @@ def _check_steps(noise: Noise, order: Order, steps: int | None) -> None:
 
 def _ends_known(noise: Noise) -> bool:
     """Whether the last stop of a bound leaves nothing to read: all is known for certain there."""
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         return bool(noise.stops(1)[-1] == 0)
 
 
@@ -190,6 +193,7 @@ def _highest(levels: Array) -> Array:
     return jnp.max(levels, axis=tuple(range(1, levels.ndim)), keepdims=True)
 
 
+@checked_arguments
 def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.0) -> Loss:
     """-log p(x_i | what is revealed before i), in nats, the mean over all positions: one pass of a causal net.
 

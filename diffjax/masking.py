@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax.caching import one_object
+from diffjax.closures import interned
 from diffjax.contracts import described, require_array, require_floating
 from diffjax.errors import UserError
 from diffjax.schedule import Schedule, inverse
@@ -49,6 +50,7 @@ class Masking:
             raise UserError(f"Masking: vocab must be an integer of at least 1, got {self.vocab}")
         object.__setattr__(self, "vocab", int(self.vocab))
         check_keep(self.keep)
+        object.__setattr__(self, "keep", interned(self.keep))
 
     def data(self, x0: Any) -> Tokens:
         """Tokens in a type that holds the mask too, int32 at least. Raises UserError for what are no integers.

@@ -4,7 +4,6 @@ At the beginning of each block the net's large part sees once what is known; the
 alone, on the positions of that block alone.
 """
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -17,15 +16,18 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import compiled, portable
 from diffjax.denoising import NetDenoiser, has_head, over_nets
 from diffjax.errors import UserError
 from diffjax.order import Order, levels
-from diffjax.protocols import Denoise, Keys, Noise, State, Step, portable
+from diffjax.protocols import Denoise, Keys, Noise, State, Step
 from diffjax.sampler_arguments import checked_grid
 from diffjax.sampling import advance, begin, rows_of
 from diffjax.steps import posterior
 
 
+@checked_arguments
 def sample(
     keys: Keys,
     noise: Noise,
@@ -75,7 +77,7 @@ def block_by_block(grid: Float[Array, " _"], order: Order) -> bool:
     return bool(np.allclose(np.asarray(grid)[::each], begins, rtol=0, atol=4 * np.finfo(np.float32).eps))
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
+@compiled(static_argnames=("noise", "order", "step", "shape"))
 def _scan(
     keys: Keys,
     grid: Array,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from diffjax import predict
+from diffjax.closures import interned
 from diffjax.contracts import described, require_array, require_floating
 from diffjax.errors import UserError
 from diffjax.masking import Masking
@@ -49,7 +50,8 @@ class Gaussian:
             rows = ", ".join(f"dj.predict.{name}" for name in predict.__all__)
             raise UserError(f"Gaussian: prediction must be one of {rows}, got {self.row!r}")
         check_schedule(self.schedule)
-        with jax.ensure_compile_time_eval():
+        object.__setattr__(self, "schedule", interned(self.schedule))
+        with jax.core.eval_context():
             silent = bool(self.schedule(jnp.ones(()))[0] <= 0)
         if self.row.needs_signal and silent:
             raise UserError(
@@ -78,7 +80,7 @@ class Gaussian:
 
     def check_prior(self) -> None:
         """Raise UserError where x_1 still shows data of deviation data_std, which the prior leaves out."""
-        with jax.ensure_compile_time_eval():
+        with jax.core.eval_context():
             alpha, sigma = (float(value) for value in self.schedule(jnp.ones(())))
         if alpha * self.data_std > FAINTEST * sigma:
             raise UserError(

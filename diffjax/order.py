@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from diffjax.caching import one_object
+from diffjax.closures import interned
 from diffjax.contracts import require_floating
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
@@ -41,6 +42,7 @@ class Order:
     def __post_init__(self) -> None:
         if not 0 <= self.width <= 1:
             raise UserError(f"order: width must be in [0, 1], got {self.width}")
+        object.__setattr__(self, "rank", interned(self.rank))
 
 
 def _raster_rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
@@ -114,7 +116,7 @@ def is_fixed(order: Order, positions: tuple[int, ...]) -> bool:
     """Whether every key gives the same ranks: so many agree, of which two would by chance at most once in 2^31."""
     if order.width == 1:
         return True
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         keys = jax.vmap(jax.random.key)(jnp.arange(32))
         drawn = np.asarray(ranks(order, keys, positions, 0))
     return bool((drawn == drawn[0]).all())

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
 
+from diffjax.closures import compiled
 from diffjax.loss import sums
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys
@@ -68,12 +69,12 @@ def _stops(noise: Gaussian, steps: int) -> _Stop:
     return _Stop(jnp.arange(steps), thirds(t), thirds(speed))
 
 
-@jax.jit
+@compiled
 def _scanned(step: Callable[..., State], state: State, stops: _Stop) -> State:
     return jax.lax.scan(lambda state, stop: (step(state, stop), None), state, stops)[0]
 
 
-@jax.jit
+@compiled
 def _called(step: Callable[..., State], state: State, stop: _Stop) -> State:
     return step(state, stop)
 

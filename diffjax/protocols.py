@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key, PyTree, Shaped
+
+from diffjax.closures import interned
 
 Keys = Key[Array, " b"]  # one key per example
 State = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
@@ -133,6 +134,15 @@ class Noise(Protocol):
         ...
 
 
+@runtime_checkable
+class Net(Protocol):
+    """What is trained: `init(key, x, level, cond) -> variables`, `apply(variables, x, level, cond, keys) -> out`."""
+
+    def init(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Step:
     """A rule from level t to level s.
@@ -156,6 +166,10 @@ class Step:
     order: int | None = None
     answer: type[tuple] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("init", "update", "plan"):
+            object.__setattr__(self, name, interned(getattr(self, name)))
+
     @property
     def name(self) -> str:
         """Of the maker that wrote the rule, for messages."""
@@ -177,8 +191,3 @@ class Hooks(Protocol):
     """
 
     def of(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]: ...
-
-
-def portable(function: Any) -> Any:
-    """The function as a pytree, so that the arrays it holds pass through `jit` as arguments, not as constants."""
-    return Partial(function) if jax.tree_util.all_leaves([function]) else function

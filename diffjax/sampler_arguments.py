@@ -24,7 +24,7 @@ def checked_grid(
     _check_rule(noise, order, denoise, step)
     if isinstance(grid, Tracer):
         return grid
-    with jax.ensure_compile_time_eval():  # also while something else is being traced
+    with jax.core.eval_context():  # also while something else is being traced
         grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
     stops = np.asarray(grid)
     if stops.ndim != 1 or not _falls(stops) or stops[0] > 1 or stops[-1] < 0:

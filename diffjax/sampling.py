@@ -4,7 +4,6 @@
 `decode.sample`. `invert` climbs the grid instead.
 """
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import compiled, portable
 from diffjax.contracts import require_like, require_shape
 from diffjax.denoising import hooked, in_order
 from diffjax.errors import UserError
 from diffjax.order import Order, levels, ranks
-from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step, portable
+from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
 from diffjax.randomness import fold
 from diffjax.sampler_arguments import checked_grid
 from diffjax.steps import ddim, posterior
@@ -27,6 +28,7 @@ Grid = Float[Array, " stops"]
 _PRIOR, _ORDER, _STEPS, _HOOK = range(4)  # what a key is used for
 
 
+@checked_arguments
 def sample(
     keys: Keys,
     noise: Noise,
@@ -56,6 +58,7 @@ def sample(
     return _scan(keys, grid, rows_of(step, noise, grid), start, denoise, cond, hook, **given)
 
 
+@checked_arguments
 def stepwise(
     keys: Keys,
     noise: Noise,
@@ -77,6 +80,7 @@ def stepwise(
     return _host_loop(keys, grid, start, denoise, cond, hook, noise, order, step, tuple(shape))
 
 
+@checked_arguments
 def invert(
     keys: Keys,
     noise: Noise,
@@ -102,7 +106,7 @@ def invert(
     return _scan(keys, grid, rows_of(step, noise, grid), x, portable(denoise), cond, None, **given)
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
+@compiled(static_argnames=("noise", "order", "step", "shape"))
 def _scan(
     keys: Keys,
     grid: Grid,
@@ -206,10 +210,10 @@ def rows_of(step: Step, noise: Noise, grid: Grid) -> PyTree:
     """The rule's plan of this grid: in float64 on the host, or, of a grid that is traced, within the program."""
     if step.plan is None or isinstance(grid, Tracer):
         return step.plan and step.plan(noise, grid)
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+    with jax.core.eval_context(), jax.enable_x64(True):
         rows = step.plan(noise, jnp.asarray(np.asarray(grid, np.float64)))
         return jax.tree.map(lambda row: np.asarray(row, grid.dtype), rows)
 
 
-_begin = jax.jit(begin, static_argnames=("noise", "order", "step", "shape"))
-_advance = jax.jit(advance, static_argnames=("noise", "order", "step"))
+_begin = compiled(begin, static_argnames=("noise", "order", "step", "shape"))
+_advance = compiled(advance, static_argnames=("noise", "order", "step"))

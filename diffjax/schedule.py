@@ -208,6 +208,6 @@ def _kept_norm(schedule: Schedule) -> Callable:
 
 def _on_host(schedule: Schedule, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """The schedule's values as numbers, also while something else is being traced."""
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         alpha, sigma = schedule(jnp.asarray(times))
         return np.asarray(alpha), np.asarray(sigma)

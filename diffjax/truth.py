@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.mixtures import Mixture
@@ -83,7 +84,7 @@ def gap(
 
 @functools.cache
 def _missed(noise: Gaussian) -> Callable:
-    @jax.jit
+    @compiled
     def missed(denoise: Any, law: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree) -> Array:
         """[b, 2]: the exact denoiser's expected squared error, and the squared distance to it."""
         t = jnp.full((len(x),) + (1,) * (x.ndim - 1), clock)

@@ -178,9 +178,9 @@ def test_grids_are_found_by_name(text, count, stops) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: grids.uniform(NOISE, 0), "steps must be at least 1, got 0"),
-        (lambda: grids.karras(NOISE, 0), "steps must be at least 1, got 0"),
-        (lambda: grids.beta(NOISE, 0), "steps must be at least 1, got 0"),
+        (lambda: grids.uniform(NOISE, 0), "steps: .*got 0"),
+        (lambda: grids.karras(NOISE, 0), "steps: .*got 0"),
+        (lambda: grids.beta(NOISE, 0), "steps: .*got 0"),
         (lambda: grids.karras(NOISE, 4, rho=0.0), "karras: rho must be positive, got 0.0"),
         (lambda: grids.karras(NOISE, 4, sigma_min=0.0), "karras: sigma_min must be positive .*, got 0"),
         (lambda: grids.exponential(NOISE, 4, sigma_min=90.0), "exponential: sigma_min .* sigma_max = 80 .*, got 90"),

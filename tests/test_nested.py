@@ -76,7 +76,7 @@ def test_the_large_part_is_called_once_a_block_and_the_head_on_one_block() -> No
     which, seen = ORDERS["four at a time"], []
 
     class Spied:
-        has_head, places = True, staticmethod(NET.places)
+        has_head, places, init = True, staticmethod(NET.places), NET.init
 
         def apply(self, variables, x, *more, method):
             seen.append((method, x.shape, [leaf.shape for leaf in more if isinstance(leaf, jax.Array)]))

@@ -103,8 +103,11 @@ def test_rows_that_need_signal_are_refused_without(row, make) -> None:
 
 def test_a_denoiser_is_a_pytree_of_its_weights() -> None:
     class Scale:
+        def init(self, key, x, level, cond):
+            return {"params": jnp.ones(())}
+
         def apply(self, variables, x, level, cond):
-            return variables["w"] * x
+            return variables["params"] * x
 
     noise, net = Gaussian(schedule.flow, predict.x0), Scale()
     traced = 0
@@ -117,7 +120,7 @@ def test_a_denoiser_is_a_pytree_of_its_weights() -> None:
 
     x, t = jnp.ones((2, 3)), jnp.zeros((2, 1))
     for weight in (1.0, 2.0):
-        np.testing.assert_allclose(run(denoiser(noise, net, {"w": jnp.asarray(weight)}), x, t), weight)
+        np.testing.assert_allclose(run(denoiser(noise, net, {"params": jnp.asarray(weight)}), x, t), weight)
     assert traced == 1
 
 

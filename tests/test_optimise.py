@@ -9,9 +9,9 @@ import pytest
 from quickly import few
 
 from diffjax import gridding, grids, oracles, order, predict, schedule, slots, steps
+from diffjax.closures import portable
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
-from diffjax.protocols import portable
 from diffjax.randomness import keys
 from diffjax.sampling import sample
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from diffjax import decode, plan, run
+from diffjax.closures import portable
 from diffjax.denoising import needs_rank
 from diffjax.draw import Painter, evaluations
-from diffjax.protocols import portable
 from diffjax.randomness import keys
 from diffjax.sampling import advance, begin, rows_of
 from diffjax.training import parallel

@@ -15,13 +15,15 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree, Real, Shaped
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import portable
 from diffjax.edit.journeys import CLEANEST, NOISIEST
 from diffjax.errors import UserError
 from diffjax.grids import Grid
 from diffjax.guidance.classifier_free import at_once
 from diffjax.guidance.rules import linear
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, State, Step, portable
+from diffjax.protocols import Denoise, Keys, Noise, State, Step
 from diffjax.sampling import invert, sample
 from diffjax.steps import midpoint
 
@@ -81,6 +83,7 @@ def _polar(x: Float[Array, "b n"]) -> tuple[Float[Array, "b n"], Float[Array, "b
     return x / jnp.where(norm > 0, norm, 1), norm
 
 
+@checked_arguments
 def reversible(noise: Noise, steps: int) -> Grid:
     """Stops on which a rule goes to noise and comes back: even log-SNRs from -10, or the schedule's end, to 10.
 
@@ -89,11 +92,12 @@ def reversible(noise: Noise, steps: int) -> Grid:
     """
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         low = jnp.maximum(NOISIEST, noise.log_snr(jnp.ones(())))
         return noise.time(jnp.linspace(low, CLEANEST, steps + 1))
 
 
+@checked_arguments
 def interpolate(
     keys: Keys,
     noise: Noise,

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from diffjax.argument_checks import checked_arguments
 from diffjax.caching import one_object
+from diffjax.closures import compiled, portable
 from diffjax.denoising import checked_denoiser
 from diffjax.edit.led import look
 from diffjax.edit.projected import fresh, from_x0
@@ -16,7 +18,7 @@ from diffjax.edit.solving import Method, Problem, check_serves
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, State, portable
+from diffjax.protocols import Denoise, Keys, Noise, State
 from diffjax.sampler_arguments import checked_grid
 from diffjax.steps import posterior
 
@@ -49,6 +51,7 @@ def twisted(particles: int = 1024, threshold: float = 0.5) -> Method:
     return Method("twisted", draw, noisy=True, rule="the posterior", evaluations=particles, backward=particles)
 
 
+@checked_arguments
 def particles(
     keys: Keys,
     noise: Noise,
@@ -97,7 +100,7 @@ def _run(problem: Problem, count: int, threshold: float, one: bool) -> Any:
     return _filter(p.keys, grid, portable(p.denoise), p.cond, p.seen, threshold, **given)
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "shape", "count", "one"))
+@compiled(static_argnames=("noise", "shape", "count", "one"))
 def _filter(
     keys: Keys,
     grid: Array,

@@ -12,11 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree, Real, Shaped
 
 from diffjax import grids
+from diffjax.argument_checks import checked_arguments
 from diffjax.errors import UserError
 from diffjax.grids import Grid
+from diffjax.host import on_host
 from diffjax.order import Order, levels
 from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
 from diffjax.randomness import fold
@@ -27,16 +30,19 @@ CLEANEST, NOISIEST = 10.0, -10.0  # log-SNRs of strength 0 and 1, the ends of gr
 _DESTROY = 0  # what a key is used for: as the prior in sampling.py, so that strength 1 draws what `sample` does
 
 
-def clock_at(noise: Noise, strength: float) -> float:
+Strength = float | Real[Array, ""]
+
+
+@on_host
+def clock_at(noise: Noise, strength: Strength) -> Strength:
     """The moment of the clock that has this strength: the time of log-SNR 10 - 20 strength, or the schedule's end.
 
-    Raises UserError for a strength out of (0, 1].
+    Raises UserError for a strength out of (0, 1], unless it is traced.
     """
-    check_strength(strength)
-    if strength == 1:
-        return 1.0
-    with jax.ensure_compile_time_eval():
-        return float(noise.time(jnp.asarray(CLEANEST + (NOISIEST - CLEANEST) * strength)))
+    if not isinstance(strength, Tracer):
+        check_strength(float(strength))
+    u = jnp.where(jnp.asarray(strength) >= 1, 1.0, noise.time(jnp.asarray(CLEANEST + (NOISIEST - CLEANEST) * strength)))
+    return u if isinstance(u, Tracer) else float(u)
 
 
 def check_strength(strength: float) -> None:
@@ -57,8 +63,14 @@ def destroyed(keys: Keys, noise: Noise, order: Order, x0: State, u: float | Real
     return jnp.where(t == 1, prior, x_t)
 
 
-def cut(grid: Shaped[Any, " _"], u: float) -> Grid:
-    """The grid from the moment u on, which becomes its first stop. Raises UserError where it ends before."""
+def cut(grid: Shaped[Any, " _"], u: Strength) -> Grid:
+    """The grid from the moment u on, which becomes its first stop. Raises UserError where it ends before.
+
+    Where u or the grid is traced, the length cannot depend on them: the last stop is repeated at the end instead, where
+    nothing happens.
+    """
+    if isinstance(grid, Tracer) or isinstance(u, Tracer):
+        return _cut_to_length(jnp.asarray(grid), u)
     stops = np.asarray(grid)
     first = np.asarray(u, stops.dtype)
     if not stops[-1] < first:
@@ -66,6 +78,14 @@ def cut(grid: Shaped[Any, " _"], u: float) -> Grid:
     return jnp.asarray(np.append(first, stops[stops < first]))
 
 
+def _cut_to_length(stops: Array, u: Any) -> Array:
+    before = jnp.sum(stops >= u)  # so many are left out, and one put in
+    place = jnp.arange(len(stops) + 1)
+    kept = jnp.append(stops, stops[-1])[jnp.minimum(place + jnp.maximum(before, 1) - 1, len(stops))]
+    return jnp.where(place == 0, jnp.asarray(u, stops.dtype), kept)
+
+
+@checked_arguments
 def vary(
     keys: Keys,
     noise: Noise,
@@ -73,7 +93,7 @@ def vary(
     denoise: Denoise,
     x0: State,
     *,
-    strength: float,
+    strength: Strength,
     cond: PyTree = None,
     steps: int = 50,
     grid: Grid | None = None,
@@ -83,8 +103,8 @@ def vary(
     """Other pictures like x0, `[b, *shape]`: destroyed to the strength and restored (Meng et al. 2022, algorithm 1).
 
     Of the grid it goes the part below; of 50 steps over the whole clock there are fewer at a lower strength, and each
-    number of them compiles once (`grids.padded` of `cut` is of one length). Tokens are hidden and drawn anew. At
-    strength 1 it is `sample` of the same keys. Raises UserError as `sample` does.
+    number of them compiles once (`grids.padded` of `cut`, and a strength that is traced, are of one length). Tokens are
+    hidden and drawn anew. At strength 1 it is `sample` of the same keys. Raises UserError as `sample` does.
     """
     u = clock_at(noise, strength)
     grid = cut(grids.uniform(noise, steps) if grid is None else grid, u)
@@ -108,6 +128,7 @@ def pasted(x0: State, strokes: State, drawn: Bool[Any, "b *#shape"]) -> State:
     return jnp.where(drawn, strokes, x0)
 
 
+@checked_arguments
 def sketched(
     keys: Keys,
     noise: Noise,

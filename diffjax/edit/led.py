@@ -11,11 +11,12 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 
 from diffjax.caching import one_object
+from diffjax.closures import portable
 from diffjax.edit import pinning
 from diffjax.edit.solving import Method, Problem, by_sampling, drawn
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import State, Step, portable
+from diffjax.protocols import State, Step
 from diffjax.steps import posterior
 from diffjax.steps.markov import square_root
 

@@ -14,10 +14,10 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array
 
+from diffjax.closures import portable
 from diffjax.denoising import is_causal
 from diffjax.errors import UserError
 from diffjax.order import ranks
-from diffjax.protocols import portable
 from diffjax.randomness import fold
 
 _KEYS = 32  # of which an order's ranks are looked at

@@ -7,12 +7,13 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 
 from diffjax.caching import one_object
+from diffjax.closures import portable
 from diffjax.edit import pinning
 from diffjax.edit.seen import check_exact
 from diffjax.edit.solving import Method, Problem, drawn
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, State, Step, portable
+from diffjax.protocols import Keys, State, Step
 from diffjax.steps.markov import nothing, square_root
 
 

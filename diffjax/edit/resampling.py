@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from diffjax.caching import one_object
+from diffjax.closures import compiled, portable
 from diffjax.denoising import nets_of
 from diffjax.dispatch import loops_are_slow
 from diffjax.edit import pinning
@@ -16,7 +17,7 @@ from diffjax.edit.solving import Method, Problem
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels
-from diffjax.protocols import Keys, State, portable
+from diffjax.protocols import Keys, State
 from diffjax.randomness import fold
 from diffjax.sampler_arguments import checked_grid
 from diffjax.sampling import advance, begin
@@ -69,7 +70,7 @@ def moves(steps: int, resamples: int, jump: int) -> Int[np.ndarray, " moves"]:
     return np.array(path)
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "order", "step", "shape"))
+@compiled(static_argnames=("noise", "order", "step", "shape"))
 def _walk(
     keys: Keys, stops: Any, denoise: Any, cond: Any, hook: Any, *, noise: Any, order: Any, step: Any, shape: Any
 ) -> State:
@@ -108,7 +109,7 @@ def _move(
     return jax.lax.cond(v > u, rise, fall, state)
 
 
-_one_move = jax.jit(_move, static_argnames=("noise", "order", "step"))
+_one_move = compiled(_move, static_argnames=("noise", "order", "step"))
 
 
 def _noised(keys: Keys, noise: Gaussian, order: Order, x: Array, u: Array, v: Array, rank: Array) -> Array:

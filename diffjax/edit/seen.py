@@ -16,9 +16,9 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Shaped
 
+from diffjax.closures import portable
 from diffjax.edit import pinning
 from diffjax.errors import UserError
-from diffjax.protocols import portable
 
 Image = Any  # [*shape] or [b, *shape]: numbers, or tokens
 
@@ -156,7 +156,7 @@ def check_exact(seen: Observation, name: str) -> None:
 
 def _check_basis(seen: Observation) -> None:
     """Orthonormality, on two random vectors: Vᵀ V = 1, lengths are kept, and sums map to sums."""
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         u, v = jax.random.normal(jax.random.key(0), (2, *seen.shape), seen.values.dtype)
         try:
             z_u, z_v, z_sum = seen.forward(u), seen.forward(v), seen.forward(2 * u - v)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, PyTree
 
+from diffjax.argument_checks import checked_arguments
 from diffjax.denoising import checked_denoiser, nets_of
 from diffjax.dispatch import sample_for
 from diffjax.edit.seen import Observation, check_exact, check_fit
@@ -49,6 +50,7 @@ class Method:
     backward: float = 0
 
 
+@checked_arguments
 def solve(
     keys: Keys,
     noise: Noise,

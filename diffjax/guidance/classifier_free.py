@@ -7,14 +7,17 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import portable
 from diffjax.contracts import described, require_array
 from diffjax.denoising import has_head, is_causal
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, linear, weighed
 from diffjax.guidance.scales import checked, weight
-from diffjax.protocols import Denoise, Pair, portable, repeated
+from diffjax.protocols import Denoise, Pair, repeated
 
 
+@checked_arguments
 def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, calls: int = 1) -> Partial:
     """(1 - w) d(null) + w d(cond), w = `scale` (Ho & Salimans 2022, eq. 6, with w for their 1 + w; 1 is neutral).
 
@@ -34,6 +37,7 @@ def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, call
     return Partial(_where_needed if of_time else _together, denoise, scale, null, rule)
 
 
+@checked_arguments
 def pairs(denoise: Denoise, null: PyTree) -> Partial:
     """Both predictions of `cfg`, unweighed: `(x_t, t, cond) -> (without, given)`, for `momentum`."""
     _check(null, "pairs")

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.caching import one_object
+from diffjax.closures import portable
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, linear, weighed
 from diffjax.guidance.scales import checked, known
-from diffjax.protocols import Noise, Pair, Step, portable
+from diffjax.protocols import Noise, Pair, Step
 
 
 @one_object

@@ -9,12 +9,15 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import portable
 from diffjax.errors import UserError
 from diffjax.guidance.classifier_free import at_once, nothing_of
 from diffjax.guidance.scales import checked, weight
-from diffjax.protocols import Denoise, portable
+from diffjax.protocols import Denoise
 
 
+@checked_arguments
 def several(denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Partial:
     """d_0 + Σ_k w_k (d_k - d_(k-1)), d_k being given the first k parts of `scales` (Brooks et al. 2023, eq. 3).
 
@@ -25,6 +28,7 @@ def several(denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Partia
     return _made(_chain, "several", denoise, scales, null)
 
 
+@checked_arguments
 def composed(denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Partial:
     """d(null) + Σ_k w_k (d(part k alone) - d(null)), all parts alike (Liu et al. 2022, conjunction).
 

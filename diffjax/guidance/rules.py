@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import portable
 from diffjax.contracts import require_like
 from diffjax.errors import UserError
 from diffjax.guidance.scales import known, weight
 from diffjax.predict import velocity
-from diffjax.protocols import portable
 
 Rule = Callable[..., Any]
 
@@ -41,6 +42,7 @@ def weighed(rule: Rule, scale: Any, without: Array, given: Array, x_t: Array, t:
     return require_like("guidance rule", rule(without, given, weight(scale, t, given.ndim), x_t, t), given)
 
 
+@checked_arguments
 def rescaled(phi: float = 0.7, rule: Rule = linear) -> Partial:
     """phi x0 std(given)/std(x0) + (1 - phi) x0, for x0 by `rule` (Lin et al. 2024, eq. 15 and 16); neutral at w = 1.
 
@@ -59,6 +61,7 @@ def _rescaled(phi: Any, rule: Any, without: Array, given: Array, w: Any, x_t: Ar
     return x0 * (1 + phi * (ratio - 1))
 
 
+@checked_arguments
 def thresholded(percentile: float = 99.5, limit: float = 1.0, rule: Rule = linear) -> Partial:
     """clip(x0, -s, s) limit/s, s the percentile of |x0| in each example, at least `limit`: dynamic thresholding.
 
@@ -81,6 +84,7 @@ def _thresholded(
     return jnp.clip(x0, -s, s) * (limit / s)
 
 
+@checked_arguments
 def apg(eta: float = 0.0, norm: float | None = None) -> Partial:
     """given + (w - 1) (orthogonal + eta parallel), of given - without cut to `norm`: adaptive projected guidance.
 

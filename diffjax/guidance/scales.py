@@ -10,13 +10,16 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import portable
 from diffjax.contracts import require_array
 from diffjax.errors import UserError
-from diffjax.protocols import PerExample, portable
+from diffjax.protocols import PerExample
 
 Level = Float[Array, "..."]
 
 
+@checked_arguments
 def interval(scale: Any, low: float, high: float) -> Partial:
     """`scale` where low <= t <= high, and 1 outside (Kynkäänniemi et al. 2024, on the clock level t).
 

@@ -6,14 +6,17 @@ from typing import Any
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
+from diffjax.argument_checks import checked_arguments
+from diffjax.closures import portable
 from diffjax.denoising import NetDenoiser, over_nets
 from diffjax.errors import UserError
 from diffjax.guidance.classifier_free import at_once
 from diffjax.guidance.rules import Rule, linear, weighed
 from diffjax.guidance.scales import checked
-from diffjax.protocols import Denoise, portable
+from diffjax.protocols import Denoise
 
 
+@checked_arguments
 def autoguidance(denoise: Denoise, weak: Denoise, scale: Any, *, rule: Rule = linear) -> Partial:
     """(1 - w) weak + w d, both under the same condition (Karras et al. 2024); 1 is neutral.
 
@@ -23,6 +26,7 @@ def autoguidance(denoise: Denoise, weak: Denoise, scale: Any, *, rule: Rule = li
     return Partial(_apart, portable(weak), portable(denoise), checked("autoguidance", scale), portable(rule))
 
 
+@checked_arguments
 def perturbed_attention(denoise: Denoise, scale: Any, blocks: tuple[int, ...], *, rule: Rule = linear) -> Partial:
     """`autoguidance`, the weak model being the net whose attention in these blocks is the identity (Ahn et al. 2024).
 

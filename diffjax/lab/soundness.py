@@ -12,10 +12,11 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
 from diffjax import grids, order, predict, schedule
+from diffjax.closures import portable
 from diffjax.lab.laws import SMOOTH, Law, Makes, exact_denoiser, last
 from diffjax.noise import Gaussian
 from diffjax.predict import Row
-from diffjax.protocols import Step, portable
+from diffjax.protocols import Step
 from diffjax.randomness import keys
 from diffjax.sampling import sample, stepwise
 from diffjax.schedule import Schedule

@@ -14,10 +14,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key
 
+from diffjax.closures import interned, remembered
 from diffjax.dispatch import steps_per_dispatch
 from diffjax.errors import UserError
 from diffjax.loss import Loss
-from diffjax.training import faults, parallel
+from diffjax.training import faults, fit_arguments, parallel
+from diffjax.training.batch_stream import stream as batches_from
 from diffjax.training.faults import Fault, Policy, examiner
 from diffjax.training.frozen import fixed, freeze
 from diffjax.training.optimizers import adamw
@@ -37,7 +39,7 @@ def fit(
     steps: int,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    ema: tuple[float, ...] = (0.999,),
+    ema: float | Sequence[float | str] | None = None,
     start: State | None = None,
     events: Sequence[Event] = (),
     watch: Callable[[int, Metrics], None] | None = None,
@@ -52,7 +54,8 @@ def fit(
     """Train until step `steps` and return the state.
 
     `keys` is a key (of several, the first is used). `batches` yields `{"x": [b, *shape], "cond": pytree}`, this host's
-    share, from the position of `start` on; each is taken in `accumulate` parts a device.
+    share, from the position of `start` on (a list is repeated, see `batch_stream`); each is taken in `accumulate` parts
+    a device. `ema` are the decays of the averages, by default those of `start`, else 0.999.
 
     `events` are `(every, call)`: `call(step, state, metrics)` after each `every` steps and after the last, when all
     steps so far are known to be good; the state is valid during the call. `watch(step, metrics)` is called for each
@@ -66,16 +69,19 @@ def fit(
 
     Raises UserError when batches run out or do not divide by the devices, faults.Diverged where the policy says so.
     """
+    given = fit_arguments.checked(keys, net, loss, steps, optimizer, ema, start, accumulate, dispatch)
     devices = devices or jax.devices()
-    net, optimizer = freeze(net, optimizer or adamw(steps), fixed(net))
-    stream = iter(batches)
+    net, optimizer = freeze(net, given.optimizer or adamw(given.steps), fixed(net))
+    loss, optimizer = interned(loss), optax.GradientTransformation(*map(interned, optimizer))
+    stream = batches_from(batches, 0 if start is None else int(start.position))
     first = _next(stream, 0)
     _check_tokens(net, first["x"])
-    key = keys if keys.ndim == 0 else keys.ravel()[0]
-    begun = start or create(key, net, optimizer, ema, first["x"], first.get("cond"))
+    begun = start or create(given.key, net, optimizer, given.averages, first["x"], first.get("cond"))
+    if start is not None:
+        fit_arguments.check_start(start, net, optimizer, given.averages)
     most = dispatch or steps_per_dispatch(net)
-    step, examined = partial(train_step, net, loss, optimizer, parts=accumulate), examiner(net, loss, optimizer)
-    run = _Run(parallel.pmapped(step, devices), devices, most, itertools.chain([first], stream), watch)
+    examined, advance = examiner(net, loss, optimizer), _program(net, loss, optimizer, accumulate, tuple(devices))
+    run = _Run(advance, devices, most, itertools.chain([first], stream), watch)
     state, done = parallel.replicated(begun, devices), int(begun.step)
     while done < steps:
         size = min([run.pace.size, steps - done, *(every - done % every for every, _ in events)])
@@ -93,6 +99,14 @@ def fit(
             for call in due:
                 call(done, state, run.last)
     return state
+
+
+@remembered(4)
+def _program(
+    net: Any, loss: Loss, optimizer: optax.GradientTransformation, parts: int, devices: tuple[Any, ...]
+) -> parallel.Advance:
+    """The training step on these devices: a second run of an equal net, loss and optimizer compiles nothing."""
+    return parallel.pmapped(partial(train_step, net, loss, optimizer, parts=parts), devices)
 
 
 @dataclass(frozen=True)

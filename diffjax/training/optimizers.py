@@ -5,7 +5,10 @@ from typing import Any
 import jax
 import optax
 
+from diffjax.caching import one_object
 
+
+@one_object
 def adamw(
     steps: int,
     learning_rate: float = 2e-3,
@@ -14,9 +17,13 @@ def adamw(
     clip_norm: float = 1.0,
     beta2: float = 0.99,
 ) -> optax.GradientTransformation:
-    """AdamW with clipped gradients, a linear warm-up and a cosine decay to a hundredth; matrices alone decay."""
+    """AdamW with clipped gradients, a linear warm-up and a cosine decay to a hundredth; matrices alone decay.
+
+    The first step has one share of the warm-up, and not none: each step moves the weights.
+    """
+    warmup = min(warmup_steps, max(steps // 2, 1))
     rate = optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, min(warmup_steps, max(steps // 2, 1)), max(steps, 2), learning_rate / 100
+        learning_rate / (warmup + 1), learning_rate, warmup, max(steps, 2), learning_rate / 100
     )
 
     def matrices(params: Any) -> Any:

@@ -1,5 +1,6 @@
 """The state of a run: one tree, and everything in it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
+from diffjax.closures import remembered
 from diffjax.training.ema import default, named
 
 
@@ -51,15 +53,23 @@ def create(
     level = jnp.zeros((1,) * x.ndim)
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
 
-    def init(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-        params = net.init(key, one[0], level, one[1])["params"]
-        return params, optimizer.init(params)
-
     init_key, run_key = jax.random.split(key)
-    params, opt_state = jax.jit(init)(init_key)
+    params, opt_state = _initialiser(net, optimizer)(init_key, one[0], level, one[1])
     emas = {name: jax.tree.map(jnp.copy, params) for name in names}
     step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
     return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
+
+
+@remembered(8)
+def _initialiser(net: Any, optimizer: optax.GradientTransformation) -> Callable:
+    """The program that makes parameters and the optimizer's state, once for equal nets and optimizers."""
+
+    @jax.jit
+    def init(key: Key[Array, ""], x: Any, level: Any, cond: PyTree) -> tuple[PyTree, PyTree]:
+        params = net.init(key, x, level, cond)["params"]
+        return params, optimizer.init(params)
+
+    return init
 
 
 def begun_with(state: State, params: PyTree) -> State:

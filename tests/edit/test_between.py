@@ -134,5 +134,5 @@ def test_what_draws_noise_of_its_own_is_refused() -> None:
     denoise = oracles.gaussian(NOISE, MEANS[0], COV)
     with pytest.raises(UserError, match="cannot be run backwards"):
         edit.interpolate(keys(0, 1), NOISE, order.together, denoise, x, x, jnp.ones(1), step=steps.posterior())
-    with pytest.raises(UserError, match="steps must be at least 1"):
+    with pytest.raises(UserError, match="steps"):
         edit.reversible(NOISE, 0)

@@ -174,7 +174,7 @@ def test_batches_that_cannot_serve_are_named() -> None:
             5,
         )
     with pytest.raises(UserError, match="ended at step 2"):
-        fit(jax.random.key(0), NET, LOSS, list(zip_of(2)), 5, devices=jax.devices()[:1], dispatch=1)
+        fit(jax.random.key(0), NET, LOSS, iter(list(zip_of(2))), 5, devices=jax.devices()[:1], dispatch=1)
 
 
 def zip_of(count: int):

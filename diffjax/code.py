@@ -1,0 +1,63 @@
+"""Who wrote a function, what it reads, and whether it changes what it captured."""
+
+import dis
+import functools
+import inspect
+import sys
+import types
+from typing import Any, NamedTuple
+
+_MUTATORS = frozenset(("append", "clear", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update"))
+
+
+def is_own(function: Any) -> bool:
+    """Whether it is a function that a user wrote, whose globals may change; not one of an installed package."""
+    if isinstance(function, types.MethodType):
+        return is_own(function.__func__)
+    if not isinstance(function, types.FunctionType):
+        return False
+    module = sys.modules.get(function.__module__ or "")
+    return module is None or vars(module) is not function.__globals__ or is_users(module.__name__)
+
+
+@functools.cache
+def is_users(name: str) -> bool:
+    """Whether a module is neither this package's, nor Python's, nor an installed one."""
+    top = name.partition(".")[0]
+    if top == __name__.partition(".")[0] or (top in sys.stdlib_module_names and top != "__main__"):
+        return False
+    try:
+        file = inspect.getfile(sys.modules[name])
+    except (KeyError, TypeError):
+        return True
+    return "site-packages" not in file and "dist-packages" not in file
+
+
+class Facts(NamedTuple):
+    """All names of globals and attributes in some code; whether it rebinds what it captured, or changes a container."""
+
+    names: tuple[str, ...]
+    rebinds: bool
+    mutates: bool
+
+
+@functools.lru_cache(maxsize=4096)
+def look(code: types.CodeType) -> Facts:
+    """What can be read off the code and that of functions within it. A call of the name of a list's method counts."""
+    inner = [look(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    steps = list(dis.get_instructions(code))
+    stored = {step.opname for step in steps}
+    rebinds = any(step.opname in ("STORE_DEREF", "DELETE_DEREF") and step.argval in code.co_freevars for step in steps)
+    return Facts(
+        tuple(sorted(set(code.co_names).union(*(facts.names for facts in inner)))),
+        rebinds or not stored.isdisjoint(("STORE_GLOBAL", "DELETE_GLOBAL")) or any(facts.rebinds for facts in inner),
+        not stored.isdisjoint(("STORE_SUBSCR", "DELETE_SUBSCR"))
+        or not _MUTATORS.isdisjoint(code.co_names)
+        or any(facts.mutates for facts in inner),
+    )
+
+
+def is_value(value: Any) -> bool:
+    """Whether a dataclass says that it is what its fields are: frozen, or hashed by them, as Flax modules are."""
+    says = getattr(type(value), "__dataclass_params__", None)
+    return says is not None and says.eq and (says.frozen or says.unsafe_hash)

@@ -1,0 +1,92 @@
+"""What `fit` reads its batches from: an endless iterable, or a list, which is gone through again and again."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffjax import expected
+from diffjax.errors import UserError
+
+Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
+KNOWN = ("x", "cond")
+
+
+def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:
+    """The batches from that position on, each looked at. Raises UserError for what are no batches.
+
+    A list or another sequence is repeated, each time in another order, which is a function of the number of the time
+    alone. What else has a length is begun again when it ends, and is taken from its beginning. Batches of another size
+    than the first, as a last one often is, are left out of both. Both are said on stderr.
+    """
+    if isinstance(batches, str | Mapping) or not isinstance(batches, Iterable):
+        raise UserError(
+            f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {expected.kind_of(batches)}'
+        )
+    if isinstance(batches, jax.Array | np.ndarray):
+        raise UserError(
+            f"fit: batches must be an iterable of batches, got one array of shape {batches.shape}; write "
+            '[{"x": array}], or a generator that yields {"x": some of it}'
+        )
+    if isinstance(batches, Sequence):
+        return _shuffled([checked(batch) for batch in batches], position)
+    return _begun_again(batches) if isinstance(batches, Sized) else map(checked, batches)
+
+
+def checked(batch: Any) -> Batch:
+    """The batch, x and every leaf of the condition as an array. Raises UserError for another kind of thing."""
+    if not isinstance(batch, Mapping):
+        hint = ""
+        if isinstance(batch, tuple | list) and len(batch) == 2:
+            hint = '; of a pair (x, cond) make {"x": x, "cond": cond}'
+        elif isinstance(batch, jax.Array | np.ndarray):
+            hint = '; of an array x make {"x": x}'
+        raise UserError(f'fit: a batch must be a dict {{"x": array, "cond": …}}, got {expected.kind_of(batch)}{hint}')
+    if "x" not in batch:
+        raise UserError(f"fit: a batch has no 'x', the data; it has {', '.join(map(repr, batch)) or 'nothing'}")
+    whole = {**batch, "x": expected.data("x")(batch["x"]), "cond": expected.cond(batch.get("cond"))}
+    expected.require_count(len(whole["x"]), "examples of x", {"cond": whole["cond"]})
+    return whole
+
+
+def _shuffled(batches: list[Batch], position: int) -> Iterator[Batch]:
+    """A list again and again, first as it is and then in an order drawn by the number of the time."""
+    if not batches:
+        raise UserError("fit: batches are an empty list; give one batch or more")
+    alike = [batch for batch in batches if len(batch["x"]) == len(batches[0]["x"])]
+    _say(f"the list of {len(alike)} batches is repeated, each time in another order")
+    if len(alike) < len(batches):
+        _say(
+            f"{len(batches) - len(alike)} of {len(batches)} batches are left out, being of another size than the first"
+        )
+    return _endless(alike, *divmod(position, len(alike)))
+
+
+def _endless(batches: list[Batch], time: int, taken: int) -> Iterator[Batch]:
+    while True:
+        order = np.arange(len(batches)) if time == 0 else np.random.default_rng(time).permutation(len(batches))
+        yield from (batches[i] for i in order[taken:])
+        time, taken = time + 1, 0
+
+
+def _begun_again(batches: Iterable[Any]) -> Iterator[Batch]:
+    """What has a length and is no list, such as a loader: as it goes, each time that it is gone through."""
+    size, said = 0, False
+    _say("the batches have an end, and are begun again there")
+    while True:
+        some = False
+        for batch in map(checked, batches):
+            size, some = size or len(batch["x"]), True
+            if len(batch["x"]) == size:
+                yield batch
+            elif not said:
+                _say(f"a batch of {len(batch['x'])} examples is left out, the first having {size}; so are others")
+                said = True
+        if not some:
+            raise UserError("fit: the batches gave nothing when they were gone through; give a list, or a generator")
+
+
+def _say(line: str) -> None:
+    print(f"diffjax: fit: {line}", file=sys.stderr, flush=True)

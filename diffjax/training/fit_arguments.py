@@ -1,0 +1,83 @@
+"""What `fit` is called with: each argument becomes what was meant, or one UserError names it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, Key
+
+from diffjax.errors import UserError
+from diffjax.expected import kind_of, one_key, require_callable
+from diffjax.kinds import holds, plain
+from diffjax.protocols import Net
+from diffjax.training.ema import named
+from diffjax.training.state import State
+
+DECAY = 0.999  # of the average, where none is asked for
+
+
+class Checked(NamedTuple):
+    """The arguments as `fit` uses them."""
+
+    key: Key[Array, ""]
+    steps: int
+    optimizer: optax.GradientTransformation | None
+    averages: tuple[str, ...]
+
+
+def checked(
+    keys: Any, net: Any, loss: Any, steps: Any, optimizer: Any, ema: Any, start: Any, accumulate: Any, dispatch: Any
+) -> Checked:
+    """Raises UserError for what cannot be trained, or trained by."""
+    key = one_key("keys", keys)
+    if isinstance(net, type) or not isinstance(net, Net):
+        raise UserError(
+            f"net: expected a Flax module, such as dj.nets.UNet(width=24), got {kind_of(net)}; docs/extending.md says "
+            "how modules of other libraries become one"
+        )
+    require_callable(
+        "loss", loss, 4, "a function (keys, apply, x0, cond) -> [b], such as dj.loss.regression(noise, order)"
+    )
+    if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
+        raise UserError(f"optimizer: expected one of Optax, such as optax.adam(1e-3), got {kind_of(optimizer)}")
+    if start is not None and not isinstance(start, State):
+        raise UserError(f"start: expected the state that fit returned, got {kind_of(start)}")
+    for name, value, default in (("steps", steps, 1), ("accumulate", accumulate, 1), ("dispatch", dispatch, 1)):
+        if not (value is None and name == "dispatch") and not (holds(plain(value), int) and value >= default):
+            raise UserError(f"fit: {name} must be a whole number of at least 1, got {value!r}")
+    return Checked(key if key.ndim == 0 else key.ravel()[0], int(steps), optimizer, _averages(ema, start))
+
+
+def check_start(start: State, net: Any, optimizer: optax.GradientTransformation, averages: tuple[str, ...]) -> None:
+    """Raise UserError where a state has other averages than were asked for, or is of another optimizer."""
+    if set(start.emas) != set(averages):
+        raise UserError(
+            f"ema: start has averages {', '.join(start.emas)}, and {', '.join(averages)} were asked for; leave ema out "
+            "to go on with those of start"
+        )
+    like = jax.eval_shape(optimizer.init, start.params)
+    if jax.tree.structure(like) != jax.tree.structure(start.opt_state) or not _same_shapes(like, start.opt_state):
+        raise UserError(
+            "optimizer: start has the state of another one; give the optimizer that it was trained with, or begin anew "
+            "without start"
+        )
+
+
+def _same_shapes(one: Any, other: Any) -> bool:
+    return all(
+        (a.shape, a.dtype) == (b.shape, b.dtype)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    )
+
+
+def _averages(ema: Any, start: State | None) -> tuple[str, ...]:
+    """The names of the averages: those asked for, of a single decay too, else those of the state, else the default."""
+    if ema is None:
+        return named((DECAY,)) if start is None else tuple(start.emas)
+    asked = plain(ema)
+    if holds(asked, float) or isinstance(asked, str):
+        return named((asked,))
+    if not isinstance(ema, Sequence):
+        raise UserError(f"ema: expected decays, such as (0.999,), got {kind_of(ema)}")
+    return named(tuple(plain(each) for each in ema))
