@@ -125,6 +125,21 @@ def test_of_equal_predictions_no_rule_makes_anything_else() -> None:
         np.testing.assert_array_equal(flat(x, t, cond), 0 * x)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-12, 1.0, 1e12])
+def test_rescaling_what_is_constant_is_finite(size) -> None:
+    """Two flat predictions, whose deviation is 0 or what rounding leaves: the value and its slope by each number of
+    them, and by a factor of them all (diffusers#13425)."""
+    flat = size * jax.random.normal(jax.random.key(0), (2, 64, 1, 1, 1))
+    without, given = flat * jnp.ones((1, 1, 4, 4, 3))
+    rule = guidance.rescaled(0.7)
+
+    def total(factor, without, given):
+        return jnp.sum(rule(factor * without, factor * given, 3.0, given, jnp.zeros((64, 1, 1, 1))))
+
+    for found in jax.jit(jax.value_and_grad(total, (0, 1, 2)))(1.0, without, given):
+        assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(found))
+
+
 @pytest.mark.parametrize("name", ["linear", "two calls", "interval", "autoguidance"])
 def test_tokens_are_guided_by_their_logits(name) -> None:
     """Of position i the scale is that of its own level; p(token)^w q(token)^(1-w) is what logits mean."""

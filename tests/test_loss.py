@@ -55,6 +55,28 @@ def test_a_weight_means_the_same_in_every_row(row, weight) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("which", "options"),
+    [(order.together, {}), (order.together, {"independent": True}), (order.rolling(0.5), {})],
+    ids=["together", "independent", "rolling"],
+)
+@pytest.mark.parametrize("weight", few(WEIGHTS, "edm"))
+def test_a_weight_is_that_of_the_levels_that_the_net_is_told(weight, which, options) -> None:
+    """Example by example, and position by position, in a batch of as many examples as positions (bayesflow#787)."""
+    noise, x0, told = Gaussian(schedule.cosine, predict.x0), 1.0 + jnp.arange(64.0).reshape(8, 8, 1), []
+
+    def silent(x_in, level, cond, keys):
+        told.append(jnp.broadcast_to(level, x0.shape))
+        return jnp.zeros_like(x0)
+
+    found = loss.regression(noise, which, weight=WEIGHTS[weight], **options)(keys(0, 8), silent, x0, None)
+    hidden = told[0] > 0
+    log_snr = -2 * jnp.log(jnp.tan(jnp.pi / 2 * jnp.clip(told[0], 1e-6, 1 - 1e-6)))
+    missed = jnp.where(hidden, jnp.exp(WEIGHTS[weight](log_snr)) * x0**2, 0)
+    np.testing.assert_allclose(found, jnp.mean(missed, axis=(1, 2)), rtol=1e-4)
+    assert len(np.unique(told[0])) >= 8
+
+
 def test_published_weights_at_one_snr() -> None:
     """Each paper's formula evaluated by hand at SNR = 20, sigma_data = 0.5."""
     at_20 = {name: float(jnp.exp(weight(jnp.log(20.0)))) for name, weight in WEIGHTS.items()}

@@ -47,6 +47,15 @@ def test_slope_is_the_difference_quotient(name: str) -> None:
         np.testing.assert_allclose(m.d_sigma, (high[1] - low[1]) / (2 * h), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.1, 20.0), (0.3, 7.0)])
+def test_beta_goes_evenly_from_its_least_to_its_most(low: float, high: float) -> None:
+    """beta(t) = -2 d log alpha/dt is low at t = 0, high at t = 1 and linear between them (edm#5)."""
+    t = jnp.linspace(0.0, 1.0, 5)
+    m = schedule.moment(schedule.linear_beta_of(low, high), t)
+    np.testing.assert_allclose(-2 * m.d_alpha / m.alpha, np.linspace(low, high, 5), rtol=1e-5)
+    assert schedule.linear_beta_of(0.1, 20.0) is schedule.linear_beta
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_inverse_undoes_log_snr(name: str) -> None:
     t = jnp.array([1e-4, 0.01, 0.3, 0.5, 0.9, 0.999])

@@ -4,6 +4,8 @@ Data are a mixture of two Gaussians, on a Gaussian alone some error terms vanish
 intervals below: inside the schedules' ends, from where the noise still knows the data, so that a start matters.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +88,13 @@ def padded(first: float, last: float, count: int, size: int) -> jax.Array:
     return jnp.concatenate([jnp.linspace(first, last, count + 1), jnp.full(size - count, last)])
 
 
-def errors(rule: Step, make: str, counts: tuple[int, ...]) -> np.ndarray:
+def uneven(first: float, last: float, count: int, size: int) -> jax.Array:
+    """Steps on the clock in the ratio 2:1:1, again and again."""
+    shares = jnp.cumsum(jnp.array([0, *np.tile([2, 1, 1], count // 3)])) / (4 * count // 3)
+    return jnp.concatenate([first * (1 - shares) + last * shares, jnp.full(size - count, last)])
+
+
+def errors(rule: Step, make: str, counts: tuple[int, ...], spaced: Callable = padded) -> np.ndarray:
     """The largest error of some samples for each number of steps: one program, grids filled up with no-ops."""
     of, first, last = SCHEDULES[make]
     noise = Gaussian(of, predict.v)
@@ -99,7 +107,7 @@ def errors(rule: Step, make: str, counts: tuple[int, ...]) -> np.ndarray:
     def ends(grid):
         return sample(keys(0, 4), noise, order.together, denoise, (1,), grid=grid, **given)
 
-    grids = jnp.stack([padded(first, last, count, max(counts)) for count in counts])
+    grids = jnp.stack([spaced(first, last, count, max(counts)) for count in counts])
     return np.max(np.abs(ends(grids) - quantile(noise, last, share)[None]), axis=(1, 2))
 
 
@@ -109,6 +117,40 @@ def test_order(rule, make) -> None:
     counts = (240, 480, 960) if attained > 3 else (400, 800, 1600)
     with jax.enable_x64(True):
         found = errors(step, make, counts)
+    slope = -np.polyfit(np.log(counts), np.log(found), 1)[0]
+    assert abs(slope - attained) < 0.15, (slope, found)
+
+
+def swapped() -> Step:
+    """dpmpp_2m, x_s = (sigma_s/sigma_t) x_t + alpha_s (1 - e^-h) D, with the step before in the place of h."""
+    right = steps.dpmpp_2m()
+
+    def update(keys, noise, denoise, x, t, s, past):
+        moved, after = right.update(keys, noise, denoise, x, t, s, past)
+        kept = noise.moment(s).sigma / noise.moment(t).sigma * x
+        h = jnp.where(t == s, 1, noise.log_snr(s) / 2 - noise.log_snr(t) / 2)
+        before = jnp.where((t == s) | jnp.isinf(past.h), h, past.h)
+        return kept + (moved - kept) * jnp.expm1(-before) / jnp.expm1(-h), after
+
+    return Step(right.init, update, order=2)
+
+
+UNEVEN = {
+    "dpmpp_2m": RULES["dpmpp_2m"],
+    "dpmpp_2m_swapped": (swapped(), 1),
+    "unipc1": RULES["unipc1"],
+    "unipc2": RULES["unipc2"],
+    "unipc2_bh1": RULES["unipc2_bh1"],
+}
+
+
+@pytest.mark.parametrize("rule", UNEVEN)
+def test_order_on_uneven_steps(rule) -> None:
+    """Steps of 2:1:1 cost no order (UniPC#10), and 2M whose two steps are swapped shows order 1 (k-diffusion#56)."""
+    step, attained = UNEVEN[rule]
+    counts = (120, 240, 480)
+    with jax.enable_x64(True):
+        found = errors(step, "cosine", counts, uneven)
     slope = -np.polyfit(np.log(counts), np.log(found), 1)[0]
     assert abs(slope - attained) < 0.15, (slope, found)
 

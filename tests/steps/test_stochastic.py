@@ -137,7 +137,7 @@ def furthest(name: str, count: int) -> float:
     return float(np.quantile([sliced_wasserstein(one, next(sets)) for one in sets], 0.999))
 
 
-def holds(rule: str, name: str, noise: Gaussian, steps: int, count: int, atol: float = 0.02) -> None:
+def holds(rule: Step, name: str, noise: Gaussian, steps: int, count: int, atol: float = 0.02) -> None:
     """Mean and deviation to `atol` deviations, and the distance to exact draws within its interval.
 
     Chance alone moves the mean of 20,000 draws by 0.007 deviations, of every rule alike: all begin with the same prior.
@@ -146,7 +146,7 @@ def holds(rule: str, name: str, noise: Gaussian, steps: int, count: int, atol: f
     law = LAWS[name]
     grid = grids.uniform(noise, steps)
     given = (noise, order.together, oracles.of_law(noise, law), law.means.shape[1:])
-    x = np.asarray(sample(keys(1, count), *given, grid=grid, step=RULES[rule][0]))
+    x = np.asarray(sample(keys(1, count), *given, grid=grid, step=rule))
     w, squares = np.exp(law.log_weights), law.floors + jnp.sum(law.factors**2, axis=2) + law.means**2
     mean = w @ np.asarray(law.means)
     std = np.sqrt(w @ np.asarray(squares) - mean**2)
@@ -158,6 +158,20 @@ def holds(rule: str, name: str, noise: Gaussian, steps: int, count: int, atol: f
 @pytest.mark.parametrize("rule", RULES)
 def test_a_mixture_is_drawn(rule) -> None:
     noise = Gaussian(schedule.cosine, predict.v)
+    holds(RULES[rule][0], "two", noise, 50, 500, atol=0.02 + 4.5 / 500**0.5)
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.4])
+def test_dpmpp_2m_sde_draws_the_law_with_any_noise(eta) -> None:
+    """Below eta = 1, at it (the tests of all rules) and above it, the law is drawn (diffusers#1889).
+
+    The normal one without chance, the mixture by 500 draws (false alarm 1e-3).
+    """
+    rule, noise = steps.dpmpp_2m_sde(eta), Gaussian(schedule.cosine, predict.v)
+    with jax.enable_x64(True):
+        errors = [np.max(bias(rule, noise, jnp.linspace(0.95, 0.05, count + 1))) for count in (100, 200, 400)]
+        assert abs(-np.polyfit(np.log([100, 200, 400]), np.log(errors), 1)[0] - 2) < 0.15, errors
+        assert np.max(bias(rule, noise, grids.uniform(noise, 200))) < 0.02
     holds(rule, "two", noise, 50, 500, atol=0.02 + 4.5 / 500**0.5)
 
 
@@ -167,7 +181,7 @@ def test_a_mixture_is_drawn(rule) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_20000_draws_in_200_steps(rule, law, make) -> None:
     noise = Gaussian(SCHEDULES[make], predict.v)
-    holds(rule, law, noise, 200, 20_000)
+    holds(RULES[rule][0], law, noise, 200, 20_000)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -41,6 +41,22 @@ def test_a_power_average_is_the_integral_of_its_profile(path, averages, std) -> 
         np.testing.assert_allclose(averages[f"std={std:g}"][t - 1], shares @ path[:t], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["0.9999", "0.9", "std=0.05"])
+def test_an_average_is_a_mean_of_the_weights_that_were_seen(name) -> None:
+    """After 200 steps the shares of all weights sum to 1 and grow with time, and of the first weights, from before any
+    step, nothing is left (pytorch-image-models#1182)."""
+    moments = jnp.eye(STEPS + 1)  # weights that are 1 at one moment each, the first one before any step
+
+    def move(emas, at):
+        step, value = at
+        return ema.averaged(emas, value, step), None
+
+    (shares,) = jax.lax.scan(move, {name: moments[0]}, (jnp.arange(STEPS), moments[1:]))[0].values()
+    assert 0 <= shares[0] < 1e-9
+    assert bool(jnp.all(jnp.diff(shares) > -1e-9))
+    np.testing.assert_allclose(jnp.sum(shares), 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize("std", [0.01, 0.05, 0.1, 0.2, 0.28])
 def test_the_exponent_has_that_standard_deviation(std) -> None:
     """By quadrature of the profile on [0, 1]."""

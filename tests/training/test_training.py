@@ -20,6 +20,7 @@ from diffjax.training.optimizers import adamw
 from diffjax.training.state import create
 from diffjax.training.step import train_step
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 NOISE = Gaussian(schedule.cosine, predict.v)
 NET = MLP(width=16, depth=1, classes=3, dropout=0.2)
 LOSS = loss.drop_cond(loss.regression(NOISE, order.together), NET.null_cond, 0.1)
@@ -44,7 +45,7 @@ def trained(steps: int, **options):
 
     state = fit(
         jax.random.key(0),
-        NET,
+        options.pop("net", NET),
         LOSS,
         batches(options.pop("first", 0)),
         steps,
@@ -82,6 +83,36 @@ def test_the_pmapped_step_is_the_plain_one(straight) -> None:
 def test_losses_do_not_know_the_devices(count, straight) -> None:
     _, losses = trained(20, devices=jax.devices()[:count])
     np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("counts", [(8, 1, 8), pytest.param((4, 1, 8), marks=pytest.mark.long)])
+def test_a_run_that_moves_is_the_run_never_stopped(counts, straight) -> None:
+    """From some devices to one and on to eight: the losses of all steps, and the state at the end, to the rounding of
+    their sums (algorithmic-efficiency#816)."""
+    state, losses = None, []
+    for count, first, last in zip(counts, (0, 6, 12), (6, 12, 20), strict=True):
+        state, some = trained(last, start=state, first=first, devices=jax.devices()[:count])
+        losses += some
+    np.testing.assert_allclose(losses, straight[1], rtol=1e-5)
+    for one, other in zip(bits(state), bits(straight[0]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_going_on_in_bfloat16_is_never_having_stopped(tmp_path) -> None:
+    """Bit for bit, in memory and from disk (diffusers#5004)."""
+    net = MLP(width=8, depth=1, classes=3, dtype=jnp.bfloat16)
+    whole, losses = trained(8, net=net)
+    half, _ = trained(4, net=net)
+    saver = Saver(tmp_path, Keep(last=1))
+    saver.save(4, half, {})
+    saver.close()
+    example = next(batches())
+    fresh = create(jax.random.key(0), net, OPTIMIZER, (0.999,), example["x"], example["cond"])
+    for start in (half, restore(tmp_path, fresh)):
+        again, later = trained(8, net=net, start=start, first=4)
+        assert later == losses[4:]
+        for one, other in zip(bits(again), bits(whole), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_several_steps_per_dispatch_are_the_same_steps(straight) -> None:
