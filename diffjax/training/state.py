@@ -10,6 +10,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
+from diffjax.nets.interface import check_variables, explained
 from diffjax.training.ema import default, named
 
 
@@ -46,13 +47,19 @@ def create(
     x: Shaped[Array | np.ndarray, "b ..."],
     cond: PyTree,
 ) -> State:
-    """The state at step 0, for examples like those of the batch (x, cond)."""
+    """The state at step 0, for examples like those of the batch (x, cond).
+
+    Raises UserError for a net with more variables than its parameters.
+    """
     names = named(averages)
     level = jnp.zeros((1,) * x.ndim)
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
 
     def init(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-        params = net.init(key, one[0], level, one[1])["params"]
+        with explained(net):
+            variables = net.init(key, one[0], level, one[1])
+        check_variables(net, variables)
+        params = variables["params"]
         return params, optimizer.init(params)
 
     init_key, run_key = jax.random.split(key)
