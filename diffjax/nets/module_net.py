@@ -54,7 +54,7 @@ class ModuleNet:
 
     def _ordered(self, variables: PyTree) -> list[Array]:
         """Raises UserError where a parameter is missing."""
-        params = flatten_dict(variables["params"])
+        params: dict[Any, Any] = flatten_dict(variables["params"])
         missing = [name for name in self.arrays if name not in params]
         if missing:
             raise UserError(f"net: variables have no parameter {'/'.join(missing[0])}; give those of this very net")

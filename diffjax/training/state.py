@@ -1,6 +1,8 @@
 """The state of a run: one tree, and everything in it."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.core import eval_jaxpr
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
 from diffjax.nets.interface import check_variables, explained
@@ -63,10 +66,20 @@ def create(
         return params, optimizer.init(params)
 
     init_key, run_key = jax.random.split(key)
-    params, opt_state = jax.jit(init)(init_key)
+    params, opt_state = _jitted(init, init_key)
     emas = {name: jax.tree.map(jnp.copy, params) for name in names}
     step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
     return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
+
+
+def _jitted(init: Callable[[Key[Array, ""]], Any], key: Key[Array, ""]) -> Any:
+    """`jax.jit(init)(key)`, but arrays that `init` holds, such as a module's weights, are arguments of the program.
+
+    As constants in it they would take several times their size on the host.
+    """
+    traced, described = jax.make_jaxpr(init, return_shape=True)(key)
+    leaves = jax.jit(partial(eval_jaxpr, traced.jaxpr))(traced.consts, key)
+    return jax.tree.unflatten(jax.tree.structure(described), leaves)
 
 
 def begun_with(state: State, params: PyTree) -> State:

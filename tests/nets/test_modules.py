@@ -245,3 +245,16 @@ def test_a_batch_of_levels_may_be_one(framework) -> None:
     np.testing.assert_array_equal(
         net.apply(net.variables, X, LEVEL[:1]), net.apply(net.variables, X, LEVEL[:1] + 0 * LEVEL)
     )
+
+
+def test_weights_are_no_constants_of_a_program(framework) -> None:
+    """They would be copied several times (JAX warns, an error here); nor are they buffers that training gives away."""
+    net = framework[0]()
+    warn_bytes = jax.config.values["jax_captured_constants_warn_bytes"]
+    jax.config.update("jax_captured_constants_warn_bytes", 64)
+    try:
+        state = create(jax.random.key(0), net, optax.adam(1e-2), (0.5,), X, LABELS)
+    finally:
+        jax.config.update("jax_captured_constants_warn_bytes", warn_bytes)
+    own = {leaf.unsafe_buffer_pointer() for leaf in net.arrays.values()}
+    assert not own & {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state.params)}
