@@ -18,7 +18,8 @@ def test_the_page_runs() -> None:
     x = np.asarray(said["x"])
     np.testing.assert_allclose(x.mean(axis=0), [0.5, -1.0], atol=4.5 / 1000**0.5)
     np.testing.assert_allclose(np.cov(x.T), said["cov"], atol=4.5 * (2 / 1000) ** 0.5)
-    drawn = dj.sample(dj.keys(0, 500), said["noise"], dj.order.together, said["denoise"], (2,), steps=10)
-    assert np.all(np.isfinite(drawn))
+    for name in ("denoise", "denoise_nnx", "denoise_equinox"):
+        drawn = dj.sample(dj.keys(0, 500), said["noise"], dj.order.together, said[name], (2,), steps=10)
+        assert np.all(np.isfinite(drawn)), name
     assert said["report"].passed, said["report"]
     assert said["guided"].passed, said["guided"]

@@ -76,7 +76,7 @@ LAYERS = {
     "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
     "diagnose": "errors protocols randomness noise order denoising times loss steps sampling",
     "inspection": "protocols noise diagnose",
-    "training": "errors caching files protocols randomness paths loss dispatch",
+    "training": "errors caching files protocols randomness paths nets loss dispatch",
     "data": "errors conditions files images slots protocols randomness mixtures",
     "evaluation": "errors files images randomness",
     "build": "errors protocols slots conditions schedule predict noise order denoising times weights nets steps grids "
@@ -111,6 +111,7 @@ LIBRARIES = {
     "absl": "cli",
     "flax": "nets training evaluation",
     "diffrax": "adapting",
+    "equinox": "nets",
     "optax": "training build",
     "orbax": "training",
     "tensorstore": "training",

@@ -8,13 +8,17 @@ step by step on a CPU, and `net.needs_rank` whether it predicts each next token,
 position too. `net.fixed` are patterns of parameters that training leaves alone: a net that `lora` adapts is trained by
 small changes. `net.has_head` says that the net has the methods `context`, `head` and `places`, so that `nested.sample`
 runs its large part once a block.
+
+`from_nnx` and `from_equinox` make such nets of modules of other frameworks.
 """
 
 from diffjax.nets.adapters import control as control  # not in __all__: no nets by themselves, so no choices of a
 from diffjax.nets.adapters import lora as lora  # config's model.net
 from diffjax.nets.dit import DiT
+from diffjax.nets.equinox_modules import from_equinox as from_equinox
 from diffjax.nets.mar import MAR
 from diffjax.nets.mlp import MLP
+from diffjax.nets.nnx_modules import from_nnx as from_nnx
 from diffjax.nets.transformer import Transformer
 from diffjax.nets.unet import UNet
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.controlled import Controlled, control
+from diffjax.nets.interface import check_net
 from diffjax.paths import by_name, check_patterns, matches, named
 
 __all__ = ["control", "lora"]
@@ -79,8 +80,10 @@ class Adapted:
 def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> Adapted:
     """The net with low-rank changes to its dense layers, attention's among them, which alone are to be trained.
 
-    `on` is a pattern of the names of kernels, such as `*Attention*`. Raises UserError for a rank below 1.
+    `on` is a pattern of the names of kernels, such as `*Attention*`. Raises UserError for a rank below 1, and where it
+    is no net.
     """
+    check_net(net)
     if rank < 1 or not alpha or not isfinite(alpha):
         raise UserError(f"expected a rank of at least 1 and a finite alpha that is not 0, got {rank} and {alpha}")
     return Adapted(net, rank, alpha, on)
@@ -98,6 +101,11 @@ def with_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> P
 
 
 def _dense(name: str, leaf: Array) -> bool:
-    """Whether a parameter is the kernel of a dense layer: a matrix, or, of a DenseGeneral, one with its axes apart."""
+    """Whether a parameter is the kernel of a dense layer: a matrix, or, of a DenseGeneral, one with its axes apart.
+
+    Equinox calls matrices `weight`, those of its embeddings too.
+    """
     *_, module, last = ("", *name.split("/"))
-    return last == "kernel" and (leaf.ndim == 2 or module.startswith("Dense"))
+    return (last == "kernel" and (leaf.ndim == 2 or module.startswith("Dense"))) or (
+        last == "weight" and leaf.ndim == 2
+    )

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key
 from diffjax.errors import UserError
 from diffjax.expected import kind_of, one_key, require_callable
 from diffjax.kinds import holds, plain
-from diffjax.protocols import Net
+from diffjax.nets.interface import check_net
 from diffjax.training.ema import named
 from diffjax.training.state import State
 
@@ -31,11 +31,7 @@ def checked(
 ) -> Checked:
     """Raises UserError for what cannot be trained, or trained by."""
     key = one_key("keys", keys)
-    if isinstance(net, type) or not isinstance(net, Net):
-        raise UserError(
-            f"net: expected a Flax module, such as dj.nets.UNet(width=24), got {kind_of(net)}; docs/extending.md says "
-            "how modules of other libraries become one"
-        )
+    check_net(net)
     require_callable(
         "loss", loss, 4, "a function (keys, apply, x0, cond) -> [b], such as dj.loss.regression(noise, order)"
     )

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
+from diffjax.nets.interface import check_net
 from diffjax.paths import by_name, check_patterns, matches, named
 
 
@@ -49,7 +50,9 @@ def freeze(
     """Net and optimizer that leave the parameters alone whose names match a pattern, as `Embedding_0/*` does.
 
     The optimizer has no state for them, does not let their weights decay, and clips by the norm of what is trained.
+    Raises UserError where it is no net.
     """
+    check_net(net)
     if not patterns:
         return net, optimizer
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.core import eval_jaxpr
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
 from diffjax.closures import remembered
+from diffjax.nets.interface import check_variables, explained
 from diffjax.training.ema import default, named
 
 
@@ -48,28 +51,47 @@ def create(
     x: Shaped[Array | np.ndarray, "b ..."],
     cond: PyTree,
 ) -> State:
-    """The state at step 0, for examples like those of the batch (x, cond)."""
+    """The state at step 0, for examples like those of the batch (x, cond).
+
+    Raises UserError for a net with more variables than its parameters.
+    """
     names = named(averages)
     level = jnp.zeros((1,) * x.ndim)
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
 
     init_key, run_key = jax.random.split(key)
-    params, opt_state = _initialiser(net, optimizer)(init_key, one[0], level, one[1])
+    params, opt_state = _initialised(net, optimizer, init_key, one[0], level, one[1])
     emas = {name: jax.tree.map(jnp.copy, params) for name in names}
     step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
     return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
 
 
+def _initialised(net: Any, optimizer: optax.GradientTransformation, *given: Any) -> tuple[PyTree, PyTree]:
+    """Parameters and the optimizer's state, by one program for equal nets and optimizers.
+
+    Arrays that a net holds, such as a module's weights, are arguments of the program: as constants they would take
+    several times their size on the host, and equal nets may hold other weights.
+    """
+
+    def init(*given: Any) -> tuple[PyTree, PyTree]:
+        with explained(net):
+            variables = net.init(*given)
+        check_variables(net, variables)
+        return variables["params"], optimizer.init(variables["params"])
+
+    traced, described = jax.make_jaxpr(init, return_shape=True)(*given)
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((traced.consts, given)))
+    programs = _programs(net, optimizer)
+    if shapes not in programs:
+        programs[shapes] = jax.jit(partial(eval_jaxpr, traced.jaxpr))
+    leaves = programs[shapes](traced.consts, *jax.tree.leaves(given))
+    return jax.tree.unflatten(jax.tree.structure(described), leaves)
+
+
 @remembered(8)
-def _initialiser(net: Any, optimizer: optax.GradientTransformation) -> Callable:
-    """The program that makes parameters and the optimizer's state, once for equal nets and optimizers."""
-
-    @jax.jit
-    def init(key: Key[Array, ""], x: Any, level: Any, cond: PyTree) -> tuple[PyTree, PyTree]:
-        params = net.init(key, x, level, cond)["params"]
-        return params, optimizer.init(params)
-
-    return init
+def _programs(net: Any, optimizer: optax.GradientTransformation) -> dict[Any, Callable]:
+    """The programs of equal nets and optimizers, by the shapes of what they are given."""
+    return {}
 
 
 def begun_with(state: State, params: PyTree) -> State:

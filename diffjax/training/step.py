@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from diffjax.dispatch import loops_are_slow
 from diffjax.errors import UserError
 from diffjax.loss import Loss
+from diffjax.nets.interface import explained
 from diffjax.protocols import Keys
 from diffjax.randomness import keys_of
 from diffjax.training.ema import averaged
@@ -86,8 +87,9 @@ def gradients(net: Any, loss: Loss, state: State, batch: Batch, parts: int) -> t
 
 
 def losses(net: Any, loss: Loss, params: PyTree, keys: Keys, x: Any, cond: PyTree) -> Array:
-    """The loss of each example."""
-    found = loss(keys, partial(net.apply, {"params": params}), x, cond)
+    """The loss of each example. Raises UserError for a net that asks for a Flax rng or keeps a state."""
+    with explained(net):
+        found = loss(keys, partial(net.apply, {"params": params}), x, cond)
     chex.assert_shape(found, (len(keys),))
     return found
 

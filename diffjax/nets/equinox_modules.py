@@ -1,0 +1,76 @@
+"""Modules of Equinox as nets. Equinox need not be installed: whoever has a module of it has imported it."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jaxtyping import Array, PyTree
+
+from diffjax.errors import UserError
+from diffjax.nets.interface import ARGUMENTS, check_arguments
+from diffjax.nets.module_net import (
+    ModuleNet,
+    check_module,
+    check_parameters,
+    content,
+    identity_of,
+    name_of,
+    shapes,
+    traits_of,
+)
+from diffjax.protocols import Keys
+
+__all__ = ["from_equinox"]
+
+SIGNATURE = "def __call__(self, x, level, cond=None, *, key=None)"
+
+
+def from_equinox(module: Any) -> ModuleNet:
+    """A net of an Equinox module, called as `module(x, level, cond, key=key)` on each example, by `jax.vmap`.
+
+    There x, its channels last, the level, which broadcasts against x, and the condition have no batch axis. The
+    module's arrays of floating point numbers are the parameters, as `eqx.filter_grad` has it, and training begins with
+    their values; all else is constant. `key` is the example's key for dropout; without one, as in sampling, the module
+    is in inference mode.
+
+    Raises UserError where it is no such module, does not take these arguments, has no parameters, or keeps a state, as
+    `eqx.nn.BatchNorm` does.
+    """
+    equinox: Any = sys.modules.get("equinox")
+    check_module("from_equinox", module, equinox.Module if equinox else (), "Equinox")
+    check_arguments(module, ARGUMENTS[:3], ("key",), SIGNATURE)
+    _check_stateless(equinox, module)
+    params, rest = equinox.partition(module, equinox.is_inexact_array)
+    paths, treedef = jax.tree_util.tree_flatten_with_path(params)
+    arrays = {name_of(path): leaf for path, leaf in paths}
+    check_parameters("from_equinox", module, arrays)
+
+    def build(arrays: Sequence[Array]) -> Any:
+        return equinox.combine(jax.tree.unflatten(treedef, arrays), rest)
+
+    def call(arrays: Sequence[Array], x: Any, level: Any, cond: PyTree, keys: Keys | None, **more: Any) -> Any:
+        trained = build(arrays)
+        built = equinox.nn.inference_mode(trained) if keys is None else trained
+
+        def one(x: Any, level: Any, cond: PyTree, key: Any, more: Mapping[str, Any]) -> Any:
+            return built(x, level, cond, key=key, **more)
+
+        return jax.vmap(one)(x, level, cond, keys, more)
+
+    identity = identity_of("from_equinox", module, content((shapes(params), rest)))
+    return ModuleNet(identity, arrays, build, call, traits_of(module))
+
+
+def _check_stateless(equinox: Any, module: Any) -> None:
+    """Raise UserError where a layer keeps a state."""
+
+    def is_state(leaf: Any) -> bool:
+        return isinstance(leaf, equinox.nn.StateIndex)
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(module, is_leaf=is_state):
+        if is_state(leaf):
+            raise UserError(
+                f"from_equinox: {type(module).__name__} keeps a state at {'/'.join(name_of(path))}, and a net is a "
+                "function of its parameters alone; use eqx.nn.GroupNorm or eqx.nn.LayerNorm for eqx.nn.BatchNorm"
+            )

@@ -1,0 +1,144 @@
+"""A net made of a module of another framework: its arrays are the parameters, all else is the net."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Key, PyTree
+
+from diffjax.errors import UserError
+from diffjax.protocols import Keys
+
+TRAITS = ("conditions", "convolutional", "fixed", "needs_rank", "null_cond", "vocab")  # what a net may say of itself
+Name = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModuleNet:
+    """A net made of a module.
+
+    Two are equal, and share what was compiled, where their modules differ in the values of parameters alone: what
+    `apply` computes depends on nothing else. The parameters are a nested dict, by the names of attributes and the
+    places in lists, `{"layers": {"0": {"kernel": array}}}`.
+    """
+
+    identity: "Identity"
+    arrays: Mapping[Name, Array] = field(compare=False, repr=False)  # the parameters, in the order of the module
+    build: Callable[[Sequence[Array]], Any] = field(compare=False, repr=False)  # the module with such arrays
+    call: Callable[..., Any] = field(compare=False, repr=False)  # (arrays, x, level, cond, keys, **more) -> out
+    traits: Mapping[str, Any] = field(compare=False, repr=False)
+
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        """The module's parameters, as `denoiser` takes them."""
+        return {"params": unflatten_dict(dict(self.arrays))}
+
+    def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> dict[str, PyTree]:
+        """A copy of the module's parameters, whatever the key."""
+        return jax.tree.map(jnp.copy, self.variables)
+
+    def apply(
+        self, variables: PyTree, x: Any, level: Any, cond: PyTree = None, keys: Keys | None = None, **more: Any
+    ) -> Any:
+        """The output of the module with these parameters; `level` is given the batch's size first."""
+        level = jnp.broadcast_to(level, (len(x), *level.shape[1:]))
+        return self.call(self._ordered(variables), x, level, cond, keys, **more)
+
+    def module(self, variables: PyTree) -> Any:
+        """A new module like the one that was given, with these parameters, such as those of `state.ema`."""
+        return self.build(self._ordered(variables))
+
+    def _ordered(self, variables: PyTree) -> list[Array]:
+        """Raises UserError where a parameter is missing."""
+        params: dict[Any, Any] = flatten_dict(variables["params"])
+        missing = [name for name in self.arrays if name not in params]
+        if missing:
+            raise UserError(f"net: variables have no parameter {'/'.join(missing[0])}; give those of this very net")
+        return [params[name] for name in self.arrays]
+
+    def __getattr__(self, name: str) -> Any:
+        traits = object.__getattribute__(self, "traits")
+        if name in traits:
+            return traits[name]
+        raise AttributeError(f"the module of this net has no attribute {name!r}")
+
+
+class Identity:
+    """What decides whether two nets compute the same; hashed once, since every call of a compiled function asks."""
+
+    def __init__(self, *parts: Hashable) -> None:
+        self._parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Identity) and self._hash == other._hash and self._parts == other._parts
+        )
+
+    def __repr__(self) -> str:
+        return f"{self._parts[0]}({self._parts[1].__name__})"  # type: ignore[attr-defined]
+
+
+def identity_of(maker: str, module: Any, *parts: Hashable) -> Identity:
+    """Raises UserError where a part of the module cannot be hashed."""
+    try:
+        return Identity(maker, type(module), *parts)
+    except TypeError as error:
+        raise UserError(
+            f"{maker}: module {type(module).__name__} has an attribute that can't be hashed ({error}), and nets are "
+            "looked up among what was compiled; make it a tuple, a number, a string or an array"
+        ) from error
+
+
+def content(tree: PyTree) -> Hashable:
+    """The tree as something to compare: its arrays by their bytes."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef, tuple(map(_bytes, leaves))
+
+
+def _bytes(leaf: Any) -> Hashable:
+    if not isinstance(leaf, (jax.Array, np.ndarray)):
+        return type(leaf), leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return str(leaf.dtype), _bytes(jax.random.key_data(leaf))
+    array = np.asarray(leaf)
+    return array.shape, str(array.dtype), array.tobytes()
+
+
+def shapes(tree: PyTree) -> PyTree:
+    """The tree with the shape and type of each array in its place, which are compared as they are."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def name_of(path: tuple[Any, ...]) -> Name:
+    """The names along a path in a tree."""
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+
+
+def traits_of(module: Any) -> dict[str, Any]:
+    """What the module says of itself."""
+    return {name: getattr(module, name) for name in TRAITS if hasattr(module, name)}
+
+
+def check_module(maker: str, module: Any, base: Any, framework: str) -> None:
+    """Raise UserError where it is no instance of the framework's modules."""
+    if isinstance(module, type):
+        raise UserError(f"{maker}: expected an instance, got the class {module.__name__}; write {module.__name__}(...)")
+    if not isinstance(module, base):
+        raise UserError(
+            f"{maker}: module must be a module of {framework}, got {type(module).__name__}; modules of flax.linen are "
+            "nets as they are, for others there are dj.nets.from_nnx and dj.nets.from_equinox"
+        )
+
+
+def check_parameters(maker: str, module: Any, arrays: Mapping[Name, Any]) -> None:
+    """Raise UserError where there is nothing to train."""
+    if not arrays:
+        raise UserError(f"{maker}: module {type(module).__name__} has no parameters; make its layers in __init__")

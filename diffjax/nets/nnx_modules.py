@@ -1,0 +1,107 @@
+"""Modules of flax.nnx as nets."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Key, PyTree
+
+from diffjax.errors import UserError
+from diffjax.nets.interface import ARGUMENTS, SIGNATURE, check_arguments
+from diffjax.nets.module_net import (
+    ModuleNet,
+    check_module,
+    check_parameters,
+    content,
+    identity_of,
+    name_of,
+    shapes,
+    traits_of,
+)
+from diffjax.protocols import Keys
+
+__all__ = ["from_nnx"]
+
+
+def from_nnx(module: Any) -> ModuleNet:
+    """A net of a flax.nnx module, called as `module(x, level, cond, keys)`, on batches.
+
+    Its `nnx.Param`s are the parameters, and training begins with their values; other variables and arrays are
+    constants. All are taken as they are now. In training each example draws from the module's rngs (`nnx.Dropout`) by
+    its own key; without keys, as in sampling, `deterministic` is True in every submodule. `keys` are for what the
+    module draws by itself.
+
+    Raises UserError where it is no such module, does not take these arguments or has no parameters, and, when it is
+    called, where it changes a variable, as `nnx.BatchNorm` does that is not told `use_running_average`.
+    """
+    check_module("from_nnx", module, nnx.Module, "flax.nnx")
+    check_arguments(module, ARGUMENTS, (), SIGNATURE)
+    graph, *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    params, streams, rest = _copied(states)
+    paths, treedef = jax.tree_util.tree_flatten_with_path(params)
+    arrays = {name_of(path[:-1]): leaf for path, leaf in paths}  # the last step is from a variable to its array
+    check_parameters("from_nnx", module, arrays)
+
+    def build(arrays: Sequence[Array], streams: PyTree = streams) -> Any:
+        return nnx.merge(graph, *_copied((jax.tree.unflatten(treedef, arrays), streams, rest)))
+
+    def call(arrays: Sequence[Array], x: Any, level: Any, cond: PyTree, keys: Keys | None, **more: Any) -> Any:
+        if keys is None:
+            built = build(arrays, _seeded(streams, jax.random.key(0)))
+            built.set_attributes(deterministic=True, raise_if_not_found=False)
+            return _unchanged(built, x, level, cond, None, **more)
+        if not jax.tree.leaves(streams):
+            return _unchanged(build(arrays), x, level, cond, keys, **more)
+
+        def one(key: Key[Array, ""], given: PyTree) -> Any:
+            (x, level, cond), more = jax.tree.map(lambda leaf: leaf[None], given)
+            return _unchanged(build(arrays, _seeded(streams, key)), x, level, cond, key[None], **more)[0]
+
+        return jax.vmap(one)(keys, ((x, level, cond), more))
+
+    identity = identity_of("from_nnx", module, graph, content((shapes(params), shapes(streams), rest)))
+    return ModuleNet(identity, arrays, build, call, traits_of(module))
+
+
+def _copied(states: PyTree) -> PyTree:
+    """The same arrays in variables of their own: NNX changes variables in place, in a state that was split off too."""
+    return jax.tree.map(lambda leaf: leaf, states)
+
+
+def _seeded(streams: PyTree, key: Key[Array, ""]) -> PyTree:
+    """The states of random streams, begun anew: the i-th from fold_in(key, i)."""
+    leaves, treedef = jax.tree.flatten(streams)
+
+    def begun(i: int, leaf: Array) -> Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.split(jax.random.fold_in(key, i), leaf.shape)
+        return jnp.zeros_like(leaf)
+
+    return jax.tree.unflatten(treedef, [begun(i, leaf) for i, leaf in enumerate(leaves)])
+
+
+def _unchanged(module: Any, *args: Any, **more: Any) -> Any:
+    """The output of a module. Raises UserError where the call changes a variable that is no random stream."""
+    before = _values(module)
+    out = module(*args, **more)
+    after = _values(module)
+    changed = [path for path, (_, value) in before.items() if path in after and after[path][1] is not value]
+    if changed:
+        raise UserError(
+            f"from_nnx: {type(module).__name__} changes its {before[changed[0]][0]} {'/'.join(map(str, changed[0]))} "
+            "when it is called, and a net is a function of its nnx.Params alone; use nnx.GroupNorm or nnx.LayerNorm in "
+            "place of nnx.BatchNorm, or give that use_running_average=True"
+        )
+    return out
+
+
+def _values(module: Any) -> dict[tuple[Any, ...], tuple[str, Any]]:
+    """Kind and value of each variable that a call must leave as it is."""
+    state = nnx.state(module, nnx.Not(nnx.Any(nnx.RngState, nnx.Intermediate)))
+    return {tuple(path): _kind_and_value(leaf) for path, leaf in nnx.to_flat_state(state)}
+
+
+def _kind_and_value(leaf: Any) -> tuple[str, Any]:
+    return (type(leaf).__name__, leaf.get_value()) if isinstance(leaf, nnx.Variable) else ("array", leaf)
