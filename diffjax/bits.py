@@ -118,9 +118,9 @@ def likelihoods(
     root, given = jax.random.key(seed), knows_labels(reader.net.null_cond)
     options = {} if steps is None else {"steps": steps}
     unchecked = {"check": 0} if reader.method == "ode" else {}
-    ours = bits(reader, root, train, batch, **options, **unchecked).bits
+    ours = np.asarray(bits(reader, root, train, batch, **options, **unchecked).bits)
     measured = bits(reader, root, test, batch, **options)
-    ours_of_test = measured.bits
+    ours_of_test = np.asarray(measured.bits)
     rows = {"this model": (ours, ours_of_test)}
     if law is None:
         for name, baseline in BASELINES.items():

@@ -57,6 +57,7 @@ MORE = {
 MULTISTEP = ("dpmpp_2m", "dpmpp_3m", "adams", "deis", "unipc")
 UNEVEN = [rule for rule in (*RULES, *MORE) if rule.startswith(MULTISTEP)]
 PATTERNS = ((2, 1, 1), (1, 3), (3, 1), (1, 4), (1, 1, 3))
+ROUNDING = 2e-12  # errors below say nothing of an order
 QUICK = {"ddim", "dpmpp_2m"}
 ONCE = {
     "euler",
@@ -162,7 +163,11 @@ def test_order_on_uneven_grids(rule, make) -> None:
         grids = [patterned(make, pattern, count, counts[-1], axis) for pattern, axis in each for count in counts]
         found = errors_on(step, make, jnp.stack(grids)).reshape(len(each), len(counts))
     slopes = np.log2(found[:, 0] / found[:, 1])
-    short = {case: (slope, e) for case, slope, e in zip(each, slopes, found, strict=True) if slope < attained - 0.25}
+    short = {
+        case: (slope, e)
+        for case, slope, e in zip(each, slopes, found, strict=True)
+        if slope < attained - 0.25 and e[1] > ROUNDING
+    }
     assert not short, short
 
 
