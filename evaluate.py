@@ -36,6 +36,7 @@ MOST = flags.DEFINE_integer("most", 5_000, "How many real images of each split t
 LIKELIHOOD = flags.DEFINE_enum(
     "likelihood", "fitting", ["fitting", *bits.METHODS, "none"], "How bits per dimension are measured, or none."
 )
+LIKELIHOOD_STEPS = flags.DEFINE_integer("likelihood_steps", None, "Of the ODE; 32 by default.", lower_bound=1)
 BITS_OF = flags.DEFINE_integer("bits_of", 360, "Of how many images of each split.", lower_bound=2)
 CLASSIFIER = flags.DEFINE_boolean("classifier", False, "Also compare in what a classifier of the classes says.")
 INCEPTION = flags.DEFINE_string("inception", None, "Also in those of Inception-v3, of this file of FID's weights.")
@@ -46,7 +47,7 @@ COMPARE = flags.DEFINE_multi_string("compare", [], "Lay the reports of two or mo
 SWEEP = flags.DEFINE_multi_string(
     "sweep", [], "Vary settings of the sampler: names, or name=value,value,…, of sampler, grid, steps and guidance."
 )
-APART = ("compare", "samples", "classifier", "inception", "embeddings", "likelihood", "bits_of")  # what no sweep does
+APART = ("compare", "samples", "classifier", "inception", "embeddings", "likelihood", "likelihood_steps", "bits_of")
 SAMPLES = flags.DEFINE_string("samples", None, "Score these images in place of a run: an npz file or a folder.")
 REFERENCE = flags.DEFINE_string("reference", None, "By these: an npz file, of images or of moments, or a folder.")
 CACHE = flags.DEFINE_string(
@@ -54,7 +55,7 @@ CACHE = flags.DEFINE_string(
 )
 OF_RUNS = (
     *("workdir", "guidance", "guidance_when", "guidance_rule", "guidance_form", "guidance_interval", "sampler", "grid"),
-    *("steps", "seed", "ema", "step", "num", "likelihood", "bits_of"),
+    *("steps", "seed", "ema", "step", "num", "likelihood", "likelihood_steps", "bits_of"),
 )
 
 
@@ -186,8 +187,8 @@ def read(model: subject.Subject) -> tuple[ev.Likelihoods | None, dict[str, ev.Cu
         return None, {}
     method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
     reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
-    asked = flags.FLAGS
-    return bits.likelihoods(reader, model.real, model.law, asked.seed, BITS_OF.value, asked.batch)
+    counts = (BITS_OF.value, flags.FLAGS.batch, LIKELIHOOD_STEPS.value)
+    return bits.likelihoods(reader, model.real, model.law, flags.FLAGS.seed, *counts)
 
 
 def some(model: subject.Subject) -> bits.Labelled:

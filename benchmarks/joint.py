@@ -40,7 +40,7 @@ def bound(order: dj.Order, steps: int) -> tuple[float, float]:
     """Its mean over the joint, and the error of that mean from the draws of terms and orders alone."""
     states = np.stack(np.unravel_index(np.arange(27), TABLE.shape), axis=1)
     x = jnp.asarray(np.tile(states, (COPIES, 1)), jnp.int32)
-    bits, errors = dj.likelihood.bits_per_dim(
+    bits, errors, _ = dj.likelihood.bits_per_dim(
         dj.keys(0, len(x)), NOISE, order, DENOISE, x, method="bound", steps=steps, draws=min(max(steps, 6), 300)
     )
     weights, nats = np.tile(TABLE.ravel(), COPIES) / COPIES, 3 * np.log(2)

@@ -14,7 +14,7 @@ from diffjax.conditions import knows_labels
 from diffjax.dispatch import batched, loops_are_slow
 from diffjax.errors import UserError
 from diffjax.evaluation import Curves, Likelihoods, gaussian_per_class, independent_pixels
-from diffjax.likelihood import bits_by_visible, bits_per_dim
+from diffjax.likelihood import BitsPerDim, bits_by_visible, bits_per_dim
 from diffjax.mixtures import Mixture
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise
@@ -25,6 +25,7 @@ Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None
 METHODS = ("exact", "bound", "ode")
 OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # what evaluate.py spends
 BASELINES = {"a Gaussian per class": gaussian_per_class, "independent pixels per class": independent_pixels}
+LAST_DIGIT = 0.001  # bits per dimension: what a report's table still shows
 _DEQUANTISE = 5  # what a key is used for, beside the uses in likelihood.py and draw.py
 
 
@@ -60,10 +61,12 @@ def reader(denoise: Denoise, noise: Noise, order: Order, net: Any, facts: Facts,
     return Reader(net, noise, order, denoise, facts, method or fitting)
 
 
-def bits(
-    reader: Reader, root: Key[Array, ""], data: Labelled, batch: int, **options: Any
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """The bits per dimension of each image, and their standard errors; labels are given to a conditional model."""
+def bits(reader: Reader, root: Key[Array, ""], data: Labelled, batch: int, **options: Any) -> BitsPerDim:
+    """The bits per dimension of each image, and their standard errors; labels are given to a conditional model.
+
+    By the ODE also by how much a doubling of its steps moves them, of an eighth of the images; `options` are those of
+    `likelihood.bits_per_dim`.
+    """
     r, form = reader, reader.facts.encoding
     levels = r.facts.levels
     options = {**OPTIONS[r.method], **options, "scan": not loops_are_slow(r.net)}
@@ -76,10 +79,8 @@ def bits(
         return bits_per_dim(keys, r.noise, r.order, r.denoise, x, cond, method=r.method, **options)
 
     images, labels = data
-    found, errors = batched(
-        measured, root, len(images), batch, images, labels if knows_labels(r.net.null_cond) else None
-    )
-    return found + offset, errors
+    found = batched(measured, root, len(images), batch, images, labels if knows_labels(r.net.null_cond) else None)
+    return found._replace(bits=found.bits + offset)
 
 
 def context(
@@ -98,15 +99,28 @@ def context(
 
 
 def likelihoods(
-    reader: Reader, real: Mapping[str, Labelled], law: Mixture | None, seed: int, count: int, batch: int
+    reader: Reader,
+    real: Mapping[str, Labelled],
+    law: Mixture | None,
+    seed: int,
+    count: int,
+    batch: int,
+    steps: int | None = None,
 ) -> tuple[Likelihoods, dict[str, Curves]]:
     """Bits per dimension of `count` images of train and of test: the model's, and two baselines', or a known law's.
 
     Of a model of tokens that hides any of them, also the curve of what a hidden one costs by how many are visible.
+    `steps` are those of the ODE, 32 unless given. Raises UserError for steps of another method.
     """
+    if steps is not None and reader.method != "ode":
+        raise UserError(f"likelihood_steps: are for likelihood=ode, and this is {reader.method}; leave them out")
     train, test = parts = [some(real[name], count) for name in ("train", "test")]
     root, given = jax.random.key(seed), knows_labels(reader.net.null_cond)
-    (ours, _), (ours_of_test, errors) = (bits(reader, root, part, batch) for part in parts)
+    options = {} if steps is None else {"steps": steps}
+    unchecked = {"check": 0} if reader.method == "ode" else {}
+    ours = np.asarray(bits(reader, root, train, batch, **options, **unchecked).bits)
+    measured = bits(reader, root, test, batch, **options)
+    ours_of_test = np.asarray(measured.bits)
     rows = {"this model": (ours, ours_of_test)}
     if law is None:
         for name, baseline in BASELINES.items():
@@ -116,7 +130,8 @@ def likelihoods(
         least, least_of_test = (truth.exact_bits(law, images, labels if given else None) for images, labels in parts)
         rows["the law itself"] = least, least_of_test
         rows["this model less the law"] = ours - least, ours_of_test - least_of_test
-    found = Likelihoods(rows, f"{told(reader, errors, {})}; {len(train[0])} images of train, {len(test[0])} of test")
+    how = told(reader, measured, options)
+    found = Likelihoods(rows, f"{how}; {len(train[0])} images of train, {len(test[0])} of test", accuracy(measured))
     if not reader.facts.encoding.discrete or not (reader.order.exchangeable or reader.order.width == 1):
         return found, {}
     lines = {name: context(reader, root, part, batch) for name, part in (("train", train), ("test", test))}
@@ -131,16 +146,43 @@ def some(split: Labelled, count: int) -> Labelled:
     return images[rows], None if labels is None else labels[rows]
 
 
-def told(reader: Reader, errors: Float[np.ndarray, " n"], options: dict[str, Any]) -> str:
-    """How they were measured, with the error that comes from that alone."""
-    own = float(np.sqrt(np.sum(errors**2)) / len(errors))
-    spent = ", ".join(f"{count} {name}" for name, count in {**OPTIONS[reader.method], **options}.items())
+def told(reader: Reader, measured: BitsPerDim, options: dict[str, Any]) -> str:
+    """How they were measured, with the errors that come from that alone."""
+    options = {**OPTIONS[reader.method], **options}
+    spent = ", ".join(f"{count} {name}" for name, count in options.items())
     how = {
         "exact": "exact",
-        "bound": f"variational bound ({spent} an image, to ± {own:.3f})",
-        "ode": f"probability-flow ODE ({spent} an image, to ± {own:.3f})",
+        "bound": f"variational bound ({spent} an image, to ± {accuracy(measured)['standard_error']:.3f})",
+        "ode": f"probability-flow ODE ({spent} an image, {_accuracy_of_ode(measured, options)})",
     }[reader.method]
     seen = reader.facts.encoding
     form = "; of dequantised pixels, so an upper bound" if seen.noisy else "; of a density" if seen.real else ""
     given = ", given the label" if knows_labels(reader.net.null_cond) else ""
     return f"{how}{given}{form}"
+
+
+def accuracy(measured: BitsPerDim) -> dict[str, float]:
+    """How well the measurement knows the mean over images, in bits per dimension.
+
+    Its standard error, by draws or probes; and of the ODE `discretization`, by how much a doubling of the steps moves
+    the mean of the images that were checked, and `discretization_rms`, a single one of them.
+    """
+    found = {"standard_error": float(np.sqrt(np.sum(np.square(measured.errors))) / len(measured.errors))}
+    moved = np.asarray(measured.discretization, np.float64)
+    if not len(moved):
+        return found
+    size = float(np.sqrt(np.mean(moved**2)))
+    return {**found, "discretization": float(moved.mean()), "discretization_rms": size, "checked": len(moved)}
+
+
+def _accuracy_of_ode(measured: BitsPerDim, options: Mapping[str, Any]) -> str:
+    """In words, and what to do where the steps move the mean by more than its standard error and its last digit."""
+    known = accuracy(measured)
+    by_probes, moved = known["standard_error"], known.get("discretization")
+    if moved is None:
+        return f"to ± {by_probes:.3f}"
+    half = max(1, options["steps"] // 2)
+    said = f"to ± {by_probes:.3f} by probes; {2 * half} steps in place of {half} move it by {moved:+.3f}"
+    if abs(moved) <= max(by_probes, LAST_DIGIT):
+        return said
+    return f"{said}, which is more: raise --likelihood_steps"

@@ -31,19 +31,32 @@ _POWER = 2  # phi = phi_1 w², w even: small steps near the data, where the fine
 
 
 class _Stop(NamedTuple):
-    """A step from w to w + 1/steps: its number, and the clock and dphi/dw at its start, middle and end, [3]."""
+    """A step from w to w + length, and the clock and dphi/dw at its start, middle and end, [3]."""
 
-    number: Array
+    number: Array  # that its probes are folded from
+    length: Array
     t: Array
     speed: Array
 
 
 def negative_log_density(
-    keys: Keys, noise: Gaussian, denoise: Any, x: Values, cond: PyTree, *, steps: int, probes: int, scan: bool
+    keys: Keys,
+    noise: Gaussian,
+    denoise: Any,
+    x: Values,
+    cond: PyTree,
+    *,
+    steps: int,
+    probes: int,
+    scan: bool,
+    repeat: int = 1,
 ) -> Change:
-    """-log p(x) in nats, [probes, b]: by Hutchinson's estimate with that many probes, or with 0, exactly, [1, b]."""
+    """-log p(x) in nats, [probes, b]: by Hutchinson's estimate with that many probes, or with 0, exactly, [1, b].
+
+    Probes are drawn anew for every `repeat` steps.
+    """
     state = (x, jnp.zeros((max(probes, 1), len(x))))
-    stops, step = _stops(noise, steps), Partial(_step(noise, steps, probes), keys, denoise, cond)
+    stops, step = _stops(noise, steps, repeat), Partial(_step(noise, probes), keys, denoise, cond)
     if scan:
         y, change = _scanned(step, state, stops)
     else:
@@ -55,7 +68,7 @@ def negative_log_density(
     return sums(prior)[None] - change
 
 
-def _stops(noise: Gaussian, steps: int) -> _Stop:
+def _stops(noise: Gaussian, steps: int, repeat: int) -> _Stop:
     w = jnp.linspace(0.0, 1.0, 2 * steps + 1)
     end = jnp.pi / 2 * noise.level(jnp.ones(()))
     phi, speed = end * w**_POWER, end * _POWER * w ** (_POWER - 1)
@@ -66,7 +79,7 @@ def _stops(noise: Gaussian, steps: int) -> _Stop:
     def thirds(values: Array) -> Array:
         return jnp.stack([values[:-1:2], values[1::2], values[2::2]], axis=1)
 
-    return _Stop(jnp.arange(steps), thirds(t), thirds(speed))
+    return _Stop(jnp.arange(steps) // repeat, jnp.full(steps, 1 / steps), thirds(t), thirds(speed))
 
 
 @compiled
@@ -80,8 +93,8 @@ def _called(step: Callable[..., State], state: State, stop: _Stop) -> State:
 
 
 @functools.cache
-def _step(noise: Gaussian, steps: int, probes: int) -> Callable[..., State]:
-    """One step of the classical Runge-Kutta method, with fresh probes."""
+def _step(noise: Gaussian, probes: int) -> Callable[..., State]:
+    """One step of the classical Runge-Kutta method, with the probes of its number."""
 
     def step(keys: Keys, denoise: Any, cond: PyTree, state: State, stop: _Stop) -> State:
         y, change = state
@@ -93,7 +106,7 @@ def _step(noise: Gaussian, steps: int, probes: int) -> Callable[..., State]:
             each = jax.vmap(lambda d: sums(d * push(d)))(directions)
             return out, each if probes else jnp.sum(each, axis=0, keepdims=True)
 
-        h = 1 / steps
+        h = stop.length
         v1, d1 = slope(y, 0)
         v2, d2 = slope(y + h / 2 * v1, 1)
         v3, d3 = slope(y + h / 2 * v2, 1)

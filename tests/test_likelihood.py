@@ -26,7 +26,7 @@ RNG = np.random.default_rng(1)
 
 def nats(x, method, noise=NOISE, which=order.raster, denoise=DENOISE, seed=0, **options):
     """Of whole examples, and their standard errors."""
-    bits, errors = bits_per_dim(keys(seed, len(x)), noise, which, denoise, x, method=method, **options)
+    bits, errors, _ = bits_per_dim(keys(seed, len(x)), noise, which, denoise, x, method=method, **options)
     scale = x[0].size * np.log(2)
     return np.asarray(bits) * scale, np.asarray(errors) * scale
 
@@ -186,6 +186,73 @@ def test_bits_have_the_slope_in_x_of_a_difference(probes) -> None:
         np.testing.assert_allclose(jnp.sum(jax.grad(bits)(x) * way), quotient, rtol=1e-7)
 
 
+def moved(x, denoise, noise=COSINE, **options):
+    """What the ODE says of its own steps, of all examples, in nats."""
+    found = bits_per_dim(keys(0, len(x)), noise, order.together, denoise, x, method="ode", check=len(x), **options)
+    return np.asarray(found.discretization) * x[0].size * np.log(2)
+
+
+@pytest.mark.parametrize("steps", [8, 9])
+def test_what_half_the_steps_change_bounds_the_error(steps) -> None:
+    """Of a smooth denoiser the error is about a fifteenth of it, by the order of the method."""
+    weights, means, covs = some_mixture(2, 3)
+    x, exact = samples(weights, means, covs, 64)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    found, _ = nats(x, "ode", COSINE, order.together, denoise, steps=steps)
+    estimate = moved(x, denoise, steps=steps)
+    assert np.abs(found - exact).mean() < np.abs(estimate).mean() / 4
+    assert np.abs(estimate).mean() < 0.5
+
+
+def test_it_is_the_difference_to_half_the_steps() -> None:
+    weights, means, covs = some_mixture(2, 3)
+    x, _ = samples(weights, means, covs, 8)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    four, two, one = (nats(x, "ode", COSINE, order.together, denoise, steps=steps)[0] for steps in (4, 2, 1))
+    for steps, expected in ((4, four - two), (5, four - two), (1, two - one)):
+        np.testing.assert_allclose(moved(x, denoise, steps=steps), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_denoiser_that_is_short_near_the_data_is_found_out(d) -> None:
+    """Near the data v = c y / phi, where D = (1 - c) y: the density at the peak is 0^-c, and no number is right.
+
+    With phi = w² each doubling of the steps starts at a quarter of the phi, and adds c log 4 nats for each dimension.
+    """
+    exact = oracles.gaussian(COSINE, np.zeros(d), 0.01 * np.eye(d))
+
+    def short(x_t, t, cond):
+        """By a tenth below the noise level sigma/alpha = 0.05."""
+        m = COSINE.moment(t)
+        return exact(x_t, t, cond) * (1 - 0.1 / (1 + (m.sigma / m.alpha / 0.05) ** 2))
+
+    x = jnp.zeros((1, d))
+    np.testing.assert_allclose(moved(x, short, steps=96), -0.1 * d * np.log(4), atol=2e-3)
+    assert np.abs(moved(x, exact, steps=96)).max() < 1e-3
+
+
+def test_probes_do_not_hide_what_steps_change() -> None:
+    """Both numbers of steps have one set of probes, so the difference is as small as without any."""
+    weights, means, covs = some_mixture(8, 2)
+    x, _ = samples(weights, means, covs, 64)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    errors = nats(x, "ode", COSINE, order.together, denoise, steps=32, probes=2)[1]
+    found, exact = (moved(x, denoise, steps=32, probes=probes) for probes in (2, 0))
+    assert np.abs(found - exact).mean() < np.mean(errors) / 50
+    host = moved(x, denoise, steps=32, probes=2, scan=False)
+    np.testing.assert_allclose(host, found, atol=1e-4)
+
+
+def test_a_part_of_the_examples_is_checked() -> None:
+    weights, means, covs = some_mixture(2, 2)
+    x, _ = samples(weights, means, covs, 16)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    for options, count in (({}, 2), ({"check": 0}, 0), ({"check": 5}, 5)):
+        found = bits_per_dim(keys(0, 16), COSINE, order.together, denoise, x, method="ode", steps=4, **options)
+        assert found.discretization.shape == (count,)
+    assert bits_per_dim(keys(0, 27), NOISE, order.raster, DENOISE, STATES, method="exact").discretization.shape == (0,)
+
+
 @pytest.mark.long
 def test_the_gaussian_bound_falls_to_the_exact_value() -> None:
     weights, means, covs = some_mixture(2, 1)
@@ -237,9 +304,9 @@ def test_all_run_under_jit_vmap_and_grad() -> None:
     def of_mean(mean):
         denoise = oracles.gaussian(COSINE, np.zeros(2), np.eye(2))
         shifted = jax.tree_util.Partial(lambda mean, x_t, t, cond: denoise(x_t, t, cond) + mean, mean)
-        ode, _ = bits_per_dim(keys(0, 4), COSINE, order.together, shifted, x, method="ode", steps=4)
-        some, _ = bits_per_dim(keys(0, 4), COSINE, order.together, shifted, x, method="bound", steps=4, draws=4)
-        return jnp.sum(ode + some)
+        ode = bits_per_dim(keys(0, 4), COSINE, order.together, shifted, x, method="ode", steps=4)
+        some = bits_per_dim(keys(0, 4), COSINE, order.together, shifted, x, method="bound", steps=4, draws=4)
+        return jnp.sum(ode.bits + ode.discretization + some.bits)
 
     assert bool(jnp.all(jnp.isfinite(jax.jit(jax.vmap(jax.grad(of_mean)))(jnp.array([0.0, 0.5])))))
 
@@ -260,6 +327,7 @@ def test_an_example_does_not_know_its_batch() -> None:
         ("bound", NOISE, order.raster, {"draws": 1}, "draws"),
         ("bound", NOISE, order.raster, {"steps": 0}, "steps"),
         ("ode", COSINE, order.together, {"probes": 1}, "probes"),
+        ("ode", COSINE, order.together, {"check": 5}, "check"),
         ("guess", NOISE, order.raster, {}, "exact, bound, ode"),
     ],
 )

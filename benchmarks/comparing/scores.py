@@ -126,7 +126,7 @@ def bits_of(compare: Compare, model: subject.Subject) -> dict[str, Any]:
     """Bits per dimension on test, exact or by the bound."""
     reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts)
     options = {"draws": compare.draws} if reader.method == "bound" else {}
-    found, errors = bits.bits(
+    found, errors, _ = bits.bits(
         reader, jax.random.key(0), bits.some(model.real["test"], compare.bits_of), compare.batch, **options
     )
     own = float(np.sqrt(np.sum(errors**2)) / len(errors))

@@ -33,6 +33,7 @@ class Likelihoods:
 
     bits: Mapping[str, tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]]
     told: str  # how they were measured
+    accuracy: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))  # of this model's mean, in bits
 
 
 @dataclass(frozen=True)

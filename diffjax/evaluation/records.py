@@ -49,6 +49,7 @@ def record(report: Report) -> dict[str, Any]:
         "alarms": list(found.alarms),
         "scores": scores_of(report.scores),
         "bits_per_dim": bits,
+        "bits_per_dim_accuracy": {} if given is None else {"unit": "bits per dimension", **given.accuracy},
         "artefacts": {flag.name: flag._asdict() for flag in found.flags},
         "curves": {name: _curves(curves) for name, curves in report.curves.items()},
         "pictures": {caption: Path(file).name for caption, file in report.pictures.items()},

@@ -3,6 +3,11 @@
 `start` is a one-step rule (heun(), midpoint(), dpmpp_2s(), rk4()) that moves x while there are fewer finite levels
 behind than the order asks for. It spends its own evaluations in these steps, `order - 1` of them and one more from
 alpha = 0. Without it they are of a lower order, and their error caps the order that the whole attains.
+
+The orders are attained as steps get shorter, on even grids and on uneven ones, where the ratios of neighbouring steps
+are bounded (`interpolation` drops the order of a long step that would magnify errors). Of few steps less may be
+measured: where the errors of the start and of the rest have opposite signs, and where a step is more than about three
+times as long as the one before it and not yet short.
 """
 
 from collections.abc import Callable
@@ -80,6 +85,11 @@ def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> St
     corrected x_t, and the last x_s is not corrected. With start=rk4() order 3 attains 4. B(h) = h ("bh1") or e^h - 1
     ("bh2") matters only where the paper solves one equation by a = 1/2: in predictors of two levels and in correctors
     of the first; all other weights are the exact integrals.
+
+    Order 3 without a start errs by h³ in all, and by h⁴ after its first step. A part of that h³ is the first
+    corrector's: the exact weight of x0 at s is 1/2 + h/12 + …, "bh2" takes 1/2 and "bh1" 1/2 + h/4 + …, so it errs
+    twice as much, to the other side. In "bh1" the two terms may cancel at some number of steps, and slopes of 2 to 3
+    be seen there, in place of 3.
     """
     _check("unipc", order, 3, start)
     if variant not in _SCALES:
@@ -177,14 +187,26 @@ def _falling(h: Array, nodes: Array, used: Array) -> Array:
 def _clock(noise: Gaussian, grid: Array) -> Axis:
     m = noise.moment(grid)
     noisy = m.sigma > 0
-    return Axis(grid, noisy & ~steep(m), noisy[:-1] & ~steep(m)[1:], jnp.diff(grid))
+    reached = noisy[:-1] & ~steep(m)[1:]
+    return Axis(grid, noisy & ~steep(m), reached, jnp.diff(grid), _shift(*_finite(noise, grid)))
 
 
 def _half_log_snr(noise: Gaussian, grid: Array, gain: Array) -> Axis:
+    at, finite = _finite(noise, grid)
+    both = finite[:-1] & finite[1:]
+    return Axis(at, finite, both, jnp.where(both, gain, 0), _shift(at, finite))
+
+
+def _finite(noise: Gaussian, grid: Array) -> tuple[Array, Array]:
+    """Half the log-SNR, 0 where it is infinite, and where it is finite."""
     at = log_snr(noise.schedule, grid) / 2
     finite = jnp.isfinite(at)
-    both = finite[:-1] & finite[1:]
-    return Axis(jnp.where(finite, at, 0), finite, both, jnp.where(both, gain, 0))
+    return jnp.where(finite, at, 0), finite
+
+
+def _shift(at: Array, finite: Array) -> Array:
+    """The length of each step, infinite where an end is."""
+    return jnp.where(finite[:-1] & finite[1:], jnp.abs(jnp.diff(at)), jnp.inf)
 
 
 def _of_x0(noise: Gaussian, grid: Array) -> Axis:

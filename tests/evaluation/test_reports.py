@@ -121,7 +121,10 @@ def test_a_report_is_one_file_that_needs_no_other(tmp_path):
 
 
 def test_the_numbers_are_beside_it_in_json(tmp_path):
-    bits = Likelihoods({"this model": (np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0]))}, "exact")
+    both = (np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0]))
+    bits = Likelihoods(
+        {"this model": both}, "by the ODE", {"standard_error": 0.01, "discretization": np.nan, "checked": 1}
+    )
     flags = [Flag("mean", 0.5, 0.25, np.inf, np.inf, raised=True)]
     curves = {"loss": Curves("The loss", {"loss": (np.arange(2.0), np.array([1.0, np.nan]))}, "loss")}
     made = report(findings=Findings(["look"], flags), likelihoods=bits, curves=curves)
@@ -133,6 +136,8 @@ def test_the_numbers_are_beside_it_in_json(tmp_path):
     assert ratio["without"] == {"samples": SCORES[0].found.samples.tolist(), "reference": []}
     assert told["scores"]["pixels"]["mmd2"]["error"] is None
     assert told["bits_per_dim"]["this model"]["test"] == {"mean": 3.0, "error": 1.0, "images": [2.0, 4.0]}
+    known = {"unit": "bits per dimension", "standard_error": 0.01, "discretization": None, "checked": 1}
+    assert told["bits_per_dim_accuracy"] == known
     assert told["curves"]["loss"]["lines"] == {"loss": {"x": [0.0, 1.0], "y": [1.0, None]}}
     assert told["artefacts"]["mean"]["errors"] is None
     assert (told["alarms"], told["provenance"]["samples"]) == (["look"], 1000)

@@ -266,6 +266,8 @@ def test_a_likelihood_that_does_not_fit(refused, autoregressive) -> None:
     refused("evaluate.py", [*SAMPLE, "--likelihood=exact"], ["likelihood", "exact", "model.order=raster"])
     argv = ["--workdir", str(autoregressive.workdir), "--out", "{out}", "--likelihood=ode"]
     refused("evaluate.py", argv, ["likelihood", "ode needs Gaussian noise"])
+    argv = ["--workdir", str(autoregressive.workdir), "--out", "{out}", "--likelihood_steps=8"]
+    refused("evaluate.py", argv, ["likelihood_steps", "likelihood=ode", "exact"])
 
 
 @pytest.mark.parametrize(("text", "says"), FILES.values(), ids=FILES)
