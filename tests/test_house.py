@@ -59,13 +59,15 @@ LAYERS = {
     "evaluation": "errors files images randomness",
     "build": "errors protocols slots conditions schedule predict noise order denoising times weights nets steps grids "
     "loss training",
-    "run": "errors files protocols slots order denoising training data build",
-    "loading": "errors protocols conditions paths order denoising nets training run",
+    "run": "errors slots data build",
+    "meaning": "errors",
+    "record": "errors files slots training data build run meaning",
+    "loading": "errors protocols conditions paths order denoising nets training data run record",
     "guiding": "errors protocols slots guidance",
     "draw": "errors protocols conditions randomness order denoising nets guiding grids sampling decode nested dispatch "
     "data evaluation build run",
     "checks": "errors files randomness loss training data",
-    "plan": "errors conditions randomness paths nets loss training data build run loading draw checks",
+    "plan": "errors conditions randomness paths nets loss training data build run record loading draw checks",
     "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
     "judge": "protocols conditions randomness noise mixtures denoising loss truth diagnose inspection training "
     "evaluation build draw bits",
