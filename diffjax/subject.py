@@ -12,7 +12,7 @@ from jaxtyping import Int32, PyTree
 
 from diffjax import build, draw, loading, run
 from diffjax.conditions import fitted
-from diffjax.data import rules
+from diffjax.data import Dataset, rules
 from diffjax.data.conditioning import conditions_of
 from diffjax.denoising import NetDenoiser
 from diffjax.draw import Painter
@@ -23,6 +23,7 @@ from diffjax.order import Order
 from diffjax.protocols import Noise
 
 NAMES = ("train", "validation", "test")
+LEAST = 3  # images of each
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ class Subject:
         return jax.tree.map(lambda leaf: leaf[rows], self.known), None if labels is None else labels[rows]
 
 
+def _check_enough(dataset: Dataset) -> None:
+    """Raise UserError for a split of so few images that no score has an error of it."""
+    for name in NAMES:
+        count = len(dataset.split(name))
+        if count < LEAST:
+            told = f"split {name!r} has {count} of at least {LEAST} images that scores need; add some"
+            raise UserError(f"data set {dataset.name!r}: {told}")
+
+
 def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Subject:
     """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed."""
     denoise, noise, order, info = loading.load(workdir, ema=ema, step=step)
@@ -93,6 +103,7 @@ def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Sub
     changes = rules.describe_changes(info.splits, dataset) if info.splits else ""
     if changes:
         print(visible(f"diffjax: {changes}"), file=sys.stderr, flush=True)
+    _check_enough(dataset)
     real = splits = {name: dataset.arrays(name, dataset.split(name).some(most)) for name in NAMES}
     if dataset.law is not None:
         splits = {name: (draw.as_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
