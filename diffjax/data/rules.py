@@ -68,7 +68,7 @@ def _from_the_end(count: int, key: Key, missing: Collection[str]) -> dict[str, P
 
 def _part(inside: Bool[np.ndarray, " n"], keys: Sequence[bytes]) -> Part:
     ids = np.flatnonzero(inside).astype(np.int64)
-    return Part(ids, fingerprint([keys[i] for i in ids]))
+    return Part(ids, fingerprint([keys[int(i)] for i in ids]))
 
 
 def fingerprint(keys: Iterable[bytes]) -> str:
