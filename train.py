@@ -67,11 +67,12 @@ def main() -> None:
 
 def begun(fields: Fields, workdir: Path) -> tuple[Plan, Record | None, list[str]]:
     """The plan of a new run, or of an old one that goes on, what that has recorded, and what has changed since."""
-    before, name = record.earlier(workdir), fields["data"]["name"]
+    before = record.earlier(workdir)
     defaults = json.loads(json.dumps(dataclasses.asdict(Config())))
     changed = meaning.changes(meaning.completed(before.config, defaults), fields, workdir) if before else []
     plan = planned(fields, workdir, before)
     if before and not plan.facts.as_learnt(before.facts):
+        name = fields["data"]["name"]
         raise UserError(f"config.data.name: {name} has changed since {workdir} was begun; use a new --workdir")
     return plan, before, changed
 

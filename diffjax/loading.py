@@ -82,8 +82,15 @@ def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Lo
     built = run.built_model(found.config["model"], found.facts)
     here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found.params)  # bound to no device, like keys
     net, params = plain(built.net, here)
-    hashed, average = run.config_hash(found.config), found.ema + found.made
-    info = Info(net, found.facts, found.config, hashed, found.step, average, found.record.splits)
+    info = Info(
+        net,
+        found.facts,
+        found.config,
+        run.config_hash(found.config),
+        found.step,
+        found.ema + found.made,
+        found.record.splits,
+    )
     return denoiser(built.noise, net, {"params": params}), built.noise, built.order, info
 
 

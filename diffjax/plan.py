@@ -112,7 +112,7 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
     held = examples(dataset, "validation", t["validate_images"], facts, null, parts) if t["validate_images"] else None
     validate = held and held_out(model.net, a_loss(), *held)
     start, notes = starting(fresh, model.net, workdir, t["init_from"], before)
-    notes += about_data(dataset, facts, before)
+    notes += describe_data(dataset, facts, before)
     stream = reading(fields, dataset, facts, null, parts, int(start.position))
     writers = build.writers(tuple(t["writers"]), folder=workdir, start=int(start.step), about=fields)
     return Plan(
@@ -137,7 +137,7 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
     )
 
 
-def about_data(dataset: Dataset, facts: run.Facts, before: Record | None) -> list[str]:
+def describe_data(dataset: Dataset, facts: run.Facts, before: Record | None) -> list[str]:
     """What a user should know of the data: how they have changed since the run began, and classes never trained on."""
     changed = rules.describe_changes(before.splits, dataset) if before and before.splits else ""
     absent = [name for name, share in zip(facts.class_names, facts.label_frequencies, strict=True) if not share]

@@ -25,7 +25,7 @@ from diffjax.training import identity, keeping
 from diffjax.training.identity import Identity
 
 CONFIG = "config.json"
-_HASHED = ("config", "facts", "run", "adopted", "splits")  # of config.json; older ones have the first two
+_HASHED = ("config", "facts", "run", "adoptions", "splits")  # of config.json; older ones have the first two
 LARGEST, MOST_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
 _KINDS = {  # of what a run's user is led by; the rest of a config is of its training alone
     "model": {
@@ -43,20 +43,20 @@ _KINDS = {  # of what a run's user is led by; the rest of a config is of its tra
 class Record:
     """What config.json says of a run: its config, the facts of its data, its identity, and its splits.
 
-    `run` is the identity, and `adopted` are the checkpoints from before it (training/identity.py). A run that was
+    `run` is the identity, and `adoptions` are the checkpoints from before it (training/identity.py). A run that was
     written before there were any has none of the last three.
     """
 
     config: dict[str, Any]
     facts: Facts
     run: str = ""
-    adopted: Mapping[str, str] = field(default_factory=dict)
+    adoptions: Mapping[str, str] = field(default_factory=dict)
     splits: SplitRecord | None = None
 
     @property
     def identity(self) -> Identity:
         """What each of the run's checkpoints must say of itself."""
-        return Identity(self.run, meaning.digest(self.config, self.facts.meant), self.adopted)
+        return Identity(self.run, meaning.digest(self.config, self.facts.semantics), self.adoptions)
 
     @property
     def rule(self) -> str:
@@ -101,7 +101,7 @@ def checked(saved: Any, name: str) -> Record:
         later = [config["model"].get("adapters", ""), config["train"].get("keep_best", "")]  # not in older runs
         later += [config["sample"].get(f"guidance_{name}", "") for name in ("when", "rule", "form")]
         later += [*config["model"].get("conditions", ()), *config["data"].get("parts", ())]
-        record = Record(config, facts, saved.get("run", ""), saved.get("adopted", {}), _splits(saved.get("splits")))
+        record = Record(config, facts, saved.get("run", ""), saved.get("adoptions", {}), _splits(saved.get("splits")))
         sound = sound and all(slots.holds(given, str) for given in later) and _sound(facts) and _sound_identity(record)
         changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # what format 1 wrote has none
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -130,7 +130,7 @@ def _splits(saved: Any) -> SplitRecord | None:
 
 def _sound_identity(record: Record) -> bool:
     """Whether there can be a run of this identity."""
-    known = [record.run, *record.adopted, *record.adopted.values()]
+    known = [record.run, *record.adoptions, *record.adoptions.values()]
     return all(slots.holds(text, str) for text in known)
 
 
@@ -179,17 +179,17 @@ def at_start(before: Record | None, config: dict[str, Any], facts: Facts, splits
 
     All hosts call it together, before the first of them writes it.
     """
-    drawn = identity.drawn()
+    drawn = identity.draw_identity()
     if before and before.run:
         return replace(before, config=config, facts=facts, splits=before.splits or splits)
-    return Record(config, facts, drawn, identity.manifests(workdir / "checkpoints"), splits)
+    return Record(config, facts, drawn, identity.manifest_hashes(workdir / "checkpoints"), splits)
 
 
 def told(record: Record) -> dict[str, Any]:
     """What `checked` reads, as JSON has it, with a hash of all."""
     said: dict[str, Any] = {"config": record.config, "facts": vars(record.facts)}
     if record.run:
-        said |= {"run": record.run, "adopted": dict(record.adopted)}
+        said |= {"run": record.run, "adoptions": dict(record.adoptions)}
     if record.splits:
         said["splits"] = vars(record.splits)
     return {**said, "sha256": _hash(said)}

@@ -38,13 +38,13 @@ class Facts:
         return form_named(self.form)
 
     @property
-    def meant(self) -> dict[str, Any]:
+    def semantics(self) -> dict[str, Any]:
         """Those that decide what a model's numbers mean; shares of classes change as a set grows."""
         return {name: getattr(self, name) for name in ("shape", "classes", "class_names", "levels", "form", "parts")}
 
     def as_learnt(self, learnt: "Facts") -> bool:
         """Whether data of these facts mean what those of a model's training meant."""
-        return self.meant == learnt.meant
+        return self.semantics == learnt.semantics
 
 
 def built_model(fields: dict[str, Any], facts: Facts) -> build.Model:

@@ -491,7 +491,7 @@ CONFIGS = {
     "names": (facts(class_names=["../../harm", "a"], classes=3), "no run can be"),
     "fields": (facts(harm=1), "cannot be read"),
     "an identity that is a list": (lambda run: config(run, lambda said: said.update(run=[1])), "be read|can be"),
-    "checkpoints adopted without end": (lambda run: config(run, lambda said: said.update(adopted=[[]])), "be read"),
+    "checkpoints adopted without end": (lambda run: config(run, lambda said: said.update(adoptions=[[]])), "be read"),
     "a rule that is code": (splits(rule="__import__('harm')"), "splits.rule"),
     "a rule of another module": (splits(rule="Rule"), "splits.rule"),
     "a rule that is a list": (splits(rule=[1]), "cannot be read"),

@@ -41,7 +41,7 @@ def another(value: Any) -> Any:
 @pytest.mark.parametrize("path", paths(FIELDS))
 def test_each_kept_field_and_no_other_changes_it(path: str) -> None:
     fields = changed(path, another)
-    same = meaning.digest(fields, FACTS.meant) == meaning.digest(FIELDS, FACTS.meant)
+    same = meaning.digest(fields, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
     assert same != path.startswith(meaning.KEPT)
     if same:
         assert len(meaning.changes(FIELDS, fields, Path("run"))) == 1
@@ -52,22 +52,22 @@ def test_each_kept_field_and_no_other_changes_it(path: str) -> None:
 
 def test_facts_change_it_but_for_the_shares_of_classes() -> None:
     grown = Facts((8, 8, 1), 2, ("a", "b"), 17, (0.5, 0.5), "unit")
-    assert meaning.digest(FIELDS, grown.meant) == meaning.digest(FIELDS, FACTS.meant)
+    assert meaning.digest(FIELDS, grown.semantics) == meaning.digest(FIELDS, FACTS.semantics)
     for other in (
         Facts((8, 8, 3), 2, ("a", "b"), 17, (0.4, 0.6), "unit"),
         Facts((8, 8, 1), 2, ("a", "c"), 17, (0.4, 0.6), "unit"),
         Facts((8, 8, 1), 2, ("a", "b"), 256, (0.4, 0.6), "unit"),
         Facts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "dequantised"),
     ):
-        assert meaning.digest(FIELDS, other.meant) != meaning.digest(FIELDS, FACTS.meant)
+        assert meaning.digest(FIELDS, other.semantics) != meaning.digest(FIELDS, FACTS.semantics)
 
 
 @pytest.mark.parametrize("empty", ["", 0, False, (), []])
 def test_a_field_that_a_later_version_adds_changes_nothing_while_it_is_empty(empty: Any) -> None:
     later = {**FIELDS, "model": {**FIELDS["model"], "later": empty}}
-    assert meaning.digest(later, FACTS.meant) == meaning.digest(FIELDS, FACTS.meant)
-    assert meaning.digest({**FIELDS, "model": {**FIELDS["model"], "later": "x"}}, FACTS.meant) != meaning.digest(
-        FIELDS, FACTS.meant
+    assert meaning.digest(later, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
+    assert meaning.digest({**FIELDS, "model": {**FIELDS["model"], "later": "x"}}, FACTS.semantics) != meaning.digest(
+        FIELDS, FACTS.semantics
     )
 
 
@@ -79,4 +79,4 @@ def test_equal_values_mean_the_same_however_they_are_spelt() -> None:
         changed("train.seed", lambda value: 0.0),
     ]
     for fields in spelt:
-        assert meaning.digest(fields, FACTS.meant) == meaning.digest(FIELDS, FACTS.meant)
+        assert meaning.digest(fields, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)

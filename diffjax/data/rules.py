@@ -86,7 +86,7 @@ by_key = Rule(
 by_rank = Rule(folder=_every_tenth, carved=_from_the_end)
 
 CURRENT = "by_key"
-UNRECORDED = "by_rank"
+LEGACY = "by_rank"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class SplitRecord:
 
 def rule_of(recorded: SplitRecord | None) -> str:
     """The rule that made a run's splits."""
-    return recorded.rule if recorded else UNRECORDED
+    return recorded.rule if recorded else LEGACY
 
 
 def split_record(dataset: Dataset, rule: str) -> SplitRecord:
@@ -117,7 +117,7 @@ def describe_changes(recorded: SplitRecord, dataset: Dataset) -> str:
     changed = [told for name in recorded.counts if (told := _describe_change(name, recorded, now))]
     if not changed:
         return ""
-    moved = "; this run's rule by_rank moves pictures between splits when a set changes" * (recorded.rule == UNRECORDED)
+    moved = "; this run's rule by_rank moves pictures between splits when a set changes" * (recorded.rule == LEGACY)
     return f"{dataset.name} has changed since the run recorded its splits: {', '.join(changed)}{moved}"
 
 

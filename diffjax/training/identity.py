@@ -21,13 +21,13 @@ BYTES = 16  # of an identity
 class Identity:
     """`run` is drawn at a run's first start; it is empty where the run was written before runs had identities.
 
-    `meaning` is the hash of what its numbers mean. `adopted` are the checkpoints that were there when such an older
+    `meaning` is the hash of what its numbers mean. `adoptions` are the checkpoints that were there when such an older
     run got its identity, as SHA-256 of the manifest by the folder's name: they alone may have no identity.
     """
 
     run: str
     meaning: str
-    adopted: Mapping[str, str] = field(default_factory=dict)
+    adoptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def about(self) -> dict[str, str]:
@@ -35,12 +35,12 @@ class Identity:
         return {"run": self.run, "meaning": self.meaning}
 
 
-def drawn() -> str:
+def draw_identity() -> str:
     """The identity of a new run, one on all hosts."""
     return parallel.random_bytes(BYTES).hex()
 
 
-def manifests(folder: Path) -> dict[str, str]:
+def manifest_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the manifest of every finished checkpoint, by the folder's name."""
     return {path.name: _hash(path) for path in keeping.finished(folder) if keeping.readable(path)}
 
@@ -48,13 +48,13 @@ def manifests(folder: Path) -> dict[str, str]:
 def check(found: Path, identity: Identity) -> None:
     """Raise UserError for a checkpoint of another run, or of another meaning."""
     said = manifest.about(found)
-    adopted = identity.adopted.get(found.name) == _hash(found)
+    adopted = identity.adoptions.get(found.name) == _hash(found)
     _check(said, identity, adopted, f"{found}", "move it away")
 
 
 def check_snapshot(path: Path, said: Mapping[str, Any], identity: Identity) -> None:
     """The same for a snapshot; one that says nothing may be of the time before the run got its identity."""
-    adopted = int(path.stem) <= max((int(name) for name in identity.adopted if name.isdecimal()), default=-1)
+    adopted = int(path.stem) <= max((int(name) for name in identity.adoptions if name.isdecimal()), default=-1)
     _check(said, identity, adopted, f"{path}", "move it away")
 
 
@@ -84,8 +84,8 @@ def _check(said: Mapping[str, Any], identity: Identity, adopted: bool, name: str
     if said.get("run") is None and (adopted or not identity.run):
         return
     if said.get("run") != identity.run:
-        whose = "carries no identity of a run" if said.get("run") is None else "is of another run"
-        raise UserError(f"{name}: {whose}, and config.json has one; {remedy}, or restore the config.json it belongs to")
+        fault = "carries no identity, unlike" if said.get("run") is None else "is of another run than"
+        raise UserError(f"{name}: {fault} config.json; {remedy}, or restore the config.json it belongs to")
     if said.get("meaning") != identity.meaning:
         raise UserError(
             f"{name}: its numbers have another meaning than config.json says (model, data or seed differ); restore "

@@ -96,7 +96,7 @@ def test_a_run_keeps_the_identity_that_it_began_with(call, tiny, run) -> None:
     first = record.read(tiny.workdir)
     assert call("train.py", "--config", tiny.config, "--workdir", run, "--config.train.steps=4").code == 0
     now = record.read(run)
-    assert (now.run, now.adopted, now.splits) == (first.run, {}, first.splits)
+    assert (now.run, now.adoptions, now.splits) == (first.run, {}, first.splits)
     for path in keeping.finished(run / "checkpoints"):
         said = manifest.about(path)
         assert (said["run"], said["meaning"]) == (now.run, now.identity.meaning)
@@ -116,7 +116,7 @@ def test_a_run_of_before_is_taken_and_gets_an_identity(call, tiny, tmp_path) -> 
         assert told.err.count(f"diffjax: {place} ") == (steps == 4)
     saved = record.read(run)
     assert saved.run
-    assert saved.adopted.keys() == {"00000002"}
+    assert saved.adoptions.keys() == {"00000002"}
     assert saved.rule == "by_rank"
     told = call("sample.py", "--workdir", run, "--out", tmp_path / "out", "--num=2", "--step=2")
     assert (told.code, str(place) in told.err) == (0, False)

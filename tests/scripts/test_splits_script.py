@@ -90,7 +90,7 @@ def of_before(run: Path) -> None:
         said = manifest.about(path)
         (path / manifest.MANIFEST).unlink()
         manifest.write(path, {name: said[name] for name in ("step", "position", "metrics", "config")})
-    record.write_config(run, replace(record.read(run), run="", adopted={}, splits=None))
+    record.write_config(run, replace(record.read(run), run="", adoptions={}, splits=None))
 
 
 def test_a_run_of_before_keeps_the_rule_that_made_its_splits(call, learnt, run) -> None:

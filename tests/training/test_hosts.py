@@ -38,7 +38,7 @@ losses = []
 event = (1, lambda step, state, metrics: losses.append(float(metrics["loss"][-1])))
 loss = dj.loss.regression(noise, dj.order.together)
 state = dj.fit(jax.random.key(0), net, loss, batches(), 5, events=[event], dispatch=1)
-whose = identity.Identity(identity.drawn(), "0" * 64)
+whose = identity.Identity(identity.draw_identity(), "0" * 64)
 saver = Saver(folder, Keep(last=1), whose.about)
 for step in (4, 5):
     saver.save(step, state, {"loss": losses[-1]})

@@ -108,7 +108,7 @@ def test_a_run_of_before_takes_none_that_has_an_identity(saved, fresh, whose) ->
 
 def test_what_was_adopted_is_taken_and_nothing_else_without_an_identity(saved, tmp_path, fresh, capsys) -> None:
     folder = shutil.copytree(saved / "older", tmp_path / "checkpoints")
-    adopting = Identity(OURS.run, OURS.meaning, identity.manifests(folder))
+    adopting = Identity(OURS.run, OURS.meaning, identity.manifest_hashes(folder))
     with contextlib.closing(Saver(folder, Keep(last=9), adopting.about)) as saver:
         saver.save(30, fresh, {"loss": 1.0})
     for step in (10, 20, 30):
@@ -126,7 +126,7 @@ def test_what_was_adopted_is_taken_and_nothing_else_without_an_identity(saved, t
 
 
 def test_identities_are_drawn_anew() -> None:
-    drawn = {identity.drawn() for _ in range(100)}
+    drawn = {identity.draw_identity() for _ in range(100)}
     assert len(drawn) == 100
     assert {len(each) for each in drawn} == {2 * identity.BYTES}
 
@@ -145,5 +145,5 @@ def test_a_manifest_that_is_no_file_has_no_hash(saved, tmp_path) -> None:
     folder = shutil.copytree(saved / "older", tmp_path / "checkpoints")
     (folder / "00000010" / manifest.MANIFEST).unlink()
     (folder / "00000010" / manifest.MANIFEST).symlink_to("/dev/zero")
-    assert identity.manifests(folder).keys() == {"00000020"}
+    assert identity.manifest_hashes(folder).keys() == {"00000020"}
     assert [path.name for path in keeping.finished(folder)] == ["00000020", "00000010"]
