@@ -26,6 +26,7 @@ from diffjax.training.identity import Identity
 
 CONFIG = "config.json"
 _HASHED = ("config", "facts", "run", "adoptions", "splits")  # of config.json; older ones have the first two
+LONGEST_STEP = 20  # digits
 LARGEST, MOST_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
 _KINDS = {  # of what a run's user is led by; the rest of a config is of its training alone
     "model": {
@@ -131,7 +132,12 @@ def _splits(saved: Any) -> SplitRecord | None:
 def _sound_identity(record: Record) -> bool:
     """Whether there can be a run of this identity."""
     known = [record.run, *record.adoptions, *record.adoptions.values()]
-    return all(slots.holds(text, str) for text in known)
+    return all(slots.holds(text, str) for text in known) and all(_can_be_step(name) for name in record.adoptions)
+
+
+def _can_be_step(name: str) -> bool:
+    """Whether a checkpoint can be named so."""
+    return name.isdecimal() and len(name) <= LONGEST_STEP
 
 
 def _sound(facts: Facts) -> bool:

@@ -492,6 +492,7 @@ CONFIGS = {
     "fields": (facts(harm=1), "cannot be read"),
     "an identity that is a list": (lambda run: config(run, lambda said: said.update(run=[1])), "be read|can be"),
     "checkpoints adopted without end": (lambda run: config(run, lambda said: said.update(adoptions=[[]])), "be read"),
+    "an adoption of no step": (lambda run: config(run, lambda said: said.update(adoptions={"9" * 9999: ""})), "can be"),
     "a rule that is code": (splits(rule="__import__('harm')"), "splits.rule"),
     "a rule of another module": (splits(rule="Rule"), "splits.rule"),
     "a rule that is a list": (splits(rule=[1]), "cannot be read"),
