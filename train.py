@@ -18,14 +18,16 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import Config
-from diffjax import cli, loading, run
+from diffjax import cli, loading, meaning, record, run
 from diffjax.checks import Fields, most_kept, size
 from diffjax.errors import UserError
 from diffjax.evaluation import write_png
 from diffjax.files import check_writable, claimed
 from diffjax.plan import Plan, planned
+from diffjax.record import Record
 from diffjax.training import checkpoint, keeping
 from diffjax.training.faults import Diverged, Fault
+from diffjax.training.identity import Identity
 from diffjax.training.log import Log
 from diffjax.training.loop import fit
 from diffjax.training.parallel import join, together
@@ -41,12 +43,6 @@ HOSTS = flags.DEFINE_string(
     "hosts", None, "Train on several hosts, each started like this: auto, or ADDRESS:PORT,HOSTS,HOST of the first's."
 )
 
-# Fields that decide what the numbers of a state mean: a run keeps them.
-KEPT = (
-    *("model", "data.name", "data.image_size", "data.form", "data.batch_size", "data.parts", "data.leave_out"),
-    *("train.seed", "train.ema", "train.ema_std", "train.freeze"),
-)
-
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
@@ -57,7 +53,7 @@ def main() -> None:
     check_writable(workdir, "--workdir")
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
     if CHECK.value:
-        plan, changed = begun(fields, workdir)
+        plan, _, changed = begun(fields, workdir)
         print(*described(fields, plan, workdir), *plan.notes, *changed, sep="\n", flush=True)
         print(timed(fields, plan))
         return
@@ -69,20 +65,21 @@ def main() -> None:
         trained(fields, workdir, sentry)
 
 
-def begun(fields: Fields, workdir: Path) -> tuple[Plan, list[str]]:
-    """The plan of a new run, or of an old one that goes on, and what has changed since."""
-    before = run.read_config(workdir) if (workdir / run.CONFIG).exists() else None
+def begun(fields: Fields, workdir: Path) -> tuple[Plan, Record | None, list[str]]:
+    """The plan of a new run, or of an old one that goes on, what that has recorded, and what has changed since."""
+    before = record.earlier(workdir)
     defaults = json.loads(json.dumps(dataclasses.asdict(Config())))
-    changed = run.changes(run.completed(before[0], defaults), fields, KEPT, workdir) if before else []
-    plan, name = planned(fields, workdir), fields["data"]["name"]
-    if before and not plan.facts.as_learnt(before[1]):
+    changed = meaning.changes(meaning.completed(before.config, defaults), fields, workdir) if before else []
+    plan = planned(fields, workdir, before)
+    if before and not plan.facts.as_learnt(before.facts):
+        name = fields["data"]["name"]
         raise UserError(f"config.data.name: {name} has changed since {workdir} was begun; use a new --workdir")
-    return plan, changed
+    return plan, before, changed
 
 
 def trained(fields: Fields, workdir: Path, sentry: Sentry) -> None:
     """A run from where it is to its end, or until it is told to stop."""
-    plan, changed = begun(fields, workdir)
+    plan, before, changed = begun(fields, workdir)
     done, steps = int(plan.start.step), fields["train"]["steps"]
     print(
         f"{fields['data']['name']}: {told(plan)}, step {done:,} to {steps:,}",
@@ -94,20 +91,21 @@ def trained(fields: Fields, workdir: Path, sentry: Sentry) -> None:
     if done >= steps:
         print(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on", file=sys.stderr)
         return
+    now = record.at_start(before, fields, plan.facts, plan.splits, workdir)
     if jax.process_index() == 0:
-        run.write_config(workdir, fields, plan.facts)
-    done = train(fields, workdir, plan, sentry)
+        record.write_config(workdir, now)
+    done = train(fields, workdir, plan, now.identity, sentry)
     if done < steps:
         print(f"{workdir}: stopped at step {done:,}, saved; the same command goes on from there", file=sys.stderr)
         return
     print(f"{workdir}: step {steps:,} reached; pictures are in {workdir / 'pictures'}", file=sys.stderr)
 
 
-def train(fields: Fields, workdir: Path, plan: Plan, sentry: Sentry) -> int:
+def train(fields: Fields, workdir: Path, plan: Plan, identity: Identity, sentry: Sentry) -> int:
     """The loop, with its checkpoints, and on the first host its log and pictures; the step that was reached."""
     t, first = fields["train"], jax.process_index() == 0
     batch_size, writers = fields["data"]["batch_size"], plan.writers if first else ()
-    about = {"config": run.config_hash(fields)}
+    about = {"config": run.config_hash(fields), **identity.about}
     with (
         closing(checkpoint.Saver(workdir / "checkpoints", plan.keep, about)) as saver,
         closing(Log(writers, int(plan.start.step), t["steps"], t["log_every_steps"], batch_size, not first)) as log,
@@ -125,7 +123,7 @@ def train(fields: Fields, workdir: Path, plan: Plan, sentry: Sentry) -> int:
 
         def snapshot(step: int, state: State, metrics: Any) -> None:
             if first:
-                stored(workdir, step, state)
+                stored(workdir, step, state, identity)
 
         def watch(step: int, metrics: Any) -> None:
             sentry.beat(step)
@@ -133,7 +131,7 @@ def train(fields: Fields, workdir: Path, plan: Plan, sentry: Sentry) -> int:
 
         def restore() -> State | None:
             saver.wait()
-            return checkpoint.restore(workdir / "checkpoints", plan.start)
+            return checkpoint.restore(workdir / "checkpoints", plan.start, identity)
 
         events = [
             (t["save_every_steps"], save),
@@ -175,10 +173,10 @@ def fitted(plan: Plan, t: Fields, steps: int | None = None, **options: Any) -> S
     )
 
 
-def stored(workdir: Path, step: int, state: State) -> None:
+def stored(workdir: Path, step: int, state: State, identity: Identity) -> None:
     """Store a snapshot; where the disk is full, say so and train on."""
     try:
-        loading.snapshot(workdir, step, state.emas)
+        loading.snapshot(workdir, step, state.emas, identity)
     except UserError as error:
         print(f"\ndiffjax: {error}; training goes on without this snapshot", file=sys.stderr, flush=True)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from diffjax.data import Dataset
 from diffjax.data.forms import Form
 from diffjax.errors import UserError
 from diffjax.files import existing
@@ -129,6 +130,14 @@ def check_spread(x: np.ndarray, given: float, form: Form) -> float:
             "to what they have"
         )
     return found
+
+
+def check_validation(dataset: Dataset, images: int) -> None:
+    """Raise UserError where images are to be validated on and a small set has none for that."""
+    if images and not len(dataset.splits["validation"]):
+        raise UserError(
+            f"config.train.validate_images: {dataset.name} has no picture for validation; add some, or set it to 0"
+        )
 
 
 def size(count: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 
 from diffjax.captures import Identity, Opaque, alone_of, built, identities, split
@@ -199,6 +200,6 @@ def _spec(part: Any) -> Spec:
 
 def _content(array: Any) -> tuple[Any, ...]:
     """What tells arrays of other values apart. Raises Opaque for one that is traced."""
-    if isinstance(array, jax.core.Tracer) or jnp.issubdtype(array.dtype, jax.dtypes.extended):
+    if isinstance(array, Tracer) or jnp.issubdtype(array.dtype, jax.dtypes.extended):
         raise Opaque
     return array.shape, str(array.dtype), np.asarray(array).tobytes()

@@ -4,7 +4,7 @@ A UserError names the argument and says what to write. Nothing here depends on v
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_origin
 
 import jax
@@ -107,10 +107,7 @@ def denoise(value: Any) -> Any:
 
 def shape(value: Any) -> Any:
     """The shape of one example."""
-    try:
-        sizes = tuple(plain(size) for size in value)
-    except TypeError:
-        sizes = (None,)
+    sizes: tuple[Any, ...] = tuple(map(plain, value)) if isinstance(value, Iterable) else (value, None)
     if not sizes or not all(holds(size, int) and size > 0 for size in sizes):
         raise UserError(f"shape: expected that of one example, such as (8, 8, 1), got {value!r}")
     return sizes

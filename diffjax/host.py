@@ -4,8 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-import jax
-from jax.core import Tracer
+from jax.core import Tracer, eval_context
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -18,7 +17,7 @@ def on_host(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         if any(isinstance(each, Tracer) for each in (*args, *kwargs.values())):
             return function(*args, **kwargs)
-        with jax.core.eval_context():
+        with eval_context():
             return function(*args, **kwargs)
 
     return call

@@ -9,18 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from diffjax import run
+from diffjax import record, run
 from diffjax.conditions import knows_labels
+from diffjax.data.rules import SplitRecord
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
 from diffjax.nets.adapters import plain
 from diffjax.order import Order
 from diffjax.paths import by_name, named
 from diffjax.protocols import Noise
+from diffjax.record import Record
 from diffjax.run import Facts
 from diffjax.training import checkpoint, keeping, tensors
 from diffjax.training import ema as averages
 from diffjax.training.ema import STD
+from diffjax.training.identity import Identity, check_file, check_snapshot
 
 SNAPSHOTS = "snapshots"
 Step = int | Literal["best"] | None
@@ -36,6 +39,7 @@ class Info:
     config_hash: str
     step: int
     ema: str
+    splits: SplitRecord | None = None
 
     @property
     def conditional(self) -> bool:
@@ -48,11 +52,20 @@ class Weights:
     """An average of a run's weights, and which it is; `made` says of what it was made, where it was not stored."""
 
     params: PyTree
-    config: dict[str, Any]
-    facts: Facts
+    record: Record
     step: int
     ema: str
     made: str = ""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config of its run."""
+        return self.record.config
+
+    @property
+    def facts(self) -> Facts:
+        """The facts of the data that it learnt."""
+        return self.record.facts
 
 
 Loaded = tuple[NetDenoiser, Noise, Order, Info]
@@ -63,13 +76,21 @@ def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Lo
 
     By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an
     average of any length, such as "std=0.15", where the run has stored snapshots. Raises UserError where there is no
-    run, or not that step or average, or weights of another net than its config says.
+    run, or not that step or average, or weights of another run or net than its config says.
     """
     found = weights(Path(source), ema, step)
     built = run.built_model(found.config["model"], found.facts)
     here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found.params)  # bound to no device, like keys
     net, params = plain(built.net, here)
-    info = Info(net, found.facts, found.config, run.config_hash(found.config), found.step, found.ema + found.made)
+    info = Info(
+        net,
+        found.facts,
+        found.config,
+        run.config_hash(found.config),
+        found.step,
+        found.ema + found.made,
+        found.record.splits,
+    )
     return denoiser(built.noise, net, {"params": params}), built.noise, built.order, info
 
 
@@ -77,8 +98,8 @@ def weights(source: Path, ema: str | None = None, step: Step = None) -> Weights:
     """The weights of a run's folder or of an exported file, the shapes of which are those of its net."""
     if source.is_file():
         return _of_file(source, ema, step)
-    config, facts = run.read_config(source)
-    shapes, folder = _net_shapes(config, facts), source / "checkpoints"
+    saved = record.read(source)
+    shapes, folder = _net_shapes(saved.config, saved.facts), source / "checkpoints"
 
     def chosen(emas: dict[str, PyTree]) -> list[str]:
         for params in emas.values():
@@ -89,24 +110,26 @@ def weights(source: Path, ema: str | None = None, step: Step = None) -> Weights:
             raise UserError(f"ema: {ema} can be made where train.ema_std was set, and {source} has none")
         return names
 
-    at, emas = checkpoint.read(folder, _step(folder, config, step), chosen)
+    at, emas = checkpoint.read(folder, _step(folder, saved.config, step), chosen, saved.identity)
     if ema is None or ema in emas:
         (name,) = emas
-        return Weights(emas[name], config, facts, at, name)
-    params, made = _synthesised(source / SNAPSHOTS, emas, at, ema, shapes)
-    return Weights(params, config, facts, at, ema, made)
+        return Weights(emas[name], saved, at, name)
+    params, made = _synthesised(source / SNAPSHOTS, emas, at, ema, shapes, saved.identity)
+    return Weights(params, saved, at, ema, made)
 
 
 def export(found: Weights, path: Path) -> None:
     """Write weights and all that is needed to use them into one file, which `load` reads."""
-    about = {**run.told(found.config, found.facts), "step": found.step, "ema": found.ema + found.made}
+    identity = found.record.identity
+    whose = identity.about if identity.run else {}
+    about = {**record.told(found.record), **whose, "step": found.step, "ema": found.ema + found.made}
     tensors.write(path, found.params, about)
 
 
-def snapshot(workdir: Path, step: int, emas: dict[str, PyTree]) -> None:
+def snapshot(workdir: Path, step: int, emas: dict[str, PyTree], identity: Identity) -> None:
     """Store the averages of constant share at a step, from which those of other lengths are made."""
     stored = {name: params for name, params in emas.items() if name.startswith(STD)}
-    tensors.write(workdir / SNAPSHOTS / f"{step:08d}{tensors.SUFFIX}", stored, {"step": step})
+    tensors.write(workdir / SNAPSHOTS / f"{step:08d}{tensors.SUFFIX}", stored, {"step": step, **identity.about})
 
 
 def taken(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str]]:
@@ -139,14 +162,15 @@ def taken(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str
 def _of_file(path: Path, ema: str | None, step: Step) -> Weights:
     """What `export` wrote: one average of one step."""
     params, about = tensors.read(path)
-    config, facts = run.checked(about, str(path))
+    saved = record.checked(about, str(path))
+    check_file(path, about, saved.identity)
     at, name = about.get("step"), about.get("ema")
     if not isinstance(at, int) or not isinstance(name, str):
         raise UserError(f"{path}: is no exported run; use a file that export.py wrote")
     if ema not in (None, name) or step not in (None, at):
         raise UserError(f"{path}: holds average {name} of step {at:,} alone; leave --ema and --step out")
-    _check_shapes(params, _net_shapes(config, facts), path)
-    return Weights(params, config, facts, at, name)
+    _check_shapes(params, _net_shapes(saved.config, saved.facts), path)
+    return Weights(params, saved, at, name)
 
 
 def _step(folder: Path, config: dict[str, Any], step: Step) -> int | None:
@@ -161,7 +185,12 @@ def _step(folder: Path, config: dict[str, Any], step: Step) -> int | None:
 
 
 def _synthesised(
-    folder: Path, emas: dict[str, PyTree], at: int, name: str, shapes: dict[str, tuple[int, ...]]
+    folder: Path,
+    emas: dict[str, PyTree],
+    at: int,
+    name: str,
+    shapes: dict[str, tuple[int, ...]],
+    identity: Identity,
 ) -> tuple[PyTree, str]:
     """The average of that name after step `at`, of the checkpoint's and those of earlier snapshots, in float64."""
     std, names = averages.std_of(name), sorted(emas)
@@ -177,7 +206,7 @@ def _synthesised(
     total: PyTree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), emas[names[0]])
     for i, step in enumerate((*steps, at)):
         path = folder / f"{step:08d}{tensors.SUFFIX}"
-        source = emas if step == at else tensors.read(path)[0]
+        source = emas if step == at else _snapshot(path, identity)
         for each, amount in zip(names, amounts[i * len(names) :], strict=False):
             _check_shapes(source.get(each, {}), shapes, path)
             total = jax.tree.map(
@@ -187,9 +216,17 @@ def _synthesised(
     return params, f" (of {len(steps)} snapshots, profile {off:.2%} off)"
 
 
+def _snapshot(path: Path, identity: Identity) -> PyTree:
+    """The averages of a snapshot of that run."""
+    emas, about = tensors.read(path)
+    check_snapshot(path, about, identity)
+    return emas
+
+
 def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Path) -> None:
     if {path: leaf.shape for path, leaf in by_name(params).items()} != shapes:
-        raise UserError(f"{source}: the weights are of another net than {run.CONFIG} says; restore it, or train again")
+        config = record.CONFIG
+        raise UserError(f"{source}: the weights are of another net than {config} says; restore it, or train again")
 
 
 def _net_shapes(config: dict[str, Any], facts: Facts) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_context
 from jaxtyping import Array, Float, PyTree
 
 from diffjax.argument_checks import checked_arguments
@@ -126,7 +127,7 @@ def stops_of(
     one after the other each has its own such steps, 1,000 by default, and the clock stops at everyone's.
     """
     _check_steps(noise, order, steps)
-    with jax.core.eval_context():
+    with eval_context():
         if order.width == 0:
             return noise.stops(steps or prod(positions), levels), jnp.zeros(())
         apart = order.width < 1 and not _ends_known(noise)
@@ -151,7 +152,7 @@ def _check_steps(noise: Noise, order: Order, steps: int | None) -> None:
 
 def _ends_known(noise: Noise) -> bool:
     """Whether the last stop of a bound leaves nothing to read: all is known for certain there."""
-    with jax.core.eval_context():
+    with eval_context():
         return bool(noise.stops(1)[-1] == 0)
 
 

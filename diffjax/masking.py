@@ -115,7 +115,7 @@ class Masking:
         """Each mask is lifted with that probability, its token drawn from the logits (Sahoo et al. 2024, eq. 7)."""
         lift_key, token_key = jax.random.split(key)
         lifted = jax.random.uniform(lift_key, x_t.shape) < self.revealed(t, s)
-        drawn = jax.random.categorical(token_key, pred).astype(x_t.dtype)
+        drawn = drawn_tokens(token_key, pred).astype(x_t.dtype)
         return jnp.where((x_t == self.vocab) & lifted, drawn, x_t)
 
     def bound(self, x0: Tokens, pred: Logits, x_t: Tokens, t: Times, s: Times) -> Float[Array, "*batch n"]:
@@ -146,6 +146,11 @@ class Masking:
     def _logits(self, source: str, value: Any, x_t: Tokens) -> Logits:
         found = require_floating(f"{source} (vocab={self.vocab})", value, (*x_t.shape, self.vocab))
         return found.astype(jnp.promote_types(found.dtype, jnp.float32))
+
+
+def drawn_tokens(key: Key[Array, ""], logits: Logits) -> Tokens:
+    """Tokens of these log-probabilities, also the rarest: Gumbel noise of 23 bits would cut what is below 1e-7."""
+    return jax.random.categorical(key, logits, mode="high")
 
 
 @one_object

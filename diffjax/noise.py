@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 from jaxtyping import Array, Float, Key
 
 from diffjax import predict
@@ -51,7 +52,7 @@ class Gaussian:
             raise UserError(f"Gaussian: prediction must be one of {rows}, got {self.row!r}")
         check_schedule(self.schedule)
         object.__setattr__(self, "schedule", interned(self.schedule))
-        with jax.core.eval_context():
+        with eval_context():
             silent = bool(self.schedule(jnp.ones(()))[0] <= 0)
         if self.row.needs_signal and silent:
             raise UserError(
@@ -80,7 +81,7 @@ class Gaussian:
 
     def check_prior(self) -> None:
         """Raise UserError where x_1 still shows data of deviation data_std, which the prior leaves out."""
-        with jax.core.eval_context():
+        with eval_context():
             alpha, sigma = (float(value) for value in self.schedule(jnp.ones(())))
         if alpha * self.data_std > FAINTEST * sigma:
             raise UserError(

@@ -13,6 +13,7 @@ from math import prod
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 from jaxtyping import Array, Float, Key
 
 from diffjax.caching import one_object
@@ -116,7 +117,7 @@ def is_fixed(order: Order, positions: tuple[int, ...]) -> bool:
     """Whether every key gives the same ranks: so many agree, of which two would by chance at most once in 2^31."""
     if order.width == 1:
         return True
-    with jax.core.eval_context():
+    with eval_context():
         keys = jax.vmap(jax.random.key)(jnp.arange(32))
         drawn = np.asarray(ranks(order, keys, positions, 0))
     return bool((drawn == drawn[0]).all())

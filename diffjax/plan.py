@@ -16,9 +16,17 @@ import numpy as np
 from jaxtyping import PyTree
 
 from diffjax import build, draw, loading, run
-from diffjax.checks import Fields, check_disk, check_loss, check_numbers, check_size, check_spread
+from diffjax.checks import (
+    Fields,
+    check_disk,
+    check_loss,
+    check_numbers,
+    check_size,
+    check_spread,
+    check_validation,
+)
 from diffjax.conditions import fitted, knows_labels
-from diffjax.data import Dataset, batches
+from diffjax.data import Dataset, batches, rules
 from diffjax.data.conditioning import conditions_of
 from diffjax.data.parts import Part
 from diffjax.errors import UserError
@@ -26,6 +34,7 @@ from diffjax.loss import Loss
 from diffjax.nets.adapters import with_base
 from diffjax.paths import by_name, matches
 from diffjax.randomness import keys
+from diffjax.record import Record
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.faults import Policy
@@ -36,6 +45,7 @@ from diffjax.training.validation import held_out
 from diffjax.training.writers import Writer
 
 SHOWN = 64  # images from which the spread of the data is measured
+SHOWN_CLASSES = 5  # of those that a message names
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,8 @@ class Plan:
     """Everything a run is made of.
 
     `net` is the model's, of which some parameters may be frozen; `trained` is how many are not of how many.
-    `state_bytes` is what its state takes on each device, and a checkpoint on disk; `notes` is what came from elsewhere.
+    `state_bytes` is what its state takes on each device, and a checkpoint on disk; `notes` is what came from elsewhere,
+    and what a user should know of the data; `splits` is how these were divided.
     """
 
     dataset: Dataset
@@ -63,13 +74,18 @@ class Plan:
     trained: tuple[int, int]
     state_bytes: int
     notes: list[str]
+    splits: rules.SplitRecord
 
 
-def planned(fields: Fields, workdir: Path) -> Plan:
-    """From fields to objects, and to the state to start from: the last whole checkpoint, or a fresh one."""
+def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan:
+    """From fields to objects, and to the state to start from: the last whole checkpoint, or a fresh one.
+
+    `before` is the record of the run that goes on: its rule divides the data.
+    """
     check_numbers(fields)
     d, t = fields["data"], fields["train"]
-    dataset = run.dataset_of(d)
+    rule = before.rule if before else rules.CURRENT
+    dataset = run.dataset_of(d, rule)
     parts = run.parts_named(tuple(d["parts"]), dataset)
     facts = run.facts_of(dataset, d["form"], parts)
     model = run.built_model(fields["model"], facts)
@@ -92,9 +108,11 @@ def planned(fields: Fields, workdir: Path) -> Plan:
     check_loss(loss, net, fresh.params, x, cond)
     shown = np.asarray(examples(dataset, "train", SHOWN, facts)[1])
     data_std = check_spread(shown, fields["model"]["data_std"], facts.encoding)
+    check_validation(dataset, t["validate_images"])
     held = examples(dataset, "validation", t["validate_images"], facts, null, parts) if t["validate_images"] else None
     validate = held and held_out(model.net, a_loss(), *held)
-    start, notes = starting(fresh, model.net, workdir, t["init_from"])
+    start, notes = starting(fresh, model.net, workdir, t["init_from"], before)
+    notes += describe_data(dataset, facts, before)
     stream = reading(fields, dataset, facts, null, parts, int(start.position))
     writers = build.writers(tuple(t["writers"]), folder=workdir, start=int(start.step), about=fields)
     return Plan(
@@ -115,7 +133,17 @@ def planned(fields: Fields, workdir: Path) -> Plan:
         counted(fresh.params, patterns),
         state_bytes,
         notes,
+        rules.split_record(dataset, rule),
     )
+
+
+def describe_data(dataset: Dataset, facts: run.Facts, before: Record | None) -> list[str]:
+    """What a user should know of the data: how they have changed since the run began, and classes never trained on."""
+    changed = rules.describe_changes(before.splits, dataset) if before and before.splits else ""
+    absent = [name for name, share in zip(facts.class_names, facts.label_frequencies, strict=True) if not share]
+    shown = ", ".join(map(repr, absent[:SHOWN_CLASSES])) + " and others" * (len(absent) > SHOWN_CLASSES)
+    never = f"{dataset.name}: no picture for training of class {shown}; add some, or leave the class out"
+    return [*([changed] if changed else []), *([never] if absent else [])]
 
 
 def counted(params: Any, patterns: tuple[str, ...]) -> tuple[int, int]:
@@ -129,9 +157,12 @@ def averages_of(t: Fields) -> tuple[float | str, ...]:
     return (*t["ema"], *(f"{STD}{std:g}" for std in t["ema_std"]))
 
 
-def starting(fresh: State, net: Any, workdir: Path, init_from: str) -> tuple[State, list[str]]:
+def starting(
+    fresh: State, net: Any, workdir: Path, init_from: str, before: Record | None = None
+) -> tuple[State, list[str]]:
     """The last whole checkpoint, or a fresh state with what fits of another run's weights, and what those were."""
-    if (saved := checkpoint.restore(workdir / "checkpoints", fresh)) is not None:
+    identity = before.identity if before else None
+    if (saved := checkpoint.restore(workdir / "checkpoints", fresh, identity)) is not None:
         return saved, []
     if not init_from:
         return fresh, []

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jax.core import Tracer, eval_context
 from jaxtyping import Array, Float
 
 from diffjax import grids
@@ -24,7 +23,7 @@ def checked_grid(
     _check_rule(noise, order, denoise, step)
     if isinstance(grid, Tracer):
         return grid
-    with jax.core.eval_context():  # also while something else is being traced
+    with eval_context():  # also while something else is being traced
         grid = grids.uniform(noise, steps) if grid is None else jnp.asarray(grid)
     stops = np.asarray(grid)
     if stops.ndim != 1 or not _falls(stops) or stops[0] > 1 or stops[-1] < 0:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jax.core import Tracer, eval_context
 from jaxtyping import Array, Float, PyTree
 
 from diffjax.argument_checks import checked_arguments
@@ -210,7 +210,7 @@ def rows_of(step: Step, noise: Noise, grid: Grid) -> PyTree:
     """The rule's plan of this grid: in float64 on the host, or, of a grid that is traced, within the program."""
     if step.plan is None or isinstance(grid, Tracer):
         return step.plan and step.plan(noise, grid)
-    with jax.core.eval_context(), jax.enable_x64(True):
+    with eval_context(), jax.enable_x64(True):
         rows = step.plan(noise, jnp.asarray(np.asarray(grid, np.float64)))
         return jax.tree.map(lambda row: np.asarray(row, grid.dtype), rows)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_context
 from jaxtyping import Array, Bool, Float
 
 from diffjax.caching import one_object
@@ -208,6 +209,6 @@ def _kept_norm(schedule: Schedule) -> Callable:
 
 def _on_host(schedule: Schedule, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """The schedule's values as numbers, also while something else is being traced."""
-    with jax.core.eval_context():
+    with eval_context():
         alpha, sigma = schedule(jnp.asarray(times))
         return np.asarray(alpha), np.asarray(sigma)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jax.core import Tracer, eval_context
 
 from diffjax.contracts import require_floating
 from diffjax.errors import UserError
@@ -73,7 +73,7 @@ def _curves(source: str, function: Any, names: tuple[str, ...], expected: str) -
     """Its values at even times, in float64, once their shapes and kinds are right; None where they are traced."""
     if not callable(function):
         raise UserError(f"{source}: expected a function {expected}, got {function!r}")
-    with jax.core.eval_context(), jax.debug_nans(False):
+    with eval_context(), jax.debug_nans(False):
         times = jnp.linspace(0.0, 1.0, POINTS)
         values = _called(source, function, times, len(names), expected)
         _called(source, function, times[0], len(names), expected)

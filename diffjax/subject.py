@@ -1,5 +1,6 @@
 """A trained model as it is judged: with the real images of the data set that it learnt."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,18 @@ from jaxtyping import Int32, PyTree
 
 from diffjax import build, draw, loading, run
 from diffjax.conditions import fitted
+from diffjax.data import Dataset, rules
 from diffjax.data.conditioning import conditions_of
 from diffjax.denoising import NetDenoiser
 from diffjax.draw import Painter
-from diffjax.errors import UserError
+from diffjax.errors import UserError, visible
 from diffjax.evaluation import Splits
 from diffjax.mixtures import Mixture
 from diffjax.order import Order
 from diffjax.protocols import Noise
 
 NAMES = ("train", "validation", "test")
+LEAST = 3  # images of each
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Subject:
     """A loaded model, and each split's images and labels: as the data set has them, and as bytes (`splits`).
 
     They differ where a data set has numbers in place of levels, and then a `law` that is known. `known` are the
-    conditions of the training images, of a net that is told other things than classes.
+    conditions of the training images, of a net that is told other things than classes. `changes` says how the data set
+    has changed since the run recorded its splits; it is empty where it has not.
     """
 
     workdir: Path
@@ -40,12 +44,15 @@ class Subject:
     splits: Splits
     law: Mixture | None
     known: PyTree = None
+    changes: str = ""
 
     @property
     def told(self) -> dict[str, str]:
-        """Which weights these are."""
+        """Which weights these are, and whether the data are still those of the run."""
         info = self.info
-        return {"ema": info.ema, "run": f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"}
+        changed = {"data": self.changes} if self.changes else {}
+        run_of = f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"
+        return {"ema": info.ema, "run": run_of, **changed}
 
     @property
     def learnt_by(self) -> build.ByLevel | None:
@@ -74,20 +81,33 @@ class Subject:
         return jax.tree.map(lambda leaf: leaf[rows], self.known), None if labels is None else labels[rows]
 
 
+def _check_enough(dataset: Dataset) -> None:
+    """Raise UserError for a split of so few images that no score has an error of it."""
+    for name in NAMES:
+        count = len(dataset.split(name))
+        if count < LEAST:
+            told = f"split {name!r} has {count} of at least {LEAST} images that scores need; add some"
+            raise UserError(f"data set {dataset.name!r}: {told}")
+
+
 def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Subject:
     """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed."""
     denoise, noise, order, info = loading.load(workdir, ema=ema, step=step)
     data = info.config["data"]
-    dataset = run.dataset_of(data)
+    dataset = run.dataset_of(data, rules.rule_of(info.splits))
     parts = run.parts_named(tuple(data.get("parts", ())), dataset)
     if not run.facts_of(dataset, data["form"], parts).as_learnt(info.facts):
         raise UserError(
             f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
         )
+    changes = rules.describe_changes(info.splits, dataset) if info.splits else ""
+    if changes:
+        print(visible(f"diffjax: {changes}"), file=sys.stderr, flush=True)
+    _check_enough(dataset)
     real = splits = {name: dataset.arrays(name, dataset.split(name).some(most)) for name in NAMES}
     if dataset.law is not None:
         splits = {name: (draw.as_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
     known, null = None, info.net.null_cond
     if isinstance(null, dict) and not info.conditional:
         known = fitted(null, conditions_of(dataset, "train", dataset.split("train").some(most), parts))
-    return Subject(workdir, denoise, noise, order, info, real, splits, dataset.law, known)
+    return Subject(workdir, denoise, noise, order, info, real, splits, dataset.law, known, changes)

@@ -17,9 +17,11 @@ import pytest
 import tensorstore
 from strangers import refused
 
-from diffjax import loading, run
+from diffjax import loading, record, run
+from diffjax.data.rules import SplitRecord
 from diffjax.files import is_plain
 from diffjax.nets import MLP
+from diffjax.record import Record
 from diffjax.training import checkpoint, keeping, manifest, vetting
 from diffjax.training.checkpoint import Saver
 from diffjax.training.keeping import Keep
@@ -33,6 +35,7 @@ MODEL = {
 DATA = {"name": "digits", "dir": "", "image_size": 0, "form": "unit"}
 SAMPLE = {"sampler": "dpmpp_2m", "grid": "uniform", "steps": 3, "guidance": 1.0}
 CONFIG = {"model": MODEL, "data": DATA, "train": {}, "sample": SAMPLE}
+RECORD = Record(CONFIG, FACTS, "0f" * 16, splits=SplitRecord("by_key", {"train": 3}, {"train": "ab" * 32}))
 STEP = "00000010"
 
 
@@ -54,10 +57,10 @@ def fresh() -> State:
 def sound(tmp_path_factory: pytest.TempPathFactory, fresh: State) -> Path:
     """A run, read once, so that what comes after is not slow for the first time."""
     folder = tmp_path_factory.mktemp("run")
-    saver = Saver(folder / "checkpoints", Keep())
+    saver = Saver(folder / "checkpoints", Keep(), RECORD.identity.about)
     saver.save(int(STEP), fresh, {"loss": 1.0})
     saver.close()
-    run.write_config(folder, CONFIG, FACTS)
+    record.write_config(folder, RECORD)
     assert loading.load(folder)[3].step == int(STEP)
     assert checkpoint.restore(folder / "checkpoints", fresh) is not None
     return folder
@@ -73,7 +76,7 @@ def resigned(run: Path) -> None:
     """The manifest again, with hashes that are right: a stranger can do that."""
     folder = run / "checkpoints" / STEP
     (folder / manifest.MANIFEST).unlink()
-    manifest.write(folder, {"step": int(STEP)})
+    manifest.write(folder, {"step": int(STEP), **RECORD.identity.about})
 
 
 def told(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -308,6 +311,11 @@ CHECKPOINTS = {  # what is done to a checkpoint, and what is said of it
     "a file that is a book": (lambda run: told(run, lambda said: said["files"].update({"\n" * 10**6: 1})), NOT_WHOLE),
     "a file whose name steers a terminal": (a_file_whose_name_steers_a_terminal, NOT_WHOLE),
     "another version": (another_version, NOT_WHOLE),
+    "another run": (lambda run: told(run, lambda said: said.update(run="1e" * 16)), "another run"),
+    "a run that is a book": (lambda run: told(run, lambda said: said.update(run=["\x1b[2J"] * 10**5)), "another run"),
+    "a run without an identity": (lambda run: told(run, lambda said: said.pop("run")), "no identity"),
+    "another meaning": (lambda run: told(run, lambda said: said.update(meaning="1e" * 32)), "meaning"),
+    "a meaning that is a list": (lambda run: told(run, lambda said: said.update(meaning=[3] * 10**5)), "meaning"),
     "a version without end": (lambda run: told(run, lambda said: said.update(format=[3] * 10**5)), NOT_WHOLE),
     "a huge array": (a_huge_array, f"another|{NOT_READ}"),
     "a huge array of small parts": (saying(shape=[10**9, 10**9]), "another"),
@@ -353,10 +361,10 @@ def test_a_checkpoint(theirs: Path, fresh: State, name: str, monkeypatch, capfd)
     with refused(message, theirs.parent):
         loading.load(theirs)
     if name == "a link to a step":
-        assert checkpoint.restore(theirs / "checkpoints", fresh) is None
+        assert checkpoint.restore(theirs / "checkpoints", fresh, RECORD.identity) is None
     else:
         with refused(message, theirs.parent):
-            checkpoint.restore(theirs / "checkpoints", fresh)
+            checkpoint.restore(theirs / "checkpoints", fresh, RECORD.identity)
     told = capfd.readouterr().err
     assert is_plain(told.replace("\n", ""))
     assert len(told) < 1500
@@ -385,7 +393,7 @@ def test_what_lies_beside_the_arrays_is_never_looked_at(theirs: Path, fresh: Sta
     resigned(theirs)
     monkeypatch.syspath_prepend(str(theirs.parent))
     assert loading.load(theirs)[3].step == int(STEP)
-    assert checkpoint.restore(theirs / "checkpoints", fresh) is not None
+    assert checkpoint.restore(theirs / "checkpoints", fresh, RECORD.identity) is not None
     assert "harm" not in sys.modules
 
 
@@ -429,6 +437,10 @@ def model(**fields: Any) -> Callable[[Path], None]:
 
 def facts(**fields: Any) -> Callable[[Path], None]:
     return lambda run: config(run, lambda said: said["facts"].update(fields))
+
+
+def splits(**fields: Any) -> Callable[[Path], None]:
+    return lambda run: config(run, lambda said: said["splits"].update(fields))
 
 
 def text(words: str) -> Callable[[Path], None]:
@@ -478,6 +490,15 @@ CONFIGS = {
     "levels": (facts(levels=2**40), "no run can be"),
     "names": (facts(class_names=["../../harm", "a"], classes=3), "no run can be"),
     "fields": (facts(harm=1), "cannot be read"),
+    "an identity that is a list": (lambda run: config(run, lambda said: said.update(run=[1])), "be read|can be"),
+    "checkpoints adopted without end": (lambda run: config(run, lambda said: said.update(adoptions=[[]])), "be read"),
+    "an adoption of no step": (lambda run: config(run, lambda said: said.update(adoptions={"9" * 9999: ""})), "can be"),
+    "a rule that is code": (splits(rule="__import__('harm')"), "splits.rule"),
+    "a rule of another module": (splits(rule="Rule"), "splits.rule"),
+    "a rule that is a list": (splits(rule=[1]), "cannot be read"),
+    "pictures below none": (splits(counts={"train": -1}), "cannot be read"),
+    "a split that steers a terminal": (splits(counts={"\x1b[2J": 1}), "cannot be read"),
+    "a fingerprint that is a number": (splits(fingerprints={"train": 3}), "cannot be read"),
     "list": (text("[]"), "cannot be read"),
     "nested": (text("[" * 100_000), "cannot be read"),
     "nothing": (text(""), "cannot be read"),
@@ -497,6 +518,8 @@ def test_a_config(theirs: Path, name: str, monkeypatch) -> None:
 
 def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -> None:
     facts(class_names=["../../x", "$(touch harm)"])(theirs)
+    meant = record.read(theirs).identity.meaning
+    told(theirs, lambda said: said.update(meaning=meant))
     before = set(theirs.parent.rglob("*"))
     assert loading.load(theirs)[3].facts.class_names == ("../../x", "$(touch harm)")
     assert set(theirs.parent.rglob("*")) == before

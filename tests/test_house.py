@@ -73,7 +73,8 @@ LAYERS = {
     "decode": "errors protocols order denoising steps sampler_arguments sampling",
     "nested": "errors protocols order denoising steps sampler_arguments sampling",
     "probability_flow": "protocols randomness noise loss",
-    "likelihood": "errors protocols randomness noise order denoising loss probability_flow",
+    "context_bits": "errors protocols randomness noise order denoising loss",
+    "likelihood": "errors context_bits protocols randomness noise order denoising loss probability_flow",
     "diagnose": "errors protocols randomness noise order denoising times loss steps sampling",
     "inspection": "protocols noise diagnose",
     "training": "errors caching files protocols randomness paths nets loss dispatch",
@@ -81,13 +82,15 @@ LAYERS = {
     "evaluation": "errors files images randomness",
     "build": "errors protocols slots conditions schedule predict noise order denoising times weights nets steps grids "
     "loss training",
-    "run": "errors files protocols slots order denoising training data build",
-    "loading": "errors protocols conditions paths order denoising nets training run",
+    "run": "errors slots data build",
+    "meaning": "errors",
+    "record": "errors files slots training data build run meaning",
+    "loading": "errors protocols conditions paths order denoising nets training data run record",
     "guiding": "errors protocols slots guidance",
     "draw": "errors protocols conditions randomness order denoising nets guiding grids sampling decode nested dispatch "
     "data evaluation build run",
     "checks": "errors files randomness loss training data",
-    "plan": "errors conditions randomness paths nets loss training data build run loading draw checks",
+    "plan": "errors conditions randomness paths nets loss training data build run record loading draw checks",
     "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
     "judge": "protocols conditions randomness noise mixtures denoising loss truth diagnose inspection training "
     "evaluation build draw bits",

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffjax import decode, plan, run
+from diffjax import decode, plan, record
 from diffjax.closures import portable
 from diffjax.denoising import needs_rank
 from diffjax.draw import Painter, evaluations
@@ -41,7 +41,7 @@ def of_sample(painter: Painter) -> float:
 
 def of_training_step(workdir: Path) -> float:
     """Of one step of a run's training, over the whole batch."""
-    config, _ = run.read_config(workdir)
+    config = record.read(workdir).config
     made = plan.planned(config, workdir)
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), parallel.shares([next(made.stream)], 1, 1))
     return of(partial(train_step, made.net, made.loss, made.optimizer), made.start, batch)

@@ -4,15 +4,17 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffjax.data import vetting
+from diffjax.data import rules, vetting
 from diffjax.data.prepare import prepare_once
-from diffjax.data.splits import Dataset, Feature, Split, carve
+from diffjax.data.rules import Rule
+from diffjax.data.splits import Dataset, Feature, Split, Stored, carve
 from diffjax.errors import UserError
 from diffjax.files import reason
 from diffjax.images import MODES, decode_bytes
@@ -20,12 +22,15 @@ from diffjax.images import MODES, decode_bytes
 _SHOWN = 160  # letters of another library's message that ours repeat
 
 
-def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int | None = None) -> Dataset:
+def open_prepared(
+    name: str, data_dir: str | Path | None = None, image_size: int | None = None, rule: Rule = rules.by_key
+) -> Dataset:
     """A TFDS image set that has been prepared as array_record, or that prepares itself on first use.
 
-    Pixels have the `levels` that the builder's metadata record, else 256. A missing test split, then a missing
-    validation split, is cut off the end of train, a tenth of it each. Raises `UserError` for a set that is unknown,
-    not prepared, damaged, or has no 8-bit images, and for one that would run code or read outside of its folder.
+    Pixels have the `levels` that the builder's metadata record, else 256. Where test or validation is missing, the
+    `rule` cuts it out of train, a tenth of it each; `by_key` reads train once for it, since a record's key is the hash
+    of its image. Raises `UserError` for a set that is unknown, not prepared, damaged, or has no 8-bit images, and for
+    one that would run code or read outside of its folder.
     """
     with _told(name):
         builder = prepared(name, data_dir)
@@ -34,7 +39,7 @@ def open_prepared(name: str, data_dir: str | Path | None = None, image_size: int
         names = _class_names(builder, label, name)
         encoded = isinstance(builder.info.features[image], tfds.features.Image)
         decode = partial(_decoded, shape, image_size) if encoded else partial(_stored, shape)
-        splits = _splits(builder, image, label if names else None, decode)
+        splits = _splits(builder, image, label if names else None, decode, rule)
         further = _features(builder, {image, label if names else None})
         return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
 
@@ -148,17 +153,31 @@ def _feature(kind: Any) -> Feature:
     return Feature(tuple(kind.shape), np.dtype(kind.np_dtype), isinstance(kind, tfds.features.Text), classes)
 
 
-def _splits(builder: Any, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray]) -> dict[str, Split]:
+def _splits(
+    builder: Any, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], rule: Rule
+) -> dict[str, Split]:
     """All splits of the set; images stay encoded until they are asked for, and are decoded by Pillow alone."""
     kinds = builder.info.features.items()
     skip = {key: tfds.decode.SkipDecoding() for key, kind in kinds if isinstance(kind, tfds.features.Image)}
     splits = {}
+    records = {}
     for name in builder.info.splits:
         source = builder.as_data_source(name, decoders=skip or None)
         where = f"{builder.data_path}, split {name!r}"
         fetch = partial(_fetch, source, where, image, label, decode)
-        splits[name] = Split(np.arange(len(source)), fetch, partial(_record, source, where))
-    return carve(splits)
+        records[name] = partial(_record, source, where)
+        splits[name] = Split(np.arange(len(source)), fetch, records[name])
+    missing = [name for name in rules.SHARES if name not in splits]
+    if not missing:
+        return splits
+    key = partial(_key, records["train"], image)
+    return carve(splits, rule.carved(len(splits["train"]), key, missing))
+
+
+def _key(stored: Stored, image: str, index: int) -> bytes:
+    """What a record is known by: the hash of its image as it is stored, so that equal ones are in one split."""
+    pixels = stored(index).get(image)
+    return sha256(pixels.tobytes() if isinstance(pixels, np.ndarray) else pixels or b"").digest()
 
 
 def _fetch(

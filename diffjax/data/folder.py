@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 
+from diffjax.data import rules
+from diffjax.data.rules import Rule
 from diffjax.data.splits import Dataset, Split
 from diffjax.errors import UserError
 from diffjax.images import Header, decode_file, image_files, read_header
@@ -15,15 +15,14 @@ from diffjax.images import Header, decode_file, image_files, read_header
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
 
-def open_folder(path: str | Path, image_size: int | None = None) -> Dataset:
+def open_folder(path: str | Path, image_size: int | None = None, rule: Rule = rules.by_key) -> Dataset:
     """Images of one folder: a class for each subfolder (by sorted name), or no labels where they lie directly in it.
 
     Grey if every file is, else RGB. All have one size, or are fitted to `image_size` × `image_size`
-    pixels: centre crop, then area averaging. In the order of (class, SHA-256 of the relative name) the fifth of every
-    ten images is for validation, the tenth for test, the others for training. Raises `UserError` for a folder that is
-    missing, empty or mixed, and for the first file that cannot be read or differs in size. So it does for a link to a
-    folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
-    itself may be a link.
+    pixels: centre crop, then area averaging. The `rule` divides them by their paths relative to the folder, a tenth
+    each for validation and test. Raises `UserError` for a folder that is missing, empty or mixed, and for the first
+    file that cannot be read or differs in size. So it does for a link to a folder, for a link to a file that lies
+    outside of this folder, and for a name with control characters; the folder itself may be a link.
     """
     root, files = image_files(path, f"folder:{path}")
     names = _class_names(root, files)
@@ -34,7 +33,9 @@ def open_folder(path: str | Path, image_size: int | None = None) -> Dataset:
     height, width = (image_size, image_size) if image_size else _one_size(root, files, headers)
     paths, shape = [root / file for file in files], (height, width, channels)
     fetch = partial(_fetch, paths, labels, shape, image_size)
-    splits = {name: Split(ids, fetch) for name, ids in _split_ids(files, labels).items()}
+    # By path and not by content: no file has to be read for it, and a picture that is touched up stays where it is.
+    parts = rule.folder([file.as_posix().encode() for file in files], labels)
+    splits = {name: Split(part.ids, fetch, fingerprint=part.fingerprint) for name, part in parts.items()}
     return Dataset(f"folder:{path}", shape, len(names), names, 256, splits)
 
 
@@ -59,14 +60,6 @@ def _one_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> t
             sizes = f"{header.width}x{header.height} pixels, but {files[0]} is {first[1]}x{first[0]}"
             raise UserError(f"folder:{root}: {file} is {sizes}; give image_size to crop and scale all to one size")
     return first
-
-
-def _split_ids(files: Sequence[Path], labels: Sequence[int]) -> dict[str, Int64[np.ndarray, " n"]]:
-    """Indices of each split, ascending: 80, 10 and 10 of a hundred in every class, whatever the order on disk."""
-    rank = sorted(range(len(files)), key=lambda i: (labels[i], sha256(files[i].as_posix().encode()).digest()))
-    order, place = np.array(rank, np.int64), np.arange(len(files)) % 10
-    chosen = {"train": (place != 4) & (place != 9), "validation": place == 4, "test": place == 9}
-    return {name: np.sort(order[mask]) for name, mask in chosen.items()}
 
 
 def _fetch(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -35,16 +35,25 @@ class Feature:
     classes: int = 0
 
 
+class Part(NamedTuple):
+    """The pictures that a rule gives to one split, ascending, and a hash of their keys, empty where it reads none."""
+
+    ids: Int64[np.ndarray, " n"]
+    fingerprint: str
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """One split with random access: `fetch(id)` finds a record and returns (decode its image, its label).
 
-    `stored(id)` is the whole record, in sets that have further features.
+    `stored(id)` is the whole record, in sets that have further features. `fingerprint` is a hash of the keys by which
+    the pictures were divided; empty where the set itself has the split.
     """
 
     ids: Int64[np.ndarray, " n"]
     fetch: Fetch
     stored: Stored | None = None
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,7 +139,9 @@ class Dataset:
         if name not in self.splits:
             raise UserError(f"data set {self.name!r}: no split {name!r}; it has {', '.join(sorted(self.splits))}")
         if not len(self.splits[name]):
-            raise UserError(f"data set {self.name!r}: split {name!r} is empty; add images or use another split")
+            total = sum(map(len, self.splits.values()))
+            told = f"split {name!r} is empty, of {total:,} images in all; add images, or use another split"
+            raise UserError(f"data set {self.name!r}: {told}")
         return self.splits[name]
 
     def arrays(
@@ -157,13 +168,8 @@ def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float3
     return (np.bincount(labels, minlength=classes) / len(labels)).astype(np.float32)
 
 
-def carve(splits: Mapping[str, Split]) -> dict[str, Split]:
-    """All splits, and a missing `test`, then a missing `validation`, cut off the end of `train`: a tenth of it each."""
-    result = dict(splits)
-    tenth = len(result["train"]) // 10
-    for missing in [name for name in ("test", "validation") if name not in result]:
-        train = result["train"]
-        kept = len(train) - tenth
-        result["train"] = replace(train, ids=train.ids[:kept])
-        result[missing] = replace(train, ids=train.ids[kept:])
-    return result
+def carve(splits: Mapping[str, Split], parts: Mapping[str, Part]) -> dict[str, Split]:
+    """All splits, with `train` and those that are missing as these parts of `train`."""
+    train = splits["train"]
+    cut = {name: replace(train, ids=train.ids[part.ids], fingerprint=part.fingerprint) for name, part in parts.items()}
+    return {**splits, **cut}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_context
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree, Real, Shaped
 
@@ -92,7 +93,7 @@ def reversible(noise: Noise, steps: int) -> Grid:
     """
     if steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
-    with jax.core.eval_context():
+    with eval_context():
         low = jnp.maximum(NOISIEST, noise.log_snr(jnp.ones(())))
         return noise.time(jnp.linspace(low, CLEANEST, steps + 1))
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jax.core import Tracer, eval_context
 from jax.tree_util import Partial
 from jaxtyping import Array, Shaped
 
@@ -156,7 +156,7 @@ def check_exact(seen: Observation, name: str) -> None:
 
 def _check_basis(seen: Observation) -> None:
     """Orthonormality, on two random vectors: Vᵀ V = 1, lengths are kept, and sums map to sums."""
-    with jax.core.eval_context():
+    with eval_context():
         u, v = jax.random.normal(jax.random.key(0), (2, *seen.shape), seen.values.dtype)
         try:
             z_u, z_v, z_sum = seen.forward(u), seen.forward(v), seen.forward(2 * u - v)

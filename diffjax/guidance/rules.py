@@ -57,7 +57,8 @@ def _rescaled(phi: Any, rule: Any, without: Array, given: Array, w: Any, x_t: Ar
     _of_numbers("rescaled", x_t)
     x0 = rule(without, given, w, x_t, t)
     wanted, found = _std(given), _std(x0)
-    ratio = jnp.where(found > 0, wanted / jnp.where(found > 0, found, 1), 1)
+    varies = found > 8 * jnp.finfo(x0.dtype).eps * jnp.max(jnp.abs(x0), axis=_inner(x0), keepdims=True)
+    ratio = jnp.where(varies, wanted / jnp.where(varies, found, 1), 1)  # of a constant all deviation is rounding
     return x0 * (1 + phi * (ratio - 1))
 
 

@@ -35,7 +35,8 @@ def _denoiser(noise: Masking) -> Callable:
     def denoise(law: _Joint, x_t: Array, t: Array, cond: None) -> Array:
         fits = jnp.all((x_t[:, None] == noise.vocab) | (x_t[:, None] == law.states[None]), axis=2)
         mass = jnp.einsum("bs,sna->bna", fits * law.probabilities[None], law.taken)
-        return jnp.log(mass) - jnp.log(jnp.max(jnp.sum(mass, axis=2), axis=1))[:, None, None]
+        total = jnp.max(jnp.sum(mass, axis=2), axis=1)[:, None, None]
+        return jnp.log(mass) - jnp.log(jnp.where(total > 0, total, 1))
 
     return denoise
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.caching import one_object
 from diffjax.errors import UserError
-from diffjax.masking import Masking
+from diffjax.masking import Masking, drawn_tokens
 from diffjax.protocols import Keys, Step
 from diffjax.randomness import fold
 from diffjax.steps.markov import nothing
@@ -78,7 +78,7 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         keep_t = noise.shown(t)
         more = sigma * keep_t / jnp.where(keep_t < 1, 1 - keep_t, 1)
         lifted = jax.random.uniform(lift_key, x.shape) < noise.revealed(t, s) + more
-        drawn = jax.random.categorical(token_key, logits).astype(x.dtype)
+        drawn = drawn_tokens(token_key, logits).astype(x.dtype)
         again = jax.random.uniform(jax.random.fold_in(key, _AGAIN), x.shape) < sigma
         return jnp.where(x == noise.vocab, jnp.where(lifted, drawn, x), jnp.where(again, noise.vocab, x))
 
@@ -99,7 +99,7 @@ def _most(noise: Masking, t: Array, s: Array) -> Array:
 
 
 def _drawn(keys: Keys, logits: Float[Array, "b n vocab"]) -> Int[Array, "b n"]:
-    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+    return jax.vmap(drawn_tokens)(keys, logits).astype(jnp.int32)
 
 
 def _shaping(rule: str, temperature: float, top_k: int, top_p: float) -> Callable[[Logits], Logits]:

@@ -26,6 +26,7 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError, visible
 from diffjax.files import reason
 from diffjax.training import keeping, manifest, parallel, vetting
+from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
 from diffjax.training.keeping import Keep, candidates
 from diffjax.training.state import State, finite
 
@@ -38,7 +39,7 @@ class Saver:
     """Writes checkpoints in the background, one at a time, and keeps those that the policy keeps.
 
     A save that fails (the disk is full) is told, and the next one tries again; only where the last one fails does
-    `close` raise. `about` is said in every manifest, such as the hash of the config.
+    `close` raise. `about` is said in every manifest, such as whose run it is and the hash of the config.
     """
 
     def __init__(self, folder: Path, keep: Keep, about: Mapping[str, Any] | None = None) -> None:
@@ -142,8 +143,13 @@ def _check_room(folder: Path, tree: PyTree) -> None:
         raise OSError(f"no space left: it takes {needed:,} bytes, and {free:,} are free")
 
 
-def restore(folder: Path, like: State) -> State | None:
-    """The newest good state, in the shape, types and placement of `like`; None where nothing was ever saved."""
+def restore(folder: Path, like: State, identity: Identity | None = None) -> State | None:
+    """The newest good state, in the shape, types and placement of `like`; None where nothing was ever saved.
+
+    With an `identity`, all finished checkpoints of the folder must be of that run: UserError names one that is not.
+    """
+    if identity is not None:
+        check_all(folder, identity)
     found = newest_good(folder)
     if found is None:
         return None
@@ -154,6 +160,8 @@ def restore(folder: Path, like: State) -> State | None:
         if vetting.described(found / "state") != shapes:
             raise UserError(f"{found}: holds another model than the config describes; use a new --workdir")
         stored = vetting.arrays(found / "state", list(shapes))
+    if identity is not None:
+        tell_if_unknown(found, identity)
     saved = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jax.device_put(stored[_keys(path)], leaf.sharding), target
     )
@@ -162,20 +170,27 @@ def restore(folder: Path, like: State) -> State | None:
 
 
 def read(
-    folder: Path, step: int | None, chosen: Callable[[dict[str, PyTree]], Sequence[str]]
+    folder: Path,
+    step: int | None,
+    chosen: Callable[[dict[str, PyTree]], Sequence[str]],
+    identity: Identity | None = None,
 ) -> tuple[int, dict[str, PyTree]]:
     """The step and the chosen averages of the newest good checkpoint, or of that step's, on this host.
 
     Whatever the devices were that wrote it. `chosen` is given all averages as shapes and says which are read; it raises
-    UserError where they are not what they should be.
+    UserError where they are not what they should be. With an `identity` the checkpoint must be of that run.
     """
     found = newest_good(folder) if step is None else _of_step(folder, step)
     if found is None:
         raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
+    if identity is not None:
+        check(found, identity)
     with _readable(found, "use another --step"):
         shapes = vetting.described(found / "state", "emas")
         names = chosen(unflatten_dict(shapes)["emas"])
         saved = vetting.arrays(found / "state", [keys for keys in shapes if keys[1] in names])
+        if identity is not None:
+            tell_if_unknown(found, identity)
         return int(found.name), unflatten_dict(saved)["emas"]
 
 

@@ -39,8 +39,12 @@ def checked(
         raise UserError(f"optimizer: expected one of Optax, such as optax.adam(1e-3), got {kind_of(optimizer)}")
     if start is not None and not isinstance(start, State):
         raise UserError(f"start: expected the state that fit returned, got {kind_of(start)}")
-    for name, value, default in (("steps", steps, 1), ("accumulate", accumulate, 1), ("dispatch", dispatch, 1)):
-        if not (value is None and name == "dispatch") and not (holds(plain(value), int) and value >= default):
+    for name, value in (
+        ("steps", steps),
+        ("accumulate", accumulate),
+        ("dispatch", 1 if dispatch is None else dispatch),
+    ):
+        if not holds(plain(value), int) or value < 1:
             raise UserError(f"fit: {name} must be a whole number of at least 1, got {value!r}")
     return Checked(key if key.ndim == 0 else key.ravel()[0], int(steps), optimizer, _averages(ema, start))
 

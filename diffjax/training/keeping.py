@@ -80,10 +80,16 @@ def _folders(folder: Path, pattern: str) -> list[Path]:
     return [path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink()]
 
 
+def readable(path: Path) -> bool:
+    """Whether a checkpoint's manifest can be read, and says something."""
+    try:
+        return isinstance(manifest.about(path), dict)
+    except (ValueError, OSError, RecursionError):
+        return False
+
+
 def _metric(path: Path, name: str) -> float | None:
     """A metric that was saved with a checkpoint; None where it was not, or its manifest cannot be read."""
-    try:
-        value = manifest.about(path).get("metrics", {}).get(name)
-    except (ValueError, AttributeError, OSError, RecursionError):
-        return None
+    metrics = manifest.about(path).get("metrics") if readable(path) else None
+    value = metrics.get(name) if isinstance(metrics, dict) else None
     return value if isinstance(value, float) and isfinite(value) else None

@@ -5,6 +5,7 @@ The state is one plain tree, without a device axis, whatever maps the step; batc
 
 import functools
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -82,6 +83,14 @@ def join(hosts: str) -> None:
 def first_says(value: float) -> float:
     """The first host's value, on all of them."""
     return float(broadcast_one_to_all(np.float32(value))) if jax.process_count() > 1 else value
+
+
+def random_bytes(count: int) -> bytes:
+    """So many random bytes, those of the first host on all of them."""
+    drawn = secrets.token_bytes(count)
+    if jax.process_count() == 1:
+        return drawn
+    return bytes(np.asarray(broadcast_one_to_all(np.frombuffer(drawn, np.uint8))))
 
 
 def local(devices: Sequence[Any]) -> list[Any]:

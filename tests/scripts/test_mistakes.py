@@ -330,7 +330,7 @@ def test_a_config_of_another_net(refused, damaged, script) -> None:
     refused(script, SAMPLE, ["{run}/config.json", "has changed since it was written"])
     del saved["sha256"]
     (damaged / "config.json").write_text(json.dumps(saved))
-    refused(script, SAMPLE, ["{run}", "another net", "config.json"])
+    refused(script, SAMPLE, ["{run}/checkpoints/00000002", "meaning", "config.json"])
 
 
 @pytest.mark.parametrize("script", ["train.py", "sample.py", "evaluate.py"])

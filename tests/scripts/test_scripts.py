@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffjax import draw, loading, run
+from diffjax import draw, loading, record, run
 from diffjax.data import forms
 from diffjax.training import checkpoint
 
@@ -30,7 +30,8 @@ def saved_config(workdir: Path) -> dict:
 
 
 def test_a_run_holds_what_it_promises(tiny) -> None:
-    config, facts = run.read_config(tiny.workdir)
+    saved = record.read(tiny.workdir)
+    config, facts = saved.config, saved.facts
     assert config["model"]["net"] == "MLP(width=8, depth=1)"
     assert (facts.shape, facts.classes, facts.levels) == ((8, 8, 1), 10, 17)
     assert sum(facts.label_frequencies) == pytest.approx(1)
@@ -67,7 +68,7 @@ def test_samples_are_in_the_form_that_evaluators_read(drawn, tiny) -> None:
     assert saved["arr_0"].max() > 127 > saved["arr_0"].min()
     assert saved["arr_1"].shape == (12,)
     assert set(saved["arr_1"]) <= set(range(10))
-    config, _ = run.read_config(tiny.workdir)
+    config = record.read(tiny.workdir).config
     source = json.loads(str(saved["provenance"]))
     assert source == {**config["sample"], "seed": 0, "config": run.config_hash(config), "step": 2, "ema": "0.999"}
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import quickly
 
-from diffjax.training import keeping, manifest, metrics
+from diffjax import record
+from diffjax.training import identity, keeping, manifest, metrics
 
 ROOT = Path(__file__).parents[2]
 STEP = ["--config.train.writers=('jsonl',)", "--config.train.log_every_steps=1", "--config.train.save_every_steps=5"]
@@ -52,6 +53,7 @@ def test_a_signal_to_one_host_stops_all_and_one_process_goes_on(call, tiny, tmp_
     newest = keeping.finished(folder)[0]
     step = int(newest.name)
     assert not manifest.damage(newest)
+    identity.check(newest, record.read(tmp_path / "run").identity)
     assert "SIGTERM: saving" not in told[0]
     assert "SIGTERM: saving" in told[1]
     assert all(f"stopped at step {step:,}, saved" in each for each in told)

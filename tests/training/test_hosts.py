@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import quickly
 
-from diffjax.training import checkpoint, manifest
+from diffjax.training import checkpoint, identity, manifest
 
 PROGRAM = """
 import json, sys
@@ -22,6 +22,7 @@ if hosts > 1:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{port}", hosts, rank)
 import diffjax as dj
+from diffjax.training import identity
 from diffjax.training.checkpoint import Saver, plain, restore
 from diffjax.training.keeping import Keep
 from diffjax.training.parallel import together
@@ -37,16 +38,17 @@ losses = []
 event = (1, lambda step, state, metrics: losses.append(float(metrics["loss"][-1])))
 loss = dj.loss.regression(noise, dj.order.together)
 state = dj.fit(jax.random.key(0), net, loss, batches(), 5, events=[event], dispatch=1)
-saver = Saver(folder, Keep(last=1))
+whose = identity.Identity(identity.draw_identity(), "0" * 64)
+saver = Saver(folder, Keep(last=1), whose.about)
 for step in (4, 5):
     saver.save(step, state, {"loss": losses[-1]})
 saver.close()
 together("saved")
-back = restore(folder, state)
+back = restore(folder, state, whose)
 pairs = zip(jax.tree.leaves(plain(state)), jax.tree.leaves(plain(back)), strict=True)
 equal = all(np.array_equal(a.addressable_shards[0].data, b.addressable_shards[0].data) for a, b in pairs)
 weights = [float(jnp.sum(leaf)) for leaf in jax.tree.leaves(state.params)]
-print(json.dumps([losses, weights, equal]), flush=True)
+print(json.dumps([losses, weights, equal, whose.run]), flush=True)
 """
 
 
@@ -72,6 +74,7 @@ def test_two_hosts_train_and_save_as_one(tmp_path) -> None:
     assert first == second
     np.testing.assert_allclose(first[0], alone[0], rtol=1e-5)
     np.testing.assert_allclose(first[1], alone[1], rtol=1e-4, atol=1e-5)
+    assert len(first[3]) == 2 * identity.BYTES, "one identity on both hosts, by which each takes what both have saved"
     assert [alone[2], first[2], second[2]] == [True] * 3, "all that was saved comes back, bit for bit, on every host"
     for folder in (tmp_path / "one", tmp_path / "two"):
         assert [path.name for path in folder.iterdir()] == ["00000005"]

@@ -1,0 +1,130 @@
+"""How pictures are divided among the splits that a set does not have itself. A run records the rule by its name."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from diffjax.data.splits import Dataset, Part, Split
+
+__all__ = ["by_key", "by_rank"]
+
+SHARES = {"test": 0.1, "validation": 0.1}  # of all pictures; the rest is for training
+Key = Callable[[int], bytes]  # of a record's number: what it is known by, wherever it stands
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`folder(keys, labels)` divides all pictures of a set, `carved(count, key, missing)` those of its train split.
+
+    Both give the pictures of each split; `carved` of `train` and of those that are missing.
+    """
+
+    folder: Callable[[Sequence[bytes], Sequence[int]], dict[str, Part]]
+    carved: Callable[[int, Key, Collection[str]], dict[str, Part]]
+
+
+def places(keys: Iterable[bytes]) -> Float64[np.ndarray, " n"]:
+    """A place in [0, 1) for each key, by its SHA-256: uniform, and a function of that key alone."""
+    return np.array([int.from_bytes(sha256(key).digest()[:6], "big") for key in keys], np.float64) / 2.0**48
+
+
+def _by_place(keys: Sequence[bytes], missing: Collection[str]) -> dict[str, Part]:
+    """Test is [0, 0.1), validation [0.1, 0.2), whether or not the set has the other; training is the rest."""
+    place = places(keys)
+    rest = np.ones(len(keys), bool)
+    parts = {}
+    start = 0.0
+    for name, share in SHARES.items():
+        if name in missing:
+            inside = (start <= place) & (place < start + share)
+            parts[name] = _part(inside, keys)
+            rest &= ~inside
+        start += share
+    return {**parts, "train": _part(rest, keys)}
+
+
+def _every_tenth(keys: Sequence[bytes], labels: Sequence[int]) -> dict[str, Part]:
+    """In the order of (class, SHA-256 of the key) the fifth of every ten is for validation, the tenth for test."""
+    rank = sorted(range(len(keys)), key=lambda i: (labels[i], sha256(keys[i]).digest()))
+    place = np.empty(len(keys), np.int64)
+    place[rank] = np.arange(len(keys)) % 10
+    chosen = {"train": (place != 4) & (place != 9), "validation": place == 4, "test": place == 9}
+    return {name: _part(inside, keys) for name, inside in chosen.items()}
+
+
+def _from_the_end(count: int, key: Key, missing: Collection[str]) -> dict[str, Part]:
+    """A tenth of `train` each from its end, first for test."""
+    tenth = count // 10
+    ids = np.arange(count)
+    parts = {}
+    for name in missing:
+        parts[name] = Part(ids[len(ids) - tenth :], "")
+        ids = ids[: len(ids) - tenth]
+    return {**parts, "train": Part(ids, "")}
+
+
+def _part(inside: Bool[np.ndarray, " n"], keys: Sequence[bytes]) -> Part:
+    ids = np.flatnonzero(inside).astype(np.int64)
+    return Part(ids, fingerprint([keys[int(i)] for i in ids]))
+
+
+def fingerprint(keys: Iterable[bytes]) -> str:
+    """SHA-256 of a set of keys, whatever their order."""
+    return sha256(b"".join(sorted(sha256(key).digest() for key in keys))).hexdigest()
+
+
+# A picture's split depends on its own key alone, so that adding or removing others moves none.
+by_key = Rule(
+    folder=lambda keys, labels: _by_place(keys, SHARES),
+    carved=lambda count, key, missing: _by_place([key(i) for i in range(count)], missing),
+)
+
+# Runs without a record of their rule were made under this one, which moves pictures when a set grows.
+by_rank = Rule(folder=_every_tenth, carved=_from_the_end)
+
+CURRENT = "by_key"
+LEGACY = "by_rank"
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """The rule that made a run's splits, and of each how many pictures it had, and a hash of their keys if known."""
+
+    rule: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+def rule_of(recorded: SplitRecord | None) -> str:
+    """The rule that made a run's splits."""
+    return recorded.rule if recorded else LEGACY
+
+
+def split_record(dataset: Dataset, rule: str) -> SplitRecord:
+    """What a run records of its splits."""
+    splits = dataset.splits
+    known = {name: split.fingerprint for name, split in splits.items() if isinstance(split, Split)}
+    counts = {name: len(split) for name, split in splits.items()}
+    return SplitRecord(rule, counts, {name: text for name, text in known.items() if text})
+
+
+def describe_changes(recorded: SplitRecord, dataset: Dataset) -> str:
+    """What has changed in a set since a run recorded its splits, in one line; empty where nothing has."""
+    now = split_record(dataset, recorded.rule)
+    changed = [told for name in recorded.counts if (told := _describe_change(name, recorded, now))]
+    if not changed:
+        return ""
+    moved = "; this run's rule by_rank moves pictures between splits when a set changes" * (recorded.rule == LEGACY)
+    return f"{dataset.name} has changed since the run recorded its splits: {', '.join(changed)}{moved}"
+
+
+def _describe_change(name: str, then: SplitRecord, now: SplitRecord) -> str:
+    before, after = then.counts[name], now.counts.get(name, 0)
+    if before != after:
+        return f"{name} had {before:,} pictures and has {after:,}"
+    if then.fingerprints.get(name) != now.fingerprints.get(name):
+        return f"{name} has as many, {after:,}, and not the same"
+    return ""

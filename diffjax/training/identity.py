@@ -1,0 +1,97 @@
+"""Which run a checkpoint is of: shapes alone do not tell the weights of one run from those of another.
+
+config.json has an identity that is drawn once, at a run's first start. Each checkpoint repeats it, with the hash of
+what its numbers mean. One that says otherwise is refused by its name, never passed over for an older one.
+"""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffjax.errors import UserError, visible
+from diffjax.training import keeping, manifest, parallel
+
+BYTES = 16  # of an identity
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`run` is drawn at a run's first start; it is empty where the run was written before runs had identities.
+
+    `meaning` is the hash of what its numbers mean. `adoptions` are the checkpoints that were there when such an older
+    run got its identity, as SHA-256 of the manifest by the folder's name: they alone may have no identity.
+    """
+
+    run: str
+    meaning: str
+    adoptions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a checkpoint, a snapshot and an exported file say of it."""
+        return {"run": self.run, "meaning": self.meaning}
+
+
+def draw_identity() -> str:
+    """The identity of a new run, one on all hosts."""
+    return parallel.random_bytes(BYTES).hex()
+
+
+def manifest_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the manifest of every finished checkpoint, by the folder's name."""
+    return {path.name: _hash(path) for path in keeping.finished(folder) if keeping.readable(path)}
+
+
+def check(found: Path, identity: Identity) -> None:
+    """Raise UserError for a checkpoint of another run, or of another meaning."""
+    said = manifest.about(found)
+    adopted = identity.adoptions.get(found.name) == _hash(found)
+    _check(said, identity, adopted, f"{found}", "move it away")
+
+
+def check_snapshot(path: Path, said: Mapping[str, Any], identity: Identity) -> None:
+    """The same for a snapshot; one that says nothing may be of the time before the run got its identity."""
+    adopted = int(path.stem) <= max((int(name) for name in identity.adoptions if name.isdecimal()), default=-1)
+    _check(said, identity, adopted, f"{path}", "move it away")
+
+
+def check_file(path: Path, said: Mapping[str, Any], identity: Identity) -> None:
+    """The same for an exported file, which has its own config: only the meaning can differ."""
+    _check(said, identity, False, f"{path}", "export it again")
+
+
+def check_all(folder: Path, identity: Identity) -> None:
+    """Raise UserError for any finished checkpoint in a folder that is not of this run.
+
+    One that is not taken now would be kept as if it were the run's own, and might be taken when a newer one is damaged.
+    """
+    for path in keeping.finished(folder):
+        if keeping.readable(path):
+            check(path, identity)
+
+
+def tell_if_unknown(found: Path, identity: Identity) -> None:
+    """Say that a checkpoint was taken of which nothing says whose it is."""
+    if not identity.run:
+        told = "was written before checkpoints had the identity of their run; it is taken as this folder's own"
+        print(visible(f"diffjax: {found} {told}"), file=sys.stderr, flush=True)
+
+
+def _check(said: Mapping[str, Any], identity: Identity, adopted: bool, name: str, remedy: str) -> None:
+    if said.get("run") is None and (adopted or not identity.run):
+        return
+    if said.get("run") != identity.run:
+        fault = "carries no identity, unlike" if said.get("run") is None else "is of another run than"
+        raise UserError(f"{name}: {fault} config.json; {remedy}, or restore the config.json it belongs to")
+    if said.get("meaning") != identity.meaning:
+        raise UserError(
+            f"{name}: its numbers have another meaning than config.json says (model, data or seed differ); restore "
+            f"that config.json, or {remedy}"
+        )
+
+
+def _hash(found: Path) -> str:
+    return hashlib.sha256((found / manifest.MANIFEST).read_bytes()).hexdigest()

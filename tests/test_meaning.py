@@ -1,0 +1,82 @@
+"""The hash of what a state's numbers mean: it changes with each field that a run keeps, and with nothing else."""
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs import Config
+from diffjax import meaning
+from diffjax.errors import UserError
+from diffjax.run import Facts
+
+FIELDS: dict[str, Any] = json.loads(json.dumps(asdict(Config())))
+FACTS = Facts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "unit")
+
+
+def paths(fields: Any, path: str = "") -> list[str]:
+    if not isinstance(fields, dict):
+        return [path[:-1]]
+    return [each for name, value in fields.items() for each in paths(value, f"{path}{name}.")]
+
+
+def changed(path: str, change: Any) -> dict[str, Any]:
+    fields = copy.deepcopy(FIELDS)
+    part, name = path.split(".")
+    fields[part][name] = change(fields[part][name])
+    return fields
+
+
+def another(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 3
+    return [*value, "x"] if isinstance(value, list) else f"{value}x"
+
+
+@pytest.mark.parametrize("path", paths(FIELDS))
+def test_each_kept_field_and_no_other_changes_it(path: str) -> None:
+    fields = changed(path, another)
+    same = meaning.digest(fields, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
+    assert same != path.startswith(meaning.KEPT)
+    if same:
+        assert len(meaning.changes(FIELDS, fields, Path("run"))) == 1
+    else:
+        with pytest.raises(UserError, match=f"config.{path}: run "):
+            meaning.changes(FIELDS, fields, Path("run"))
+
+
+def test_facts_change_it_but_for_the_shares_of_classes() -> None:
+    grown = Facts((8, 8, 1), 2, ("a", "b"), 17, (0.5, 0.5), "unit")
+    assert meaning.digest(FIELDS, grown.semantics) == meaning.digest(FIELDS, FACTS.semantics)
+    for other in (
+        Facts((8, 8, 3), 2, ("a", "b"), 17, (0.4, 0.6), "unit"),
+        Facts((8, 8, 1), 2, ("a", "c"), 17, (0.4, 0.6), "unit"),
+        Facts((8, 8, 1), 2, ("a", "b"), 256, (0.4, 0.6), "unit"),
+        Facts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "dequantised"),
+    ):
+        assert meaning.digest(FIELDS, other.semantics) != meaning.digest(FIELDS, FACTS.semantics)
+
+
+@pytest.mark.parametrize("empty", ["", 0, False, (), []])
+def test_a_field_that_a_later_version_adds_changes_nothing_while_it_is_empty(empty: Any) -> None:
+    later = {**FIELDS, "model": {**FIELDS["model"], "later": empty}}
+    assert meaning.digest(later, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
+    assert meaning.digest({**FIELDS, "model": {**FIELDS["model"], "later": "x"}}, FACTS.semantics) != meaning.digest(
+        FIELDS, FACTS.semantics
+    )
+
+
+def test_equal_values_mean_the_same_however_they_are_spelt() -> None:
+    """As `changes` compares them: a whole number with a point or without, a tuple as a list."""
+    spelt = [
+        changed("model.data_std", lambda value: 1),
+        changed("train.ema", tuple),
+        changed("train.seed", lambda value: 0.0),
+    ]
+    for fields in spelt:
+        assert meaning.digest(fields, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
