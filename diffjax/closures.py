@@ -19,8 +19,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
 
-from diffjax.captures import Identity, Opaque, alone_of, built, identities, split
+from diffjax.captures import Opaque, alone_of, split
 from diffjax.code import is_own
+from diffjax.function_parts import Identity, built, identities
 
 _CONCRETE = (  # what JAX raises where a value is asked for that is traced
     jax.errors.ConcretizationTypeError,
@@ -90,7 +91,7 @@ def interned(function: Any) -> Any:
         contents = tuple(map(_content, arrays))
     except Opaque:
         return function
-    if part is None or next(identities(part), None) or sum(len(each[2]) for each in contents) > _LARGEST:
+    if part is None or sum(len(each[2]) for each in contents) > _LARGEST:
         return function
     return _interned.setdefault((part, contents), function)
 

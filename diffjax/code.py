@@ -16,7 +16,7 @@ def is_own(function: Any) -> bool:
         return is_own(function.__func__)
     if not isinstance(function, types.FunctionType):
         return False
-    module = sys.modules.get(function.__module__ or "")
+    module = sys.modules.get(function.__globals__.get("__name__", ""))  # what `wraps` says is of the function within
     return module is None or vars(module) is not function.__globals__ or is_users(module.__name__)
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from diffjax import expected
 from diffjax.closures import portable
 from diffjax.errors import UserError
+from diffjax.kinds import kind_of
 from diffjax.order import Order
 from diffjax.protocols import Hooks, Net, Noise, PerExample
 
@@ -72,7 +73,7 @@ def denoiser(noise: Noise, net: Any, variables: PyTree) -> NetDenoiser:
     """
     noise = expected.noise(noise)
     if isinstance(net, type) or not isinstance(net, Net):
-        raise UserError(f"denoiser: net must be a Flax module, such as dj.nets.MLP(), got {expected.kind_of(net)}")
+        raise UserError(f"denoiser: net must be a Flax module, such as dj.nets.MLP(), got {kind_of(net)}")
     _check_variables(variables)
     ours, theirs = getattr(noise, "vocab", None), getattr(net, "vocab", None)
     if ours != theirs:

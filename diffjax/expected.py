@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from diffjax.errors import UserError
-from diffjax.kinds import holds, plain
+from diffjax.kinds import holds, kind_of, plain
 from diffjax.order import Order
 from diffjax.protocols import Hooks, Net, Noise, Step
 
@@ -29,19 +29,6 @@ def require_callable(name: str, value: Any, count: int, expected: str) -> Any:
     except ValueError:  # what is not written in Python may have no signature
         pass
     return value
-
-
-def kind_of(value: Any) -> str:
-    """What a value is, for messages: a function that makes other things is told to be called."""
-    if isinstance(value, str):
-        return f"the text {value!r}"
-    if isinstance(value, type):
-        return f"the class {value.__name__}; make one of it: {value.__name__}(…)"
-    if inspect.isfunction(value):
-        return f"the function {value.__name__}; call it if it is a maker: {value.__name__}(…)"
-    if isinstance(value, jax.Array | np.ndarray):
-        return f"an array, {value.dtype} of shape {value.shape}"
-    return f"{type(value).__name__} {value!r}"[:80]
 
 
 def one_key(name: str, value: Any) -> Any:
@@ -93,16 +80,18 @@ def step(value: Any) -> Any:
     return value
 
 
-def denoise(value: Any) -> Any:
-    """A denoiser."""
+def denoiser(name: str) -> Callable[[Any], Any]:
+    """The check of a denoiser."""
+    return lambda value: _denoiser(name, value)
+
+
+def _denoiser(name: str, value: Any) -> Any:
     if isinstance(value, Net | type):
         raise UserError(
-            f"denoise: expected a function (x_t, t, cond), got the net {_name(value)}; its denoiser is "
+            f"{name}: expected a function (x_t, t, cond), got the net {_name(value)}; its denoiser is "
             "dj.denoiser(noise, net, state.ema)"
         )
-    return require_callable(
-        "denoise", value, 3, "a function (x_t, t, cond), such as dj.denoiser(noise, net, state.ema)"
-    )
+    return require_callable(name, value, 3, "a function (x_t, t, cond), such as dj.denoiser(noise, net, state.ema)")
 
 
 def shape(value: Any) -> Any:
@@ -160,6 +149,16 @@ def data(name: str) -> Callable[[Any], Any]:
     return check
 
 
+def strength(value: Any) -> Any:
+    """One number, which may be traced."""
+    found = plain(value)
+    if isinstance(found, Tracer) and not found.ndim:
+        return found
+    if not holds(found, float):
+        raise UserError(f"strength: expected one number in (0, 1], got {value!r}")
+    return found
+
+
 def start(value: Any) -> Any:
     """A state to start from, or None."""
     return None if value is None else _array("start", value)
@@ -185,8 +184,9 @@ BY_NAME: Mapping[str, Callable[[Any], Any]] = {
     "keys": keys,
     "noise": noise,
     "order": order,
-    "denoise": denoise,
-    "weak": denoise,
+    "denoise": denoiser("denoise"),
+    "weak": denoiser("weak"),
+    "strength": strength,
     "shape": shape,
     "cond": cond,
     "steps": steps,

@@ -1,6 +1,7 @@
 """Whether a plain value is of an annotation's kind, for what is read from text and what a maker is called with."""
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from types import NoneType, UnionType
@@ -41,3 +42,16 @@ def plain(value: Any) -> Any:
     """A number of NumPy or JAX as Python's; everything else as it is."""
     scalar = isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0
     return value.item() if scalar and not isinstance(value, Tracer) else value
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages: a function that makes other things is told to be called."""
+    if isinstance(value, str):
+        return f"the text {value!r}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}; make one of it: {value.__name__}(…)"
+    if inspect.isfunction(value):
+        return f"the function {value.__name__}; call it if it is a maker: {value.__name__}(…)"
+    if isinstance(value, jax.Array | np.ndarray):
+        return f"an array, {value.dtype} of shape {value.shape}"
+    return f"{type(value).__name__} {value!r}"[:80]

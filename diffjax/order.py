@@ -80,7 +80,7 @@ def blocks(count: int, shuffled: bool = False) -> Order:
     positions are autoregression, in which each position is diffused given those before it (Li et al. 2024, MAR).
     """
     if count < 1:
-        raise UserError(f"order: blocks must be at least 1, got {count}")
+        raise UserError(f"order.blocks: count must be at least 1, got {count}")
     one_by_one = _shuffled_rank if shuffled else _raster_rank
 
     def rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:

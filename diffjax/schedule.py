@@ -210,5 +210,10 @@ def _kept_norm(schedule: Schedule) -> Callable:
 def _on_host(schedule: Schedule, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """The schedule's values as numbers, also while something else is being traced."""
     with eval_context():
-        alpha, sigma = schedule(jnp.asarray(times))
-        return np.asarray(alpha), np.asarray(sigma)
+        try:
+            alpha, sigma = schedule(jnp.asarray(times))
+            return np.asarray(alpha, float), np.asarray(sigma, float)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"schedule: expected a function t -> (alpha, sigma), such as dj.schedule.cosine, got {schedule!r:.80}"
+            ) from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from diffjax import expected
 from diffjax.errors import UserError
+from diffjax.kinds import kind_of
 
 Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
 KNOWN = ("x", "cond")
@@ -22,9 +23,7 @@ def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:
     than the first, as a last one often is, are left out of both. Both are said on stderr.
     """
     if isinstance(batches, str | Mapping) or not isinstance(batches, Iterable):
-        raise UserError(
-            f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {expected.kind_of(batches)}'
-        )
+        raise UserError(f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {kind_of(batches)}')
     if isinstance(batches, jax.Array | np.ndarray):
         raise UserError(
             f"fit: batches must be an iterable of batches, got one array of shape {batches.shape}; write "
@@ -43,7 +42,7 @@ def checked(batch: Any) -> Batch:
             hint = '; of a pair (x, cond) make {"x": x, "cond": cond}'
         elif isinstance(batch, jax.Array | np.ndarray):
             hint = '; of an array x make {"x": x}'
-        raise UserError(f'fit: a batch must be a dict {{"x": array, "cond": …}}, got {expected.kind_of(batch)}{hint}')
+        raise UserError(f'fit: a batch must be a dict {{"x": array, "cond": …}}, got {kind_of(batch)}{hint}')
     if "x" not in batch:
         raise UserError(f"fit: a batch has no 'x', the data; it has {', '.join(map(repr, batch)) or 'nothing'}")
     whole = {**batch, "x": expected.data("x")(batch["x"]), "cond": expected.cond(batch.get("cond"))}

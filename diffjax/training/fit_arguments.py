@@ -8,8 +8,8 @@ import optax
 from jaxtyping import Array, Key
 
 from diffjax.errors import UserError
-from diffjax.expected import kind_of, one_key, require_callable
-from diffjax.kinds import holds, plain
+from diffjax.expected import one_key, require_callable
+from diffjax.kinds import holds, kind_of, plain
 from diffjax.nets.interface import check_net
 from diffjax.training.ema import named
 from diffjax.training.state import State
