@@ -1,4 +1,4 @@
-"""What closures and repeated fits keep: python benchmarks/memory.py [closures | alone | fits] …
+"""What closures and repeated fits keep: python benchmarks/memory.py [closures[=200] | alone[=200] | fits[=20]] …
 
 Each part makes a new function, or a new run, again and again in one process, and prints how often something was
 compiled and by how much the process grew after the first few.
@@ -71,20 +71,19 @@ def resident() -> float:
     return pages * 4096 / 1e6
 
 
-def measured(name: str) -> str:
-    call, count = PARTS[name]
-    before, first = 0.0, time.process_time()
+def measured(name: str, count: int) -> str:
+    call, times = PARTS[name][0], [time.process_time()]
     for number in range(count):
         call(number)
-        if number == 0:
-            first = time.process_time() - first
+        times.append(time.process_time())
         if number + 1 == BEGUN:
-            before, begun = resident(), time.process_time()
-    each = (time.process_time() - begun) / (count - BEGUN)
-    grown = resident() - before
-    return f"{name:9} {count:4} calls: {first:6.2f} s of CPU the first, {each:6.3f} s each later, {grown:+7.1f} MB"
+            before = resident()
+    first, each = times[1] - times[0], (times[-1] - times[BEGUN]) / (count - BEGUN)
+    return f"| {name} | {count} | {first:.2f} | {each:.3f} | {resident() - before:+.1f} |"
 
 
 if __name__ == "__main__":
+    print("| what | calls | s of CPU, the first | each later | MB grown |\n|---|---|---|---|---|")
     for part in sys.argv[1:] or PARTS:
-        print(measured(part), flush=True)
+        name, _, count = part.partition("=")
+        print(measured(name, int(count or PARTS[name][1])), flush=True)

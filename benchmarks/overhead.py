@@ -33,6 +33,9 @@ def main() -> None:
         small, large = (buffers(noise, keys, denoise, start, steps) for steps in (10, 100))
         ratio, call = np.median(rounds[:, 0] / rounds[:, 1]), 1000 * np.median(rounds[:, 1]) / STEPS
         print(f"| {name} | {call:.3f} | {ratio:.3f} | {limit} | {small:,} | {large:,} |", flush=True)
+        if len(shape) == 1:
+            each = min(stepped(noise, keys, denoise, start, 200) for _ in range(5))
+            print(f"\ndj.stepwise: {1000 * each:.3f} ms a step in all, of which the limit is 0.5 for dispatch")
 
 
 def sampler(noise: Any, keys: Any, denoise: Any, start: jax.Array, steps: int) -> Callable[[], Any]:
@@ -64,6 +67,13 @@ def buffers(noise: Any, keys: Any, denoise: Any, start: jax.Array, steps: int) -
     """Bytes of memory that the compiled sampler needs beyond its arguments and its result."""
     call = jax.jit(lambda keys, denoise, start: drawn(noise, keys, denoise, start, steps))
     return call.lower(keys, denoise, start).compile().memory_analysis().temp_size_in_bytes
+
+
+def stepped(noise: Any, keys: Any, denoise: Any, start: jax.Array, steps: int) -> float:
+    """Seconds of one step of a host loop."""
+    options = {"steps": steps, "start": start, "step": dj.steps.ddim()}
+    loop = lambda: list(dj.stepwise(keys, noise, dj.order.together, denoise, start.shape[1:], **options))[-1]  # noqa: E731
+    return seconds(loop) / steps
 
 
 def timed(ways: tuple[Callable[[], Any], ...], turn: int) -> list[float]:

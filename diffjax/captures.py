@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffjax.code import is_own, is_users, is_value, look
+from diffjax.code import Facts, is_own, is_users, is_value, look
 from diffjax.function_parts import Call, Constant, Function, Globals, Identity, Leaf, Tree
 
 _JITTED = type(jax.jit(lambda: 0))
@@ -102,23 +102,20 @@ def _split_function(function: Any, arrays: list[Any], within: tuple[Any, ...]) -
         None if own else Globals(function.__globals__),
         Tree(taken, tuple(split(each, arrays, within) for each in given)),
         tuple(split(each, arrays, within) for each in cells),
-        tuple(_read(function.__globals__, facts.names, arrays, within)) if own else (),
+        tuple(_read(function.__globals__, facts, arrays, within)) if own else (),
     )
 
 
-def _read(
-    known: dict[str, Any], names: tuple[str, ...], arrays: list[Any], within: tuple[Any, ...]
-) -> Iterator[tuple[str, Any]]:
+def _read(known: dict[str, Any], facts: Facts, arrays: list[Any], within: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """What a user's function may read of its globals, and of modules among them that are the user's."""
-    for name in names:
+    for name in facts.names:
         if name not in known:
             continue
         value = known[name]
         yield name, split(value, arrays, within)
         if isinstance(value, types.ModuleType) and is_users(value.__name__):
-            yield from (
-                (f"{name}.{inner}", _of_module(value, inner, within)) for inner in names if inner in vars(value)
-            )
+            inner = (each for each in facts.attributes if each in vars(value))
+            yield from ((f"{name}.{each}", _of_module(value, each, within)) for each in inner)
 
 
 def _of_module(module: types.ModuleType, name: str, within: tuple[Any, ...]) -> Any:

@@ -34,9 +34,10 @@ def is_users(name: str) -> bool:
 
 
 class Facts(NamedTuple):
-    """All names of globals and attributes in some code; whether it rebinds what it captured, or changes a container."""
+    """Globals and attributes that some code reads; whether it rebinds what it captured, or changes a container."""
 
     names: tuple[str, ...]
+    attributes: tuple[str, ...]
     rebinds: bool
     mutates: bool
 
@@ -47,9 +48,12 @@ def look(code: types.CodeType) -> Facts:
     inner = [look(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
     steps = list(dis.get_instructions(code))
     stored = {step.opname for step in steps}
+    names = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    attributes = {step.argval for step in steps if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}
     rebinds = any(step.opname in ("STORE_DEREF", "DELETE_DEREF") and step.argval in code.co_freevars for step in steps)
     return Facts(
-        tuple(sorted(set(code.co_names).union(*(facts.names for facts in inner)))),
+        tuple(sorted(names.union(*(facts.names for facts in inner)))),
+        tuple(sorted(attributes.union(*(facts.attributes for facts in inner)))),
         rebinds or not stored.isdisjoint(("STORE_GLOBAL", "DELETE_GLOBAL")) or any(facts.rebinds for facts in inner),
         not stored.isdisjoint(("STORE_SUBSCR", "DELETE_SUBSCR"))
         or not _MUTATORS.isdisjoint(code.co_names)

@@ -85,7 +85,8 @@ def gallery(
     rows = np.repeat(np.arange(len(names), dtype=np.int32), EACH) if names else None
     cond = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], each)
     count = EACH * (len(names) or EACH)
-    frame = painter(denoiser(model.noise, model.net, {}), model.noise, model.order, model.net, facts, settings)
+    without = denoiser(model.noise, model.net, {"params": {}})  # weights come with each picture
+    frame = painter(without, model.noise, model.order, model.net, facts, settings)
 
     def drawn(variables: PyTree) -> UInt8[np.ndarray, "h w c"]:
         here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf.addressable_data(0))), variables)

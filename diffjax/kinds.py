@@ -50,7 +50,7 @@ def kind_of(value: Any) -> str:
         return f"the text {value!r}"
     if isinstance(value, type):
         return f"the class {value.__name__}; make one of it: {value.__name__}(…)"
-    if inspect.isfunction(value):
+    if inspect.isfunction(value) and value.__name__ != "<lambda>":
         return f"the function {value.__name__}; call it if it is a maker: {value.__name__}(…)"
     if isinstance(value, jax.Array | np.ndarray):
         return f"an array, {value.dtype} of shape {value.shape}"

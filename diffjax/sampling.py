@@ -144,8 +144,11 @@ def _host_loop(
     x, rank, carry = _begin(keys, start, noise=noise, order=order, step=step, shape=shape)
     yield x
     rows = rows_of(step, noise, grid)
-    for k in range(len(grid) - 1):
-        stop = (jnp.asarray(k), grid[k], grid[k + 1], jax.tree.map(lambda row, k=k: row[k], rows))
+    stops = (
+        grid if isinstance(grid, Tracer) else np.asarray(grid)
+    )  # to take one of these on the host dispatches nothing
+    for k in range(len(stops) - 1):
+        stop = (np.int32(k), stops[k], stops[k + 1], jax.tree.map(lambda row, k=k: row[k], rows))
         x, carry = _advance(keys, rank, stop, (x, carry), denoise, cond, hook, noise=noise, order=order, step=step)
         yield x
 

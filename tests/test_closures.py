@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import types
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -109,6 +110,23 @@ def test_globals_that_a_function_reads_count(monkeypatch) -> None:
     monkeypatch.setitem(globals(), "SHIFT", jnp.zeros(3))
     np.testing.assert_allclose(run(scaled), 3 * X)
     assert run.traces == 2  # another number is another program, another array is not
+
+
+def test_numbers_of_a_user_s_module_count(monkeypatch) -> None:
+    """Also where a global has the same name, and that of an attribute alone does not."""
+    settings = types.ModuleType("settings")
+    monkeypatch.setitem(globals(), "SETTINGS", settings)
+    monkeypatch.setitem(globals(), "ndim", 7)
+
+    def scaled(x: Any) -> Any:
+        return x * SETTINGS.FACTOR * FACTOR * x.ndim
+
+    run = Counted()
+    for settings.FACTOR in (2.0, 3.0):
+        np.testing.assert_allclose(run(scaled), X * settings.FACTOR)
+    monkeypatch.setitem(globals(), "ndim", 8)
+    np.testing.assert_allclose(run(scaled), X * 3)
+    assert run.traces == 2
 
 
 def test_what_may_change_without_a_trace_is_compiled_by_itself() -> None:

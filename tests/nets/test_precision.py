@@ -18,6 +18,7 @@ from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP, DiT, Transformer, UNet
 from diffjax.noise import Gaussian, Masking
+from diffjax.protocols import PerExample
 from diffjax.randomness import keys
 from diffjax.training.loop import fit
 from diffjax.training.state import create
@@ -135,7 +136,8 @@ def test_a_step_of_training_in_bfloat16_moves_weights_of_float32(name) -> None:
     assert {str(leaf.dtype) for leaf in floats} == {"float32"}
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), start.params, state.params)
     assert any(jax.tree.leaves(moved))
-    denoise = dataclasses.replace(denoiser(noise, small, {"params": state.params}), **more)
+    ranks = {name: PerExample(each) for name, each in more.items()}
+    denoise = dataclasses.replace(denoiser(noise, small, {"params": state.params}), **ranks)
     assert jax.eval_shape(denoise, x, jnp.full((2,) + (1,) * (x.ndim - 1), 0.5), cond).dtype == jnp.float32
 
 
