@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
@@ -18,6 +19,7 @@ from diffjax.argument_checks import checked_arguments
 from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
+from diffjax.kinds import kind_of
 from diffjax.loss import Apply, Loss
 from diffjax.noise import Gaussian
 from diffjax.order import Order
@@ -235,5 +237,7 @@ def _mean(each: Array) -> Float[Array, " b"]:
 def _check(noise: Any, t: Levels, least: int) -> None:
     if not isinstance(noise, Gaussian):
         raise UserError("diagnose: expected Gaussian noise; of tokens, `bits.context` says what a hidden one costs")
+    if not isinstance(t, jax.Array | np.ndarray) or t.ndim != 1:
+        raise UserError(f"diagnose: t must be an array of noise levels, [k], got {kind_of(t)}")
     if len(t) < least:
-        raise UserError(f"diagnose: expected at least {least} levels, got {len(t)}")
+        raise UserError(f"diagnose: t must have at least {least} levels, got {len(t)}")

@@ -116,7 +116,7 @@ def grid(value: Any) -> Any:
         return None
     if callable(value) or isinstance(value, str):
         raise UserError(f"grid: expected clock values, such as dj.grids.log_snr(noise, 50), got {kind_of(value)}")
-    return _array("grid", value)
+    return as_array("grid", value)
 
 
 def hook(value: Any) -> Any:
@@ -132,7 +132,7 @@ def cond(value: Any) -> Any:
     def leaf(each: Any) -> Any:
         if isinstance(each, str | bytes):
             raise UserError(f"cond: {each!r} is text, and nets are told numbers; encode it (a class as its number)")
-        return _array("cond", each)
+        return as_array("cond", each)
 
     return jax.tree.map(leaf, value, is_leaf=_is_list_of_plain)
 
@@ -141,7 +141,7 @@ def data(name: str) -> Callable[[Any], Any]:
     """The check of an array with the batch first."""
 
     def check(value: Any) -> Any:
-        found = _array(name, value)
+        found = as_array(name, value)
         if not found.ndim or not len(found):
             raise UserError(f"{name}: expected at least one example, the batch first, got shape {found.shape}")
         return found
@@ -161,7 +161,7 @@ def strength(value: Any) -> Any:
 
 def start(value: Any) -> Any:
     """A state to start from, or None."""
-    return None if value is None else _array("start", value)
+    return None if value is None else as_array("start", value)
 
 
 def rule(value: Any) -> Any:
@@ -225,7 +225,7 @@ def _is_list_of_plain(value: Any) -> bool:
     return type(value) in (list, tuple) and bool(value) and all(isinstance(each, int | float) for each in value)
 
 
-def _array(name: str, value: Any) -> Any:
+def as_array(name: str, value: Any) -> Any:
     """The value as an array, as it is where it is one. Raises UserError for what can be none."""
     if isinstance(value, jax.Array | np.ndarray):
         return value

@@ -14,7 +14,8 @@ from diffjax.conditions import knows_labels
 from diffjax.data.rules import SplitRecord
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
-from diffjax.nets.adapters import plain
+from diffjax.kinds import holds, plain
+from diffjax.nets.adapters import plain as plain_net
 from diffjax.order import Order
 from diffjax.paths import by_name, named
 from diffjax.protocols import Noise
@@ -78,10 +79,11 @@ def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Lo
     average of any length, such as "std=0.15", where the run has stored snapshots. Raises UserError where there is no
     run, or not that step or average, or weights of another run or net than its config says.
     """
+    _check_request(source, ema, step)
     found = weights(Path(source), ema, step)
     built = run.built_model(found.config["model"], found.facts)
     here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found.params)  # bound to no device, like keys
-    net, params = plain(built.net, here)
+    net, params = plain_net(built.net, here)
     info = Info(
         net,
         found.facts,
@@ -92,6 +94,18 @@ def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Lo
         found.record.splits,
     )
     return denoiser(built.noise, net, {"params": params}), built.noise, built.order, info
+
+
+def _check_request(source: Any, ema: Any, step: Any) -> None:
+    """Raise UserError for what names no run, average or step."""
+    if not isinstance(source, str | Path):
+        raise UserError(
+            f"load: source must be a run's folder or an exported file, such as 'runs/digits', got {source!r}"
+        )
+    if ema is not None and not isinstance(ema, str):
+        raise UserError(f"load: ema must be the name of an average, such as '0.999', got {ema!r}")
+    if step not in (None, "best") and not holds(plain(step), int):
+        raise UserError(f"load: step must be a whole number, 'best' or None, got {step!r}")
 
 
 def weights(source: Path, ema: str | None = None, step: Step = None) -> Weights:
@@ -139,7 +153,7 @@ def taken(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str
     UserError where nothing fits.
     """
     net = run.built_model(given.config["model"], given.facts).net
-    ours, theirs = by_name(params), by_name(plain(net, given.params)[1])
+    ours, theirs = by_name(params), by_name(plain_net(net, given.params)[1])
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
     if not fits:
         raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")

@@ -20,6 +20,7 @@ from diffjax.argument_checks import checked_arguments
 from diffjax.closures import portable
 from diffjax.edit.journeys import CLEANEST, NOISIEST
 from diffjax.errors import UserError
+from diffjax.expected import as_array, require_count
 from diffjax.grids import Grid
 from diffjax.guidance.classifier_free import at_once
 from diffjax.guidance.rules import linear
@@ -121,6 +122,11 @@ def interpolate(
     UserError for a rule that is stochastic, and for tokens, between which there is nothing.
     """
     check_numbers(noise)
+    a, b = (as_array(name, image) for name, image in (("a", a), ("b", b)))
+    require_count(len(keys), "keys", {"a": a, "b": b})
+    shares = as_array("shares", shares)
+    if not shares.ndim:
+        raise UserError(f"shares: expected an array of shares of the way, [k], got {shares}")
     step, grid = step or midpoint(), reversible(noise, steps) if grid is None else grid
     given, k = {"grid": grid, "step": step}, len(shares)
     far = cond if cond_b is None else cond_b

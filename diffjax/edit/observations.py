@@ -12,6 +12,8 @@ from jax.tree_util import Partial
 from diffjax.edit.bases import blocks, channels, waves
 from diffjax.edit.seen import Image, Observation, checked
 from diffjax.errors import UserError
+from diffjax.expected import as_array
+from diffjax.kinds import holds, plain
 
 
 def inpaint(image: Image, known: Any, noise_std: float = 0.0, *, batched: bool | None = None) -> Observation:
@@ -24,12 +26,15 @@ def inpaint(image: Image, known: Any, noise_std: float = 0.0, *, batched: bool |
     are clamped, and known numbers replaced (biased: `edit.solve` has better methods). Raises UserError.
     """
     image, batched = as_image(image, batched, "inpaint")
+    known = as_array("inpaint: known", known)
     known = known if isinstance(known, Tracer) else jnp.asarray(known)
     if known.dtype != bool:
         raise UserError(f"inpaint: known must be boolean, true where the image is known, got {known.dtype}")
     tokens = jnp.issubdtype(image.dtype, jnp.integer)
     if tokens and noise_std:
         raise UserError("inpaint: tokens are known or not; noise_std is of numbers")
+    if not holds(plain(noise_std), float) and not isinstance(noise_std, Tracer):
+        raise UserError(f"inpaint: noise_std must be a finite number, got {noise_std!r}")
     if not noise_std >= 0:
         raise UserError(f"inpaint: noise_std must be at least 0, got {noise_std}")
     mask = _as_mask(known, image.shape[1:] if batched else image.shape, len(image) if batched else 0, tokens)
@@ -39,7 +44,7 @@ def inpaint(image: Image, known: Any, noise_std: float = 0.0, *, batched: bool |
 
 def as_image(image: Image, batched: bool | None, name: str) -> tuple[Any, bool]:
     """The image as numbers or tokens, and whether it is a batch of them: by its axes, if that is not said."""
-    image = jnp.asarray(image)
+    image = jnp.asarray(as_array(f"{name}: image", image))
     if not jnp.issubdtype(image.dtype, jnp.integer):
         image = image.astype(jnp.result_type(float))
     if not image.ndim:

@@ -14,6 +14,7 @@ from diffjax.closures import portable
 from diffjax.errors import UserError
 from diffjax.guidance.classifier_free import at_once, nothing_of
 from diffjax.guidance.scales import checked, weight
+from diffjax.kinds import kind_of
 from diffjax.protocols import Denoise
 
 
@@ -42,11 +43,14 @@ def composed(denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Parti
 def _made(of: Callable, name: str, denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Partial:
     if not isinstance(null, Mapping):
         raise UserError(f"{name}: null must be a dict of parts that say nothing, got {type(null).__name__}; use cfg")
+    if not isinstance(scales, Mapping):
+        raise UserError(f"{name}: scales must be a dict of a scale for each part, got {kind_of(scales)}")
     if not scales:
-        raise UserError(f"{name}: expected a scale for one part or more of {', '.join(map(str, null))}")
+        raise UserError(f"{name}: scales must have one part or more of {', '.join(map(str, null))}")
     for part in scales:
         if part not in null:
-            raise UserError(f"{name}: there is no part {part!r}; the condition has {', '.join(map(str, null))}")
+            there = ", ".join(map(str, null))
+            raise UserError(f"{name}: scales name {part!r}, and there is no such part; the condition has {there}")
     weights = tuple(checked(f"{name}: {part}", scale) for part, scale in scales.items())
     return Partial(of(tuple(scales)), portable(denoise), weights, dict(null))
 

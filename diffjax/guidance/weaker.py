@@ -36,6 +36,7 @@ def perturbed_attention(denoise: Denoise, scale: Any, blocks: tuple[int, ...], *
     blocks = tuple(blocks)
     if not blocks or any(not isinstance(block, int) or block < 0 for block in blocks):
         raise UserError(f"perturbed_attention: blocks must be numbers of blocks, 0 the first, got {blocks}")
+    scale = checked("perturbed_attention", scale)
     found: list[str] = []
 
     def perturbed(part: NetDenoiser) -> NetDenoiser:
@@ -50,8 +51,7 @@ def perturbed_attention(denoise: Denoise, scale: Any, blocks: tuple[int, ...], *
     weak = over_nets(denoise, perturbed)
     if not found:
         raise UserError("perturbed_attention: denoise holds no net; give dj.denoiser(noise, net, variables)")
-    scale, rule = checked("perturbed_attention", scale), portable(rule)
-    return Partial(_apart, portable(weak), portable(denoise), scale, rule)
+    return Partial(_apart, portable(weak), portable(denoise), scale, portable(rule))
 
 
 def _apart(weak: Any, denoise: Any, scale: Any, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:

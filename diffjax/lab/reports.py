@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from diffjax import grids, predict, schedule
+from diffjax.argument_checks import checked_arguments
 from diffjax.errors import UserError
 from diffjax.lab.laws import BIAS, Chances, Makes, chances
 from diffjax.lab.orders import BUDGETS, COUNTS, INTERVAL, at_budgets, slope
@@ -101,6 +102,7 @@ def _rows_of(found: Chances) -> dict[str, str]:
     }
 
 
+@checked_arguments
 def report(
     step: Step,
     noise: Gaussian | None = None,
@@ -121,6 +123,8 @@ def report(
     called as often as `budgets` say, on `grid`. Whether it stays finite at each number of steps in `finite`, under all
     `schedules`. Its cost, `rounds` times taken (0: not at all). Raises UserError where it cannot serve.
     """
+    if step is None:
+        raise UserError("step: expected a step rule, such as dj.steps.ddim(), got None")
     noise = noise or Gaussian(schedule.cosine, predict.v)
     _check(step, noise)
     sure, tried = not step.stochastic, tuple(finite)

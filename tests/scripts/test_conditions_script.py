@@ -49,7 +49,7 @@ def test_each_part_that_is_asked_for_changes_the_pictures(call, many, drawing, t
         ("--number", "slant=0.4"),
         ("--label", "3"),
         ("--prompt", "a bold three", "--guidance", "3"),
-        ("--prompt", "a bold three", "--guidance", "3", "--negative", "a thin three"),
+        ("--prompt", "a bold three", "--guidance", "100", "--negative", "a thin three"),
         ("--prompt", "a bold three", "--guidance", "3", "--guidance-interval", "0.2", "0.5"),
         ("--prompt", "a bold three", "--label=3", "--guidance_form", "several(scales={'text': 3.0, 'label': 2.0})"),
     ]
