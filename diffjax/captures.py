@@ -26,12 +26,12 @@ class Opaque(Exception):
 
 
 def split(value: Any, arrays: list[Any], within: tuple[Any, ...] = ()) -> Any:
-    """The part of a value; its arrays are added to those that are passed. Raises Opaque.
+    """The part of a value; its arrays, and trees of arrays alone, are added to those that are passed. Raises Opaque.
 
     `within` are the functions that are being taken apart.
     """
     if isinstance(value, jax.Array | np.ndarray):
-        if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc" and value.dtype.name != "bfloat16":
+        if not _is_numbers(value):
             raise Opaque
         arrays.append(value)
         return Leaf(len(arrays) - 1)
@@ -70,11 +70,22 @@ def _split_call(make: Any, given: tuple[Any, ...], arrays: list[Any], within: tu
     return Call(make, tuple(split(each, arrays, within) for each in given))
 
 
-def _split_tree(value: Any, arrays: list[Any], within: tuple[Any, ...]) -> Tree:
+def _is_numbers(value: Any) -> bool:
+    """Whether it is an array that a program can be given."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biufc" or value.dtype.name == "bfloat16"
+    return isinstance(value, jax.Array)
+
+
+def _split_tree(value: Any, arrays: list[Any], within: tuple[Any, ...]) -> Any:
     leaves, structure = jax.tree.flatten(value)
+    _hashable(structure)
     if isinstance(value, list | dict) and not leaves and all(map(is_own, within[-1:])):
         raise Opaque  # to be filled, as a list in which calls are counted
-    return Tree(_hashable(structure), tuple(split(leaf, arrays, within) for leaf in leaves))
+    if leaves and all(map(_is_numbers, leaves)):
+        arrays.append(value)  # as it is, so that a net in it is found
+        return Leaf(len(arrays) - 1)
+    return Tree(structure, tuple(split(leaf, arrays, within) for leaf in leaves))
 
 
 def _split_function(function: Any, arrays: list[Any], within: tuple[Any, ...]) -> Any:

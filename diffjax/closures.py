@@ -48,7 +48,10 @@ _read_values: weakref.WeakSet[Spec] = weakref.WeakSet()  # of functions that loo
 
 @jax.tree_util.register_pytree_node_class
 class Portable:
-    """A function whose arrays are the leaves of a pytree; `original` is what it was made of, where that is known."""
+    """A function as a pytree of the arrays, and trees of arrays, that it holds.
+
+    `original` is what it was made of, where that is known.
+    """
 
     def __init__(self, spec: Spec, arrays: tuple[Any, ...], original: Any = None) -> None:
         self.spec, self.arrays, self.original = spec, arrays, original
@@ -88,12 +91,12 @@ def interned(function: Any) -> Any:
     arrays: list[Any] = []
     try:
         part = split(function, arrays) if isinstance(function, types.FunctionType) else None
-        contents = tuple(map(_content, arrays))
+        contents = tuple(map(_content, jax.tree.leaves(arrays)))
     except Opaque:
         return function
     if part is None or sum(len(each[2]) for each in contents) > _LARGEST:
         return function
-    return _interned.setdefault((part, contents), function)
+    return _interned.setdefault((part, jax.tree.structure(arrays), contents), function)
 
 
 def compiled(function: Any = None, *, static_argnames: str | tuple[str, ...] = ()) -> Any:

@@ -12,7 +12,7 @@ import jax
 
 @dataclass(frozen=True)
 class Leaf:
-    """An array: number `place` of those that are passed."""
+    """An array, or a tree of arrays: number `place` of those that are passed."""
 
     place: int
 

@@ -192,3 +192,27 @@ def test_a_scale_for_each_example_is_of_this_batch_also_under_another_guidance()
     for count in (2, 3, 8):
         with pytest.raises(UserError, match=f"scale: .*{count},"):
             dj.guidance.cfg(denoise, jnp.ones(count), null)(X, t, cond)
+
+
+def test_copies_for_a_causal_net_are_made_by_at_once() -> None:
+    """A net that knows each example's order takes no copies of which it cannot tell whose they are."""
+    net = dj.nets.Transformer(5, (3,), 8, 1, 1, causal=True, classes=2)
+    variables = net.init(jax.random.key(0), TOKENS[:1], jnp.zeros((1, 1)))
+    denoise = dj.denoiser(MASKS, net, variables)
+    null, cond = net.null_cond, jnp.array([0, 1, 0, 1])
+
+    def stacked(x: Any, t: Any, cond: Any) -> Any:
+        both = (jnp.concatenate([each, each]) for each in (x, t))
+        without, given = jnp.split(denoise(*both, jnp.concatenate([jnp.full_like(cond, null), cond])), 2)
+        return 2 * given - without
+
+    def beside(x: Any, t: Any, cond: Any) -> Any:
+        without, given = dj.guidance.at_once(denoise, x, t, jnp.full_like(cond, null), cond)
+        return 2 * given - without
+
+    def drawn(guided: Any) -> Any:
+        return dj.sample(KEYS, MASKS, dj.order.shuffled, guided, (3,), steps=3, cond=cond)
+
+    with pytest.raises(UserError, match=r"at_once"):
+        drawn(stacked)
+    np.testing.assert_array_equal(drawn(beside), drawn(dj.guidance.cfg(denoise, 2.0, null)))

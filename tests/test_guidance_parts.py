@@ -130,8 +130,8 @@ def test_under_grad_and_vmap_and_on_tokens() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: guidance.several(exact(APART), {"third": 1.0}, NULL), "no part 'third'; the condition has first, sec"),
-        (lambda: guidance.several(exact(APART), {}, NULL), "a scale for one part or more of first, second"),
+        (lambda: guidance.several(exact(APART), {"third": 1.0}, NULL), "'third'.*the condition has first, sec"),
+        (lambda: guidance.several(exact(APART), {}, NULL), "scales must have .*first, second"),
         (lambda: guidance.several(exact(APART), {"first": 1.0}, jnp.asarray(3)), "several: null must be a dict"),
         (lambda: guidance.composed(exact(APART), {"first": np.inf}, NULL), "composed: first: scale must be finite"),
         (lambda: guidance.several(exact(APART), {"first": 1.0}, NULL)(X, T, jnp.ones(3)), "cond must be a dict"),
