@@ -41,7 +41,9 @@ def named(kind: Any) -> str:
 def plain(value: Any) -> Any:
     """A number of NumPy or JAX as Python's; everything else as it is."""
     scalar = isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0
-    return value.item() if scalar and not isinstance(value, Tracer) else value
+    if not scalar or isinstance(value, Tracer) or jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+        return value  # a key is an array of an extended type
+    return value.item()
 
 
 def kind_of(value: Any) -> str:

@@ -259,3 +259,11 @@ class Short(nn.Module):
 def test_a_net_with_a_state_or_a_missing_argument_is_refused(net, named) -> None:
     with pytest.raises(UserError, match=named):
         dj.fit(jax.random.key(0), net, dj.loss.regression(NOISE, ORDER), batches(), 1, devices=jax.devices()[:1])
+
+
+def test_a_seed_is_a_number_or_a_key() -> None:
+    root = jax.random.key(3)
+    for seed in (3, np.int64(3), jnp.asarray(3), root):
+        np.testing.assert_array_equal(jax.random.key_data(dj.keys(seed, 4)), jax.random.key_data(dj.keys(3, 4)))
+    with pytest.raises(UserError, match="seed"):
+        dj.keys(dj.keys(0, 2), 4)
