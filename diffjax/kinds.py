@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -41,7 +42,7 @@ def named(kind: Any) -> str:
 def plain(value: Any) -> Any:
     """A number of NumPy or JAX as Python's; everything else as it is."""
     scalar = isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0
-    if not scalar or isinstance(value, Tracer) or jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+    if not scalar or isinstance(value, Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return value  # a key is an array of an extended type
     return value.item()
 

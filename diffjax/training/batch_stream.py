@@ -10,17 +10,15 @@ import numpy as np
 from diffjax import expected
 from diffjax.errors import UserError
 from diffjax.kinds import kind_of
-
-Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
-KNOWN = ("x", "cond")
+from diffjax.training.step import Batch
 
 
 def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:
     """The batches from that position on, each looked at. Raises UserError for what are no batches.
 
-    A list or another sequence is repeated, each time in another order, which is a function of the number of the time
-    alone. What else has a length is begun again when it ends, and is taken from its beginning. Batches of another size
-    than the first, as a last one often is, are left out of both. Both are said on stderr.
+    A list or another sequence is repeated, in each epoch after the first in another order, which is a function of the
+    epoch's number alone. What else has a length is begun again when it ends, and is taken from its beginning. Batches
+    of another size than the first, as a last one often is, are left out of both. Both are said on stderr.
     """
     if isinstance(batches, str | Mapping) or not isinstance(batches, Iterable):
         raise UserError(f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {kind_of(batches)}')
@@ -51,11 +49,11 @@ def checked(batch: Any) -> Batch:
 
 
 def _shuffled(batches: list[Batch], position: int) -> Iterator[Batch]:
-    """A list again and again, first as it is and then in an order drawn by the number of the time."""
+    """A list in every epoch: first as it is, then in an order drawn by the number of the epoch."""
     if not batches:
         raise UserError("fit: batches are an empty list; give one batch or more")
     alike = [batch for batch in batches if len(batch["x"]) == len(batches[0]["x"])]
-    _say(f"the list of {len(alike)} batches is repeated, each time in another order")
+    _say(f"the list of {len(alike)} batches is repeated, in another order in each epoch")
     if len(alike) < len(batches):
         _say(
             f"{len(batches) - len(alike)} of {len(batches)} batches are left out, being of another size than the first"
@@ -63,15 +61,16 @@ def _shuffled(batches: list[Batch], position: int) -> Iterator[Batch]:
     return _endless(alike, *divmod(position, len(alike)))
 
 
-def _endless(batches: list[Batch], time: int, taken: int) -> Iterator[Batch]:
+def _endless(batches: list[Batch], epoch: int, taken: int) -> Iterator[Batch]:
+    """From an epoch on, of which so many were taken before."""
     while True:
-        order = np.arange(len(batches)) if time == 0 else np.random.default_rng(time).permutation(len(batches))
+        order = np.arange(len(batches)) if epoch == 0 else np.random.default_rng(epoch).permutation(len(batches))
         yield from (batches[i] for i in order[taken:])
-        time, taken = time + 1, 0
+        epoch, taken = epoch + 1, 0
 
 
 def _begun_again(batches: Iterable[Any]) -> Iterator[Batch]:
-    """What has a length and is no list, such as a loader: as it goes, each time that it is gone through."""
+    """What has a length and is no list, such as a loader: in every epoch as it comes."""
     size, said = 0, False
     _say("the batches have an end, and are begun again there")
     while True:

@@ -39,17 +39,14 @@ def checked(
         raise UserError(f"optimizer: expected one of Optax, such as optax.adam(1e-3), got {kind_of(optimizer)}")
     if start is not None and not isinstance(start, State):
         raise UserError(f"start: expected the state that fit returned, got {kind_of(start)}")
-    for name, value in (
-        ("steps", steps),
-        ("accumulate", accumulate),
-        ("dispatch", 1 if dispatch is None else dispatch),
-    ):
+    counts = {"steps": steps, "accumulate": accumulate, "dispatch": 1 if dispatch is None else dispatch}
+    for name, value in counts.items():
         if not holds(plain(value), int) or value < 1:
             raise UserError(f"fit: {name} must be a whole number of at least 1, got {value!r}")
     return Checked(key if key.ndim == 0 else key.ravel()[0], int(steps), optimizer, _averages(ema, start))
 
 
-def check_start(start: State, net: Any, optimizer: optax.GradientTransformation, averages: tuple[str, ...]) -> None:
+def check_start(start: State, optimizer: optax.GradientTransformation, averages: tuple[str, ...]) -> None:
     """Raise UserError where a state has other averages than were asked for, or is of another optimizer."""
     if set(start.emas) != set(averages):
         raise UserError(

@@ -78,7 +78,7 @@ def fit(
     _check_tokens(net, first["x"])
     begun = start or create(given.key, net, optimizer, given.averages, first["x"], first.get("cond"))
     if start is not None:
-        fit_arguments.check_start(start, net, optimizer, given.averages)
+        fit_arguments.check_start(start, optimizer, given.averages)
     most = dispatch or steps_per_dispatch(net)
     examined, advance = examiner(net, loss, optimizer), _program(net, loss, optimizer, accumulate, tuple(devices))
     run = _Run(advance, devices, most, itertools.chain([first], stream), watch)

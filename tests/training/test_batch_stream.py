@@ -25,7 +25,7 @@ def taken(batches: Any, count: int, position: int = 0) -> list[int]:
     return [int(batch["x"][0, 0]) for batch in itertools.islice(stream(batches, position), count)]
 
 
-def test_a_list_is_repeated_each_time_in_another_order(capsys) -> None:
+def test_a_list_is_repeated_in_another_order_in_each_epoch(capsys) -> None:
     found = taken(numbered(5), 20)
     times = [found[i : i + 5] for i in range(0, 20, 5)]
     assert times[0] == [0, 1, 2, 3, 4]
