@@ -25,7 +25,7 @@ which is led away from. Both halves are one call of the net on twice the batch, 
 Scales are numbers, arrays (one for each example, or for each position) or functions of t. Guidance maps denoisers to
 denoisers, so it goes inside any step rule, any order, and inside other guidance. On tokens `linear` is the same
 formula on logits, and tilts the law of each token given what is visible exactly; what that makes of the whole, under
-each order, is in [compare_exact.md](compare_exact.md).
+each order, is in [compare_exact.md](compare_exact.md). A token that is impossible given the condition stays so.
 
 ## The law that guidance is named after
 

@@ -108,12 +108,14 @@ def _split_function(function: Any, arrays: list[Any], within: tuple[Any, ...]) -
         raise Opaque
     given = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     taken = len(function.__defaults__ or ()), tuple(function.__kwdefaults__ or ())
+    attributes = tuple((name, each) for name, each in vars(function).items() if name != "__wrapped__")
     return Function(
         function.__code__,
         None if own else Globals(function.__globals__),
         Tree(taken, tuple(split(each, arrays, within) for each in given)),
         tuple(split(each, arrays, within) for each in cells),
         tuple(_read(function.__globals__, facts, arrays, within)) if own else (),
+        tuple((name, split(each, arrays, within)) for name, each in attributes),
     )
 
 

@@ -17,6 +17,8 @@ from diffjax.kinds import holds, kind_of, plain
 from diffjax.order import Order
 from diffjax.protocols import Hooks, Net, Noise, Step
 
+_METHODS = tuple(name for name in vars(Noise) if not name.startswith("_"))
+
 
 def require_callable(name: str, value: Any, count: int, expected: str) -> Any:
     """The value, once it can be called with so many arguments. Raises UserError, which says what is expected."""
@@ -55,7 +57,10 @@ def keys(value: Any) -> Any:
 
 def noise(value: Any) -> Any:
     """A noise."""
-    if isinstance(value, type) or not isinstance(value, Noise):
+    missing = [name for name in _METHODS if not hasattr(value, name)]
+    if missing and len(missing) < len(_METHODS) and not isinstance(value, type):
+        raise UserError(f"noise: {type(value).__name__} has no {', '.join(missing)}, which a noise needs (dj.Noise)")
+    if missing or isinstance(value, type):
         raise UserError(
             f"noise: expected dj.Gaussian(schedule, prediction) or dj.Masking(vocab), got {kind_of(value)}; a schedule "
             "alone is no noise: dj.Gaussian(dj.schedule.cosine, dj.predict.v)"

@@ -59,7 +59,7 @@ class Function:
     """A function: its code, a part for each thing that it captured, and the globals of one that is of a library.
 
     `read` are the globals that a user's function reads, and as `module.name` numbers that it may read of modules of the
-    user's, by which it is only compared.
+    user's, by which it is only compared. `attributes` are those that were set on the function.
     """
 
     code: types.CodeType
@@ -67,6 +67,7 @@ class Function:
     defaults: Tree
     cells: tuple[Any, ...]
     read: tuple[tuple[str, Any], ...]
+    attributes: tuple[tuple[str, Any], ...]
 
 
 class Globals:
@@ -107,8 +108,8 @@ def identities(part: Any) -> Iterator[Identity]:
             yield part
         case Tree(_, parts) | Call(_, parts):
             yield from (each for inner in parts for each in identities(inner))
-        case Function(_, _, defaults, cells, read):
-            inner = (defaults, *cells, *(each for _, each in read))
+        case Function(_, _, defaults, cells, read, attributes):
+            inner = (defaults, *cells, *(each for _, each in (*read, *attributes)))
             yield from (each for one in inner for each in identities(one))
 
 
@@ -120,4 +121,5 @@ def _built_function(part: Function, arrays: tuple[Any, ...]) -> Any:
     cells = tuple(types.CellType(built(each, arrays)) for each in part.cells)
     function = types.FunctionType(part.code, known, part.code.co_name, tuple(given[:count]), cells)
     function.__kwdefaults__ = dict(zip(keywords, given[count:], strict=True))
+    vars(function).update({name: built(each, arrays) for name, each in part.attributes})
     return function

@@ -267,3 +267,14 @@ def test_a_seed_is_a_number_or_a_key() -> None:
         np.testing.assert_array_equal(jax.random.key_data(dj.keys(seed, 4)), jax.random.key_data(dj.keys(3, 4)))
     with pytest.raises(UserError, match="seed"):
         dj.keys(dj.keys(0, 2), 4)
+
+
+def test_a_noise_of_one_s_own_is_told_what_it_lacks() -> None:
+    class Half:
+        channel_axes = 1
+
+        def prior(self, key: Any, shape: Any) -> Any:
+            return jnp.zeros(shape)
+
+    with pytest.raises(UserError, match=r"Half has no .*corrupt"):
+        dj.sample(KEYS, Half(), ORDER, denoise, (3,), steps=1)

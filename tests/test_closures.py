@@ -129,6 +129,18 @@ def test_numbers_of_a_user_s_module_count(monkeypatch) -> None:
     assert run.traces == 2
 
 
+def test_attributes_of_a_function_count() -> None:
+    def made(needs: tuple[str, ...]) -> Callable:
+        def loss(keys: Any, apply: Any, x0: Any, cond: Any) -> Any:
+            return x0
+
+        loss.needs = needs  # type: ignore[attr-defined]
+        return loss
+
+    assert interned(made(("teacher",))) is interned(made(("teacher",)))
+    assert interned(made(("teacher",))) is not interned(made(("average",)))
+
+
 def test_what_may_change_without_a_trace_is_compiled_by_itself() -> None:
     box = SimpleNamespace(scale=2.0)
     run, found = Counted(), []
