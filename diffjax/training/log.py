@@ -12,10 +12,10 @@ from diffjax.training.writers import Patient, Writer
 
 
 class Log:
-    """Writes the mean of each metric over every `every` steps, and after the last step that since the last multiple.
+    """Writes, at each step that divides by `every`, the mean of each metric over the steps since the one before it.
 
-    `sums` are those of the steps since the last multiple of `every`: they are saved with a checkpoint, and set where
-    the run goes back to one.
+    At the last step of the run it writes the mean so far. `sums` are the sums behind these means: save them with a
+    checkpoint, and set them where the run goes back to one.
     """
 
     def __init__(

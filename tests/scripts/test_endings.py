@@ -81,7 +81,7 @@ def trace(workdir: Path) -> dict[int, dict[str, float]]:
 
 
 def test_a_run_stopped_at_any_step_logs_what_one_that_is_not_stopped_logs(call, tiny, tmp_path, monkeypatch) -> None:
-    """Told to stop twice within one interval and again in the next; and killed after the checkpoint of step 7."""
+    """Told to stop twice within one interval and once in the next; and killed after the checkpoint of step 7."""
     argv = ["--config", tiny.config, *QUIET, "--config.train.log_every_steps=5", "--config.train.steps=12"]
     argv.append("--config.train.ema_std=(0.05,0.1)")
     every = [*argv, "--config.train.save_every_steps=1", "--config.train.keep_checkpoints=12"]
