@@ -25,7 +25,7 @@ from diffjax.evaluation import write_png
 from diffjax.files import check_writable, claimed
 from diffjax.plan import Plan, planned
 from diffjax.record import Record
-from diffjax.training import checkpoint, keeping
+from diffjax.training import checkpoint, keeping, running_means
 from diffjax.training.faults import Diverged, Fault
 from diffjax.training.identity import Identity
 from diffjax.training.log import Log
@@ -106,16 +106,18 @@ def train(fields: Fields, workdir: Path, plan: Plan, identity: Identity, sentry:
     t, first = fields["train"], jax.process_index() == 0
     batch_size, writers = fields["data"]["batch_size"], plan.writers if first else ()
     about = {"config": run.config_hash(fields), **identity.about}
+    folder, start = workdir / "checkpoints", int(plan.start.step)
+    sums = running_means.of_checkpoint(folder, start)
     with (
-        closing(checkpoint.Saver(workdir / "checkpoints", plan.keep, about)) as saver,
-        closing(Log(writers, int(plan.start.step), t["steps"], t["log_every_steps"], batch_size, not first)) as log,
+        closing(checkpoint.Saver(folder, plan.keep, about)) as saver,
+        closing(Log(writers, start, t["steps"], t["log_every_steps"], batch_size, not first, sums)) as log,
     ):
 
         def save(step: int, state: State, metrics: Any) -> None:
             more = {} if plan.validate is None else plan.validate(state.ema["params"])
             if more:
                 log.tell(step, more)
-            saver.save(step, state, {**metrics, **more})
+            saver.save(step, state, {**metrics, **more}, log.sums)
 
         def picture(step: int, state: State, metrics: Any) -> None:
             if first:
@@ -131,7 +133,9 @@ def train(fields: Fields, workdir: Path, plan: Plan, identity: Identity, sentry:
 
         def restore() -> State | None:
             saver.wait()
-            return checkpoint.restore(workdir / "checkpoints", plan.start, identity)
+            back = checkpoint.restore(folder, plan.start, identity)
+            log.sums = running_means.of_checkpoint(folder, int((back or plan.start).step))
+            return back
 
         events = [
             (t["save_every_steps"], save),
@@ -151,10 +155,10 @@ def train(fields: Fields, workdir: Path, plan: Plan, identity: Identity, sentry:
             )
         except Diverged as end:
             if end.fault.sound and not saver.has(end.fault.step):
-                saver.save(end.fault.step, end.state, {})
+                saver.save(end.fault.step, end.state, {}, log.sums)
             raise UserError(f"{workdir}: {end}") from None
         if not saver.has(int(state.step)):
-            saver.save(int(state.step), state, {})
+            saver.save(int(state.step), state, {}, log.sums)
     return int(state.step)
 
 

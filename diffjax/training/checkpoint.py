@@ -28,6 +28,7 @@ from diffjax.files import reason
 from diffjax.training import keeping, manifest, parallel, vetting
 from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
 from diffjax.training.keeping import Keep, candidates
+from diffjax.training.running_means import FIELD, Sums
 from diffjax.training.state import State, finite
 
 _finite = jax.jit(finite)
@@ -50,11 +51,11 @@ class Saver:
         self._pending: Future[None] | None = None
         self._problem = ""
 
-    def save(self, step: int, state: State, metrics: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: State, metrics: Mapping[str, Any], sums: Sums | None = None) -> None:
         """Copy the state off the devices and begin to write it, once the save before has ended.
 
-        A metric may be one number or several, of which the last counts. Raises UserError, and saves nothing, where
-        a number of the state is not finite.
+        A metric may be one number or several, of which the last counts; `sums` are those of the running means. Raises
+        UserError, and saves nothing, where a number of the state is not finite.
         """
         if not bool(_finite(state)):
             raise UserError(f"train: the state at step {step} is not finite and was not saved; lower the learning rate")
@@ -64,6 +65,7 @@ class Saver:
         if not self._problem:
             values = {name: float(np.ravel(value)[-1]) for name, value in metrics.items()}
             about = {**self.about, "step": step, "position": int(state.position), "metrics": values}
+            about |= {FIELD: dict(sums)} if sums else {}
             self._pending = self._thread.submit(self._guarded, self._finish, step, about)
 
     def has(self, step: int) -> bool:

@@ -4,23 +4,34 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from tqdm import tqdm
 
+from diffjax.training.running_means import Sums, add, means
 from diffjax.training.step import Metrics
 from diffjax.training.writers import Patient, Writer
 
 
 class Log:
-    """Writes the mean of each metric over every so many steps."""
+    """Writes, at each step that divides by `every`, the mean of each metric over the steps since the one before it.
+
+    At the last step of the run it writes the mean so far. `sums` are the sums behind these means: save them with a
+    checkpoint, and set them where the run goes back to one.
+    """
 
     def __init__(
-        self, writers: Sequence[Writer], start: int, steps: int, every: int, batch_size: int, quiet: bool
+        self,
+        writers: Sequence[Writer],
+        start: int,
+        steps: int,
+        every: int,
+        batch_size: int,
+        quiet: bool,
+        sums: Sums | None = None,
     ) -> None:
-        """Go on from step `start`; `quiet`, as hosts but the first are, shows nothing on the screen."""
+        """Go on from step `start`, with the `sums` saved there; `quiet`, as all hosts but the first, prints nothing."""
         self.steps, self.every, self.batch_size, self.quiet = steps, every, batch_size, quiet
         self._writers = [Patient(writer) for writer in writers]
-        self._collected: list[Mapping[str, float]] = []
+        self.sums: Sums = sums or {}
         self._last: tuple[int, float] | None = None  # where the interval began, and when
         self.bar = tqdm(  # disable=None: no bar where stderr is no terminal
             total=steps * batch_size,
@@ -36,11 +47,12 @@ class Log:
         count = len(metrics["loss"])
         self.bar.update(count * self.batch_size)
         for i in range(count):
-            self._collected.append({name: float(metric[i]) for name, metric in metrics.items()})
+            self.sums = add(self.sums, {name: float(metric[i]) for name, metric in metrics.items()})
             at = step - count + 1 + i
             if at % self.every == 0 or at == self.steps:
-                self.tell(at, {**means(self._collected), **self._speed(at)})
-                self._collected = []
+                self.tell(at, {**means(self.sums), **self._speed(at)})
+            if at % self.every == 0:
+                self.sums = {}
 
     def tell(self, step: int, values: Mapping[str, float]) -> None:
         """Write these values of a step, also those from elsewhere, such as the loss of validation.
@@ -69,10 +81,3 @@ class Log:
         if before is None or step <= before[0]:
             return {}
         return {"images_per_second": (step - before[0]) * self.batch_size / (self._last[1] - before[1])}
-
-
-def means(collected: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each name over those that have it."""
-    names = dict.fromkeys(name for metrics in collected for name in metrics)
-    with np.errstate(invalid="ignore"):  # the mean of both infinities is NaN, and told as such
-        return {name: float(np.mean([metrics[name] for metrics in collected if name in metrics])) for name in names}

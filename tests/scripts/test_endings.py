@@ -18,6 +18,7 @@ from diffjax import loading, plan
 from diffjax.data import pipeline
 from diffjax.files import claimed
 from diffjax.training import checkpoint, keeping, metrics
+from diffjax.training.sentry import Sentry
 
 OLD = Path(__file__).parents[1] / "training" / "old" / "format_1"
 QUIET = ["--config.train.writers=('jsonl',)", "--config.train.validate_images=0"]
@@ -73,15 +74,67 @@ def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, ti
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("policy", few(["skip", "rewind"], "rewind"))
-def test_a_bad_batch_is_passed_and_the_run_reaches_its_end(policy, call, tiny, tmp_path, monkeypatch) -> None:
-    """The fourth batch of all that the run reads holds a NaN."""
+def trace(workdir: Path) -> dict[int, dict[str, float]]:
+    """What was logged at each step, but for the speed, which is the clock's."""
+    rows = metrics.read(workdir / metrics.NAME)
+    return {row.step: {name: row.values[name] for name in ("loss", "grad_norm")} for row in rows}
+
+
+def test_a_run_stopped_at_any_step_logs_what_one_that_is_not_stopped_logs(call, tiny, tmp_path, monkeypatch) -> None:
+    """Told to stop twice within one interval and once in the next; and killed after the checkpoint of step 7."""
+    argv = ["--config", tiny.config, *QUIET, "--config.train.log_every_steps=5", "--config.train.steps=12"]
+    argv.append("--config.train.ema_std=(0.05,0.1)")
+    every = [*argv, "--config.train.save_every_steps=1", "--config.train.keep_checkpoints=12"]
+    assert call("train.py", *every, "--workdir", tmp_path / "straight").code == 0
+    straight = trace(tmp_path / "straight")
+    assert [*straight] == [5, 10, 12]
+    for step in (2, 4, 8):
+        with monkeypatch.context() as patched:
+            patched.setattr(Sentry, "beat", lambda self, done, step=step: setattr(self, "stopping", done >= step - 1))
+            told = call("train.py", *argv, "--config.train.snapshot_every_steps=1", "--workdir", tmp_path / "stopped")
+        assert f"stopped at step {step}, saved" in told.err, "one step later than it is told to"
+    assert call("train.py", *argv, "--workdir", tmp_path / "stopped").code == 0
+    assert trace(tmp_path / "stopped") == straight
+    for step in range(8, 13):
+        shutil.rmtree(tmp_path / "straight" / "checkpoints" / f"{step:08d}")
+    told = call("train.py", *argv, "--workdir", tmp_path / "straight")
+    assert "step 7 to 12" in told.err
+    assert trace(tmp_path / "straight") == straight
+
+
+def test_a_run_that_goes_back_logs_no_step_twice(call, tiny, tmp_path, monkeypatch) -> None:
+    """From the fault after step 5 to the checkpoint of step 4: what is logged are the means of what each step logs."""
+    spoil(monkeypatch, 5)
+    argv = ["--config", tiny.config, *QUIET, "--config.train.on_fault=rewind", "--config.train.steps=9"]
+    traces = []
+    for every in (1, 3):
+        more = ["--config.train.save_every_steps=4", f"--config.train.log_every_steps={every}"]
+        with jax.debug_nans(False):
+            told = call("train.py", *argv, *more, "--workdir", tmp_path / str(every))
+        assert "diffjax: step 6 (batch 5 of the data's order)" in told.err
+        traces.append(trace(tmp_path / str(every)))
+    each, means = traces
+    assert [*each] == list(range(1, 10))
+    assert [*means] == [3, 6, 9]
+    for step, values in means.items():
+        for name, value in values.items():
+            expected = np.mean([each[step - back][name] for back in range(3)])
+            np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def spoil(monkeypatch, bad: int) -> None:
+    """One batch of all that a run reads holds a NaN."""
 
     def spoiled(*args, **options):
         for number, batch in enumerate(pipeline.batches(*args, **options)):
-            yield {**batch, "x": batch["x"].at[5].set(jnp.nan)} if number == 3 else batch
+            yield {**batch, "x": batch["x"].at[5].set(jnp.nan)} if number == bad else batch
 
     monkeypatch.setattr(plan, "batches", spoiled)
+
+
+@pytest.mark.parametrize("policy", few(["skip", "rewind"], "rewind"))
+def test_a_bad_batch_is_passed_and_the_run_reaches_its_end(policy, call, tiny, tmp_path, monkeypatch) -> None:
+    spoil(monkeypatch, 3)
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *QUIET, "--config.train.log_every_steps=1"]
     more = [f"--config.train.on_fault={policy}(limit=2)", "--config.train.steps=6"]
     with jax.debug_nans(False):

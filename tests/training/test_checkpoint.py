@@ -11,7 +11,7 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.nets import MLP
-from diffjax.training import checkpoint
+from diffjax.training import checkpoint, running_means
 from diffjax.training.checkpoint import Saver, restore
 from diffjax.training.keeping import Keep
 from diffjax.training.manifest import MANIFEST, damage
@@ -54,6 +54,17 @@ def test_every_leaf_comes_back_bit_for_bit(saved) -> None:
     assert back is not None
     assert equal(back, state(30))
     np.testing.assert_array_equal(jax.random.uniform(back.key, (3,)), jax.random.uniform(state(30).key, (3,)))
+
+
+def test_running_sums_are_those_of_the_step(tmp_path) -> None:
+    """And none where none were saved, as older versions did, where there is no checkpoint, and where it is damaged."""
+    saver, sums = Saver(tmp_path, Keep()), {"loss": (0.1 + 0.2, 3), "grad_norm": (1e-300, 3)}
+    saver.save(13, state(13), FINE, sums)
+    saver.save(20, state(20), FINE)
+    saver.close()
+    assert [running_means.of_checkpoint(tmp_path, step) for step in (13, 20, 0)] == [sums, {}, {}]
+    (tmp_path / "00000013" / MANIFEST).write_text("{")
+    assert running_means.of_checkpoint(tmp_path, 13) == {}
 
 
 def test_the_newest_are_kept(saved) -> None:

@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from diffjax import build
 from diffjax.errors import UserError
-from diffjax.training import metrics, writers
+from diffjax.training import metrics, running_means, writers
 from diffjax.training.log import Log
 from diffjax.training.metrics import Reading
 
@@ -56,6 +56,35 @@ def test_each_interval_is_its_mean_for_every_writer(dispatch) -> None:
     assert one.rows == other.rows
     assert one.closed
     assert other.closed
+
+
+def loss_log(writer, first: int, last: int, dispatch: int = 1, sums=None) -> Log:
+    """The log of a run of 12 steps from step `first` to step `last`, each loss a number of its own."""
+    log = Log([writer], first, 12, 5, 4, quiet=True, sums=sums)
+    losses = np.random.default_rng(0).normal(size=12).astype(np.float32)
+    for step in range(first, last, dispatch):
+        log.watch(min(step + dispatch, last), {"loss": losses[step : min(step + dispatch, last)]})
+    return log
+
+
+@pytest.mark.parametrize("dispatch", [1, 3])
+@pytest.mark.parametrize("stop", range(1, 12))
+def test_a_run_that_stops_at_any_step_logs_the_means_of_one_that_does_not(stop, dispatch) -> None:
+    straight, stopped = Rows(), Rows()
+    loss_log(straight, 0, 12)
+    saved = json.loads(json.dumps(loss_log(stopped, 0, stop, dispatch).sums))
+    loss_log(stopped, stop, 12, dispatch, running_means.parse(saved, stop))
+    means = [[(step, values["loss"]) for step, values in rows.rows] for rows in (straight, stopped)]
+    assert [step for step, _ in means[0]] == [5, 10, 12]
+    assert means[0] == means[1]
+
+
+@pytest.mark.parametrize("pair", [3.0, [3.0], [3, 2], [3.0, 0], [3.0, 8], [3.0, True], ["3", 2], [3.0, 1, 1]], ids=str)
+def test_running_sums_that_cannot_be_are_not_taken(pair) -> None:
+    """A manifest that somebody rewrote begins the means anew; 8 are more steps than were taken."""
+    assert running_means.parse({"loss": [3.0, 2]}, 7) == {"loss": (3.0, 2)}
+    assert running_means.parse({"loss": [3.0, 2], "other": pair}, 7) == {}
+    assert running_means.parse([pair], 7) == {}
 
 
 def test_the_speed_leaves_out_the_interval_that_compiled() -> None:
