@@ -87,7 +87,7 @@ def editing_flags() -> None:
     )
     flags.DEFINE_float("strength", None, "How much of it is given up, above 0 up to 1, which is all; 0.5 by default.")
     flags.DEFINE_string("place", None, "TOP,LEFT of it in what outpaint draws; the middle by default.")
-    flags.DEFINE_integer("label_to", None, "Class at the end of the way, for interpolate; --label is at its beginning.")
+    flags.DEFINE_string("label_to", None, "Class at the end of the way, for interpolate; --label is at its beginning.")
     flags.DEFINE_string("prompt_to", None, "Words at the end of the way, as --prompt at its beginning.")
     flags.DEFINE_integer("seed_to", None, "Seed at its end, as --seed at its beginning.", 0, 2**32 - 1)
 

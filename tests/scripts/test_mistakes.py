@@ -187,7 +187,7 @@ ONLY_SAMPLE = [
     (["--workdir", "{run}"], ["--out"]),
     ([*SAMPLE, "--label=10"], ["--label 10", "0 … 9"]),
     ([*SAMPLE, "--label=-1"], ["--label -1", "0 … 9"]),
-    ([*SAMPLE, "--label=three"], ["--label", "int"]),
+    ([*SAMPLE, "--label=three"], ["--label three", "0 … 9"]),
     (["--workdir", "{unconditional}", "--out", "{out}", "--label=3"], ["--label 3", "no classes"]),
 ]
 
