@@ -29,7 +29,9 @@ cli.editing_flags()
 flags.adopt_module_key_flags(cli)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for samples.npz and the pictures.")
 NUM = flags.DEFINE_integer("num", 100, "How many pictures; 8 of an edit by default.", lower_bound=1)
-LABEL = flags.DEFINE_integer("label", None, "Class of all pictures; by default drawn with the frequencies of training.")
+LABEL = flags.DEFINE_string(
+    "label", None, "Class of all pictures, by its name or its index; by default drawn with the frequencies of training."
+)
 PROMPT = flags.DEFINE_string(
     "prompt", None, "What the pictures are of, in words, for a model that was trained on text."
 )
@@ -54,7 +56,7 @@ def main() -> None:
     wanted = panel.Asked(
         cli.chosen(loaded[3].config["sample"]),
         asked.seed,
-        LABEL.value,
+        None if LABEL.value is None else panel.label_index(loaded[3], LABEL.value),
         PROMPT.value,
         NEGATIVE.value,
         SKETCH.value,
@@ -99,6 +101,8 @@ def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, as
             raise UserError(f"--{flag}: is of pictures from nothing, and --edit is not; leave one of the two out")
     info, given = loaded[3], {each: flags.FLAGS[each].present for each in ("sampler", "grid", "steps")}
     about_model = {"own_rule": bool(given["sampler"]), "fills": taught_to_fill(info)}
+    if "label_to" in asked:
+        asked = {**asked, "label_to": panel.label_index(info, asked["label_to"], "--label_to")}
     made = applications.made(name, applications.Asked(info.facts, **about_model, **asked))
     count = NUM.value if NUM.present else FEW
     if not given["steps"] and loaded[2].width == 1:
@@ -138,10 +142,9 @@ def go(out: Path, way: ways.Way, ready: panel.Ready, far: Any, given: dict[str, 
 
 def far_end(loaded: loading.Loaded, wanted: panel.Asked, count: int, asked: dict[str, Any]) -> Any:
     """The condition at the end of a way: as at its beginning, but for what is asked for there."""
-    label, words, info = asked.get("label_to"), asked.get("prompt_to"), loaded[3]
-    draw.check_label(label, info.facts.classes if info.conditional else 0, "--label_to")
+    label, words = asked.get("label_to"), asked.get("prompt_to")
     if words is not None:
-        asking.said(info.net, words, "--prompt_to")
+        asking.said(loaded[3].net, words, "--prompt_to")
         wanted = wanted.but("prompt", words)
     wanted = wanted if label is None else wanted.but("label", label)
     return panel.ready(loaded, wanted, count, draws_labels=False).cond

@@ -1,7 +1,7 @@
 """Train a model: python train.py --config configs/digits.py --workdir runs/digits [--config.train.steps=10000 …]
 
-Run again with the same --workdir, it goes on where it stopped; with more steps, it trains longer. With --check it only
-looks whether all of it fits, and says what it would do and how long that would take.
+With the --workdir of a run, alone or with the same --config, it goes on where that stopped; with more steps, it trains
+longer. With --check it only looks whether all of it fits, and says what it would do and how long that would take.
 """
 
 import dataclasses
@@ -34,7 +34,9 @@ from diffjax.training.parallel import join, together
 from diffjax.training.sentry import Sentry
 from diffjax.training.state import State
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Python file with get_config(), see configs/; by default the run's own."
+)
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 CHECK = flags.DEFINE_boolean(
     "check", False, "Check everything, print the plan, take two steps to time them; write none."
@@ -242,4 +244,4 @@ def clock(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, CONFIG)
+    cli.run(main, CONFIG, resumes=Config)

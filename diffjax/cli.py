@@ -1,30 +1,29 @@
 """What the scripts share: flags read with one line and exit code 2 for a mistake, and configs that refuse to guess."""
 
-import dataclasses
-import difflib
 import logging as stdlib_logging
 import re
-import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from absl import app, flags, logging
 
+from diffjax import config_files
+from diffjax.config_files import check_types
 from diffjax.errors import UserError
 from diffjax.guiding import NONE
-from diffjax.kinds import holds, named
 
 INTERRUPTED = 130  # 128 + SIGINT
 EDITING = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")
 
 
-def run(main: Callable[[], None], config: Any = None, more: Any = None) -> None:
+def run(main: Callable[[], None], config: Any = None, more: Any = None, resumes: type | None = None) -> None:
     """Run a script: read the flags, and the config that one of them may name (its FlagHolder), then call `main`.
 
+    A script that `resumes` configs of this dataclass takes, without --config, that of the run in --workdir.
     What follows the flags belongs to `more`, a flag of a list, where that is given, and is refused otherwise.
 
     A user's mistake, in a flag, a field, a file or later, is one line on stderr and exit code 2.
@@ -34,7 +33,7 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None) -> None:
         with one_line():
             argv = _joined(argv)
             if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):
-                _check_names(argv)
+                argv = _with_config(argv, config, resumes)
             rest = _parsed(argv)
             if more is not None and more.present:
                 flags.FLAGS[more.name].value = [*more.value, *rest[1:]]
@@ -88,7 +87,7 @@ def editing_flags() -> None:
     )
     flags.DEFINE_float("strength", None, "How much of it is given up, above 0 up to 1, which is all; 0.5 by default.")
     flags.DEFINE_string("place", None, "TOP,LEFT of it in what outpaint draws; the middle by default.")
-    flags.DEFINE_integer("label_to", None, "Class at the end of the way, for interpolate; --label is at its beginning.")
+    flags.DEFINE_string("label_to", None, "Class at the end of the way, for interpolate; --label is at its beginning.")
     flags.DEFINE_string("prompt_to", None, "Words at the end of the way, as --prompt at its beginning.")
     flags.DEFINE_integer("seed_to", None, "Seed at its end, as --seed at its beginning.", 0, 2**32 - 1)
 
@@ -165,19 +164,6 @@ def one_line() -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-def check_types(given: Any, path: str) -> None:
-    """Raise UserError where the (nested) dataclass has a field too many, or one that belies its annotation."""
-    kinds = get_type_hints(type(given))
-    for name in vars(given).keys() - kinds.keys():
-        raise UserError(f"{path}.{name}: no such field; {_hint(name, list(kinds))}")
-    for name, kind in kinds.items():
-        value = getattr(given, name)
-        if not (type(value) is kind if dataclasses.is_dataclass(kind) else holds(value, kind)):
-            raise UserError(f"{path}.{name}: expected {named(kind)}, got {value!r}")
-        if dataclasses.is_dataclass(value):
-            check_types(value, f"{path}.{name}")
-
-
 def _joined(argv: Sequence[str]) -> list[str]:
     """The arguments, those of --guidance-interval, LOW HIGH, in one."""
     rest, joined = list(argv), list[str]()
@@ -192,58 +178,37 @@ def _joined(argv: Sequence[str]) -> list[str]:
     return joined
 
 
+class _Config(flags.ArgumentParser):
+    """What `--config` parses to where the config is known already."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def parse(self, argument: Any) -> Any:
+        """The config, whatever its file is called."""
+        return self.config
+
+
+def _with_config(argv: Sequence[str], config: Any, resumes: type | None) -> list[str]:
+    """The arguments, with the run's config where none is named. Raises UserError for overrides of no field."""
+    argv, path = list(argv), config_files.flag_value(argv, "config")
+    workdir = config_files.flag_value(argv, "workdir")
+    if path is not None:
+        fields = config_files.loaded(Path(path))
+    elif resumes is not None and workdir is not None:
+        fields = config_files.saved(Path(workdir), resumes)
+        flags.FLAGS[config.name].parser = _Config(fields)
+        argv.insert(1, f"--{config.name}={workdir}")
+    else:
+        alone = ", or a --workdir that holds a run to resume" if resumes else ""
+        raise UserError(f"--config: {config_files.EXAMPLE}{alone}")
+    config_files.check_overrides(fields, argv)
+    return argv
+
+
 def _parsed(argv: Sequence[str]) -> list[str]:
     """What is left of the arguments when all flags are read; nothing where one of them was --help."""
     try:
         return flags.FLAGS(argv)
     except SystemExit:
         sys.exit(0)  # absl's own help ends with 1
-
-
-def _check_names(argv: Sequence[str]) -> None:
-    """Load the config once by ourselves, and compare the names of all overrides with its fields."""
-    named = re.search(r"(?:^|\n)--?config[=\n](.+)", "\n".join(argv))
-    if named is None:
-        raise UserError("--config: give the config of an experiment, such as --config configs/digits.py")
-    config = _loaded(Path(named.group(1)))
-    for argument in argv[1:]:
-        override = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
-        if override:
-            _walk(config, override.group(1))
-
-
-def _loaded(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"--config {path}: no such file; the experiments that come with diffjax are in configs/")
-    try:
-        config = runpy.run_path(str(path)).get("get_config", _no_config)()
-    except UserError as mistake:
-        raise UserError(f"--config {path}: {mistake}") from None
-    except Exception as mistake:
-        raise UserError(f"--config {path}: cannot be loaded: {type(mistake).__name__}: {mistake}") from None
-    if not dataclasses.is_dataclass(config):
-        raise UserError(f"--config {path}: get_config() must return a configs.Config, got {type(config).__name__}")
-    return config
-
-
-def _no_config() -> None:
-    raise UserError("has no get_config(); see configs/digits.py")
-
-
-def _walk(config: Any, names: str) -> None:
-    for name in names.split("."):
-        fields = _fields(config)
-        if name not in fields:
-            raise UserError(f"--config.{names}: no such field; {_hint(name, fields)}")
-        config = getattr(config, name)
-    if _fields(config):
-        raise UserError(f"--config.{names}: give one of its fields, such as --config.{names}.{_fields(config)[0]}")
-
-
-def _fields(config: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
-
-
-def _hint(name: str, fields: list[str]) -> str:
-    near = difflib.get_close_matches(name, fields, 1)
-    return f"did you mean {near[0]}?" if near else f"the fields here are: {', '.join(fields) or 'none'}"

@@ -188,11 +188,11 @@ def spent(painter: Painter) -> str:
     return f"{whole} of the net, {head} of its head per sample" if head else f"{whole} of the net per sample"
 
 
-def check_label(label: int | None, classes: int, flag: str = "--label") -> None:
+def check_label(label: int | None, classes: int) -> None:
     """Raise UserError for a label that the model does not know."""
     if label is not None and not 0 <= label < classes:
-        told = f"expected 0 … {classes - 1}" if classes else f"this model has no classes; leave {flag} out"
-        raise UserError(f"{flag} {label}: {told}")
+        told = f"expected 0 … {classes - 1}" if classes else "this model has no classes; leave --label out"
+        raise UserError(f"--label {label}: {told}")
 
 
 def labels(

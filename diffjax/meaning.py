@@ -28,13 +28,14 @@ def digest(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 def changes(saved: dict[str, Any], given: dict[str, Any], workdir: Path) -> list[str]:
-    """The fields that differ from the run's, in words. Raises UserError for those that a run keeps."""
+    """The fields that differ from the run's, in words. Raises UserError that names all of those that a run keeps."""
     new = sorted(_differences(saved, given).items())
-    for path, (before, now) in new:
-        if path.startswith(KEPT):
-            raise UserError(
-                f"config.{path}: {workdir} was trained with {before!r}, not {now!r}; use that value, or a new --workdir"
-            )
+    kept = [f"config.{path}: expected {before!r}, got {now!r}" for path, (before, now) in new if path.startswith(KEPT)]
+    if kept:
+        raise UserError(
+            f"{'; '.join(kept)}; {workdir} was trained with what is expected, and keeps it: leave out what differs "
+            f"(--workdir {workdir} alone resumes), or use a new --workdir"
+        )
     return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
 
 

@@ -1,5 +1,6 @@
 """What is asked of a model in all, and pictures over two settings, rows and columns, all from the same keys."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from itertools import product
 from math import prod
@@ -15,11 +16,12 @@ from diffjax.draw import Painter
 from diffjax.errors import UserError
 from diffjax.evaluation import crossed, settings_told
 from diffjax.guiding import NONE
-from diffjax.loading import Loaded
+from diffjax.loading import Info, Loaded
 
 SETTINGS = (*sweep.NAMES, *(name for name in NONE if name not in sweep.NAMES))
 PARTS = ("label", "prompt", "negative", "sketch", "seed")
 MOST = 400  # cells of a panel
+MOST_NAMES = 20  # of classes in a message
 
 
 class Asked(NamedTuple):
@@ -51,6 +53,27 @@ class Ready(NamedTuple):
     def images(self, count: int, batch: int) -> UInt8[np.ndarray, "n h w c"]:
         """The pictures."""
         return draw.images(self.painter, self.root, count, batch, self.cond)
+
+
+def label_index(info: Info, text: str, flag: str = "--label") -> int:
+    """The index of a class, from its index or its name as text.
+
+    Text that is an index and the name of another class is the index. Raises UserError that lists the classes.
+    """
+    names = info.facts.class_names if info.conditional else ()
+    if not names:
+        raise UserError(f"{flag} {text}: this model has no classes; leave {flag} out")
+    indices = tuple(str(index) for index in range(len(names)))
+    for labels in (indices, names):
+        if text in labels:
+            return labels.index(text)
+    between = f"0 … {len(names) - 1}"
+    if names == indices:
+        raise UserError(f"{flag} {text}: expected {between}")
+    near = difflib.get_close_matches(text, names, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    raise UserError(f"{flag} {text}: expected {between}, or one of {', '.join(names[:MOST_NAMES])}{more}{hint}")
 
 
 def ready(loaded: Loaded, asked: Asked, count: int, draws_labels: bool = True) -> Ready:
@@ -91,7 +114,7 @@ def panel(loaded: Loaded, asked: Asked, texts: Sequence[str], count: int, batch:
     for pair in product(*values):
         varied = asked
         for name, value in zip(names, pair, strict=False):
-            varied = varied.but(name, value)
+            varied = varied.but(name, label_index(loaded[3], value, "--sweep label") if name == "label" else value)
         made.append(ready(loaded, varied, count))
     drawn = np.stack([each.images(count, batch) for each in made])
     rows, columns = ([settings_told({name: one}) for one in lists[name]] for name in (names * 2)[:2])

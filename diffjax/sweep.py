@@ -217,7 +217,6 @@ def _finite(text: str) -> float:
 
 _READ = {
     "steps": partial(_whole, "steps", 1),
-    "label": partial(_whole, "label", 0),
     "seed": partial(_whole, "seed", 0),
     "guidance": _finite,
 }

@@ -103,7 +103,8 @@ LAYERS = {
     "ways": "errors protocols randomness edit steps sampling dispatch draw",
     "applications": "errors slots edit run inputs editing ways",
     "panel": "errors conditions guiding evaluation loading draw sweep asking",
-    "cli": "errors kinds guiding",
+    "config_files": "errors kinds record",
+    "cli": "errors guiding config_files",
 }
 
 # Libraries that not everyone may import, and the layers that may; configuration stops at the scripts.

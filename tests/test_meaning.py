@@ -46,8 +46,17 @@ def test_each_kept_field_and_no_other_changes_it(path: str) -> None:
     if same:
         assert len(meaning.changes(FIELDS, fields, Path("run"))) == 1
     else:
-        with pytest.raises(UserError, match=f"config.{path}: run "):
+        with pytest.raises(UserError, match=f"config.{path}: .* run "):
             meaning.changes(FIELDS, fields, Path("run"))
+
+
+def test_all_kept_fields_that_differ_are_in_one_message_and_no_others() -> None:
+    fields = {part: {name: another(value) for name, value in values.items()} for part, values in FIELDS.items()}
+    with pytest.raises(UserError) as refused:
+        meaning.changes(FIELDS, fields, Path("run"))
+    for path in paths(FIELDS):
+        assert (f"config.{path}: " in str(refused.value)) == path.startswith(meaning.KEPT)
+    assert "\n" not in str(refused.value)
 
 
 def test_facts_change_it_but_for_the_shares_of_classes() -> None:

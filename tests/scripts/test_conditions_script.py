@@ -109,7 +109,7 @@ def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_pat
         (many, ["--sweep", "guidance=1,2", "--sweep", "steps=2,3", "--sweep", "seed=1,2"], ["--sweep", "one or two"]),
         (many, ["--sweep", "guidance,steps=2,3"], ["--sweep", "guidance: 0 values"]),
         (many, ["--sweep", "weight=1,2"], ["--sweep", "no such setting", "slant"]),
-        (many, ["--sweep", "label=3,11"], ["--label 11", "expected 0 … 9"]),
+        (many, ["--sweep", "label=3,11"], ["--sweep label 11", "expected 0 … 9"]),
         (many, ["--sweep", "steps=2", "--animate"], ["--animate", "leave one"]),
     ]
     for run, more, says in cases:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffjax import record
+
 SAMPLE = ["--workdir", "{run}", "--out", "{out}"]
 
 FIELDS = [  # what is given for a field of the config, and what the message holds
@@ -130,7 +132,12 @@ FILES = {  # what is wrong with a config: its text, and what the message holds
 }
 
 TRAIN = [  # all arguments, and what the message holds
-    ([], ["--config", "configs/digits.py"]),
+    ([], ["--config", "configs/digits.py", "--workdir"]),
+    (["--workdir", "{out}"], ["--config", "{out}", "no run", "config.json", "configs/digits.py"]),
+    (["--workdir", "{empty}"], ["--config", "{empty}", "no run", "config.json", "configs/digits.py"]),
+    (["--workdir", "{run}", "--config.train.seed=1"], ["config.train.seed", "expected 0", "{run}"]),
+    (["--workdir", "{run}", "--config.train.stesp=1"], ["--config.train.stesp", "did you mean steps?"]),
+    (["--workdir", "{run}", "--config.train.steps=many"], ["config.train.steps", "many"]),
     (["--config", "{tmp}/nowhere.py", "--workdir", "{out}"], ["nowhere.py", "no such file"]),
     (["--config", "{config}"], ["--workdir"]),
     (["--config", "{config}", "--workdir", "{config}/below"], ["--workdir", "cannot be written"]),
@@ -180,7 +187,7 @@ ONLY_SAMPLE = [
     (["--workdir", "{run}"], ["--out"]),
     ([*SAMPLE, "--label=10"], ["--label 10", "0 … 9"]),
     ([*SAMPLE, "--label=-1"], ["--label -1", "0 … 9"]),
-    ([*SAMPLE, "--label=three"], ["--label", "int"]),
+    ([*SAMPLE, "--label=three"], ["--label three", "0 … 9"]),
     (["--workdir", "{unconditional}", "--out", "{out}", "--label=3"], ["--label 3", "no classes"]),
 ]
 
@@ -315,6 +322,12 @@ def test_a_field_of_another_run_is_refused_alone(refused) -> None:
     refused("train.py", argv, ["config.model.net", "MLP(width=16)", "{run}", "--workdir"])
 
 
+def test_all_fields_of_another_run_are_refused_at_once(refused) -> None:
+    argv = ["--config", "{config}", "--workdir", "{run}", "--config.train.seed=1", "--config.model.net=MLP(width=16)"]
+    both = ["config.model.net", "MLP(width=16)", "MLP(width=8, depth=1)", "config.train.seed", "{run}", "--workdir"]
+    refused("train.py", argv, both)
+
+
 @pytest.fixture
 def damaged(tiny, places) -> Path:
     """A copy of the run to be damaged."""
@@ -338,6 +351,15 @@ def test_a_config_that_cannot_be_read(refused, damaged, script) -> None:
     (damaged / "config.json").write_text("{")
     argv = ["--config", "{config}", "--workdir", "{run}"] if script == "train.py" else SAMPLE
     refused(script, argv, ["{run}/config.json", "cannot be read"])
+    if script == "train.py":
+        refused(script, ["--workdir", "{run}"], ["{run}/config.json", "cannot be read"])
+
+
+def test_a_run_of_a_later_version_is_not_resumed_without_its_fields(refused, damaged) -> None:
+    saved = record.read(damaged)
+    saved.config["train"]["later"] = 3
+    record.write_config(damaged, saved)
+    refused("train.py", ["--workdir", "{run}"], ["{run}/config.json", "config.train.later", "version"])
 
 
 def test_a_run_without_checkpoints(refused, damaged) -> None:

@@ -62,6 +62,34 @@ def test_training_goes_on_where_it_stopped(tiny, tmp_path, call) -> None:
     assert "already at step 4" in again.err
 
 
+def test_a_workdir_alone_resumes_with_the_config_of_the_run(tiny, tmp_path, call) -> None:
+    """With the same overrides, the run is bit for bit the one that the config's file goes on with."""
+    with_file, alone = (shutil.copytree(tiny.workdir, tmp_path / name) for name in ("with_file", "alone"))
+    more = ["--config.train.steps=4", "--config.train.ema=(0.999,)", "--config.sample.guidance=2"]
+    for workdir, config in ((with_file, ["--config", tiny.config]), (alone, [])):
+        told = call("train.py", *config, "--workdir", workdir, *more)
+        assert told.code == 0, told.err
+        assert "step 2 to 4" in told.err
+    assert saved_config(alone) == saved_config(with_file)
+    assert saved_config(alone)["sample"]["guidance"] == 2
+    jax.tree.map(np.testing.assert_array_equal, *(loading.load(each)[0].variables for each in (alone, with_file)))
+
+    again = call("train.py", f"--workdir={alone}")
+    assert again.code == 0, again.err
+    assert "already at step 4" in again.err
+
+
+def test_a_workdir_alone_resumes_a_run_of_an_earlier_version(tiny, tmp_path, call) -> None:
+    """A field that its config does not have yet is the default."""
+    workdir = shutil.copytree(tiny.workdir, tmp_path / "run")
+    saved = record.read(workdir)
+    del saved.config["train"]["label_drop"]
+    record.write_config(workdir, saved)
+    told = call("train.py", "--workdir", workdir, "--check")
+    assert told.code == 0, told.err
+    assert "label_drop" not in told.out
+
+
 def test_samples_are_in_the_form_that_evaluators_read(drawn, tiny) -> None:
     saved = samples(drawn)
     assert (saved["arr_0"].shape, saved["arr_0"].dtype) == ((12, 8, 8, 1), np.uint8)
