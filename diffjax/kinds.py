@@ -57,4 +57,6 @@ def kind_of(value: Any) -> str:
         return f"the function {value.__name__}; call it if it is a maker: {value.__name__}(…)"
     if isinstance(value, jax.Array | np.ndarray):
         return f"an array, {value.dtype} of shape {value.shape}"
+    if isinstance(value, tuple | list) and not all(isinstance(each, int | float | str) for each in value):
+        return f"a {type(value).__name__} of {len(value)}"
     return f"{type(value).__name__} {value!r}"[:80]
