@@ -20,7 +20,7 @@ from ml_collections import config_flags
 from configs import Config
 from diffjax import cli, loading, meaning, record, run
 from diffjax.checks import Fields, most_kept, size
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.evaluation import write_png
 from diffjax.files import check_writable, claimed
 from diffjax.plan import Plan, planned
@@ -178,12 +178,12 @@ def stored(workdir: Path, step: int, state: State, identity: Identity) -> None:
     try:
         loading.snapshot(workdir, step, state.emas, identity)
     except UserError as error:
-        print(f"\ndiffjax: {error}; training goes on without this snapshot", file=sys.stderr, flush=True)
+        warn(f"{error}; training goes on without this snapshot", new_line=True)
 
 
 def reported(folder: Path | None, fault: Fault) -> None:
     """Tell a step whose numbers went wrong, and write all that is known of it into faults.jsonl."""
-    print(f"\ndiffjax: {fault.told()}", file=sys.stderr, flush=True)
+    warn(fault.told(), new_line=True)
     if folder is not None:
         with (folder / "faults.jsonl").open("a") as file:
             file.write(json.dumps(vars(fault)) + "\n")

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_type_hints
 
 from absl import app, flags, logging
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, spell_out
 from diffjax.guiding import NONE
 from diffjax.kinds import holds, named
 
@@ -31,6 +31,7 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None) -> None:
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
+        spell_out()
         with one_line():
             argv = _joined(argv)
             if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):

@@ -8,10 +8,9 @@ is named on stderr and passed over for the last good one.
 """
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jaxtyping import PyTree
 
-from diffjax.errors import UserError, visible
+from diffjax.errors import UserError, warn
 from diffjax.files import reason
 from diffjax.training import keeping, manifest, parallel, vetting
+from diffjax.training.aliases import plain_path
 from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
 from diffjax.training.keeping import Keep, candidates
 from diffjax.training.state import State, finite
@@ -46,6 +46,7 @@ class Saver:
         self.folder, self.keep, self.about = folder, keep, dict(about or {})
         self._saved: int | None = None  # the last step that is on the disk, or on its way there
         self._orbax = ocp.StandardCheckpointer()
+        self._alias = ExitStack()  # what Orbax knows the folder by, while it writes
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
         self._problem = ""
@@ -82,6 +83,7 @@ class Saver:
         self.wait()
         self._thread.shutdown()
         self._orbax.close()
+        self._alias.close()
         if self._problem:
             raise UserError(
                 f"{self.folder}: {self._problem}; make room and run the same command, which goes on from the "
@@ -98,7 +100,8 @@ class Saver:
         if parallel.first_says(problem is not None):  # on every host or on none: they write together
             raise problem or OSError("the first host says why")
         copied = parallel.replicated(plain(state), parallel.one_each())  # the trainer donates its own to the next step
-        self._orbax.save((self._partial(step) / "state").absolute(), copied)
+        self._alias.close()
+        self._orbax.save(self._alias.enter_context(plain_path(self._partial(step))) / "state", copied)
 
     def _prepared(self, step: int, state: State) -> Exception | None:
         """An empty folder on a disk that has room for the state, or why there is none."""
@@ -132,7 +135,7 @@ class Saver:
             self._problem = f"step {step} could not be saved ({reason(error)[:300]})"
             if self._saved == step:
                 self._saved = None
-            print(f"diffjax: {self.folder}: {self._problem}; training goes on", file=sys.stderr, flush=True)
+            warn(f"{self.folder}: {self._problem}; training goes on")
             shutil.rmtree(self._partial(step), ignore_errors=True)
 
 
@@ -229,7 +232,7 @@ def newest_good(folder: Path) -> Path | None:
         problem = manifest.damage(path)
         if not problem:
             return path
-        print(visible(f"diffjax: checkpoint {path} is not taken: {problem}"), file=sys.stderr, flush=True)
+        warn(f"checkpoint {path} is not taken: {problem}")
     if have:
         raise UserError(f"{folder}: none of the {len(have)} checkpoints is whole; restore one, or use a new --workdir")
     return None
