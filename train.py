@@ -22,7 +22,7 @@ from diffjax import cli, loading, meaning, record, run
 from diffjax.checks import Fields, most_kept, size
 from diffjax.errors import UserError, warn
 from diffjax.evaluation import write_png
-from diffjax.files import check_writable, claimed
+from diffjax.files import check_writable, claimed, clear_parts
 from diffjax.plan import Plan, planned
 from diffjax.record import Record
 from diffjax.training import checkpoint, keeping
@@ -61,6 +61,8 @@ def main() -> None:
     with Sentry(config.train.hang_limit_s, workdir / "stacks.txt") as sentry, claimed(workdir if first else None):
         if first:
             keeping.tidy(workdir / "checkpoints")
+            for folder in (workdir, workdir / "pictures", workdir / loading.SNAPSHOTS):
+                clear_parts(folder)
         together("tidy")
         trained(fields, workdir, sentry)
 
