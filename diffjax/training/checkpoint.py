@@ -27,7 +27,7 @@ from diffjax.files import reason
 from diffjax.training import keeping, manifest, parallel, vetting
 from diffjax.training.aliases import plain_path
 from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
-from diffjax.training.keeping import Keep, candidates
+from diffjax.training.keeping import ATTEMPTS, Keep, describe_steps, newest_good, of_step
 from diffjax.training.state import State, finite
 
 _finite = jax.jit(finite)
@@ -182,10 +182,26 @@ def read(
 
     Whatever the devices were that wrote it. `chosen` is given all averages as shapes and says which are read; it raises
     UserError where they are not what they should be. With an `identity` the checkpoint must be of that run.
+
+    Where a trainer deletes the newest one meanwhile, it is the one that is then the newest.
     """
-    found = newest_good(folder) if step is None else _of_step(folder, step)
-    if found is None:
-        raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
+    for _ in range(ATTEMPTS):
+        found = newest_good(folder) if step is None else of_step(folder, step)
+        if found is None:
+            raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
+        try:
+            return _read(found, chosen, identity)
+        except (UserError, OSError):
+            if found.exists():
+                raise
+        if step is not None:
+            raise UserError(f"{found}: was deleted while it was read; {describe_steps(folder)}")
+    raise UserError(f"{folder}: each of {ATTEMPTS} checkpoints was deleted while it was read; keep more of them")
+
+
+def _read(
+    found: Path, chosen: Callable[[dict[str, PyTree]], Sequence[str]], identity: Identity | None
+) -> tuple[int, dict[str, PyTree]]:
     if identity is not None:
         check(found, identity)
     with _readable(found, "use another --step"):
@@ -215,27 +231,6 @@ def _keys(path: Any) -> vetting.Keys:
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-
-def _of_step(folder: Path, step: int) -> Path:
-    found = folder / f"{step:08d}"
-    if problem := "it is a link" if found.is_symlink() else manifest.damage(found):
-        have = ", ".join(str(int(path.name)) for path in candidates(folder)) or "none"
-        raise UserError(f"{found}: {problem}; the steps here are: {have}")
-    return found
-
-
-def newest_good(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; None where there is none at all. Raises UserError where all are damaged."""
-    have = candidates(folder)
-    for path in have:
-        problem = manifest.damage(path)
-        if not problem:
-            return path
-        warn(f"checkpoint {path} is not taken: {problem}")
-    if have:
-        raise UserError(f"{folder}: none of the {len(have)} checkpoints is whole; restore one, or use a new --workdir")
-    return None
 
 
 def plain(state: State) -> dict[str, Any]:
