@@ -20,9 +20,9 @@ from ml_collections import config_flags
 from configs import Config
 from diffjax import cli, loading, meaning, record, run
 from diffjax.checks import Fields, most_kept, size
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.evaluation import write_png
-from diffjax.files import check_writable, claimed
+from diffjax.files import check_writable, claimed, clear_parts
 from diffjax.plan import Plan, planned
 from diffjax.record import Record
 from diffjax.training import checkpoint, keeping, running_means
@@ -63,6 +63,8 @@ def main() -> None:
     with Sentry(config.train.hang_limit_s, workdir / "stacks.txt") as sentry, claimed(workdir if first else None):
         if first:
             keeping.tidy(workdir / "checkpoints")
+            for folder in (workdir, workdir / "pictures", workdir / loading.SNAPSHOTS):
+                clear_parts(folder)
         together("tidy")
         trained(fields, workdir, sentry)
 
@@ -184,12 +186,12 @@ def stored(workdir: Path, step: int, state: State, identity: Identity) -> None:
     try:
         loading.snapshot(workdir, step, state.emas, identity)
     except UserError as error:
-        print(f"\ndiffjax: {error}; training goes on without this snapshot", file=sys.stderr, flush=True)
+        warn(f"{error}; training goes on without this snapshot", new_line=True)
 
 
 def reported(folder: Path | None, fault: Fault) -> None:
     """Tell a step whose numbers went wrong, and write all that is known of it into faults.jsonl."""
-    print(f"\ndiffjax: {fault.told()}", file=sys.stderr, flush=True)
+    warn(fault.told(), new_line=True)
     if folder is not None:
         with (folder / "faults.jsonl").open("a") as file:
             file.write(json.dumps(vars(fault)) + "\n")

@@ -13,7 +13,7 @@ from absl import app, flags, logging
 
 from diffjax import config_files
 from diffjax.config_files import check_types
-from diffjax.errors import UserError
+from diffjax.errors import UserError, spell_out
 from diffjax.guiding import NONE
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -30,6 +30,7 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None, resumes:
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
+        spell_out()
         with one_line():
             argv = _joined(argv)
             if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):

@@ -1,5 +1,7 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and the warnings that end nothing."""
 
+import sys
+from io import TextIOWrapper
 from unicodedata import category
 
 
@@ -18,6 +20,23 @@ class UserError(ValueError):
 def visible(text: str) -> str:
     """The text on one line: white space becomes a space, and what could steer a terminal is spelt out."""
     return "".join(map(_visible, text))
+
+
+def warn(message: str, *, new_line: bool = False) -> None:
+    """Print one line on stderr; `new_line` where a progress bar may stand there.
+
+    Of any path, also of one that is not UTF-8, on any stream: what the stream cannot encode is spelt out.
+    """
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    line = visible(f"diffjax: {message}").encode(encoding, "backslashreplace").decode(encoding)
+    print(f"\n{line}" if new_line else line, file=sys.stderr, flush=True)
+
+
+def spell_out() -> None:
+    """Make stdout and stderr spell out what they cannot encode, such as a path that is not UTF-8, and not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _visible(letter: str) -> str:

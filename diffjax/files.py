@@ -3,31 +3,101 @@
 import fcntl
 import os
 import re
+import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from diffjax.errors import UserError
 
+_PART = re.compile(r"\..*\.([0-9]{1,10})\.part", re.DOTALL)  # of a file that is being written, with its process
+_MOST_LETTERS = 50  # of a file's name that the name of its part repeats: file systems take 255 bytes
+_OLD_S = 3600.0  # after which a part is no longer written, whoever has the number of its process
+
 
 def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """Calls `write` on a file beside `path` and renames it to `path`: readers see the old file or the new one."""
+    """Calls `write` on a file beside `path` and renames it to `path`: readers see the old file or the new one.
+
+    The first call for a folder clears away what killed processes left of such files there.
+    """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        _clear_parts_once(path.parent.resolve())
+        part = path.with_name(f".{path.name[:_MOST_LETTERS]}.{os.getpid()}.part")
+        with _open_part(part) as file:
+            try:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                part.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    part.unlink()
+                raise
     except OSError as error:
-        told = f"cannot write {path.name} there ({reason(error)}); choose another folder"
-        raise UserError(f"{path.parent}: {told}") from None
-    finally:
-        with suppress(OSError):
+        message = f"cannot write {path.name} there ({reason(error)}); choose another folder"
+        raise UserError(f"{path.parent}: {message}") from None
+
+
+def clear_parts(folder: Path) -> None:
+    """Delete what killed calls of `write_whole` left in a folder; what cannot be deleted stays.
+
+    That is the user's own files that are named so and that nobody holds a lock of, once the process that their name
+    tells is gone from this machine, or after an hour: a number is given to another process in time, and a process may
+    run on another machine.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if (match := _PART.fullmatch(path.name)) is not None:
+                with suppress(OSError):
+                    _clear_part(path, int(match[1]))
+
+
+@lru_cache(1024)
+def _clear_parts_once(folder: Path) -> None:
+    clear_parts(folder)
+
+
+def _clear_part(part: Path, writer: int) -> None:
+    found = part.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        return
+    if _is_running(writer) and time.time() - found.st_mtime < _OLD_S:
+        return
+    descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), part.lstat()):
             part.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _open_part(part: Path) -> BinaryIO:
+    """An empty file of that name, locked until it is closed: so long `clear_parts` leaves it alone."""
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), part.lstat()):
+                os.ftruncate(descriptor, 0)
+                return os.fdopen(descriptor, "wb")
+        os.close(descriptor)  # cleared, or renamed by another thread, before we had the lock
 
 
 def reason(error: Exception) -> str:

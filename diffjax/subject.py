@@ -1,6 +1,5 @@
 """A trained model as it is judged: with the real images of the data set that it learnt."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from diffjax.data import Dataset, rules
 from diffjax.data.conditioning import conditions_of
 from diffjax.denoising import NetDenoiser
 from diffjax.draw import Painter
-from diffjax.errors import UserError, visible
+from diffjax.errors import UserError, warn
 from diffjax.evaluation import Splits
 from diffjax.mixtures import Mixture
 from diffjax.order import Order
@@ -102,7 +101,7 @@ def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Sub
         )
     changes = rules.describe_changes(info.splits, dataset) if info.splits else ""
     if changes:
-        print(visible(f"diffjax: {changes}"), file=sys.stderr, flush=True)
+        warn(changes)
     _check_enough(dataset)
     real = splits = {name: dataset.arrays(name, dataset.split(name).some(most)) for name in NAMES}
     if dataset.law is not None:

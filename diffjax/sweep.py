@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from diffjax import draw
 from diffjax import evaluation as ev
 from diffjax.draw import Painter, evaluations
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.paths import by_name
 from diffjax.subject import Subject
 
@@ -143,7 +143,7 @@ def _at_hand(folder: Path, about: Mapping[str, Any], settings: dict[str, Any]) -
     try:
         return ev.read_row(folder, about, settings)
     except UserError as mistake:
-        print(f"{mistake}; it is computed anew", file=sys.stderr, flush=True)
+        warn(f"{mistake}; it is computed anew")
         return None
 
 

@@ -23,7 +23,7 @@ from diffjax.data import digits, encoders  # noqa: F401  the digits are known to
 from diffjax.data.catalogue import prepared
 from diffjax.data.encoders import Encoder
 from diffjax.data.prepare import prepare_once
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 
 BATCH = 64
 _KINDS = (tfds.features.Tensor, tfds.features.Image)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         encoder = slots.made(encoders, given.encoder, "--encoder")
         print(write_embedded(given.data, given.text, encoder, given.out, data_dir=given.data_dir))
     except UserError as mistake:
-        print(f"diffjax: {mistake}", file=sys.stderr)
+        warn(str(mistake))
         sys.exit(2)
 
 

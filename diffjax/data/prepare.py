@@ -1,14 +1,13 @@
 """Writing a TFDS data set once, whoever else is writing it at the same moment."""
 
 import io
-import sys
 import tempfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 
 
 def prepare_once(builder_cls: type[tfds.core.GeneratorBasedBuilder], data_dir: str | Path | None = None) -> Path:
@@ -20,7 +19,7 @@ def prepare_once(builder_cls: type[tfds.core.GeneratorBasedBuilder], data_dir: s
     target = Path(builder_cls(data_dir=data_dir).data_path)
     if (target / "dataset_info.json").exists():
         return target
-    print(f"diffjax: preparing {builder_cls.name} in {target}", file=sys.stderr)
+    warn(f"preparing {builder_cls.name} in {target}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parents[1], prefix="incomplete.") as scratch:

@@ -74,7 +74,7 @@ def write_page(path: str | Path, title: str, *parts: str) -> None:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
-    write_whole(path, lambda file: file.write(page.encode()))
+    write_whole(path, lambda file: file.write(page.encode(errors="backslashreplace")))
 
 
 def _cells(kind: str, row: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """What `fit` reads its batches from: an endless iterable, or a list, which is gone through again and again."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import numpy as np
 
 from diffjax import expected
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.kinds import kind_of
 from diffjax.training.step import Batch
 
@@ -87,4 +86,4 @@ def _begun_again(batches: Iterable[Any]) -> Iterator[Batch]:
 
 
 def _say(line: str) -> None:
-    print(f"diffjax: fit: {line}", file=sys.stderr, flush=True)
+    warn(f"fit: {line}")

@@ -8,10 +8,9 @@ is named on stderr and passed over for the last good one.
 """
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,12 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 from jaxtyping import PyTree
 
-from diffjax.errors import UserError, visible
+from diffjax.errors import UserError, warn
 from diffjax.files import reason
 from diffjax.training import keeping, manifest, parallel, vetting
+from diffjax.training.aliases import plain_path
 from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
-from diffjax.training.keeping import Keep, candidates
+from diffjax.training.keeping import ATTEMPTS, Keep, describe_steps, newest_good, of_step
 from diffjax.training.running_means import FIELD, Sums
 from diffjax.training.state import State, finite
 
@@ -47,6 +47,7 @@ class Saver:
         self.folder, self.keep, self.about = folder, keep, dict(about or {})
         self._saved: int | None = None  # the last step that is on the disk, or on its way there
         self._orbax = ocp.StandardCheckpointer()
+        self._alias = ExitStack()  # what Orbax knows the folder by, while it writes
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
         self._problem = ""
@@ -84,6 +85,7 @@ class Saver:
         self.wait()
         self._thread.shutdown()
         self._orbax.close()
+        self._alias.close()
         if self._problem:
             raise UserError(
                 f"{self.folder}: {self._problem}; make room and run the same command, which goes on from the "
@@ -100,7 +102,8 @@ class Saver:
         if parallel.first_says(problem is not None):  # on every host or on none: they write together
             raise problem or OSError("the first host says why")
         copied = parallel.replicated(plain(state), parallel.one_each())  # the trainer donates its own to the next step
-        self._orbax.save((self._partial(step) / "state").absolute(), copied)
+        self._alias.close()
+        self._orbax.save(self._alias.enter_context(plain_path(self._partial(step))) / "state", copied)
 
     def _prepared(self, step: int, state: State) -> Exception | None:
         """An empty folder on a disk that has room for the state, or why there is none."""
@@ -134,7 +137,7 @@ class Saver:
             self._problem = f"step {step} could not be saved ({reason(error)[:300]})"
             if self._saved == step:
                 self._saved = None
-            print(f"diffjax: {self.folder}: {self._problem}; training goes on", file=sys.stderr, flush=True)
+            warn(f"{self.folder}: {self._problem}; training goes on")
             shutil.rmtree(self._partial(step), ignore_errors=True)
 
 
@@ -181,10 +184,26 @@ def read(
 
     Whatever the devices were that wrote it. `chosen` is given all averages as shapes and says which are read; it raises
     UserError where they are not what they should be. With an `identity` the checkpoint must be of that run.
+
+    Where a trainer deletes the newest one meanwhile, it is the one that is then the newest.
     """
-    found = newest_good(folder) if step is None else _of_step(folder, step)
-    if found is None:
-        raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
+    for _ in range(ATTEMPTS):
+        found = newest_good(folder) if step is None else of_step(folder, step)
+        if found is None:
+            raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
+        try:
+            return _read(found, chosen, identity)
+        except (UserError, OSError):
+            if found.exists():
+                raise
+        if step is not None:
+            raise UserError(f"{found}: was deleted while it was read; {describe_steps(folder)}")
+    raise UserError(f"{folder}: each of {ATTEMPTS} checkpoints was deleted while it was read; keep more of them")
+
+
+def _read(
+    found: Path, chosen: Callable[[dict[str, PyTree]], Sequence[str]], identity: Identity | None
+) -> tuple[int, dict[str, PyTree]]:
     if identity is not None:
         check(found, identity)
     with _readable(found, "use another --step"):
@@ -214,27 +233,6 @@ def _keys(path: Any) -> vetting.Keys:
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-
-def _of_step(folder: Path, step: int) -> Path:
-    found = folder / f"{step:08d}"
-    if problem := "it is a link" if found.is_symlink() else manifest.damage(found):
-        have = ", ".join(str(int(path.name)) for path in candidates(folder)) or "none"
-        raise UserError(f"{found}: {problem}; the steps here are: {have}")
-    return found
-
-
-def newest_good(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; None where there is none at all. Raises UserError where all are damaged."""
-    have = candidates(folder)
-    for path in have:
-        problem = manifest.damage(path)
-        if not problem:
-            return path
-        print(visible(f"diffjax: checkpoint {path} is not taken: {problem}"), file=sys.stderr, flush=True)
-    if have:
-        raise UserError(f"{folder}: none of the {len(have)} checkpoints is whole; restore one, or use a new --workdir")
-    return None
 
 
 def plain(state: State) -> dict[str, Any]:

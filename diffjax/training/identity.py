@@ -5,13 +5,12 @@ what its numbers mean. One that says otherwise is refused by its name, never pas
 """
 
 import hashlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffjax.errors import UserError, visible
+from diffjax.errors import UserError, warn
 from diffjax.training import keeping, manifest, parallel
 
 BYTES = 16  # of an identity
@@ -77,7 +76,7 @@ def tell_if_unknown(found: Path, identity: Identity) -> None:
     """Say that a checkpoint was taken of which nothing says whose it is."""
     if not identity.run:
         told = "was written before checkpoints had the identity of their run; it is taken as this folder's own"
-        print(visible(f"diffjax: {found} {told}"), file=sys.stderr, flush=True)
+        warn(f"{found} {told}")
 
 
 def _check(said: Mapping[str, Any], identity: Identity, adopted: bool, name: str, remedy: str) -> None:

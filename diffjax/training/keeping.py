@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.training import manifest
+
+ATTEMPTS = 10  # to read the newest checkpoint, beside a trainer that deletes it
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,38 @@ def best(folder: Path, metric: str) -> Path | None:
     """The finished checkpoint with the least value of a metric; None where none has it."""
     values = [(found, path) for path in finished(folder) if (found := _metric(path, metric)) is not None]
     return min(values, key=lambda pair: pair[0])[1] if values else None
+
+
+def of_step(folder: Path, step: int) -> Path:
+    """The checkpoint of that step. Raises UserError where it is not whole."""
+    found = folder / f"{step:08d}"
+    if problem := "it is a link" if found.is_symlink() else manifest.damage(found):
+        raise UserError(f"{found}: {problem}; {describe_steps(folder)}")
+    return found
+
+
+def describe_steps(folder: Path) -> str:
+    """The steps of a folder, for a message."""
+    return f"the steps here are: {', '.join(str(int(path.name)) for path in candidates(folder)) or 'none'}"
+
+
+def newest_good(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; None where there is none at all. Raises UserError where all are damaged."""
+    have: list[Path] = []
+    for _ in range(ATTEMPTS):  # a trainer deletes one only when a newer one is whole
+        have = candidates(folder)
+        for path in have:
+            problem = manifest.damage(path)
+            if not problem:
+                return path
+            if not path.exists():
+                break
+            warn(f"checkpoint {path} is not taken: {problem}")
+        else:
+            break
+    if have:
+        raise UserError(f"{folder}: none of the {len(have)} checkpoints is whole; restore one, or use a new --workdir")
+    return None
 
 
 def forget(folder: Path, keep: Keep, newest: int) -> None:

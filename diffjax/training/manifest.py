@@ -58,7 +58,10 @@ def damage(folder: Path) -> str:
         return f"its {MANIFEST} has changed since it was written"
     if folder.name.isdecimal() and told.get("step") != int(folder.name):
         return f"its {MANIFEST} speaks of step {str(told.get('step'))[:_SHOWN]}"
-    return _difference(folder, expected)
+    try:
+        return _difference(folder, expected)
+    except FileNotFoundError:
+        return "a file of it was deleted while it was read"
 
 
 def hashes(folder: Path) -> dict[str, dict[str, Any]]:

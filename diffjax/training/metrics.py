@@ -4,13 +4,12 @@ JSON has no number that is not finite: such a value is one of the strings "NaN",
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.files import reason
 
 NAME = "metrics.jsonl"
@@ -46,7 +45,7 @@ def read(path: Path) -> list[Reading]:
     damaged = found.count(None)
     if damaged:
         told = f"{damaged} of {len(lines)} lines cannot be read and are left out"
-        print(f"diffjax: {path} is damaged: {told}", file=sys.stderr, flush=True)
+        warn(f"{path} is damaged: {told}")
     return _joined([reading for reading in found if reading is not None])
 
 

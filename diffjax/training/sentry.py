@@ -8,14 +8,13 @@ import faulthandler
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -98,7 +97,7 @@ class Sentry:
 
 
 def _tell(words: str) -> None:
-    print(f"\ndiffjax: {words}", file=sys.stderr, flush=True)
+    warn(words, new_line=True)
 
 
 def _end(words: str, code: int) -> None:

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import tensorstore as ts
 
+from diffjax.training.aliases import plain_path
+
 Keys = tuple[str, ...]
 
 LARGEST = 8_000_000  # bytes of what names the arrays, some 25,000 of them
@@ -37,24 +39,26 @@ def described(state: Path, within: str = "") -> dict[Keys, jax.ShapeDtypeStruct]
     blocks = (block for file in state.rglob("*") if file.is_file() for block in _blocks(file))
     if any(True for _ in islice(blocks, _MOST_BLOCKS, None)):
         raise ValueError("its index would unpack to more than any has")
-    store: Any = ts.KvStore.open(_store(state)).result()
     names, found = _named(state, within), {}
-    for at in range(0, len(names), _AT_ONCE):  # many at once are faster, and the first that is wrong ends it
-        asked = [(keys, store.read(f"{'.'.join(keys)}/.zarray")) for keys in names[at : at + _AT_ONCE]]
-        found |= {keys: _array(said.result().value) for keys, said in asked}
+    with plain_path(state) as path:
+        store: Any = ts.KvStore.open(_store(path)).result()
+        for at in range(0, len(names), _AT_ONCE):  # many at once are faster, and the first that is wrong ends it
+            asked = [(keys, store.read(f"{'.'.join(keys)}/.zarray")) for keys in names[at : at + _AT_ONCE]]
+            found |= {keys: _array(said.result().value) for keys, said in asked}
     return found
 
 
 def arrays(state: Path, keys: list[Keys]) -> dict[Keys, np.ndarray]:
     """The arrays that these keys lead to, once `described` has vetted them."""
-    specs = ({"driver": "zarr", "kvstore": {**_store(state), "path": f"{'.'.join(each)}/"}} for each in keys)
-    opened = [ts.open({**spec, "fill_missing_data_reads": False}) for spec in specs]
-    read = [array.result().read() for array in opened]
-    return {each: np.asarray(array.result()) for each, array in zip(keys, read, strict=True)}
+    with plain_path(state) as path:
+        specs = ({"driver": "zarr", "kvstore": {**_store(path), "path": f"{'.'.join(each)}/"}} for each in keys)
+        opened = [ts.open({**spec, "fill_missing_data_reads": False}) for spec in specs]
+        read = [array.result().read() for array in opened]
+        return {each: np.asarray(array.result()) for each, array in zip(keys, read, strict=True)}
 
 
 def _store(state: Path) -> Mapping[str, Any]:
-    return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state.absolute()}/"}}
+    return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
 
 
 def _named(state: Path, within: str) -> list[Keys]:

@@ -9,7 +9,6 @@ import importlib
 import os
 import re
 import secrets
-import sys
 import time
 import warnings
 from collections import deque
@@ -22,7 +21,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.files import reason, write_whole
 from diffjax.training import metrics
 
@@ -89,9 +88,9 @@ class Patient:
         try:
             self._writer.close()
         except Exception as error:
-            _tell(f"{self._name} could not be closed ({reason(error)}); its last metrics may be missing")
+            warn(f"{self._name} could not be closed ({reason(error)}); its last metrics may be missing")
         if missing := len(self._owed) + self._lost:
-            _tell(f"{missing} rows of metrics are missing in {self._name}")
+            warn(f"{missing} rows of metrics are missing in {self._name}")
 
     def _pay(self) -> None:
         try:
@@ -103,10 +102,10 @@ class Patient:
             self._pause = 2**self._failures
             if self._failures == 1:
                 told = "training goes on, they are kept, and it is tried again"
-                _tell(f"metrics cannot be written by {self._name} ({reason(error)}); {told}")
+                warn(f"metrics cannot be written by {self._name} ({reason(error)}); {told}")
         else:
             if self._failures:
-                _tell(f"metrics are written by {self._name} again")
+                warn(f"metrics are written by {self._name} again")
             self._failures = 0
 
 
@@ -204,7 +203,7 @@ def _kept_id(path: Path) -> str:
     if re.fullmatch("[0-9a-f]{16}", text):
         return text
     if path.exists():
-        _tell(f"{path} holds no id of a W&B run; a new run is begun there")
+        warn(f"{path} holds no id of a W&B run; a new run is begun there")
     made = secrets.token_hex(8)
     write_whole(path, lambda file: file.write(made.encode()))
     return made
@@ -217,7 +216,3 @@ def _imported() -> Any:
             return importlib.import_module("wandb")
     except ImportError:
         raise UserError("wandb is not installed; run: pip install 'diffjax[wandb]'") from None
-
-
-def _tell(message: str) -> None:
-    print(f"diffjax: {message}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from diffjax import draw, loading, record, run
 from diffjax.data import forms
-from diffjax.training import checkpoint
+from diffjax.training import keeping
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def test_a_run_holds_what_it_promises(tiny) -> None:
     assert config["model"]["net"] == "MLP(width=8, depth=1)"
     assert (facts.shape, facts.classes, facts.levels) == ((8, 8, 1), 10, 17)
     assert sum(facts.label_frequencies) == pytest.approx(1)
-    assert [path.name for path in checkpoint.candidates(tiny.workdir / "checkpoints")] == ["00000002"]
+    assert [path.name for path in keeping.candidates(tiny.workdir / "checkpoints")] == ["00000002"]
     assert (tiny.workdir / "pictures" / "step_00000002.png").is_file()
     lines = [json.loads(line) for line in (tiny.workdir / "metrics.jsonl").read_text().splitlines()]
     assert {line["step"] for line in lines} == {2}

@@ -1,5 +1,6 @@
 """Weights that leave a run: as one file, as the start of another run, and as averages that were not kept."""
 
+import os
 import re
 import shutil
 
@@ -164,3 +165,25 @@ def test_a_run_is_fine_tuned_by_adapters_and_drawn_from(tiny, call, tmp_path) ->
     other = call(*command[:-1])
     assert other.code == 2
     assert "config.train.freeze" in other.err
+
+
+def test_a_run_under_any_name_is_exported_and_drawn_from(call, tiny, tmp_path) -> None:
+    workdir = shutil.copytree(tiny.workdir, tmp_path / os.fsdecode(b"[\xff*] \\"))
+    assert call("export.py", "--workdir", f"{workdir}/../{workdir.name}", "--out", workdir / "w.safetensors").code == 0
+    for source in (workdir, workdir / "w.safetensors"):
+        assert call("sample.py", "--workdir", source, "--out", workdir / "drawn", "--num", 2).code == 0
+    missing = call("sample.py", "--workdir", f"{workdir}-missing", "--out", tmp_path / "drawn")
+    assert missing.code == 2
+    assert len(missing.err.splitlines()) == 1
+
+
+def test_what_killed_writers_left_is_cleared_when_training_starts_again(call, tiny, tmp_path) -> None:
+    workdir = shutil.copytree(tiny.workdir, tmp_path / "run")
+    left = [workdir / folder / f".a.png.{2**22 + 1}.part" for folder in (".", "pictures", "snapshots")]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    told = call("train.py", "--config", tiny.config, "--workdir", workdir)
+    assert told.code == 0
+    assert "already at step 2" in told.err
+    assert not any(path.exists() for path in left)

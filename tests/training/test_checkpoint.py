@@ -11,7 +11,7 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.nets import MLP
-from diffjax.training import checkpoint, running_means
+from diffjax.training import checkpoint, keeping, running_means
 from diffjax.training.checkpoint import Saver, restore
 from diffjax.training.keeping import Keep
 from diffjax.training.manifest import MANIFEST, damage
@@ -68,7 +68,7 @@ def test_running_sums_are_those_of_the_step(tmp_path) -> None:
 
 
 def test_the_newest_are_kept(saved) -> None:
-    assert [int(path.name) for path in checkpoint.candidates(saved)] == [30, 20, 10]
+    assert [int(path.name) for path in keeping.candidates(saved)] == [30, 20, 10]
 
 
 def test_nothing_saved_is_nothing_restored(tmp_path) -> None:
@@ -117,7 +117,7 @@ def test_unfinished_and_empty_folders_are_passed_over(folder, capsys) -> None:
 
 
 def test_nothing_good_is_an_error_and_not_a_fresh_start(folder) -> None:
-    for path in checkpoint.candidates(folder):
+    for path in keeping.candidates(folder):
         (path / MANIFEST).write_text("{")
     with pytest.raises(UserError, match="none of the 3 checkpoints is whole"):
         restore(folder, state(0))
@@ -155,7 +155,7 @@ def test_a_save_replaces_what_a_killed_one_left(folder) -> None:
     saver = Saver(folder, Keep(last=2))
     saver.save(40, state(40), FINE)
     saver.close()
-    assert [int(path.name) for path in checkpoint.candidates(folder)] == [40, 30]
+    assert [int(path.name) for path in keeping.candidates(folder)] == [40, 30]
     assert equal(restore(folder, state(0)), state(40))
 
 
@@ -166,7 +166,7 @@ def test_folders_that_are_no_checkpoints_push_nothing_out(folder) -> None:
     saver = Saver(folder, Keep(last=3))
     saver.save(35, state(35), FINE)
     saver.close()
-    good = [int(path.name) for path in checkpoint.candidates(folder) if not damage(path)]
+    good = [int(path.name) for path in keeping.candidates(folder) if not damage(path)]
     assert good == [35, 30, 20]
 
 
@@ -179,3 +179,44 @@ def test_what_is_not_finite_is_not_saved(tmp_path) -> None:
                 saver.save(7, dataclasses.replace(good, **nan), FINE)
     saver.close()
     assert restore(tmp_path / "checkpoints", state(0)) is None
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read_is_read_from_a_newer_one(folder, monkeypatch, capsys) -> None:
+    """The trainer deletes before the arrays are read, the first time, and before the hashes are, the second."""
+    newer = folder.parent / "newer"
+    (folder / "00000030").rename(newer)
+    described, damage_of = checkpoint.vetting.described, checkpoint.manifest.damage
+
+    def described_late(state, *args):
+        if state.parent.name == "00000020":
+            shutil.rmtree(folder / "00000020")
+        return described(state, *args)
+
+    def damage_late(path):
+        if path.name == "00000010" and not (folder / "00000030").exists():
+            newer.rename(folder / "00000030")
+            shutil.rmtree(path)
+        return damage_of(path)
+
+    monkeypatch.setattr(checkpoint.vetting, "described", described_late)
+    monkeypatch.setattr(checkpoint.manifest, "damage", damage_late)
+    assert checkpoint.read(folder, None, tuple)[0] == 30
+    assert not capsys.readouterr().err, "what went in the usual course is no damage"
+
+
+def test_a_step_that_is_deleted_while_it_is_read_is_named(folder, monkeypatch) -> None:
+    def gone(state, *args):
+        shutil.rmtree(state.parent)
+        raise ValueError("gone")
+
+    monkeypatch.setattr(checkpoint.vetting, "described", gone)
+    with pytest.raises(UserError, match=r"00000020: was deleted.*30, 10"):
+        checkpoint.read(folder, 20, tuple)
+
+
+def test_files_that_go_while_they_are_hashed_are_damage(folder, monkeypatch) -> None:
+    def gone(file):
+        raise FileNotFoundError(file)
+
+    monkeypatch.setattr("diffjax.training.manifest._hash", gone)
+    assert "deleted" in damage(folder / "00000030")
