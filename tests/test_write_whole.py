@@ -86,11 +86,10 @@ def test_what_another_machine_writes_stays(tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("process", "age_s", "goes"),
-    [(GONE, 0.0, True), (os.getpid(), 0.0, False), (os.getpid(), 3500.0, False), (os.getpid(), 3700.0, True)],
+    ("alive", "age_s", "goes"), [(False, 0.0, True), (True, 0.0, False), (True, 3500.0, False), (True, 3700.0, True)]
 )
-def test_parts_go_by_their_process_and_age(tmp_path, process: int, age_s: float, goes: bool) -> None:
-    path = part(tmp_path, process, age_s)
+def test_parts_go_by_their_process_and_age(tmp_path, alive: bool, age_s: float, goes: bool) -> None:
+    path = part(tmp_path, os.getpid() if alive else GONE, age_s)
     clear_parts(tmp_path)
     assert path.exists() != goes
 
