@@ -80,6 +80,7 @@ def trace(workdir: Path) -> dict[int, dict[str, float]]:
     return {row.step: {name: row.values[name] for name in ("loss", "grad_norm")} for row in rows}
 
 
+@pytest.mark.long  # the sums that travel are tested at every step in tests/training/test_log.py
 def test_a_run_stopped_at_any_step_logs_what_one_that_is_not_stopped_logs(call, tiny, tmp_path, monkeypatch) -> None:
     """Told to stop twice within one interval and once in the next; and killed after the checkpoint of step 7."""
     argv = ["--config", tiny.config, *QUIET, "--config.train.log_every_steps=5", "--config.train.steps=12"]
