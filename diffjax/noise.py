@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import eval_context
 from jaxtyping import Array, Float, Key
 
@@ -17,6 +16,7 @@ from diffjax import predict
 from diffjax.closures import interned
 from diffjax.contracts import described, require_array, require_floating
 from diffjax.errors import UserError
+from diffjax.kinds import holds, plain
 from diffjax.masking import Masking
 from diffjax.predict import Row
 from diffjax.schedule import Moment, Schedule, inverse, moment
@@ -195,8 +195,7 @@ class Gaussian:
 
 def _deviation(value: Any) -> float:
     """A standard deviation as a Python number. Raises UserError where it is none."""
-    if isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    number = plain(value)
+    if not holds(number, float) or not number > 0:
         raise UserError(f"Gaussian: data_std must be one positive finite number, got {value}")
-    return float(value)
+    return float(number)
