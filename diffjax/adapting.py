@@ -23,13 +23,12 @@ from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Denoise, Keys, Noise
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 
 __all__ = ["adaptive"]
 
 Values = Float[Array, "b *shape"]
 Evaluations = Int[Array, " b"]
-_PRIOR = 0  # as `sample` draws it: equal keys start from equal noise
 _MOST = 4096  # steps
 
 
@@ -78,7 +77,7 @@ def _solved(
 ) -> tuple[Array, Array, Array]:
     if start is None:
         noise.check_prior()
-        start = jax.vmap(lambda key: noise.prior(key, shape))(fold(keys, _PRIOR))
+        start = jax.vmap(lambda key: noise.prior(key, shape))(fold(keys, KeyUse.PRIOR))
     one = functools.partial(_one, noise, denoise, rtol, atol, ends.astype(start.dtype))
     return jax.vmap(one)(start, cond)
 

@@ -18,7 +18,7 @@ from diffjax.likelihood import BitsPerDim, bits_by_visible, bits_per_dim
 from diffjax.mixtures import Mixture
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise
-from diffjax.randomness import fold, keys
+from diffjax.randomness import KeyUse, fold, keys
 from diffjax.run import Facts
 
 Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]
@@ -26,7 +26,6 @@ METHODS = ("exact", "bound", "ode")
 OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # what evaluate.py spends
 BASELINES = {"a Gaussian per class": gaussian_per_class, "independent pixels per class": independent_pixels}
 LAST_DIGIT = 0.001  # bits per dimension: what a report's table still shows
-_DEQUANTISE = 5  # what a key is used for, beside the uses in likelihood.py and draw.py
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def bits(reader: Reader, root: Key[Array, ""], data: Labelled, batch: int, **opt
     offset = 0.0 if form.offset_bits is None else form.offset_bits(levels)
 
     def measured(keys: Keys, images: Array, cond: Any) -> Any:
-        x = form.encode(fold(keys, _DEQUANTISE), images, levels)
+        x = form.encode(fold(keys, KeyUse.DEQUANTIZE), images, levels)
         return bits_per_dim(keys, r.noise, r.order, r.denoise, x, cond, method=r.method, **options)
 
     images, labels = data

@@ -9,11 +9,10 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.protocols import Keys, State
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 
 Losses = Float[Array, " b"]
 Loss = Callable[[Keys, Callable[..., Any], State, PyTree], Losses]
-_COND = 4  # what a key is used for, beside the uses in loss.py
 
 
 def drop_cond(loss: Loss, null: PyTree, rate: float, each: Mapping[str, float] | None = None) -> Loss:
@@ -35,7 +34,7 @@ def drop_cond(loss: Loss, null: PyTree, rate: float, each: Mapping[str, float] |
         return jax.vmap(lambda key: jax.random.bernoulli(key, share))(keys)
 
     def dropped(keys: Keys, apply: Callable[..., Any], x0: State, cond: PyTree) -> Losses:
-        root = fold(keys, _COND)
+        root = fold(keys, KeyUse.CONDITION_DROPOUT)
         every = chosen(root, rate)
         if not isinstance(cond, dict):
             return loss(keys, apply, x0, instead(every, cond, null))

@@ -15,9 +15,7 @@ from diffjax.loss import positions_of
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels, ranks
 from diffjax.protocols import Denoise, Keys, Noise, State
-from diffjax.randomness import fold
-
-_, _RANKS, _CORRUPT = range(3)  # what a key is used for, as in likelihood.py
+from diffjax.randomness import KeyUse, fold
 
 
 @checked_arguments
@@ -51,8 +49,8 @@ def bits_by_visible(
 def _hidden_bits(
     noise: Noise, order: Order, keys: Keys, denoise: Denoise, x: State, cond: PyTree, clock: Array
 ) -> Float[Array, ""]:
-    rank = ranks(order, fold(keys, _RANKS), positions_of(noise, x), noise.channel_axes)
+    rank = ranks(order, fold(keys, KeyUse.RANK), positions_of(noise, x), noise.channel_axes)
     t = levels(order, jnp.broadcast_to(clock, (len(x),)), rank)
-    x_t, _ = jax.vmap(noise.corrupt)(fold(keys, _CORRUPT), x, t)
+    x_t, _ = jax.vmap(noise.corrupt)(fold(keys, KeyUse.CORRUPT), x, t)
     miss = noise.miss(in_order(denoise, order, rank)(x_t, t, cond), x, x_t, t)
     return jnp.sum(miss) / jnp.maximum(jnp.sum(x != x_t), 1) / jnp.log(2.0)

@@ -24,7 +24,7 @@ from diffjax.loss import Apply, Loss
 from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State, Step
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 from diffjax.sampling import stepwise
 from diffjax.steps import heun
 from diffjax.times import Times
@@ -33,7 +33,6 @@ __all__ = ["consistency", "error", "gradients", "linear", "local_error", "predic
 
 Levels = Float[Array, " k"]  # clock values, strictly falling
 Each = Float[Array, "k b"]
-_CORRUPT, _CHAIN = range(2)  # what a key is used for
 
 
 def span(noise: Noise, count: int, low: float = -8.0, high: float = 8.0) -> Levels:
@@ -88,7 +87,7 @@ def consistency(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyT
     x_t = _noised(keys, x0, t[0], noise=noise)
     before, found = _denoised(denoise, x_t, _at(t[0], x0), cond), []
     for k in range(len(t) - 1):
-        x_t = _next_of_chain(fold(keys, _CHAIN), x_t, x0, t[k], t[k + 1], jnp.asarray(k), noise=noise)
+        x_t = _next_of_chain(fold(keys, KeyUse.CHAIN), x_t, x0, t[k], t[k + 1], jnp.asarray(k), noise=noise)
         after = _denoised(denoise, x_t, _at(t[k + 1], x0), cond)
         found.append((_mean((after - before) ** 2), 2 * _mean((after - x0) * (after - before))))
         before = after
@@ -210,7 +209,7 @@ def _errors(keys: Keys, denoise: Any, x0: Any, cond: Any, t: Array, *, noise: No
 @compiled(static_argnames="noise")
 def _noised(keys: Keys, x0: Any, t: Array, *, noise: Noise) -> Any:
     return jax.vmap(lambda key, x: noise.corrupt(key, x, jnp.broadcast_to(t, (1,) * x.ndim))[0])(
-        fold(keys, _CORRUPT), x0
+        fold(keys, KeyUse.FORWARD), x0
     )
 
 

@@ -25,12 +25,11 @@ from diffjax.guiding import guided
 from diffjax.nets.conditions import Text
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, Step
-from diffjax.randomness import fold, keys
+from diffjax.randomness import KeyUse, fold, keys
 from diffjax.run import Facts
 from diffjax.sampling import stepwise
 
 EACH = 10  # pictures of a class, and classes, that a gallery shows
-_LABELS = 4  # what a key is used for, beside the uses in sampling.py
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ def labels(
     if label is not None:
         return np.full(count, label, np.int32)
     logits = jnp.log(jnp.asarray(frequencies))
-    drawn = jax.vmap(lambda key: jax.random.categorical(key, logits))(fold(keys(root, count), _LABELS))
+    drawn = jax.vmap(lambda key: jax.random.categorical(key, logits))(fold(keys(root, count), KeyUse.LABEL))
     return np.asarray(drawn, np.int32)
 
 

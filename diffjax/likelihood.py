@@ -28,12 +28,11 @@ from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, ranks
 from diffjax.probability_flow import negative_log_density
 from diffjax.protocols import Denoise, Keys, Noise, State
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 
 __all__ = ["BitsPerDim", "bits_by_visible", "bits_per_dim"]
 
 Nats = Float[Array, " b"]
-_TIMES, _RANKS, _CORRUPT, _ENDS = range(4)  # what a key is used for
 _DATA = 6  # arguments of a method before its options
 _SMALL = 16  # dimensions up to which the divergence is taken exactly unless probes say otherwise
 
@@ -127,7 +126,7 @@ def _bound(
     """The mean of `draws` estimates, each from another stratum of the clock (Kingma et al. 2021, appendix I.1)."""
     if draws < 2:
         raise UserError(f"bits_per_dim: draws must be at least 2, got {draws}; one alone has no standard error")
-    first = jax.vmap(jax.random.uniform)(fold(keys, _TIMES))
+    first = jax.vmap(jax.random.uniform)(fold(keys, KeyUse.TIME))
     nats = _terms((keys, x, denoise, cond, first), noise, order, steps, draws, levels, scan)
     return jnp.mean(nats, axis=0), _error(nats)
 
@@ -202,17 +201,19 @@ def _term(noise: Noise, order: Order, steps: int | None, draws: int, levels: int
     def term(keys: Keys, x: State, denoise: Any, cond: PyTree, first: Array, k: Int[Array, ""]) -> Nats:
         """One estimate: at the quantile (first + k / draws) mod 1 of the clock, with noise and order of its own."""
         some, positions = fold(keys, k), positions_of(noise, x)
-        rank = ranks(order, fold(some, _RANKS), positions, noise.channel_axes)
+        rank = ranks(order, fold(some, KeyUse.RANK), positions, noise.channel_axes)
         told = in_order(denoise, order, rank)
         if is_causal(told):
             nothing = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(keys)
             t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
             return sums(noise.bound(x, told(x, s, cond), nothing, t, s))
         stops, least = stops_of(noise, order, steps, positions, levels)
-        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, least, levels))(fold(some, _ENDS), x)
+        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, least, levels))(fold(some, KeyUse.BOUNDARY), x)
         quantile, apart = 1 - (first + k / draws) % 1, has_head(told)
         given = (x, rank, stops, least, apart)
-        between = bound_at(quantile, fold(some, _CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), *given)
+        between = bound_at(
+            quantile, fold(some, KeyUse.CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), *given
+        )
         return between + sums(ends)
 
     return term

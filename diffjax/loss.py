@@ -20,7 +20,7 @@ from diffjax.errors import UserError
 from diffjax.masks import hidden_of, up_to
 from diffjax.order import Order, levels, ranks, shuffled
 from diffjax.protocols import Keys, Noise, State
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 from diffjax.times import Times, stratified, uniform
 from diffjax.weights import LogWeight
 
@@ -29,7 +29,6 @@ __all__ = ["bound", "causal", "regression"]  # each a maker of losses from a noi
 Losses = Float[Array, " b"]
 Apply = Callable[..., Any]
 Loss = Callable[[Keys, Apply, State, PyTree], Losses]
-_TIMES, _RANKS, _CORRUPT, _DROPOUT, _, _OWN = range(6)  # what a key is used for; 4 is that of condition_dropout
 
 
 @checked_arguments
@@ -65,21 +64,23 @@ def regression(
         return require_floating("times", quantile(noise, u), u.shape)
 
     def moment_of(keys: Keys, positions: tuple[int, ...]) -> Array:
-        rank, u = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes), stratified(fold(keys, _TIMES))
+        rank = ranks(order, fold(keys, KeyUse.RANK), positions, noise.channel_axes)
+        u = stratified(fold(keys, KeyUse.TIME))
         if given:
-            hidden = jax.vmap(lambda key: hidden_of(key, given, positions, noise.channel_axes))(fold(keys, _OWN))
+            mask_keys = fold(keys, KeyUse.KNOWN_MASK)
+            hidden = jax.vmap(lambda key: hidden_of(key, given, positions, noise.channel_axes))(mask_keys)
             return jnp.where(hidden, levels(order, time_of(u), rank), 0)
         if not independent:
             return levels(order, time_of(u), rank)
-        own = jax.vmap(lambda key: jax.random.uniform(key, positions))(fold(keys, _OWN))
+        own = jax.vmap(lambda key: jax.random.uniform(key, positions))(fold(keys, KeyUse.POSITION_TIME))
         own = time_of(own).reshape(own.shape + (1,) * noise.channel_axes)
         return jnp.where(levels(order, u, rank) > 0, own, 0)
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
         x0 = noise.data(x0)
         t = moment_of(keys, positions_of(noise, x0))
-        x_t, target = jax.vmap(noise.corrupt)(fold(keys, _CORRUPT), x0, t)
-        out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, _DROPOUT))
+        x_t, target = jax.vmap(noise.corrupt)(fold(keys, KeyUse.CORRUPT), x0, t)
+        out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, KeyUse.DROPOUT))
         miss = noise.miss(out, target, x_t, t)
         if weight is not None:  # where nothing is hidden nothing is missed, and weights may be infinite
             log_w = require_floating("weight", weight(noise.log_snr(t)), t.shape)
@@ -107,13 +108,13 @@ def bound(noise: Noise, order: Order, *, steps: int | None = None) -> Loss:
         x0 = noise.data(x0)
 
         def denoise(x_t: Any, t: Any) -> Any:
-            return noise.read(apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, _DROPOUT)), x_t, t)
+            return noise.read(apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, KeyUse.DROPOUT)), x_t, t)
 
         positions = positions_of(noise, x0)
-        rank = ranks(order, fold(keys, _RANKS), positions, noise.channel_axes)
+        rank = ranks(order, fold(keys, KeyUse.RANK), positions, noise.channel_axes)
         stops = stops_of(noise, order, steps, positions)
-        quantile = stratified(fold(keys, _TIMES))
-        return bound_at(quantile, fold(keys, _CORRUPT), noise, order, denoise, x0, rank, *stops) / x0[0].size
+        quantile = stratified(fold(keys, KeyUse.TIME))
+        return bound_at(quantile, fold(keys, KeyUse.CORRUPT), noise, order, denoise, x0, rank, *stops) / x0[0].size
 
     return loss
 
@@ -213,15 +214,15 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
 
     def loss(keys: Keys, apply: Apply, x0: State, cond: PyTree) -> Losses:
         x0 = noise.data(x0)
-        drawn = fold(keys, _RANKS), positions_of(noise, x0), noise.channel_axes
+        drawn = fold(keys, KeyUse.RANK), positions_of(noise, x0), noise.channel_axes
         rank = ranks(order, *drawn)
         if shuffle:
-            mixes = jax.vmap(lambda key: jax.random.bernoulli(key, shuffle))(fold(keys, _TIMES))
+            mixes = jax.vmap(lambda key: jax.random.bernoulli(key, shuffle))(fold(keys, KeyUse.TIME))
             rank = jnp.where(mixes[:, None], ranks(shuffled, *drawn), rank)
         nothing = jax.vmap(lambda key: noise.prior(key, x0.shape[1:]))(keys)
-        hidden = jax.vmap(lambda key: up_to(key, hide, x0.shape[1:]))(fold(keys, _CORRUPT))
+        hidden = jax.vmap(lambda key: up_to(key, hide, x0.shape[1:]))(fold(keys, KeyUse.CORRUPT))
         x, t = jnp.where(hidden, nothing, x0), jnp.zeros(rank.shape)
-        out = apply(noise.feed(x, t), noise.level(t), cond, fold(keys, _DROPOUT), rank)
+        out = apply(noise.feed(x, t), noise.level(t), cond, fold(keys, KeyUse.DROPOUT), rank)
         return sums(noise.miss(out, x0, nothing, t)) / x0[0].size
 
     return loss

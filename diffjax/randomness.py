@@ -1,5 +1,7 @@
 """One key per example, folded from the example's global index: never from a device's."""
 
+from enum import IntEnum
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Integer, Key
@@ -8,6 +10,52 @@ from diffjax.errors import UserError
 from diffjax.expected import one_key
 from diffjax.kinds import holds, plain
 from diffjax.protocols import Keys
+
+
+class KeyUse(IntEnum):
+    """What a key is for: the number that `fold` mixes into it. A key serves one group of these, and no number twice.
+
+    Two groups may share a number, and then a name is an alias of the other. The numbers are what a seed means: they
+    never change.
+    """
+
+    # An example in a loss, a likelihood and the diagnostics by noise level.
+    TIME = 0
+    RANK = 1  # in sampling, too
+    CORRUPT = 2
+    DROPOUT = 3
+    BOUNDARY = 3  # of a variational bound, which has no dropout
+    CONDITION_DROPOUT = 4
+    KNOWN_MASK = 5
+    POSITION_TIME = 5  # where positions have independent times, none is known
+    DEQUANTIZE = 5  # of data whose likelihood is asked for
+
+    # An example that is sampled or edited.
+    PRIOR = 0
+    STEP = 2
+    HOOK = 3
+    LABEL = 4
+    TIME_TRAVEL = 16
+
+    # A step of a rule for tokens.
+    TOKEN = 0
+    POSITION = 1
+    REMASK = 2
+
+    # An example drawn by a particle filter.
+    PARTICLE_PRIOR = 0
+    PARTICLE_STEP = 1
+    RESAMPLE = 2
+    PARTICLE = 3
+
+    # An example of a diagnostic or of a check in the laboratory.
+    FORWARD = 0
+    CHAIN = 1
+    START = 0
+    TRAJECTORY = 1
+    TRUTH = 0
+    MEASUREMENT = 1
+    POSTERIOR = 2
 
 
 def keys(seed: int | Key[Array, ""], count: int, start: int = 0) -> Keys:
@@ -30,5 +78,5 @@ def keys_of(root: Key[Array, ""], index: Integer[Array, " b"]) -> Keys:
 
 
 def fold(keys: Keys, number: int | Int[Array, ""]) -> Keys:
-    """New keys for another purpose or step: `number` folded into each."""
+    """New keys for another use (`KeyUse`) or step: `number` folded into each."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, number)

@@ -20,12 +20,11 @@ from diffjax.denoising import hooked, in_order
 from diffjax.errors import UserError
 from diffjax.order import Order, levels, ranks
 from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 from diffjax.sampler_arguments import checked_grid
 from diffjax.steps import ddim, posterior
 
 Grid = Float[Array, " stops"]
-_PRIOR, _ORDER, _STEPS, _HOOK = range(4)  # what a key is used for
 
 
 @checked_arguments
@@ -155,13 +154,13 @@ def _host_loop(
 
 def begin(keys: Keys, start: Any, noise: Noise, order: Order, step: Step, shape: tuple[int, ...]) -> Any:
     """The state at the first stop, every position's rank and the rule's empty memory."""
-    prior_keys = fold(keys, _PRIOR)
+    prior_keys = fold(keys, KeyUse.PRIOR)
     if start is None:
         noise.check_prior()
         x = jax.vmap(lambda key: noise.prior(key, shape))(prior_keys)
     else:
         x = require_shape("start", noise.data(start), (len(keys), *shape))
-    rank = ranks(order, fold(keys, _ORDER), shape[: len(shape) - noise.channel_axes], noise.channel_axes)
+    rank = ranks(order, fold(keys, KeyUse.RANK), shape[: len(shape) - noise.channel_axes], noise.channel_axes)
     return x, rank, step.init(x)
 
 
@@ -189,10 +188,10 @@ def advance(
         return preds[-1]
 
     planned = () if step.plan is None else (row,)
-    moved, carry = step.update(fold(fold(keys, _STEPS), k), noise, known, x, t, s, carry, *planned)
+    moved, carry = step.update(fold(fold(keys, KeyUse.STEP), k), noise, known, x, t, s, carry, *planned)
     x = require_like(f"step {step.name}", moved, x)
     if hook is not None:
-        hooked = require_like("hook", hook(fold(fold(keys, _HOOK), k), x, preds[0], t, s), x)
+        hooked = require_like("hook", hook(fold(fold(keys, KeyUse.HOOK), k), x, preds[0], t, s), x)
         x = jnp.where(u == v, x, hooked)
     return x, carry
 

@@ -19,10 +19,9 @@ from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State
+from diffjax.randomness import KeyUse
 from diffjax.sampler_arguments import checked_grid
 from diffjax.steps import posterior
-
-_PRIOR, _STEPS, _RESAMPLING, _CHOICE = range(4)  # what a key is used for
 
 
 class Particles(NamedTuple):
@@ -123,7 +122,7 @@ def _filter(
         found = _one_filter(key, grid, denoise, cond, mine, threshold, noise, shape, count)
         if not one:
             return found
-        return found.x[jax.random.categorical(jax.random.fold_in(key, _CHOICE), found.log_weights)]
+        return found.x[jax.random.categorical(jax.random.fold_in(key, KeyUse.PARTICLE), found.log_weights)]
 
     return jax.lax.map(each, (keys, values, std, cond))
 
@@ -147,14 +146,15 @@ def _one_filter(
     count: int,
 ) -> Particles:
     cond = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), cond)
-    x = noise.prior(jax.random.fold_in(key, _PRIOR), (count, *shape))
+    x = noise.prior(jax.random.fold_in(key, KeyUse.PARTICLE_PRIOR), (count, *shape))
 
     def at(x: Array, u: Array) -> Any:
         return look(noise, seen, denoise, x, _level(u, x), cond)
 
     def body(state: _State, stop: tuple[Array, Array, Array]) -> tuple[_State, Array]:
         k, u, v = stop
-        draw, pick = (jax.random.fold_in(jax.random.fold_in(key, use), k) for use in (_STEPS, _RESAMPLING))
+        draw = jax.random.fold_in(jax.random.fold_in(key, KeyUse.PARTICLE_STEP), k)
+        pick = jax.random.fold_in(jax.random.fold_in(key, KeyUse.RESAMPLE), k)
         state = _resampled(pick, state, threshold)
         x, ratio = _proposed(draw, noise, state, _level(u, state.x), _level(v, state.x))
         seen_now = at(x, v)

@@ -22,12 +22,11 @@ from diffjax.grids import Grid
 from diffjax.host import on_host
 from diffjax.order import Order, levels
 from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 from diffjax.sampling import begin, sample
 from diffjax.steps import posterior
 
 CLEANEST, NOISIEST = 10.0, -10.0  # log-SNRs of strength 0 and 1, the ends of grids.log_snr
-_DESTROY = 0  # what a key is used for: as the prior in sampling.py, so that strength 1 draws what `sample` does
 
 
 Strength = float | Real[Array, ""]
@@ -59,7 +58,7 @@ def destroyed(keys: Keys, noise: Noise, order: Order, x0: State, u: float | Real
     """
     prior, rank, _ = begin(keys, None, noise, order, posterior(), x0.shape[1:])
     t = levels(order, jnp.full(len(x0), u), rank)
-    x_t = jax.vmap(lambda key, x, t: noise.corrupt(key, x, t)[0])(fold(keys, _DESTROY), x0, t)
+    x_t = jax.vmap(lambda key, x, t: noise.corrupt(key, x, t)[0])(fold(keys, KeyUse.PRIOR), x0, t)
     return jnp.where(t == 1, prior, x_t)
 
 

@@ -18,12 +18,10 @@ from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels
 from diffjax.protocols import Keys, State
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 from diffjax.sampler_arguments import checked_grid
 from diffjax.sampling import advance, begin
 from diffjax.steps import posterior
-
-_RISE = 16  # what a key is used for, beside what the sampler does
 
 
 @one_object
@@ -103,7 +101,7 @@ def _move(
         return advance(keys, rank, (k, u, v, None), state, denoise, cond, hook, **given)
 
     def rise(state: Any) -> Any:
-        x = _noised(fold(fold(keys, _RISE), k), noise, order, state[0], u, v, rank)
+        x = _noised(fold(fold(keys, KeyUse.TIME_TRAVEL), k), noise, order, state[0], u, v, rank)
         return x, step.init(x)
 
     return jax.lax.cond(v > u, rise, fall, state)

@@ -18,9 +18,8 @@ from diffjax.lab.laws import Makes
 from diffjax.noise import Gaussian
 from diffjax.oracles.normals import Normals
 from diffjax.protocols import Noise, Step
-from diffjax.randomness import fold, keys
+from diffjax.randomness import KeyUse, fold, keys
 
-_TRUTH, _NOISE, _WAY = range(3)  # what a key is used for
 SETS, SURE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
 REFERENCE, DIRECTIONS = 20_000, 16  # exact draws that others are compared with, and the lines they are looked at along
 INSIDE = 0.9  # of the interval whose coverage is measured
@@ -105,7 +104,7 @@ def posteriors(
         )
         every = replace(seen, values=each[0], std=each[1])
         given = (
-            fold(keys(seed, observations * draws), _WAY),
+            fold(keys(seed, observations * draws), KeyUse.POSTERIOR),
             noise,
             order.together,
             oracles.mixture(noise, *prior),
@@ -143,10 +142,10 @@ def _chain(numbers: int, correlation: float) -> Float[np.ndarray, "d d"]:
 
 def _seen(some: Array, prior: Normals, observe: Observes, shape: tuple[int, ...]) -> Observation:
     """What is seen of as many exact draws as there are keys, and the noise on it."""
-    x = oracles.draws(fold(some, _TRUTH), *prior).reshape(len(some), *shape)
+    x = oracles.draws(fold(some, KeyUse.TRUTH), *prior).reshape(len(some), *shape)
     seen = observe(x)
     std = jnp.where(jnp.isfinite(seen.std), seen.std, 0)
-    eps = jax.vmap(lambda key: jax.random.normal(key, shape))(fold(some, _NOISE))
+    eps = jax.vmap(lambda key: jax.random.normal(key, shape))(fold(some, KeyUse.MEASUREMENT))
     return replace(seen, values=seen.values + std * eps)
 
 

@@ -15,11 +15,10 @@ from jaxtyping import Array, Float
 from diffjax import grids, oracles, order, predict, schedule
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.randomness import fold, keys
+from diffjax.randomness import KeyUse, fold, keys
 from diffjax.sampling import stepwise
 
 Makes = Callable[..., Any]  # (noise, steps) -> grid
-_START, _WAY = range(2)  # what a key is used for
 REPEATS, SURE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
 BIAS = 0.02  # standard deviations
 
@@ -101,8 +100,12 @@ def chances(
     with jax.enable_x64(False), jax.debug_nans(False):
         some = keys(seed, draws)
         stops, denoise = grid(noise, steps), exact_denoiser(noise, law)
-        start = _noised(fold(some, _START), noise, law, float(stops[0]))
-        x = last(stepwise(fold(some, _WAY), noise, order.together, denoise, (1,), grid=stops, step=step, start=start))
+        start = _noised(fold(some, KeyUse.START), noise, law, float(stops[0]))
+        x = last(
+            stepwise(
+                fold(some, KeyUse.TRAJECTORY), noise, order.together, denoise, (1,), grid=stops, step=step, start=start
+            )
+        )
     x, (mean, std) = np.sort(np.asarray(x, float)[:, 0]), law.moments()
     far = np.mean(np.abs(x - exact_quantiles(law, draws))) / std
     biases = (x.mean() - mean) / std, x.std() / std - 1

@@ -15,11 +15,10 @@ from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.masking import Masking, drawn_tokens
 from diffjax.protocols import Keys, Step
-from diffjax.randomness import fold
+from diffjax.randomness import KeyUse, fold
 from diffjax.steps.markov import nothing
 
 Logits = Float[Array, "*_ vocab"]
-_TOKENS, _CHOICE, _AGAIN = range(3)  # what a key is used for
 
 
 @one_object
@@ -46,9 +45,9 @@ def confidence(choice: float = 4.5, temperature: float = 1.0, top_k: int = 0, to
 
     def update(keys: Keys, noise: Masking, denoise: Any, x: Array, t: Array, s: Array, carry: Any) -> tuple[Array, Any]:
         logits, level = shaped(denoise(x, t)), jnp.broadcast_to(noise.level(s), x.shape)
-        drawn = _drawn(fold(keys, _TOKENS), logits)
+        drawn = _drawn(fold(keys, KeyUse.TOKEN), logits)
         log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), drawn[..., None], axis=-1)[..., 0]
-        gumbel = jax.vmap(lambda key: jax.random.gumbel(key, x.shape[1:]))(fold(keys, _CHOICE))
+        gumbel = jax.vmap(lambda key: jax.random.gumbel(key, x.shape[1:]))(fold(keys, KeyUse.POSITION))
         sure = log_p + choice * jnp.mean(level, axis=1, keepdims=True) * gumbel
         hidden = x == noise.vocab
         place = jnp.argsort(jnp.argsort(jnp.where(hidden, -sure, jnp.inf), axis=1), axis=1)  # 0 is the surest
@@ -79,7 +78,7 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         more = sigma * keep_t / jnp.where(keep_t < 1, 1 - keep_t, 1)
         lifted = jax.random.uniform(lift_key, x.shape) < noise.revealed(t, s) + more
         drawn = drawn_tokens(token_key, logits).astype(x.dtype)
-        again = jax.random.uniform(jax.random.fold_in(key, _AGAIN), x.shape) < sigma
+        again = jax.random.uniform(jax.random.fold_in(key, KeyUse.REMASK), x.shape) < sigma
         return jnp.where(x == noise.vocab, jnp.where(lifted, drawn, x), jnp.where(again, noise.vocab, x))
 
     def update(keys: Keys, noise: Masking, denoise: Any, x: Array, t: Array, s: Array, carry: Any) -> tuple[Array, Any]:
