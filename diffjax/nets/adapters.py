@@ -1,7 +1,7 @@
 """Small changes to the weights of a large net, trained in its place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 from typing import Any, ClassVar
 
@@ -72,6 +72,10 @@ class Adapted:
             )
         down = nn.initializers.lecun_normal()(key, (inner, self.rank))
         return {"down": down, "up": jnp.zeros((self.rank, outer))}
+
+    def clone(self, **changes: Any) -> "Adapted":
+        """The same around the net with these fields changed."""
+        return replace(self, net=self.net.clone(**changes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "net"), name)

@@ -1,6 +1,6 @@
 """A condition added to a net that stays as it is (Zhang et al. 2023, ControlNet)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -62,6 +62,10 @@ class Controlled:
         return (
             {name: given for name, given in cond.items() if name in null} if isinstance(null, dict) else cond.get(LABEL)
         )
+
+    def clone(self, **changes: Any) -> "Controlled":
+        """The same around the net with these fields changed."""
+        return replace(self, net=self.net.clone(**changes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "net"), name)

@@ -1,7 +1,7 @@
 """Training a part of a net: the rest, named by patterns, keeps every bit."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax
@@ -39,6 +39,10 @@ class Frozen:
 
         params = jax.tree_util.tree_map_with_path(held, variables["params"])
         return self.net.apply({**variables, "params": params}, *args, **more)
+
+    def clone(self, **changes: Any) -> "Frozen":
+        """The same around the net with these fields changed."""
+        return replace(self, net=self.net.clone(**changes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "net"), name)
