@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from diffjax import applications, asking, cli, draw, editing, loading, panel, ways
+from diffjax import applications, asking, cli, draw, editing, loading, loss, panel, slots, ways
 from diffjax.errors import UserError
 from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
 from diffjax.evaluation.figures import edited
@@ -125,7 +125,7 @@ def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, as
 
 def taught_to_fill(info: loading.Info) -> bool:
     """Whether training gave the net parts of pictures as they are."""
-    return "given=" in info.config["train"]["loss"]
+    return slots.arguments(loss, info.config["train"]["loss"], "train.loss").get("given", 0) > 0
 
 
 def go(out: Path, way: ways.Way, ready: panel.Ready, far: Any, given: dict[str, int]) -> tuple[Any, dict[str, Any]]:

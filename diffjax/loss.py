@@ -66,6 +66,8 @@ def regression(
     def moment_of(keys: Keys, positions: tuple[int, ...]) -> Array:
         rank = ranks(order, fold(keys, KeyUse.RANK), positions, noise.channel_axes)
         u = stratified(fold(keys, KeyUse.TIME))
+        if given and not positions:
+            raise UserError("regression: given needs examples of several positions, and these are one vector each")
         if given:
             mask_keys = fold(keys, KeyUse.KNOWN_MASK)
             hidden = jax.vmap(lambda key: hidden_of(key, given, positions, noise.channel_axes))(mask_keys)

@@ -153,6 +153,8 @@ class Step:
     are used, so the rule cannot be run backwards. `needs` are the methods beyond `Noise` that it asks of the noise.
     `reorders`: it chooses by itself which positions to reveal. `order`: of accuracy that it attains; None where it is
     stochastic, or nothing is claimed. `answer`: the NamedTuple that it wants of its denoiser in place of one array.
+    `name`: what messages call it; by default the function whose inner function `update` is (`heun` of `steps.heun()`),
+    or else the module and name of `update`.
     """
 
     init: Callable[[Any], Any]
@@ -165,15 +167,18 @@ class Step:
     plan: Callable[[Any, Any], Any] | None = None
     order: int | None = None
     answer: type[tuple] | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or _maker_of(self.update))
         for name in ("init", "update", "plan"):
             object.__setattr__(self, name, interned(getattr(self, name)))
 
-    @property
-    def name(self) -> str:
-        """Of the maker that wrote the rule, for messages."""
-        return self.update.__qualname__.split(".")[0]
+
+def _maker_of(update: Callable[..., Any]) -> str:
+    """The name of the function that returned this one, or, where it stands by itself, its module and name."""
+    maker, inner, _ = getattr(update, "__qualname__", type(update).__qualname__).partition(".<locals>")
+    return maker if inner else f"{update.__module__}.{maker}"
 
 
 @runtime_checkable

@@ -235,3 +235,5 @@ def test_of_a_given_share_a_part_is_known_and_the_loss_is_of_the_rest() -> None:
     for wrong in ({"given": 1.5}, {"given": 0.5, "independent": True}):
         with pytest.raises(UserError, match="given is a share"):
             loss.regression(noise, order.together, **wrong)
+    with pytest.raises(UserError, match="given needs examples of several positions"):
+        loss.regression(noise, order.together, given=0.5)(keys(0, 2), apply, jnp.zeros((2, 4)), None)
