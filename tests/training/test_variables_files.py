@@ -66,6 +66,14 @@ def test_weights_come_back_bit_for_bit(state, path) -> None:
     same(dj.load_variables(path, NET, jax.ShapeDtypeStruct((1, 2), jnp.float32)), state.ema)
 
 
+def test_weights_that_are_cut_over_devices_are_saved_whole(state, tmp_path) -> None:
+    over = jax.NamedSharding(jax.make_mesh((8,), ("d",)), jax.P("d"))
+    cut = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf), over) if len(leaf) == 8 else leaf, state.emas)
+    assert any(not leaf.is_fully_replicated for leaf in jax.tree.leaves(cut))
+    dj.save(replace(state, emas=cut), tmp_path / "net.safetensors")
+    same(dj.load_variables(tmp_path / "net.safetensors", NET, ONE), state.ema)
+
+
 def test_a_new_process_draws_the_same_samples(state, path, tmp_path) -> None:
     command = [sys.executable, "-c", SAMPLED, str(path), str(tmp_path / "x.npy")]
     subprocess.run(command, cwd=ROOT, check=True)
