@@ -1,6 +1,7 @@
 # make demo   train on the digits, sample, evaluate: three to six minutes on two cores after the install
 # make test   lint, types and all tests but the long ones
 # make compare   every family of generation trained and compared, with docs/compare.md: two hours; go on by the same command
+# make reference   docs/reference.md, from the descriptions beside the fields of configs and nets
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PINNED := $(wildcard constraints/$(shell $(PYTHON) -c 'import sys; print("%d.%d"
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(addprefix -c ,$(PINNED))
 RUN := runs/digits
 
-.PHONY: demo compare compare-short test test-long lint clean
+.PHONY: demo compare compare-short reference test test-long lint clean
 
 demo: .venv/runtime
 	$(BIN)/python train.py --config configs/digits.py --workdir $(RUN)
@@ -29,6 +30,9 @@ compare: .venv/runtime
 
 compare-short: .venv/runtime
 	$(BIN)/python benchmarks/compare.py --config configs/compare/short.py --workdir runs/compare_short
+
+reference: .venv/runtime
+	$(BIN)/python docs/make_reference.py
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadscope -m "not long"

@@ -1,8 +1,8 @@
 """Draw pictures from a trained model: python sample.py --workdir runs/digits --out out --num 100 [--label 3] …
 Or edit some: python sample.py --workdir runs/digits --out out --edit inpaint --image in.png --mask mask.png …
 
-Writes samples.npz (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labels; provenance) and grid.png into --out; of an edit
-also each sample by itself, and of an interpolation strip.png and animation.gif (docs/editing.md).
+Writes into --out samples.npz (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labels; provenance), grid.png and each
+sample as samples/N.png; of an interpolation strip.png and animation.gif in place of the grid (docs/editing.md).
 """
 
 import io
@@ -22,6 +22,7 @@ from diffjax.evaluation.figures import edited
 from diffjax.files import check_writable, write_whole
 
 EACH = 4  # samples of each setting of a sweep
+MOST_SINGLES = 1_000  # samples that are also written as single files, unless --singles says so
 FEW, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
 
 cli.sampling_flags()
@@ -40,6 +41,9 @@ SKETCH = flags.DEFINE_string("sketch", None, "Drawing that they follow, white st
 NUMBER = flags.DEFINE_multi_string("number", [], "Any other part that the model was trained on, as slant=0.5.")
 TRAJECTORY = flags.DEFINE_boolean("trajectory", False, "Also draw the way from noise to picture, as strip.png.")
 ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.")
+SINGLES = flags.DEFINE_boolean(
+    "singles", None, f"Write each sample as samples/N.png too; by default of up to {MOST_SINGLES:,} samples."
+)
 SWEEP = flags.DEFINE_multi_string(
     "sweep",
     [],
@@ -79,6 +83,7 @@ def draw_samples(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None
     if labels is not None and wanted.label is None:
         shown = labelled_grid(images[:100], labels[:100], info.facts.class_names, 12)
     write_png(out / "grid.png", shown)
+    write_singles(out / "samples", images)
     if TRAJECTORY.value or ANIMATE.value:
         write_way(out, *draw.trajectory(ready.painter, ready.root, min(NUM.value, 8), ready.cond))
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
@@ -86,7 +91,7 @@ def draw_samples(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None
 
 def vary(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
     """One picture of samples over one or two settings."""
-    for flag in ("trajectory", "animate"):
+    for flag in ("trajectory", "animate", "singles"):
         if flags.FLAGS[flag].present:
             raise UserError(f"--{flag}: is of one setting, and --sweep draws many; leave one of the two out")
     each = NUM.value if NUM.present else EACH
@@ -118,8 +123,7 @@ def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, as
         write_png(out / "grid.png", edited(editing.panels(made, images), images[:64]))
     labels = None if isinstance(made, ways.Way) else ready.labels
     write_samples(out, images, labels, {**source_of(info, wanted), "edit": name, **asked, **about})
-    for place, image in enumerate(images):
-        write_png(out / "samples" / f"{place:0{len(str(count - 1))}}.png", image)
+    write_singles(out / "samples", images)
     print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
@@ -171,6 +175,23 @@ def write_samples(out: Path, images: np.ndarray, labels: np.ndarray | None, sour
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_whole(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
+
+
+def write_singles(folder: Path, images: np.ndarray) -> None:
+    """Each sample as N.png, unless there are many and --singles does not ask for them.
+
+    N has as many digits as the largest. Pictures of an earlier call that stay beside them are reported.
+    """
+    count = len(images)
+    wanted = count <= MOST_SINGLES if SINGLES.value is None else SINGLES.value
+    names = [f"{place:0{len(str(count - 1))}}.png" for place in range(count)] if wanted else []
+    for name, image in zip(names, images, strict=False):
+        write_png(folder / name, image)
+    if not wanted and SINGLES.value is None:
+        say([f"more than {MOST_SINGLES:,} samples are not written as single PNGs; --singles writes them too"])
+    numbered = {path.name for path in folder.glob("*.png") if path.stem.isdecimal()}
+    if old := sorted(numbered - {*names}):
+        say([f"{folder}: {len(old)} pictures, such as {old[0]}, are of an earlier call; delete them if you want none"])
 
 
 def write_way(out: Path, frames: np.ndarray, clock: list[float]) -> None:

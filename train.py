@@ -35,7 +35,7 @@ from diffjax.training.sentry import Sentry
 from diffjax.training.state import State
 
 CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="Python file with get_config(), see configs/; by default the run's own."
+    "config", help_string="Python file with get_config(), see configs/ and docs/reference.md; by default the run's own."
 )
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 CHECK = flags.DEFINE_boolean(

@@ -32,6 +32,7 @@ from diffjax.randomness import keys
 from diffjax.sampling import invert, sample, stepwise
 from diffjax.training.frozen import freeze
 from diffjax.training.loop import fit
+from diffjax.training.variables_files import load_variables, save
 
 __all__ = [
     "Denoise",
@@ -58,6 +59,7 @@ __all__ = [
     "lab",
     "likelihood",
     "load",
+    "load_variables",
     "loss",
     "nested",
     "nets",
@@ -65,6 +67,7 @@ __all__ = [
     "order",
     "predict",
     "sample",
+    "save",
     "schedule",
     "steps",
     "stepwise",

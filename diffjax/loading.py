@@ -25,6 +25,7 @@ from diffjax.training import checkpoint, keeping, tensors
 from diffjax.training import ema as averages
 from diffjax.training.ema import STD
 from diffjax.training.identity import Identity, check_file, check_snapshot
+from diffjax.training.variables_files import KIND
 
 SNAPSHOTS = "snapshots"
 Step = int | Literal["best"] | None
@@ -176,6 +177,10 @@ def taken(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str
 def _of_file(path: Path, ema: str | None, step: Step) -> Weights:
     """What `export` wrote: one average of one step."""
     params, about = tensors.read(path)
+    if about.get("kind") == KIND:
+        raise UserError(
+            f"{path}: has no config, as dj.save writes weights; read it with dj.load_variables(path, net, x)"
+        )
     saved = record.checked(about, str(path))
     check_file(path, about, saved.identity)
     at, name = about.get("step"), about.get("ema")
@@ -199,12 +204,7 @@ def _step(folder: Path, config: dict[str, Any], step: Step) -> int | None:
 
 
 def _synthesised(
-    folder: Path,
-    emas: dict[str, PyTree],
-    at: int,
-    name: str,
-    shapes: dict[str, tuple[int, ...]],
-    identity: Identity,
+    folder: Path, emas: dict[str, PyTree], at: int, name: str, shapes: dict[str, tuple[int, ...]], identity: Identity
 ) -> tuple[PyTree, str]:
     """The average of that name after step `at`, of the checkpoint's and those of earlier snapshots, in float64."""
     std, names = averages.std_of(name), sorted(emas)

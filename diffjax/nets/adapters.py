@@ -31,8 +31,14 @@ class Adapted:
 
     net: Any
     rank: int
+    """Rank of the changes. Range: [1, ∞); at most the smaller side of each matrix.
+    When: raise it where the base differs much from what is to be learnt."""
     alpha: float
+    """Scale of the changes, which are multiplied by alpha / rank. Range: any finite number but 0.
+    When: leave it when `rank` changes; raise it in place of the learning rate."""
     on: str
+    """Which matrices are changed. Range: a pattern of the names of kernels, such as `*Attention*`.
+    When: fewer parameters shall be trained."""
 
     fixed: ClassVar[tuple[str, ...]] = ("base/*",)
 

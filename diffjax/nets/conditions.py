@@ -2,9 +2,7 @@
 
 A condition of parts is `{"label": [b], part: Given(value, present), …}`. An encoder speaks of one part: as a vector,
 added to the embedding of the level; as tokens, which the net attends to; or as channels, a picture beside x. Where a
-part is not present the net sees what it has learnt in its place. `drop` is how often training leaves the part out,
-beside all parts at once; `shape` is that of one value, which has one of `axes` many axes, and `vocab`, where an encoder
-has it, how many integers a value may be: both follow from the data.
+part is not present the net sees what it has learnt in its place. One value has one of `axes` many axes.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -53,7 +51,11 @@ class Number(nn.Module):
 
     part: str = "number"
     center: float = 0.0
+    """What is subtracted from the value. Unit: of the value. Range: any finite number.
+    When: set it to the mean of the values."""
     spread: float = 1.0
+    """What the value is divided by then. Unit: of the value. Range: (0, ∞).
+    When: set it to their standard deviation."""
     drop: float = 0.0
     shape: tuple[int, ...] = ()
 
@@ -69,15 +71,20 @@ class Number(nn.Module):
 class Text(nn.Module):
     """Text as tokens, and their mean as a vector: a transformer over tokens 1 … vocab - 1, where 0 is no token.
 
-    Bytes (a vocab of 257, as data/text.py has them) are gathered into words first, see nets/words.py; `table` is how
-    many beginnings of words have vectors of their own, a power of two.
+    Bytes (a vocab of 257, as data/text.py has them) are gathered into words first, see nets/words.py.
     """
 
     width: int = 64
+    """Features of a token of text. Unit: features. Range: [1, 65536]; a multiple of `heads`.
+    When: raise it for richer captions."""
     depth: int = 2
+    """Transformer blocks. Unit: blocks. Range: [1, 512]. When: raise it for longer captions."""
     heads: int = 2
+    """Heads of attention. Unit: heads. Range: [1, 1024]; a divisor of `width`. When: raise it with `width`."""
     part: str = "text"
     table: int = 2048
+    """Vectors of beginnings of words, which share them by a hash. Unit: vectors. Range: [1, 65536]; a power of two.
+    When: raise it with the number of different words."""
     drop: float = 0.0
     vocab: int = BYTES
     shape: tuple[int, ...] = (64,)

@@ -28,6 +28,8 @@ class Controlled:
 
     net: Any
     part: str
+    """Condition that is added. Range: the part of a `Picture(…)` in `model.conditions`.
+    When: it has another name than the default."""
 
     fixed: ClassVar[tuple[str, ...]] = ("base/*",)
 

@@ -26,10 +26,8 @@ from diffjax.protocols import Keys
 class DiT(nn.Module):
     """A transformer over the patches of a picture, `patch` pixels a side, for one level per example or per pixel.
 
-    A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1.
-    `remat` saves memory in training: each block is computed once more going back.
-    `causal`: a patch sees itself and those before it in raster order (diffusion forcing, Chen et al. 2024); a number
-    k, all of its own block of k patches and of those before. In the blocks `perturbed` a patch sees itself alone.
+    A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1. Causal
+    attention, in raster order, is that of diffusion forcing (Chen et al. 2024).
     """
 
     patch: int = 2
@@ -40,6 +38,8 @@ class DiT(nn.Module):
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     causal: int = 0
+    """Patches of a block that sees itself and those before; 1: each patch; 0: all see all.
+    Unit: patches. Range: [0, ∞). When: diffusion forcing, with `order.rolling` or `order.blocks`."""
     perturbed: tuple[int, ...] = ()
     remat: bool = False
     dtype: Any = jnp.float32
@@ -50,7 +50,7 @@ class DiT(nn.Module):
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
-        check(self.conditions)
+        check(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (sees all patches) or the patches of a block, got {self.causal}")

@@ -1,7 +1,7 @@
 """What a net hears of a condition: what the encoders of its parts say, brought together and fitted to x."""
 
 import functools
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,14 +9,19 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.errors import UserError
+from diffjax.nets.attention import check_heads
 from diffjax.nets.conditions import Category, Embedded, Number, Picture, Text, Told
+from diffjax.nets.layers import check_fields
 from diffjax.protocols import Given
 
+MOST_CLASSES = 2**20
 ENCODERS = (Category, Number, Text, Embedded, Picture)
 
 
-def check(conditions: tuple[Any, ...]) -> None:
-    """Raise UserError where the encoders are none, speak of one part twice, or drop it at no rate: nets ask as made."""
+def check(conditions: tuple[Any, ...], classes: int) -> None:
+    """Raise UserError for classes or encoders that no net has, and for two encoders of one part."""
+    if not 0 <= classes <= MOST_CLASSES:
+        raise UserError(f"net: classes must be 0 (none) or more, at most {MOST_CLASSES:,}, got {classes}")
     parts = [getattr(each, "part", None) for each in conditions]
     if not all(isinstance(each, ENCODERS) for each in conditions) or len({*parts, LABEL}) <= len(parts):
         raise UserError(
@@ -26,7 +31,14 @@ def check(conditions: tuple[Any, ...]) -> None:
     for each in conditions:
         if not 0 <= each.drop <= 1:
             raise UserError(f"net: drop of {each.part!r} must be a rate in [0, 1], got {each.drop}")
-        if isinstance(each, Text) and each.table.bit_count() != 1:
+        if isinstance(each, Number) and not (isfinite(each.spread) and each.spread > 0 and isfinite(each.center)):
+            told = f"center {each.center} and spread {each.spread}"
+            raise UserError(f"net: {each.part!r} needs a finite center and a finite spread above 0, got {told}")
+        if not isinstance(each, Text):
+            continue
+        check_fields("float32", 0.0, width=each.width, depth=each.depth, heads=each.heads, table=each.table)
+        check_heads(each.width, each.heads)
+        if each.table.bit_count() != 1:
             raise UserError(f"net: table of {each.part!r} must be a power of two, got {each.table}")
 
 

@@ -24,7 +24,10 @@ def one_level(x: Array, level: Array) -> Float[Array, " b"]:
     return jnp.broadcast_to(level.reshape(-1), (len(x),))
 
 
-MOST = {"depth": 512, "blocks": 64, "heads": 1_024, "depths": 16, "multiplier": 1_024, "shape": 2**16, "vocab": 2**20}
+MOST = {
+    **{"depth": 512, "head_depth": 512, "blocks": 64, "heads": 1_024},
+    **{"depths": 16, "multiplier": 1_024, "shape": 2**16, "vocab": 2**20},
+}
 WIDEST = 2**16
 
 

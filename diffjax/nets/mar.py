@@ -24,7 +24,7 @@ class MAR(nn.Module):
     The transformer sees a learned vector in place of every other patch, wherever it stands, and no level: so what it
     says of a patch, its context z, stays the same until one more is known. The head, an MLP modulated by z and by the
     patch's level (Li et al. 2024, section 3.2), sees the noisy patch alone. `net(x, level, cond, keys)` is both;
-    `context` and `head` are each. `octaves`: see `with_octaves`.
+    `context` and `head` are each.
 
     Train it by `loss.regression(noise, order, independent=True)`, and sample one patch after the other, or k at a time,
     under `order.blocks`. A patch is told the mean of its pixels' levels, so let blocks be of whole patches, or patch=1.
@@ -35,8 +35,13 @@ class MAR(nn.Module):
     depth: int = 4
     heads: int = 4
     head_width: int = 64
+    """Features of the head, the small denoiser of each patch. Unit: features. Range: [1, 65536].
+    When: raise it where patches have many pixels."""
     head_depth: int = 3
+    """Blocks of the head. Unit: blocks. Range: [1, 512]. When: raise it with `head_width`."""
     octaves: int = 0
+    """Fourier features of the head's input, sin and cos of so many octaves. Unit: octaves. Range: [0, 16].
+    When: pixels have few levels, which lie close together."""
     classes: int = 0
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
@@ -51,7 +56,7 @@ class MAR(nn.Module):
         sizes |= {"head_width": self.head_width, "head_depth": self.head_depth}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
-        check(self.conditions)
+        check(self.conditions, self.classes)
         if not 0 <= self.octaves <= MOST_OCTAVES:
             raise UserError(f"net: octaves must be in 0 … {MOST_OCTAVES}, got {self.octaves}")
         super().__post_init__()

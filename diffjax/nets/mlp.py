@@ -22,8 +22,7 @@ from diffjax.protocols import Keys
 class MLP(nn.Module):
     """`depth` residual blocks of two dense layers on the flattened example, modulated by level and condition.
 
-    Of a condition's tokens it is told the mean alone. `remat` saves memory in training: each block is computed
-    once more going back.
+    Of a condition's tokens it is told the mean alone.
     """
 
     width: int = 128
@@ -38,7 +37,7 @@ class MLP(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self.dtype, self.dropout, width=self.width, depth=self.depth)
-        check(self.conditions)
+        check(self.conditions, self.classes)
         super().__post_init__()
 
     @property

@@ -36,13 +36,14 @@ class Transformer(nn.Module):
     position, together with the position to predict (any order: Pannatier et al. 2024, sigma-GPT; in raster order this
     is an ordinary autoregressive transformer), and output i sees inputs up to i. What is hidden there is a mask in
     the input, and the level is not used.
-
-    `remat` saves memory in training: each block is computed once more going back. In the blocks `perturbed` a token
-    sees itself alone.
     """
 
     vocab: int
+    """Number of tokens, the mask not among them. A config sets it from the data. Unit: tokens. Range: [1, 1048576].
+    When: in Python."""
     shape: tuple[int, ...]
+    """Shape of the array of tokens. A config sets it from the data. Unit: tokens. Range: each in [1, 65536].
+    When: in Python."""
     width: int = 64
     depth: int = 4
     heads: int = 4
@@ -50,6 +51,7 @@ class Transformer(nn.Module):
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     causal: bool = False
+    """Whether it predicts each next token from those before. When: with `train.loss=causal` and an order of width 0."""
     perturbed: tuple[int, ...] = ()
     remat: bool = False
     dtype: Any = jnp.float32
@@ -60,7 +62,7 @@ class Transformer(nn.Module):
         sizes = {"vocab": self.vocab, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, shape=min(self.shape, default=0), **sizes)
         check_heads(self.width, self.heads)
-        check(self.conditions)
+        check(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
         super().__post_init__()
 

@@ -74,24 +74,32 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """A U-Net over pictures whose sides divide by 2^(depths - 1).
 
-    `multipliers` gives the channels at each depth as multiples of `width`; each depth has `blocks` residual blocks on
-    the way down and as many on the way up, the deepest one block, attention, one block. `attention` names further
-    depths (0 is full resolution) that attend, to themselves and to a condition's tokens; at the depths `perturbed` each
-    pixel sees itself alone. `per_pixel`: each pixel may have a level of its own, which stands beside x; the blocks are
-    modulated by their mean. Parameters and output are float32, computation is `dtype`; `remat` saves
-    memory in training: each block is computed once more going back.
+    Each depth has residual blocks on the way down and as many on the way up, the deepest one block, attention, one
+    block. Attention is to the picture itself and to a condition's tokens. Levels of single pixels stand beside x,
+    and the blocks are modulated by their mean.
     """
 
     width: int = 32
+    """Channels at full resolution. Unit: channels. Range: [1, 65536].
+    When: raise it where training and validation loss both stay high."""
     multipliers: tuple[int, ...] = (1, 2)
+    """Channels at each depth, as multiples of `width`; their number is that of the depths. Range: each in [1, 1024].
+    When: one more depth for each doubling of the image's sides."""
     blocks: int = 1
+    """Residual blocks at each depth, each way. Unit: blocks. Range: [1, 64]. When: raise it with `width`."""
     attention: tuple[int, ...] = ()
+    """Depths that attend beside the deepest; 0 is full resolution. Range: each in [0, depths).
+    When: conditions have tokens (captions), or what is far apart in an image must fit together."""
     heads: int = 4
     classes: int = 0
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     perturbed: tuple[int, ...] = ()
+    """Depths at which each pixel attends to itself alone: a weaker net, for guidance. Range: each in [0, depths).
+    When: set by `guidance_form=perturbed_attention(…)`; not needed in training."""
     per_pixel: bool = False
+    """Whether each pixel may have a noise level of its own.
+    When: for `edit.clamp`, and `train.loss=regression(given=…)`."""
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -109,7 +117,7 @@ class UNet(nn.Module):
                 raise UserError(
                     f"UNet: attention at depth {depth} needs channels there that divide by {self.heads} heads"
                 )
-        check(self.conditions)
+        check(self.conditions, self.classes)
         check_blocks(self.perturbed, depths)
         super().__post_init__()
 

@@ -43,15 +43,17 @@ def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
             header = file.metadata() or {}
             if header.get("diffjax") != FORMAT:
                 made = header.get("diffjax", "another program")[:40]
-                raise UserError(f"{path}: not weights of this version's kind (written by {made!r}); export them again")
+                raise UserError(
+                    f"{path}: not weights of this version's kind (written by {made!r}); save or export them again"
+                )
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
         if header.get("sha256") != _hash(flat, header.get("about", "")):
-            raise UserError(f"{path}: has changed since it was written; export it again")
+            raise UserError(f"{path}: has changed since it was written; save or export it again")
         about = json.loads(header["about"])
     except UserError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({reason(error)[:200]}); export it again") from None
+        raise UserError(f"{path}: cannot be read as weights ({reason(error)[:200]}); save or export it again") from None
     return unflatten_dict(flat, sep="/"), about
 
 
@@ -60,5 +62,5 @@ def _hash(flat: dict[str, np.ndarray], about: str) -> str:
     found = hashlib.sha256(about.encode())
     for name in sorted(flat):
         found.update(f"{name} {flat[name].dtype} {flat[name].shape} ".encode())
-        found.update(flat[name].data)
+        found.update(flat[name].reshape(-1).view(np.uint8).data)
     return found.hexdigest()

@@ -41,6 +41,14 @@ def test_arrays_of_jax_are_taken_as_they_lie(tmp_path) -> None:
     np.testing.assert_array_equal(tensors.read(tmp_path / "w.safetensors")[0]["a"], np.arange(6.0).reshape(2, 3).T)
 
 
+def test_numbers_of_every_width_come_back(tmp_path) -> None:
+    for dtype in (jnp.bfloat16, np.float16, np.float64, np.int8, np.bool_, np.complex64):
+        tensors.write(tmp_path / "w.safetensors", {"a": np.arange(3).astype(dtype), "b": np.ones((), dtype)}, {})
+        tree, _ = tensors.read(tmp_path / "w.safetensors")
+        assert tree["a"].dtype == tree["b"].dtype == dtype
+        np.testing.assert_array_equal(tree["a"], np.arange(3).astype(dtype))
+
+
 def test_a_changed_bit_is_noticed_wherever_it_is(path) -> None:
     whole = path.read_bytes()
     bits = np.random.default_rng(0).integers(0, 8, len(whole))
