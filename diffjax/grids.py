@@ -11,7 +11,6 @@ from sigma_min to there is the denoised prediction itself, which other code call
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.special import betaincinv
 
 from diffjax.argument_checks import checked_arguments
 from diffjax.errors import UserError
@@ -67,6 +66,8 @@ def beta(noise: Noise, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Gri
     for name, given in (("alpha", alpha), ("beta", beta)):
         if not given > 0:
             raise UserError(f"beta: {name} must be positive, got {given}")
+    from scipy.special import betaincinv  # a third of a second, for this grid alone
+
     u = np.linspace(1.0, 0.0, _at_least(steps, 1) + 1)
     return jnp.asarray(betaincinv(alpha, beta, u), jnp.result_type(float))
 

@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,20 @@ def test_a_file_says_what_it_is_and_is_not_long(path) -> None:
     assert len(text.splitlines()) <= LONGEST
 
 
+@pytest.mark.parametrize("library", ["orbax", "grain", "tensorflow_datasets", "flax.nnx", "scipy", "matplotlib"])
+def test_importing_does_not_wait_for(library) -> None:
+    assert library not in after_import("sorted(sys.modules)").split()
+
+
 def test_importing_starts_no_backend() -> None:
     """Which hosts there are is said after the import, and before the first array."""
-    asked = "import diffjax; from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
-    subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=True)
+    assert after_import("[__import__('jax')._src.xla_bridge.backends_are_initialized()]") == "False"
+
+
+@cache
+def after_import(expression: str) -> str:
+    """The items of a list, in a process that has imported diffjax and nothing else."""
+    code = f"import diffjax, sys; print(*{expression})"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()

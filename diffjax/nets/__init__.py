@@ -12,14 +12,26 @@ runs its large part once a block.
 `from_nnx` and `from_equinox` make such nets of modules of other frameworks.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from diffjax.nets.adapters import control as control  # not in __all__: no nets by themselves, so no choices of a
 from diffjax.nets.adapters import lora as lora  # config's model.net
 from diffjax.nets.dit import DiT
 from diffjax.nets.equinox_modules import from_equinox as from_equinox
 from diffjax.nets.mar import MAR
 from diffjax.nets.mlp import MLP
-from diffjax.nets.nnx_modules import from_nnx as from_nnx
 from diffjax.nets.transformer import Transformer
 from diffjax.nets.unet import UNet
 
 __all__ = ["MAR", "MLP", "DiT", "Transformer", "UNet"]
+
+if TYPE_CHECKING:
+    from diffjax.nets.nnx_modules import from_nnx as from_nnx
+
+
+def __getattr__(name: str) -> Any:
+    """`from_nnx` is imported when it is first used: flax.nnx takes half a second."""
+    if name == "from_nnx":
+        return importlib.import_module("diffjax.nets.nnx_modules").from_nnx
+    raise AttributeError(f"module 'diffjax.nets' has no attribute {name!r}")
