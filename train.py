@@ -6,7 +6,6 @@ longer. With --check it only looks whether all of it fits, and says what it woul
 
 import dataclasses
 import json
-import sys
 import time
 from contextlib import closing
 from functools import partial
@@ -18,10 +17,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import Config
-from diffjax import cli, loading, meaning, record, run
+from diffjax import cli, loading, meaning, record, run, run_outputs
 from diffjax.checks import Fields, most_kept, size
-from diffjax.errors import UserError, warn
-from diffjax.evaluation import write_png
+from diffjax.errors import UserError, tell, warn
 from diffjax.files import check_writable, claimed, clear_parts
 from diffjax.plan import Plan, planned
 from diffjax.record import Record
@@ -30,7 +28,7 @@ from diffjax.training.faults import Diverged, Fault
 from diffjax.training.identity import Identity
 from diffjax.training.log import Log
 from diffjax.training.loop import fit
-from diffjax.training.parallel import join, together
+from diffjax.training.parallel import join, together, watched
 from diffjax.training.sentry import Sentry
 from diffjax.training.state import State
 
@@ -44,13 +42,19 @@ CHECK = flags.DEFINE_boolean(
 HOSTS = flags.DEFINE_string(
     "hosts", None, "Train on several hosts, each started like this: auto, or ADDRESS:PORT,HOSTS,HOST of the first's."
 )
+HOSTS_TIMEOUT = flags.DEFINE_float(
+    "hosts_timeout", 60.0, "Seconds until a host that does not come, or is not heard of, is lost.", lower_bound=1.0
+)
 
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
-    config: Config = CONFIG.value
-    if HOSTS.value is not None:
-        join(HOSTS.value)
+    with watched(None if HOSTS.value is None else join(HOSTS.value, HOSTS_TIMEOUT.value)):
+        run_on_this_host(CONFIG.value)
+
+
+def run_on_this_host(config: Config) -> None:
+    """Check the run, or train it, once all hosts are there."""
     workdir = cli.folder("workdir")
     check_writable(workdir, "--workdir")
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -63,7 +67,7 @@ def main() -> None:
     with Sentry(config.train.hang_limit_s, workdir / "stacks.txt") as sentry, claimed(workdir if first else None):
         if first:
             keeping.tidy(workdir / "checkpoints")
-            for folder in (workdir, workdir / "pictures", workdir / loading.SNAPSHOTS):
+            for folder in (workdir, workdir / run_outputs.PICTURES, workdir / loading.SNAPSHOTS):
                 clear_parts(folder)
         together("tidy")
         trained(fields, workdir, sentry)
@@ -85,24 +89,18 @@ def trained(fields: Fields, workdir: Path, sentry: Sentry) -> None:
     """A run from where it is to its end, or until it is told to stop."""
     plan, before, changed = begun(fields, workdir)
     done, steps = int(plan.start.step), fields["train"]["steps"]
-    print(
-        f"{fields['data']['name']}: {told(plan)}, step {done:,} to {steps:,}",
-        *plan.notes,
-        *changed,
-        sep="\n",
-        file=sys.stderr,
-    )
+    tell(f"{fields['data']['name']}: {told(plan)}, step {done:,} to {steps:,}", *plan.notes, *changed)
     if done >= steps:
-        print(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on", file=sys.stderr)
+        tell(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on")
         return
     now = record.at_start(before, fields, plan.facts, plan.splits, workdir)
     if jax.process_index() == 0:
         record.write_config(workdir, now)
     done = train(fields, workdir, plan, now.identity, sentry)
     if done < steps:
-        print(f"{workdir}: stopped at step {done:,}, saved; the same command goes on from there", file=sys.stderr)
+        tell(f"{workdir}: stopped at step {done:,}, saved; the same command goes on from there")
         return
-    print(f"{workdir}: step {steps:,} reached; pictures are in {workdir / 'pictures'}", file=sys.stderr)
+    tell(f"{workdir}: step {steps:,} reached; pictures are in {workdir / run_outputs.PICTURES}")
 
 
 def train(fields: Fields, workdir: Path, plan: Plan, identity: Identity, sentry: Sentry) -> int:
@@ -125,11 +123,11 @@ def train(fields: Fields, workdir: Path, plan: Plan, identity: Identity, sentry:
 
         def picture(step: int, state: State, metrics: Any) -> None:
             if first:
-                write_png(workdir / "pictures" / f"step_{step:08d}.png", plan.gallery(state.ema))
+                run_outputs.write_picture(workdir, step, plan.gallery(state.ema))
 
         def snapshot(step: int, state: State, metrics: Any) -> None:
             if first:
-                stored(workdir, step, state, identity)
+                run_outputs.write_snapshot(workdir, step, state.emas, identity)
 
         def watch(step: int, metrics: Any) -> None:
             sentry.beat(step)
@@ -181,20 +179,11 @@ def fitted(plan: Plan, t: Fields, steps: int | None = None, **options: Any) -> S
     )
 
 
-def stored(workdir: Path, step: int, state: State, identity: Identity) -> None:
-    """Store a snapshot; where the disk is full, say so and train on."""
-    try:
-        loading.snapshot(workdir, step, state.emas, identity)
-    except UserError as error:
-        warn(f"{error}; training goes on without this snapshot", new_line=True)
-
-
 def reported(folder: Path | None, fault: Fault) -> None:
-    """Tell a step whose numbers went wrong, and write all that is known of it into faults.jsonl."""
+    """Report a step whose numbers are not finite, on the first host also in faults.jsonl."""
     warn(fault.told(), new_line=True)
     if folder is not None:
-        with (folder / "faults.jsonl").open("a") as file:
-            file.write(json.dumps(vars(fault)) + "\n")
+        run_outputs.write_fault(folder, fault)
 
 
 def told(plan: Plan) -> str:

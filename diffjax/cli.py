@@ -1,6 +1,6 @@
 """What the scripts share: flags read with one line and exit code 2 for a mistake, and configs that refuse to guess."""
 
-import logging as stdlib_logging
+import errno
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,14 +9,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from diffjax import config_files
 from diffjax.config_files import check_types
-from diffjax.errors import UserError, spell_out
+from diffjax.console import quiet_libraries
+from diffjax.errors import UserError, spell_out, tell, visible
+from diffjax.files import reason
 from diffjax.guiding import NONE
 
 INTERRUPTED = 130  # 128 + SIGINT
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on the size of files
 EDITING = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")
 
 
@@ -44,8 +47,7 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None, resumes:
             return rest
 
     def guarded(_: Sequence[str]) -> None:
-        logging.set_verbosity(logging.FATAL)  # Orbax tells every file it touches, and raises what it tells as an error
-        stdlib_logging.getLogger("asyncio").setLevel(stdlib_logging.CRITICAL)  # its threads tell it once more
+        quiet_libraries()
         with one_line():
             if config is not None:
                 check_types(config.value, "config")
@@ -154,14 +156,17 @@ def one_line() -> Iterator[None]:
         yield
     except (UserError, flags.Error) as mistake:
         hint = "; see --help" if isinstance(mistake, flags.UnrecognizedFlagError) else ""
-        print(f"{Path(sys.argv[0]).name}: {' '.join(str(mistake).split())}{hint}", file=sys.stderr, flush=True)
+        tell(f"{Path(sys.argv[0]).name}: {' '.join(str(mistake).split())}{hint}")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        words = f"{where}cannot be written ({reason(error)}); make room and run the same command again"
+        tell(f"{Path(sys.argv[0]).name}: {visible(words)}")
         sys.exit(2)
     except KeyboardInterrupt:
-        print(
-            f"\n{Path(sys.argv[0]).name}: interrupted; files are written whole or not at all",
-            file=sys.stderr,
-            flush=True,
-        )
+        tell(f"\n{Path(sys.argv[0]).name}: interrupted; files are written whole or not at all")
         sys.exit(INTERRUPTED)
 
 

@@ -1,6 +1,7 @@
 """The one exception that means "the user can mend this", and the warnings that end nothing."""
 
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from unicodedata import category
 
@@ -29,7 +30,13 @@ def warn(message: str, *, new_line: bool = False) -> None:
     """
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     line = visible(f"diffjax: {message}").encode(encoding, "backslashreplace").decode(encoding)
-    print(f"\n{line}" if new_line else line, file=sys.stderr, flush=True)
+    tell(f"\n{line}" if new_line else line)
+
+
+def tell(*lines: str) -> None:
+    """Print lines on stderr; where that cannot be written, such as a file on a full disk, they are lost."""
+    with suppress(OSError):
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
 def spell_out() -> None:

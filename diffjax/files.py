@@ -106,6 +106,12 @@ def reason(error: Exception) -> str:
     return " ".join((told or str(error)).split()) or type(error).__name__
 
 
+def cause(error: Exception) -> Exception:
+    """The OSError behind a UserError of `write_whole`; any other error itself."""
+    found = error.__context__
+    return found if isinstance(error, UserError) and isinstance(found, OSError) else error
+
+
 def check_writable(folder: str | Path, flag: str) -> None:
     """Raise UserError where files could not be written into the folder, which need not exist yet; writes nothing."""
     nearest = existing(folder)

@@ -105,7 +105,9 @@ LAYERS = {
     "applications": "errors slots edit run inputs editing ways",
     "panel": "errors conditions guiding evaluation loading draw sweep asking",
     "config_files": "errors kinds record",
-    "cli": "errors guiding config_files",
+    "run_outputs": "errors files training evaluation loading",
+    "console": "",
+    "cli": "errors files guiding config_files console",
 }
 
 # Libraries that not everyone may import, and the layers that may; configuration stops at the scripts.
@@ -114,7 +116,7 @@ LIBRARIES = {
     "ml_collections": "",
     "tensorflow": "",
     "torch": "",
-    "absl": "cli",
+    "absl": "cli console",
     "flax": "nets training evaluation",
     "diffrax": "adapting",
     "equinox": "nets",

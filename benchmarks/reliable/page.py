@@ -126,8 +126,8 @@ ROWS: dict[str, Row] = {
 }
 
 TESTED = {  # what tests say on every run of theirs, and where
-    "A disk that is full during a save: told, training goes on, nothing good is deleted": (
-        "tests/training/test_keeping.py"
+    "A disk that is full at any moment of a save: one line, training goes on, nothing good is deleted": (
+        "tests/training/test_full_disk.py"
     ),
     "A checkpoint, a config, a file of weights made to do harm: refused in a second, no code run, nothing written": (
         "tests/test_hostile_runs.py"
@@ -140,6 +140,9 @@ TESTED = {  # what tests say on every run of theirs, and where
     "anything is compiled or written": "tests/scripts/test_mistakes.py",
     "Two processes train and save as one": "tests/training/test_hosts.py",
     "A signal to one of two hosts stops both, and one process goes on": "tests/scripts/test_two_hosts.py",
+    "A host that does not come, or is lost: named in one line on the others, which end": (
+        "tests/training/test_hosts_meet.py"
+    ),
 }
 
 TEMPLATE = """# Reliability, measured

@@ -10,7 +10,7 @@ is named on stderr and passed over for the last good one.
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError, warn
-from diffjax.files import reason
+from diffjax.files import cause, reason
 from diffjax.training import keeping, manifest, parallel, vetting
 from diffjax.training.aliases import plain_path
 from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
@@ -50,6 +50,7 @@ class Saver:
         self._alias = ExitStack()  # what Orbax knows the folder by, while it writes
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
+        self._attempts = 0  # saves so far: each writes into a folder of its own
         self._problem = ""
 
     def save(self, step: int, state: State, metrics: Mapping[str, Any], sums: Sums | None = None) -> None:
@@ -62,6 +63,7 @@ class Saver:
             raise UserError(f"train: the state at step {step} is not finite and was not saved; lower the learning rate")
         self.wait()
         self._saved = step
+        self._attempts += 1
         self._guarded(self._begin, step, state)
         if not self._problem:
             values = {name: float(np.ravel(value)[-1]) for name, value in metrics.items()}
@@ -84,8 +86,12 @@ class Saver:
         """Wait, and end the thread. Raises UserError where the last save failed."""
         self.wait()
         self._thread.shutdown()
-        self._orbax.close()
-        self._alias.close()
+        with suppress(Exception):  # told already
+            self._orbax.close()
+        with suppress(OSError):
+            self._alias.close()
+        if jax.process_index() == 0:
+            keeping.clear(self.folder)
         if self._problem:
             raise UserError(
                 f"{self.folder}: {self._problem}; make room and run the same command, which goes on from the "
@@ -93,27 +99,21 @@ class Saver:
             )
 
     def _partial(self, step: int) -> Path:
-        return self.folder / f".{step:08d}.partial"
+        """Where this save writes. Threads of one that failed may write on for a while: none shares its folder."""
+        return self.folder / f".{step:08d}.{self._attempts}.partial"
 
     def _begin(self, step: int, state: State) -> None:
         problem: Exception | None = None
         if jax.process_index() == 0:
-            problem = self._prepared(step, state)
+            try:
+                keeping.prepare(self._partial(step), sum(leaf.nbytes for leaf in jax.tree.leaves(plain(state))))
+            except OSError as error:
+                problem = error
         if parallel.first_says(problem is not None):  # on every host or on none: they write together
             raise problem or OSError("the first host says why")
         copied = parallel.replicated(plain(state), parallel.one_each())  # the trainer donates its own to the next step
         self._alias.close()
         self._orbax.save(self._alias.enter_context(plain_path(self._partial(step))) / "state", copied)
-
-    def _prepared(self, step: int, state: State) -> Exception | None:
-        """An empty folder on a disk that has room for the state, or why there is none."""
-        try:
-            shutil.rmtree(self._partial(step), ignore_errors=True)
-            self._partial(step).mkdir(parents=True)
-            _check_room(self._partial(step), plain(state))
-        except OSError as error:
-            return error
-        return None
 
     def _finish(self, step: int, about: dict[str, Any]) -> None:
         """The manifest, the final name, and only then the deletion of what is no longer kept."""
@@ -121,10 +121,7 @@ class Saver:
         if jax.process_index() != 0:
             return
         manifest.write(self._partial(step), about)
-        final = self.folder / f"{step:08d}"
-        if final.exists():
-            keeping.remove(final)
-        self._partial(step).rename(final)
+        keeping.commit(self._partial(step), self.folder / f"{step:08d}")
         manifest.sync(self.folder)
         keeping.forget(self.folder, self.keep, step)
 
@@ -134,18 +131,14 @@ class Saver:
             call(step, *args)
             self._problem = ""
         except Exception as error:
-            self._problem = f"step {step} could not be saved ({reason(error)[:300]})"
+            self._problem = f"step {step} could not be saved ({reason(cause(error))[:300]})"
             if self._saved == step:
                 self._saved = None
             warn(f"{self.folder}: {self._problem}; training goes on")
-            shutil.rmtree(self._partial(step), ignore_errors=True)
-
-
-def _check_room(folder: Path, tree: PyTree) -> None:
-    """Raise OSError where the disk has no room for a tree: said here in one line, not by each of Orbax's threads."""
-    needed, free = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)), shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(f"no space left: it takes {needed:,} bytes, and {free:,} are free")
+            with suppress(Exception):  # waits for Orbax's thread and takes its error, which the next save would raise
+                self._orbax.wait_until_finished()
+            if jax.process_index() == 0:
+                shutil.rmtree(self._partial(step), ignore_errors=True)
 
 
 def restore(folder: Path, like: State, identity: Identity | None = None) -> State | None:

@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 
 from diffjax.errors import UserError, warn
+from diffjax.files import reason
 from diffjax.training import manifest
 
 ATTEMPTS = 10  # to read the newest checkpoint, beside a trainer that deletes it
@@ -78,35 +79,81 @@ def newest_good(folder: Path) -> Path | None:
     return None
 
 
+def prepare(partial: Path, size: int) -> None:
+    """Make an empty folder for a checkpoint of `size` bytes, once what is left of earlier ones is cleared away.
+
+    Raises OSError where the disk has no room for it: told here in one line, and not by each of Orbax's threads.
+    """
+    clear(partial.parent)
+    partial.mkdir(parents=True)
+    free = shutil.disk_usage(partial).free
+    if size > free:
+        raise OSError(f"no space left: it takes {size:,} bytes, and {free:,} are free")
+
+
+def commit(partial: Path, final: Path) -> None:
+    """Give a whole checkpoint its final name, in place of one that has it. Raises OSError, and changes nothing."""
+    gone = _deleted(final)
+    replaces = final.exists()
+    if replaces:
+        shutil.rmtree(gone, ignore_errors=True)
+        final.rename(gone)
+    try:
+        partial.rename(final)
+    except OSError:
+        if replaces:
+            gone.rename(final)
+        raise
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def forget(folder: Path, keep: Keep, newest: int) -> None:
-    """Delete the finished checkpoints up to `newest` that the policy does not keep."""
+    """Delete the finished checkpoints up to `newest` that the policy does not keep; warn where that fails."""
     steps = [path for path in finished(folder) if int(path.name) <= newest]
     kept = set(steps[: keep.last])
     kept |= {path for path in steps if keep.every_steps and int(path.name) % keep.every_steps == 0}
     kept |= {best(folder, keep.best_by)} if keep.best_by else set()
-    for path in steps:
-        if path not in kept:
-            remove(path)
+    try:
+        for path in steps:
+            if path not in kept:
+                remove(path)
+    except OSError as error:
+        warn(f"{folder}: an old checkpoint cannot be deleted ({reason(error)}); the next save tries again")
 
 
 def remove(path: Path) -> None:
     """Take a folder's name away first, so that a kill leaves it whole or no checkpoint."""
-    gone = path.with_name(f".{path.name}.deleted")
+    gone = _deleted(path)
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)
     shutil.rmtree(gone)
 
 
 def tidy(folder: Path) -> None:
-    """Clear away what a killed run left: what was being deleted, and what was being written unless it is whole."""
-    for path in _folders(folder, ".*.deleted"):
-        shutil.rmtree(path)
+    """Clear away what a killed run left: what was being deleted, and what was being written unless it is whole.
+
+    Raises UserError where what is whole cannot be given its name.
+    """
     for path in _folders(folder, ".*.partial"):
-        final = folder / path.name.removeprefix(".").removesuffix(".partial")
+        final = folder / path.name.split(".")[1]
         if not final.exists() and not manifest.damage(path):
-            path.rename(final)
-        else:
-            shutil.rmtree(path)
+            try:
+                path.rename(final)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be renamed to {final.name} ({reason(error)}); rename it") from None
+    clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Delete what is left of checkpoints whose writing or deletion was not finished, as far as that can be deleted."""
+    for pattern in (".*.deleted", ".*.partial"):
+        for path in _folders(folder, pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _deleted(path: Path) -> Path:
+    """The name that a checkpoint has while it is deleted."""
+    return path.with_name(f".{path.name}.deleted")
 
 
 def _folders(folder: Path, pattern: str) -> list[Path]:

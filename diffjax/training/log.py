@@ -1,11 +1,11 @@
 """What a run tells: a progress bar, or lines where there is no terminal; and metrics, to whatever writes them."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
+from diffjax.errors import tell
 from diffjax.training.running_means import Sums, add, means
 from diffjax.training.step import Metrics
 from diffjax.training.writers import Patient, Writer
@@ -64,7 +64,7 @@ class Log:
         shown = ", ".join(f"{name} {value:.5g}" for name, value in values.items() if "/" not in name)
         self.bar.set_postfix_str(shown, refresh=False)
         if self.bar.disable and not self.quiet:
-            print(f"step {step:,} of {self.steps:,}: {shown}", file=sys.stderr, flush=True)
+            tell(f"step {step:,} of {self.steps:,}: {shown}")
 
     def close(self) -> None:
         """End all of it."""

@@ -4,9 +4,11 @@ The state is one plain tree, without a device axis, whatever maps the step; batc
 """
 
 import functools
+import math
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +20,7 @@ from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
 from diffjax.files import reason
+from diffjax.training.hosts import Watch, meet
 from diffjax.training.state import State
 from diffjax.training.step import Batch, Metrics
 
@@ -58,26 +61,49 @@ def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) 
     return advance
 
 
-def join(hosts: str) -> None:
+def join(hosts: str, timeout_s: float = 60.0) -> Watch | None:
     """Make this process one of the hosts of a run, before anything is asked of a device.
 
-    `auto` leaves it to JAX to find the others (TPU pods, Slurm, Open MPI, Kubernetes); elsewhere it is
-    `ADDRESS:PORT,HOSTS,HOST`: where the first host listens, how many there are, and which this is, from 0 on.
+    `auto` leaves it to JAX to find the others (TPU pods, Slurm, Open MPI, Kubernetes) and returns None; elsewhere it is
+    `ADDRESS:PORT,HOSTS,HOST`: where the first host listens, how many there are, and which this is, from 0 on. Returns
+    what watches the other hosts. Raises UserError where one does not come within `timeout_s` seconds.
     """
-    found = re.fullmatch(r"auto|([^,\s]+:\d+),(\d{1,6}),(\d{1,6})", hosts)
-    if found is None or (found[1] and int(found[2]) <= int(found[3])):
+    found = re.fullmatch(r"auto|([^,\s]+):(\d{1,5}),(\d{1,6}),(\d{1,6})", hosts)
+    if found is None or (found[1] and (int(found[3]) <= int(found[4]) or not 0 < int(found[2]) < 2**16)):
         raise UserError(
             f"--hosts: expected auto, or ADDRESS:PORT,HOSTS,HOST such as 10.0.0.1:1234,2,0 for the first of two, got "
             f"{hosts!r}"
         )
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    limits: Any = {
+        "initialization_timeout": math.ceil(timeout_s),
+        "heartbeat_timeout_seconds": max(100, math.ceil(3 * timeout_s)),  # `Watch` is to be the first that notices
+    }
     try:
-        if found[1]:
-            jax.distributed.initialize(found[1], int(found[2]), int(found[3]))
-        else:
-            jax.distributed.initialize()
+        if not found[1]:
+            jax.distributed.initialize(**limits)
+            return None
+        port, count, host = int(found[2]), int(found[3]), int(found[4])
+        watch = Watch(meet(found[1], port, count, host, timeout_s), count, timeout_s)
+        jax.distributed.initialize(f"{found[1]}:{port}", count, host, **limits)
+    except UserError:
+        raise
     except (ValueError, RuntimeError) as error:
         raise UserError(f"--hosts: {hosts}: the hosts did not find each other ({reason(error)[:200]})") from None
+    return watch
+
+
+@contextmanager
+def watched(watch: Watch | None) -> Iterator[None]:
+    """A run on hosts that `join` brought together; its end in order is told to the others."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        if watch is not None:
+            watch.wait()
+        raise
+    if watch is not None:
+        watch.close()
 
 
 def first_says(value: float) -> float:

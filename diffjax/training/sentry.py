@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from diffjax.errors import UserError, warn
+from diffjax.files import reason
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -91,9 +92,12 @@ class Sentry:
             "the first step, which compiles, is not finished" if self._step is None else f"the last was {self._step:,}"
         )
         _tell(f"no step was finished for {self._limit_s:g} s ({last}); where each thread stands is in {self._stacks}")
-        self._stacks.parent.mkdir(parents=True, exist_ok=True)
-        with self._stacks.open("a") as file:
-            faulthandler.dump_traceback(file, all_threads=True)
+        try:
+            self._stacks.parent.mkdir(parents=True, exist_ok=True)
+            with self._stacks.open("a") as file:
+                faulthandler.dump_traceback(file, all_threads=True)
+        except OSError as error:
+            _tell(f"{self._stacks}: cannot be written ({reason(error)})")
 
 
 def _tell(words: str) -> None:

@@ -13,17 +13,18 @@ import quickly
 
 from diffjax import record
 from diffjax.training import identity, keeping, manifest, metrics
+from diffjax.training.hosts import LOST
 
 ROOT = Path(__file__).parents[2]
 STEP = ["--config.train.writers=('jsonl',)", "--config.train.log_every_steps=1", "--config.train.save_every_steps=5"]
 
 
-def hosts(count: int, *argv: object) -> list[subprocess.Popen]:
-    """So many processes of one run, each with one device."""
+def hosts(count: int, *argv: object, only: int | None = None) -> list[subprocess.Popen]:
+    """So many processes of one run, each with one device; or one of them alone."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "XLA_FLAGS": quickly.FLAGS, "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "XLA_FLAGS": quickly.FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "train.py", *map(str, argv)]
     return [
         subprocess.Popen(
@@ -34,7 +35,7 @@ def hosts(count: int, *argv: object) -> list[subprocess.Popen]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(count)
+        for rank in (range(count) if only is None else [only])
     ]
 
 
@@ -69,4 +70,34 @@ def test_hosts_that_cannot_be_are_refused(hosts, call, tiny, tmp_path) -> None:
     told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--hosts", hosts)
     assert told.code == 2
     assert "--hosts: expected auto, or ADDRESS:PORT,HOSTS,HOST" in told.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
+def test_a_host_that_is_lost_ends_the_other_with_a_line(number, tiny, tmp_path) -> None:
+    argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *STEP]
+    first, second = hosts(2, *argv, "--config.train.steps=1000000", "--hosts_timeout=20")
+    folder, begun = tmp_path / "run" / "checkpoints", time.monotonic()
+    while not keeping.finished(folder):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() - begun < 300, "the hosts do not get on"
+        time.sleep(0.05)
+    second.send_signal(number)
+    told = first.communicate(timeout=60)[1]
+    second.kill()
+    second.communicate()
+    assert first.returncode == LOST, told
+    assert "host 1 of 2" in told
+    assert "Traceback" not in told
+    assert keeping.newest_good(folder) is not None
+
+
+@pytest.mark.parametrize("host", [0, pytest.param(1, marks=pytest.mark.long)])
+def test_hosts_that_do_not_come_are_named(host, tiny, tmp_path) -> None:
+    argv = ["--config", tiny.config, "--workdir", tmp_path / "run", "--hosts_timeout=1"]
+    alone = hosts(2, *argv, only=host)[0]
+    told = alone.communicate(timeout=60)[1]
+    assert alone.returncode == 2, told
+    assert f"host {1 - host} of 2" in told.splitlines()[-1]
+    assert len(told.splitlines()) == 1
     assert not (tmp_path / "run").exists()
