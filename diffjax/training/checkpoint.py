@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import unflatten_dict
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError, warn
@@ -153,11 +152,11 @@ def restore(folder: Path, like: State, identity: Identity | None = None) -> Stat
         return None
     fields = FIELDS[manifest.about(found)["format"]]
     target = {name: leaf for name, leaf in plain(like).items() if name in fields}
-    shapes = {_keys(path): _shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(target)}
     with _readable(found, "move it away to use another"):
-        if vetting.described(found / "state") != shapes:
+        tree = vetting.described(found / "state")
+        if by_keys(jax.tree.map(_shape, tree)) != by_keys(jax.tree.map(_shape, target)):
             raise UserError(f"{found}: holds another model than the config describes; use a new --workdir")
-        stored = vetting.arrays(found / "state", list(shapes))
+        stored = by_keys(vetting.arrays(found / "state", tree))
     if identity is not None:
         tell_if_unknown(found, identity)
     saved = jax.tree_util.tree_map_with_path(
@@ -200,12 +199,12 @@ def _read(
     if identity is not None:
         check(found, identity)
     with _readable(found, "use another --step"):
-        shapes = vetting.described(found / "state", "emas")
-        names = chosen(unflatten_dict(shapes)["emas"])
-        saved = vetting.arrays(found / "state", [keys for keys in shapes if keys[1] in names])
+        averages = vetting.described(found / "state")["emas"]
+        names = chosen(jax.tree.map(_shape, averages))
+        saved = vetting.arrays(found / "state", {name: averages[name] for name in names})
         if identity is not None:
             tell_if_unknown(found, identity)
-        return int(found.name), unflatten_dict(saved)["emas"]
+        return int(found.name), saved
 
 
 @contextmanager
@@ -219,8 +218,12 @@ def _readable(found: Path, remedy: str) -> Iterator[None]:
         raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); {remedy}") from mistake
 
 
-def _keys(path: Any) -> vetting.Keys:
-    """What leads to a leaf, as Orbax spells it."""
+def by_keys(tree: PyTree) -> dict[tuple[str, ...], Any]:
+    """The leaves by what leads to them, field, key or place: Orbax keeps dicts and lists alone."""
+    return {_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _keys(path: Any) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr((part,), simple=True) for part in path)
 
 

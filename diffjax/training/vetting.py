@@ -7,7 +7,7 @@ and dies of JSON that is nested too deeply. Hashes do not help: who made the arr
 import json
 import mmap
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import tensorstore as ts
+from etils import epath
+from jaxtyping import PyTree
+from orbax.checkpoint.metadata import ArrayMetadata
 
 from diffjax.training.aliases import plain_path
 
-Keys = tuple[str, ...]
-
 LARGEST = 8_000_000  # bytes of what names the arrays, some 25,000 of them
-DEEPEST = 64  # keys that lead to an array
+DEEPEST = 256  # brackets within brackets
 _AT_ONCE = 512  # arrays that are asked for
 _MOST_SAID = 4096  # bytes of what one array says of itself
 _MOST_BLOCKS = 2**9  # of the whole index, each of at most 128 KiB (RFC 8878, 3.1.1.2.4)
@@ -31,51 +33,69 @@ _PACKED = re.compile(  # a part of the index as TensorStore begins it, and the Z
 )
 
 
-def described(state: Path, within: str = "") -> dict[Keys, jax.ShapeDtypeStruct]:
-    """Shape and type of each array of a saved state, or of one field of it, by the keys that lead there; none is read.
+def described(state: Path) -> dict[str, PyTree]:
+    """The tree of a saved state, with Orbax's `ArrayMetadata` in the place of each array; none is read.
 
-    Raises ValueError, or what json and TensorStore raise, where they cannot be what a trainer saved.
+    Raises ValueError, or what Orbax and TensorStore raise, where it cannot be what a trainer saved.
     """
-    blocks = (block for file in state.rglob("*") if file.is_file() for block in _blocks(file))
-    if any(True for _ in islice(blocks, _MOST_BLOCKS, None)):
-        raise ValueError("its index would unpack to more than any has")
-    names, found = _named(state, within), {}
+    _check_sizes(state)
     with plain_path(state) as path:
-        store: Any = ts.KvStore.open(_store(path)).result()
-        for at in range(0, len(names), _AT_ONCE):  # many at once are faster, and the first that is wrong ends it
-            asked = [(keys, store.read(f"{'.'.join(keys)}/.zarray")) for keys in names[at : at + _AT_ONCE]]
-            found |= {keys: _array(said.result().value) for keys, said in asked}
-    return found
+        _check_arrays(path)
+        tree = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
+    leaves = jax.tree.leaves(tree)
+    if not leaves or not all(isinstance(leaf, ArrayMetadata) for leaf in leaves):
+        raise ValueError("it does not hold a tree of arrays")
+    return tree
 
 
-def arrays(state: Path, keys: list[Keys]) -> dict[Keys, np.ndarray]:
-    """The arrays that these keys lead to, once `described` has vetted them."""
+def arrays(state: Path, tree: PyTree) -> PyTree:
+    """The arrays of a saved state, or those of a part of its tree, as `described` gave it."""
     with plain_path(state) as path:
-        specs = ({"driver": "zarr", "kvstore": {**_store(path), "path": f"{'.'.join(each)}/"}} for each in keys)
-        opened = [ts.open({**spec, "fill_missing_data_reads": False}) for spec in specs]
-        read = [array.result().read() for array in opened]
-        return {each: np.asarray(array.result()) for each, array in zip(keys, read, strict=True)}
+        opened = jax.tree.map(lambda leaf: _opened(path, leaf.name), tree)
+        read = jax.tree.map(lambda array: array.result().read(), opened)
+        return jax.tree.map(lambda array: np.asarray(array.result()), read)
 
 
-def _store(state: Path) -> Mapping[str, Any]:
+def _opened(state: Path, name: str) -> ts.Future:
+    """An array of that name, of which every part has to be there."""
+    kept = {**_store(state), "path": f"{name}/"}
+    return ts.open({"driver": "zarr", "kvstore": kept, "fill_missing_data_reads": False})
+
+
+def _store(state: Path) -> dict[str, Any]:
     return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
 
 
-def _named(state: Path, within: str) -> list[Keys]:
-    """The keys of all arrays that a state holds, or one field of it; what holds no numbers is None there."""
-    if (state / "_METADATA").stat().st_size > LARGEST:
-        raise ValueError(f"_METADATA is larger than {LARGEST:,} bytes")
-    leaves = json.loads((state / "_METADATA").read_text())["tree_metadata"].values()
-    kinds = [leaf["value_metadata"]["value_type"] for leaf in leaves]
-    held = [leaf["key_metadata"] for kind, leaf in zip(kinds, leaves, strict=True) if kind != "None"]
-    if not set(kinds) <= {"None", "jax.Array"} or max(map(len, held)) > DEEPEST:
-        raise ValueError("it does not hold a tree of arrays")
-    named = [tuple(str(part["key"]) for part in keys) for keys in held]
-    return [keys for keys in named if within in ("", keys[0])]
+def _check_sizes(state: Path) -> None:
+    """Raise ValueError where what names the arrays, or the index of them once it is unpacked, is larger than any is."""
+    for file in (*state.glob("_*"), *(state / "array_metadatas").glob("*")):
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"{file.name} is larger than {LARGEST:,} bytes")
+        if _depth(file.read_bytes()) > DEEPEST:
+            raise ValueError(f"{file.name} is JSON that is nested more than {DEEPEST} deep")
+    blocks = (block for file in state.rglob("*") if file.is_file() for block in _blocks(file))
+    if any(True for _ in islice(blocks, _MOST_BLOCKS, None)):
+        raise ValueError("its index would unpack to more than any has")
 
 
-def _array(said: bytes) -> jax.ShapeDtypeStruct:
-    """Shape and type of plain numbers, in chunks none of which is larger than all of them."""
+def _depth(text: bytes) -> int:
+    """How deeply JSON is nested, at least: brackets within its strings count as well."""
+    at = np.frombuffer(text, np.uint8)
+    opened = np.isin(at, np.frombuffer(b"[{", np.uint8)).astype(np.int64)
+    return int(np.cumsum(opened - np.isin(at, np.frombuffer(b"]}", np.uint8))).max(initial=0))
+
+
+def _check_arrays(state: Path) -> None:
+    """Raise ValueError where an array cannot be what it says of itself."""
+    store: Any = ts.KvStore.open(_store(state)).result()
+    names = [name for name in store.list().result() if name.endswith(b"/.zarray")]
+    for at in range(0, len(names), _AT_ONCE):  # many at once are faster, and the first that is wrong ends it
+        for said in [store.read(name) for name in names[at : at + _AT_ONCE]]:
+            _check_array(said.result().value)
+
+
+def _check_array(said: bytes) -> None:
+    """Raise ValueError where these are not plain numbers in chunks none of which is larger than all of them."""
     if not 0 < len(said) <= _MOST_SAID:
         raise ValueError("an array does not say what it is")
     told = json.loads(said)
@@ -86,7 +106,6 @@ def _array(said: bytes) -> jax.ShapeDtypeStruct:
         raise ValueError("an array is smaller than its parts")
     if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
         raise ValueError("an array is not of numbers")
-    return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
 def _blocks(file: Path) -> Iterator[int]:
