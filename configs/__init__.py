@@ -40,6 +40,8 @@ class Model:
     `prediction` and `schedule` are empty with Masking. `UNet(dtype='bfloat16', remat=True)` computes in fewer digits,
     and its blocks twice, to save time and memory. `adapters`, as `lora(rank=4, alpha=8.0, on='*Attention*')`, are
     what is trained in place of the net's own weights, which stay as `train.init_from` has them.
+    `data_std` is the standard deviation of the data as the net sees them, by which its inputs are scaled; None: a new
+    run measures it on training images and records the number, and a run that goes on keeps its own. Tokens have none.
     `conditional` nets are told the class. `conditions` are encoders of further parts of a condition, of `data.parts`:
     `Text(width=64, depth=2)`, `Picture(part='sketch')`, `Number(part='weight')`, `Category()`, `Embedded()`; of each,
     `drop=0.2` is how often training leaves it out, beside `train.cond_drop`, when it leaves out all.
@@ -50,7 +52,7 @@ class Model:
     prediction: str = "v"
     schedule: str = "cosine"
     order: str = "together"
-    data_std: float = 1.0
+    data_std: float | None = None
     conditional: bool = True
     conditions: tuple[str, ...] = ()
     adapters: str = ""

@@ -91,7 +91,9 @@ LAYERS = {
     "draw": "errors protocols conditions randomness order denoising nets guiding grids sampling decode nested dispatch "
     "data evaluation build run",
     "checks": "errors files randomness loss training data",
-    "plan": "errors conditions randomness paths nets loss training data build run record loading draw checks",
+    "data_examples": "errors conditions randomness training data run",
+    "plan": "errors conditions paths nets loss training data build run record loading draw checks data_examples",
+    "preflight": "training data run checks plan",
     "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
     "judge": "protocols conditions randomness noise mixtures denoising loss truth diagnose inspection training "
     "evaluation build draw bits",
