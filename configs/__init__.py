@@ -62,6 +62,9 @@ class Model:
 class Train:
     """Optimisation, and what happens every so many steps. `weight` and `times` empty mean the loss's own.
 
+    0 in an `…_every_steps` is never: no pictures, snapshots, checkpoints or log lines on the way. The last step, or the
+    one at which a run is stopped, is always saved, and the last step is logged.
+
     A device takes its share of a batch in `accumulate` parts. `on_fault` is what happens where a number is not finite:
     `stop`, `skip(limit=10)` or `rewind(limit=10)`. The newest `keep_checkpoints` are kept, those whose step divides by
     `keep_every_steps` (0: none), and the one with the least `keep_best`, a metric such as `validation_loss` (empty:

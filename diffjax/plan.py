@@ -100,7 +100,9 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
     patterns = (*t["freeze"], *fixed(model.net))
     net, optimizer = freeze(model.net, build.optimizer(**{name: t[name] for name in names}), patterns)
     null = model.net.null_cond
-    shown = None if knows_labels(null) else examples(dataset, "validation", draw.EACH, facts, null, parts)[2]
+    source = "validation" if len(dataset.splits["validation"]) else "train"
+    by_class = null is None or knows_labels(null)
+    shown = None if by_class else examples(dataset, source, draw.EACH, facts, null, parts)[2]
     gallery = draw.gallery(model, facts, fields["sample"], shown)
     x, cond = facts.encoding.nothing(facts.shape), jax.tree.map(lambda leaf: leaf[None], null)
     new = partial(create, net=net, optimizer=optimizer, averages=averages_of(t), x=x, cond=cond)

@@ -97,7 +97,9 @@ LAYERS = {
     "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
     "judge": "protocols conditions randomness noise mixtures denoising loss truth diagnose inspection training "
     "evaluation build draw bits",
-    "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw",
+    "real_images": "data",
+    "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw "
+    "real_images",
     "sweep": "errors paths draw evaluation subject",
     "asking": "errors images nets data",
     "inputs": "errors images randomness data evaluation run",

@@ -110,7 +110,8 @@ class SplitRecord:
 
 def describe_splits(dataset: Dataset, rule: Rule) -> str:
     """How many images each split has, and what divided them: the set itself, or the rule."""
-    counts = ", ".join(f"{len(split):,} for {name}" for name, split in dataset.splits.items())
+    names = sorted(dataset.splits, key=lambda name: name != "train")
+    counts = ", ".join(f"{len(dataset.splits[name]):,} for {name}" for name in names)
     divided = any(isinstance(split, Split) and split.fingerprint for split in dataset.splits.values())
     return f"{counts} (split by {rule.text if divided else 'the data set itself'})"
 
