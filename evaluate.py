@@ -33,6 +33,7 @@ flags.adopt_module_key_flags(cli)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
 NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.", lower_bound=3)
 MOST = flags.DEFINE_integer("most", 5_000, "How many real images of each split to compare with.", lower_bound=3)
+SPLIT = flags.DEFINE_string("split", "test", "Split of the real images that samples and bits are compared with.")
 LIKELIHOOD = flags.DEFINE_enum(
     "likelihood", "fitting", ["fitting", *bits.METHODS, "none"], "How bits per dimension are measured, or none."
 )
@@ -55,7 +56,7 @@ CACHE = flags.DEFINE_string(
 )
 OF_RUNS = (
     *("workdir", "guidance", "guidance_when", "guidance_rule", "guidance_form", "guidance_interval", "sampler", "grid"),
-    *("steps", "seed", "ema", "step", "num", "likelihood", "likelihood_steps", "bits_of"),
+    *("steps", "seed", "ema", "step", "num", "split", "likelihood", "likelihood_steps", "bits_of"),
 )
 
 
@@ -78,10 +79,10 @@ def main() -> None:
 def evaluate() -> None:
     """Score a run. Everything that can be known is checked before anything is written or compiled."""
     (workdir, out), asked = folders(), flags.FLAGS
-    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
+    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value, SPLIT.value)
     settings = cli.chosen(model.info.config["sample"])
     painter, facts, (cond, labels) = model.painter(settings), model.info.facts, model.asked(NUM.value)
-    compared = compared_in(model.splits, facts.levels)
+    compared = compared_in(model.splits, facts.levels) if model.comparable else []
     likelihoods, curves = read(model)
     root = jax.random.key(asked.seed)
     if model.law is None:
@@ -97,18 +98,20 @@ def evaluate() -> None:
         "guidance": f"{settings['guidance']:g}",
         **model.told,
     }
-    scores = ev.measured(images, labels, model.splits, facts.levels, kernels=kernels)
+    scores = model.scores(images, labels, kernels)
     for features in compared:
         scores += in_features(features, images, model.splits, facts.levels)
         told[f"features {features.name}"] = ev.described(features)
     drawn = (len(images), settings["sampler"], settings["steps"], asked.seed)
-    judged = judge.judged(painter, model.denoise, model.real["train"][0], some(model), asked.seed, model.learnt_by)
+    train, test = model.real["train"][0], bits.some(model.real["test"], BITS_OF.value)
+    looked_at = (painter, model.denoise, train, test, asked.seed, model.learnt_by)
+    judged = judge.judged(*looked_at) if model.comparable else None
     alarms = [] if judged is None else inspection.alarms(judged.profile)
     report = ev.Report(
         f"Evaluation of {workdir.name}",
         scores,
         ev.provenance(*drawn, model.splits, kernels, **told),
-        ev.findings_of(images, model.splits, facts.levels, alarms),
+        ev.findings_of(images, model.splits, facts.levels, alarms) if model.comparable else None,
         likelihoods,
         judge.training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
         write_pictures(out, images, (cond, labels), model.splits, painter),
@@ -142,7 +145,9 @@ def over_settings() -> None:
         if asked[name].present:
             raise UserError(f"--{name}: does not go with --sweep {','.join(lists)}; leave one of them out")
     workdir, out = folders()
-    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
+    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value, SPLIT.value)
+    if not model.comparable:
+        raise UserError(f"--sweep: compares with real images; {model.reference}")
     others, keys = cli.chosen(model.info.config["sample"]), {"seed": asked.seed, "batch": asked.batch}
     found = sweep.swept(model, lists, others, out, count=NUM.value, **keys)
     print(ev.sweep_table(found))
@@ -189,11 +194,6 @@ def read(model: subject.Subject) -> tuple[ev.Likelihoods | None, dict[str, ev.Cu
     reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
     counts = (BITS_OF.value, flags.FLAGS.batch, LIKELIHOOD_STEPS.value)
     return bits.likelihoods(reader, model.real, model.law, flags.FLAGS.seed, *counts)
-
-
-def some(model: subject.Subject) -> bits.Labelled:
-    """Of how many images of test the model is judged."""
-    return bits.some(model.real["test"], BITS_OF.value)
 
 
 def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = ()) -> list[ev.Features]:

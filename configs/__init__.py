@@ -57,10 +57,10 @@ class Model:
     order: str = "together"
     """Generation order. Range: a name of `dj.order`. When: `raster` or `shuffled` for autoregression, `rolling(0.5)`
     and `blocks(16)` for what lies between it and diffusion."""
-    data_std: float = 1.0
+    data_std: float | None = None
     """Standard deviation of the data as the network sees them, by which its inputs are scaled.
-    Unit: of `data.form`. Range: (0, ∞); within four times of the measured one, which `train.py --check` prints.
-    When: to continue with data that differ a little."""
+    Unit: of `data.form`. Range: (0, ∞); within four times of the measured one; None: a new run measures it on training
+    images and records it. When: to continue with data that differ a little."""
     conditional: bool = True
     """Whether the network is told the class. When: False for labelled data whose classes do not matter."""
     conditions: tuple[str, ...] = ()

@@ -18,7 +18,6 @@ def get_config() -> Config:
             net="UNet(width=32, multipliers=(1, 2), dropout=0.1)",
             prediction="v",
             schedule="cosine",
-            data_std=0.75,
         ),
         train=Train(
             steps=5_000,

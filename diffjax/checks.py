@@ -13,7 +13,6 @@ import numpy as np
 from jax.tree_util import Partial
 
 from diffjax.data import Dataset
-from diffjax.data.forms import Form
 from diffjax.errors import UserError
 from diffjax.files import existing
 from diffjax.loss import Loss
@@ -25,12 +24,13 @@ from diffjax.training.state import State
 Fields = dict[str, Any]
 LEVELS, MOST = 512, 2**22  # evenly spread over training, at which a loss must be finite; numbers in so many examples
 APART = 4.0  # how many times larger or smaller than model.data_std the data's standard deviation may be
+NOTED = 1.2  # from how many times on a note says so
 
 
 def check_numbers(fields: Fields) -> None:
     """Raise UserError for numbers that cannot be."""
     t, batch_size, devices = fields["train"], fields["data"]["batch_size"], jax.device_count()
-    for name in ("steps", "log_every_steps", "save_every_steps", "picture_every_steps", "accumulate"):
+    for name in ("steps", "accumulate"):
         if t[name] < 1:
             raise UserError(f"config.train.{name}: expected at least 1, got {t[name]}")
     if batch_size < 1 or batch_size % devices:
@@ -40,9 +40,9 @@ def check_numbers(fields: Fields) -> None:
             f"config.train.accumulate: a device's share of {batch_size // devices} examples does not divide by "
             f"{t['accumulate']}; use a divisor of it"
         )
-    for name in ("validate_images", "snapshot_every_steps"):
+    for name in ("validate_images", *(name for name in t if name.endswith("_every_steps"))):
         if t[name] < 0:
-            raise UserError(f"config.train.{name}: expected 0 (not at all) or more, got {t[name]}")
+            raise UserError(f"config.train.{name}: expected 0 (never) or more, got {t[name]}")
     if t["snapshot_every_steps"] and len(t["ema_std"]) < 2:
         raise UserError("config.train.snapshot_every_steps: needs two lengths in train.ema_std, such as 0.05 and 0.1")
     if t["keep_best"] and t["keep_best"] not in ("loss", "grad_norm", "validation_loss"):
@@ -62,16 +62,21 @@ def check_size(new: Callable[[Any], State], key: Any) -> int:
     """The bytes of a state, which is not made for this. Raises UserError where a device cannot hold it."""
     leaves = jax.tree.leaves(jax.eval_shape(lambda key: checkpoint.plain(new(key)), key))
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    device, copies = jax.local_devices()[0], 1
-    room = (device.memory_stats() or {}).get("bytes_limit")
-    if room is None:  # a CPU, whose devices share the machine's memory
-        room, copies = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), jax.local_device_count()
-    if needed * copies > room:
+    has, sharing = device_memory()
+    if needed * sharing > has:
         raise UserError(
-            f"config.model.net: parameters, optimizer and averages take {size(needed * copies)}, and {device.platform} "
-            f"has {size(room)}; use a smaller net, or fewer averages"
+            f"config.model.net: parameters, optimizer and averages take {size(needed * sharing)}, and "
+            f"{jax.local_devices()[0].platform} has {size(has)}; use a smaller net, or fewer averages"
         )
     return needed
+
+
+def device_memory() -> tuple[int, int]:
+    """The bytes that a device has, and how many of this host's devices share them: on CPU all, the machine's memory."""
+    room = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if room is None:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), jax.local_device_count()
+    return room, 1
 
 
 def check_disk(workdir: Path, keep: Keep, t: Fields, each: int) -> None:
@@ -86,9 +91,9 @@ def check_disk(workdir: Path, keep: Keep, t: Fields, each: int) -> None:
 
 
 def most_kept(keep: Keep, steps: int, save_every: int) -> int:
-    """How many checkpoints a run has when it ends, at most."""
+    """How many checkpoints a run has when it ends, at most: one of them may be where it stopped on the way."""
     for_ever = steps // keep.every_steps if keep.every_steps else 0
-    return min(keep.last + for_ever + bool(keep.best_by), ceil(steps / save_every) + 1)
+    return min(keep.last + for_ever + bool(keep.best_by), (ceil(steps / save_every) if save_every else 1) + 1)
 
 
 def check_loss(loss: Loss, net: Any, params: Any, x: Any, cond: Any) -> None:
@@ -119,25 +124,29 @@ def check_loss(loss: Loss, net: Any, params: Any, x: Any, cond: Any) -> None:
         )
 
 
-def check_spread(x: np.ndarray, given: float, form: Form) -> float:
-    """The standard deviation of data, 0 for tokens. Raises UserError where it is far from model.data_std."""
-    if form.discrete:
-        return 0.0
-    found = float(x.std())
-    if not given / APART <= found <= given * APART:
-        raise UserError(
-            f"config.model.data_std: {given:g}, and the data have {found:.3g} ({x.min():.3g} … {x.max():.3g}); set it "
-            "to what they have"
-        )
-    return found
+def check_data_std(given: float, measured: float) -> list[str]:
+    """A note where model.data_std and the data's own, 0 of tokens, are more than `NOTED` times apart.
+
+    Raises UserError where they are more than `APART` times apart.
+    """
+    ratio = max(given, measured) / max(min(given, measured), np.finfo(np.float32).tiny) if measured else 1.0
+    told = f"config.model.data_std: {given:g}, and the training images have {measured:.3g}"
+    if ratio > APART:
+        raise UserError(f"{told}; set it to that, or leave it out of the config to have it measured")
+    return [f"{told}, more than {NOTED - 1:.0%} apart; left out of the config it is measured"] if ratio > NOTED else []
 
 
-def check_validation(dataset: Dataset, images: int) -> None:
-    """Raise UserError where images are to be validated on and a small set has none for that."""
-    if images and not len(dataset.splits["validation"]):
-        raise UserError(
-            f"config.train.validate_images: {dataset.name} has no picture for validation; add some, or set it to 0"
-        )
+def check_validation(dataset: Dataset, t: Fields) -> tuple[int, list[str]]:
+    """How many images are validated on, and a note where `train.validate_images` asks for some and there are none.
+
+    Raises UserError where the best checkpoint is chosen by them.
+    """
+    if not t["validate_images"] or len(dataset.splits["validation"]):
+        return t["validate_images"], []
+    told = f"{dataset.name} has no image for validation"
+    if t["keep_best"] == "validation_loss":
+        raise UserError(f"config.train.keep_best: {told}, so no validation_loss; add images, or choose another")
+    return 0, [f"{told}, so no validation loss is measured"]
 
 
 def size(count: int) -> str:

@@ -40,11 +40,15 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class Header(NamedTuple):
-    """What an image file says before it is decoded; height and width in pixels, as shown."""
+    """What an image file says before it is decoded; height and width in pixels, as shown.
+
+    `transparent` is whether it has an alpha channel or a transparent colour.
+    """
 
     height: int
     width: int
     grey: bool
+    transparent: bool
 
 
 def suffixes() -> frozenset[str]:
@@ -81,7 +85,7 @@ def read_header(path: Path) -> Header:
         width, height = image.size
         if _orientation(image, str(path)) in _SIDEWAYS:
             width, height = height, width
-        return Header(height, width, grey=image.mode in _GREY)
+        return Header(height, width, grey=image.mode in _GREY, transparent=image.has_transparency_data)
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "h w c"]:

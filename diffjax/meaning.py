@@ -39,6 +39,13 @@ def changes(saved: dict[str, Any], given: dict[str, Any], workdir: Path) -> list
     return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
 
 
+def inherited(given: Any, saved: Any) -> Any:
+    """Given fields, with the run's own value for each that is None, which stands for what a new run measures."""
+    if isinstance(given, Mapping) and isinstance(saved, Mapping):
+        return {name: inherited(value, saved.get(name)) for name, value in given.items()}
+    return saved if given is None else given
+
+
 def completed(saved: Any, defaults: Any) -> Any:
     """Saved fields, and those that an older version did not have with what stands for it now."""
     if not (isinstance(saved, dict) and isinstance(defaults, dict)):

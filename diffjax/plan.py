@@ -11,29 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from diffjax import build, draw, loading, run
 from diffjax.checks import (
     Fields,
+    check_data_std,
     check_disk,
     check_loss,
     check_numbers,
     check_size,
-    check_spread,
     check_validation,
 )
 from diffjax.conditions import fitted, knows_labels
 from diffjax.data import Dataset, batches, rules
-from diffjax.data.conditioning import conditions_of
 from diffjax.data.parts import Part
+from diffjax.data_examples import examples, standard_deviation, with_data_std
 from diffjax.errors import UserError
 from diffjax.loss import Loss
 from diffjax.nets.adapters import with_base
 from diffjax.paths import by_name, matches
-from diffjax.randomness import keys
 from diffjax.record import Record
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
@@ -44,7 +41,6 @@ from diffjax.training.state import State, begun_with, create
 from diffjax.training.validation import held_out
 from diffjax.training.writers import Writer
 
-SHOWN = 64  # images from which the spread of the data is measured
 SHOWN_CLASSES = 5  # of those that a message names
 
 
@@ -52,11 +48,14 @@ SHOWN_CLASSES = 5  # of those that a message names
 class Plan:
     """Everything a run is made of.
 
-    `net` is the model's, of which some parameters may be frozen; `trained` is how many are not of how many.
+    `fields` are the config's, with what was measured in place of None. `data_std` is measured on training images, 0 of
+    tokens; `measured` is whether the model is built with it. `net` is the model's, of which some parameters may be
+    frozen; `trained` is how many are not of how many.
     `state_bytes` is what its state takes on each device, and a checkpoint on disk; `notes` is what came from elsewhere,
     and what a user should know of the data; `splits` is how these were divided.
     """
 
+    fields: Fields
     dataset: Dataset
     facts: run.Facts
     model: build.Model
@@ -71,6 +70,7 @@ class Plan:
     stream: Iterator[Any]
     writers: tuple[Writer, ...]
     data_std: float
+    measured: bool
     trained: tuple[int, int]
     state_bytes: int
     notes: list[str]
@@ -88,6 +88,9 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
     dataset = run.dataset_of(d, rule)
     parts = run.parts_named(tuple(d["parts"]), dataset)
     facts = run.facts_of(dataset, d["form"], parts)
+    data_std = standard_deviation(dataset, facts)
+    measured = fields["model"]["data_std"] is None
+    fields = {**fields, "model": with_data_std(fields["model"], data_std, facts)}
     model = run.built_model(fields["model"], facts)
     a_loss = partial(build.training_loss, model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
     loss = a_loss(cond_drop=t["cond_drop"], label_drop=t["label_drop"])
@@ -97,7 +100,9 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
     patterns = (*t["freeze"], *fixed(model.net))
     net, optimizer = freeze(model.net, build.optimizer(**{name: t[name] for name in names}), patterns)
     null = model.net.null_cond
-    shown = None if knows_labels(null) else examples(dataset, "validation", draw.EACH, facts, null, parts)[2]
+    source = "validation" if len(dataset.splits["validation"]) else "train"
+    by_class = null is None or knows_labels(null)
+    shown = None if by_class else examples(dataset, source, draw.EACH, facts, null, parts)[2]
     gallery = draw.gallery(model, facts, fields["sample"], shown)
     x, cond = facts.encoding.nothing(facts.shape), jax.tree.map(lambda leaf: leaf[None], null)
     new = partial(create, net=net, optimizer=optimizer, averages=averages_of(t), x=x, cond=cond)
@@ -106,16 +111,16 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
     check_disk(workdir, keep, t, state_bytes)
     fresh = new(key)
     check_loss(loss, net, fresh.params, x, cond)
-    shown = np.asarray(examples(dataset, "train", SHOWN, facts)[1])
-    data_std = check_spread(shown, fields["model"]["data_std"], facts.encoding)
-    check_validation(dataset, t["validate_images"])
-    held = examples(dataset, "validation", t["validate_images"], facts, null, parts) if t["validate_images"] else None
+    noted = check_data_std(fields["model"]["data_std"], data_std)
+    validated, without = check_validation(dataset, t)
+    held = examples(dataset, "validation", validated, facts, null, parts) if validated else None
     validate = held and held_out(model.net, a_loss(), *held)
     start, notes = starting(fresh, model.net, workdir, t["init_from"], before)
-    notes += describe_data(dataset, facts, before)
+    notes += [*noted, *without, *describe_data(dataset, facts, before)]
     stream = reading(fields, dataset, facts, null, parts, int(start.position))
     writers = build.writers(tuple(t["writers"]), folder=workdir, start=int(start.step), about=fields)
     return Plan(
+        fields,
         dataset,
         facts,
         model,
@@ -130,6 +135,7 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
         stream,
         writers,
         data_std,
+        measured,
         counted(fresh.params, patterns),
         state_bytes,
         notes,
@@ -201,16 +207,3 @@ def reading(
     )
     stream = ({**batch, "cond": fitted(null, batch["cond"])} for batch in read)
     return itertools.chain([next(stream)], stream)
-
-
-def examples(
-    dataset: Dataset, split: str, count: int, facts: run.Facts, null: PyTree = None, parts: Sequence[Part] = ()
-) -> tuple[Any, Any, Any]:
-    """Keys, x and conditions of evenly chosen images of a split, as the model sees them, and knows them."""
-    source = dataset.split(split)
-    rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
-    images, _ = dataset.arrays(split, rows)
-    root = keys(0, len(rows))
-    x = facts.encoding.encode(root, jnp.asarray(images), facts.levels)
-    cond = fitted(null, conditions_of(dataset, split, rows, parts))
-    return root, x, jax.tree.map(jnp.asarray, cond)

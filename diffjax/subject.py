@@ -7,22 +7,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int32, PyTree
+from jaxtyping import Int32, PyTree, UInt8
 
 from diffjax import build, draw, loading, run
 from diffjax.conditions import fitted
-from diffjax.data import Dataset, rules
+from diffjax.data import rules
 from diffjax.data.conditioning import conditions_of
 from diffjax.denoising import NetDenoiser
 from diffjax.draw import Painter
 from diffjax.errors import UserError, warn
-from diffjax.evaluation import Splits
+from diffjax.evaluation import Kernels, Measured, Splits, measured
 from diffjax.mixtures import Mixture
 from diffjax.order import Order
 from diffjax.protocols import Noise
+from diffjax.real_images import choose_real_images
 
-NAMES = ("train", "validation", "test")
-LEAST = 3  # images of each
+Labels = Int32[np.ndarray, " n"] | None
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Subject:
 
     They differ where a data set has numbers in place of levels, and then a `law` that is known. `known` are the
     conditions of the training images, of a net that is told other things than classes. `changes` says how the data set
-    has changed since the run recorded its splits; it is empty where it has not.
+    has changed since the run recorded its splits; it is empty where it has not. `reference` says so of what stands for
+    the split test, and `comparable` whether there are images enough for scores.
     """
 
     workdir: Path
@@ -44,12 +45,15 @@ class Subject:
     law: Mixture | None
     known: PyTree = None
     changes: str = ""
+    reference: str = ""
+    comparable: bool = True
 
     @property
     def told(self) -> dict[str, str]:
         """Which weights these are, and whether the data are still those of the run."""
         info = self.info
         changed = {"data": self.changes} if self.changes else {}
+        changed |= {"real images": self.reference} if self.reference else {}
         run_of = f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"
         return {"ema": info.ema, "run": run_of, **changed}
 
@@ -64,7 +68,18 @@ class Subject:
         """What draws with these settings of a sampler."""
         return draw.painter(self.denoise, self.noise, self.order, self.info.net, self.info.facts, settings)
 
-    def asked(self, count: int) -> tuple[PyTree, Int32[np.ndarray, " n"] | None]:
+    def scores(self, images: UInt8[np.ndarray, "n h w c"], labels: Labels, kernels: Kernels) -> list[Measured]:
+        """The measures of samples of 0 … 255, drawn for these labels; none where there are too few real images.
+
+        Where all training images are of one class there is no accuracy: any label is right.
+        """
+        if not self.comparable:
+            return []
+        known = self.splits["train"][1]
+        several = known is not None and len(np.unique(known)) > 1
+        return measured(images, labels if several else None, self.splits, self.info.facts.levels, kernels=kernels)
+
+    def asked(self, count: int) -> tuple[PyTree, Labels]:
         """Conditions to draw by, and the labels of what they ask for: as many of each class, where the net knows them.
 
         A net without classes is asked for by the other parts of training images, evenly chosen, or by nothing.
@@ -80,17 +95,11 @@ class Subject:
         return jax.tree.map(lambda leaf: leaf[rows], self.known), None if labels is None else labels[rows]
 
 
-def _check_enough(dataset: Dataset) -> None:
-    """Raise UserError for a split of so few images that no score has an error of it."""
-    for name in NAMES:
-        count = len(dataset.split(name))
-        if count < LEAST:
-            told = f"split {name!r} has {count} of at least {LEAST} images that scores need; add some"
-            raise UserError(f"data set {dataset.name!r}: {told}")
+def opened(workdir: Path, ema: str | None, step: loading.Step, most: int, split: str = "test") -> Subject:
+    """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed.
 
-
-def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Subject:
-    """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed."""
+    Those of `split` stand for test (`real_images`).
+    """
     denoise, noise, order, info = loading.load(workdir, ema=ema, step=step)
     data = info.config["data"]
     dataset = run.dataset_of(data, rules.rule_of(info.splits))
@@ -102,11 +111,15 @@ def opened(workdir: Path, ema: str | None, step: loading.Step, most: int) -> Sub
     changes = rules.describe_changes(info.splits, dataset) if info.splits else ""
     if changes:
         warn(changes)
-    _check_enough(dataset)
-    real = splits = {name: dataset.arrays(name, dataset.split(name).some(most)) for name in NAMES}
+    chosen = choose_real_images(dataset, split, most)
+    if chosen.note:
+        warn(chosen.note)
+    real = splits = {role: dataset.arrays(name, rows) for role, (name, rows) in chosen.rows.items()}
     if dataset.law is not None:
         splits = {name: (draw.as_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
     known, null = None, info.net.null_cond
     if isinstance(null, dict) and not info.conditional:
-        known = fitted(null, conditions_of(dataset, "train", dataset.split("train").some(most), parts))
-    return Subject(workdir, denoise, noise, order, info, real, splits, dataset.law, known, changes)
+        known = fitted(null, conditions_of(dataset, *chosen.rows["train"], parts))
+    return Subject(
+        workdir, denoise, noise, order, info, real, splits, dataset.law, known, changes, chosen.note, chosen.comparable
+    )

@@ -12,8 +12,7 @@ import optax
 import pytest
 
 from diffjax import loss, order, predict, schedule, times, weights
-from diffjax.checks import check_disk, check_loss, check_size, check_spread, most_kept, size
-from diffjax.data.forms import tokens, unit
+from diffjax.checks import check_data_std, check_disk, check_loss, check_size, most_kept, size
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
@@ -57,6 +56,10 @@ def saved(folder: Path, step: int, metrics: dict[str, float]) -> None:
     """A checkpoint as those see it who count them."""
     (folder / f"{step:08d}").mkdir(parents=True)
     (folder / f"{step:08d}" / manifest.MANIFEST).write_text(json.dumps({"metrics": metrics}))
+
+
+def test_without_saves_on_the_way_the_last_one_is_kept_and_one_of_a_stop() -> None:
+    assert [most_kept(Keep(last), 95, 0) for last in (1, 2, 3)] == [1, 2, 2]
 
 
 POLICIES = [Keep(3), Keep(1), Keep(2, 30), Keep(1, 10), Keep(2, 0, "loss"), Keep(1, 30, "loss"), Keep(50, 40, "loss")]
@@ -109,17 +112,20 @@ def test_a_loss_that_is_not_is_named_with_the_levels() -> None:
             check_loss(loss.regression(NOISE, order.together, weight=weight), NET, params, X, None)
 
 
-@pytest.mark.parametrize(("spread", "fits"), [(1.0, True), (3.9, True), (0.26, True), (4.1, False), (0.24, False)])
-def test_data_may_spread_four_times_more_or_less(spread, fits) -> None:
-    x = spread * np.repeat(np.array([-1.0, 1.0], np.float32), 50)
-    if fits:
-        assert check_spread(x, 1.0, unit) == pytest.approx(spread)
-    else:
-        with pytest.raises(
-            UserError, match=r"config\.model\.data_std: 1, and the data have .*; set it to what they have"
-        ):
-            check_spread(x, 1.0, unit)
-    assert check_spread(x, 1.0, tokens) == 0
+@pytest.mark.parametrize(
+    ("given", "notes"), [(1.0, 0), (1.19, 0), (1 / 1.19, 0), (1.21, 1), (1 / 1.21, 1), (3.9, 1), (1 / 3.9, 1)]
+)
+def test_a_given_deviation_may_be_four_times_off_and_is_noted_from_a_fifth_on(given, notes) -> None:
+    for measured in (1.0, 0.37):
+        found = check_data_std(given * measured, measured)
+        assert len(found) == notes
+        assert all("config.model.data_std" in note and f"{measured:g}" in note for note in found)
+    for wrong in (4.1, 1 / 4.1):
+        with pytest.raises(UserError, match=r"config\.model\.data_std"):
+            check_data_std(wrong, 1.0)
+    with pytest.raises(UserError, match=r"config\.model\.data_std"):
+        check_data_std(-1.0, 1.0)
+    assert check_data_std(given, 0.0) == [], "tokens have none"
 
 
 def test_bytes_are_told_in_three_digits() -> None:

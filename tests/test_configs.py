@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from jax.tree_util import Partial
 
-from diffjax import build, cli, run, slots
+from diffjax import build, cli, meaning, run, slots
 from diffjax.data import parts
 from diffjax.randomness import keys
 
@@ -50,7 +50,8 @@ def test_it_is_new_every_time(path) -> None:
 
 
 def test_it_builds(config) -> None:
-    fields, t, s = dataclasses.asdict(config.model), config.train, config.sample
+    t, s = config.train, config.sample
+    fields = meaning.inherited(dataclasses.asdict(config.model), {"data_std": 0.75})  # where it is to be measured
     about = parts.About((8, 8, 1), tuple(map(str, range(10))), 17, {})  # data that stand in for the config's own
     made = [slots.made(parts, text, "data.parts")(about) for text in config.data.parts]
     heard = tuple(build.Heard(part.name, part.shape, part.vocab) for part in made)

@@ -92,11 +92,15 @@ LAYERS = {
     "draw": "errors protocols conditions randomness order denoising nets guiding grids sampling decode nested dispatch "
     "data evaluation build run",
     "checks": "errors files randomness loss training data",
-    "plan": "errors conditions randomness paths nets loss training data build run record loading draw checks",
+    "data_examples": "errors conditions randomness training data run",
+    "plan": "errors conditions paths nets loss training data build run record loading draw checks data_examples",
+    "preflight": "training data run checks plan",
     "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
     "judge": "protocols conditions randomness noise mixtures denoising loss truth diagnose inspection training "
     "evaluation build draw bits",
-    "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw",
+    "real_images": "data",
+    "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw "
+    "real_images",
     "sweep": "errors paths draw evaluation subject",
     "asking": "errors images nets data",
     "inputs": "errors images randomness data evaluation run",

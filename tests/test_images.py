@@ -35,7 +35,7 @@ def test_every_kind_of_picture_becomes_grey_or_rgb(tmp_path):
         picture = read_image(tmp_path / f"{name}.png")
         assert picture.shape == (2, 3, len(colour)), name
         assert (picture == colour).all(), name
-        assert read_header(tmp_path / f"{name}.png") == (2, 3, len(colour) == 1), name
+        assert read_header(tmp_path / f"{name}.png") == (2, 3, len(colour) == 1, image.mode in ("RGBA", "LA")), name
 
 
 def test_a_photograph_taken_sideways_stands_upright(tmp_path):
@@ -106,7 +106,7 @@ def test_header_and_pixels_agree_on_every_orientation(tmp_path: Path, orientatio
     picture = random_picture(2, 3, 1)
     Image.fromarray(picture[..., 0]).save(tmp_path / "x.png", exif=exif)
     shown = read_image(tmp_path / "x.png")
-    assert read_header(tmp_path / "x.png") == (*shown.shape[:2], True)
+    assert read_header(tmp_path / "x.png") == (*shown.shape[:2], True, False)
     turned = [np.rot90(start, k) for start in (picture, picture[:, ::-1]) for k in range(4)]
     place = {1: 0, 2: 4, 3: 2, 4: 6, 5: 5, 6: 3, 7: 7, 8: 1}[orientation]
     np.testing.assert_array_equal(shown, turned[place])

@@ -36,7 +36,8 @@ def open_folder(path: str | Path, image_size: int | None = None, rule: Rule = ru
     # By path and not by content: no file has to be read for it, and a picture that is touched up stays where it is.
     parts = rule.folder([file.as_posix().encode() for file in files], labels)
     splits = {name: Split(part.ids, fetch, fingerprint=part.fingerprint) for name, part in parts.items()}
-    return Dataset(f"folder:{path}", shape, len(names), names, 256, splits)
+    transparent = sum(header.transparent for header in headers)
+    return Dataset(f"folder:{path}", shape, len(names), names, 256, splits, transparent=transparent)
 
 
 def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:

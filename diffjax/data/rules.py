@@ -19,11 +19,12 @@ Key = Callable[[int], bytes]  # of a record's number: what it is known by, where
 class Rule:
     """`folder(keys, labels)` divides all pictures of a set, `carved(count, key, missing)` those of its train split.
 
-    Both give the pictures of each split; `carved` of `train` and of those that are missing.
+    Both give the pictures of each split; `carved` of `train` and of those that are missing. `text` says how.
     """
 
     folder: Callable[[Sequence[bytes], Sequence[int]], dict[str, Part]]
     carved: Callable[[int, Key, Collection[str]], dict[str, Part]]
+    text: str = "a rule of its own"
 
 
 def places(keys: Iterable[bytes]) -> Float64[np.ndarray, " n"]:
@@ -32,7 +33,10 @@ def places(keys: Iterable[bytes]) -> Float64[np.ndarray, " n"]:
 
 
 def _by_place(keys: Sequence[bytes], missing: Collection[str]) -> dict[str, Part]:
-    """Test is [0, 0.1), validation [0.1, 0.2), whether or not the set has the other; training is the rest."""
+    """Test is [0, 0.1), validation [0.1, 0.2), whether or not the set has the other; training is the rest.
+
+    Where that leaves none for training, all are for training.
+    """
     place = places(keys)
     rest = np.ones(len(keys), bool)
     parts = {}
@@ -43,6 +47,9 @@ def _by_place(keys: Sequence[bytes], missing: Collection[str]) -> dict[str, Part
             parts[name] = _part(inside, keys)
             rest &= ~inside
         start += share
+    if not rest.any():  # of a few pictures: without one to train on, no split is of use
+        parts = {name: _part(rest, keys) for name in parts}
+        rest = ~rest
     return {**parts, "train": _part(rest, keys)}
 
 
@@ -80,10 +87,13 @@ def fingerprint(keys: Iterable[bytes]) -> str:
 by_key = Rule(
     folder=lambda keys, labels: _by_place(keys, SHARES),
     carved=lambda count, key, missing: _by_place([key(i) for i in range(count)], missing),
+    text="a hash of each image's path or key, by which a tenth each is for test and validation",
 )
 
 # Runs without a record of their rule were made under this one, which moves pictures when a set grows.
-by_rank = Rule(folder=_every_tenth, carved=_from_the_end)
+by_rank = Rule(
+    folder=_every_tenth, carved=_from_the_end, text="rank, by which every tenth image each is for test and validation"
+)
 
 CURRENT = "by_key"
 LEGACY = "by_rank"
@@ -96,6 +106,14 @@ class SplitRecord:
     rule: str
     counts: Mapping[str, int] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+
+def describe_splits(dataset: Dataset, rule: Rule) -> str:
+    """How many images each split has, and what divided them: the set itself, or the rule."""
+    names = sorted(dataset.splits, key=lambda name: name != "train")
+    counts = ", ".join(f"{len(dataset.splits[name]):,} for {name}" for name in names)
+    divided = any(isinstance(split, Split) and split.fingerprint for split in dataset.splits.values())
+    return f"{counts} (split by {rule.text if divided else 'the data set itself'})"
 
 
 def rule_of(recorded: SplitRecord | None) -> str:

@@ -122,7 +122,7 @@ class Dataset:
     """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
 
     `features` are what is stored beside image and class. Where the `law` that draws them is known, pixels are real
-    numbers; `levels` are then for pictures alone.
+    numbers; `levels` are then for pictures alone. `transparent` is how many images, of all splits, were laid on white.
     """
 
     name: str
@@ -133,6 +133,7 @@ class Dataset:
     splits: Mapping[str, Split | Drawn]
     law: Mixture | None = None
     features: Mapping[str, Feature] = field(default_factory=dict)
+    transparent: int = 0
 
     def split(self, name: str) -> Split | Drawn:
         """The split of that name; raises `UserError` where it is missing or empty."""

@@ -81,7 +81,8 @@ def _replicated(found: Replicates) -> dict[str, Any]:
 
 
 def _bits(each: Float[np.ndarray, " _"]) -> dict[str, Any]:
-    return {"mean": float(each.mean()), "error": float(each.std(ddof=1) / len(each) ** 0.5), "images": each.tolist()}
+    error = float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else float("nan")
+    return {"mean": float(each.mean()), "error": error, "images": each.tolist()}
 
 
 def _curves(curves: Curves) -> dict[str, Any]:

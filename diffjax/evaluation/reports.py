@@ -96,7 +96,9 @@ def bit_lines(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
 
 
 def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
-    """Their mean, and its standard error."""
+    """Their mean, and its standard error; of one, that alone."""
+    if len(bits) < 2:
+        return f"{bits.mean():.3f}"
     return f"{bits.mean():.3f} ± {bits.std(ddof=1) / len(bits) ** 0.5:.3f}"
 
 

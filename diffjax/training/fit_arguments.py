@@ -46,6 +46,17 @@ def checked(
     return Checked(key if key.ndim == 0 else key.ravel()[0], int(steps), optimizer, _averages(ema, start))
 
 
+def check_events(events: Any) -> None:
+    """Raise UserError for what is no sequence of (whole number of steps, 0 or more; function)."""
+    for event in events:
+        pair = isinstance(event, tuple | list) and len(event) == 2
+        if not (pair and holds(plain(event[0]), int) and event[0] >= 0 and callable(event[1])):
+            raise UserError(
+                f"events: expected pairs of a whole number of steps, 0 (after the last alone) or more, and a function "
+                f"(step, state, metrics), got {kind_of(event)}"
+            )
+
+
 def check_start(start: State, optimizer: optax.GradientTransformation, averages: tuple[str, ...]) -> None:
     """Raise UserError where a state has other averages than were asked for, or is of another optimizer."""
     if set(start.emas) != set(averages):

@@ -14,8 +14,8 @@ from diffjax.training.writers import Patient, Writer
 class Log:
     """Writes, at each step that divides by `every`, the mean of each metric over the steps since the one before it.
 
-    At the last step of the run it writes the mean so far. `sums` are the sums behind these means: save them with a
-    checkpoint, and set them where the run goes back to one.
+    At the last step of the run, the only one where `every` is 0, it writes the mean so far. `sums` are the sums behind
+    these means: save them with a checkpoint, and set them where the run goes back to one.
     """
 
     def __init__(
@@ -49,9 +49,10 @@ class Log:
         for i in range(count):
             self.sums = add(self.sums, {name: float(metric[i]) for name, metric in metrics.items()})
             at = step - count + 1 + i
-            if at % self.every == 0 or at == self.steps:
+            ends = self.every > 0 and at % self.every == 0
+            if ends or at == self.steps:
                 self.tell(at, {**means(self.sums), **self._speed(at)})
-            if at % self.every == 0:
+            if ends:
                 self.sums = {}
 
     def tell(self, step: int, values: Mapping[str, float]) -> None:

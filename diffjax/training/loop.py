@@ -57,11 +57,11 @@ def fit(
     share, from the position of `start` on (a list is repeated, see `batch_stream`); each is taken in `accumulate` parts
     a device. `ema` are the decays of the averages, by default those of `start`, else 0.999.
 
-    `events` are `(every, call)`: `call(step, state, metrics)` after each `every` steps and after the last, when all
-    steps so far are known to be good; the state is valid during the call. `watch(step, metrics)` is called for each
-    dispatch, some dispatches late, so that nothing waits. A metric has one entry per step of the dispatch. `dispatch`
-    is the most steps per compiled call, by default chosen from platform and net. Of a net with adapters, they alone are
-    trained (`freeze`).
+    `events` are `(every, call)`: `call(step, state, metrics)` after each `every` steps and after the last (of 0: after
+    the last alone), when all steps so far are known to be good; the state is valid during the call.
+    `watch(step, metrics)` is called for each dispatch, some dispatches late, so that nothing waits. A metric has one
+    entry per step of the dispatch. `dispatch` is the most steps per compiled call, by default chosen from platform and
+    net. Of a net with adapters, they alone are trained (`freeze`).
 
     Where a number is not finite, `report` is told, and `on_fault` (by default `faults.stop()`) decides; `restore` is
     where `rewind` finds the state to go back to, by default `start`. Once `stopping` is true, on any host, training
@@ -70,9 +70,9 @@ def fit(
     Raises UserError when batches run out or do not divide by the devices, faults.Diverged where the policy says so.
     """
     given = fit_arguments.checked(keys, net, loss, steps, optimizer, ema, start, accumulate, dispatch)
+    fit_arguments.check_events(events)
     devices = devices or jax.devices()
-    net, optimizer = freeze(net, given.optimizer or adamw(given.steps), fixed(net))
-    loss, optimizer = interned(loss), optax.GradientTransformation(*map(interned, optimizer))
+    net, loss, optimizer = _parts(net, loss, given.optimizer or adamw(given.steps))
     stream = batches_from(batches, 0 if start is None else int(start.position))
     first = _next(stream, 0)
     _check_tokens(net, first["x"])
@@ -84,9 +84,9 @@ def fit(
     run = _Run(advance, devices, most, itertools.chain([first], stream), watch)
     state, done = parallel.replicated(begun, devices), int(begun.step)
     while done < steps:
-        size = min([run.pace.size, steps - done, *(every - done % every for every, _ in events)])
+        size = min([run.pace.size, steps - done, *(every - done % every for every, _ in events if every)])
         state, done = run.dispatched(state, done, size, stopping is not None and stopping())
-        due = [call for every, call in events if done % every == 0 or done == steps]
+        due = [call for every, call in events if done == steps or (every and done % every == 0)]
         if wrong := run.confirmed(0 if due or done == steps else run.pace.ahead):
             fault = examined(state, run.cut(wrong.batches[:1]))
             if report is not None:
@@ -99,6 +99,35 @@ def fit(
             for call in due:
                 call(done, state, run.last)
     return state
+
+
+def step_memory(
+    net: Any,
+    loss: Loss,
+    batch: Batch,
+    *,
+    optimizer: optax.GradientTransformation,
+    start: State,
+    devices: Sequence[Any] | None = None,
+    dispatch: int | None = None,
+    accumulate: int = 1,
+) -> parallel.Memory | None:
+    """What the program that `fit` runs with these arguments takes on each device; None where the platform is silent.
+
+    `batch` is one of this host. The program is compiled for this, once: `fit` then finds it.
+    """
+    devices = devices or jax.devices()
+    advance = _program(*_parts(net, loss, optimizer), accumulate, tuple(devices))
+    chunk = parallel.shares([batch], len(parallel.local(devices)), dispatch or steps_per_dispatch(net))
+    return advance.memory(parallel.replicated(start, devices), chunk)
+
+
+def _parts(
+    net: Any, loss: Loss, optimizer: optax.GradientTransformation
+) -> tuple[Any, Loss, optax.GradientTransformation]:
+    """The same without what the net leaves as it is, each equal part being one object: programs are found by them."""
+    net, optimizer = freeze(net, optimizer, fixed(net))
+    return net, interned(loss), optax.GradientTransformation(*map(interned, optimizer))
 
 
 @remembered(4)

@@ -9,7 +9,8 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,47 @@ from diffjax.training.step import Batch, Metrics
 
 AXIS = "devices"
 Tree = TypeVar("Tree")
-Advance = Callable[[State, PyTree, int, bool], tuple[State, Metrics]]
+
+
+class Memory(NamedTuple):
+    """Bytes that a compiled program takes on each device, by XLA's account of its buffers.
+
+    `aliased` of the outputs lie where arguments lay, as a donated state does.
+    """
+
+    arguments: int
+    temporaries: int
+    outputs: int
+    aliased: int
+
+    @property
+    def peak(self) -> int:
+        """All of it together, what is aliased once."""
+        return self.arguments + self.temporaries + self.outputs - self.aliased
+
+
+@dataclass(frozen=True)
+class Advance:
+    """The program that `pmapped` makes, for so many devices of this host."""
+
+    program: Any
+    here: int
+
+    def __call__(self, state: State, batches: PyTree, count: int, stop: bool) -> tuple[State, Metrics]:
+        """Take `count` steps of a chunk."""
+        return self.program(state, batches, np.int32(count), np.full(self.here, stop))
+
+    def memory(self, state: State, batches: PyTree) -> Memory | None:
+        """What the program takes for a chunk of this shape; None where the platform does not say.
+
+        It is compiled for this, and a call with the same shapes compiles nothing.
+        """
+        lowered = self.program.lower(state, batches, np.int32(1), np.full(self.here, False))
+        found = lowered.compile().memory_analysis()
+        if found is None:
+            return None
+        names = ("argument", "temp", "output", "alias")
+        return Memory(*(getattr(found, f"{name}_size_in_bytes") for name in names))
 
 
 def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> Advance:
@@ -53,12 +94,7 @@ def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) 
         return state, {**metrics, "stop": jax.lax.pmax(stop.astype(jnp.int32), AXIS)}
 
     mapped = jax.pmap(chunk, AXIS, in_axes=(None, 0, None, 0), out_axes=None, devices=devices, donate_argnums=0)
-    here = len(local(devices))
-
-    def advance(state: State, batches: PyTree, count: int, stop: bool) -> tuple[State, Metrics]:
-        return mapped(state, batches, np.int32(count), np.full(here, stop))
-
-    return advance
+    return Advance(mapped, len(local(devices)))
 
 
 def join(hosts: str, timeout_s: float = 60.0) -> Watch | None:

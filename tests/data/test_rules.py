@@ -173,3 +173,17 @@ def test_sets_with_splits_of_their_own_are_counted_alone(digits: Dataset) -> Non
     assert recorded.counts == {"train": 1257, "validation": 180, "test": 360}
     assert recorded.fingerprints == {}
     assert describe_changes(recorded, digits) == ""
+
+
+def test_of_a_few_pictures_all_are_for_training_where_none_would_be() -> None:
+    """Those whose place is in [0, 0.2); with one more, of another place, that alone is for training."""
+    names = [f"{i}.png".encode() for i in range(200)]
+    place = rules.places(names)
+    held_out = [name for name, at in zip(names, place, strict=True) if at < 0.2][:3]
+    other = next(name for name, at in zip(names, place, strict=True) if at >= 0.2)
+    alone = rules.by_key.folder(held_out, [0] * 3)
+    assert [len(alone[name].ids) for name in ("train", "validation", "test")] == [3, 0, 0]
+    assert alone["train"].fingerprint == rules.fingerprint(held_out)
+    more = rules.by_key.folder([*held_out, other], [0] * 4)
+    assert more["train"].ids.tolist() == [3]
+    assert sum(len(part.ids) for part in more.values()) == 4

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jaxtyping
 import pytest
 from shell import called
 
@@ -34,7 +35,12 @@ def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Told]:
 
     def run(script: str, *argv: object) -> Told:
         capfd.readouterr()
-        return Told(called(script, *argv), *capfd.readouterr())
+        # As JAX describes a program's arguments to itself, it fills a State with what are no arrays.
+        jaxtyping.config.update("jaxtyping_disable", "--check" in argv)
+        try:
+            return Told(called(script, *argv), *capfd.readouterr())
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", False)
 
     return run
 

@@ -118,23 +118,84 @@ def test_a_run_of_before_keeps_the_rule_that_made_its_splits(call, learnt, run) 
     assert plan.planned(saved.config, run, saved).dataset.splits.keys() == older.keys()
 
 
-def test_a_small_set_names_what_it_lacks(call, learnt, tmp_path) -> None:
-    """Five pictures for training, and none for the rest."""
-    names = [f"{i}.png" for i in range(200)]
-    place = dict(zip(names, rules.places([f"cat/{name}".encode() for name in names]), strict=True))
-    for name in [name for name in names if place[name] > 0.2][:5]:
-        save(tmp_path / "few" / "cat" / name, int(name.removesuffix(".png")))
+def in_split(name: str, wanted: str) -> bool:
+    """Whether the rule puts the picture of that path into that split."""
+    place = rules.places([name.encode()])[0]
+    return wanted == ("test" if place < 0.1 else "validation" if place < 0.2 else "train")
+
+
+def small(folder: Path, **counts: int) -> Path:
+    """A folder with so many pictures of each split: one alone is without a class, more are of one class."""
+    inside = "" if sum(counts.values()) == 1 else "cat/"
+    for wanted, count in counts.items():
+        names = [name for i in range(2_000) if in_split(name := f"{inside}{i}.png", wanted)]
+        for i, name in enumerate(names[:count]):
+            save(folder / name, i + 100 * len(wanted))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pictures", "scored"),
+    [
+        ({"test": 1}, False),  # for training, being all there is
+        pytest.param({"train": 1}, False, marks=pytest.mark.long),
+        pytest.param({"train": 5}, False, marks=pytest.mark.long),
+        pytest.param({"train": 2, "test": 3}, False, marks=pytest.mark.long),
+        ({"train": 12}, True),
+        pytest.param({"train": 12, "validation": 3, "test": 2}, True, marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_a_small_folder_is_learnt_and_evaluated_on_what_there_is(call, learnt, tmp_path, pictures, scored) -> None:
+    """With one line that says what stands for the images that are not there."""
+    folder = small(tmp_path / "few", **pictures)
     argv = ["--config", learnt.config, "--workdir", tmp_path / "run", *QUIET]
-    argv += [f"--config.data.name=folder:{tmp_path / 'few'}", "--config.data.batch_size=8"]
-    told = call("train.py", *argv)
-    assert (told.code, len(told.err.splitlines())) == (2, 1), told.err
-    assert "config.train.validate_images" in told.err
-    assert not (tmp_path / "run").exists()
-    told = call("train.py", *argv, "--config.train.validate_images=0")
+    told = call("train.py", *argv, f"--config.data.name=folder:{folder}", "--config.data.batch_size=8")
     assert told.code == 0, told.err
-    told = call("evaluate.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out")
+    without = sum("no image for validation" in line for line in told.err.splitlines())
+    assert without == ("validation" not in pictures)
+    few = ("--num=12", "--bits_of=4", "--likelihood=bound")
+    told = call("evaluate.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out", *few)
+    assert told.code == 0, told.err
+    assert sum("what is called test is" in line or "too few for scores" in line for line in told.err.splitlines()) == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert bool(report["scores"]) == scored
+    assert report["bits_per_dim"]["this model"]["test"]["images"]
+    assert "real images" in report["provenance"]["more"]
+
+
+def test_the_best_checkpoint_by_a_loss_of_no_images_is_refused(call, learnt, tmp_path) -> None:
+    folder = small(tmp_path / "few", train=5)
+    argv = ["--config", learnt.config, "--workdir", tmp_path / "run", *QUIET, "--config.data.batch_size=8"]
+    told = call("train.py", *argv, f"--config.data.name=folder:{folder}", "--config.train.keep_best=validation_loss")
     assert (told.code, len(told.err.splitlines())) == (2, 1), told.err
-    assert "split 'validation' is empty, of 5 images in all" in told.err
+    assert "config.train.keep_best" in told.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("split", ["validation", "train"])
+def test_real_images_are_of_the_split_that_is_asked_for(learnt, split) -> None:
+    """Of train one half stands beside the other; nothing is in both."""
+    pets = open_dataset(f"folder:{learnt.workdir.parent / 'pets'}")
+    found = subject.opened(learnt.workdir, None, None, 100, split)
+    assert found.comparable
+    assert split in found.told["real images"]
+    test, train = (found.real[name][0] for name in ("test", "train"))
+    both = {image.tobytes() for image in test} | {image.tobytes() for image in train}
+    assert len(both) == len(test) + len(train)
+    wanted = pets.arrays(split)[0]
+    if split == "train":
+        assert both == {image.tobytes() for image in wanted}
+        assert abs(len(test) - len(train)) <= 1
+    else:
+        np.testing.assert_array_equal(test, wanted)
+
+
+def test_an_unknown_split_is_named_with_those_that_there_are(call, learnt, tmp_path) -> None:
+    told = call("evaluate.py", "--workdir", learnt.workdir, "--out", tmp_path / "out", "--split=tset")
+    assert (told.code, len(told.err.splitlines())) == (2, 1), told.err
+    assert all(name in told.err for name in ("'tset'", "test", "train", "validation"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_class_without_a_picture_for_training_is_said(call, learnt, tmp_path) -> None:

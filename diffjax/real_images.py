@@ -1,0 +1,69 @@
+"""Which images of a data set a model is compared with, also where a split is small or empty."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Integer
+
+from diffjax.data import Dataset
+
+LEAST = 3  # images of a side, below which nothing is compared
+
+Rows = tuple[str, Integer[np.ndarray, " _"]]  # the name of a split, and which of its images
+
+
+class RealImages(NamedTuple):
+    """The images that evaluation calls train, validation and test; `comparable` where they suffice for scores.
+
+    `note` says in one line which stand for test where these are not of the split test; it is empty where they are.
+    """
+
+    rows: Mapping[str, Rows]
+    comparable: bool
+    note: str
+
+
+def choose_real_images(dataset: Dataset, split: str, most: int) -> RealImages:
+    """At most so many images each: for comparison those of `split`, or of the best that there is.
+
+    That is the larger of validation and test, then train, of which one half is compared with the other. Below twice
+    `LEAST` images, all of them stand for every split, and there are no scores. Raises UserError for a split that the
+    set does not have, and where it has no image for training.
+    """
+    sizes = {name: len(images) for name, images in dataset.splits.items()}
+    if split not in sizes:
+        dataset.split(split)  # raises
+    train = dataset.split("train").some(most)
+    held_out = [name for name in ("test", "validation") if sizes.get(name, 0) >= LEAST]
+    too_few = sizes[split] < LEAST
+    reference = max(held_out, key=lambda name: sizes[name], default="train") if too_few else split
+    why = f"split {split} has {_images(sizes[split])}, too few to compare with; " if too_few else ""
+    if reference == "train":
+        return _of_train(dataset.name, train, why)
+    other = next((name for name in held_out if name != reference), reference)
+    rows = {
+        "train": ("train", train),
+        "validation": (other, dataset.split(other).some(most)),
+        "test": (reference, dataset.split(reference).some(most)),
+    }
+    comparable = len(train) >= LEAST
+    told = "" if reference == "test" else f"{why}what is called test is split {reference}, {_images(sizes[reference])}"
+    alone = "" if comparable else f"split train has {_images(len(train))}, too few for scores"
+    said = "; ".join(part for part in (told, alone) if part)
+    return RealImages(rows, comparable, f"{dataset.name}: {said}" if said else "")
+
+
+def _of_train(name: str, train: Integer[np.ndarray, " _"], why: str) -> RealImages:
+    """One half of the training images beside the other, or all of them for every split where they are very few."""
+    if len(train) < 2 * LEAST:
+        told = f"{why}what is called test is split train, {_images(len(train))}, too few for scores"
+        return RealImages(dict.fromkeys(("train", "validation", "test"), ("train", train)), False, f"{name}: {told}")
+    halves = train[::2], train[1::2]
+    rows = {"train": ("train", halves[0]), "validation": ("train", halves[1]), "test": ("train", halves[1])}
+    told = f"{why}what is called test is every second image of split train, and train the others"
+    return RealImages(rows, True, f"{name}: {told}")
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image" + "s" * (count != 1)
