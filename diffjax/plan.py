@@ -35,7 +35,7 @@ from diffjax.record import Record
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.faults import Policy
-from diffjax.training.frozen import fixed, freeze
+from diffjax.training.frozen import freeze, frozen_patterns
 from diffjax.training.keeping import Keep
 from diffjax.training.state import State, begun_with, create
 from diffjax.training.validation import held_out
@@ -97,8 +97,7 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
     policy = build.policy(t["on_fault"])
     keep = Keep(t["keep_checkpoints"], t["keep_every_steps"], t["keep_best"])
     names = ("steps", "learning_rate", "warmup_steps", "weight_decay", "clip_norm")
-    patterns = (*t["freeze"], *fixed(model.net))
-    net, optimizer = freeze(model.net, build.optimizer(**{name: t[name] for name in names}), patterns)
+    net, optimizer = freeze(model.net, build.optimizer(**{name: t[name] for name in names}), tuple(t["freeze"]))
     null = model.net.null_cond
     source = "validation" if len(dataset.splits["validation"]) else "train"
     by_class = null is None or knows_labels(null)
@@ -136,7 +135,7 @@ def planned(fields: Fields, workdir: Path, before: Record | None = None) -> Plan
         writers,
         data_std,
         measured,
-        counted(fresh.params, patterns),
+        counted(fresh.params, frozen_patterns(net)),
         state_bytes,
         notes,
         rules.split_record(dataset, rule),

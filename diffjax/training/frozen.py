@@ -20,7 +20,7 @@ class Frozen:
     net: Any
     patterns: tuple[str, ...]
 
-    fixed: ClassVar[tuple[str, ...]] = ()  # what the net itself would have frozen is among the patterns
+    fixed: ClassVar[tuple[str, ...]] = ()  # nothing is left to freeze: `patterns` hold what the net says of itself
 
     def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
         """The net's own variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
@@ -49,14 +49,16 @@ class Frozen:
 
 
 def freeze(
-    net: Any, optimizer: optax.GradientTransformation, patterns: tuple[str, ...]
+    net: Any, optimizer: optax.GradientTransformation, patterns: tuple[str, ...] = ()
 ) -> tuple[Any, optax.GradientTransformation]:
     """Net and optimizer that leave the parameters alone whose names match a pattern, as `Embedding_0/*` does.
 
+    To the patterns are added those of the net itself (`net.fixed`), such as of one with adapters.
     The optimizer has no state for them, does not let their weights decay, and clips by the norm of what is trained.
     Raises UserError where it is no net.
     """
     check_net(net)
+    patterns = (*patterns, *getattr(net, "fixed", ()))
     if not patterns:
         return net, optimizer
 
@@ -70,6 +72,6 @@ def freeze(
     return Frozen(net, patterns), optax.partition(kinds, labels)
 
 
-def fixed(net: Any) -> tuple[str, ...]:
-    """Patterns of the parameters that training must leave alone, as a net with adapters says."""
-    return getattr(net, "fixed", ())
+def frozen_patterns(net: Any) -> tuple[str, ...]:
+    """Patterns of the parameters that training leaves alone, of a net that `freeze` returned; else none."""
+    return net.patterns if isinstance(net, Frozen) else ()

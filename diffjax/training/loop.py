@@ -21,7 +21,7 @@ from diffjax.loss import Loss
 from diffjax.training import faults, fit_arguments, parallel
 from diffjax.training.batch_stream import stream as batches_from
 from diffjax.training.faults import Fault, Policy, examiner
-from diffjax.training.frozen import fixed, freeze
+from diffjax.training.frozen import freeze
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics, train_step
@@ -126,7 +126,7 @@ def _parts(
     net: Any, loss: Loss, optimizer: optax.GradientTransformation
 ) -> tuple[Any, Loss, optax.GradientTransformation]:
     """The same without what the net leaves as it is, each equal part being one object: programs are found by them."""
-    net, optimizer = freeze(net, optimizer, fixed(net))
+    net, optimizer = freeze(net, optimizer)
     return net, interned(loss), optax.GradientTransformation(*map(interned, optimizer))
 
 

@@ -11,7 +11,7 @@ from diffjax.nets.conditions import Number, Picture
 from diffjax.nets.controlled import control
 from diffjax.noise import Gaussian
 from diffjax.protocols import Given
-from diffjax.training.frozen import fixed, freeze
+from diffjax.training.frozen import freeze
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import begun_with, create
 from diffjax.training.step import train_step
@@ -63,7 +63,7 @@ def test_training_moves_what_was_added_alone_and_so_the_sketch_matters(made) -> 
     _, bare, variables, (x, level), _, cond = made
     if jnp.issubdtype(x.dtype, jnp.integer):
         pytest.skip("the same code, with another noise")
-    net, optimizer = freeze(bare, adamw(20, 0.1, 0), fixed(bare))
+    net, optimizer = freeze(bare, adamw(20, 0.1, 0))
     state = begun_with(create(jax.random.key(0), net, optimizer, (0.9,), x, cond), variables["params"])
     before = jax.tree.map(jnp.copy, state.params)
     noise = Gaussian(schedule.cosine, predict.v)

@@ -20,7 +20,7 @@ from diffjax.paths import by_name
 from diffjax.randomness import keys
 from diffjax.sampling import sample
 from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.frozen import fixed, freeze
+from diffjax.training.frozen import freeze
 from diffjax.training.keeping import Keep
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
@@ -194,7 +194,7 @@ def test_going_on_from_disk_is_never_having_stopped(tuned, tmp_path) -> None:
     """An optimizer that has no state for what is frozen is saved and found again, frozen by fit or by hand."""
     net, optimizer, whole, folder = tuned
     shutil.copytree(folder / "00000002", tmp_path / "00000002")
-    net, optimizer = freeze(net, optimizer, fixed(net))
+    net, optimizer = freeze(net, optimizer)
     fresh = create(jax.random.key(1), net, optimizer, (0.999,), X, BATCH["cond"])
     again = trained(net, optimizer, restore(tmp_path, fresh), steps=4)
     for one, other in zip(jax.tree.leaves(plain(again)), jax.tree.leaves(plain(whole)), strict=True):
