@@ -42,7 +42,7 @@ def main() -> None:
     error, change, excess = (np.mean(each, axis=0) for each in zip(*map(measured, range(PARTS)), strict=True))
     found = {
         "error of x0": apart(error, least),
-        "best linear denoiser": apart(diagnose.linear(NOISE, data(5_000, 2**18), t), least),
+        "best linear denoiser": apart(diagnose.linear(NOISE, data(5_000, 2**18), t).error, least),
         "change from level to level": apart(change, least[:-1] - least[1:]),
         "its excess over the fall of the error": float(np.max(np.abs(excess) / least[:-1])),
         "spread of the belief, by step": belief(),

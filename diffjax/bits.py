@@ -124,7 +124,7 @@ def likelihoods(
     rows = {"this model": (ours, ours_of_test)}
     if law is None:
         for name, baseline in BASELINES.items():
-            bits_of_train, bits_of_test = (baseline(real["train"], part, reader.facts.levels) for part in parts)
+            bits_of_train, bits_of_test = baseline(real["train"], parts, reader.facts.levels)
             rows[name] = bits_of_train, bits_of_test
     else:
         least, least_of_test = (truth.exact_bits(law, images, labels if given else None) for images, labels in parts)

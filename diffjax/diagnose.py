@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from diffjax import times as all_times
 from diffjax.argument_checks import checked_arguments
@@ -20,6 +20,7 @@ from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.kinds import kind_of
+from diffjax.linear_denoiser import Linear, best_linear
 from diffjax.loss import Apply, Loss
 from diffjax.noise import Gaussian
 from diffjax.order import Order
@@ -55,17 +56,14 @@ def error(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t
     return jnp.stack([_errors(keys, denoise, x0, cond, at, noise=noise) for at in t])
 
 
-def linear(noise: Gaussian, x: State, t: Levels) -> Levels:
-    """The error of the best linear denoiser of data with the mean and covariance of x, `[n, *shape]`.
+def linear(noise: Gaussian, x: State | Shaped[np.ndarray, "n *shape"], t: Levels) -> Linear:
+    """The error of the best linear denoiser of data with the mean and covariance of x, `[n, *shape]`, per number.
 
-    Σ_i λ_i sigma² / (alpha² λ_i + sigma²) / d over the eigenvalues of the covariance: what a model must be below, where
-    it has learnt anything but that. Of held-out data it is a little more, by what a covariance of n examples misses.
+    What a model must be below, where it has learnt anything but that; see `linear_denoiser.best_linear`.
     """
     _check(noise, t, 1)
-    flat = x.reshape(len(x), -1)
-    eigenvalues = jnp.linalg.eigvalsh(jnp.cov(flat, rowvar=False, ddof=1).reshape((flat.shape[1],) * 2))
-    spread, m = jnp.maximum(eigenvalues, 0)[None], noise.moment(t[:, None])
-    return jnp.mean(spread * m.sigma**2 / (m.alpha**2 * spread + m.sigma**2), axis=1)
+    m = noise.moment(t)
+    return best_linear(np.asarray(x).reshape(len(x), -1), np.asarray(m.alpha), np.asarray(m.sigma))
 
 
 class Agreement(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from diffjax import diagnose
+from diffjax.linear_denoiser import describe_linear
 from diffjax.noise import Gaussian
 from diffjax.protocols import Denoise, Keys, State
 
@@ -22,8 +23,9 @@ Real = Float[np.ndarray, " k"]
 class Profile(NamedTuple):
     """At k log-SNRs, noisiest first: errors per number of x0, from held-out examples, with standard errors.
 
-    `linear` is the least error of a linear denoiser. `change` is how much answers move from the level before, `excess`
-    how much of that is not a fall of the error; both are 0 at the first level.
+    `linear` is the error of the best linear denoiser, and `linear_from` how it was estimated. `change` is how much
+    answers move from the level before, `excess` how much of that is not a fall of the error; both are 0 at the first
+    level.
     """
 
     log_snr: Real
@@ -33,6 +35,7 @@ class Profile(NamedTuple):
     change: Real
     excess: Real
     excess_se: Real
+    linear_from: str = ""
 
 
 def profile(
@@ -44,12 +47,14 @@ def profile(
     moved = diagnose.consistency(keys, noise, denoise, x, cond, t)
     first = np.zeros((1, len(x)))
     change, excess = (np.concatenate([first, np.asarray(part, np.float64)]) for part in moved)
+    linear = diagnose.linear(noise, train, t)
     return Profile(
         np.asarray(noise.log_snr(t)),
         *_mean(missed),
-        np.asarray(diagnose.linear(noise, train, t)),
+        np.asarray(linear.error),
         change.mean(axis=1),
         *_mean(excess),
+        describe_linear(linear),
     )
 
 

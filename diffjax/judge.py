@@ -129,7 +129,11 @@ def curves(found: Judged) -> dict[str, Curves]:
     profile, drawn = found.profile, {}
     errors = {"this model": profile.error, "the best linear denoiser": profile.linear}
     drawn["levels"] = Curves(
-        "The error of x0 at each noise level", _over(profile.log_snr, errors), "error of x0", "log-SNR", "log"
+        f"The error of x0 at each noise level (the linear denoiser: {profile.linear_from})",
+        _over(profile.log_snr, errors),
+        "error of x0",
+        "log-SNR",
+        "log",
     )
     moves = {"answers move by": profile.change[1:], "the error falls by": (profile.change - profile.excess)[1:]}
     drawn["agreement"] = Curves(
