@@ -6,6 +6,7 @@ get better. Where a model's do not, it has not learnt that level.
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
@@ -39,14 +40,24 @@ class Profile(NamedTuple):
 
 
 def profile(
-    keys: Keys, noise: Gaussian, denoise: Denoise, x: State, cond: PyTree, train: Shaped[Array, "_ *_"], count: int = 17
-) -> Profile:
-    """The profile of a denoiser on held-out examples x, at `count` levels; `train` is for the linear denoiser alone."""
+    keys: Keys, noise: Gaussian, denoise: Denoise, x: State, cond: PyTree, train: Shaped[Array, "_ *_"],
+    count: int = 17, batch: int | None = None,
+) -> Profile:  # fmt: skip
+    """The profile of a denoiser on held-out examples x, at `count` levels; `train` is for the linear denoiser alone.
+
+    At most `batch` examples are looked at at once.
+    """
     t = diagnose.span(noise, count)
-    missed = np.asarray(diagnose.error(keys, noise, denoise, x, cond, t), np.float64)
-    moved = diagnose.consistency(keys, noise, denoise, x, cond, t)
+    parts = []
+    for start in range(0, len(x), batch or len(x)):
+        rows = slice(start, start + (batch or len(x)))
+        some = noise, denoise, x[rows], jax.tree.map(lambda leaf, rows=rows: leaf[rows], cond), t
+        parts.append((diagnose.error(keys[rows], *some), *diagnose.consistency(keys[rows], *some)))
+    missed, *moved = (
+        np.concatenate([np.asarray(each, np.float64) for each in one], 1) for one in zip(*parts, strict=True)
+    )
     first = np.zeros((1, len(x)))
-    change, excess = (np.concatenate([first, np.asarray(part, np.float64)]) for part in moved)
+    change, excess = (np.concatenate([first, part]) for part in moved)
     linear = diagnose.linear(noise, train, t)
     return Profile(
         np.asarray(noise.log_snr(t)),

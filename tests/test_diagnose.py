@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import diagnose, grids, loss, oracles, order, predict, schedule, steps, times, weights
+from diffjax import diagnose, grids, loss, loss_shares, oracles, order, predict, schedule, steps, times, weights
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
 from diffjax.randomness import keys
@@ -133,7 +133,7 @@ def test_bins_of_the_loss_and_of_its_gradient_make_up_the_whole() -> None:
     def apply(gain):
         return lambda x, level, cond, keys: gain * x
 
-    shares = diagnose.gradients(few, NOISE, loss_of, apply, jnp.asarray(-1.0), x0, None, bins)
+    shares = loss_shares.gradients(few, NOISE, loss_of, apply, jnp.asarray(-1.0), x0, None, bins)
     value, slope = jax.value_and_grad(lambda gain: jnp.mean(loss_of(times.uniform())(few, apply(gain), x0, None)))(-1.0)
     np.testing.assert_allclose(np.mean([share.loss for share in shares]), value, rtol=0.02)
     signed = [share.gradient * np.sign(share.towards) for share in shares]

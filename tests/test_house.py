@@ -79,6 +79,7 @@ LAYERS = {
     "context_bits": "errors protocols randomness noise order denoising loss",
     "likelihood": "errors context_bits protocols randomness noise order denoising loss probability_flow",
     "diagnose": "errors protocols randomness noise order denoising times loss steps sampling linear_denoiser",
+    "loss_shares": "protocols times loss",
     "inspection": "protocols noise linear_denoiser diagnose",
     "training": "errors caching files protocols randomness paths nets loss dispatch",
     "data": "errors conditions files images slots protocols randomness mixtures",
@@ -95,9 +96,15 @@ LAYERS = {
     "checks": "errors files randomness loss training data",
     "plan": "errors conditions randomness paths nets loss training data build run record loading draw checks",
     "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
-    "judge": "protocols conditions randomness noise mixtures denoising loss truth diagnose inspection training "
-    "evaluation build draw bits",
+    "judge": "protocols conditions randomness noise mixtures denoising loss loss_shares truth diagnose dispatch "
+    "inspection training evaluation build draw bits",
     "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw",
+    "part_progress": "",
+    "interruption": "",
+    "assessment_state": "evaluation draw bits judge subject",
+    "logged_curves": "training evaluation",
+    "assessment": "errors noise evaluation part_progress draw bits inspection judge subject assessment_state "
+    "logged_curves",
     "sweep": "errors paths draw evaluation subject",
     "asking": "errors images nets data",
     "inputs": "errors images randomness data evaluation run",
