@@ -83,7 +83,7 @@ def main() -> None:
 
 def evaluate() -> None:
     """Score a run. Everything that can be known is checked before anything is written or compiled."""
-    names = assessment.chosen(WITHOUT.value, QUICK.value)
+    names = assessment.chosen([*WITHOUT.value, *(["bits"] if LIKELIHOOD.value == "none" else [])], QUICK.value)
     (workdir, out), asked = folders(), flags.FLAGS
     model = subject.opened(workdir, asked.ema, cli.step(), MOST.value)
     settings, shape = cli.chosen(model.info.config["sample"]), model.info.facts.shape
@@ -183,10 +183,8 @@ def compare() -> None:
     print(f"the comparison is {ev.write_comparison(out, reports, rows)}, one file", file=sys.stderr)
 
 
-def reader_of(model: subject.Subject) -> bits.Reader | None:
-    """What measures bits per dimension, as asked for; None where they are not. Raises UserError where it cannot."""
-    if LIKELIHOOD.value == "none":
-        return None
+def reader_of(model: subject.Subject) -> bits.Reader:
+    """What measures bits per dimension, as asked for. Raises UserError where it cannot."""
     method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
     reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
     bits.check_steps(reader, LIKELIHOOD_STEPS.value)

@@ -89,7 +89,7 @@ def trained(folder: Path, size: int, count: int) -> Path:
 def main() -> None:
     own = sys.argv[1:]
     own, more = (own[: own.index("--")], own[own.index("--") + 1 :]) if "--" in own else (own, [])
-    head("pictures", "train, validation and test", "seconds", "peak resident GB", "end")
+    head("pictures", "train, validation and test", "seconds", "of these sampling", "peak resident GB", "end")
     for text in own or SIZES:
         size, _, count = text.partition("x")
         pictures = int(count or PICTURES)
@@ -98,8 +98,11 @@ def main() -> None:
             workdir = trained(folder, int(size), pictures)
             evaluate = [sys.executable, str(ROOT / "evaluate.py"), "--workdir", str(workdir), f"--num={SAMPLES}", *more]
             seconds, peak, ending = watched(evaluate, folder / "log")
-            row(f"{size}x{size}x3", f"{pictures:,}", f"{seconds:.0f}", f"{peak:.2f}", ending)
-            print((folder / "log").read_text()[-8_000:], file=sys.stderr)
+            log = (folder / "log").read_text()
+            sampling = re.search(r"\] samples: ([\d.]+) s", log)
+            told = f"{float(sampling[1]):.0f}" if sampling else "unknown"
+            row(f"{size}x{size}x3", f"{pictures:,}", f"{seconds:.0f}", told, f"{peak:.2f}", ending)
+            print(log, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def _findings(plan: Plan, found: Found, _: Report) -> None:
 
 
 def _bits(plan: Plan, found: Found, report: Report) -> None:
-    assert plan.reader is not None
+    assert plan.reader is not None, "bits are among the parts, and nothing measures them"
     how = (plan.model.real, plan.model.law, plan.seed, plan.bits_of, plan.batch, plan.likelihood_steps, report)
     found.likelihoods, curves = bits.likelihoods(plan.reader, *how)
     found.curves |= curves
@@ -206,7 +206,7 @@ PARTS = {
     "features": Part(_features, _pairs),
     "findings": Part(_findings, _pairs),
     "pictures": Part(_pictures, _net(lambda plan: 6 * _nfe(plan))),
-    "bits": Part(_bits, _net(lambda plan: 2 * plan.bits_of * 64), lambda plan: plan.reader is not None),
+    "bits": Part(_bits, _net(lambda plan: 2 * plan.bits_of * 64)),
     "levels": Part(_levels, _net(lambda plan: plan.bits_of * 17 * 2), _one_level),
     "training": Part(_training, _net(lambda plan: plan.bits_of * judge.BINS * 3), _one_level),
     "steps": Part(_steps, _net(lambda plan: judge.followed(plan.painter.facts.shape) * _nfe(plan) * 33), _one_level),

@@ -17,7 +17,7 @@ from diffjax.subject import Subject
 class Plan:
     """All that is decided before anything is drawn.
 
-    `reader` is None where no bits per dimension are measured. `batch` images are drawn at once, and `bits_of` images of
+    `reader` is None where bits per dimension are left out. `batch` images are drawn at once, and `bits_of` images of
     each split are read.
     """
 

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 EVERY_S = {True: 0.2, False: 20.0}  # between two lines of one part: on a terminal, where they are one, and in a log
 
@@ -27,14 +27,12 @@ class PartProgress:
         self,
         costs: Mapping[str, Cost],
         seconds_a_unit: Mapping[str, float],
-        stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._costs = dict(costs)
         self._usual = seconds_a_unit
-        self._stream = stream or sys.stderr
         self._clock = clock
-        self._terminal = self._stream.isatty()
+        self._terminal = sys.stderr.isatty()
         self._spent: dict[str, tuple[float, float]] = {}  # of each kind: seconds and units
         self._done: list[str] = []
         self._name, self._begun, self._share, self._told = "", 0.0, 0.0, 0.0
@@ -91,7 +89,7 @@ class PartProgress:
         self._told = self._clock()
         if self._terminal:
             text = f"\r\033[K{text}"
-        print(text, end="\n" if end or not self._terminal else "", file=self._stream, flush=True)
+        print(text, end="\n" if end or not self._terminal else "", file=sys.stderr, flush=True)
 
 
 def _duration(seconds: float) -> str:

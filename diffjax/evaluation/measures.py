@@ -89,13 +89,14 @@ def measured(
     """
     at_hand = {score.key: score.real for score in beside}
     told = ("frechet_ratio", "Fréchet distance, ratio", "1, lower is better", ".2f")
-    train, _, test = fractions_of(splits, levels)
-    sides = sides_of(*equal_numbers(fractions_like(samples, splits), train), test)
+    train, validation, test = fractions_of(splits, levels)
+    x = fractions_like(samples, splits)
+    sides = sides_of(*equal_numbers(x, train), test)
     known = frechet_of_pairs(sides.learnt, *sides.learnt.everything)
     if known <= 1e-12 * np.square(train).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
     found = [_ratio(told, sides, at_hand.get(told[0]))]
-    return found + _resemblance(sides, (samples, labels), splits, levels, kernels, draws, seed, at_hand)
+    return found + _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
 
 
 def _ratio(told: tuple[str, str, str, str], sides: "Sides", real: Replicates | None) -> Measured:
@@ -131,14 +132,15 @@ def resemblance(
     beside: Sequence[Measured] = (),
 ) -> list[Measured]:
     """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`."""
-    train, _, test = fractions_of(splits, levels)
-    sides = sides_of(*equal_numbers(fractions_like(samples, splits), train), test)
+    train, validation, test = fractions_of(splits, levels)
+    x = fractions_like(samples, splits)
+    sides = sides_of(*equal_numbers(x, train), test)
     at_hand = {score.key: score.real for score in beside}
-    return _resemblance(sides, (samples, labels), splits, levels, kernels, draws, seed, at_hand)
+    return _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
 
 
 def _resemblance(
-    sides: "Sides", given: tuple[np.ndarray, np.ndarray | None], splits: Splits, levels: int, kernels: Kernels,
+    sides: Sides, tables: tuple[np.ndarray, ...], labels: np.ndarray | None, splits: Splits, kernels: Kernels,
     draws: int, seed: int, at_hand: Mapping[str, Replicates],
 ) -> list[Measured]:  # fmt: skip
     mmd2 = partial(mmd2_of_pairs, sigma=kernels.sigma)
@@ -151,8 +153,8 @@ def _resemblance(
             most=TOLD_APART, real=at_hand.get("two_sample"),
         ),
     ]  # fmt: skip
-    (samples, labels), (train, validation, test) = given, fractions_of(splits, levels)
-    x, known_labels, other_labels = fractions_like(samples, splits), splits["train"][1], splits["validation"][1]
+    x, train, validation, test = tables
+    known_labels, other_labels = splits["train"][1], splits["validation"][1]
     if labels is not None and known_labels is not None and other_labels is not None:
         right = label_machine(train, known_labels, kernels.accuracy_gamma)
         ours_right = _mean(right.predict(x) == labels)
