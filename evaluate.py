@@ -2,8 +2,9 @@
 
 Draws as many pictures of each class, prints measures beside what real held-out images get, with intervals, and the bits
 per dimension of train and test, and writes report.html, one file with all tables and pictures, into --out, and the
-numbers as report.json. Or score images from files, of any model, by images from files; or lay runs that have been
-scored side by side (see docs/evaluation.md):
+numbers as report.json. Progress is on stderr; on Ctrl-C the report is written of what is done. `--quick` and
+`--without bits,steps` leave parts out. Or score images from files, of any model, by images from files; or lay runs that
+have been scored side by side (see docs/evaluation.md):
 
     python evaluate.py --samples out/samples.npz --reference pictures/
     python evaluate.py --compare runs/a runs/b
@@ -17,13 +18,10 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
 from absl import flags
 
-from diffjax import bits, cli, draw, inspection, judge, subject, sweep
+from diffjax import assessment, bits, cli, dispatch, interruption, subject, sweep
 from diffjax import evaluation as ev
 from diffjax.errors import UserError
 from diffjax.files import check_writable
@@ -38,7 +36,14 @@ LIKELIHOOD = flags.DEFINE_enum(
     "likelihood", "fitting", ["fitting", *bits.METHODS, "none"], "How bits per dimension are measured, or none."
 )
 LIKELIHOOD_STEPS = flags.DEFINE_integer("likelihood_steps", None, "Of the ODE; 32 by default.", lower_bound=1)
-BITS_OF = flags.DEFINE_integer("bits_of", 360, "Of how many images of each split.", lower_bound=2)
+BITS_OF = flags.DEFINE_integer(
+    "bits_of",
+    None,
+    "Images of each split that bits and errors by noise level are of; 16 to 360 by size.",
+    lower_bound=2,
+)
+WITHOUT = flags.DEFINE_list("without", [], f"Parts to leave out, of {', '.join(assessment.PARTS)}.")
+QUICK = flags.DEFINE_boolean("quick", False, "Only samples and their scores.")
 CLASSIFIER = flags.DEFINE_boolean("classifier", False, "Also compare in what a classifier of the classes says.")
 INCEPTION = flags.DEFINE_string("inception", None, "Also in those of Inception-v3, of this file of FID's weights.")
 RESIZE = flags.DEFINE_string("resize", "tensorflow_1", "How images come to its size: tensorflow_1 or antialiased.")
@@ -48,7 +53,8 @@ COMPARE = flags.DEFINE_multi_string("compare", [], "Lay the reports of two or mo
 SWEEP = flags.DEFINE_multi_string(
     "sweep", [], "Vary settings of the sampler: names, or name=value,value,…, of sampler, grid, steps and guidance."
 )
-APART = ("compare", "samples", "classifier", "inception", "embeddings", "likelihood", "likelihood_steps", "bits_of")
+OF_ONE_RUN = ("likelihood", "likelihood_steps", "bits_of", "without", "quick")
+APART = ("compare", "samples", "classifier", "inception", "embeddings", *OF_ONE_RUN)
 SAMPLES = flags.DEFINE_string("samples", None, "Score these images in place of a run: an npz file or a folder.")
 REFERENCE = flags.DEFINE_string("reference", None, "By these: an npz file, of images or of moments, or a folder.")
 CACHE = flags.DEFINE_string(
@@ -56,7 +62,7 @@ CACHE = flags.DEFINE_string(
 )
 OF_RUNS = (
     *("workdir", "guidance", "guidance_when", "guidance_rule", "guidance_form", "guidance_interval", "sampler", "grid"),
-    *("steps", "seed", "ema", "step", "num", "split", "likelihood", "likelihood_steps", "bits_of"),
+    *("steps", "seed", "ema", "step", "num", "split", *OF_ONE_RUN),
 )
 
 
@@ -78,45 +84,38 @@ def main() -> None:
 
 def evaluate() -> None:
     """Score a run. Everything that can be known is checked before anything is written or compiled."""
+    names = assessment.chosen([*WITHOUT.value, *(["bits"] if LIKELIHOOD.value == "none" else [])], QUICK.value)
     (workdir, out), asked = folders(), flags.FLAGS
     model = subject.opened(workdir, asked.ema, cli.step(), MOST.value, SPLIT.value)
-    settings = cli.chosen(model.info.config["sample"])
-    painter, facts, (cond, labels) = model.painter(settings), model.info.facts, model.asked(NUM.value)
-    compared = compared_in(model.splits, facts.levels) if model.comparable else []
-    likelihoods, curves = read(model)
-    root = jax.random.key(asked.seed)
-    if model.law is None:
-        images, told = draw.images(painter, root, NUM.value, asked.batch, cond), {}
-    else:
-        x = draw.states(painter, root, NUM.value, asked.batch, cond)
-        distances, told = judge.held_to(model.law, painter, x, labels, model.real["test"], BITS_OF.value, asked.seed)
-        images, curves = draw.as_bytes(x, facts), curves | distances
-    kernels = ev.kernels_for(int(np.prod(facts.shape)))
-    told |= {
-        "evaluations": draw.spent(painter),
-        "grid": settings["grid"],
-        "guidance": f"{settings['guidance']:g}",
-        **model.told,
-    }
-    scores = model.scores(images, labels, kernels)
-    for features in compared:
-        scores += in_features(features, images, model.splits, facts.levels)
-        told[f"features {features.name}"] = ev.described(features)
-    drawn = (len(images), settings["sampler"], settings["steps"], asked.seed)
-    train, test = model.real["train"][0], bits.some(model.real["test"], BITS_OF.value)
-    looked_at = (painter, model.denoise, train, test, asked.seed, model.learnt_by)
-    judged = judge.judged(*looked_at) if model.comparable else None
-    alarms = [] if judged is None else inspection.alarms(judged.profile)
-    report = ev.Report(
-        f"Evaluation of {workdir.name}",
-        scores,
-        ev.provenance(*drawn, model.splits, kernels, **told),
-        ev.findings_of(images, model.splits, facts.levels, alarms) if model.comparable else None,
-        likelihoods,
-        judge.training_curves(workdir) | ({} if judged is None else judge.curves(judged)) | curves,
-        write_pictures(out, images, (cond, labels), model.splits, painter),
+    settings, shape = cli.chosen(model.info.config["sample"]), model.info.facts.shape
+    plan = assessment.Plan(
+        model,
+        model.painter(settings),
+        settings,
+        compared_in(model.splits, model.info.facts.levels) if "features" in names and model.comparable else [],
+        reader_of(model) if "bits" in names else None,
+        LIKELIHOOD_STEPS.value,
+        out,
+        NUM.value,
+        batch_of(shape),
+        BITS_OF.value or bits.images_for(shape),
+        asked.seed,
     )
-    publish(out, report)
+    found = assessment.Found()
+
+    def report_what_there_is() -> None:
+        if found.images is not None:
+            publish(out, assessment.report_of(plan, found))
+
+    with interruption.ended_in_time(report_what_there_is):
+        assessment.assess(plan, names, found)
+    publish(out, assessment.report_of(plan, found))
+
+
+def batch_of(shape: tuple[int, ...]) -> int:
+    """--batch as it is given, or as many images as go well into memory."""
+    most = flags.FLAGS.batch
+    return most if flags.FLAGS["batch"].present else dispatch.batch_for(shape, most)
 
 
 def publish(out: Path, report: ev.Report) -> None:
@@ -148,7 +147,8 @@ def over_settings() -> None:
     model = subject.opened(workdir, asked.ema, cli.step(), MOST.value, SPLIT.value)
     if not model.comparable:
         raise UserError(f"--sweep: compares with real images; {model.reference}")
-    others, keys = cli.chosen(model.info.config["sample"]), {"seed": asked.seed, "batch": asked.batch}
+    others = cli.chosen(model.info.config["sample"])
+    keys = {"seed": asked.seed, "batch": batch_of(model.info.facts.shape)}
     found = sweep.swept(model, lists, others, out, count=NUM.value, **keys)
     print(ev.sweep_table(found))
     print(f"the sweep is {ev.write_sweep(out, found)}, one file; its plots are beside it too", file=sys.stderr)
@@ -186,14 +186,12 @@ def compare() -> None:
     print(f"the comparison is {ev.write_comparison(out, reports, rows)}, one file", file=sys.stderr)
 
 
-def read(model: subject.Subject) -> tuple[ev.Likelihoods | None, dict[str, ev.Curves]]:
-    """Bits per dimension of some images of train and of test, as asked for."""
-    if LIKELIHOOD.value == "none":
-        return None, {}
+def reader_of(model: subject.Subject) -> bits.Reader:
+    """What measures bits per dimension, as asked for. Raises UserError where it cannot."""
     method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
     reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
-    counts = (BITS_OF.value, flags.FLAGS.batch, LIKELIHOOD_STEPS.value)
-    return bits.likelihoods(reader, model.real, model.law, flags.FLAGS.seed, *counts)
+    bits.check_steps(reader, LIKELIHOOD_STEPS.value)
+    return reader
 
 
 def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = ()) -> list[ev.Features]:
@@ -212,38 +210,6 @@ def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = (
 
         found += [inception_features(INCEPTION.value, RESIZE.value)]
     return found
-
-
-def in_features(features: ev.Features, images: np.ndarray, splits: ev.Splits, levels: int) -> list[ev.Measured]:
-    """Six measures in those features; none where there are too few images for them."""
-    train, test = (ev.as_bytes(splits[name][0], levels) for name in ("train", "test"))
-    if min(map(len, (images, train, test))) < ev.LEAST:
-        told = f"fewer than {ev.LEAST} images of a kind are not compared in {features.name}, and have no intervals"
-        print(told, file=sys.stderr)
-        return []
-    return ev.measured_in(features.name, *(ev.extracted(features, [part]) for part in (images, train, test)))
-
-
-def write_pictures(
-    out: Path, images: np.ndarray, asked: tuple[Any, Any], splits: Any, painter: draw.Painter
-) -> dict[str, Path]:
-    """Samples by class, the nearest training images beside some, and the way from noise."""
-    some = images[:: max(1, len(images) // 12)][:12]
-    beside, _ = ev.nearest_images(some, splits, painter.facts.levels)
-    cond, labels = asked
-    few = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], cond)
-    way = draw.trajectory(painter, jax.random.key(flags.FLAGS.seed), min(6, len(images)), few)
-    shown = ev.grid(images[:100], 10)
-    if labels is not None:
-        shown = ev.labelled_grid(images, labels, painter.facts.class_names, 12)
-    made = {
-        "Samples": ("grid.png", shown),
-        "Samples above their nearest training images": ("nearest.png", ev.side_by_side(some, beside, 12)),
-        "From noise to image": ("strip.png", ev.strip(*draw.thinned(*way), caption="clock")),
-    }
-    for name, picture in made.values():
-        ev.write_png(out / name, picture)
-    return {caption: out / name for caption, (name, _) in made.items()}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from diffjax import diagnose, loss, order, predict, schedule
+from diffjax import diagnose, loss, loss_shares, order, predict, schedule
 from diffjax.noise import Gaussian
 from diffjax.randomness import keys
 from diffjax.sampling import stepwise
@@ -42,7 +42,7 @@ def main() -> None:
     error, change, excess = (np.mean(each, axis=0) for each in zip(*map(measured, range(PARTS)), strict=True))
     found = {
         "error of x0": apart(error, least),
-        "best linear denoiser": apart(diagnose.linear(NOISE, data(5_000, 2**18), t), least),
+        "best linear denoiser": apart(diagnose.linear(NOISE, data(5_000, 2**18), t).error, least),
         "change from level to level": apart(change, least[:-1] - least[1:]),
         "its excess over the fall of the error": float(np.max(np.abs(excess) / least[:-1])),
         "spread of the belief, by step": belief(),
@@ -135,7 +135,7 @@ def shares() -> tuple[float, float]:
         root = keys(2000 + part, COUNT)
         x0 = data(2000 + part, COUNT)
         x0 = x0 * jnp.sqrt(SPREAD / jnp.mean(x0**2, axis=0))[None]  # of exactly these variances: less chance
-        found = diagnose.gradients(root, NOISE, loss_of, apply, jnp.asarray(scale), x0, None, bins)
+        found = loss_shares.gradients(root, NOISE, loss_of, apply, jnp.asarray(scale), x0, None, bins)
         sums += np.array([[share.loss for share in found], [share.gradient * share.towards for share in found]])
     t = (np.arange(bins * 10_000) + 0.5) / (bins * 10_000)
     alpha, sigma, v = np.cos(np.pi * t / 2), np.sin(np.pi * t / 2), float(SPREAD.mean())

@@ -42,8 +42,8 @@ def told(model: Subject, settings: dict[str, Any], name: str) -> None:
     """What stands out of a model, as `evaluate.py` has it."""
     painter, (cond, _), facts = model.painter(settings), model.asked(COUNT), model.info.facts
     images = draw.images(painter, jax.random.key(0), COUNT, 360, cond)
-    found = judge.judged(painter, model.denoise, model.real["train"][0], bits.some(model.real["test"], 360), 0)
-    alarms = [] if found is None else inspection.alarms(found.profile)
+    held = judge.held_out(painter, model.real["train"][0], bits.some(model.real["test"], 360), 0)
+    alarms = [] if held is None else inspection.alarms(judge.by_level(held, model.denoise))
     print(f"\n{name}")
     for alarm in ev.findings_of(images, model.splits, facts.levels, alarms).alarms:
         print(f"  * {alarm}")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from diffjax import evaluation, subject
-from diffjax.evaluation.measures import equal_numbers
+from diffjax.evaluation.paired import equal_numbers
 from diffjax.evaluation.pixels import fractions_of
 
 

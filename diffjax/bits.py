@@ -1,7 +1,8 @@
 """Bits per dimension of images under a loaded model, in one unit: bits of a pixel's level, whatever the model sees."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
@@ -60,7 +61,14 @@ def reader(denoise: Denoise, noise: Noise, order: Order, net: Any, facts: Facts,
     return Reader(net, noise, order, denoise, facts, method or fitting)
 
 
-def bits(reader: Reader, root: Key[Array, ""], data: Labelled, batch: int, **options: Any) -> BitsPerDim:
+def bits(
+    reader: Reader,
+    root: Key[Array, ""],
+    data: Labelled,
+    batch: int,
+    report: Callable[[int, int], object] | None = None,
+    **options: Any,
+) -> BitsPerDim:
     """The bits per dimension of each image, and their standard errors; labels are given to a conditional model.
 
     By the ODE also by how much a doubling of its steps moves them, of an eighth of the images; `options` are those of
@@ -78,7 +86,8 @@ def bits(reader: Reader, root: Key[Array, ""], data: Labelled, batch: int, **opt
         return bits_per_dim(keys, r.noise, r.order, r.denoise, x, cond, method=r.method, **options)
 
     images, labels = data
-    found = batched(measured, root, len(images), batch, images, labels if knows_labels(r.net.null_cond) else None)
+    given = labels if knows_labels(r.net.null_cond) else None
+    found = batched(measured, root, len(images), batch, images, given, report=report)
     return found._replace(bits=found.bits + offset)
 
 
@@ -105,25 +114,27 @@ def likelihoods(
     count: int,
     batch: int,
     steps: int | None = None,
+    report: Callable[[int, int], object] | None = None,
 ) -> tuple[Likelihoods, dict[str, Curves]]:
     """Bits per dimension of `count` images of train and of test: the model's, and two baselines', or a known law's.
 
     Of a model of tokens that hides any of them, also the curve of what a hidden one costs by how many are visible.
     `steps` are those of the ODE, 32 unless given. Raises UserError for steps of another method.
     """
-    if steps is not None and reader.method != "ode":
-        raise UserError(f"likelihood_steps: are for likelihood=ode, and this is {reader.method}; leave them out")
+    check_steps(reader, steps)
     train, test = parts = [some(real[name], count) for name in ("train", "test")]
     root, given = jax.random.key(seed), knows_labels(reader.net.null_cond)
     options = {} if steps is None else {"steps": steps}
     unchecked = {"check": 0} if reader.method == "ode" else {}
-    ours = np.asarray(bits(reader, root, train, batch, **options, **unchecked).bits)
-    measured = bits(reader, root, test, batch, **options)
+    both = len(train[0]) + len(test[0])
+    of_train, of_test = (_part_of(report, before, both) for before in (0, len(train[0])))
+    ours = np.asarray(bits(reader, root, train, batch, of_train, **options, **unchecked).bits)
+    measured = bits(reader, root, test, batch, of_test, **options)
     ours_of_test = np.asarray(measured.bits)
     rows = {"this model": (ours, ours_of_test)}
     if law is None:
         for name, baseline in BASELINES.items() if len(real["train"][0]) > 1 else ():  # one image has no covariance
-            bits_of_train, bits_of_test = (baseline(real["train"], part, reader.facts.levels) for part in parts)
+            bits_of_train, bits_of_test = baseline(real["train"], parts, reader.facts.levels)
             rows[name] = bits_of_train, bits_of_test
     else:
         least, least_of_test = (truth.exact_bits(law, images, labels if given else None) for images, labels in parts)
@@ -136,6 +147,24 @@ def likelihoods(
     lines = {name: context(reader, root, part, batch) for name, part in (("train", train), ("test", test))}
     caption = "What a hidden pixel costs, by how many others are visible"
     return found, {"context": Curves(caption, lines, "bits of a hidden pixel", "visible pixels")}
+
+
+def check_steps(reader: Reader, steps: int | None) -> None:
+    """Raise UserError for steps of another method than the ODE."""
+    if steps is not None and reader.method != "ode":
+        raise UserError(f"likelihood_steps: are for likelihood=ode, and this is {reader.method}; leave them out")
+
+
+def images_for(shape: tuple[int, ...]) -> int:
+    """Of how many images bits are measured unless told otherwise: those of 184,320 values, but 16 to 360."""
+    return max(16, min(360, 360 * 512 // prod(shape)))
+
+
+def _part_of(
+    report: Callable[[int, int], object] | None, before: int, whole: int
+) -> Callable[[int, int], object] | None:
+    """The same, of a part of what is done."""
+    return None if report is None else lambda done, _: report(before + done, whole)
 
 
 def some(split: Labelled, count: int) -> Labelled:

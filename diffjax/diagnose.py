@@ -5,31 +5,27 @@ after the other on the host: the net is compiled once, whatever they are. What a
 docstring; tests hold them to it.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
-from diffjax import times as all_times
 from diffjax.argument_checks import checked_arguments
 from diffjax.closures import compiled
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.kinds import kind_of
-from diffjax.loss import Apply, Loss
+from diffjax.linear_denoiser import Linear, best_linear
 from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Keys, Noise, State, Step
 from diffjax.randomness import KeyUse, fold
 from diffjax.sampling import stepwise
 from diffjax.steps import heun
-from diffjax.times import Times
 
-__all__ = ["consistency", "error", "gradients", "linear", "local_error", "predictions", "span"]
+__all__ = ["consistency", "error", "linear", "local_error", "predictions", "span"]
 
 Levels = Float[Array, " k"]  # clock values, strictly falling
 Each = Float[Array, "k b"]
@@ -54,17 +50,14 @@ def error(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t
     return jnp.stack([_errors(keys, denoise, x0, cond, at, noise=noise) for at in t])
 
 
-def linear(noise: Gaussian, x: State, t: Levels) -> Levels:
-    """The error of the best linear denoiser of data with the mean and covariance of x, `[n, *shape]`.
+def linear(noise: Gaussian, x: State | Shaped[np.ndarray, "n *shape"], t: Levels) -> Linear:
+    """The error of the best linear denoiser of data with the mean and covariance of x, `[n, *shape]`, per number.
 
-    Σ_i λ_i sigma² / (alpha² λ_i + sigma²) / d over the eigenvalues of the covariance: what a model must be below, where
-    it has learnt anything but that. Of held-out data it is a little more, by what a covariance of n examples misses.
+    What a model must be below, where it has learnt anything but that; see `linear_denoiser.best_linear`.
     """
     _check(noise, t, 1)
-    flat = x.reshape(len(x), -1)
-    eigenvalues = jnp.linalg.eigvalsh(jnp.cov(flat, rowvar=False, ddof=1).reshape((flat.shape[1],) * 2))
-    spread, m = jnp.maximum(eigenvalues, 0)[None], noise.moment(t[:, None])
-    return jnp.mean(spread * m.sigma**2 / (m.alpha**2 * spread + m.sigma**2), axis=1)
+    m = noise.moment(t)
+    return best_linear(np.asarray(x).reshape(len(x), -1), np.asarray(m.alpha), np.asarray(m.sigma))
 
 
 class Agreement(NamedTuple):
@@ -148,56 +141,6 @@ def local_error(
         *_, right = stepwise(keys, noise, order, denoise, shape, cond=cond, grid=fine, step=heun(), start=states[k])
         found.append(jnp.sqrt(_mean((states[k + 1] - right) ** 2)))
     return jnp.stack(found)
-
-
-class Share(NamedTuple):
-    """One bin of the noise levels that training draws, all bins being equally likely.
-
-    `log_snr` are its edges, noisiest first; `loss` its mean loss, `gradient` the norm of its mean gradient, and
-    `towards` the cosine between that and the mean of all bins' gradients.
-    """
-
-    log_snr: tuple[float, float]
-    loss: float
-    gradient: float
-    towards: float
-
-
-def gradients(
-    keys: Keys,
-    noise: Noise,
-    loss_of: Callable[[Times], Loss],
-    apply: Callable[[PyTree], Apply],
-    params: PyTree,
-    x0: State,
-    cond: PyTree,
-    bins: int = 8,
-    times: Times | None = None,
-) -> list[Share]:
-    """What each share of the noise levels adds to the loss and to its gradient.
-
-    `loss_of(times)` is the loss that draws levels by those times, `apply(params)` what a loss is given of a net, and
-    `times` those of the training. The mean of all losses is the training loss, and the mean of all gradients its
-    gradient. Bins that pull elsewhere have a cosine near or below 0.
-    """
-    quantile = times or all_times.uniform()
-
-    def of_bin(params: PyTree, k: Array, keys: Keys, x0: Any, cond: PyTree) -> Array:
-        def within(noise: Noise, u: Array) -> Array:
-            return quantile(noise, (bins - 1 - k + u) / bins)
-
-        return jnp.mean(loss_of(within)(keys, apply(params), x0, cond))
-
-    graded = jax.jit(jax.value_and_grad(of_bin))
-    found = [graded(params, jnp.asarray(k, jnp.float32), keys, x0, cond) for k in range(bins)]
-    flat = jnp.stack([ravel_pytree(gradient)[0] for _, gradient in found])
-    norms, mean = jnp.linalg.norm(flat, axis=1), jnp.mean(flat, axis=0)
-    towards = flat @ mean / jnp.maximum(norms * jnp.linalg.norm(mean), jnp.finfo(flat.dtype).tiny)
-    edges = noise.log_snr(quantile(noise, jnp.linspace(1.0, 0.0, bins + 1)))
-    return [
-        Share((float(edges[k]), float(edges[k + 1])), float(found[k][0]), float(norms[k]), float(towards[k]))
-        for k in range(bins)
-    ]
 
 
 @compiled(static_argnames="noise")

@@ -29,6 +29,7 @@ from diffjax.randomness import KeyUse, fold, keys
 from diffjax.run import Facts
 from diffjax.sampling import stepwise
 
+Report = Callable[[int, int], object]  # is called with the numbers of examples that are done and of all
 EACH = 10  # pictures of a class, and classes, that a gallery shows
 
 
@@ -110,19 +111,22 @@ def _rows(net: Any, facts: Facts, known: PyTree) -> tuple[tuple[str, ...], PyTre
 
 
 def images(
-    painter: Painter, root: Key[Array, ""], count: int, batch: int, cond: PyTree
+    painter: Painter, root: Key[Array, ""], count: int, batch: int, cond: PyTree, report: Report | None = None
 ) -> UInt8[np.ndarray, "n h w c"]:
     """Draw examples 0 … count - 1; `cond` has one entry per example, and example i has the key folded from i."""
 
     def drawn(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
         return as_bytes(_draw(_fastest(painter), painter, keys, cond), painter.facts)
 
-    return batched(drawn, root, count, batch, _known(painter, cond, count))
+    return batched(drawn, root, count, batch, _known(painter, cond, count), report=report)
 
 
-def states(painter: Painter, root: Key[Array, ""], count: int, batch: int, cond: PyTree) -> Shaped[np.ndarray, "n ..."]:
+def states(
+    painter: Painter, root: Key[Array, ""], count: int, batch: int, cond: PyTree, report: Report | None = None
+) -> Shaped[np.ndarray, "n ..."]:
     """The same examples as the model has them, before they are rounded to bytes."""
-    return batched(partial(_draw, _fastest(painter), painter), root, count, batch, _known(painter, cond, count))
+    given = _known(painter, cond, count)
+    return batched(partial(_draw, _fastest(painter), painter), root, count, batch, given, report=report)
 
 
 def _known(p: Painter, cond: PyTree, count: int) -> PyTree:

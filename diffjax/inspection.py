@@ -6,10 +6,12 @@ get better. Where a model's do not, it has not learnt that level.
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
 from diffjax import diagnose
+from diffjax.linear_denoiser import describe_linear
 from diffjax.noise import Gaussian
 from diffjax.protocols import Denoise, Keys, State
 
@@ -22,8 +24,9 @@ Real = Float[np.ndarray, " k"]
 class Profile(NamedTuple):
     """At k log-SNRs, noisiest first: errors per number of x0, from held-out examples, with standard errors.
 
-    `linear` is the least error of a linear denoiser. `change` is how much answers move from the level before, `excess`
-    how much of that is not a fall of the error; both are 0 at the first level.
+    `linear` is the error of the best linear denoiser, and `linear_from` how it was estimated. `change` is how much
+    answers move from the level before, `excess` how much of that is not a fall of the error; both are 0 at the first
+    level.
     """
 
     log_snr: Real
@@ -33,23 +36,36 @@ class Profile(NamedTuple):
     change: Real
     excess: Real
     excess_se: Real
+    linear_from: str = ""
 
 
 def profile(
-    keys: Keys, noise: Gaussian, denoise: Denoise, x: State, cond: PyTree, train: Shaped[Array, "_ *_"], count: int = 17
-) -> Profile:
-    """The profile of a denoiser on held-out examples x, at `count` levels; `train` is for the linear denoiser alone."""
+    keys: Keys, noise: Gaussian, denoise: Denoise, x: State, cond: PyTree, train: Shaped[Array, "_ *_"],
+    count: int = 17, batch: int | None = None,
+) -> Profile:  # fmt: skip
+    """The profile of a denoiser on held-out examples x, at `count` levels; `train` is for the linear denoiser alone.
+
+    At most `batch` examples are looked at at once.
+    """
     t = diagnose.span(noise, count)
-    missed = np.asarray(diagnose.error(keys, noise, denoise, x, cond, t), np.float64)
-    moved = diagnose.consistency(keys, noise, denoise, x, cond, t)
+    parts = []
+    for start in range(0, len(x), batch or len(x)):
+        rows = slice(start, start + (batch or len(x)))
+        some = noise, denoise, x[rows], jax.tree.map(lambda leaf, rows=rows: leaf[rows], cond), t
+        parts.append((diagnose.error(keys[rows], *some), *diagnose.consistency(keys[rows], *some)))
+    missed, *moved = (
+        np.concatenate([np.asarray(each, np.float64) for each in one], 1) for one in zip(*parts, strict=True)
+    )
     first = np.zeros((1, len(x)))
-    change, excess = (np.concatenate([first, np.asarray(part, np.float64)]) for part in moved)
+    change, excess = (np.concatenate([first, part]) for part in moved)
+    linear = diagnose.linear(noise, train, t)
     return Profile(
         np.asarray(noise.log_snr(t)),
         *_mean(missed),
-        np.asarray(diagnose.linear(noise, train, t)),
+        np.asarray(linear.error),
         change.mean(axis=1),
         *_mean(excess),
+        describe_linear(linear),
     )
 
 

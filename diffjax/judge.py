@@ -1,6 +1,6 @@
 """A trained model's own parts, held to what is known of good ones: at each noise level and at each of its steps."""
 
-from pathlib import Path
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -8,24 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, PyTree, Shaped
 
-from diffjax import bits, diagnose, inspection, truth
+from diffjax import bits, diagnose, inspection, loss_shares, truth
 from diffjax.build import ByLevel
 from diffjax.conditions import knows_labels
 from diffjax.denoising import NetDenoiser
-from diffjax.diagnose import Share
+from diffjax.dispatch import batch_for
 from diffjax.draw import Painter
 from diffjax.evaluation import Curves
 from diffjax.inspection import Profile
 from diffjax.loss import Apply
+from diffjax.loss_shares import Share
 from diffjax.mixtures import Mixture
 from diffjax.noise import Gaussian
-from diffjax.protocols import Denoise, Keys
+from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.randomness import keys
-from diffjax.training import metrics
-from diffjax.training.validation import NAME
 
-FEW = 64  # examples that are followed along the sampler's way
-BAND = f"{NAME}/"
+FEW = 64  # examples that are followed along the sampler's way, or
+FOLLOWED = 2**16  # as many as have so many values, but 4
 BINS = 16  # of the noise levels that training draws
 Labels = Integer[np.ndarray, " _"] | None
 Real = Float[np.ndarray, " _"]
@@ -52,53 +51,74 @@ class Learnt(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What is known of a model by noise level and by step.
+    """What is known of a model by noise level and by step; None for what was left out, or is not there.
 
     `local` is what each step is off by, None where the sampler is stochastic; `learnt` is None where the loss of the
     training draws no levels.
     """
 
-    profile: Profile
-    local: Real | None
-    belief: Belief
-    learnt: Learnt | None
+    profile: Profile | None = None
+    local: Real | None = None
+    belief: Belief | None = None
+    learnt: Learnt | None = None
 
 
-def judged(
-    painter: Painter,
-    denoise: Denoise,
-    train: Shaped[np.ndarray, "_ *_"],
-    test: tuple[Any, Any],
-    seed: int,
-    trained: ByLevel | None = None,
-) -> Judged | None:
-    """A Gaussian model with one level for all positions, on images and labels of test; None for any other.
+class HeldOut(NamedTuple):
+    """Held-out examples as a net sees them, their conditions, and the training examples."""
 
-    The denoiser is looked at without guidance, which changes what it is the mean of; the sampler's steps with it, as it
-    draws. Images are as the data set has them. `trained` is the loss that it learnt by, if it is a net.
-    """
-    noise, order, facts, (images, labels) = painter.noise, painter.order, painter.facts, test
-    if not isinstance(noise, Gaussian) or order.width != 1:
+    painter: Painter
+    keys: Keys
+    x: Array
+    cond: PyTree
+    train: Array
+
+    @property
+    def batch(self) -> int:
+        """How many examples are looked at at once."""
+        return batch_for(self.x.shape[1:], len(self.x))
+
+
+def held_out(painter: Painter, train: Shaped[np.ndarray, "_ *_"], test: tuple[Any, Any], seed: int) -> HeldOut | None:
+    """Images and labels of test, as the data set has them, for a Gaussian model with one level; None for any other."""
+    facts, (images, labels) = painter.facts, test
+    if not isinstance(painter.noise, Gaussian) or painter.order.width != 1:
         return None
     cond = jnp.asarray(labels) if knows_labels(painter.net.null_cond) else None
     x, known = (
         facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
     )
-    root = keys(seed, len(x))
-    learnt = _learnt(trained, root, noise, denoise, x, cond) if trained and isinstance(denoise, NetDenoiser) else None
-    few = None if cond is None else cond[:FEW]
-    on_its_way = (root[:FEW], noise, order, painter.denoise, x.shape[1:], painter.grid)
-    found = diagnose.predictions(*on_its_way, cond=few, step=painter.step)
-    local = None
-    if not painter.step.stochastic:
-        off = diagnose.local_error(*on_its_way, cond=few, step=painter.step)
-        local = np.asarray(off, np.float64).mean(axis=1)
-    profile = inspection.profile(root, noise, denoise, x, cond, known)
-    return Judged(profile, local, _belief(found, known), learnt)
+    return HeldOut(painter, keys(seed, len(x)), x, cond, known)
 
 
-def _learnt(trained: ByLevel, root: Keys, noise: Gaussian, denoise: NetDenoiser, x: Array, cond: PyTree) -> Learnt:
-    """On held-out examples, without dropout."""
+def by_level(held: HeldOut, denoise: Denoise) -> Profile:
+    """The denoiser without guidance, which changes what it is the mean of."""
+    noise = _gaussian(held.painter.noise)
+    return inspection.profile(held.keys, noise, denoise, held.x, held.cond, held.train, batch=held.batch)
+
+
+def on_its_way(held: HeldOut) -> tuple[Belief, Real | None]:
+    """What is believed at each step of the sampler, under guidance, as it draws; and what each step is off by."""
+    p = held.painter
+    few = followed(held.x.shape[1:])
+    cond = None if held.cond is None else held.cond[:few]
+    way = (held.keys[:few], p.noise, p.order, p.denoise, held.x.shape[1:], p.grid)
+    belief = _belief(diagnose.predictions(*way, cond=cond, step=p.step), held.train)
+    if p.step.stochastic:
+        return belief, None
+    off = diagnose.local_error(*way, cond=cond, step=p.step)
+    return belief, np.asarray(off, np.float64).mean(axis=1)
+
+
+def followed(shape: tuple[int, ...]) -> int:
+    """How many examples of this shape are followed."""
+    return max(4, min(FEW, FOLLOWED // prod(shape)))
+
+
+def learnt(held: HeldOut, denoise: Denoise, trained: ByLevel | None) -> Learnt | None:
+    """Of the loss that a net learnt by: on held-out examples, without dropout."""
+    if trained is None or not isinstance(denoise, NetDenoiser):
+        return None
+    noise = _gaussian(held.painter.noise)
 
     def apply(variables: PyTree) -> Apply:
         def silent(x: Any, level: Any, cond: PyTree, keys: Any) -> Any:
@@ -109,12 +129,17 @@ def _learnt(trained: ByLevel, root: Keys, noise: Gaussian, denoise: NetDenoiser,
     def level(quantile: Array) -> Array:
         return noise.log_snr(trained.times(noise, quantile))
 
-    shares = diagnose.gradients(
-        root, noise, trained.loss_of, apply, denoise.variables, x, cond, bins=BINS, times=trained.times
-    )
+    given = (held.keys, noise, trained.loss_of, apply, denoise.variables, held.x, held.cond)
+    batch = max(1, held.batch // 4)  # a gradient needs what every layer made
+    shares = loss_shares.gradients(*given, bins=BINS, times=trained.times, batch=batch)
     log_snr, slope = jax.vmap(jax.value_and_grad(level))((BINS - 0.5 - jnp.arange(BINS)) / BINS)
     weight = jnp.exp(trained.log_weight(log_snr)) / jnp.abs(slope)  # levels have the density 1/|slope|
     return Learnt(np.asarray(log_snr, np.float64), np.asarray(weight, np.float64), shares)
+
+
+def _gaussian(noise: Noise) -> Gaussian:
+    assert isinstance(noise, Gaussian)
+    return noise
 
 
 def _belief(found: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape"]) -> Belief:
@@ -126,40 +151,44 @@ def _belief(found: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape
 
 def curves(found: Judged) -> dict[str, Curves]:
     """All that is known by noise level and by step, to be drawn."""
-    profile, drawn = found.profile, {}
+    return {
+        **({} if found.profile is None else _of_levels(found.profile)),
+        **({} if found.learnt is None else _of_training(found.learnt)),
+        **({} if found.belief is None else {"belief": _of_belief(found.belief)}),
+        **({} if found.local is None else {"local": _of_steps(found.local)}),
+    }
+
+
+def _of_levels(profile: Profile) -> dict[str, Curves]:
     errors = {"this model": profile.error, "the best linear denoiser": profile.linear}
-    drawn["levels"] = Curves(
-        "The error of x0 at each noise level", _over(profile.log_snr, errors), "error of x0", "log-SNR", "log"
-    )
     moves = {"answers move by": profile.change[1:], "the error falls by": (profile.change - profile.excess)[1:]}
-    drawn["agreement"] = Curves(
-        "How answers move from one noise level to the next: of a consistent model, by what its error falls",
-        _over(profile.log_snr[1:], moves),
-        "per number of x0",
-        "log-SNR",
-    )
-    drawn |= {} if found.learnt is None else _of_training(found.learnt)
-    steps = np.arange(1.0, len(found.belief.mean) + 1)
-    mean, spread = found.belief.of_data
-    drawn["belief"] = Curves(
-        "What the model believes to be drawing, at each step of the sampler",
-        {
-            name: (steps, np.broadcast_to(values, steps.shape))
-            for name, values in {
-                "mean": found.belief.mean,
-                "mean of data": mean,
-                "spread": found.belief.spread,
-                "spread of data": spread,
-                "beyond the data's range, share": found.belief.outside,
-            }.items()
-        },
-        "x0 as the model predicts it",
-        "step of the sampler",
-    )
-    if found.local is not None:
-        caption = "What each step of the sampler is off by, beside a fine solution from where it stands"
-        drawn["local"] = Curves(caption, {"local error": (steps, found.local)}, "error of x", "step of the sampler")
-    return drawn
+    caption = f"The error of x0 at each noise level (the linear denoiser: {profile.linear_from})"
+    told = "How answers move from one noise level to the next: of a consistent model, by what its error falls"
+    return {
+        "levels": Curves(caption, _over(profile.log_snr, errors), "error of x0", "log-SNR", "log"),
+        "agreement": Curves(told, _over(profile.log_snr[1:], moves), "per number of x0", "log-SNR"),
+    }
+
+
+def _of_belief(belief: Belief) -> Curves:
+    steps = np.arange(1.0, len(belief.mean) + 1)
+    mean, spread = belief.of_data
+    lines = {
+        "mean": belief.mean,
+        "mean of data": mean,
+        "spread": belief.spread,
+        "spread of data": spread,
+        "beyond the data's range, share": belief.outside,
+    }
+    drawn = {name: (steps, np.broadcast_to(values, steps.shape)) for name, values in lines.items()}
+    caption = "What the model believes to be drawing, at each step of the sampler"
+    return Curves(caption, drawn, "x0 as the model predicts it", "step of the sampler")
+
+
+def _of_steps(local: Real) -> Curves:
+    caption = "What each step of the sampler is off by, beside a fine solution from where it stands"
+    steps = np.arange(1.0, len(local) + 1)
+    return Curves(caption, {"local error": (steps, local)}, "error of x", "step of the sampler")
 
 
 def _of_training(learnt: Learnt) -> dict[str, Curves]:
@@ -173,19 +202,6 @@ def _of_training(learnt: Learnt) -> dict[str, Curves]:
         "shares": Curves(caption, _over(learnt.log_snr, shares), "share", "log-SNR"),
         "weight": Curves(told, _over(learnt.log_snr, {"weight": learnt.weight}), "weight", "log-SNR", "log"),
     }
-
-
-def training_curves(workdir: Path) -> dict[str, Curves]:
-    """The training loss, and that of validation by noise level, where the run has kept them."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for row in metrics.read(workdir / metrics.NAME):
-        for name, value in row.values.items():
-            lines.setdefault(name, []).append((row.step, value))
-    told = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
-    losses = {name: told[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in told}
-    bands = {f"level {name.removeprefix(BAND)}": told[name] for name in sorted(told) if name.startswith(BAND)}
-    found = {"loss": Curves("Loss over training", losses, "loss")} if losses else {}
-    return found | ({"bands": Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})
 
 
 def held_to(

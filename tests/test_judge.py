@@ -24,7 +24,10 @@ TRAIN, TEST = (np.random.default_rng(seed).integers(0, 17, (256, 4, 4, 1), dtype
 
 def judged(denoise, sampler="heun", trained=None):
     painter = draw.painter(denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler})
-    return painter, judge.judged(painter, denoise, TRAIN, (TEST, None), 0, trained)
+    held = judge.held_out(painter, TRAIN, (TEST, None), 0)
+    assert held is not None
+    belief, local = judge.on_its_way(held)
+    return painter, judge.Judged(judge.by_level(held, denoise), local, belief, judge.learnt(held, denoise, trained))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def test_losses_without_levels_and_tokens_have_no_such_curves(net) -> None:
     assert build.loss_by_level(MODEL, loss="bound", weight="", distribution="") is None
     tokens = Masking(17)
     painter = draw.painter(net, NOISE, order.together, NET, FACTS, SETTINGS)
-    assert judge.judged(replace(painter, noise=tokens), net, TRAIN, (TEST, None), 0) is None
+    assert judge.held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None
 
 
 def test_a_sampler_that_draws_at_random_has_no_local_error(net) -> None:

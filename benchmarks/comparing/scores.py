@@ -24,7 +24,7 @@ from configs.compare import Compare
 from diffjax import bits, draw, evaluation, slots, subject
 from diffjax import order as orders
 from diffjax.evaluation.classifiers import two_sample_accuracy
-from diffjax.evaluation.measures import equal_numbers
+from diffjax.evaluation.paired import equal_numbers
 from diffjax.evaluation.pixels import fractions_like, fractions_of
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels, ranks

@@ -29,6 +29,7 @@ from diffjax.evaluation.extractors import (
     read_features,
     write_features,
 )
+from diffjax.evaluation.feature_measures import measured_in, pairs_in
 from diffjax.evaluation.files import animation, curve, write_png
 from diffjax.evaluation.findings import Findings, findings_of
 from diffjax.evaluation.gaussians import (
@@ -62,18 +63,7 @@ from diffjax.evaluation.kernels import (
     mmd2,
     rbf,
 )
-from diffjax.evaluation.measures import (
-    DIGITS,
-    LEAST,
-    Kernels,
-    Measured,
-    kernels_for,
-    measured,
-    measured_in,
-    nearest_images,
-    pairs_in,
-    resemblance,
-)
+from diffjax.evaluation.measures import DIGITS, Kernels, kernels_for, measured, nearest_images, resemblance
 from diffjax.evaluation.neighbours import (
     Copying,
     Coverage,
@@ -84,6 +74,7 @@ from diffjax.evaluation.neighbours import (
     nearest_distances,
     nearest_few,
 )
+from diffjax.evaluation.paired import LEAST, Measured
 from diffjax.evaluation.pictures import crossed, grid, labelled_grid, side_by_side, strip
 from diffjax.evaluation.pixels import Splits, as_bytes
 from diffjax.evaluation.records import Numbers, read_numbers

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from diffjax.evaluation.findings import Findings
-from diffjax.evaluation.measures import DIGITS, Kernels, Measured
+from diffjax.evaluation.measures import DIGITS, Kernels
+from diffjax.evaluation.paired import Measured
 from diffjax.evaluation.pixels import NAMES, Splits, require
 
 

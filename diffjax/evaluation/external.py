@@ -8,19 +8,13 @@ import numpy as np
 
 from diffjax.evaluation.contents import Report
 from diffjax.evaluation.extractors import Features, extracted
+from diffjax.evaluation.feature_measures import measured_in, pairs_in
 from diffjax.evaluation.files import write_png
 from diffjax.evaluation.findings import findings_of
 from diffjax.evaluation.gaussians import Moments, frechet_of, merge
 from diffjax.evaluation.intervals import Replicates, replicates_of_moments
-from diffjax.evaluation.measures import (
-    GROUPS,
-    Measured,
-    kernels_for,
-    measured_in,
-    nearest_images,
-    pairs_in,
-    resemblance,
-)
+from diffjax.evaluation.measures import kernels_for, nearest_images, resemblance
+from diffjax.evaluation.paired import GROUPS, Measured
 from diffjax.evaluation.pictures import grid, side_by_side
 from diffjax.evaluation.references import Tell, check_moments, fingerprint_of_moments, kept_moments, moments_of_parts
 from diffjax.evaluation.sides import Sides, halves, source_of
@@ -28,7 +22,6 @@ from diffjax.evaluation.sources import Source, fingerprint
 
 LEVELS = 256  # of files
 WIDEST = 4_096  # values of an image of which moments are taken: a covariance of 134 MB
-TOLD_APART = 1_000  # images of a side in the two-sample test
 SHOWN = 12  # samples above their nearest images
 NONE = np.zeros(0)
 
@@ -50,7 +43,7 @@ def report_of(sides: Sides, features: Sequence[Features], out: Path, cache: Path
         own = fingerprint_of_moments(sides.reference)
     else:
         shown, own = features, fingerprint(sides.reference)
-        told = {"kernels": kernels, "draws": 1, "told_apart": TOLD_APART}
+        told = {"kernels": kernels, "draws": 1}
         scores = [_renamed(score) for score in resemblance(sides.some, sides.labels, sides.real, LEVELS, **told)]
         for one in features:
             scores += _in_features(one, sides, sides.reference, own, cache, tell)

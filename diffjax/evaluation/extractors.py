@@ -93,7 +93,7 @@ def classifier_features(images: Images, labels: Integer[np.ndarray, " _"], gamma
     trained = label_machine(pixels.extract(images), labels, gamma)
 
     def extract(some: Images) -> Table:
-        return trained.decision_function(pixels.extract(some).astype(np.float64)).reshape(len(some), -1)
+        return trained.decision_function(pixels.extract(some)).reshape(len(some), -1)
 
     rule = f"{pixels.hash} {gamma!r} {image_hashes(images).tobytes().hex()} {labels.astype(np.int64).tolist()}"
     dim = extract(images[:1]).shape[1]

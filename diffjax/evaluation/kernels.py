@@ -77,6 +77,11 @@ def kid(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Estimate:
     return discrepancy(a, b, cubic)
 
 
+def unbiased(within_a: float, within_b: float, across: float, n: int, m: int) -> float:
+    """MMD² of a kernel's sums over pairs of different points of n and of m, and over the n m pairs across."""
+    return within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2 * across / (n * m)
+
+
 def discrepancy(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], kernel: Kernel) -> Estimate:
     """Unbiased MMD²: mean k(a, a') + mean k(b, b') − 2 mean k(a, b) over pairs of different points.
 
@@ -143,9 +148,8 @@ def _across(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, n
 
 
 def _value(sums: _Sums) -> float:
-    n, m = len(sums.within_a), len(sums.within_b)
-    within = sums.within_a.sum() / (n * (n - 1)) + sums.within_b.sum() / (m * (m - 1))
-    return float(within - 2 * sums.a_to_b.sum() / (n * m))
+    within_a, within_b, across = (float(part.sum()) for part in sums[:3])
+    return unbiased(within_a, within_b, across, len(sums.within_a), len(sums.within_b))
 
 
 def _error(sums: _Sums) -> float:

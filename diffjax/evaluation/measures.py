@@ -1,9 +1,9 @@
 """What is reported of samples: measures against a data set, and what real images get in the same ones.
 
-Of pixels as fractions in [0, 1] there are five; of any features, six more.
+Of pixels as fractions in [0, 1] there are five; of any features, six more (`feature_measures`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
@@ -12,17 +12,24 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from diffjax.errors import UserError
-from diffjax.evaluation.classifiers import confirmed, two_sample_accuracy
-from diffjax.evaluation.gaussians import frechet
-from diffjax.evaluation.intervals import Replicates, Score, replicates, replicates_each
-from diffjax.evaluation.kernels import cubic, discrepancy, mmd2
-from diffjax.evaluation.neighbours import Coverage, coverage_of, nearest, nearest_distances
+from diffjax.evaluation.classifiers import label_machine
+from diffjax.evaluation.intervals import Replicates, replicates
+from diffjax.evaluation.neighbours import nearest, nearest_distances
+from diffjax.evaluation.paired import (
+    GROUPS,
+    LEAST,
+    PIXELS,
+    Measured,
+    Sides,
+    beside_real,
+    equal_numbers,
+    repeated,
+    sides_of,
+)
 from diffjax.evaluation.pixels import Splits, as_bytes, fractions_like, fractions_of
+from diffjax.evaluation.point_pairs import Pairs, Rows, frechet_of_pairs, mmd2_of_pairs, two_sample_of_pairs
 
-GROUPS = 10  # that are left out in turn for an interval
-LEAST = 2 * GROUPS  # rows of a side, below which scores have none
-NEAR = 5  # the neighbour that bounds a neighbourhood
-PIXELS = "pixels"
+TOLD_APART = 1_000  # images of a side in the two-sample test, whose time grows fastest
 
 
 @dataclass(frozen=True)
@@ -40,24 +47,6 @@ class Kernels:
 
 
 DIGITS = Kernels()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One measure of samples, beside what real images get in it, both with what they are without parts of the rows."""
-
-    key: str  # for programs
-    name: str  # for people
-    features: str  # in what they are compared
-    found: Replicates
-    real: Replicates
-    ideal: str
-    form: str  # of the value, as `format` takes it
-    share: bool = False  # whether it is from 0 to 1, whatever an interval says
-
-    def told(self, value: float) -> str:
-        """A value of this measure, or an end of its interval, as people read it."""
-        return format(min(max(value, 0.0), 1.0) if self.share else value, self.form).replace("%", " %")
 
 
 def kernels_for(pixels: int) -> Kernels:
@@ -99,18 +88,36 @@ def measured(
     what real images get is taken from there.
     """
     at_hand = {score.key: score.real for score in beside}
-    train, _, test = fractions_of(splits, levels)
-    ours, learnt = equal_numbers(fractions_like(samples, splits), train)
-    known = frechet(learnt, test)
+    told = ("frechet_ratio", "Fréchet distance, ratio", "1, lower is better", ".2f")
+    train, validation, test = fractions_of(splits, levels)
+    x = fractions_like(samples, splits)
+    sides = sides_of(*equal_numbers(x, train), test)
+    known = frechet_of_pairs(sides.learnt, *sides.learnt.everything)
     if known <= 1e-12 * np.square(train).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
+    found = [_ratio(told, sides, at_hand.get(told[0]))]
+    return found + _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
 
-    def ratio(a: np.ndarray, b: np.ndarray) -> float:
-        return frechet(a, b) / frechet(learnt, b)
 
-    told = ("frechet_ratio", "Fréchet distance, ratio", ratio, "1, lower is better", ".2f")
-    rest = resemblance(samples, labels, splits, levels, kernels=kernels, draws=draws, seed=seed, beside=beside)
-    return [_beside(*told, ours, learnt, test, real=at_hand.get(told[0])), *rest]
+def _ratio(told: tuple[str, str, str, str], sides: "Sides", real: Replicates | None) -> Measured:
+    key, name, ideal, form = told
+    whole = sides.learnt.everything[0]
+    known: dict[bytes, float] = {}
+
+    def floor(j: Rows) -> float:
+        """Of all training images, to the same test images; each is computed once."""
+        if j.tobytes() not in known:
+            known[j.tobytes()] = frechet_of_pairs(sides.learnt, whole, j)
+        return known[j.tobytes()]
+
+    def ratio(pairs: Pairs, i: Rows, j: Rows) -> float:
+        if pairs is sides.learnt and len(i) == len(whole):
+            return 1.0
+        return frechet_of_pairs(pairs, i, j) / floor(j)
+
+    found = repeated(partial(ratio, sides.ours), *sides.ours.everything)
+    real = real or repeated(partial(ratio, sides.learnt), *sides.learnt.everything)
+    return Measured(key, name, PIXELS, found, real, ideal, form)
 
 
 def resemblance(
@@ -122,66 +129,43 @@ def resemblance(
     kernels: Kernels = DIGITS,
     draws: int = 3,
     seed: int = 0,
-    told_apart: int | None = None,
     beside: Sequence[Measured] = (),
 ) -> list[Measured]:
-    """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`.
-
-    The two-sample test, whose time grows fastest, is of at most `told_apart` images of a side, evenly chosen.
-    """
-    at_hand = {score.key: score.real for score in beside}
+    """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`."""
     train, validation, test = fractions_of(splits, levels)
     x = fractions_like(samples, splits)
-    ours, learnt = equal_numbers(x, train)
-    few = [part[_evenly(len(part), min(len(part), told_apart or len(part)))] for part in (ours, learnt, test)]
-    kernel = partial(mmd2, sigma=kernels.sigma)
+    sides = sides_of(*equal_numbers(x, train), test)
+    at_hand = {score.key: score.real for score in beside}
+    return _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
+
+
+def _resemblance(
+    sides: Sides, tables: tuple[np.ndarray, ...], labels: np.ndarray | None, splits: Splits, kernels: Kernels,
+    draws: int, seed: int, at_hand: Mapping[str, Replicates],
+) -> list[Measured]:  # fmt: skip
+    mmd2 = partial(mmd2_of_pairs, sigma=kernels.sigma)
     machine = {"gamma": kernels.two_sample_gamma, "C": kernels.two_sample_C}
-    told = partial(two_sample_accuracy, **machine, draws=draws, seed=seed)
-    rows: list[tuple[tuple[str, str, Score, str, str], list[np.ndarray]]] = [
-        (("mmd2", "MMD²", kernel, "0, lower is better", "+.4f"), [ours, learnt, test]),
-        (("two_sample", "two-sample test", told, "0.5, nearer is better", ".3f"), few),
-    ]
-    found = [_beside(*row, *sides, real=at_hand.get(row[0])) for row, sides in rows]
+    told = partial(two_sample_of_pairs, **machine, draws=draws, seed=seed)
+    found = [
+        beside_real("mmd2", "MMD²", mmd2, "0, lower is better", "+.4f", sides, real=at_hand.get("mmd2")),
+        beside_real(
+            "two_sample", "two-sample test", told, "0.5, nearer is better", ".3f", sides,
+            most=TOLD_APART, real=at_hand.get("two_sample"),
+        ),
+    ]  # fmt: skip
+    x, train, validation, test = tables
     known_labels, other_labels = splits["train"][1], splits["validation"][1]
     if labels is not None and known_labels is not None and other_labels is not None:
-        right = partial(confirmed, train, known_labels, gamma=kernels.accuracy_gamma)
-        ours_right = _mean(right(x, labels))
-        real_right = at_hand.get("accuracy") or _mean(right(validation, other_labels))
-        found += [
-            Measured(
-                "accuracy", "label accuracy", PIXELS, ours_right, real_right, "as real, higher is better", ".1%", True
-            )
-        ]
+        right = label_machine(train, known_labels, kernels.accuracy_gamma)
+        ours_right = _mean(right.predict(x) == labels)
+        real_right = at_hand.get("accuracy") or _mean(right.predict(validation) == other_labels)
+        ideal = "as real, higher is better"
+        found += [Measured("accuracy", "label accuracy", PIXELS, ours_right, real_right, ideal, ".1%", True)]
     near = [nearest_distances(part, train)[:, None] for part in (x, validation, test)]
-    close = _repeated(_share_within, near[0], near[2])
-    real_close = at_hand.get("copies") or _repeated(_share_within, near[1], near[2])
+    close = repeated(_share_within, near[0], near[2])
+    real_close = at_hand.get("copies") or repeated(_share_within, near[1], near[2])
     name, ideal = "copies of training images", "as real, lower is better"
     return [*found, Measured("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
-
-
-def measured_in(
-    features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
-) -> list[Measured]:
-    """Six measures of any features of images, `features` being what they are called; see `frechet` and so on.
-
-    `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
-    as many training images. Raises UserError for fewer than `LEAST` rows of a kind.
-    """
-    rest = pairs_in(features, samples, train, test)
-    told = ("frechet", f"Fréchet distance of {features}", frechet, "as real, lower is better", ".4g")
-    ours, learnt = equal_numbers(samples, train)
-    return [_beside(*told, ours, learnt, test, features=features), *rest]
-
-
-def pairs_in(
-    features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
-) -> list[Measured]:
-    """`measured_in` without its first, the Fréchet distance: what remains needs the distances of all pairs of rows."""
-    if min(map(len, (samples, train, test))) < LEAST:
-        raise UserError(f"{features}: give {LEAST} images or more of samples, training and test images")
-    ours, learnt = equal_numbers(samples, train)
-    told = ("kid", f"KID of {features}", _kid, "0, lower is better", "+.3g")
-    return [_beside(*told, ours, learnt, test, features=features), *_covered(features, ours, learnt, test)]
 
 
 def nearest_images(
@@ -193,56 +177,11 @@ def nearest_images(
     return as_bytes(splits["train"][0][indices], levels), distances
 
 
-def equal_numbers(
-    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]
-) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, "k d"]]:
-    """Equally many rows of each, evenly chosen."""
-    count = min(len(a), len(b))
-    return a[_evenly(len(a), count)], b[_evenly(len(b), count)]
-
-
-def _evenly(count: int, wanted: int) -> Integer[np.ndarray, " _"]:
-    return np.linspace(0, count - 1, wanted).round().astype(int)
-
-
-def _beside(
-    key: str, name: str, score: Score, ideal: str, form: str,
-    samples: np.ndarray, train: np.ndarray, test: np.ndarray,
-    *, features: str = PIXELS, real: Replicates | None = None,
-) -> Measured:  # fmt: skip
-    """A score of samples, and the same of training images, which may be at hand, against test images."""
-    found, real = _repeated(score, samples, test), real or _repeated(score, train, test)
-    return Measured(key, name, features, found, real, ideal, form, share=key == "two_sample")
-
-
-def _repeated(score: Score, samples: np.ndarray, reference: np.ndarray) -> Replicates:
-    """With its replicates, where there are rows enough for them."""
-    if min(len(samples), len(reference)) < LEAST:
-        return Replicates(score(samples, reference), np.zeros(0), np.zeros(0))
-    return replicates(score, samples, reference, groups=GROUPS)
-
-
 def _mean(each: Bool[np.ndarray, " n"]) -> Replicates:
     """The share of rows that are so."""
     if len(each) < LEAST:
         return Replicates(float(each.mean()), np.zeros(0), np.zeros(0))
     return replicates(lambda part, _: float(part.mean()), each, None, groups=GROUPS, fixed=True)
-
-
-def _covered(features: str, samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> list[Measured]:
-    """Precision, recall, density and coverage, which come of the same distances."""
-    score = partial(coverage_of, k=NEAR)
-    ours, real = (replicates_each(score, x, test, groups=GROUPS) for x in (samples, train))
-    ideals = ("as real, higher is better",) * 2 + ("1, higher is better", "as real, higher is better")
-    rows = zip(Coverage._fields, ours, real, ideals, strict=True)
-    return [
-        Measured(name, f"{name} of {features}", features, found, beside, ideal, ".3f", share=name != "density")
-        for name, found, beside, ideal in rows
-    ]
-
-
-def _kid(a: np.ndarray, b: np.ndarray) -> float:
-    return discrepancy(a, b, cubic).value
 
 
 def _share_within(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 Every function raises `UserError` when an array is not a table, holds NaN or infinities, or has too few rows.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,11 @@ from jaxtyping import Bool, Float, Float64, Integer
 from scipy.stats import mannwhitneyu
 
 from diffjax.errors import UserError
-from diffjax.evaluation.points import pair, points, same_width, squared_rows
+from diffjax.evaluation.points import blocks, pair, points, same_width, squared_rows, squared_to
 
 _SPARE = 4  # candidates beyond those asked for, whose distances are computed exactly as well
+
+Block = Callable[[slice], Float64[np.ndarray, "_ _"]]
 
 
 class Coverage(NamedTuple):
@@ -126,13 +129,32 @@ def coverage_of(x: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"], k: 
     if k < 1:
         raise UserError(f"k is {k}: give the rank of a neighbour, from 1")
     x, real = pair(x, real, k + 1)
-    real_radii, radii = _radii(real, k), _radii(x, k)
-    inside, covered = np.zeros(len(x), np.int64), np.zeros(len(real), bool)
-    recalled: Bool[np.ndarray, " m"] = np.zeros(len(real), bool)
-    for rows, apart in squared_rows(real, x):
-        within = apart < real_radii[rows, None]
-        inside += within.sum(0)
-        covered[rows] = within.any(1)
+    within, within_real, from_real = squared_to(x), squared_to(real), squared_to(x)
+    return coverage_of_blocks(
+        lambda rows: within(x[rows]),
+        lambda rows: within_real(real[rows]),
+        lambda rows: from_real(real[rows]),
+        (len(x), len(real)),
+        k,
+    )
+
+
+def coverage_of_blocks(
+    within: Block, within_real: Block, from_real: Block, counts: tuple[int, int], k: int
+) -> Coverage:
+    """`coverage_of` by the squared distances of some rows at a time.
+
+    Of samples to all samples, of real images to all real ones, and of real images to all samples; `counts` are those of
+    samples and of real images, each above k.
+    """
+    radii, real_radii = _radii(within, counts[0], k), _radii(within_real, counts[1], k)
+    inside, covered = np.zeros(counts[0], np.int64), np.zeros(counts[1], bool)
+    recalled: Bool[np.ndarray, " m"] = np.zeros(counts[1], bool)
+    for rows in blocks(counts[1]):
+        apart = from_real(rows)
+        near = apart < real_radii[rows, None]
+        inside += near.sum(0)
+        covered[rows] = near.any(1)
         recalled[rows] = (apart < radii).any(1)
     return Coverage(
         precision=float((inside > 0).mean()),
@@ -142,10 +164,11 @@ def coverage_of(x: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"], k: 
     )
 
 
-def _radii(x: Float[np.ndarray, "n d"], k: int) -> Float64[np.ndarray, " n"]:
+def _radii(within: Block, count: int, k: int) -> Float64[np.ndarray, " n"]:
     """The squared distance of every point to the k-th nearest of the others."""
-    found = np.empty(len(x))
-    for rows, apart in squared_rows(x, x):
+    found = np.empty(count)
+    for rows in blocks(count):
+        apart = within(rows)
         apart[np.arange(len(apart)), np.arange(rows.start, rows.stop)] = 0  # itself, first whatever the rounding
         found[rows] = np.partition(apart, k, axis=1)[:, k]
     return found

@@ -15,7 +15,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation.contents import Curves, Report
 from diffjax.evaluation.findings import Findings
 from diffjax.evaluation.intervals import Replicates, interval_of
-from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.paired import Measured
 
 NAME = "report.json"
 SIDES = ("samples", "reference")

@@ -14,7 +14,7 @@ from diffjax.evaluation.contents import Likelihoods, Provenance, Report
 from diffjax.evaluation.files import curve
 from diffjax.evaluation.findings import Findings
 from diffjax.evaluation.intervals import interval_of
-from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.paired import Measured
 from diffjax.evaluation.records import record
 from diffjax.files import write_whole
 

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from diffjax.errors import UserError
 from diffjax.evaluation.intervals import Replicates
-from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.paired import Measured
 from diffjax.evaluation.records import finite
 from diffjax.files import is_plain, write_whole
 

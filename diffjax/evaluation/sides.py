@@ -14,7 +14,8 @@ from diffjax.evaluation.archives import read_npz
 from diffjax.evaluation.contents import Provenance
 from diffjax.evaluation.extractors import MAX_TEXT_BYTES, Features, described
 from diffjax.evaluation.gaussians import Moments
-from diffjax.evaluation.measures import LEAST, Kernels
+from diffjax.evaluation.measures import Kernels
+from diffjax.evaluation.paired import LEAST
 from diffjax.evaluation.pixels import Splits
 from diffjax.evaluation.references import picked
 from diffjax.evaluation.sources import Source, fingerprint, open_images, open_reference

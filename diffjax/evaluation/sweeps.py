@@ -12,7 +12,7 @@ import numpy as np
 from diffjax.evaluation import html
 from diffjax.evaluation.files import curve
 from diffjax.evaluation.intervals import Replicates, interval_of
-from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.paired import Measured
 from diffjax.evaluation.records import finite, scores_of
 from diffjax.evaluation.reports import plain
 from diffjax.evaluation.rows import Swept

@@ -10,7 +10,7 @@ from diffjax.evaluation.comparisons import compare, compared_table, names_of, wr
 from diffjax.evaluation.contents import Curves, Likelihoods, Report, provenance
 from diffjax.evaluation.files import write_png
 from diffjax.evaluation.intervals import Replicates
-from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.paired import Measured
 from diffjax.evaluation.records import Numbers, read_numbers
 from diffjax.evaluation.reports import write_report
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.evaluation import external, references, sides
+from diffjax.evaluation import external, measures, references
 from diffjax.evaluation.comparisons import compare
 from diffjax.evaluation.external import report_of
 from diffjax.evaluation.extractors import described, extracted, moments_of, pixel_features, precomputed, write_features
@@ -40,7 +40,7 @@ def files(tmp_path):
 @pytest.fixture
 def judge(tmp_path, monkeypatch):
     """`judge(samples, reference, …)`: the report, the pair statistics of a few images where they take long."""
-    monkeypatch.setattr(external, "TOLD_APART", 20)
+    monkeypatch.setattr(measures, "TOLD_APART", 20)
 
     def run(samples, reference, features=(PIXELS,), most=60, cache=None, tell=pytest.fail):
         opened = open_sides(samples, reference, most, tmp_path / "out")

@@ -4,16 +4,11 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
+from diffjax.evaluation.feature_measures import measured_in
 from diffjax.evaluation.gaussians import frechet
 from diffjax.evaluation.intervals import difference
-from diffjax.evaluation.measures import (
-    DIGITS,
-    PIXELS,
-    kernels_for,
-    measured,
-    measured_in,
-    nearest_images,
-)
+from diffjax.evaluation.measures import DIGITS, kernels_for, measured, nearest_images
+from diffjax.evaluation.paired import PIXELS
 from diffjax.evaluation.pixels import as_bytes, fractions
 
 LEVELS = 17

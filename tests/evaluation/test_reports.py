@@ -13,7 +13,7 @@ from diffjax.evaluation.contents import Curves, Likelihoods, Report, provenance
 from diffjax.evaluation.files import write_png
 from diffjax.evaluation.findings import Findings
 from diffjax.evaluation.intervals import Replicates, interval_of
-from diffjax.evaluation.measures import Measured
+from diffjax.evaluation.paired import Measured
 from diffjax.evaluation.reports import table, write_report
 
 

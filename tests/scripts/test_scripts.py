@@ -178,6 +178,40 @@ def test_evaluation_prints_and_reports(tiny, tmp_path, call) -> None:
     assert "bits per dimension of test" in again.out
 
 
+def test_parts_of_an_evaluation_are_left_out_by_name(tiny, tmp_path, call) -> None:
+    """`--quick` leaves samples and scores; a report says what is not in it, and progress counts what is."""
+    few = ("--num=20", "--most=40", "--bits_of=4")
+    told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path, *few, "--quick", "--without=features")
+    assert told.code == 0, told.err
+    assert [line for line in told.err.splitlines() if line.startswith("[2/2] scores: ")]
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert set(saved["scores"]["pixels"]) == {"frechet_ratio", "mmd2", "two_sample", "accuracy", "copies"}
+    assert saved["provenance"]["more"]["left out"] == "features, findings, pictures, bits, levels, training, steps"
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"grid.png", "report.html", "report.json"} <= written
+    assert not written & {"nearest.png", "strip.png", "levels.png", "belief.png", "local.png"}
+    wrong = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path / "other", "--without=bits,bit")
+    assert wrong.code == 2
+    assert "--without" in wrong.err
+    assert all(name in wrong.err for name in ("'bit'", "scores", "bits", "levels", "truth"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_evaluation_that_is_stopped_reports_what_it_has(tiny, tmp_path, call, monkeypatch) -> None:
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffjax.bits.likelihoods", stopped)
+    few = ("--num=20", "--most=40", "--without=pictures,features")
+    told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path, *few)
+    assert told.code == 130
+    assert "interrupted" in told.err
+    saved = json.loads((tmp_path / "report.json").read_text())
+    assert "frechet_ratio" in saved["scores"]["pixels"]
+    assert saved["provenance"]["more"]["left out"] == "features, pictures, bits, levels, training, steps"
+    assert not saved["bits_per_dim"]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("which", ["autoregressive", "masked"])
 def test_models_of_tokens_are_drawn_from_as_all_others(which, request, tmp_path, call) -> None:

@@ -1,0 +1,105 @@
+"""Covariances of points by the smaller of two matrices: n × n of inner products, or d × d.
+
+Both have the same eigenvalues but for zeros (X Xᵀ and Xᵀ X), so n pictures of d values cost min(n, d)³ and no more.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+COLUMNS = 1_024  # values of all points that are held in double precision at once
+
+Table = Shaped[np.ndarray, "_ d"]
+
+
+class Spectrum(NamedTuple):
+    """The covariance of n points about their mean, with divisor n, by its eigenvalues; and what it is shrunk by.
+
+    Of d eigenvalues those are left out that are 0 because n ≤ d. `shrinkage` is the s in [0, 1] of Ledoit & Wolf 2004,
+    whose estimate is (1 - s) S + s m I with m the `mean_variance`, tr S / d.
+    """
+
+    variances: Float64[np.ndarray, " r"]
+    shrinkage: float
+    mean_variance: float
+    dim: int
+
+
+class Axes(NamedTuple):
+    """A spectrum with what its eigenvectors are made of: rows of `weights` times the points less their mean."""
+
+    spectrum: Spectrum
+    mean: Float64[np.ndarray, " d"]
+    weights: Float64[np.ndarray, "r n"] | None  # None: the vectors themselves are there
+    vectors: Float64[np.ndarray, "r d"] | None
+
+
+def inner_products(
+    a: Shaped[np.ndarray, "n d"], b: Shaped[np.ndarray, "m d"], centre: Shaped[np.ndarray, " d"]
+) -> Float64[np.ndarray, "n m"]:
+    """(aᵢ - centre)·(bⱼ - centre) in double precision, a part of the d values at a time, of numbers of any type."""
+    found = np.zeros((len(a), len(b)))
+    for part in _parts(a.shape[1]):
+        left = a[:, part] - centre[part].astype(np.float64)
+        right = left if b is a else b[:, part] - centre[part].astype(np.float64)
+        found += left @ right.T
+    return found
+
+
+def spectrum(x: Table) -> Spectrum:
+    """The eigenvalues of the covariance of points, and their shrinkage."""
+    product, lengths, _ = _smaller(x)
+    return _spectrum(np.linalg.eigvalsh(product), lengths, x.shape)
+
+
+def axes(x: Table) -> Axes:
+    """The same with the eigenvectors; those of eigenvalues that are rounding are left out."""
+    product, lengths, mean = _smaller(x)
+    squares, vectors = np.linalg.eigh(product)
+    whole = _spectrum(squares, lengths, x.shape)
+    kept = squares > np.finfo(np.float64).eps * max(x.shape) * max(squares.max(initial=0), 0)
+    found = whole._replace(variances=whole.variances[kept])
+    own = vectors[:, kept].T
+    if len(x) <= x.shape[1]:
+        return Axes(found, mean, own / np.sqrt(squares[kept])[:, None], None)
+    return Axes(found, mean, None, own)
+
+
+def along(found: Axes, x: Table, rows: Table) -> Float64[np.ndarray, "r m"]:
+    """The coordinates of rows less the mean along each eigenvector, of the axes of x."""
+    if found.vectors is not None:
+        return found.vectors @ (rows - found.mean).T
+    assert found.weights is not None
+    return found.weights @ inner_products(x, rows, found.mean)
+
+
+def _smaller(x: Table) -> tuple[Float64[np.ndarray, "k k"], Float64[np.ndarray, " n"], Float64[np.ndarray, " d"]]:
+    """X Xᵀ or Xᵀ X of the points less their mean, whichever is smaller; the squared length of each; the mean."""
+    mean = x.mean(0, dtype=np.float64)
+    if len(x) <= x.shape[1]:
+        product = inner_products(x, x, mean)
+        return product, np.diagonal(product).copy(), mean
+    product, lengths = np.zeros((x.shape[1], x.shape[1])), np.empty(len(x))
+    for rows in _parts(len(x)):
+        centred = x[rows] - mean
+        product += centred.T @ centred
+        lengths[rows] = np.square(centred).sum(1)
+    return product, lengths, mean
+
+
+def _spectrum(squares: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) -> Spectrum:
+    """Ledoit & Wolf 2004, lemma 3.2 to 3.5, by the eigenvalues of X Xᵀ and the lengths of the points."""
+    count, dim = shape
+    variances = np.maximum(squares, 0) / count
+    mean = variances.sum() / dim
+    whole = np.square(variances).sum()
+    apart = (whole - dim * mean**2) / dim  # d² of the paper: |S - m I|²
+    noise = min((np.square(lengths).sum() / count - whole) / (count * dim), apart)  # b²
+    shrinkage = noise / apart if noise > 0 else 0.0
+    return Spectrum(variances, float(shrinkage), float(mean), dim)
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(start, start + COLUMNS) for start in range(0, count, COLUMNS))

@@ -1,0 +1,97 @@
+"""How far a job of several parts is, and how long it will take, on a terminal and in a plain log."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+EVERY_S = {True: 0.2, False: 20.0}  # between two lines of one part: on a terminal, where they are one, and in a log
+
+
+class Cost(NamedTuple):
+    """What a part takes, in units of its kind: `net` in evaluations of it, `pairs` in products of two numbers."""
+
+    kind: str
+    units: float
+
+
+class PartProgress:
+    """Lines on stderr: the part that runs, how much of it is done, and the time that all that is left will take.
+
+    The time is from the costs of the parts and from what units of their kind have taken so far. Of a kind that has not
+    run yet it is `seconds_a_unit`; without it, it is not told.
+    """
+
+    def __init__(
+        self,
+        costs: Mapping[str, Cost],
+        seconds_a_unit: Mapping[str, float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._costs = dict(costs)
+        self._usual = seconds_a_unit
+        self._clock = clock
+        self._terminal = sys.stderr.isatty()
+        self._spent: dict[str, tuple[float, float]] = {}  # of each kind: seconds and units
+        self._done: list[str] = []
+        self._name, self._begun, self._share, self._told = "", 0.0, 0.0, 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """While that part runs."""
+        self._name, self._begun, self._share = name, self._clock(), 0.0
+        self._write("")
+        yield
+        seconds, cost = self._clock() - self._begun, self._costs[name]
+        before, units = self._spent.get(cost.kind, (0.0, 0.0))
+        self._spent[cost.kind] = before + seconds, units + cost.units
+        self._done.append(name)
+        self._name = ""
+        self._line(f"[{len(self._done)}/{len(self._costs)}] {name}: {seconds:.1f} s", end=True)
+
+    def report(self, done: int, whole: int) -> None:
+        """So much of the part that runs is done."""
+        self._share = done / whole
+        if self._clock() - self._told >= EVERY_S[self._terminal]:
+            self._write(f" {done:,} of {whole:,}")
+
+    def seconds_left(self) -> float | None:
+        """What is left takes about so long; None where that is not known yet."""
+        total = 0.0
+        for name, cost in self._costs.items():
+            if name in self._done:
+                continue
+            spent = self._clock() - self._begun if name == self._name else 0.0
+            if name == self._name and self._share > 0:
+                total += spent * (1 - self._share) / self._share
+                continue
+            rate = self._rate(cost.kind)
+            if rate is None:
+                return None
+            total += max(0.0, cost.units * rate - spent)
+        return total
+
+    def _rate(self, kind: str) -> float | None:
+        """Seconds a unit, of all that is done of that kind, and of what is done of the part that runs."""
+        seconds, units = self._spent.get(kind, (0.0, 0.0))
+        if self._name and self._costs[self._name].kind == kind and self._share > 0:
+            seconds += self._clock() - self._begun
+            units += self._costs[self._name].units * self._share
+        return seconds / units if units > 0 else self._usual.get(kind)
+
+    def _write(self, done: str) -> None:
+        left = self.seconds_left()
+        told = "" if left is None else f", about {_duration(left)} left"
+        self._line(f"[{len(self._done) + 1}/{len(self._costs)}] {self._name}{done} …{told}")
+
+    def _line(self, text: str, *, end: bool = False) -> None:
+        self._told = self._clock()
+        if self._terminal:
+            text = f"\r\033[K{text}"
+        print(text, end="\n" if end or not self._terminal else "", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
