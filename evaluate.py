@@ -178,12 +178,12 @@ def compare() -> None:
     if flags.FLAGS.workdir:
         raise UserError("--compare: takes no --workdir; give the runs themselves after it")
     folders = [Path(name) for name in COMPARE.value]
-    reports = [ev.read_numbers(folder) for folder in folders]
-    rows = ev.compare(reports)
+    compared = [ev.read_numbers(folder) for folder in folders]
+    rows = ev.compare(compared)
     out = Path(OUT.value) if OUT.value else folders[0] / "evaluation"
     check_writable(out, "--out")
-    print(ev.compared_table(reports, rows))
-    print(f"the comparison is {ev.write_comparison(out, reports, rows)}, one file", file=sys.stderr)
+    print(ev.compared_table(compared, rows))
+    print(f"the comparison is {ev.write_comparison(out, compared, rows)}, one file", file=sys.stderr)
 
 
 def reader_of(model: subject.Subject) -> bits.Reader:

@@ -35,8 +35,8 @@ def of_sample(painter: Painter) -> float:
     if head_calls:
         context, head = _parts(painter)
         return blocks * context + head_calls * head
-    cached = needs_rank(painter.net) and decode.one_by_one(painter.grid, prod(painter.facts.shape))
-    return steps * (_next(painter) if cached else _step(painter))
+    by_cache = needs_rank(painter.net) and decode.one_by_one(painter.grid, prod(painter.facts.shape))
+    return steps * (_next(painter) if by_cache else _step(painter))
 
 
 def of_training_step(workdir: Path) -> float:
