@@ -21,19 +21,33 @@ from pathlib import Path
 
 from absl import flags
 
-from diffjax import assessment, bits, cli, dispatch, interruption, subject, sweep
 from diffjax import evaluation as ev
+from diffjax import reports
+from diffjax.commands import (
+    assessment,
+    command_line,
+    evaluation_subject,
+    file_evaluation,
+    file_pair,
+    interruption,
+    likelihood_report,
+    settings_sweep,
+)
 from diffjax.errors import UserError
-from diffjax.files import check_writable
+from diffjax.parallel import dispatch
+from diffjax.utils.files import check_writable
 
-cli.sampling_flags()
-flags.adopt_module_key_flags(cli)  # so that --help lists them
+command_line.sampling_flags()
+flags.adopt_module_key_flags(command_line)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
 NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.", lower_bound=3)
 MOST = flags.DEFINE_integer("most", 5_000, "How many real images of each split to compare with.", lower_bound=3)
 SPLIT = flags.DEFINE_string("split", "test", "Split of the real images that samples and bits are compared with.")
 LIKELIHOOD = flags.DEFINE_enum(
-    "likelihood", "fitting", ["fitting", *bits.METHODS, "none"], "How bits per dimension are measured, or none."
+    "likelihood",
+    "fitting",
+    ["fitting", *likelihood_report.METHODS, "none"],
+    "How bits per dimension are measured, or none.",
 )
 LIKELIHOOD_STEPS = flags.DEFINE_integer("likelihood_steps", None, "Of the ODE; 32 by default.", lower_bound=1)
 BITS_OF = flags.DEFINE_integer(
@@ -86,8 +100,8 @@ def evaluate() -> None:
     """Score a run. Everything that can be known is checked before anything is written or compiled."""
     names = assessment.chosen([*WITHOUT.value, *(["bits"] if LIKELIHOOD.value == "none" else [])], QUICK.value)
     (workdir, out), asked = folders(), flags.FLAGS
-    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value, SPLIT.value)
-    settings, shape = cli.chosen(model.info.config["sample"]), model.info.facts.shape
+    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), MOST.value, SPLIT.value)
+    settings, shape = command_line.chosen(model.info.config["sample"]), model.info.facts.shape
     plan = assessment.Plan(
         model,
         model.painter(settings),
@@ -98,7 +112,7 @@ def evaluate() -> None:
         out,
         NUM.value,
         batch_of(shape),
-        BITS_OF.value or bits.images_for(shape),
+        BITS_OF.value or likelihood_report.images_for(shape),
         asked.seed,
     )
     found = assessment.Found()
@@ -118,18 +132,18 @@ def batch_of(shape: tuple[int, ...]) -> int:
     return most if flags.FLAGS["batch"].present else dispatch.batch_for(shape, most)
 
 
-def publish(out: Path, report: ev.Report) -> None:
+def publish(out: Path, report: reports.Report) -> None:
     """The report, on the terminal and as files."""
-    print(ev.table(report))
+    print(reports.table(report))
     for alarm in report.findings.alarms if report.findings else ():
         print(f"look here: {alarm}")
-    told_of = ev.write_report(out, report)
+    told_of = reports.write_report(out, report)
     print(f"the report is {told_of}, one file; its pictures are beside it too", file=sys.stderr)
 
 
 def folders() -> tuple[Path, Path]:
     """The run, and where its report goes."""
-    workdir = cli.folder("workdir")
+    workdir = command_line.folder("workdir")
     if workdir.is_file() and not OUT.value:
         raise UserError(f"--out: give a folder for the report on {workdir}")
     out = Path(OUT.value) if OUT.value else workdir / "evaluation"
@@ -139,19 +153,19 @@ def folders() -> tuple[Path, Path]:
 
 def over_settings() -> None:
     """Quality over the settings that are varied; what an earlier call has drawn is not drawn again."""
-    asked, lists = flags.FLAGS, sweep.lists_of(SWEEP.value)
+    asked, lists = flags.FLAGS, settings_sweep.lists_of(SWEEP.value)
     for name in (*APART, *lists):
         if asked[name].present:
             raise UserError(f"--{name}: does not go with --sweep {','.join(lists)}; leave one of them out")
     workdir, out = folders()
-    model = subject.opened(workdir, asked.ema, cli.step(), MOST.value, SPLIT.value)
+    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), MOST.value, SPLIT.value)
     if not model.comparable:
         raise UserError(f"--sweep: compares with real images; {model.reference}")
-    others = cli.chosen(model.info.config["sample"])
+    others = command_line.chosen(model.info.config["sample"])
     keys = {"seed": asked.seed, "batch": batch_of(model.info.facts.shape)}
-    found = sweep.swept(model, lists, others, out, count=NUM.value, **keys)
-    print(ev.sweep_table(found))
-    print(f"the sweep is {ev.write_sweep(out, found)}, one file; its plots are beside it too", file=sys.stderr)
+    found = settings_sweep.swept(model, lists, others, out, count=NUM.value, **keys)
+    print(reports.sweep_table(found))
+    print(f"the sweep is {reports.write_sweep(out, found)}, one file; its plots are beside it too", file=sys.stderr)
 
 
 def judge_files() -> None:
@@ -161,16 +175,16 @@ def judge_files() -> None:
             raise UserError(f"--{name}: is of runs, and --samples scores files; leave one of them out")
     if not (SAMPLES.value and REFERENCE.value):
         raise UserError("--samples: name images, and what they are judged by as --reference")
-    out = Path(OUT.value) if OUT.value else ev.beside(SAMPLES.value)
+    out = Path(OUT.value) if OUT.value else file_pair.beside(SAMPLES.value)
     cache = Path(CACHE.value).expanduser() if CACHE.value else None
     check_writable(out, "--out")
     if cache is not None:
         check_writable(cache, "--cache")
-    sides = ev.open_sides(SAMPLES.value, REFERENCE.value, MOST.value, out)
+    sides = file_pair.open_sides(SAMPLES.value, REFERENCE.value, MOST.value, out)
     if CLASSIFIER.value and sides.real["train"][1] is None:
         raise UserError(f"--classifier: {REFERENCE.value} has no labels (arr_1) of two classes or more; leave it out")
-    features = compared_in(sides.real, ev.LEVELS, sides.sources)
-    publish(out, ev.report_of(sides, features, out, cache, partial(print, file=sys.stderr)))
+    features = compared_in(sides.real, file_evaluation.LEVELS, sides.sources)
+    publish(out, file_evaluation.report_of(sides, features, out, cache, partial(print, file=sys.stderr)))
 
 
 def compare() -> None:
@@ -178,19 +192,19 @@ def compare() -> None:
     if flags.FLAGS.workdir:
         raise UserError("--compare: takes no --workdir; give the runs themselves after it")
     folders = [Path(name) for name in COMPARE.value]
-    compared = [ev.read_numbers(folder) for folder in folders]
-    rows = ev.compare(compared)
+    compared = [reports.read_numbers(folder) for folder in folders]
+    rows = reports.compare(compared)
     out = Path(OUT.value) if OUT.value else folders[0] / "evaluation"
     check_writable(out, "--out")
-    print(ev.compared_table(compared, rows))
-    print(f"the comparison is {ev.write_comparison(out, compared, rows)}, one file", file=sys.stderr)
+    print(reports.compared_table(compared, rows))
+    print(f"the comparison is {reports.write_comparison(out, compared, rows)}, one file", file=sys.stderr)
 
 
-def reader_of(model: subject.Subject) -> bits.Reader:
+def reader_of(model: evaluation_subject.Subject) -> likelihood_report.Reader:
     """What measures bits per dimension, as asked for. Raises UserError where it cannot."""
     method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
-    reader = bits.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
-    bits.check_steps(reader, LIKELIHOOD_STEPS.value)
+    reader = likelihood_report.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
+    likelihood_report.check_steps(reader, LIKELIHOOD_STEPS.value)
     return reader
 
 
@@ -213,4 +227,4 @@ def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = (
 
 
 if __name__ == "__main__":
-    cli.run(main, more=COMPARE)
+    command_line.run(main, more=COMPARE)

@@ -9,26 +9,27 @@ from pathlib import Path
 
 from absl import flags
 
-from diffjax import cli, loading
+from diffjax.commands import command_line
 from diffjax.errors import UserError
-from diffjax.training import tensors
+from diffjax.experiment import trained_model
+from diffjax.training import safetensors_io
 
 flags.DEFINE_string("workdir", None, "Folder of a run that train.py made.")
-cli.weights_flags()
-flags.adopt_module_key_flags(cli)  # so that --help lists them
+command_line.weights_flags()
+flags.adopt_module_key_flags(command_line)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "The file to write, NAME.safetensors.")
 
 
 def main() -> None:
     """Everything that can be known is checked before anything is written."""
-    workdir, out = cli.folder("workdir"), Path(OUT.value or "")
-    if out.suffix != tensors.SUFFIX:
-        raise UserError(f"--out: give a file, such as weights{tensors.SUFFIX}, got {OUT.value!r}")
-    weights = loading.weights(workdir, flags.FLAGS.ema, cli.step())
-    loading.export(weights, out)
+    workdir, out = command_line.folder("workdir"), Path(OUT.value or "")
+    if out.suffix != safetensors_io.SUFFIX:
+        raise UserError(f"--out: give a file, such as weights{safetensors_io.SUFFIX}, got {OUT.value!r}")
+    weights = trained_model.weights(workdir, flags.FLAGS.ema, command_line.step())
+    trained_model.export(weights, out)
     told = f"step {weights.step:,}, average {weights.ema}{weights.made}"
     print(f"{out}: the weights of {workdir}, {told}, {out.stat().st_size:,} bytes", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -15,19 +15,29 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from diffjax import applications, asking, cli, draw, editing, loading, loss, panel, slots, ways
+from diffjax import loss
+from diffjax.commands import (
+    command_line,
+    condition_inputs,
+    edit_requests,
+    edit_run,
+    image_grid_sweep,
+    image_sampler,
+    interpolation_run,
+)
 from diffjax.errors import UserError
-from diffjax.evaluation import animation, grid, labelled_grid, strip, write_png
-from diffjax.evaluation.figures import edited
-from diffjax.files import check_writable, write_whole
+from diffjax.experiment import specs, trained_model
+from diffjax.reports import animation, grid, labelled_grid, strip, write_png
+from diffjax.reports.edit_figures import edited
+from diffjax.utils.files import check_writable, write_whole
 
 EACH = 4  # samples of each setting of a sweep
 MOST_SINGLES = 1_000  # samples that are also written as single files, unless --singles says so
 FEW, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
 
-cli.sampling_flags()
-cli.editing_flags()
-flags.adopt_module_key_flags(cli)  # so that --help lists them
+command_line.sampling_flags()
+command_line.editing_flags()
+flags.adopt_module_key_flags(command_line)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for samples.npz and the pictures.")
 NUM = flags.DEFINE_integer("num", 100, "How many pictures; 8 of an edit by default.", lower_bound=1)
 LABEL = flags.DEFINE_string(
@@ -54,13 +64,18 @@ SWEEP = flags.DEFINE_multi_string(
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
-    workdir, out, asked, edit = cli.folder("workdir"), cli.folder("out"), flags.FLAGS, cli.editing()
+    workdir, out, asked, edit = (
+        command_line.folder("workdir"),
+        command_line.folder("out"),
+        flags.FLAGS,
+        command_line.editing(),
+    )
     check_writable(out, "--out")
-    loaded = loading.load(workdir, ema=asked.ema, step=cli.step())
-    wanted = panel.Asked(
-        cli.chosen(loaded[3].config["sample"]),
+    loaded = trained_model.load(workdir, ema=asked.ema, step=command_line.step())
+    wanted = image_grid_sweep.Asked(
+        command_line.chosen(loaded[3].config["sample"]),
         asked.seed,
-        None if LABEL.value is None else panel.label_index(loaded[3], LABEL.value),
+        None if LABEL.value is None else image_grid_sweep.label_index(loaded[3], LABEL.value),
         PROMPT.value,
         NEGATIVE.value,
         SKETCH.value,
@@ -74,9 +89,9 @@ def main() -> None:
         draw_samples(out, loaded, wanted)
 
 
-def draw_samples(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
+def draw_samples(out: Path, loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked) -> None:
     """The samples, as numbers and as pictures."""
-    info, ready = loaded[3], panel.ready(loaded, wanted, NUM.value)
+    info, ready = loaded[3], image_grid_sweep.ready(loaded, wanted, NUM.value)
     images, labels = ready.images(NUM.value, flags.FLAGS.batch), ready.labels
     write_samples(out, images, labels, source_of(info, wanted))
     shown = grid(images[:100], min(10, len(images)))
@@ -85,21 +100,23 @@ def draw_samples(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None
     write_png(out / "grid.png", shown)
     write_singles(out / "samples", images)
     if TRAJECTORY.value or ANIMATE.value:
-        write_way(out, *draw.trajectory(ready.painter, ready.root, min(NUM.value, 8), ready.cond))
+        write_way(out, *image_sampler.trajectory(ready.painter, ready.root, min(NUM.value, 8), ready.cond))
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def vary(out: Path, loaded: loading.Loaded, wanted: panel.Asked) -> None:
+def vary(out: Path, loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked) -> None:
     """One picture of samples over one or two settings."""
     for flag in ("trajectory", "animate", "singles"):
         if flags.FLAGS[flag].present:
             raise UserError(f"--{flag}: is of one setting, and --sweep draws many; leave one of the two out")
     each = NUM.value if NUM.present else EACH
-    write_png(out / "sweep.png", panel.panel(loaded, wanted, SWEEP.value, each, flags.FLAGS.batch))
+    write_png(out / "sweep.png", image_grid_sweep.panel(loaded, wanted, SWEEP.value, each, flags.FLAGS.batch))
     print(f"{each} samples of each are in {out / 'sweep.png'}, all from the same keys", file=sys.stderr)
 
 
-def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, asked: dict[str, Any]) -> None:
+def change(
+    out: Path, loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked, name: str, asked: dict[str, Any]
+) -> None:
     """Pictures from pictures; of a class only if that is asked for."""
     for flag in ("trajectory", "animate", "sweep"):
         if flags.FLAGS[flag].present:
@@ -107,54 +124,56 @@ def change(out: Path, loaded: loading.Loaded, wanted: panel.Asked, name: str, as
     info, given = loaded[3], {each: flags.FLAGS[each].present for each in ("sampler", "grid", "steps")}
     about_model = {"own_rule": bool(given["sampler"]), "fills": taught_to_fill(info)}
     if "label_to" in asked:
-        asked = {**asked, "label_to": panel.label_index(info, asked["label_to"], "--label_to")}
-    made = applications.made(name, applications.Asked(info.facts, **about_model, **asked))
+        asked = {**asked, "label_to": image_grid_sweep.label_index(info, asked["label_to"], "--label_to")}
+    made = edit_requests.made(name, edit_requests.Asked(info.facts, **about_model, **asked))
     count = NUM.value if NUM.present else FEW
     if not given["steps"] and loaded[2].width == 1:
         wanted = wanted.but("steps", max(wanted.settings["steps"], STEPS))
-    ready = panel.ready(loaded, wanted, count, draws_labels=False)
-    if isinstance(made, ways.Way):
+    ready = image_grid_sweep.ready(loaded, wanted, count, draws_labels=False)
+    if isinstance(made, interpolation_run.Way):
         images, about = go(out, made, ready, far_end(loaded, wanted, count, asked), given)
     else:
-        editing.check(made, ready.painter, ready.cond)
+        edit_run.check(made, ready.painter, ready.cond)
         say(made.told)
-        images = editing.images(made, ready.painter, ready.root, count, flags.FLAGS.batch, ready.cond)
+        images = edit_run.images(made, ready.painter, ready.root, count, flags.FLAGS.batch, ready.cond)
         about = made.about
-        write_png(out / "grid.png", edited(editing.panels(made, images), images[:64]))
-    labels = None if isinstance(made, ways.Way) else ready.labels
+        write_png(out / "grid.png", edited(edit_run.panels(made, images), images[:64]))
+    labels = None if isinstance(made, interpolation_run.Way) else ready.labels
     write_samples(out, images, labels, {**source_of(info, wanted), "edit": name, **asked, **about})
     write_singles(out / "samples", images)
     print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def taught_to_fill(info: loading.Info) -> bool:
+def taught_to_fill(info: trained_model.Info) -> bool:
     """Whether training gave the net parts of pictures as they are."""
-    return slots.arguments(loss, info.config["train"]["loss"], "train.loss").get("given", 0) > 0
+    return specs.arguments(loss, info.config["train"]["loss"], "train.loss").get("given", 0) > 0
 
 
-def go(out: Path, way: ways.Way, ready: panel.Ready, far: Any, given: dict[str, int]) -> tuple[Any, dict[str, Any]]:
+def go(
+    out: Path, way: interpolation_run.Way, ready: image_grid_sweep.Ready, far: Any, given: dict[str, int]
+) -> tuple[Any, dict[str, Any]]:
     """The pictures of a way, drawn, and written as a strip and as an animation there and back; and how."""
     count, asked = NUM.value if NUM.present else FEW, {name: flags.FLAGS[name].value for name in given if given[name]}
-    painter = ways.painter_for(way, ready.painter, asked)
-    ways.check(way, painter, count, ready.cond, far)
+    painter = interpolation_run.painter_for(way, ready.painter, asked)
+    interpolation_run.check(way, painter, count, ready.cond, far)
     say(way.told)
-    images = ways.images(way, painter, ready.root, count, flags.FLAGS.batch, ready.cond, far)
-    write_png(out / "strip.png", strip(*ways.stations(way, images), caption="share"))
+    images = interpolation_run.images(way, painter, ready.root, count, flags.FLAGS.batch, ready.cond, far)
+    write_png(out / "strip.png", strip(*interpolation_run.stations(way, images), caption="share"))
     animation(out / "animation.gif", np.concatenate([images, images[-2::-1]])[:, None], columns=1, last_ms=800)
-    return images, ways.about(way, painter)
+    return images, interpolation_run.about(way, painter)
 
 
-def far_end(loaded: loading.Loaded, wanted: panel.Asked, count: int, asked: dict[str, Any]) -> Any:
+def far_end(loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked, count: int, asked: dict[str, Any]) -> Any:
     """The condition at the end of a way: as at its beginning, but for what is asked for there."""
     label, words = asked.get("label_to"), asked.get("prompt_to")
     if words is not None:
-        asking.said(loaded[3].net, words, "--prompt_to")
+        condition_inputs.said(loaded[3].net, words, "--prompt_to")
         wanted = wanted.but("prompt", words)
     wanted = wanted if label is None else wanted.but("label", label)
-    return panel.ready(loaded, wanted, count, draws_labels=False).cond
+    return image_grid_sweep.ready(loaded, wanted, count, draws_labels=False).cond
 
 
-def source_of(info: loading.Info, wanted: panel.Asked) -> dict[str, Any]:
+def source_of(info: trained_model.Info, wanted: image_grid_sweep.Asked) -> dict[str, Any]:
     """Where samples come from."""
     words = {name: told for name in ("prompt", "negative") if (told := getattr(wanted, name)) is not None}
     run = {"config": info.config_hash, "step": info.step, "ema": info.ema}
@@ -197,10 +216,10 @@ def write_singles(folder: Path, images: np.ndarray) -> None:
 def write_way(out: Path, frames: np.ndarray, clock: list[float]) -> None:
     """All states of the first pictures, as a strip and as an animation."""
     if TRAJECTORY.value:
-        write_png(out / "strip.png", strip(*draw.thinned(frames, clock), caption="clock"))
+        write_png(out / "strip.png", strip(*image_sampler.thinned(frames, clock), caption="clock"))
     if ANIMATE.value:
         animation(out / "animation.gif", frames, columns=frames.shape[1])
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

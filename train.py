@@ -16,20 +16,21 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import Config
-from diffjax import cli, loading, meaning, record, run, run_outputs
-from diffjax.checks import Fields
+from diffjax.commands import command_line, run_outputs
+from diffjax.commands.config_checks import Fields
+from diffjax.commands.preflight import describe_data, describe_plan, describe_size, measure_step, run_steps
+from diffjax.commands.training_plan import Plan, planned
 from diffjax.errors import UserError, tell, warn
-from diffjax.files import check_writable, claimed, clear_parts
-from diffjax.plan import Plan, planned
-from diffjax.preflight import describe_data, describe_plan, describe_size, measure_step, run_steps
-from diffjax.record import Record
-from diffjax.training import checkpoint, keeping, running_means
-from diffjax.training.faults import Diverged, Fault
+from diffjax.experiment import data_spec, meaning, run_record, trained_model
+from diffjax.experiment.run_record import Record
+from diffjax.training import checkpoint, retention, running_means
+from diffjax.training.data_parallel import join, together, watched
 from diffjax.training.identity import Identity
-from diffjax.training.log import Log
-from diffjax.training.parallel import join, together, watched
-from diffjax.training.sentry import Sentry
+from diffjax.training.nonfinite import Diverged, Fault
+from diffjax.training.progress import Log
+from diffjax.training.signals import Sentry
 from diffjax.training.state import State
+from diffjax.utils.files import check_writable, claimed, clear_parts
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="Python file with get_config(), see configs/ and docs/reference.md; by default the run's own."
@@ -54,7 +55,7 @@ def main() -> None:
 
 def run_on_this_host(config: Config) -> None:
     """Check the run, or train it, once all hosts are there."""
-    workdir = cli.folder("workdir")
+    workdir = command_line.folder("workdir")
     check_writable(workdir, "--workdir")
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
     if CHECK.value:
@@ -66,8 +67,8 @@ def run_on_this_host(config: Config) -> None:
     first = jax.process_index() == 0
     with Sentry(config.train.hang_limit_s, workdir / "stacks.txt") as sentry, claimed(workdir if first else None):
         if first:
-            keeping.tidy(workdir / "checkpoints")
-            for folder in (workdir, workdir / run_outputs.PICTURES, workdir / loading.SNAPSHOTS):
+            retention.tidy(workdir / "checkpoints")
+            for folder in (workdir, workdir / run_outputs.PICTURES, workdir / trained_model.SNAPSHOTS):
                 clear_parts(folder)
         together("tidy")
         trained(fields, workdir, sentry)
@@ -75,7 +76,7 @@ def run_on_this_host(config: Config) -> None:
 
 def begun(fields: Fields, workdir: Path) -> tuple[Plan, Record | None, list[str]]:
     """The plan of a new run, or of an old one that goes on, what that has recorded, and what has changed since."""
-    before = record.earlier(workdir)
+    before = run_record.earlier(workdir)
     fields = meaning.inherited(fields, before.config) if before else fields
     defaults = json.loads(json.dumps(dataclasses.asdict(Config())))
     changed = meaning.changes(meaning.completed(before.config, defaults), fields, workdir) if before else []
@@ -100,9 +101,9 @@ def trained(fields: Fields, workdir: Path, sentry: Sentry) -> None:
     if done >= steps:
         tell(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on")
         return
-    now = record.at_start(before, fields, plan.facts, plan.splits, workdir)
+    now = run_record.at_start(before, fields, plan.facts, plan.splits, workdir)
     if jax.process_index() == 0:
-        record.write_config(workdir, now)
+        run_record.write_config(workdir, now)
     done = train(workdir, plan, now.identity, sentry)
     if done < steps:
         tell(f"{workdir}: stopped at step {done:,}, saved; the same command goes on from there")
@@ -115,7 +116,7 @@ def train(workdir: Path, plan: Plan, identity: Identity, sentry: Sentry) -> int:
     """The loop, with its checkpoints, and on the first host its log and pictures; the step that was reached."""
     fields, t, first = plan.fields, plan.fields["train"], jax.process_index() == 0
     batch_size, writers = fields["data"]["batch_size"], plan.writers if first else ()
-    about = {"config": run.config_hash(fields), **identity.about}
+    about = {"config": data_spec.config_hash(fields), **identity.about}
     folder, start = workdir / "checkpoints", int(plan.start.step)
     sums = running_means.of_checkpoint(folder, start)
     with (
@@ -180,4 +181,4 @@ def reported(folder: Path | None, fault: Fault) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, CONFIG, resumes=Config)
+    command_line.run(main, CONFIG, resumes=Config)

@@ -18,8 +18,8 @@ from comparing.whole import compared
 from ml_collections import config_flags
 
 from configs.compare import Compare
-from diffjax import cli
-from diffjax.files import check_writable
+from diffjax.commands import command_line
+from diffjax.utils.files import check_writable
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/compare/.")
 flags.DEFINE_string("workdir", None, "Folder of the trainings and of what is measured of them.")
@@ -31,10 +31,10 @@ def main() -> None:
     """The plan, the work, the page."""
     compare: Compare = CONFIG.value
     check(compare)
-    folder = cli.folder("workdir")
+    folder = command_line.folder("workdir")
     check_writable(folder, "--workdir")
     compared(compare, folder, Path(PAGE.value or folder), ONLY_PAGE.value)
 
 
 if __name__ == "__main__":
-    cli.run(main, CONFIG)
+    command_line.run(main, CONFIG)

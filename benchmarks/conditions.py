@@ -20,17 +20,19 @@ from absl import flags
 from jaxtyping import UInt8
 from scoring import accuracy, frechet_ratio
 
-from diffjax import cli, draw, evaluation, run, subject
+from diffjax import reports
+from diffjax.commands import command_line, evaluation_subject, image_sampler
 from diffjax.conditions import completed
-from diffjax.data import text
+from diffjax.data import byte_tokenizer
 from diffjax.data.attributes import measure
 from diffjax.data.captions import WORDS, prompts, understood, written
-from diffjax.data.conditioning import conditions_of, parts_of
-from diffjax.data.parts import sketch
+from diffjax.data.condition_batches import conditions_of, parts_of
+from diffjax.data.condition_parts import sketch
 from diffjax.evaluation.pixels import fractions_like
-from diffjax.nets.conditions import Picture, Text
+from diffjax.experiment import data_spec
+from diffjax.nets.condition_encoders import Picture, Text
 
-cli.sampling_flags()
+command_line.sampling_flags()
 PROMPTS = flags.DEFINE_integer("prompts", 200, "Prompts of the first figure.")
 ABOUT = flags.DEFINE_list("about", [], "Combinations that training has not seen, as 'bold three,thin seven'.")
 PICTURES = flags.DEFINE_string("pictures", "", "Folder for pictures of prompts and sketches.")
@@ -49,9 +51,9 @@ class Row(NamedTuple):
 
 def main() -> None:
     """One row per figure."""
-    workdir, asked = cli.folder("workdir"), flags.FLAGS
-    model = subject.opened(workdir, asked.ema, cli.step(), 1_000_000)
-    painter = model.painter(cli.chosen(model.info.config["sample"]))
+    workdir, asked = command_line.folder("workdir"), flags.FLAGS
+    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), 1_000_000)
+    painter = model.painter(command_line.chosen(model.info.config["sample"]))
     kinds = {type(each) for each in model.info.net.conditions}
     print("| figure | found | asked for |\n|---|---|---|")
     for row in [
@@ -62,24 +64,26 @@ def main() -> None:
         print(f"| {row.name} | {row.value} | {row.asked or '—'} |", flush=True)
 
 
-def pictures(painter: draw.Painter, count: int, given: dict[str, Any], seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
+def pictures(
+    painter: image_sampler.Painter, count: int, given: dict[str, Any], seed: int = 0
+) -> UInt8[np.ndarray, "n h w c"]:
     """So many pictures under these parts of a condition, which are one for each."""
     cond = completed(painter.net.null_cond, count, given)
-    return draw.images(painter, jax.random.key(seed), count, min(BATCH, count), cond)
+    return image_sampler.images(painter, jax.random.key(seed), count, min(BATCH, count), cond)
 
 
-def of_prompts(painter: draw.Painter, told: list[str], seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
+def of_prompts(painter: image_sampler.Painter, told: list[str], seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
     """One picture for each of these texts."""
     encoder = next(each for each in painter.net.conditions if isinstance(each, Text))
-    return pictures(painter, len(told), {encoder.part: text.encode(told, encoder.shape[0])}, seed)
+    return pictures(painter, len(told), {encoder.part: byte_tokenizer.encode(told, encoder.shape[0])}, seed)
 
 
-def classes(model: subject.Subject, images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray) -> float:
+def classes(model: evaluation_subject.Subject, images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray) -> float:
     """The share of pictures that a classifier takes for these labels."""
     return accuracy(model, fractions_like(images, model.splits), labels)
 
 
-def of_text(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
+def of_text(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Iterator[Row]:
     """The digit of prompts, and what each trait moves."""
     told = prompts(PROMPTS.value, ABOUT.value, seed=1)
     every = [each for each in told for _ in range(EACH)]
@@ -87,8 +91,8 @@ def of_text(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
     what = f"of combinations left out ({', '.join(ABOUT.value)})" if ABOUT.value else f"of {len(told)} prompts"
     if PICTURES.value:
         rows = np.repeat(np.arange(len(told)), EACH)[: SHOWN * EACH]
-        shown = evaluation.labelled_grid(images[: len(rows)], rows, told, EACH)
-        evaluation.write_png(Path(PICTURES.value) / "conditions_prompts.png", shown)
+        shown = reports.labelled_grid(images[: len(rows)], rows, told, EACH)
+        reports.write_png(Path(PICTURES.value) / "conditions_prompts.png", shown)
     yield Row(f"the digit {what} is drawn", f"{classes(model, images, digits):.3f}", "0.90" if ABOUT.value else "0.97")
     for name, (low, high) in WORDS.items():
         yield Row(f"{name}: {high} is more than {low}", f"{moved(painter, name, low, high):.3f}", "0.90")
@@ -105,7 +109,7 @@ def apart(combination: str) -> tuple[str, str, str, range]:
     return name, low, high, range(digit, digit + 1)
 
 
-def moved(painter: draw.Painter, name: str, low: str, high: str, digits: range = range(10)) -> float:
+def moved(painter: image_sampler.Painter, name: str, low: str, high: str, digits: range = range(10)) -> float:
     """The share of pairs, of one digit and from one key, of which the picture of the higher trait measures higher.
 
     Of real pictures, which are called by their measures, it is 1.
@@ -117,10 +121,10 @@ def moved(painter: draw.Painter, name: str, low: str, high: str, digits: range =
     return float((found[1] > found[0]).mean())
 
 
-def of_sketches(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
+def of_sketches(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Iterator[Row]:
     """How far the strokes of samples are those of sketches of test images, with the label and without."""
     data = model.info.config["data"]
-    dataset = run.dataset_of(data)
+    dataset = data_spec.dataset_of(data)
     (part,) = parts_of([sketch()], dataset)
     given = conditions_of(dataset, "test", None, (part,))
     sketches, labels = np.asarray(given[part.name].value), np.asarray(given["label"])
@@ -128,8 +132,8 @@ def of_sketches(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
     images = pictures(painter, len(labels), parts)
     if PICTURES.value:
         drawn = (255 * sketches[: 2 * SHOWN]).astype(np.uint8)
-        shown = evaluation.side_by_side(drawn, images[: len(drawn)], SHOWN, names=("sketch", "sample"))
-        evaluation.write_png(Path(PICTURES.value) / "conditions_sketches.png", shown)
+        shown = reports.side_by_side(drawn, images[: len(drawn)], SHOWN, names=("sketch", "sample"))
+        reports.write_png(Path(PICTURES.value) / "conditions_sketches.png", shown)
     yield Row("intersection over union with the sketch", f"{overlap(part, images, sketches, 255):.3f}", "0.80")
     real = dataset.arrays("test")[0]
     yield Row("the same, of the picture that it was drawn from", f"{overlap(part, real, sketches, 16):.3f}", "")
@@ -149,12 +153,12 @@ def overlap(part: Any, images: UInt8[np.ndarray, "n h w c"], sketches: np.ndarra
     return float((both.sum((1, 2, 3)) / np.maximum(either.sum((1, 2, 3)), 1)).mean())
 
 
-def marginals(model: subject.Subject, painter: draw.Painter) -> Iterator[Row]:
+def marginals(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Iterator[Row]:
     """The Fréchet ratio under each part alone, of test images, and under none; and the label's accuracy."""
     data = model.info.config["data"]
-    dataset = run.dataset_of(data)
+    dataset = data_spec.dataset_of(data)
     rows = dataset.split("test").some(360)
-    known = conditions_of(dataset, "test", rows, run.parts_named(tuple(data.get("parts", ())), dataset))
+    known = conditions_of(dataset, "test", rows, data_spec.parts_named(tuple(data.get("parts", ())), dataset))
     every = known if isinstance(known, dict) else {"label": known}
     null = painter.net.null_cond
     heard = [name for name in every if name in (null if isinstance(null, dict) else {"label": null})]
@@ -178,4 +182,4 @@ def spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -15,12 +15,13 @@ from jaxtyping import Array, Float, PyTree
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from diffjax import diagnose, loss, loss_shares, order, predict, schedule
+from diffjax import loss, order, predict, schedule
+from diffjax.diagnostics import by_noise_level, loss_shares
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
-from diffjax.sampling import stepwise
+from diffjax.sampling.loop import stepwise
 from diffjax.steps import heun
 from diffjax.times import Times
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 SPREAD = jnp.asarray(np.geomspace(0.01, 1, 64), jnp.float32)  # variances
@@ -37,12 +38,12 @@ def exact(x_t: Array, t: Array, cond: None) -> Array:
 
 def main() -> None:
     """A curve a line: the largest departure, and whether it is within 1e-3."""
-    t = diagnose.span(NOISE, 17)
+    t = by_noise_level.span(NOISE, 17)
     least = of_levels(t, lambda alpha, sigma, v: v * sigma**2 / (alpha**2 * v + sigma**2))
     error, change, excess = (np.mean(each, axis=0) for each in zip(*map(measured, range(PARTS)), strict=True))
     found = {
         "error of x0": apart(error, least),
-        "best linear denoiser": apart(diagnose.linear(NOISE, data(5_000, 2**18), t).error, least),
+        "best linear denoiser": apart(by_noise_level.linear(NOISE, data(5_000, 2**18), t).error, least),
         "change from level to level": apart(change, least[:-1] - least[1:]),
         "its excess over the fall of the error": float(np.max(np.abs(excess) / least[:-1])),
         "spread of the belief, by step": belief(),
@@ -60,9 +61,9 @@ def measured(part: int) -> tuple[Row, ...]:
     """Means over a part of the examples."""
     root = keys(part, COUNT)
     x0 = data(part, COUNT)
-    t = diagnose.span(NOISE, 17)
-    moved = diagnose.consistency(root, NOISE, exact, x0, None, t)
-    missed = diagnose.error(root, NOISE, exact, x0, None, t)
+    t = by_noise_level.span(NOISE, 17)
+    moved = by_noise_level.consistency(root, NOISE, exact, x0, None, t)
+    missed = by_noise_level.error(root, NOISE, exact, x0, None, t)
     return tuple(
         np.asarray(each, np.float64)
         for each in (
@@ -84,7 +85,7 @@ def belief() -> float:
     total = np.zeros(STEPS)
     for part in range(DRAWN // COUNT):
         root = keys(1000 + part, COUNT)
-        found = diagnose.predictions(root, NOISE, order.together, exact, (64,), grid, step=heun())
+        found = by_noise_level.predictions(root, NOISE, order.together, exact, (64,), grid, step=heun())
         total += np.mean(np.asarray(found, np.float64) ** 2, axis=(1, 2))
     right = of_levels(grid[:-1], lambda alpha, sigma, v: (alpha * v) ** 2 / (alpha**2 * v + sigma**2))
     return apart(np.sqrt(total / (DRAWN // COUNT)), np.sqrt(right))
@@ -96,7 +97,7 @@ def local() -> float:
     total = np.zeros(8)
     for part in range(DRAWN // COUNT):
         root = keys(3000 + part, COUNT)
-        off = diagnose.local_error(root, NOISE, order.together, exact, (64,), grid, step=heun(), substeps=64)
+        off = by_noise_level.local_error(root, NOISE, order.together, exact, (64,), grid, step=heun(), substeps=64)
         total += np.mean(np.asarray(off, np.float64) ** 2, axis=1)
     states = jnp.ones((1, 64))
     factors = [step_of(states, grid[k], grid[k + 1]) for k in range(8)]

@@ -23,7 +23,7 @@ def cached() -> Ways:
     noise, net = dj.Masking(vocab), dj.nets.Transformer(vocab, SHAPE, 128, 4, causal=True)
     variables = net.init(jax.random.key(0), jnp.zeros((1, n), jnp.int32), jnp.zeros((1, 1)))
     given = (dj.keys(0, BATCH), noise, dj.order.raster, dj.denoiser(noise, net, variables), (n,))
-    return {"sample": lambda: dj.sample(*given, steps=n), "decode.sample": lambda: dj.decode.sample(*given)}
+    return {"sample": lambda: dj.sample(*given, steps=n), "decode.sample": lambda: dj.sampling.cached.sample(*given)}
 
 
 def nested() -> Ways:
@@ -36,7 +36,7 @@ def nested() -> Ways:
     options = {"grid": dj.grids.repeated(dj.grids.uniform(noise, 10), 16), "step": dj.steps.ddim()}
     return {
         "sample": lambda: dj.sample(*given, **options),
-        "nested.sample": lambda: dj.nested.sample(*given, **options),
+        "nested.sample": lambda: dj.sampling.blockwise.sample(*given, **options),
     }
 
 

@@ -23,10 +23,10 @@ from jaxtyping import Array, PyTree
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.digits import get_config
-from diffjax import build
-from diffjax.plan import Plan, examples, planned
-from diffjax.training.log import Log
+from diffjax.commands.training_plan import Plan, examples, planned
+from diffjax.experiment import build
 from diffjax.training.loop import fit
+from diffjax.training.progress import Log
 from diffjax.training.step import losses
 from diffjax.training.validation import NAME
 

@@ -19,8 +19,9 @@ from PIL import Image
 
 import diffjax as dj
 from diffjax.data import Dataset, open_dataset
-from diffjax.evaluation import as_bytes, write_png
-from diffjax.evaluation.pictures import named_rows
+from diffjax.evaluation import as_bytes
+from diffjax.reports import write_png
+from diffjax.reports.image_grids import named_rows
 
 RUNS = flags.DEFINE_string("runs", "runs", "Folder of the runs.")
 INPUTS = flags.DEFINE_string("inputs", "runs/editing", "Folder for the inputs, and below it what is drawn.")

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 
 import diffjax as dj
-from diffjax import draw
-from diffjax.evaluation import write_png
-from diffjax.evaluation.pictures import named_rows
+from diffjax.commands import image_sampler
+from diffjax.reports import write_png
+from diffjax.reports.image_grids import named_rows
 
 SEEDS = (0, 1, 2)
 CONFIGS = ("digits_raster", "digits_any_order", "digits_masked", "digits_flow")
@@ -74,9 +74,9 @@ def picture(folder: Path) -> np.ndarray:
     rows = []
     for config in CONFIGS:
         denoise, noise, order, info = dj.load(folder / f"{config}_{SEEDS[0]}")
-        painter = draw.painter(denoise, noise, order, info.net, info.facts, info.config["sample"])
-        frames, clock = draw.trajectory(painter, jax.random.key(0), 1, np.array([DIGIT], np.int32))
-        moments, _ = draw.thinned(frames[:, 0], clock, MOMENTS)
+        painter = image_sampler.painter(denoise, noise, order, info.net, info.facts, info.config["sample"])
+        frames, clock = image_sampler.trajectory(painter, jax.random.key(0), 1, np.array([DIGIT], np.int32))
+        moments, _ = image_sampler.thinned(frames[:, 0], clock, MOMENTS)
         rows.append(np.broadcast_to(moments, (*moments.shape[:3], 3)))
     return named_rows([NAMES[config] for config in CONFIGS], rows, MOMENTS, None)
 

@@ -17,10 +17,11 @@ from jaxtyping import Array
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from diffjax import bits, draw, inspection, judge, subject
-from diffjax import evaluation as ev
+from diffjax import reports
+from diffjax.commands import evaluation_subject, image_sampler, likelihood_report, model_diagnostics
+from diffjax.commands.evaluation_subject import Subject
+from diffjax.diagnostics import level_profile
 from diffjax.errors import UserError
-from diffjax.subject import Subject
 
 LOW, HIGH = -1.5, 1.5  # log-SNRs of the band that is not learnt
 COUNT = 1_440
@@ -30,7 +31,7 @@ def main() -> None:
     """A model a line, and below it every alarm."""
     if len(sys.argv) != 2:
         raise UserError("faults: give the folder of a run, such as runs/digits")
-    model = subject.opened(Path(sys.argv[1]), None, None, 5_000)
+    model = evaluation_subject.opened(Path(sys.argv[1]), None, None, 5_000)
     sound = model.info.config["sample"]
     told(model, sound, "as it is")
     told(dataclasses.replace(model, denoise=without_band(model)), sound, f"nothing learnt from {LOW} to {HIGH}")
@@ -41,11 +42,13 @@ def main() -> None:
 def told(model: Subject, settings: dict[str, Any], name: str) -> None:
     """What stands out of a model, as `evaluate.py` has it."""
     painter, (cond, _), facts = model.painter(settings), model.asked(COUNT), model.info.facts
-    images = draw.images(painter, jax.random.key(0), COUNT, 360, cond)
-    held = judge.held_out(painter, model.real["train"][0], bits.some(model.real["test"], 360), 0)
-    alarms = [] if held is None else inspection.alarms(judge.by_level(held, model.denoise))
+    images = image_sampler.images(painter, jax.random.key(0), COUNT, 360, cond)
+    held = model_diagnostics.held_out(
+        painter, model.real["train"][0], likelihood_report.some(model.real["test"], 360), 0
+    )
+    alarms = [] if held is None else level_profile.alarms(model_diagnostics.by_level(held, model.denoise))
     print(f"\n{name}")
-    for alarm in ev.findings_of(images, model.splits, facts.levels, alarms).alarms:
+    for alarm in reports.findings_of(images, model.splits, facts.levels, alarms).alarms:
         print(f"  * {alarm}")
 
 

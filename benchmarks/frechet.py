@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from diffjax.evaluation.gaussians import Moments, frechet_of, gather
+from diffjax.evaluation.frechet_distance import Moments, frechet_of, gather
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
 DIM, BATCH = 2_048, 1_000

@@ -19,7 +19,7 @@ from tables import head, row
 import diffjax as dj
 from diffjax import guidance as g
 from diffjax import lab
-from diffjax.lab.guidances import draw, strengths
+from diffjax.lab.guidance_checks import draw, strengths
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"

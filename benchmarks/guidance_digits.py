@@ -23,11 +23,13 @@ from guidance_words import DIGITS
 from scoring import accuracy, frechet_ratio, labels_of
 from tables import head, row
 
-from diffjax import cli, draw, guidance, loading, subject
+from diffjax import guidance
+from diffjax.commands import command_line, evaluation_subject, image_sampler
 from diffjax.evaluation.pixels import fractions_like, fractions_of
+from diffjax.experiment import trained_model
 
 matplotlib.use("Agg")
-cli.sampling_flags()
+command_line.sampling_flags()
 WEAK = flags.DEFINE_string("weak", "runs/digits_weak", "A run that was trained for less long.")
 ROOT = Path(__file__).parents[1]
 COUNT, ROUNDS = 360, 4
@@ -61,11 +63,11 @@ class Found(NamedTuple):
 
 def main() -> None:
     """Measure, draw, and write the section."""
-    workdir, asked = cli.folder("workdir"), flags.FLAGS
-    model = subject.opened(workdir, asked.ema, cli.step(), 1_000_000)
-    weak, *_ = loading.load(Path(WEAK.value))
+    workdir, asked = command_line.folder("workdir"), flags.FLAGS
+    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), 1_000_000)
+    weak, *_ = trained_model.load(Path(WEAK.value))
     found: dict[str, dict[float, Found]] = {}
-    for name, scale, painter in painters(model, weak, cli.chosen(model.info.config["sample"])):
+    for name, scale, painter in painters(model, weak, command_line.chosen(model.info.config["sample"])):
         found.setdefault(name, {})[scale] = measured(model, painter)
         print(name, scale, *found[name][scale], flush=True)
     plotted(found, ROOT / "docs" / "pictures" / "guidance_digits.png")
@@ -84,7 +86,9 @@ def main() -> None:
     path.write_text("\n".join([before + DIGITS, words.strip(), picture, *table, ""]) + told + verdict)
 
 
-def painters(model: subject.Subject, weak: Any, settings: dict[str, Any]) -> Iterator[tuple[str, float, draw.Painter]]:
+def painters(
+    model: evaluation_subject.Subject, weak: Any, settings: dict[str, Any]
+) -> Iterator[tuple[str, float, image_sampler.Painter]]:
     """Each guidance at each scale."""
     for name, more, scales in NUMBERS:
         for scale in scales:
@@ -101,13 +105,13 @@ def painters(model: subject.Subject, weak: Any, settings: dict[str, Any]) -> Ite
         )
 
 
-def measured(model: subject.Subject, painter: draw.Painter) -> Found:
+def measured(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Found:
     """The mean over rounds of each measure, and its standard error."""
     labels = np.arange(COUNT, dtype=np.int32) * model.info.facts.classes // COUNT
     _, _, test = fractions_of(model.splits, model.info.facts.levels)
     rows = []
     for seed in range(ROUNDS):
-        images = draw.images(painter, jax.random.key(seed), COUNT, COUNT, labels)
+        images = image_sampler.images(painter, jax.random.key(seed), COUNT, COUNT, labels)
         every = fractions_like(images, model.splits)
         varied = within(every, labels) / within(test, labels_of(model, "test"))
         rows.append((accuracy(model, every, labels), varied, frechet_ratio(model, every)))
@@ -141,4 +145,4 @@ def plotted(found: dict[str, dict[float, Found]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from diffjax import lab
-from diffjax.lab.guidances import coverage
-from diffjax.lab.tilts import ASIDE, log_density
+from diffjax.lab.guidance_checks import coverage
+from diffjax.lab.guidance_data import ASIDE, log_density
 
 matplotlib.use("Agg")
 COLOURS = {"ddim": "C0", "posterior": "C1"}

@@ -12,7 +12,7 @@ import numpy as np
 
 import diffjax as dj
 from diffjax.data import batches, open_dataset
-from diffjax.dispatch import sample_for
+from diffjax.sampling.driver import sample_for
 
 STEPS, FINE = 8, 1000
 RULES = {"ddim": dj.steps.ddim(), "dpmpp_2m": dj.steps.dpmpp_2m()}

@@ -10,9 +10,9 @@ import jax
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.digits import get_config
-from diffjax import build, run
+from diffjax.commands.data_examples import standard_deviation, with_data_std
 from diffjax.data import batches, open_dataset
-from diffjax.data_examples import standard_deviation, with_data_std
+from diffjax.experiment import build, data_spec
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
 
@@ -23,9 +23,9 @@ def main() -> None:
     """Rounds of steps, timed at their ends; the fastest and the median round."""
     config = get_config()
     dataset = open_dataset(config.data.name)
-    facts, t = run.facts_of(dataset, config.data.form), config.train
+    facts, t = data_spec.facts_of(dataset, config.data.form), config.train
     model = with_data_std(vars(config.model), standard_deviation(dataset, facts), facts)
-    built = run.built_model(model, facts)
+    built = data_spec.built_model(model, facts)
     loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
     ticks: list[float] = []
 

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from diffjax import conditions, edit, grids, guidance, likelihood, loss, oracles, order, predict, schedule, steps, times
 from diffjax import weights as weights
-from diffjax.adapting import adaptive
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
 from diffjax.order import Order
 from diffjax.protocols import Denoise, Given, Hook, Noise, Step
-from diffjax.randomness import keys
-from diffjax.sampling import invert, sample, stepwise
+from diffjax.sampling.adaptive_ode import adaptive
+from diffjax.sampling.loop import invert, sample, stepwise
+from diffjax.utils.prng import keys
 
 if TYPE_CHECKING:
-    from diffjax import decode, diagnose, lab, nested, nets, truth
-    from diffjax.loading import load
-    from diffjax.training.frozen import freeze
+    from diffjax import diagnostics, lab, nets, sampling
+    from diffjax.experiment.trained_model import load
+    from diffjax.training.freezing import freeze
     from diffjax.training.loop import fit
     from diffjax.training.variables_files import load_variables, save
 
-_MODULES = ("decode", "diagnose", "lab", "nested", "nets", "truth")
+_MODULES = ("diagnostics", "lab", "nets", "sampling")
 _FUNCTIONS = {
     "fit": "training.loop",
-    "freeze": "training.frozen",
-    "load": "loading",
+    "freeze": "training.freezing",
+    "load": "experiment.trained_model",
     "load_variables": "training.variables_files",
     "save": "training.variables_files",
 }
@@ -44,9 +44,8 @@ __all__ = [
     "UserError",
     "adaptive",
     "conditions",
-    "decode",
     "denoiser",
-    "diagnose",
+    "diagnostics",
     "edit",
     "fit",
     "freeze",
@@ -59,18 +58,17 @@ __all__ = [
     "load",
     "load_variables",
     "loss",
-    "nested",
     "nets",
     "oracles",
     "order",
     "predict",
     "sample",
+    "sampling",
     "save",
     "schedule",
     "steps",
     "stepwise",
     "times",
-    "truth",
     "weights",
 ]
 __version__ = "0.1.0"

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from diffjax import expected
-from diffjax.closures import portable
+from diffjax.arguments import expected
 from diffjax.errors import UserError
-from diffjax.kinds import kind_of
 from diffjax.order import Order
 from diffjax.protocols import Hooks, Net, Noise, PerExample
+from diffjax.utils.closures import portable
+from diffjax.utils.kinds import kind_of
 
 __all__ = ["denoiser"]
 

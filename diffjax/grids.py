@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffjax.argument_checks import checked_arguments
+from diffjax.arguments.checked import checked_arguments
 from diffjax.errors import UserError
-from diffjax.gridding import optimise as optimise  # not a grid of a name, so not in __all__
-from diffjax.host import on_host
+from diffjax.grid_search import optimise as optimise
 from diffjax.protocols import Noise
+from diffjax.utils.host import on_host
 
 __all__ = [
     "at_a_time",

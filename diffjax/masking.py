@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from diffjax.caching import one_object
-from diffjax.closures import interned
-from diffjax.contracts import described, require_array, require_floating
 from diffjax.errors import UserError
 from diffjax.schedule import Schedule, inverse
 from diffjax.schedule_checks import check_keep
+from diffjax.utils.closures import interned
+from diffjax.utils.memo import one_object
+from diffjax.utils.shape_checks import described, require_array, require_floating
 
 __all__ = ["Masking"]
 

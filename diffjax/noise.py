@@ -13,14 +13,14 @@ from jax.core import eval_context
 from jaxtyping import Array, Float, Key
 
 from diffjax import predict
-from diffjax.closures import interned
-from diffjax.contracts import described, require_array, require_floating
 from diffjax.errors import UserError
-from diffjax.kinds import holds, plain
 from diffjax.masking import Masking
 from diffjax.predict import Row
 from diffjax.schedule import Moment, Schedule, inverse, moment
 from diffjax.schedule_checks import check_schedule
+from diffjax.utils.closures import interned
+from diffjax.utils.kinds import holds, plain
+from diffjax.utils.shape_checks import described, require_array, require_floating
 
 __all__ = ["Gaussian", "Masking"]
 

@@ -16,11 +16,11 @@ import numpy as np
 from jax.core import eval_context
 from jaxtyping import Array, Float, Key
 
-from diffjax.caching import one_object
-from diffjax.closures import interned
-from diffjax.contracts import require_floating
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
+from diffjax.utils.closures import interned
+from diffjax.utils.memo import one_object
+from diffjax.utils.shape_checks import require_floating
 
 __all__ = ["blocks", "raster", "rolling", "shuffled", "together"]
 

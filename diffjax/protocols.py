@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree, Shaped
+from jaxtyping import Array, Float, PyTree, Shaped
 
-from diffjax.closures import interned
+from diffjax.utils.closures import interned
+from diffjax.utils.prng import Keys as Keys
 
-Keys = Key[Array, " b"]  # one key per example
 State = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
 Level = Float[Array, "b *#shape"]
 Cond = PyTree  # every leaf has the batch as its first axis; None when there is nothing to know

@@ -15,8 +15,8 @@ import numpy as np
 from jax.core import eval_context
 from jaxtyping import Array, Bool, Float
 
-from diffjax.caching import one_object
 from diffjax.errors import UserError
+from diffjax.utils.memo import one_object
 
 __all__ = [
     "cosine",

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer, eval_context
 
-from diffjax.contracts import require_floating
 from diffjax.errors import UserError
 from diffjax.schedule import Schedule, Time
+from diffjax.utils.shape_checks import require_floating
 
 POINTS = 257  # times at which a schedule is looked at, evenly from 0 to 1
 ROUNDING = 1e-5  # of values and of angles in float32

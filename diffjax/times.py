@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
-from diffjax.argument_checks import checked_arguments
+from diffjax.arguments.checked import checked_arguments
 from diffjax.errors import UserError
 from diffjax.protocols import Keys, Noise
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffjax.argument_checks import checked_arguments
+from diffjax.arguments.checked import checked_arguments
 from diffjax.errors import UserError
 
 __all__ = ["edm", "min_snr", "p2", "sigmoid", "snr"]

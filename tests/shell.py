@@ -30,7 +30,11 @@ def called(script: str, *argv: object) -> int:
 def forget_flags(script: str) -> None:
     """Undefine what the script defined, so that another may; libraries keep theirs."""
     modules = flags.FLAGS.flags_by_module_dict()
-    own = {flag.name for module in (str(ROOT / script), "diffjax.cli") for flag in modules.get(module, ())}
+    own = {
+        flag.name
+        for module in (str(ROOT / script), "diffjax.commands.command_line")
+        for flag in modules.get(module, ())
+    }
     for name in [name for name in flags.FLAGS if name in own or name.startswith("config.")]:
         delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.files import is_plain
+from diffjax.utils.files import is_plain
 
 SECONDS = 1.0  # of this process's own: on a machine that does other things besides, the clock goes on meanwhile
 

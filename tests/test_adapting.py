@@ -12,11 +12,11 @@ from jax.tree_util import Partial
 from quickly import few
 
 from diffjax import oracles, order, predict, schedule, steps
-from diffjax.adapting import adaptive
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling.adaptive_ode import adaptive
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 MEAN, STD = 0.7, 0.4

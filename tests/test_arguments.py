@@ -79,7 +79,7 @@ SURFACE: dict[str, tuple[Callable, dict[str, Any]]] = {
     "keys_of": (dj.keys, {"seed": 0, "count": 4}),
     "load": (dj.load, {"source": "runs/none", "ema": None, "step": None}),
     "report": (dj.lab.report, {"step": dj.steps.ddim()}),
-    "error": (dj.diagnose.error, {**NOISED, "x0": X, "cond": COND, "t": jnp.array([0.5])}),
+    "error": (dj.diagnostics.by_noise_level.error, {**NOISED, "x0": X, "cond": COND, "t": jnp.array([0.5])}),
     "several": (dj.guidance.several, {"denoise": denoise, "scales": {"a": 2.0}, "null": {"a": NULL}}),
     "perturbed": (dj.guidance.perturbed_attention, {"denoise": denoise, "scale": 2.0, "blocks": (0,)}),
     "inpaint": (dj.edit.inpaint, {"image": X[0], "known": X[0] > -1, "noise_std": 0.0}),

@@ -12,12 +12,12 @@ import optax
 import pytest
 
 from diffjax import loss, order, predict, schedule, times, weights
-from diffjax.checks import check_data_std, check_disk, check_loss, check_size, most_kept, size
+from diffjax.commands.config_checks import check_data_std, check_disk, check_loss, check_size, most_kept, size
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
-from diffjax.training import checkpoint, keeping, manifest
-from diffjax.training.keeping import Keep
+from diffjax.training import checkpoint, manifest, retention
+from diffjax.training.retention import Keep
 from diffjax.training.state import create
 
 NET, X = MLP(width=8, depth=1), jnp.zeros((1, 3))
@@ -72,10 +72,10 @@ def test_no_run_has_more_checkpoints_than_were_counted(keep, fall, tmp_path) -> 
     rng, most = np.random.default_rng(0), most_kept(keep, 95, 10)
     for step in (*range(10, 95, 10), 95):
         saved(tmp_path, step, {"loss": -fall * step if fall else float(rng.normal())})
-        assert len(keeping.finished(tmp_path)) <= most + 1
-        keeping.forget(tmp_path, keep, step)
-        assert len(keeping.finished(tmp_path)) <= most
-    assert len(keeping.finished(tmp_path)) >= most - bool(keep.best_by) - bool(keep.every_steps)
+        assert len(retention.finished(tmp_path)) <= most + 1
+        retention.forget(tmp_path, keep, step)
+        assert len(retention.finished(tmp_path)) <= most
+    assert len(retention.finished(tmp_path)) >= most - bool(keep.best_by) - bool(keep.every_steps)
 
 
 @pytest.mark.parametrize("keep", POLICIES, ids=str)

@@ -17,7 +17,7 @@ import pytest
 from jax.tree_util import Partial
 
 import diffjax as dj
-from diffjax.closures import Compiled, interned, portable
+from diffjax.utils.closures import Compiled, interned, portable
 
 KEYS = dj.keys(0, 4)
 NOISE, ORDER = dj.Gaussian(dj.schedule.cosine, dj.predict.v), dj.order.together

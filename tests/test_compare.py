@@ -16,11 +16,12 @@ from shell import ROOT, called
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from configs.compare import Compare
-from diffjax import draw, nets, order, predict, schedule
+from diffjax import nets, order, predict, schedule
+from diffjax.commands import image_sampler
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.experiment.data_spec import Facts
 from diffjax.noise import Gaussian
-from diffjax.run import Facts
 
 families, figures, flops, page, places, results, runs, scores, verdicts, whole = (
     importlib.import_module(f"comparing.{part}")
@@ -130,7 +131,7 @@ def test_of_a_net_with_a_head_the_large_part_is_counted_once_a_block() -> None:
 
     def spent(blocks: int, steps: int) -> float:
         settings = {"sampler": "ddim", "grid": "uniform", "steps": steps, "guidance": 1.0}
-        return flops.of_sample(draw.painter(denoise, noise, order.blocks(blocks), net, facts, settings))
+        return flops.of_sample(image_sampler.painter(denoise, noise, order.blocks(blocks), net, facts, settings))
 
     head = (spent(8, 4) - spent(8, 2)) / 16
     large = spent(8, 2) / 8 - 2 * head

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import pytest
 from jax.tree_util import Partial
 
-from diffjax import build, cli, meaning, run, slots
-from diffjax.data import parts
-from diffjax.randomness import keys
+from diffjax.commands import command_line
+from diffjax.data import condition_parts
+from diffjax.experiment import build, data_spec, meaning, specs
+from diffjax.utils.prng import keys
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.name != "__init__.py")
@@ -37,7 +38,7 @@ def test_there_are_some() -> None:
 
 def test_it_is_a_config_of_the_right_types(config) -> None:
     assert type(config) is sys.modules["configs"].Config
-    cli.check_types(config, "config")
+    command_line.check_types(config, "config")
 
 
 def test_it_is_new_every_time(path) -> None:
@@ -52,11 +53,13 @@ def test_it_is_new_every_time(path) -> None:
 def test_it_builds(config) -> None:
     t, s = config.train, config.sample
     fields = meaning.inherited(dataclasses.asdict(config.model), {"data_std": 0.75})  # where it is to be measured
-    about = parts.About((8, 8, 1), tuple(map(str, range(10))), 17, {})  # data that stand in for the config's own
-    made = [slots.made(parts, text, "data.parts")(about) for text in config.data.parts]
+    about = condition_parts.About(
+        (8, 8, 1), tuple(map(str, range(10))), 17, {}
+    )  # data that stand in for the config's own
+    made = [specs.made(condition_parts, text, "data.parts")(about) for text in config.data.parts]
     heard = tuple(build.Heard(part.name, part.shape, part.vocab) for part in made)
-    facts = run.Facts((8, 8, 1), 10, (), 17, (), config.data.form, heard)
-    built = run.built_model(fields, facts)
+    facts = data_spec.Facts((8, 8, 1), 10, (), 17, (), config.data.form, heard)
+    built = data_spec.built_model(fields, facts)
     assert (built.net.null_cond is not None) == bool(config.model.conditional or config.model.conditions)
     drops = {"cond_drop": t.cond_drop, "label_drop": t.label_drop}
     loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, **drops)

@@ -67,7 +67,9 @@ USES = {
     "bits of the bound": bits("bound"),
     "guidance": guided,
     "edit": edited,
-    "error": lambda out: dj.diagnose.error(KEYS, NUMBERS, lambda x, t, cond: out(x), X, None, jnp.array([0.5])),
+    "error": lambda out: dj.diagnostics.by_noise_level.error(
+        KEYS, NUMBERS, lambda x, t, cond: out(x), X, None, jnp.array([0.5])
+    ),
 }
 
 

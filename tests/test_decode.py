@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import decode, guidance, nets, order, steps
+from diffjax import guidance, nets, order, steps
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Masking
 from diffjax.protocols import Step
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling import cached
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 VOCAB, SHAPE, N = 5, (3, 4), 12
 NOISE = Masking(VOCAB)
@@ -38,7 +39,7 @@ NET, DENOISE = denoise_by(causal=True)
 @pytest.mark.parametrize("name", ORDERS)
 def test_samples_are_those_of_the_generic_path(name, rule) -> None:
     given = (SOME, NOISE, ORDERS[name], DENOISE, (N,))
-    fast = decode.sample(*given, cond=COND, step=RULES[rule])
+    fast = cached.sample(*given, cond=COND, step=RULES[rule])
     np.testing.assert_array_equal(fast, sample(*given, cond=COND, steps=N, step=RULES[rule]))
     assert int(fast.max()) < VOCAB
     assert len(np.unique(fast, axis=0)) > len(SOME) // 2  # and they are not all one
@@ -47,9 +48,9 @@ def test_samples_are_those_of_the_generic_path(name, rule) -> None:
 def test_under_guidance_each_half_has_its_own_cache() -> None:
     guided = guidance.cfg(DENOISE, 2.5, NET.null_cond)
     given = (SOME, NOISE, order.shuffled, guided, (N,))
-    fast = decode.sample(*given, cond=COND)
+    fast = cached.sample(*given, cond=COND)
     np.testing.assert_array_equal(fast, sample(*given, cond=COND, steps=N))
-    assert bool(jnp.any(fast != decode.sample(SOME, NOISE, order.shuffled, DENOISE, (N,), cond=COND)))
+    assert bool(jnp.any(fast != cached.sample(SOME, NOISE, order.shuffled, DENOISE, (N,), cond=COND)))
 
 
 def test_a_hook_may_overrule_what_is_drawn() -> None:
@@ -59,23 +60,23 @@ def test_a_hook_may_overrule_what_is_drawn() -> None:
         return jnp.where((jnp.arange(N) < 4)[None] & (s == 0), 2, x)
 
     given = (SOME, NOISE, order.raster, DENOISE, (N,))
-    fast = decode.sample(*given, cond=COND, hook=hook)
+    fast = cached.sample(*given, cond=COND, hook=hook)
     np.testing.assert_array_equal(fast, sample(*given, cond=COND, steps=N, hook=hook))
     assert bool(jnp.all(fast[:, :4] == 2))
 
 
 def test_an_example_depends_on_its_own_key_alone() -> None:
-    whole = decode.sample(SOME, NOISE, order.shuffled, DENOISE, (N,), cond=COND)
-    part = decode.sample(SOME[5:7], NOISE, order.shuffled, DENOISE, (N,), cond=COND[5:7])
+    whole = cached.sample(SOME, NOISE, order.shuffled, DENOISE, (N,), cond=COND)
+    part = cached.sample(SOME[5:7], NOISE, order.shuffled, DENOISE, (N,), cond=COND[5:7])
     np.testing.assert_array_equal(part, whole[5:7])
 
 
 def test_one_by_one_is_when_every_step_reveals_a_position() -> None:
     even = jnp.linspace(1.0, 0.0, N + 1)
-    assert decode.one_by_one(even, N)
-    assert decode.one_by_one(even.at[3].add(0.4 / N), N)  # any stop between the same ranks
-    assert not decode.one_by_one(even[::2], N)
-    assert not decode.one_by_one(even.at[3].add(0.6 / N), N)
+    assert cached.one_by_one(even, N)
+    assert cached.one_by_one(even.at[3].add(0.4 / N), N)  # any stop between the same ranks
+    assert not cached.one_by_one(even[::2], N)
+    assert not cached.one_by_one(even.at[3].add(0.6 / N), N)
 
 
 def test_mistakes_are_told() -> None:
@@ -89,4 +90,4 @@ def test_mistakes_are_told() -> None:
     ):
         given = {"order": order.raster, "denoise": DENOISE, **changes}
         with pytest.raises(UserError, match=told):
-            decode.sample(SOME, NOISE, given.pop("order"), given.pop("denoise"), (N,), cond=COND, **given)
+            cached.sample(SOME, NOISE, given.pop("order"), given.pop("denoise"), (N,), cond=COND, **given)

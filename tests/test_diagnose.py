@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import diagnose, grids, loss, loss_shares, oracles, order, predict, schedule, steps, times, weights
+from diffjax import grids, loss, oracles, order, predict, schedule, steps, times, weights
+from diffjax.diagnostics import by_noise_level, loss_shares
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import keys
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 SPREADS = np.array([[0.25, 1.0, 4.0]])  # variances of independent numbers
@@ -18,7 +19,7 @@ EXACT = oracles.gaussian(NOISE, np.zeros(3), np.diag(SPREADS[0]))
 COUNT = 2**17
 X0 = jax.random.normal(jax.random.key(7), (COUNT, 3)) * np.sqrt(SPREADS)
 KEYS = keys(3, COUNT)
-T = diagnose.span(NOISE, 5, -4.0, 4.0)
+T = by_noise_level.span(NOISE, 5, -4.0, 4.0)
 
 
 def exact(x_t, t, cond):
@@ -46,11 +47,11 @@ def test_the_cheap_oracle_is_the_oracle() -> None:
 
 
 def test_an_exact_denoiser_misses_the_posterior_variance() -> None:
-    within(np.asarray(diagnose.error(KEYS, NOISE, exact, X0, None, T)), least(T))
+    within(np.asarray(by_noise_level.error(KEYS, NOISE, exact, X0, None, T)), least(T))
 
 
 def test_the_best_linear_denoiser_of_a_normal_law_is_the_exact_one() -> None:
-    np.testing.assert_allclose(diagnose.linear(NOISE, X0, T).error, least(T), rtol=0.01)
+    np.testing.assert_allclose(by_noise_level.linear(NOISE, X0, T).error, least(T), rtol=0.01)
 
 
 def unshrunk(x: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_of_white_noise_no_linear_denoiser_looks_better_than_is_possible(count, 
     x = np.random.default_rng(count).normal(0.3, variance**0.5, (count, dim))
     m = NOISE.moment(T)
     right = np.asarray(variance * m.sigma**2 / (m.alpha**2 * variance + m.sigma**2))
-    found = diagnose.linear(NOISE, x, T)
+    found = by_noise_level.linear(NOISE, x, T)
     statistical = 5 * (2 / (count * dim)) ** 0.5
     assert (np.asarray(found.error) >= right * (1 - statistical)).all()
     np.testing.assert_allclose(found.error, right, rtol=statistical)
@@ -84,7 +85,7 @@ def test_of_a_spread_out_law_few_examples_do_not_make_the_linear_denoiser_better
     right = np.asarray((spread * m.sigma**2 / (m.alpha**2 * spread + m.sigma**2)).mean(1))
     rng = np.random.default_rng(0)
     sets = [rng.normal(0, spread**0.5, (50, 200)) for _ in range(20)]
-    found = np.mean([diagnose.linear(NOISE, x, T).error for x in sets], axis=0)
+    found = np.mean([by_noise_level.linear(NOISE, x, T).error for x in sets], axis=0)
     assert (found > 0.95 * right).all(), found / right
     assert np.mean([unshrunk(x)[-1] for x in sets]) < 0.5 * right[-1]
 
@@ -93,7 +94,7 @@ def test_of_many_examples_the_linear_denoiser_is_that_of_their_covariance() -> N
     """At 2,000 examples a value the shrinkage moves no error by more than half a per cent."""
     mix = np.random.default_rng(1).standard_normal((8, 8))
     x = np.random.default_rng(0).standard_normal((16_000, 8)) @ mix
-    np.testing.assert_allclose(diagnose.linear(NOISE, x, T).error, unshrunk(x), rtol=5e-3)
+    np.testing.assert_allclose(by_noise_level.linear(NOISE, x, T).error, unshrunk(x), rtol=5e-3)
 
 
 def test_what_a_denoiser_misses_more_is_seen_where_it_is() -> None:
@@ -103,19 +104,21 @@ def test_what_a_denoiser_misses_more_is_seen_where_it_is() -> None:
         inside = jnp.abs(NOISE.log_snr(t)) < 1
         return exact(x_t, t, cond) + jnp.where(inside, 0.5, 0.0)
 
-    more = diagnose.error(KEYS, NOISE, broken, X0, None, T) - diagnose.error(KEYS, NOISE, exact, X0, None, T)
+    more = by_noise_level.error(KEYS, NOISE, broken, X0, None, T) - by_noise_level.error(
+        KEYS, NOISE, exact, X0, None, T
+    )
     within(np.asarray(more), np.array([0, 0, 0.25, 0, 0]))
 
 
 def test_an_exact_denoiser_moves_by_what_its_error_falls_by() -> None:
-    found = diagnose.consistency(KEYS, NOISE, exact, X0, None, T)
+    found = by_noise_level.consistency(KEYS, NOISE, exact, X0, None, T)
     within(np.asarray(found.change), -np.diff(least(T)))
     within(np.asarray(found.excess), np.zeros(4))
 
 
 def test_a_denoiser_that_repeats_its_input_moves_by_what_the_noise_loses() -> None:
     """D = x_t / alpha: what changes is noise alone, and the error falls by as much."""
-    found = diagnose.consistency(KEYS, NOISE, lambda x_t, t, cond: x_t / NOISE.moment(t).alpha, X0, None, T)
+    found = by_noise_level.consistency(KEYS, NOISE, lambda x_t, t, cond: x_t / NOISE.moment(t).alpha, X0, None, T)
     m = NOISE.moment(T)
     lost = np.asarray(-jnp.diff((m.sigma / m.alpha) ** 2))
     within(np.asarray(found.change), lost)
@@ -148,7 +151,9 @@ def test_the_local_error_of_euler_falls_with_the_square_of_its_step_and_heuns_wi
     sizes = {}
     for rule in (steps.euler(), steps.heun()):
         coarse, fine = (
-            diagnose.local_error(few, NOISE, order.together, exact, shape, jnp.linspace(1.0, 0.2, n + 1), step=rule)
+            by_noise_level.local_error(
+                few, NOISE, order.together, exact, shape, jnp.linspace(1.0, 0.2, n + 1), step=rule
+            )
             for n in (8, 16)
         )
         sizes[rule.evaluations] = float(jnp.mean(coarse[4]) / jnp.mean(fine[9]))
@@ -160,7 +165,7 @@ def test_a_sampler_of_an_exact_model_believes_in_what_it_draws() -> None:
     """At every stop the predictions have the variance of E[x0 | x_t]; at the end they are the samples."""
     grid = grids.log_snr(NOISE, 256, -6.0, 6.0)
     found = np.asarray(
-        diagnose.predictions(keys(0, 2**13), NOISE, order.together, exact, (3,), grid, step=steps.posterior())
+        by_noise_level.predictions(keys(0, 2**13), NOISE, order.together, exact, (3,), grid, step=steps.posterior())
     )
     m = NOISE.moment(grid[:-1, None])
     right = m.alpha**2 * SPREADS**2 / (m.alpha**2 * SPREADS + m.sigma**2)
@@ -173,7 +178,7 @@ def test_a_denoiser_that_changes_its_mind_moves_by_more() -> None:
     def broken(x_t, t, cond):
         return exact(x_t, t, cond) + jnp.where(NOISE.log_snr(t) > 1, 0.5, 0.0)
 
-    found = diagnose.consistency(KEYS, NOISE, broken, X0, None, T)
+    found = by_noise_level.consistency(KEYS, NOISE, broken, X0, None, T)
     within(np.asarray(found.excess), np.array([0, 0, 2 * 0.25, 0]))
 
 
@@ -181,18 +186,18 @@ def test_levels_are_even_and_what_cannot_be_is_refused() -> None:
     np.testing.assert_allclose(NOISE.log_snr(T), [-4, -2, 0, 2, 4], atol=1e-4)
     some, grid = keys(0, 2), jnp.linspace(1.0, 0.0, 3)
     with pytest.raises(UserError, match="at least 2 levels"):
-        diagnose.span(NOISE, 1)
+        by_noise_level.span(NOISE, 1)
     with pytest.raises(UserError, match="Gaussian noise"):
-        diagnose.error(some, Masking(3), exact, X0[:2], None, T)
+        by_noise_level.error(some, Masking(3), exact, X0[:2], None, T)
     with pytest.raises(UserError, match="at least 2 levels, got 1"):
-        diagnose.consistency(some, NOISE, exact, X0[:2], None, T[:1])
+        by_noise_level.consistency(some, NOISE, exact, X0[:2], None, T[:1])
     with pytest.raises(UserError, match="deterministic"):
-        diagnose.local_error(some, NOISE, order.together, exact, (3,), grid, step=steps.posterior())
+        by_noise_level.local_error(some, NOISE, order.together, exact, (3,), grid, step=steps.posterior())
 
 
 def test_all_of_it_runs_under_jit() -> None:
     few, x0 = keys(0, 4), X0[:4]
-    for measure in (diagnose.error, diagnose.consistency):
+    for measure in (by_noise_level.error, by_noise_level.consistency):
         eager = measure(few, NOISE, exact, x0, None, T)
         compiled = jax.jit(lambda x0, measure=measure: measure(few, NOISE, exact, x0, None, T))(x0)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), eager, compiled)

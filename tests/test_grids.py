@@ -6,11 +6,12 @@ import pytest
 from every_schedule import SCHEDULES
 from jax.tree_util import Partial
 
-from diffjax import build, grids, order, predict, schedule, steps
+from diffjax import grids, order, predict, schedule, steps
 from diffjax.errors import UserError
+from diffjax.experiment import build
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 EDM = Gaussian(schedule.edm_of(rho=1.0), predict.edm)  # sigma = 80 t

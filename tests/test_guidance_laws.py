@@ -13,8 +13,8 @@ from quickly import few
 
 from diffjax import guidance, oracles, order, predict, schedule, steps
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 W, N = 2.5, 3
 FLOW = Gaussian(schedule.flow, predict.velocity)

@@ -6,7 +6,7 @@ import pytest
 
 from diffjax import grids, guidance, predict, schedule
 from diffjax.errors import UserError
-from diffjax.guiding import guided
+from diffjax.experiment.guidance_spec import guided
 from diffjax.noise import Gaussian, Masking
 
 NOISE = Gaussian(schedule.cosine, predict.v)

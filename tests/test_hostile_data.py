@@ -18,7 +18,7 @@ from strangers import SECONDS, refused
 
 from diffjax.data import batches, open_dataset
 from diffjax.errors import UserError
-from diffjax.images import MAX_BYTES, decode_bytes, read_header, read_image
+from diffjax.utils.image_io import MAX_BYTES, decode_bytes, read_header, read_image
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

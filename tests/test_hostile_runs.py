@@ -18,18 +18,18 @@ import pytest
 import tensorstore
 from strangers import refused
 
-from diffjax import loading, record, run
-from diffjax.console import quiet_libraries
-from diffjax.data.rules import SplitRecord
-from diffjax.files import is_plain
+from diffjax.commands.console import quiet_libraries
+from diffjax.data.split_rules import SplitRecord
+from diffjax.experiment import data_spec, run_record, trained_model
+from diffjax.experiment.run_record import Record
 from diffjax.nets import MLP
-from diffjax.record import Record
-from diffjax.training import checkpoint, keeping, manifest, vetting
+from diffjax.training import checkpoint, checkpoint_validation, manifest, retention
 from diffjax.training.checkpoint import Saver
-from diffjax.training.keeping import Keep
+from diffjax.training.retention import Keep
 from diffjax.training.state import State, create
+from diffjax.utils.files import is_plain
 
-FACTS = run.Facts((4, 4, 1), 2, ("even", "odd"), 17, (0.5, 0.5), "unit")
+FACTS = data_spec.Facts((4, 4, 1), 2, ("even", "odd"), 17, (0.5, 0.5), "unit")
 MODEL = {
     **{"net": "MLP(width=8, depth=1)", "noise": "Gaussian", "prediction": "v", "schedule": "cosine"},
     **{"order": "together", "data_std": 1.0, "conditional": True},
@@ -62,8 +62,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh: State) -> Path:
     saver = Saver(folder / "checkpoints", Keep(), RECORD.identity.about)
     saver.save(int(STEP), fresh, {"loss": 1.0})
     saver.close()
-    record.write_config(folder, RECORD)
-    assert loading.load(folder)[3].step == int(STEP)
+    run_record.write_config(folder, RECORD)
+    assert trained_model.load(folder)[3].step == int(STEP)
     assert checkpoint.restore(folder / "checkpoints", fresh) is not None
     return folder
 
@@ -367,7 +367,7 @@ def test_a_checkpoint(theirs: Path, fresh: State, name: str, monkeypatch, capfd)
     attack(theirs)
     monkeypatch.syspath_prepend(str(theirs.parent))
     with refused(message, theirs.parent):
-        loading.load(theirs)
+        trained_model.load(theirs)
     if name == "a link to a step":
         assert checkpoint.restore(theirs / "checkpoints", fresh, RECORD.identity) is None
     else:
@@ -382,7 +382,7 @@ def test_a_checkpoint(theirs: Path, fresh: State, name: str, monkeypatch, capfd)
 def test_a_step_asked_for_by_number_is_no_link_either(theirs: Path) -> None:
     a_link_to_a_step(theirs)
     with refused("a link", theirs.parent):
-        loading.load(theirs, step=int(STEP))
+        trained_model.load(theirs, step=int(STEP))
 
 
 @pytest.mark.parametrize("metrics", [3, [], {"loss": float("nan")}, {"loss": "x"}, {"loss": [1.0]}])
@@ -390,7 +390,7 @@ def test_the_best_of_metrics_that_are_none(theirs: Path, metrics: Any) -> None:
     told(theirs, lambda said: said.update(metrics=metrics))
     config(theirs, lambda said: said["config"]["train"].update(keep_best="loss"))
     with refused("no checkpoint here has a loss", theirs.parent):
-        loading.load(theirs, step="best")
+        trained_model.load(theirs, step="best")
 
 
 def test_what_lies_beside_the_arrays_is_never_looked_at(theirs: Path, fresh: State, monkeypatch) -> None:
@@ -398,7 +398,7 @@ def test_what_lies_beside_the_arrays_is_never_looked_at(theirs: Path, fresh: Sta
         state_file(theirs, name).write_bytes(pickle.dumps(Harm()))
     resigned(theirs)
     monkeypatch.syspath_prepend(str(theirs.parent))
-    assert loading.load(theirs)[3].step == int(STEP)
+    assert trained_model.load(theirs)[3].step == int(STEP)
     assert checkpoint.restore(theirs / "checkpoints", fresh, RECORD.identity) is not None
     assert "harm" not in sys.modules
 
@@ -409,7 +409,7 @@ def test_what_orbax_says_of_arrays_is_not_parsed_where_it_is_nested_too_deeply(t
     state_file(theirs, name).write_text(text)
     resigned(theirs)
     with refused(f"{Path(name).name} is JSON that is nested", theirs.parent):
-        loading.load(theirs)
+        trained_model.load(theirs)
 
 
 def test_nothing_is_cleared_away_through_a_link(theirs: Path) -> None:
@@ -417,7 +417,7 @@ def test_nothing_is_cleared_away_through_a_link(theirs: Path) -> None:
     (outside / "kept").mkdir(parents=True)
     for name in (".00000011.deleted", ".00000012.partial"):
         (theirs / "checkpoints" / name).symlink_to(outside)
-    keeping.tidy(theirs / "checkpoints")
+    retention.tidy(theirs / "checkpoints")
     assert (outside / "kept").is_dir()
 
 
@@ -426,11 +426,11 @@ def test_the_index_of_many_arrays_is_far_from_what_is_refused(tmp_path: Path) ->
     tree = {"emas": {"0.9": {f"Block_{i}": {"Dense_0": {"kernel": np.zeros(8, np.float32)}} for i in range(1000)}}}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as writer:
         writer.save(tmp_path / "state", args=ocp.args.PyTreeSave(tree))
-    found = jax.tree.leaves(vetting.described(tmp_path / "state"))
+    found = jax.tree.leaves(checkpoint_validation.described(tmp_path / "state"))
     assert len(found) == 1000
     assert {(leaf.shape, leaf.dtype) for leaf in found} == {((8,), np.dtype(np.float32))}
-    blocks = [block for file in tmp_path.rglob("*") if file.is_file() for block in vetting._blocks(file)]
-    assert 0 < len(blocks) <= vetting._MOST_BLOCKS // 8
+    blocks = [block for file in tmp_path.rglob("*") if file.is_file() for block in checkpoint_validation._blocks(file)]
+    assert 0 < len(blocks) <= checkpoint_validation._MOST_BLOCKS // 8
 
 
 def config(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -523,13 +523,13 @@ def test_a_config(theirs: Path, name: str, monkeypatch) -> None:
     attack(theirs)
     monkeypatch.syspath_prepend(str(theirs.parent))
     with refused(message, theirs.parent):
-        loading.load(theirs)
+        trained_model.load(theirs)
 
 
 def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -> None:
     facts(class_names=["../../x", "$(touch harm)"])(theirs)
-    meant = record.read(theirs).identity.meaning
+    meant = run_record.read(theirs).identity.meaning
     told(theirs, lambda said: said.update(meaning=meant))
     before = set(theirs.parent.rglob("*"))
-    assert loading.load(theirs)[3].facts.class_names == ("../../x", "$(touch harm)")
+    assert trained_model.load(theirs)[3].facts.class_names == ("../../x", "$(touch harm)")
     assert set(theirs.parent.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""The house: who may import whom, where the heavy libraries live, and what every file owes its reader."""
+"""The house: which package may import which, where the heavy libraries live, and what every file owes its reader."""
 
 import ast
 import graphlib
@@ -15,137 +15,55 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "diffjax"
 LONGEST = 250  # lines of a file
+MOST_ROOT_MODULES = 18
+LONGEST_CHAIN = 12  # of packages and root modules that import each other
 
-# Each layer (a module, or a whole subpackage) and the layers it may import: only such as stand above it.
-GROUND = (
-    "errors",
-    "host",
-    "kinds",
-    "contracts",
-    "closures",
-    "expected",
-    "argument_checks",
-)  # for all that comes after each
-LAYERS = {
-    "errors": "",
-    "host": "",
-    "kinds": "",
-    "contracts": "",
-    "code": "",
-    "function_parts": "",
-    "captures": "code function_parts",
-    "closures": "code function_parts captures",
-    "protocols": "",
-    "caching": "",
-    "order": "caching protocols",
-    "expected": "order protocols",
-    "argument_checks": "expected",
-    "files": "errors",
-    "images": "errors files",
-    "slots": "errors kinds",
-    "randomness": "errors protocols",
-    "paths": "errors",
-    "schedule": "errors caching",
-    "predict": "errors caching schedule",
-    "schedule_checks": "errors contracts schedule",
-    "masking": "errors caching contracts schedule schedule_checks",
-    "noise": "errors contracts schedule schedule_checks predict masking",
-    "masks": "",
-    "covariances": "",
-    "linear_denoiser": "covariances",
-    "denoising": "errors protocols order",
-    "times": "errors caching protocols",
-    "weights": "errors caching",
-    "conditions": "errors protocols",
-    "guidance": "errors caching contracts protocols predict denoising",
-    "nets": "errors protocols conditions paths",
-    "steps": "errors caching protocols randomness schedule masking noise",
-    "gridding": "errors protocols randomness denoising steps",
-    "grids": "errors protocols noise gridding",
-    "mixtures": "",
-    "oracles": "errors protocols noise mixtures",
-    "condition_dropout": "errors protocols randomness",
-    "loss": "errors contracts condition_dropout protocols randomness noise order masks times weights",
-    "sampler_arguments": "errors protocols order denoising grids",
-    "sampling": "errors contracts protocols randomness noise order denoising steps sampler_arguments",
-    "dispatch": "protocols randomness sampling",
-    "edit": "errors caching protocols randomness noise order denoising guidance steps grids sampler_arguments sampling "
-    "dispatch",
-    "lab": "errors protocols randomness schedule predict noise order mixtures oracles steps grids sampling edit",
-    "adapting": "errors protocols randomness noise denoising",
-    "truth": "errors protocols randomness noise mixtures denoising",
-    "decode": "errors protocols order denoising steps sampler_arguments sampling",
-    "nested": "errors protocols order denoising steps sampler_arguments sampling",
-    "probability_flow": "protocols randomness noise loss",
-    "context_bits": "errors protocols randomness noise order denoising loss",
-    "likelihood": "errors context_bits protocols randomness noise order denoising loss probability_flow",
-    "diagnose": "errors protocols randomness noise order denoising times loss steps sampling linear_denoiser",
-    "loss_shares": "protocols times loss",
-    "inspection": "protocols noise linear_denoiser diagnose",
-    "training": "errors caching files protocols randomness paths nets loss dispatch",
-    "data": "errors conditions files images slots protocols randomness mixtures",
-    "evaluation": "errors files images randomness covariances",
-    "build": "errors protocols slots conditions schedule predict noise order denoising times weights nets steps grids "
-    "loss training",
-    "run": "errors slots data build",
-    "meaning": "errors",
-    "record": "errors files slots training data build run meaning",
-    "loading": "errors protocols conditions paths order denoising nets training data run record",
-    "guiding": "errors protocols slots guidance",
-    "draw": "errors protocols conditions randomness order denoising nets guiding grids sampling decode nested dispatch "
-    "data evaluation build run",
-    "checks": "errors files randomness loss training data",
-    "data_examples": "errors conditions randomness training data run",
-    "plan": "errors conditions paths nets loss training data build run record loading draw checks data_examples",
-    "preflight": "training data run checks plan",
-    "bits": "errors protocols conditions randomness mixtures order truth likelihood dispatch evaluation run",
-    "judge": "protocols conditions randomness noise mixtures denoising loss loss_shares truth diagnose dispatch "
-    "inspection training evaluation build draw bits",
-    "real_images": "data",
-    "subject": "errors protocols conditions mixtures order denoising data evaluation build run loading draw "
-    "real_images",
-    "part_progress": "",
-    "interruption": "",
-    "assessment_state": "evaluation draw bits judge subject",
-    "logged_curves": "training evaluation",
-    "assessment": "errors noise evaluation part_progress draw bits inspection judge subject assessment_state "
-    "logged_curves",
-    "sweep": "errors paths draw evaluation subject",
-    "asking": "errors images nets data",
-    "inputs": "errors images randomness data evaluation run",
-    "editing": "protocols randomness denoising edit dispatch data evaluation draw",
-    "ways": "errors protocols randomness edit steps sampling dispatch draw",
-    "applications": "errors slots edit run inputs editing ways",
-    "panel": "errors conditions guiding evaluation loading draw sweep asking",
-    "config_files": "errors kinds record",
-    "run_outputs": "errors files training evaluation loading",
-    "console": "",
-    "cli": "errors files guiding config_files console",
+# What a package or a module at the root must not import, nor anything that it imports.
+NEVER = {
+    "utils": ("protocols", "arguments", "order", "schedule", "noise"),
+    "protocols": ("order", "schedule", "noise"),
+    "order": ("schedule", "noise"),
+    "schedule": ("order", "predict", "noise"),
+    "nets": ("schedule", "noise", "order", "loss", "sampling"),
+    "loss": ("sampling", "steps", "nets", "training"),
+    "steps": ("loss", "sampling", "nets"),
+    "guidance": ("loss", "sampling", "steps"),
+    "sampling": ("loss", "nets", "edit", "likelihood", "training"),
+    "edit": ("loss", "nets", "lab", "training"),
+    "likelihood": ("sampling", "nets", "training"),
+    "diagnostics": ("nets", "edit", "training", "lab"),
+    "lab": ("nets", "training", "data"),
+    "training": ("sampling", "edit", "evaluation", "data"),
+    "data": ("noise", "sampling", "training", "nets", "loss"),
+    "evaluation": ("noise", "sampling", "training", "data", "reports"),
+    "reports": ("noise", "sampling", "training", "data"),
+    "experiment": ("commands",),
 }
+LIBRARY_NEVER = ("experiment", "commands")
 
-# Libraries that not everyone may import, and the layers that may; configuration stops at the scripts.
+# Libraries that not every package may import, and the packages that may; configuration stops at the scripts.
 LIBRARIES = {
     "configs": "",
     "ml_collections": "",
     "tensorflow": "",
     "torch": "",
-    "absl": "cli console",
+    "absl": "commands",
     "flax": "nets training evaluation",
-    "diffrax": "adapting",
+    "diffrax": "sampling",
     "equinox": "nets",
-    "optax": "training build",
+    "optax": "training experiment",
     "orbax": "training",
     "tensorstore": "training",
     "tensorboardX": "training",
     "wandb": "training",
     "grain": "data",
-    "tensorflow_datasets": "data",
+    "tensorflow_datasets": "data commands",
     "sklearn": "data evaluation",
     "scipy": "grids evaluation",
     "skimage": "data",
     "sentence_transformers": "data",
-    "matplotlib": "evaluation",
-    "PIL": "images evaluation",
+    "matplotlib": "reports",
+    "PIL": "utils evaluation reports",
     "safetensors": "training evaluation",
 }
 
@@ -174,39 +92,60 @@ def ours(name: str) -> set[str]:
     return {found if found in FILES else f"{found}.__init__" for found in names}
 
 
-def layer(name: str) -> str:
+def place(name: str) -> str:
+    """The package of a file, or the module itself at the root."""
     return name.split(".")[0]
 
 
-def test_every_module_has_its_place() -> None:
-    homeless = {layer(name) for name in INNER} - LAYERS.keys()
-    assert not homeless, f"say in LAYERS what {', '.join(homeless)} may import"
-    assert not LAYERS.keys() - {layer(name) for name in INNER}, "these are gone: take them out of LAYERS"
+PLACES = sorted({place(name) for name in INNER})
+DIRECT = {
+    each: {place(found) for name in INNER if place(name) == each for found in ours(name)} - {each} for each in PLACES
+}
 
 
-def test_layers_lean_only_on_those_above() -> None:
-    above: set[str] = set()
-    for name, allowed in LAYERS.items():
-        assert set(allowed.split()) <= above, name
-        above.add(name)
+@cache
+def reached(each: str) -> frozenset[str]:
+    """All that a package imports, and what that imports."""
+    return frozenset(DIRECT[each]).union(*(reached(other) for other in DIRECT[each]))
 
 
-@pytest.mark.parametrize("name", INNER)
-def test_imports_go_one_way(name) -> None:
-    above = list(LAYERS)[: list(LAYERS).index(layer(name))]
-    allowed = {*LAYERS[layer(name)].split(), layer(name), *(ground for ground in GROUND if ground in above)}
-    wrong = sorted(found for found in ours(name) if layer(found) not in allowed)
-    assert not wrong, f"{name} imports {', '.join(wrong)}; {layer(name)} may import {', '.join(sorted(allowed))}"
+@cache
+def chain(each: str) -> tuple[str, ...]:
+    """The longest way down."""
+    return each, *max((chain(other) for other in DIRECT[each]), key=len, default=())
 
 
-def test_files_import_each_other_in_no_circle() -> None:
+def test_nothing_but_the_root_imports_the_root() -> None:
+    assert not [name for name in INNER if "__init__" in ours(name)]
+
+
+def test_packages_and_files_import_each_other_in_no_circle() -> None:
     graphlib.TopologicalSorter({name: ours(name) for name in FILES}).prepare()
+    graphlib.TopologicalSorter(DIRECT).prepare()
+
+
+@pytest.mark.parametrize("each", PLACES)
+def test_imports_go_one_way(each) -> None:
+    """library <- experiment <- commands, and within the library as the design has it."""
+    forbidden = {*NEVER.get(each, ()), *(() if each in LIBRARY_NEVER else LIBRARY_NEVER)}
+    assert not reached(each) & forbidden
+
+
+def test_what_must_not_be_imported_is_there() -> None:
+    assert {*NEVER, *LIBRARY_NEVER, *(name for names in NEVER.values() for name in names)} <= {*PLACES}
+
+
+def test_a_reader_finds_the_way() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_ROOT_MODULES
+    longest = max(map(chain, PLACES), key=len)
+    assert len(longest) <= LONGEST_CHAIN, longest
+    assert max(name.removesuffix(".__init__").count(".") for name in FILES) == 1, "packages have no packages"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_libraries_stay_where_they_are_used(name) -> None:
     for library in {found.split(".")[0] for found in imported(name)} & LIBRARIES.keys():
-        assert layer(name) in LIBRARIES[library].split(), f"{name} may not import {library}"
+        assert place(name) in LIBRARIES[library].split(), f"{name} may not import {library}"
 
 
 def test_pmap_stays_in_one_file() -> None:
@@ -217,7 +156,7 @@ def test_pmap_stays_in_one_file() -> None:
             spelt = isinstance(node, ast.ImportFrom) and [alias.name for alias in node.names]
             if called == "pmap" or "pmap" in (spelt or ()):
                 users.add(name)
-    assert users == {"training.parallel"}
+    assert users == {"training.data_parallel"}
 
 
 def test_classes_do_not_inherit_from_each_other() -> None:
@@ -252,8 +191,8 @@ def test_public_functions_and_classes_are_explained() -> None:
             assert not told.startswith(f"{name.split('.')[-1]}("), f"{name} has only the docstring of a dataclass"
 
 
-PLACES = ("diffjax/**/*.py", "*.py", "configs/*.py")
-SOURCES = [path.relative_to(ROOT) for place in PLACES for path in sorted(ROOT.glob(place))]
+SOURCE_PLACES = ("diffjax/**/*.py", "*.py", "configs/*.py")
+SOURCES = [path.relative_to(ROOT) for pattern in SOURCE_PLACES for path in sorted(ROOT.glob(pattern))]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)

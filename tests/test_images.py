@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from diffjax.errors import UserError
-from diffjax.evaluation import write_png
-from diffjax.images import decode_file, read_header, read_image
+from diffjax.reports import write_png
+from diffjax.utils.image_io import decode_file, read_header, read_image
 
 
 def random_picture(*shape):

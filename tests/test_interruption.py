@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from diffjax import interruption
+from diffjax.commands import interruption
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import ctypes, os, sys, time
-from diffjax.interruption import ended_in_time
+from diffjax.commands.interruption import ended_in_time
 
 def wait():
     {wait}

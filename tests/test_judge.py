@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from jax.scipy.special import ndtri
 
-from diffjax import build, draw, judge, oracles, order, predict, schedule
+from diffjax import oracles, order, predict, schedule
+from diffjax.commands import image_sampler, model_diagnostics
 from diffjax.denoising import denoiser
+from diffjax.experiment import build
+from diffjax.experiment.data_spec import Facts
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian, Masking
-from diffjax.run import Facts
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 FACTS = Facts((4, 4, 1), 0, (), 17, (), "unit")
@@ -23,11 +25,13 @@ TRAIN, TEST = (np.random.default_rng(seed).integers(0, 17, (256, 4, 4, 1), dtype
 
 
 def judged(denoise, sampler="heun", trained=None):
-    painter = draw.painter(denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler})
-    held = judge.held_out(painter, TRAIN, (TEST, None), 0)
+    painter = image_sampler.painter(denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler})
+    held = model_diagnostics.held_out(painter, TRAIN, (TEST, None), 0)
     assert held is not None
-    belief, local = judge.on_its_way(held)
-    return painter, judge.Judged(judge.by_level(held, denoise), local, belief, judge.learnt(held, denoise, trained))
+    belief, local = model_diagnostics.on_its_way(held)
+    return painter, model_diagnostics.Judged(
+        model_diagnostics.by_level(held, denoise), local, belief, model_diagnostics.learnt(held, denoise, trained)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
     np.testing.assert_allclose(weight, np.exp(log_snr / 2) / np.pi, rtol=1e-4)
     inside = [share.log_snr[0] < at < share.log_snr[1] for share, at in zip(shares, log_snr, strict=True)]
     assert all(inside)
-    assert list(judge.curves(found)) == ["levels", "agreement", "shares", "weight", "belief", "local"]
+    assert list(model_diagnostics.curves(found)) == ["levels", "agreement", "shares", "weight", "belief", "local"]
 
 
 @pytest.mark.long
@@ -78,7 +82,9 @@ def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
     _, found = judged(net, trained=by_level)
     log_snr, weight, _ = found.learnt
     z = (-log_snr / 2 + 1.0) / 0.5
-    np.testing.assert_allclose(z, ndtri((judge.BINS - 0.5 - np.arange(judge.BINS)) / judge.BINS), atol=1e-4)
+    np.testing.assert_allclose(
+        z, ndtri((model_diagnostics.BINS - 0.5 - np.arange(model_diagnostics.BINS)) / model_diagnostics.BINS), atol=1e-4
+    )
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / 0.5 / 2
     np.testing.assert_allclose(weight, np.minimum(np.exp(log_snr), 5) * density, rtol=1e-3)
 
@@ -86,11 +92,11 @@ def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
 def test_losses_without_levels_and_tokens_have_no_such_curves(net) -> None:
     assert build.loss_by_level(MODEL, loss="bound", weight="", distribution="") is None
     tokens = Masking(17)
-    painter = draw.painter(net, NOISE, order.together, NET, FACTS, SETTINGS)
-    assert judge.held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None
+    painter = image_sampler.painter(net, NOISE, order.together, NET, FACTS, SETTINGS)
+    assert model_diagnostics.held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None
 
 
 def test_a_sampler_that_draws_at_random_has_no_local_error(net) -> None:
     _, found = judged(net, sampler="posterior")
     assert found.local is None
-    assert "local" not in judge.curves(found)
+    assert "local" not in model_diagnostics.curves(found)

@@ -10,12 +10,12 @@ from quickly import few
 import diffjax as dj
 from diffjax import lab, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
-from diffjax.lab.laws import exact_quantiles
-from diffjax.lab.orders import POINTS
+from diffjax.lab.convergence import POINTS
+from diffjax.lab.distribution_checks import exact_quantiles
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 COSINE = Gaussian(schedule.cosine, predict.v)
 ONE = {"schedules": {"cosine": schedule.cosine}, "rounds": 0, "budgets": (10,), "finite": (1, 2, 7)}

@@ -8,8 +8,8 @@ import pytest
 import diffjax as dj
 from diffjax import guidance, lab, oracles
 from diffjax.errors import UserError
-from diffjax.lab.guidances import strengths
-from diffjax.lab.tilts import ASIDE, null_of
+from diffjax.lab.guidance_checks import strengths
+from diffjax.lab.guidance_data import ASIDE, null_of
 
 EQUAL = lab.Classes((0.5, 0.5), (lab.Law((1.0,), (-0.5,), (0.4,)), lab.Law((1.0,), (-0.5,), (0.4,))))
 FEW = {"steps": (8,), "draws": 400, "scales": (1.0, 3.0)}

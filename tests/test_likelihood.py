@@ -10,10 +10,10 @@ from scipy.stats import t as student_t
 from diffjax import edit, loss, oracles, order, predict, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.likelihood import bits_by_visible, bits_per_dim
+from diffjax.likelihood.bits import bits_by_visible, bits_per_dim
 from diffjax.nets import MAR
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import keys
+from diffjax.utils.prng import keys
 
 NOISE = Masking(vocab=3)
 TABLE = np.random.default_rng(0).dirichlet(np.full(27, 0.4)).reshape(3, 3, 3)

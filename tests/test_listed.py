@@ -12,9 +12,9 @@ from quickly import few
 from diffjax import grids, oracles, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling.loop import sample
 from diffjax.steps import ddim
+from diffjax.utils.prng import keys
 
 K, D, B = 7, 4, 6
 NOISE = Gaussian(schedule.cosine, predict.v)

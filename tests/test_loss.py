@@ -11,7 +11,7 @@ from diffjax import loss, order, predict, schedule, times, weights
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Given
-from diffjax.randomness import keys
+from diffjax.utils.prng import keys
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
 WEIGHTS = {

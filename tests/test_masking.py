@@ -10,8 +10,8 @@ from scipy import stats
 from diffjax import grids, oracles, order
 from diffjax.errors import UserError
 from diffjax.noise import Masking
-from diffjax.randomness import fold, keys
-from diffjax.sampling import sample
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import fold, keys
 
 NOISE = Masking(vocab=3)
 TABLE = np.random.default_rng(0).dirichlet(np.full(27, 0.4)).reshape(3, 3, 3)

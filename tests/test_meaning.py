@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from configs import Config, Model
-from diffjax import meaning
 from diffjax.errors import UserError
-from diffjax.run import Facts
+from diffjax.experiment import meaning
+from diffjax.experiment.data_spec import Facts
 
 FIELDS: dict[str, Any] = json.loads(json.dumps(asdict(Config(model=Model(data_std=1.0)))))  # as a run records it
 FACTS = Facts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "unit")

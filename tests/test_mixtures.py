@@ -8,9 +8,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from diffjax import oracles, predict, schedule
-from diffjax.mixtures import Mixture
+from diffjax.distributions import Mixture
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
+from diffjax.utils.prng import keys
 
 K, D, R = 4, 6, 2
 NOISE = Gaussian(schedule.cosine, predict.v)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from quickly import few
 
-from diffjax import grids, guidance, nested, nets, order, predict, schedule, steps
+from diffjax import grids, guidance, nets, order, predict, schedule, steps
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import DiT
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling import blockwise
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 NOISE, SHAPE = Gaussian(schedule.cosine, predict.v, data_std=0.7), (4, 4, 2)
 SOME, COND = keys(3, 8), jnp.arange(8) % 3
@@ -48,7 +49,7 @@ DENOISE = made(NET)
 def both(which, denoise=DENOISE, step=None, cond=COND):
     """The nested and the generic sampler's draws."""
     given, grid = (SOME, NOISE, which, denoise, SHAPE), grids.repeated(INNER, which.blocks)
-    return tuple(driver(*given, cond=cond, grid=grid, step=step) for driver in (nested.sample, sample))
+    return tuple(driver(*given, cond=cond, grid=grid, step=step) for driver in (blockwise.sample, sample))
 
 
 @pytest.mark.parametrize("name", few(ORDERS, "shuffled", "five or six at a time"))
@@ -83,7 +84,7 @@ def test_the_large_part_is_called_once_a_block_and_the_head_on_one_block() -> No
             return NET.apply(variables, x, *more, method=method)
 
     spied = denoiser(NOISE, Spied(), DENOISE.variables)
-    program = jax.make_jaxpr(lambda: nested.sample(SOME, NOISE, which, spied, SHAPE, cond=COND, steps=4 * 7))()
+    program = jax.make_jaxpr(lambda: blockwise.sample(SOME, NOISE, which, spied, SHAPE, cond=COND, steps=4 * 7))()
     assert [method for method, *_ in seen] == ["context", "head"]
     (outer,) = scans(program.jaxpr)
     (inner,) = scans(outer.params["jaxpr"].jaxpr)
@@ -105,19 +106,19 @@ def scans(jaxpr) -> list:
 
 def test_an_example_depends_on_its_own_key_alone() -> None:
     which = ORDERS["four at a time"]
-    whole = nested.sample(SOME, NOISE, which, DENOISE, SHAPE, cond=COND, steps=8)
-    part = nested.sample(SOME[5:7], NOISE, which, DENOISE, SHAPE, cond=COND[5:7], steps=8)
+    whole = blockwise.sample(SOME, NOISE, which, DENOISE, SHAPE, cond=COND, steps=8)
+    part = blockwise.sample(SOME[5:7], NOISE, which, DENOISE, SHAPE, cond=COND[5:7], steps=8)
     np.testing.assert_allclose(part, whole[5:7], atol=1e-4)
 
 
 def test_a_grid_is_block_by_block_when_each_takes_as_many_steps() -> None:
     four = order.blocks(4)
-    assert nested.block_by_block(grids.repeated(INNER, 4), four)
-    assert nested.block_by_block(jnp.linspace(1.0, 0.0, 13), four)
-    assert not nested.block_by_block(jnp.linspace(1.0, 0.0, 14), four)
-    assert not nested.block_by_block(jnp.linspace(1.0, 0.0, 13) ** 2, four)
-    assert not nested.block_by_block(jnp.linspace(1.0, 0.0, 13), order.rolling(0.25))
-    assert not nested.block_by_block(jnp.linspace(1.0, 0.5, 5), order.together)
+    assert blockwise.block_by_block(grids.repeated(INNER, 4), four)
+    assert blockwise.block_by_block(jnp.linspace(1.0, 0.0, 13), four)
+    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.0, 14), four)
+    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.0, 13) ** 2, four)
+    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.0, 13), order.rolling(0.25))
+    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.5, 5), order.together)
 
 
 def test_mistakes_are_told() -> None:
@@ -135,4 +136,4 @@ def test_mistakes_are_told() -> None:
     ):
         given = {"order": order.blocks(4), "denoise": DENOISE, **changes}
         with pytest.raises(UserError, match=told):
-            nested.sample(SOME, NOISE, given.pop("order"), given.pop("denoise"), SHAPE, cond=COND, **given)
+            blockwise.sample(SOME, NOISE, given.pop("order"), given.pop("denoise"), SHAPE, cond=COND, **given)

@@ -9,7 +9,7 @@ from diffjax import predict, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
+from diffjax.utils.prng import keys
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
 LINEAR = [Gaussian(schedule.linear_beta, row, data_std=0.7) for row in ROWS]

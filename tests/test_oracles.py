@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 from diffjax import oracles, predict, schedule
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
+from diffjax.utils.prng import keys
 
 K, D = 3, 4
 NOISE = Gaussian(schedule.cosine, predict.v)

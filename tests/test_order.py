@@ -7,7 +7,7 @@ import pytest
 from diffjax import order
 from diffjax.errors import UserError
 from diffjax.order import Order, level, levels, ranks
-from diffjax.randomness import keys
+from diffjax.utils.prng import keys
 
 
 def all_levels(which: Order, clock: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:

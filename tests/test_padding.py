@@ -14,8 +14,8 @@ from quickly import few
 from diffjax import grids, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
-from diffjax.sampling import invert, sample, stepwise
+from diffjax.sampling.loop import invert, sample, stepwise
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 POINT = Partial(lambda x, t, cond: 0 * x + 0.3)  # the denoiser of data at 0.3 alone

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffjax.part_progress import Cost, PartProgress
+from diffjax.commands.part_progress import Cost, PartProgress
 
 
 class Clock:

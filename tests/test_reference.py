@@ -14,7 +14,7 @@ from shell import ROOT, called
 
 from diffjax import nets
 from diffjax.errors import UserError
-from diffjax.nets import conditions
+from diffjax.nets import condition_encoders
 from diffjax.nets.shared_arguments import EncoderArguments, NetArguments
 
 REFERENCE = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
@@ -84,7 +84,7 @@ def test_every_field_and_argument_is_described() -> None:
             assert row.range, row.name
             numbers += 1
     assert numbers > 20
-    for module, shared in ((nets, NetArguments), (conditions, EncoderArguments)):
+    for module, shared in ((nets, NetArguments), (condition_encoders, EncoderArguments)):
         kinds = [getattr(module, name) for name in module.__all__]
         rows = [row for kind in kinds for row in REFERENCE["of_class"](kind, shared)]
         assert {*REFERENCE["texts_of"](shared)} <= {row.name for row in rows}
@@ -118,9 +118,9 @@ def test_the_ranges_of_a_nets_arguments_are_those_that_it_checks(name) -> None:
             assert row.name.rstrip("s") in str(mistake.value), (row.name, value)
 
 
-@pytest.mark.parametrize("name", conditions.__all__)
+@pytest.mark.parametrize("name", condition_encoders.__all__)
 def test_the_ranges_of_an_encoders_arguments_are_those_that_a_net_checks(name) -> None:
-    kind = getattr(conditions, name)
+    kind = getattr(condition_encoders, name)
     for row in REFERENCE["of_class"](kind, EncoderArguments):
         found = limits(row.range, row.name not in ("drop", "spread"), {}) or Limits([], [])
         for value in found.inside:

@@ -16,8 +16,8 @@ from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.randomness import keys
-from diffjax.sampling import invert, sample, stepwise
+from diffjax.sampling.loop import invert, sample, stepwise
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 MEAN, COV = np.array([0.5, -1.0]), np.array([[1.0, 0.6], [0.6, 0.5]])

@@ -5,41 +5,43 @@ from collections.abc import Callable
 
 import pytest
 
-from diffjax import grids, kinds, nets, order, predict, schedule, slots, steps, times, weights
+from diffjax import grids, nets, order, predict, schedule, steps, times, weights
 from diffjax.errors import UserError
+from diffjax.experiment import specs
 from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.predict import Row
 from diffjax.schedule import Schedule
+from diffjax.utils import kinds
 
 MAKERS = [(steps, name) for name in steps.__all__] + [(weights, "p2"), (times, "logit_normal"), (nets, "MLP")]
 VALUES = [(schedule, "cosine", Schedule), (predict, "v", Row), (order, "together", Order)]
 
 
 def scheduled(text: str):
-    return slots.value(schedule, text, "model.schedule", Schedule)
+    return specs.value(schedule, text, "model.schedule", Schedule)
 
 
 @pytest.mark.parametrize(("module", "name"), MAKERS, ids=[name for _, name in MAKERS])
 def test_a_maker_alone_is_a_maker_called(module, name) -> None:
-    alone, called = slots.made(module, name, "field"), slots.made(module, f" {name}() ", "field")
+    alone, called = specs.made(module, name, "field"), specs.made(module, f" {name}() ", "field")
     assert type(alone) is type(called)
     assert not isinstance(alone, type)
 
 
 @pytest.mark.parametrize("text", ["ddim", "ddim()", "ddim(0.0)", "ddim( eta=0.0 )"])
 def test_texts_that_mean_the_same_are_one_object(text) -> None:
-    assert slots.made(steps, text, "sampler") is steps.ddim()
+    assert specs.made(steps, text, "sampler") is steps.ddim()
     with pytest.raises(UserError, match=r"^sampler: cannot read"):
-        slots.made(steps, text + ")", "sampler")
+        specs.made(steps, text + ")", "sampler")
 
 
 @pytest.mark.parametrize(("module", "name", "kind"), VALUES, ids=[name for _, name, _ in VALUES])
 def test_a_value_is_itself_and_takes_no_arguments(module, name, kind) -> None:
-    assert slots.value(module, name, "field", kind) is getattr(module, name)
+    assert specs.value(module, name, "field", kind) is getattr(module, name)
     for arguments in ("()", "(0.5)", "(x=1)"):
         with pytest.raises(UserError, match=f"^field: {name} takes no arguments"):
-            slots.value(module, name + arguments, "field", kind)
+            specs.value(module, name + arguments, "field", kind)
 
 
 def test_makers_of_values_are_called_with_values_of_their_module() -> None:
@@ -58,23 +60,23 @@ def test_a_maker_of_values_alone_is_called() -> None:
 
 
 def test_arguments_of_ones_own_are_added_and_cannot_be_given() -> None:
-    net = slots.made(nets, "UNet(width=16, multipliers=[1, 2, 4])", "model.net", classes=7)
+    net = specs.made(nets, "UNet(width=16, multipliers=[1, 2, 4])", "model.net", classes=7)
     assert net == nets.UNet(width=16, multipliers=(1, 2, 4), classes=7)
     with pytest.raises(UserError, match=r"^model\.net: classes is not yours to set"):
-        slots.made(nets, "UNet(classes=3)", "model.net", classes=7)
+        specs.made(nets, "UNet(classes=3)", "model.net", classes=7)
 
 
 def test_leading_arguments_come_first() -> None:
     noise = Gaussian(schedule.cosine, predict.v)
-    given = slots.applied(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
+    given = specs.applied(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
     assert given.tolist() == grids.karras(noise, 4, sigma_min=0.01, rho=5.0).tolist()
     with pytest.raises(UserError, match=r"^grid: multiple .*'steps'; the arguments are: sigma_min"):
-        slots.applied(grids, "karras(steps=3)", "grid", noise, 4)
+        specs.applied(grids, "karras(steps=3)", "grid", noise, 4)
 
 
 @pytest.mark.parametrize("module", [schedule, predict, order, steps, grids, weights, times, nets])
 def test_an_unknown_name_lists_the_choices(module) -> None:
-    for read in (lambda text: slots.made(module, text, "field"), lambda text: slots.value(module, text, "field", None)):
+    for read in (lambda text: specs.made(module, text, "field"), lambda text: specs.value(module, text, "field", None)):
         for text in ("nothing_like_it", "nothing_like_it(3)"):
             with pytest.raises(UserError, match=r"^field: unknown 'nothing_like_it'; choose from ") as told:
                 read(text)
@@ -109,7 +111,7 @@ def test_arguments_that_do_not_fit_name_the_field_and_the_argument(text, says) -
 @pytest.mark.parametrize("text", ["MLP(width=2.5)", "UNet(multipliers=3)", "UNet(multipliers=(1, 'a'))", "MLP(UNet)"])
 def test_arguments_of_nets_have_the_types_of_their_fields(text) -> None:
     with pytest.raises(UserError, match=r"^model\.net: (width|multipliers) must be "):
-        slots.made(nets, text, "model.net")
+        specs.made(nets, text, "model.net")
 
 
 OUTSIDE = [
@@ -183,7 +185,7 @@ def test_a_maker_without_annotations_is_believed_when_called() -> None:
 
     module = types.ModuleType("theirs")
     vars(module).update(__all__=["bent"], bent=bent)
-    assert slots.value(module, "bent(power=3.0)", "model.schedule", Schedule)(0.5)[0] == 1 - 0.5**3
+    assert specs.value(module, "bent(power=3.0)", "model.schedule", Schedule)(0.5)[0] == 1 - 0.5**3
 
 
 @pytest.mark.parametrize(

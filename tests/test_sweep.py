@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import draw, order, predict, schedule, sweep
 from diffjax import evaluation as ev
+from diffjax import order, predict, reports, schedule
+from diffjax.commands import image_sampler, settings_sweep
+from diffjax.commands.evaluation_subject import Subject
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.loading import Info
+from diffjax.experiment.data_spec import Facts
+from diffjax.experiment.trained_model import Info
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
-from diffjax.run import Facts
-from diffjax.subject import Subject
 
 LEVELS, CLASSES, COUNT = 17, 3, 24
 FACTS = Facts((4, 4, 1), CLASSES, ("a", "b", "c"), LEVELS, (0.4, 0.3, 0.3), "unit")
@@ -47,13 +48,13 @@ def model() -> Subject:
 @pytest.fixture
 def drawn(monkeypatch) -> list[int]:
     """One entry for each time that samples were drawn."""
-    calls, images = [], draw.images
+    calls, images = [], image_sampler.images
 
     def counted(*args):
         calls.append(len(calls))
         return images(*args)
 
-    monkeypatch.setattr(draw, "images", counted)
+    monkeypatch.setattr(image_sampler, "images", counted)
     return calls
 
 
@@ -70,7 +71,7 @@ def drawn(monkeypatch) -> list[int]:
     ],
 )  # fmt: skip
 def test_lists_are_split_at_commas_outside_of_brackets(texts, found) -> None:
-    assert sweep.lists_of(texts) == found
+    assert settings_sweep.lists_of(texts) == found
 
 
 @pytest.mark.parametrize(
@@ -91,16 +92,22 @@ def test_lists_are_split_at_commas_outside_of_brackets(texts, found) -> None:
 )
 def test_lists_that_cannot_be_read(texts, says) -> None:
     with pytest.raises(UserError, match="--sweep") as error:
-        sweep.lists_of(texts)
+        settings_sweep.lists_of(texts)
     assert says in str(error.value)
 
 
 def test_a_name_alone_means_what_serves_the_model(model) -> None:
-    plan = sweep.planned(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
+    plan = settings_sweep.planned(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
     rules = [settings["sampler"] for settings, _ in plan]
     assert rules == [rule for rule in ("ddim", "heun", "dpmpp_2m", "posterior") for _ in range(2)]
-    assert [draw.evaluations(painter)[0] for _, painter in plan[:4]] == [6, 3, 12, 6]
-    assert [settings["steps"] for settings, _ in sweep.planned(model, {"steps": []}, OTHERS)] == [5, 10, 20, 50, 100]
+    assert [image_sampler.evaluations(painter)[0] for _, painter in plan[:4]] == [6, 3, 12, 6]
+    assert [settings["steps"] for settings, _ in settings_sweep.planned(model, {"steps": []}, OTHERS)] == [
+        5,
+        10,
+        20,
+        50,
+        100,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +120,7 @@ def test_a_name_alone_means_what_serves_the_model(model) -> None:
 )
 def test_nothing_is_drawn_where_a_setting_does_not_serve(model, tmp_path, drawn, lists, says) -> None:
     with pytest.raises(UserError, match="--sweep") as error:
-        sweep.swept(model, lists, OTHERS, tmp_path / "out", **HOW)
+        settings_sweep.swept(model, lists, OTHERS, tmp_path / "out", **HOW)
     assert says in str(error.value)
     assert not drawn
     assert not (tmp_path / "out").exists()
@@ -121,10 +128,10 @@ def test_nothing_is_drawn_where_a_setting_does_not_serve(model, tmp_path, drawn,
 
 def test_no_guidance_without_classes() -> None:
     with pytest.raises(UserError, match=r"guidance 1\.5: guidance: 1\.5 needs a conditional model"):
-        sweep.planned(subject(classes=0), {"guidance": []}, OTHERS)
+        settings_sweep.planned(subject(classes=0), {"guidance": []}, OTHERS)
 
 
-def same(found: ev.Swept, known: ev.Swept) -> None:
+def same(found: reports.Swept, known: reports.Swept) -> None:
     """Equal bit for bit."""
     assert (found.settings, found.evaluations) == (known.settings, known.evaluations)
     assert len(found.scores) == len(known.scores) == 5
@@ -137,15 +144,15 @@ def same(found: ev.Swept, known: ev.Swept) -> None:
 
 
 def test_rows_are_those_of_a_plain_evaluation_and_are_drawn_once(model, tmp_path, drawn, capsys) -> None:
-    first = sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    first = settings_sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
     for row, rule in zip(first.rows, ("ddim", "heun"), strict=True):
         painter = model.painter({**OTHERS, "sampler": rule, "steps": 2})
-        images = draw.images(painter, jax.random.key(3), COUNT, 16, model.asked(COUNT)[0])
+        images = image_sampler.images(painter, jax.random.key(3), COUNT, 16, model.asked(COUNT)[0])
         plain = ev.measured(images, model.asked(COUNT)[1], model.splits, LEVELS, kernels=ev.kernels_for(16))
-        same(row, ev.Swept(row.settings, 2 * painter.step.evaluations, 0.0, plain))
+        same(row, reports.Swept(row.settings, 2 * painter.step.evaluations, 0.0, plain))
     drawn.clear()
     capsys.readouterr()
-    again = sweep.swept(model, {"sampler": ["heun", "ddim"]}, {**OTHERS, "steps": 2}, tmp_path, **HOW)
+    again = settings_sweep.swept(model, {"sampler": ["heun", "ddim"]}, {**OTHERS, "steps": 2}, tmp_path, **HOW)
     assert capsys.readouterr().err == "2 of 2 settings are at hand\n"
     assert not drawn
     for row, known in zip(again.rows, first.rows[::-1], strict=True):
@@ -164,13 +171,16 @@ CHANGES = {
 
 def test_a_row_has_a_file_for_all_that_it_depends_on(model) -> None:
     kernels, moved = ev.kernels_for(16), replace(model, workdir=Path("elsewhere"))
-    about = sweep.identity(model, kernels, COUNT, 3)
-    others = [sweep.identity(change(model), kernels, COUNT, 3) for change in CHANGES.values()]
-    others += [sweep.identity(model, ev.kernels_for(17), COUNT, 3), sweep.identity(model, kernels, COUNT + 1, 3)]
-    others += [sweep.identity(model, kernels, COUNT, 4)]
-    files = {ev.row_file("", found, OTHERS) for found in (about, *others)}
-    assert len(files | {ev.row_file("", about, {**OTHERS, "steps": 4})}) == 10
-    assert sweep.identity(moved, kernels, COUNT, 3) == about
+    about = settings_sweep.identity(model, kernels, COUNT, 3)
+    others = [settings_sweep.identity(change(model), kernels, COUNT, 3) for change in CHANGES.values()]
+    others += [
+        settings_sweep.identity(model, ev.kernels_for(17), COUNT, 3),
+        settings_sweep.identity(model, kernels, COUNT + 1, 3),
+    ]
+    others += [settings_sweep.identity(model, kernels, COUNT, 4)]
+    files = {reports.row_file("", found, OTHERS) for found in (about, *others)}
+    assert len(files | {reports.row_file("", about, {**OTHERS, "steps": 4})}) == 10
+    assert settings_sweep.identity(moved, kernels, COUNT, 3) == about
 
 
 @pytest.fixture
@@ -185,7 +195,7 @@ def cheap(monkeypatch) -> list[int]:
     def one(*args, **options):
         return [measure(len(calls) / 7)]
 
-    monkeypatch.setattr(draw, "images", nothing)
+    monkeypatch.setattr(image_sampler, "images", nothing)
     monkeypatch.setattr(ev, "measured", one)
     return calls
 
@@ -196,7 +206,7 @@ def measure(value=1 / 3) -> ev.Measured:
 
 
 def test_a_sweep_that_was_killed_goes_on(model, tmp_path, cheap, monkeypatch, capsys) -> None:
-    lists, write = {"sampler": ["ddim", "euler", "heun"]}, ev.write_row
+    lists, write = {"sampler": ["ddim", "euler", "heun"]}, reports.write_row
 
     def killed(*args):
         path = write(*args)
@@ -207,25 +217,25 @@ def test_a_sweep_that_was_killed_goes_on(model, tmp_path, cheap, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setattr(ev, "write_row", killed)
         with pytest.raises(KeyboardInterrupt):
-            sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
+            settings_sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
     capsys.readouterr()
-    found = sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
+    found = settings_sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
     assert [row.scores[0].found.value for row in found.rows] == [1 / 7, 2 / 7, 3 / 7]
     assert capsys.readouterr().err.startswith("2 of 3 settings are at hand\n3 of 3: sampler heun, ")
 
 
 def test_a_longer_list_adds_its_rows(model, tmp_path, cheap) -> None:
-    sweep.swept(model, {"steps": [2, 3]}, OTHERS, tmp_path, **HOW)
-    found = sweep.swept(model, {"steps": [1, 2, 3], "guidance": [1.0, 2.0]}, OTHERS, tmp_path, **HOW)
+    settings_sweep.swept(model, {"steps": [2, 3]}, OTHERS, tmp_path, **HOW)
+    found = settings_sweep.swept(model, {"steps": [1, 2, 3], "guidance": [1.0, 2.0]}, OTHERS, tmp_path, **HOW)
     assert [row.scores[0].found.value * 7 for row in found.rows] == pytest.approx([3, 4, 1, 5, 2, 6])
 
 
 def test_a_damaged_row_is_computed_anew(model, tmp_path, cheap, capsys) -> None:
-    first = sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
-    path = ev.row_file(tmp_path / "sweep", first.about, first.rows[1].settings)
+    first = settings_sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    path = reports.row_file(tmp_path / "sweep", first.about, first.rows[1].settings)
     path.write_text(path.read_text()[:-20])
     capsys.readouterr()
-    again = sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    again = settings_sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
     told = capsys.readouterr().err
     line = f"diffjax: {path}: cannot be read as a row of a sweep; it is computed anew"
     assert told.startswith(f"{line}\n1 of 2 settings are")
@@ -246,11 +256,11 @@ def test_a_damaged_row_is_computed_anew(model, tmp_path, cheap, capsys) -> None:
 )
 def test_a_damaged_row_is_named(tmp_path, damage) -> None:
     about, settings = {"seed": 3}, {"sampler": "heun"}
-    row = ev.Swept(settings, 7, 0.1, [measure()] * 5)
-    path = ev.write_row(tmp_path, about, row)
-    known = ev.read_row(tmp_path, about, settings)
+    row = reports.Swept(settings, 7, 0.1, [measure()] * 5)
+    path = reports.write_row(tmp_path, about, row)
+    known = reports.read_row(tmp_path, about, settings)
     assert known is not None
     same(known, row)
     path.write_text(damage(path.read_text()))
     with pytest.raises(UserError, match=path.name):
-        ev.read_row(tmp_path, about, settings)
+        reports.read_row(tmp_path, about, settings)

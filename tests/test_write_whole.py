@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from diffjax import files
 from diffjax.errors import UserError
-from diffjax.files import clear_parts, write_whole
+from diffjax.utils import files
+from diffjax.utils.files import clear_parts, write_whole
 
 KILLED = """
 import os, signal, sys
-from diffjax.files import write_whole
+from diffjax.utils.files import write_whole
 def die(file):
     file.write(b"half")
     file.flush()
@@ -24,7 +24,7 @@ write_whole(sys.argv[1], die)
 """
 WRITING = """
 import sys
-from diffjax.files import write_whole
+from diffjax.utils.files import write_whole
 def wait(file):
     print("writing", flush=True)
     sys.stdin.readline()

@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from diffjax.files import write_whole
+from diffjax.utils.files import write_whole
 
 Results = dict[str, Any]
 # Okabe & Ito's colours, yellow left out, which is too light for a line

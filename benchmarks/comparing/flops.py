@@ -9,14 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffjax import decode, plan, record
-from diffjax.closures import portable
+from diffjax.commands import training_plan
+from diffjax.commands.image_sampler import Painter, evaluations
 from diffjax.denoising import needs_rank
-from diffjax.draw import Painter, evaluations
-from diffjax.randomness import keys
-from diffjax.sampling import advance, begin, rows_of
-from diffjax.training import parallel
+from diffjax.experiment import run_record
+from diffjax.sampling import cached
+from diffjax.sampling.loop import advance, begin, rows_of
+from diffjax.training import data_parallel
 from diffjax.training.step import train_step
+from diffjax.utils.closures import portable
+from diffjax.utils.prng import keys
 
 BATCH = 8  # examples that share what a program does once
 
@@ -35,15 +37,15 @@ def of_sample(painter: Painter) -> float:
     if head_calls:
         context, head = _parts(painter)
         return blocks * context + head_calls * head
-    by_cache = needs_rank(painter.net) and decode.one_by_one(painter.grid, prod(painter.facts.shape))
+    by_cache = needs_rank(painter.net) and cached.one_by_one(painter.grid, prod(painter.facts.shape))
     return steps * (_next(painter) if by_cache else _step(painter))
 
 
 def of_training_step(workdir: Path) -> float:
     """Of one step of a run's training, over the whole batch."""
-    config = record.read(workdir).config
-    made = plan.planned(config, workdir)
-    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), parallel.shares([next(made.stream)], 1, 1))
+    config = run_record.read(workdir).config
+    made = training_plan.planned(config, workdir)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), data_parallel.shares([next(made.stream)], 1, 1))
     return of(partial(train_step, made.net, made.loss, made.optimizer), made.start, batch)
 
 

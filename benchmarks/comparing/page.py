@@ -7,7 +7,7 @@ from typing import Any
 
 from comparing import verdicts
 from comparing.figures import FILES
-from diffjax.files import write_whole
+from diffjax.utils.files import write_whole
 
 Results = dict[str, Any]
 PAGE, FIGURES = "compare.md", "compare_figures.json"

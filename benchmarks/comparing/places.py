@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.compare import Compare
 from diffjax.errors import UserError
-from diffjax.files import write_whole
+from diffjax.utils.files import write_whole
 
 CONFIG, REAL = "compare.json", "real.json"
 FREE = (

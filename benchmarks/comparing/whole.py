@@ -4,7 +4,7 @@ from pathlib import Path
 
 from comparing import figures, page, places, results, runs
 from configs.compare import Compare
-from diffjax.files import claimed
+from diffjax.utils.files import claimed
 
 
 def compared(

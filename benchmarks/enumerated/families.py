@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 import diffjax as dj
 from diffjax import grids, order, steps
-from diffjax.sampling import stepwise
+from diffjax.sampling.loop import stepwise
 from enumerated.laws import GAUSSIAN, MASKING, Law, Table, apart, counted, from_masks, states, uncertain
 
 

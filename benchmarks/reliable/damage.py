@@ -17,7 +17,7 @@ import optax
 
 from diffjax.nets import MLP
 from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.keeping import Keep
+from diffjax.training.retention import Keep
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from diffjax.files import write_whole
+from diffjax.utils.files import write_whole
 from reliable.runs import KEEP, ROOT
 
 PAGE, FIGURES = ROOT / "docs" / "reliability.md", ROOT / "docs" / "reliability.json"

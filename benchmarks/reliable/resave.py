@@ -7,20 +7,20 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from diffjax.training import checkpoint, keeping, parallel
-from diffjax.training.keeping import Keep
+from diffjax.training import checkpoint, data_parallel, retention
+from diffjax.training.retention import Keep
 from diffjax.training.state import State
 from reliable import runs
 
 
 def main(before: str, after: str) -> None:
     """The way of a run that goes on: `restore`, onto the devices, `Saver`."""
-    step = int(keeping.candidates(Path(before))[0].name)
+    step = int(retention.candidates(Path(before))[0].name)
     tree = runs.tree(Path(before), step)
     like = State(**{**tree, "key": jax.random.wrap_key_data(tree["key"]), "halted": jnp.zeros((), bool)})
     state = checkpoint.restore(Path(before), like)
     with closing(checkpoint.Saver(Path(after), Keep())) as saver:
-        saver.save(step, parallel.replicated(state, jax.devices()), {})
+        saver.save(step, data_parallel.replicated(state, jax.devices()), {})
 
 
 if __name__ == "__main__":

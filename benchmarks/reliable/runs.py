@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from diffjax.training import checkpoint, keeping, manifest, metrics
+from diffjax.training import checkpoint, manifest, metrics_file, retention
 
 ROOT = Path(__file__).parents[2]
 KEEP = 3
@@ -97,13 +97,13 @@ def listing(workdir: Path) -> list[str]:
 def whole(workdir: Path) -> list[int]:
     """The steps whose checkpoints verify, the newest first."""
     folder = workdir / "checkpoints"
-    return [int(path.name) for path in keeping.candidates(folder) if not manifest.damage(path)]
+    return [int(path.name) for path in retention.candidates(folder) if not manifest.damage(path)]
 
 
 def trace(workdir: Path) -> dict[int, tuple[float, float]]:
     """Loss and norm of the gradient of each step that was logged."""
     with contextlib.redirect_stderr(io.StringIO()):  # half a line is what a killed run leaves
-        read = metrics.read(workdir / metrics.NAME)
+        read = metrics_file.read(workdir / metrics_file.NAME)
     return {row.step: (row.values["loss"], row.values["grad_norm"]) for row in read}
 
 

@@ -16,15 +16,16 @@ import numpy as np
 import optax
 
 from configs.digits import get_config
-from diffjax import loss, order, predict, schedule, slots
+from diffjax import loss, order, predict, schedule
 from diffjax import nets as all_nets
+from diffjax.experiment import specs
 from diffjax.noise import Gaussian
-from diffjax.training import ema, faults
+from diffjax.training import ema, nonfinite
 from diffjax.training.checkpoint import Saver, restore
-from diffjax.training.faults import Diverged, Fault
-from diffjax.training.keeping import Keep, candidates
 from diffjax.training.loop import fit
+from diffjax.training.nonfinite import Diverged, Fault
 from diffjax.training.optimizers import adamw
+from diffjax.training.retention import Keep, candidates
 from diffjax.training.state import State, create, finite
 from diffjax.training.step import Batch, Metrics, gradients, train_step
 from reliable.damage import NET
@@ -33,7 +34,7 @@ BAD, STEPS, SAVE_EVERY, LIMIT = 6, 12, 2, 2  # BAD is the step that goes wrong, 
 BLOCK = 8  # steps on end
 LOSS = loss.regression(Gaussian(schedule.cosine, predict.v), order.together)
 PLACES = {"batch": "batch/x", "gradient": "new params/", "parameters": "new params/", "average": "new emas/"}
-POLICIES = {"stop": faults.stop, "skip": partial(faults.skip, LIMIT), "rewind": partial(faults.rewind, LIMIT)}
+POLICIES = {"stop": nonfinite.stop, "skip": partial(nonfinite.skip, LIMIT), "rewind": partial(nonfinite.rewind, LIMIT)}
 
 
 def wrong(folder: Path) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def wrong(folder: Path) -> dict[str, Any]:
     }
 
 
-def gone_wrong(folder: Path, place: str, policy: faults.Policy) -> tuple[list[Fault], State, list[State]]:
+def gone_wrong(folder: Path, place: str, policy: nonfinite.Policy) -> tuple[list[Fault], State, list[State]]:
     """What was told of a run in which step BAD goes wrong, how it ended, and all that it saved."""
     optimizer, told = spoiled(adamw(STEPS), place), []
     fresh = create(jax.random.key(0), NET, optimizer, (0.9,), jnp.zeros((16, 3)), None)
@@ -139,7 +140,7 @@ def cost_of(batch_size: int, pairs: int) -> tuple[float, float]:
 
     Each of a pair takes BLOCK steps on end, as in a run, before which one finds the caches as the other left them.
     """
-    net = slots.made(all_nets, get_config().model.net, "model.net", classes=10)
+    net = specs.made(all_nets, get_config().model.net, "model.net", classes=10)
     optimizer, key = adamw(1_000), jax.random.key(0)
     x, cond = jax.random.normal(key, (batch_size, 8, 8, 1)), jnp.arange(batch_size) % 10
     batch = {"x": x, "cond": cond, "index": jnp.arange(batch_size)}

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
-from diffjax.randomness import fold, keys
+from diffjax.utils.prng import fold, keys
 
 __all__ = ["flip", "shift", "turn"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from diffjax.data.captions import fits, understood
-from diffjax.data.parts import about, check_described
+from diffjax.data.condition_parts import about, check_described
 from diffjax.data.splits import Dataset, Split
 from diffjax.errors import UserError
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffjax.data import digits, rules  # noqa: F401  TFDS finds a builder by its name once its module is imported
-from diffjax.data.catalogue import open_prepared
+from diffjax.data import split_rules
 from diffjax.data.combinations import without
 from diffjax.data.folder import open_folder
-from diffjax.data.known import PREFIX, open_known
-from diffjax.data.rules import Rule
+from diffjax.data.split_rules import Rule
 from diffjax.data.splits import Dataset
+from diffjax.data.synthetic_shapes import PREFIX, open_known
+from diffjax.data.tfds_source import open_prepared
 from diffjax.errors import UserError
 
 _FOLDER = "folder:"
@@ -21,15 +21,15 @@ def open_dataset(
     *,
     image_size: int | None = None,
     leave_out: Sequence[str] = (),
-    rule: Rule = rules.by_key,
+    rule: Rule = split_rules.by_key,
 ) -> Dataset:
     """The data set of that name: `folder:PATH`, `known16` (pictures of a known law, so many pixels a side), or a TFDS
     name such as `digits`, `mnist`, `imagenet_resized/32x32`.
 
     `data_dir` is TFDS's own folder (by default TFDS_DATA_DIR, else ~/tensorflow_datasets). `image_size` in pixels
     crops every encoded image to its centred square and scales it. `leave_out` are combinations, as "bold three", that
-    neither training nor validation sees. `rule` divides what the set itself does not (`diffjax.data.rules`). Raises
-    `UserError` for a set that cannot be read.
+    neither training nor validation sees. `rule` divides what the set itself does not (`data.split_rules`).
+    Raises `UserError` for a set that cannot be read.
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from diffjax.data import rules
-from diffjax.data.rules import Rule
+from diffjax.data import split_rules
+from diffjax.data.split_rules import Rule
 from diffjax.data.splits import Dataset, Split
 from diffjax.errors import UserError
-from diffjax.images import Header, decode_file, image_files, read_header
+from diffjax.utils.image_io import Header, decode_file, image_files, read_header
 
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
 
-def open_folder(path: str | Path, image_size: int | None = None, rule: Rule = rules.by_key) -> Dataset:
+def open_folder(path: str | Path, image_size: int | None = None, rule: Rule = split_rules.by_key) -> Dataset:
     """Images of one folder: a class for each subfolder (by sorted name), or no labels where they lie directly in it.
 
     Grey if every file is, else RGB. All have one size, or are fitted to `image_size` × `image_size`

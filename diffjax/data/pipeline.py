@@ -13,13 +13,13 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Int32, Int64, Key, Shaped, UInt8, UInt32
 
-from diffjax.data import conditioning, forms
+from diffjax.data import condition_batches, pixel_representation
 from diffjax.data.augment import Augment, augmented, check_augment
-from diffjax.data.forms import Form, Images
-from diffjax.data.parts import Part
+from diffjax.data.condition_parts import Part
+from diffjax.data.pixel_representation import Form, Images
 from diffjax.data.splits import Dataset, Drawn, Split, label_frequencies
 from diffjax.errors import UserError
-from diffjax.randomness import keys_of
+from diffjax.utils.prng import keys_of
 
 RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the device unless told otherwise
 _ENDLESS = 2**62  # rows
@@ -64,7 +64,7 @@ def batches(
     start_step: int = 0,
     host: int = 0,
     hosts: int = 1,
-    form: Form = forms.unit,
+    form: Form = pixel_representation.unit,
     balance: bool = False,
     augment: Sequence[Augment] = (),
     parts: Sequence[Part] = (),
@@ -85,7 +85,7 @@ def batches(
     """
     source = dataset.split(split)
     _check(batch_size, seed, start_step, host, hosts)
-    conditioning.check_parts(parts, dataset, bool(augment))
+    condition_batches.check_parts(parts, dataset, bool(augment))
     check_augment(augment, dataset)
     size = math.prod(dataset.shape) + sum(part.bytes for part in parts)
     fits = isinstance(source, Drawn) or len(source) * size <= RESIDENT_BYTES
@@ -177,7 +177,7 @@ def _on_device(dataset: Dataset, split: str, parts: Sequence[Part]) -> tuple[Any
     images, labels = dataset.arrays(split)
     source = dataset.split(split)
     return jax.device_put(
-        (images, labels, conditioning.gathered(source, np.arange(len(source)), images, labels, parts))
+        (images, labels, condition_batches.gathered(source, np.arange(len(source)), images, labels, parts))
     )
 
 
@@ -193,7 +193,7 @@ def _rows(
 def _read(source: Split | Drawn, parts: Sequence[Part], number: Any) -> dict[str, Any]:
     """One example, and the values of its parts."""
     example = source[int(number)]
-    return {**example, "parts": conditioning.values(source, int(number), example, parts)}
+    return {**example, "parts": condition_batches.values(source, int(number), example, parts)}
 
 
 def _streamed(
@@ -226,7 +226,11 @@ def _finished(
         rows = chance.first_row + jnp.arange(len(images), dtype=jnp.uint32)
         noise, augment, choice = (keys_of(jax.random.fold_in(root, chance.step), rows) for root in chance[:3])
         images = augmented(finish.augment, augment, images)
-    cond = conditioning.together(labels, conditioning.picked(parts, finish.parts, choice)) if finish.parts else labels
+    cond = (
+        condition_batches.together(labels, condition_batches.picked(parts, finish.parts, choice))
+        if finish.parts
+        else labels
+    )
     return {"x": finish.form.encode(noise, images, finish.levels), "cond": cond}
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 
+from diffjax.distributions import Mixture
 from diffjax.errors import UserError
-from diffjax.mixtures import Mixture
 
 Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers in a set of a known law
 Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]

@@ -9,17 +9,17 @@ from one picture to another by inversion, `slerp` and sampling; `mixed` is the d
 """
 
 from diffjax.edit import methods
-from diffjax.edit.between import Between, interpolate, mixed, reversible, slerp
-from diffjax.edit.filtering import Particles, particles, twisted
-from diffjax.edit.first import known_first
-from diffjax.edit.fixed import clamp, replacement
-from diffjax.edit.journeys import clock_at, cut, destroyed, pasted, sketched, vary
-from diffjax.edit.led import dps, pigdm
-from diffjax.edit.observations import blurred, downsampled, grey, inpaint
-from diffjax.edit.projected import ddnm, ddrm
-from diffjax.edit.resampling import repaint
-from diffjax.edit.seen import Observation, observed
-from diffjax.edit.solving import Method, solve
+from diffjax.edit.clamping import clamp, replacement
+from diffjax.edit.gradient_guidance import dps, pigdm
+from diffjax.edit.interpolation import Between, interpolate, mixed, reversible, slerp
+from diffjax.edit.known_order import known_first
+from diffjax.edit.observation import Observation, observed
+from diffjax.edit.operators import blurred, downsampled, grey, inpaint
+from diffjax.edit.projection import ddnm, ddrm
+from diffjax.edit.sdedit import clock_at, cut, destroyed, pasted, sketched, vary
+from diffjax.edit.smc import Particles, particles, twisted
+from diffjax.edit.solver import Method, solve
+from diffjax.edit.time_travel import repaint
 
 __all__ = [
     "Between",

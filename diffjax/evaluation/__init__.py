@@ -3,7 +3,6 @@
 `evaluation.inception` and `evaluation.inception_weights` are imported by themselves: they alone need Flax.
 """
 
-from diffjax.evaluation.artefacts import Flag, flags
 from diffjax.evaluation.baselines import Labelled, gaussian_per_class, independent_pixels
 from diffjax.evaluation.classifiers import (
     TwoSample,
@@ -14,10 +13,8 @@ from diffjax.evaluation.classifiers import (
     two_sample_accuracy,
     two_sample_test,
 )
-from diffjax.evaluation.comparisons import Compared, compare, compared_table, write_comparison
-from diffjax.evaluation.contents import Curves, Likelihoods, Provenance, Report, provenance
-from diffjax.evaluation.external import LEVELS, report_of
-from diffjax.evaluation.extractors import (
+from diffjax.evaluation.feature_measures import measured_in, pairs_in
+from diffjax.evaluation.features import (
     Features,
     Stored,
     classifier_features,
@@ -29,10 +26,7 @@ from diffjax.evaluation.extractors import (
     read_features,
     write_features,
 )
-from diffjax.evaluation.feature_measures import measured_in, pairs_in
-from diffjax.evaluation.files import animation, curve, write_png
-from diffjax.evaluation.findings import Findings, findings_of
-from diffjax.evaluation.gaussians import (
+from diffjax.evaluation.frechet_distance import (
     Moments,
     frechet,
     frechet_of,
@@ -42,7 +36,9 @@ from diffjax.evaluation.gaussians import (
     read_moments,
     write_moments,
 )
-from diffjax.evaluation.intervals import (
+from diffjax.evaluation.image_sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
+from diffjax.evaluation.image_statistics import Flag, flags
+from diffjax.evaluation.jackknife import (
     Difference,
     Interval,
     Replicates,
@@ -53,18 +49,10 @@ from diffjax.evaluation.intervals import (
     interval_of_moments,
     replicates,
 )
-from diffjax.evaluation.kernels import (
-    Estimate,
-    cubic,
-    discrepancy,
-    kid,
-    kid_of_subsets,
-    median_distance,
-    mmd2,
-    rbf,
-)
-from diffjax.evaluation.measures import DIGITS, Kernels, kernels_for, measured, nearest_images, resemblance
-from diffjax.evaluation.neighbours import (
+from diffjax.evaluation.mmd import Estimate, cubic, discrepancy, kid, kid_of_subsets, median_distance, mmd2, rbf
+from diffjax.evaluation.paired import LEAST, Measured
+from diffjax.evaluation.pixels import Splits, as_bytes
+from diffjax.evaluation.precision_recall import (
     Copying,
     Coverage,
     copies,
@@ -74,66 +62,40 @@ from diffjax.evaluation.neighbours import (
     nearest_distances,
     nearest_few,
 )
-from diffjax.evaluation.paired import LEAST, Measured
-from diffjax.evaluation.pictures import crossed, grid, labelled_grid, side_by_side, strip
-from diffjax.evaluation.pixels import Splits, as_bytes
-from diffjax.evaluation.records import Numbers, read_numbers
-from diffjax.evaluation.references import kept_moments, moments_of_parts
-from diffjax.evaluation.reports import table, write_report
-from diffjax.evaluation.rows import Swept, read_row, row_file, write_row
-from diffjax.evaluation.sides import Sides, beside, open_sides
-from diffjax.evaluation.sources import Source, all_images, fingerprint, image_hashes, open_images, open_reference
-from diffjax.evaluation.sweeps import Sweep, settings_told, sweep_table, write_sweep
-from diffjax.images import read_image
+from diffjax.evaluation.reference_stats import kept_moments, moments_of_parts
+from diffjax.evaluation.suite import DIGITS, Kernels, kernels_for, measured, nearest_images, resemblance
+from diffjax.utils.image_io import read_image
 
 __all__ = [
     "DIGITS",
     "LEAST",
-    "LEVELS",
-    "Compared",
     "Copying",
     "Coverage",
-    "Curves",
     "Difference",
     "Estimate",
     "Features",
-    "Findings",
     "Flag",
     "Interval",
     "Kernels",
     "Labelled",
-    "Likelihoods",
     "Measured",
     "Moments",
-    "Numbers",
-    "Provenance",
     "Replicates",
-    "Report",
-    "Sides",
     "Source",
     "Splits",
     "Stored",
-    "Sweep",
-    "Swept",
     "TwoSample",
     "all_images",
-    "animation",
     "as_bytes",
-    "beside",
     "classifier_features",
-    "compare",
-    "compared_table",
     "copies",
     "copying",
     "coverage_of",
-    "crossed",
     "cubic",
-    "curve",
     "described",
     "difference",
     "discrepancy",
     "extracted",
-    "findings_of",
     "fingerprint",
     "flags",
     "floor",
@@ -142,7 +104,6 @@ __all__ = [
     "gather",
     "gather_each",
     "gaussian_per_class",
-    "grid",
     "image_hashes",
     "independent_pixels",
     "interval",
@@ -153,7 +114,6 @@ __all__ = [
     "kid",
     "kid_of_subsets",
     "label_accuracy",
-    "labelled_grid",
     "logistic",
     "machine",
     "majority",
@@ -170,33 +130,17 @@ __all__ = [
     "nearest_images",
     "open_images",
     "open_reference",
-    "open_sides",
     "pairs_in",
     "pixel_features",
     "precomputed",
-    "provenance",
     "rbf",
     "read_features",
     "read_image",
     "read_moments",
-    "read_numbers",
-    "read_row",
     "replicates",
-    "report_of",
     "resemblance",
-    "row_file",
-    "settings_told",
-    "side_by_side",
-    "strip",
-    "sweep_table",
-    "table",
     "two_sample_accuracy",
     "two_sample_test",
-    "write_comparison",
     "write_features",
     "write_moments",
-    "write_png",
-    "write_report",
-    "write_row",
-    "write_sweep",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from diffjax import covariances
+from diffjax.utils import covariances
 
 Labelled = tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]
 Bits = Float[np.ndarray, " _"]

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
 from diffjax.errors import UserError
-from diffjax.evaluation.points import pair, points, same_width, squared_rows
+from diffjax.evaluation.pairwise import pair, points, same_width, squared_rows
 
 Places = Integer[np.ndarray, " _"]
 Classifier = Any  # scikit-learn's: fit(x, y), predict(x), score(x, y)

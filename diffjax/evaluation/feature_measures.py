@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from diffjax.errors import UserError
-from diffjax.evaluation.intervals import replicates_each
-from diffjax.evaluation.neighbours import Coverage
+from diffjax.evaluation.jackknife import replicates_each
 from diffjax.evaluation.paired import GROUPS, LEAST, Measured, Sides, beside_real, equal_numbers, sides_of
 from diffjax.evaluation.point_pairs import coverage_of_pairs, frechet_of_pairs, kid_of_pairs
+from diffjax.evaluation.precision_recall import Coverage
 
 NEAR = 5  # the neighbour that bounds a neighbourhood
 

@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from diffjax.errors import UserError
-from diffjax.evaluation.extractors import Features, Images, Table
+from diffjax.evaluation.features import Features, Images, Table
 from diffjax.evaluation.inception import RESIZES, SIDE, Inception, features
-from diffjax.files import reason
+from diffjax.utils.files import reason
 
 MOST_BYTES = 2**28  # of a file, or of all that a compressed one holds: 24 million numbers in float64, and room
 EPSILON = 1e-3  # of batch normalisation

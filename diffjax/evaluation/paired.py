@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from diffjax.evaluation.intervals import Replicates, Score, replicates
+from diffjax.evaluation.jackknife import Replicates, Score, replicates
 from diffjax.evaluation.point_pairs import Pairs, Rows, pairs_of
 
 GROUPS = 10  # that are left out in turn for an interval

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Integer
 
-from diffjax import covariances
 from diffjax.evaluation.classifiers import two_sample_of_kernel
-from diffjax.evaluation.gaussians import frechet
-from diffjax.evaluation.kernels import unbiased
-from diffjax.evaluation.neighbours import Coverage, coverage_of_blocks
-from diffjax.evaluation.points import blocks, pair
+from diffjax.evaluation.frechet_distance import frechet
+from diffjax.evaluation.mmd import unbiased
+from diffjax.evaluation.pairwise import blocks, pair
+from diffjax.evaluation.precision_recall import Coverage, coverage_of_blocks
+from diffjax.utils import covariances
 
 Rows = Integer[np.ndarray, " _"]
 Square = Float64[np.ndarray, "_ _"]

@@ -10,12 +10,12 @@ A number is one for all, [b] one for each example, and whatever broadcasts again
 pytree: arrays pass through `jit` as arguments, and new values compile nothing.
 """
 
+from diffjax.guidance.autoguided import autoguidance, perturbed_attention
 from diffjax.guidance.classifier_free import at_once, cfg, pairs
-from diffjax.guidance.memory import momentum
-from diffjax.guidance.parts import composed, several
+from diffjax.guidance.momentum_state import momentum
+from diffjax.guidance.multi_condition import composed, several
 from diffjax.guidance.rules import apg, linear, rescaled, thresholded, zero_star
 from diffjax.guidance.scales import interval, plus_plus
-from diffjax.guidance.weaker import autoguidance, perturbed_attention
 
 __all__ = [
     "apg",

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
-from diffjax.argument_checks import checked_arguments
-from diffjax.closures import portable
-from diffjax.contracts import described, require_array
+from diffjax.arguments.checked import checked_arguments
 from diffjax.denoising import has_head, is_causal
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, linear, weighed
 from diffjax.guidance.scales import checked, weight
 from diffjax.protocols import Denoise, Pair, repeated
+from diffjax.utils.closures import portable
+from diffjax.utils.shape_checks import described, require_array
 
 
 @checked_arguments

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from diffjax.argument_checks import checked_arguments
-from diffjax.closures import portable
-from diffjax.contracts import require_like
+from diffjax.arguments.checked import checked_arguments
 from diffjax.errors import UserError
 from diffjax.guidance.scales import known, weight
 from diffjax.predict import velocity
+from diffjax.utils.closures import portable
+from diffjax.utils.shape_checks import require_like
 
 Rule = Callable[..., Any]
 

@@ -10,11 +10,11 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from diffjax.argument_checks import checked_arguments
-from diffjax.closures import portable
-from diffjax.contracts import require_array
+from diffjax.arguments.checked import checked_arguments
 from diffjax.errors import UserError
 from diffjax.protocols import PerExample
+from diffjax.utils.closures import portable
+from diffjax.utils.shape_checks import require_array
 
 Level = Float[Array, "..."]
 

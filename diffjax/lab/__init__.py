@@ -4,13 +4,13 @@
 methods draw given what was seen; the other functions measure one thing each.
 """
 
-from diffjax.lab.conditionals import Fit, Posteriors, correlated, modal, posteriors
-from diffjax.lab.guidances import Drawn, Guided, guided
-from diffjax.lab.laws import HARD, SMOOTH, Chances, Law, by_chance, chances, exact_denoiser
-from diffjax.lab.orders import at_budgets, distance, slope
+from diffjax.lab.convergence import at_budgets, distance, slope
+from diffjax.lab.distribution_checks import HARD, SMOOTH, Chances, Law, by_chance, chances, exact_denoiser
+from diffjax.lab.guidance_checks import Drawn, Guided, guided
+from diffjax.lab.guidance_data import TWO, Classes, Tilted, classed_denoiser, tilted
+from diffjax.lab.posterior_checks import Fit, Posteriors, correlated, modal, posteriors
 from diffjax.lab.reports import Report, report
-from diffjax.lab.soundness import SCHEDULES, not_finite, overhead
-from diffjax.lab.tilts import TWO, Classes, Tilted, classed_denoiser, tilted
+from diffjax.lab.robustness import SCHEDULES, not_finite, overhead
 
 __all__ = [
     "HARD",

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import isnan
 
 from diffjax import grids, predict, schedule
-from diffjax.argument_checks import checked_arguments
+from diffjax.arguments.checked import checked_arguments
 from diffjax.errors import UserError
-from diffjax.lab.laws import BIAS, Chances, Makes, chances
-from diffjax.lab.orders import BUDGETS, COUNTS, INTERVAL, at_budgets, slope
-from diffjax.lab.soundness import SCHEDULES, SOME, not_finite, overhead
+from diffjax.lab.convergence import BUDGETS, COUNTS, INTERVAL, at_budgets, slope
+from diffjax.lab.distribution_checks import BIAS, Chances, Makes, chances
+from diffjax.lab.robustness import SCHEDULES, SOME, not_finite, overhead
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.schedule import Schedule

@@ -12,9 +12,9 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Key, PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.controlled import Controlled, control
+from diffjax.nets.controlnet import Controlled, control
 from diffjax.nets.interface import check_net
-from diffjax.paths import by_name, check_patterns, matches, named
+from diffjax.utils.tree_paths import by_name, check_patterns, matches, named
 
 __all__ = ["control", "lora"]
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, check_blocks, check_heads
-from diffjax.nets.hearing import beside, check, heard, label_of, null_of
+from diffjax.nets.condition_embedding import beside, check, heard, label_of, null_of
 from diffjax.nets.layers import (
     Embedding,
     Places,
@@ -19,7 +19,7 @@ from diffjax.nets.layers import (
     remembered,
     summed,
 )
-from diffjax.nets.patches import Picture, cut, joined, levels_of_patches, sides_in_patches
+from diffjax.nets.patchify import Picture, cut, joined, levels_of_patches, sides_in_patches
 from diffjax.protocols import Keys
 
 

@@ -8,9 +8,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, check_heads
-from diffjax.nets.hearing import beside, check, heard, label_of, null_of
+from diffjax.nets.condition_embedding import beside, check, heard, label_of, null_of
 from diffjax.nets.layers import Embedding, Modulation, Places, by_rows, check_fields, remembered, summed
-from diffjax.nets.patches import Patches, Picture, cut, joined, levels_of_patches, sides_in_patches
+from diffjax.nets.patchify import Patches, Picture, cut, joined, levels_of_patches, sides_in_patches
 from diffjax.protocols import Keys
 
 Context = Float[Array, "b n width"]

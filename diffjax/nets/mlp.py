@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.nets.hearing import check, heard, label_of, null_of
+from diffjax.nets.condition_embedding import check, heard, label_of, null_of
 from diffjax.nets.layers import (
     Dropout,
     Embedding,

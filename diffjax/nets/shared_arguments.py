@@ -26,7 +26,7 @@ class NetArguments:
     Range: [0, 1048576]. When: in Python, for conditional nets."""
     conditions: tuple[Any, ...]
     """Encoders of further parts of a condition. A config sets it from `model.conditions`.
-    Range: of `diffjax.nets.conditions`, each of another part. When: the net is told more than a class."""
+    Range: of `diffjax.nets.condition_encoders`, each of another part. When: the net is told more than a class."""
     dropout: float
     """Share of features set to 0 in training. Range: [0, 1). When: raise it where the net overfits."""
     perturbed: tuple[int, ...]

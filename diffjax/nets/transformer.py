@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, Cache, check_blocks, check_heads
-from diffjax.nets.conditions import Told
-from diffjax.nets.hearing import by_token, check, heard, label_of, null_of
+from diffjax.nets.condition_embedding import by_token, check, heard, label_of, null_of
+from diffjax.nets.condition_encoders import Told
 from diffjax.nets.layers import (
     Embedding,
     Places,

@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import CrossAttention, check_blocks
-from diffjax.nets.conditions import Told
-from diffjax.nets.hearing import beside, check, heard, label_of, null_of
+from diffjax.nets.condition_embedding import beside, check, heard, label_of, null_of
+from diffjax.nets.condition_encoders import Told
 from diffjax.nets.layers import (
     Dropout,
     Embedding,

@@ -5,10 +5,10 @@ them (`normals`). In one dimension the exact solution of the probability-flow OD
 which all values and their probabilities are listed (`listed`, `tokens`).
 """
 
-from diffjax.oracles.listed import atoms
-from diffjax.oracles.normals import draws, gaussian, log_density, mixture, of_law, posterior, score
-from diffjax.oracles.quantiles import quantile, quantile_map
-from diffjax.oracles.tokens import entropy, joint
+from diffjax.oracles.discrete_points import atoms
+from diffjax.oracles.gaussian_mixture import draws, gaussian, log_density, mixture, of_law, posterior, score
+from diffjax.oracles.quantile_flow import quantile, quantile_map
+from diffjax.oracles.token_joint import entropy, joint
 
 __all__ = [
     "atoms",

@@ -1,8 +1,8 @@
 """Step rules: how x moves from level t to level s. Each is a maker of a `Step`, cached so that equal arguments are
 one object and compile once."""
 
+from diffjax.steps.ancestral import ddim, posterior
 from diffjax.steps.halfway import dpmpp_2s, midpoint
-from diffjax.steps.markov import ddim, posterior
 from diffjax.steps.multistep import adams, deis, dpmpp_3m, unipc
 from diffjax.steps.ode import euler, heun, rk4
 from diffjax.steps.sde import dpmpp_2m_sde, edm_stochastic, euler_maruyama

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from diffjax.caching import one_object
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.schedule import log_snr
-from diffjax.steps.markov import nothing
+from diffjax.steps.ancestral import nothing
 from diffjax.steps.ode import ddim_step
+from diffjax.utils.memo import one_object
 
 
 class _Row(NamedTuple):

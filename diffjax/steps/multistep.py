@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.schedule import log_snr, steep
-from diffjax.steps.interpolation import Axis, Row, averages, planned
-from diffjax.steps.markov import nothing
+from diffjax.steps.ancestral import nothing
+from diffjax.steps.multistep_weights import Axis, Row, averages, planned
 from diffjax.steps.ode import ddim_step, euler_step, velocity
+from diffjax.utils.memo import one_object
 
 
 @one_object

@@ -9,11 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from diffjax.caching import one_object
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.schedule import steep
-from diffjax.steps.markov import nothing
+from diffjax.steps.ancestral import nothing
+from diffjax.utils.memo import one_object
 
 
 def velocity(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:

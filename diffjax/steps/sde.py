@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys, Step
-from diffjax.steps.markov import nothing, square_root
+from diffjax.steps.ancestral import nothing, square_root
 from diffjax.steps.ode import euler_step, heun
 from diffjax.steps.two_levels import Past, ahead, nothing_past
+from diffjax.utils.memo import one_object
 
 _MOST = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that no more noise is added than there is
 

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffjax.caching import one_object
 from diffjax.errors import UserError
 from diffjax.masking import Masking, drawn_tokens
 from diffjax.protocols import Keys, Step
-from diffjax.randomness import KeyUse, fold
-from diffjax.steps.markov import nothing
+from diffjax.steps.ancestral import nothing
+from diffjax.utils.memo import one_object
+from diffjax.utils.prng import KeyUse, fold
 
 Logits = Float[Array, "*_ vocab"]
 

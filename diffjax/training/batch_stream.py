@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from diffjax import expected
+from diffjax.arguments import expected
 from diffjax.errors import UserError, warn
-from diffjax.kinds import kind_of
 from diffjax.training.step import Batch
+from diffjax.utils.kinds import kind_of
 
 
 def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:

@@ -22,13 +22,13 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError, warn
-from diffjax.files import cause, reason
-from diffjax.training import keeping, manifest, parallel, vetting
+from diffjax.training import checkpoint_validation, data_parallel, manifest, retention
 from diffjax.training.aliases import plain_path
 from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
-from diffjax.training.keeping import ATTEMPTS, Keep, describe_steps, newest_good, of_step
+from diffjax.training.retention import ATTEMPTS, Keep, describe_steps, newest_good, of_step
 from diffjax.training.running_means import FIELD, Sums
 from diffjax.training.state import State, finite
+from diffjax.utils.files import cause, reason
 
 _finite = jax.jit(finite)
 _FIRST = ("step", "params", "opt_state", "emas", "key")
@@ -73,7 +73,7 @@ class Saver:
     def has(self, step: int) -> bool:
         """Whether the state after this step is what was saved last; waits until that is on disk."""
         self.wait()
-        return bool(parallel.first_says(self._saved == step))
+        return bool(data_parallel.first_says(self._saved == step))
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
@@ -90,7 +90,7 @@ class Saver:
         with suppress(OSError):
             self._alias.close()
         if jax.process_index() == 0:
-            keeping.clear(self.folder)
+            retention.clear(self.folder)
         if self._problem:
             raise UserError(
                 f"{self.folder}: {self._problem}; make room and run the same command, which goes on from the "
@@ -105,12 +105,14 @@ class Saver:
         problem: Exception | None = None
         if jax.process_index() == 0:
             try:
-                keeping.prepare(self._partial(step), sum(leaf.nbytes for leaf in jax.tree.leaves(plain(state))))
+                retention.prepare(self._partial(step), sum(leaf.nbytes for leaf in jax.tree.leaves(plain(state))))
             except OSError as error:
                 problem = error
-        if parallel.first_says(problem is not None):  # on every host or on none: they write together
+        if data_parallel.first_says(problem is not None):  # on every host or on none: they write together
             raise problem or OSError("the first host says why")
-        copied = parallel.replicated(plain(state), parallel.one_each())  # the trainer donates its own to the next step
+        copied = data_parallel.replicated(
+            plain(state), data_parallel.one_each()
+        )  # the trainer donates its own to the next step
         self._alias.close()
         self._orbax.save(self._alias.enter_context(plain_path(self._partial(step))) / "state", copied)
 
@@ -120,9 +122,9 @@ class Saver:
         if jax.process_index() != 0:
             return
         manifest.write(self._partial(step), about)
-        keeping.commit(self._partial(step), self.folder / f"{step:08d}")
+        retention.commit(self._partial(step), self.folder / f"{step:08d}")
         manifest.sync(self.folder)
-        keeping.forget(self.folder, self.keep, step)
+        retention.forget(self.folder, self.keep, step)
 
     def _guarded(self, call: Callable[..., None], step: int, *args: Any) -> None:
         """The call; whatever a disk or a network may raise in it is told, and remembered until a save succeeds."""
@@ -153,10 +155,10 @@ def restore(folder: Path, like: State, identity: Identity | None = None) -> Stat
     fields = FIELDS[manifest.about(found)["format"]]
     target = {name: leaf for name, leaf in plain(like).items() if name in fields}
     with _readable(found, "move it away to use another"):
-        tree = vetting.described(found / "state")
+        tree = checkpoint_validation.described(found / "state")
         if by_keys(jax.tree.map(_shape, tree)) != by_keys(jax.tree.map(_shape, target)):
             raise UserError(f"{found}: holds another model than the config describes; use a new --workdir")
-        stored = by_keys(vetting.arrays(found / "state", tree))
+        stored = by_keys(checkpoint_validation.arrays(found / "state", tree))
     if identity is not None:
         tell_if_unknown(found, identity)
     saved = jax.tree_util.tree_map_with_path(
@@ -199,9 +201,9 @@ def _read(
     if identity is not None:
         check(found, identity)
     with _readable(found, "use another --step"):
-        averages = vetting.described(found / "state")["emas"]
+        averages = checkpoint_validation.described(found / "state")["emas"]
         names = chosen(jax.tree.map(_shape, averages))
-        saved = vetting.arrays(found / "state", {name: averages[name] for name in names})
+        saved = checkpoint_validation.arrays(found / "state", {name: averages[name] for name in names})
         if identity is not None:
             tell_if_unknown(found, identity)
         return int(found.name), saved

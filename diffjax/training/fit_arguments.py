@@ -7,12 +7,13 @@ import jax
 import optax
 from jaxtyping import Array, Key
 
+from diffjax.arguments.expected import require_callable
 from diffjax.errors import UserError
-from diffjax.expected import one_key, require_callable
-from diffjax.kinds import holds, kind_of, plain
 from diffjax.nets.interface import check_net
 from diffjax.training.ema import named
 from diffjax.training.state import State
+from diffjax.utils.kinds import holds, kind_of, plain
+from diffjax.utils.prng import one_key
 
 DECAY = 0.999  # of the average, where none is asked for
 

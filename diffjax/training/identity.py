@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffjax.errors import UserError, warn
-from diffjax.training import keeping, manifest, parallel
+from diffjax.training import data_parallel, manifest, retention
 
 BYTES = 16  # of an identity
 
@@ -36,12 +36,12 @@ class Identity:
 
 def draw_identity() -> str:
     """The identity of a new run, one on all hosts."""
-    return parallel.random_bytes(BYTES).hex()
+    return data_parallel.random_bytes(BYTES).hex()
 
 
 def manifest_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the manifest of every finished checkpoint, by the folder's name."""
-    return {path.name: _hash(path) for path in keeping.finished(folder) if keeping.readable(path)}
+    return {path.name: _hash(path) for path in retention.finished(folder) if retention.readable(path)}
 
 
 def check(found: Path, identity: Identity) -> None:
@@ -67,8 +67,8 @@ def check_all(folder: Path, identity: Identity) -> None:
 
     One that is not taken now would be kept as if it were the run's own, and might be taken when a newer one is damaged.
     """
-    for path in keeping.finished(folder):
-        if keeping.readable(path):
+    for path in retention.finished(folder):
+        if retention.readable(path):
             check(path, identity)
 
 

@@ -14,17 +14,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key
 
-from diffjax.closures import interned, remembered
-from diffjax.dispatch import steps_per_dispatch
 from diffjax.errors import UserError
-from diffjax.loss import Loss
-from diffjax.training import faults, fit_arguments, parallel
+from diffjax.loss.simple import Loss
+from diffjax.parallel.dispatch import steps_per_dispatch
+from diffjax.training import data_parallel, fit_arguments, nonfinite
 from diffjax.training.batch_stream import stream as batches_from
-from diffjax.training.faults import Fault, Policy, examiner
-from diffjax.training.frozen import freeze
+from diffjax.training.freezing import freeze
+from diffjax.training.nonfinite import Fault, Policy, examiner
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics, train_step
+from diffjax.utils.closures import interned, remembered
 
 Event = tuple[int, Callable[[int, State, Metrics], None]]
 AHEAD = 4  # dispatches in the device's queue, at most, before the host waits for the oldest
@@ -82,7 +82,7 @@ def fit(
     most = dispatch or steps_per_dispatch(net)
     examined, advance = examiner(net, loss, optimizer), _program(net, loss, optimizer, accumulate, tuple(devices))
     run = _Run(advance, devices, most, itertools.chain([first], stream), watch)
-    state, done = parallel.replicated(begun, devices), int(begun.step)
+    state, done = data_parallel.replicated(begun, devices), int(begun.step)
     while done < steps:
         size = min([run.pace.size, steps - done, *(every - done % every for every, _ in events if every)])
         state, done = run.dispatched(state, done, size, stopping is not None and stopping())
@@ -91,8 +91,8 @@ def fit(
             fault = examined(state, run.cut(wrong.batches[:1]))
             if report is not None:
                 report(fault)
-            went_on = (on_fault or faults.stop())(fault, state, lambda: (restore and restore()) or begun)
-            state, done = parallel.replicated(went_on, devices), int(went_on.step)
+            went_on = (on_fault or nonfinite.stop())(fault, state, lambda: (restore and restore()) or begun)
+            state, done = data_parallel.replicated(went_on, devices), int(went_on.step)
         elif run.told_to_stop:
             return state
         else:
@@ -111,15 +111,15 @@ def step_memory(
     devices: Sequence[Any] | None = None,
     dispatch: int | None = None,
     accumulate: int = 1,
-) -> parallel.Memory | None:
+) -> data_parallel.Memory | None:
     """What the program that `fit` runs with these arguments takes on each device; None where the platform is silent.
 
     `batch` is one of this host. The program is compiled for this, once: `fit` then finds it.
     """
     devices = devices or jax.devices()
     advance = _program(*_parts(net, loss, optimizer), accumulate, tuple(devices))
-    chunk = parallel.shares([batch], len(parallel.local(devices)), dispatch or steps_per_dispatch(net))
-    return advance.memory(parallel.replicated(start, devices), chunk)
+    chunk = data_parallel.shares([batch], len(data_parallel.local(devices)), dispatch or steps_per_dispatch(net))
+    return advance.memory(data_parallel.replicated(start, devices), chunk)
 
 
 def _parts(
@@ -133,9 +133,9 @@ def _parts(
 @remembered(4)
 def _program(
     net: Any, loss: Loss, optimizer: optax.GradientTransformation, parts: int, devices: tuple[Any, ...]
-) -> parallel.Advance:
+) -> data_parallel.Advance:
     """The training step on these devices: a second run of an equal net, loss and optimizer compiles nothing."""
-    return parallel.pmapped(partial(train_step, net, loss, optimizer, parts=parts), devices)
+    return data_parallel.pmapped(partial(train_step, net, loss, optimizer, parts=parts), devices)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class _Pace:
         """A dispatch has taken so long; only the second one tells."""
         self._seen += 1
         if self._seen == 2:
-            seconds = parallel.first_says(seconds)  # all hosts must dispatch the same
+            seconds = data_parallel.first_says(seconds)  # all hosts must dispatch the same
             self.size = int(np.clip(QUEUE_S / AHEAD / max(seconds, 1e-9), 1, self.most))
             self.ahead = int(np.clip(QUEUE_S / max(seconds * self.size, 1e-9), 1, AHEAD)) - 1
 
@@ -171,13 +171,13 @@ class _Run:
 
     def __init__(
         self,
-        advance: parallel.Advance,
+        advance: data_parallel.Advance,
         devices: Sequence[Any],
         most: int,
         stream: Iterator[Batch],
         watch: Callable[[int, Metrics], None] | None,
     ) -> None:
-        self.advance, self.here, self.most = advance, len(parallel.local(devices)), most
+        self.advance, self.here, self.most = advance, len(data_parallel.local(devices)), most
         self.stream, self.watch, self.pace = stream, watch, _Pace(most)
         self.queue: deque[_Flight] = deque()
         self.last: Metrics = {}
@@ -187,7 +187,7 @@ class _Run:
         """Send so many steps to the device, and do not wait for them."""
         batches = [_next(self.stream, done + i) for i in range(size)]
         begun_s = time.monotonic()
-        chunk = parallel.shares(batches, self.here, self.most)
+        chunk = data_parallel.shares(batches, self.here, self.most)
         state, metrics = self.advance(state, chunk, size, stop)
         self.queue.append(_Flight(done + size, batches, metrics, begun_s))
         return state, done + size
@@ -218,7 +218,7 @@ class _Run:
 
     def cut(self, batches: list[Batch]) -> list[Batch]:
         """A batch as the devices see it, one part for each."""
-        chunk = parallel.shares(batches, self.here, 1)
+        chunk = data_parallel.shares(batches, self.here, 1)
         return [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i, 0]), chunk) for i in range(self.here)]
 
 

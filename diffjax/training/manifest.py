@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from diffjax.files import write_whole
+from diffjax.utils.files import write_whole
 
 FORMAT = 2
 READABLE = (1, 2)  # 1 (diffjax 0.1.0 before issue of the first release): no position, faults, versions or own hash

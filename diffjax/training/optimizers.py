@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from diffjax.caching import one_object
+from diffjax.utils.memo import one_object
 
 
 @one_object

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffjax.training import keeping, manifest
+from diffjax.training import manifest, retention
 
 FIELD = "running_sums"
 Sums = Mapping[str, tuple[float, int]]  # by the metric's name
@@ -29,7 +29,7 @@ def means(sums: Sums) -> dict[str, float]:
 def of_checkpoint(folder: Path, step: int) -> Sums:
     """The sums that were saved with the checkpoint of this step; empty where an older version saved none."""
     path = folder / f"{step:08d}"
-    value = manifest.about(path).get(FIELD) if keeping.readable(path) else None
+    value = manifest.about(path).get(FIELD) if retention.readable(path) else None
     return parse(value, step)
 
 

@@ -13,9 +13,9 @@ from flax import struct
 from jax.core import eval_jaxpr
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
-from diffjax.closures import remembered
 from diffjax.nets.interface import check_variables, explained
 from diffjax.training.ema import default, named
+from diffjax.utils.closures import remembered
 
 
 @struct.dataclass

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.dispatch import loops_are_slow
 from diffjax.errors import UserError
-from diffjax.loss import Loss
+from diffjax.loss.simple import Loss
 from diffjax.nets.interface import explained
+from diffjax.parallel.dispatch import loops_are_slow
 from diffjax.protocols import Keys
-from diffjax.randomness import keys_of
 from diffjax.training.ema import averaged
 from diffjax.training.state import State, finite
+from diffjax.utils.prng import keys_of
 
 Metrics = Mapping[str, Any]  # scalars of a step, or one entry per step of a dispatch
 Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError
-from diffjax.kinds import kind_of
 from diffjax.nets.interface import check_net, check_variables, explained
-from diffjax.paths import by_name, named
 from diffjax.training import ema as averages
-from diffjax.training import tensors
+from diffjax.training import safetensors_io
 from diffjax.training.state import State
+from diffjax.utils.kinds import kind_of
+from diffjax.utils.tree_paths import by_name, named
 
 KIND = "variables"  # in the header of a file: weights alone, without the config of a run
 SHOWN = 3  # parameters that a message names
@@ -36,14 +36,14 @@ def save(state: State, path: str | Path, *, ema: float | str | None = None) -> N
     if not isinstance(state, State):
         raise UserError(f"save: state must be what dj.fit returned, got {kind_of(state)}")
     path = _path("save", path)
-    if path.suffix != tensors.SUFFIX or path.is_dir():
-        raise UserError(f"save: path must be a file such as weights{tensors.SUFFIX}, got {str(path)!r}")
+    if path.suffix != safetensors_io.SUFFIX or path.is_dir():
+        raise UserError(f"save: path must be a file such as weights{safetensors_io.SUFFIX}, got {str(path)!r}")
     name = averages.picked(tuple(state.emas), None if ema is None else averages.named((ema,))[0])
     params = {leaf: np.asarray(value) for leaf, value in by_name(state.emas[name]).items()}
     for leaf, value in params.items():
         if not np.isfinite(value.astype(np.float64)).all():
             raise UserError(f"save: parameter {leaf} of average {name} is not finite; save an earlier state")
-    tensors.write(path, params, {"kind": KIND, "step": int(state.step), "ema": name})
+    safetensors_io.write(path, params, {"kind": KIND, "step": int(state.step), "ema": name})
 
 
 def load_variables(path: str | Path, net: Any, x: Any, cond: PyTree = None) -> dict[str, PyTree]:
@@ -60,7 +60,7 @@ def load_variables(path: str | Path, net: Any, x: Any, cond: PyTree = None) -> d
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file that dj.save wrote, or read a run's folder with dj.load")
     described = _initialised(net, x, cond)
-    stored = by_name(tensors.read(path)[0])
+    stored = by_name(safetensors_io.read(path)[0])
     if different := _differences(stored, by_name(described)):
         more = f", and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
         raise UserError(
@@ -72,7 +72,9 @@ def load_variables(path: str | Path, net: Any, x: Any, cond: PyTree = None) -> d
 
 def _path(function: str, path: Any) -> Path:
     if not isinstance(path, str | os.PathLike):
-        raise UserError(f"{function}: path must be a file such as 'weights{tensors.SUFFIX}', got {kind_of(path)}")
+        raise UserError(
+            f"{function}: path must be a file such as 'weights{safetensors_io.SUFFIX}', got {kind_of(path)}"
+        )
     return Path(path)
 
 

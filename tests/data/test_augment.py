@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.data import Dataset, batches, forms
+from diffjax.data import Dataset, batches, pixel_representation
 from diffjax.data.augment import Augment, flip, shift, turn
 from diffjax.errors import UserError
-from diffjax.randomness import keys
-from diffjax.run import augment_named
+from diffjax.experiment.data_spec import augment_named
+from diffjax.utils.prng import keys
 
 MANY = 2000
 
@@ -59,7 +59,7 @@ def test_a_turn_is_by_right_angles():
 
 
 ALL = (flip(), shift(pixels=1), turn(), flip())
-OPTIONS = {"augment": ALL, "form": forms.dequantised, "start_step": 7}
+OPTIONS = {"augment": ALL, "form": pixel_representation.dequantised, "start_step": 7}
 
 
 def take(digits: Dataset, seed: int = 0, count: int = 2, **options: Any) -> np.ndarray:
@@ -83,9 +83,9 @@ def test_a_late_start_is_running_there(digits: Dataset):
 
 def test_the_noise_and_the_order_are_those_without_augmentation(digits: Dataset):
     """A change that does nothing leaves every bit; with flips, what differs is as far apart as levels are."""
-    plain = take(digits, form=forms.dequantised)
-    np.testing.assert_array_equal(take(digits, form=forms.dequantised, augment=(flip(rate=0.0),)), plain)
-    moved = (take(digits, form=forms.dequantised, augment=(flip(),)) - plain) * 17 / 2
+    plain = take(digits, form=pixel_representation.dequantised)
+    np.testing.assert_array_equal(take(digits, form=pixel_representation.dequantised, augment=(flip(rate=0.0),)), plain)
+    moved = (take(digits, form=pixel_representation.dequantised, augment=(flip(),)) - plain) * 17 / 2
     np.testing.assert_allclose(moved, np.round(moved), atol=1e-4)
     assert (moved != 0).any()
 
@@ -96,7 +96,7 @@ def test_changes_differ_with_row_step_seed_and_place_in_the_list(digits: Dataset
     def flipped(seed: int, step: int, twice: bool) -> np.ndarray:
         first = flip(rate=0.0) if twice else None
         chosen = (first, flip()) if first else (flip(),)
-        options = {"form": forms.tokens, "start_step": step, "count": 1}
+        options = {"form": pixel_representation.tokens, "start_step": step, "count": 1}
         return (take(digits, seed, **options) != take(digits, seed, augment=chosen, **options)).any(-1)[0]
 
     seen = [flipped(0, 0, False), flipped(0, 1, False), flipped(1, 0, False), flipped(0, 0, True)]

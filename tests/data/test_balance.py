@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffjax.data import Dataset, Split, batches, forms
+from diffjax.data import Dataset, Split, batches, pixel_representation
 from diffjax.errors import UserError
 
 SIZES = (2, 7, 31)
@@ -26,7 +26,9 @@ def dataset(labels: np.ndarray = LABELS, classes: int = len(SIZES)) -> Dataset:
 
 def rows(count: int, batch_size: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """The ids and classes of so many batches, end to end."""
-    stream = batches(dataset(), "train", batch_size, **{"seed": 0, "form": forms.tokens, "balance": True, **options})
+    stream = batches(
+        dataset(), "train", batch_size, **{"seed": 0, "form": pixel_representation.tokens, "balance": True, **options}
+    )
     taken = [(np.asarray(batch["x"])[:, 0], np.asarray(batch["cond"])) for batch in itertools.islice(stream, count)]
     stream.close()
     ids, labels = zip(*taken, strict=True)

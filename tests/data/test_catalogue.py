@@ -13,9 +13,9 @@ from PIL import Image
 from test_folder import WHOLE
 
 from diffjax.data import open_dataset
-from diffjax.data.rules import by_rank
+from diffjax.data.split_rules import by_rank
 from diffjax.errors import UserError
-from diffjax.images import MAX_PIXELS, decode_bytes
+from diffjax.utils.image_io import MAX_PIXELS, decode_bytes
 
 COUNT = 40
 

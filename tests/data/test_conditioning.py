@@ -9,16 +9,31 @@ import numpy as np
 import pytest
 from test_catalogue import picture, write
 
-from diffjax import run
-from diffjax.data import Dataset, Part, batch_ids, batches, conditions_of, forms, open_dataset, parts, parts_of
+from diffjax.data import (
+    Dataset,
+    Part,
+    batch_ids,
+    batches,
+    condition_parts,
+    conditions_of,
+    open_dataset,
+    parts_of,
+    pixel_representation,
+)
 from diffjax.data.augment import flip
-from diffjax.data.parts import Maker
+from diffjax.data.condition_parts import Maker
 from diffjax.errors import UserError
+from diffjax.experiment import data_spec
 from diffjax.protocols import Given
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
-MAKERS = (parts.sketch(), parts.low_res(2), parts.caption(choices=4), parts.measured("slant"))
+MAKERS = (
+    condition_parts.sketch(),
+    condition_parts.low_res(2),
+    condition_parts.caption(choices=4),
+    condition_parts.measured("slant"),
+)
 NAMES = {"label", "sketch", "low_res", "text", "slant"}
 N, BATCH = 80, 32
 
@@ -60,11 +75,11 @@ def test_each_row_has_the_parts_of_its_own_picture(small: Dataset):
 
 def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset):
     """Each of four in a quarter of 256 rows: outside 64 ± 35 with probability 1e-6; the seed is fixed."""
-    (text,) = parts_of((parts.caption(choices=4),), small)
+    (text,) = parts_of((condition_parts.caption(choices=4),), small)
     images, labels = small.arrays("train")
     every = np.stack([text.make(image, int(label)) for image, label in zip(images, labels, strict=True)])
     taken = []
-    for step, batch in enumerate(take(small, 8, (parts.caption(choices=4),))):
+    for step, batch in enumerate(take(small, 8, (condition_parts.caption(choices=4),))):
         own = every[batch_ids(N, BATCH, 0, step)]
         given = batch["cond"]["text"].value[:, None]
         assert (own == given).all(-1).any(1).all()
@@ -75,8 +90,10 @@ def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset
     np.testing.assert_array_equal(conditions_of(small, "train", None, (text,))["text"].value, every[:, 0])
 
 
-@pytest.mark.parametrize("form", [forms.unit, forms.dequantised], ids=["unit", "dequantised"])
-def test_both_ways_of_reading_give_equal_bits(small: Dataset, form: forms.Form):
+@pytest.mark.parametrize(
+    "form", [pixel_representation.unit, pixel_representation.dequantised], ids=["unit", "dequantised"]
+)
+def test_both_ways_of_reading_give_equal_bits(small: Dataset, form: pixel_representation.Form):
     options = {"form": form, "start_step": 1}  # and an epoch ends within
     same(take(small, 3, resident=True, **options), take(small, 3, resident=False, **options))
 
@@ -93,7 +110,9 @@ def test_a_late_start_is_running_there_and_seeds_choose_otherwise(small: Dataset
 
 
 def test_parts_change_neither_pictures_nor_labels(small: Dataset):
-    for form, balance in itertools.product((forms.unit, forms.dequantised), (False, True)):
+    for form, balance in itertools.product(
+        (pixel_representation.unit, pixel_representation.dequantised), (False, True)
+    ):
         plain, more = (take(small, 1, makers, form=form, balance=balance)[0] for makers in ((), MAKERS))
         np.testing.assert_array_equal(plain["x"], more["x"])
         np.testing.assert_array_equal(plain["cond"], more["cond"]["label"])
@@ -120,28 +139,28 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset("little_stored", root)
 
 
-FEATURES = tuple(parts.feature(name) for name in ("vector", "note", "kind"))
+FEATURES = tuple(condition_parts.feature(name) for name in ("vector", "note", "kind"))
 
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_stored_features_belong_to_their_pictures(stored: Dataset, resident: bool):
     assert stored.features.keys() == {"vector", "note", "kind"}
-    (batch,) = take(stored, 1, FEATURES, resident=resident, form=forms.tokens, augment=(flip(rate=0.0),))
+    (batch,) = take(stored, 1, FEATURES, resident=resident, form=pixel_representation.tokens, augment=(flip(rate=0.0),))
     assert batch["cond"].keys() == {"vector", "note", "kind"}
     numbers = batch["cond"]["vector"].value[:, 0, 0].astype(int)
     np.testing.assert_array_equal(batch["x"], np.stack([ROWS[i]["image"].ravel() for i in numbers]))
     np.testing.assert_array_equal(batch["cond"]["kind"].value, numbers % 3)
-    assert parts.text.decode(batch["cond"]["note"].value) == [f"number {i}" for i in numbers]
+    assert condition_parts.text.decode(batch["cond"]["note"].value) == [f"number {i}" for i in numbers]
 
 
 def test_slots_name_them(small: Dataset):
-    named = run.parts_named(("sketch", "low_res(factor=4)", "caption(choices=2)", "measured('width')"), small)
+    named = data_spec.parts_named(("sketch", "low_res(factor=4)", "caption(choices=2)", "measured('width')"), small)
     assert [part.name for part in named] == ["sketch", "low_res", "text", "width"]
     assert [part.shape for part in named] == [(8, 8, 1), (2, 2, 1), (64,), ()]
     with pytest.raises(UserError, match=r"data\.parts: unknown 'sketsch'; choose from caption, feature, low_res"):
-        run.parts_named(("sketsch()",), small)
+        data_spec.parts_named(("sketsch()",), small)
     with pytest.raises(UserError, match=r"data\.parts: data set 'digits': low_res: factor must divide"):
-        run.parts_named(("low_res(factor=3)",), small)
+        data_spec.parts_named(("low_res(factor=3)",), small)
 
 
 def test_conditions_without_parts_are_labels_or_none(small: Dataset, stored: Dataset):
@@ -164,7 +183,7 @@ def test_what_augmentation_would_belie_is_refused(small: Dataset, stored: Datase
 @pytest.mark.parametrize(
     ("makers", "message"),
     [
-        ((parts.sketch(), parts.sketch(sigma=1.0)), "more than one part would be called 'sketch'"),
+        ((condition_parts.sketch(), condition_parts.sketch(sigma=1.0)), "more than one part would be called 'sketch'"),
         ((own("label", np.float32(0)),), "more than one part would be called 'label'"),
         ((own("odd", 1.5),), r"'odd' of example 0: expected float32 \(\), got float64 \(\)"),
         ((own("odd", np.float32(1), choices=2),), r"'odd' of example 0: expected float32 \(2,\)"),
@@ -178,4 +197,4 @@ def test_parts_that_cannot_be_are_refused(small: Dataset, makers: Any, message: 
 
 def test_a_known_law_has_no_parts():
     with pytest.raises(UserError, match=r"^data\.parts: 'known8' is drawn from a law"):
-        parts_of((parts.sketch(),), open_dataset("known8"))
+        parts_of((condition_parts.sketch(),), open_dataset("known8"))

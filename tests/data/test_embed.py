@@ -12,9 +12,10 @@ import pytest
 import tensorflow_datasets as tfds
 from test_catalogue import picture, png, write
 
-from diffjax.data import embed, encoders, open_dataset, parts, parts_of
-from diffjax.data.conditioning import conditions_of
-from diffjax.data.embed import write_embedded
+from diffjax.commands import embed
+from diffjax.commands.embed import write_embedded
+from diffjax.data import condition_parts, encoders, open_dataset, parts_of
+from diffjax.data.condition_batches import conditions_of
 from diffjax.errors import UserError
 
 LENGTH = 12
@@ -52,7 +53,7 @@ def test_all_is_there_again_and_each_text_has_its_own(folder: Path, tmp_path: Pa
     old, new = open_dataset("little_told", folder), open_dataset("little_told_embedded", tmp_path)
     assert (new.shape, new.class_names, new.levels) == (old.shape, old.class_names, old.levels)
     assert new.features.keys() == {"note", "extra", "note_embedding", "note_mask"}
-    chosen = parts_of([parts.feature(name) for name in ("extra", "note_embedding", "note_mask")], new)
+    chosen = parts_of([condition_parts.feature(name) for name in ("extra", "note_embedding", "note_mask")], new)
     for split in old.splits:
         for ours, theirs in zip(new.arrays(split), old.arrays(split), strict=True):
             np.testing.assert_array_equal(ours, theirs)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from diffjax.data import batches, open_dataset
-from diffjax.data.rules import Rule
+from diffjax.data.split_rules import Rule
 from diffjax.data.splits import Part
 from diffjax.errors import UserError
 

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax.data import forms
+from diffjax.data import pixel_representation
 from diffjax.evaluation import as_bytes
 
-ALL = {name: form for name in forms.__all__ if not (form := getattr(forms, name)).real}  # those of levels
+ALL = {
+    name: form for name in pixel_representation.__all__ if not (form := getattr(pixel_representation, name)).real
+}  # those of levels
 
 
 def images(levels: int, channels: int) -> np.ndarray:
@@ -39,19 +41,21 @@ def test_every_level_comes_back(name, levels, channels) -> None:
 
 def test_tokens_are_in_raster_order() -> None:
     v = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
-    np.testing.assert_array_equal(forms.tokens.encode(None, jnp.asarray(v), 256)[0], np.arange(24))
+    np.testing.assert_array_equal(pixel_representation.tokens.encode(None, jnp.asarray(v), 256)[0], np.arange(24))
 
 
 def test_hidden_pixels_alone_have_a_colour() -> None:
     x = jnp.array([[0, 17, 16, 17]])
-    shown = forms.tokens.frame(x, (2, 2, 1), 17)
-    np.testing.assert_array_equal(shown[0], [[[0] * 3, forms.HIDDEN], [[255] * 3, forms.HIDDEN]])
-    assert len(set(forms.HIDDEN)) == 3  # no grey
+    shown = pixel_representation.tokens.frame(x, (2, 2, 1), 17)
+    np.testing.assert_array_equal(
+        shown[0], [[[0] * 3, pixel_representation.HIDDEN], [[255] * 3, pixel_representation.HIDDEN]]
+    )
+    assert len(set(pixel_representation.HIDDEN)) == 3  # no grey
 
 
 def test_a_uniform_law_costs_the_bits_of_a_level_in_every_form() -> None:
     """Of levels that are all as likely: log2(levels) bits. The density on (-1, 1) is 1/2 everywhere: 1 bit."""
     for levels in (2, 17, 256):
-        np.testing.assert_allclose(1 + forms.dequantised.offset_bits(levels), np.log2(levels))
-        np.testing.assert_allclose(np.log2(levels) + forms.tokens.offset_bits(levels), np.log2(levels))
-    assert forms.unit.offset_bits is None
+        np.testing.assert_allclose(1 + pixel_representation.dequantised.offset_bits(levels), np.log2(levels))
+        np.testing.assert_allclose(np.log2(levels) + pixel_representation.tokens.offset_bits(levels), np.log2(levels))
+    assert pixel_representation.unit.offset_bits is None

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import run
-from diffjax.data import Dataset, augment, batch_ids, batches, forms, open_dataset
-from diffjax.data.known import HELD_OUT, TRAIN
+from diffjax.data import Dataset, augment, batch_ids, batches, open_dataset, pixel_representation
+from diffjax.data.synthetic_shapes import HELD_OUT, TRAIN
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
+from diffjax.experiment import data_spec
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def take(known: Dataset, count: int, **options: Any) -> list[Any]:
     hosts = options.get("hosts", 1)
     parts = []
     for host in range(hosts):
-        stream = batches(known, "train", 16, 3, form=forms.real, host=host, **options)
+        stream = batches(known, "train", 16, 3, form=pixel_representation.real, host=host, **options)
         parts.append([jax.tree.map(np.asarray, batch) for batch in itertools.islice(stream, count)])
         stream.close()
     return [jax.tree.map(lambda *rows: np.concatenate(rows), *step) for step in zip(*parts, strict=True)]
@@ -87,7 +87,7 @@ def test_the_classes_are_told_apart(known) -> None:
 
 def test_a_batch_costs_little() -> None:
     """Under 2 ms for 64 pictures of 16x16 pixels where compiled in earnest; ten times that here, and on any machine."""
-    stream = batches(open_dataset("known16"), "train", 64, 0, form=forms.real)
+    stream = batches(open_dataset("known16"), "train", 64, 0, form=pixel_representation.real)
     times = []
     for _ in range(20):
         start = time.perf_counter()
@@ -98,14 +98,16 @@ def test_a_batch_costs_little() -> None:
 
 def test_pictures_show_the_nearest_levels(known) -> None:
     x = jnp.array([-2.0, -1.0, 0.004, 1.0, 3.0, 0.5]).reshape(1, 2, 3, 1)
-    assert forms.real.encode(None, x, 256) is x
-    levels = forms.real.decode(x, (2, 3, 1), 256)
+    assert pixel_representation.real.encode(None, x, 256) is x
+    levels = pixel_representation.real.decode(x, (2, 3, 1), 256)
     np.testing.assert_array_equal(levels.ravel(), [0, 0, 128, 255, 255, 191])
-    np.testing.assert_array_equal(as_bytes(levels.astype(np.uint8), 256), forms.real.frame(x, (2, 3, 1), 256))
+    np.testing.assert_array_equal(
+        as_bytes(levels.astype(np.uint8), 256), pixel_representation.real.frame(x, (2, 3, 1), 256)
+    )
 
 
 def test_a_model_is_told_the_shares_of_the_law(known) -> None:
-    facts = run.facts_of(known, "real")
+    facts = data_spec.facts_of(known, "real")
     assert facts.label_frequencies == pytest.approx((0.1,) * 10)
     assert len(known.split("train")) == TRAIN
     assert len(known.split("test").labels()[:3]) == 3
@@ -114,13 +116,13 @@ def test_a_model_is_told_the_shares_of_the_law(known) -> None:
 
 def test_mistakes_are_told(known, digits) -> None:
     with pytest.raises(UserError, match=r"data.form: pixels of 'known8' are real numbers; use real, got 'unit'"):
-        run.facts_of(known, "unit")
+        data_spec.facts_of(known, "unit")
     with pytest.raises(UserError, match=r"data.form: pixels of 'digits' are levels"):
-        run.facts_of(digits, "real")
+        data_spec.facts_of(digits, "real")
     with pytest.raises(UserError, match=r"data.balance: data set 'known8' draws"):
-        batches(known, "train", 16, 0, form=forms.real, balance=True)
+        batches(known, "train", 16, 0, form=pixel_representation.real, balance=True)
     with pytest.raises(UserError, match=r"data.augment: it would change the law of 'known8'"):
-        batches(known, "train", 16, 0, form=forms.real, augment=[augment.flip()])
+        batches(known, "train", 16, 0, form=pixel_representation.real, augment=[augment.flip()])
     with pytest.raises(UserError, match="expected 8 … 64 pixels a side"):
         open_dataset("known3")
     with pytest.raises(UserError, match="write known32"):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffjax.data import Dataset, parts, text
+from diffjax.data import Dataset, byte_tokenizer, condition_parts
 from diffjax.data.attributes import measure
 from diffjax.data.captions import traits, understood
-from diffjax.data.parts import About, Maker, Part, about
+from diffjax.data.condition_parts import About, Maker, Part, about
 from diffjax.data.splits import Feature
 from diffjax.errors import UserError
 
@@ -34,7 +34,7 @@ def stroke(height: int, width: int, rows: slice, columns: slice) -> np.ndarray:
 
 @pytest.mark.parametrize("thickness", [1, 3, 5])
 def test_the_sketch_of_a_bar_is_its_middle_line(thickness: int):
-    drawn = of(parts.sketch(), stroke(16, 16, slice(2, 14), slice(4, 4 + thickness)))[..., 0]
+    drawn = of(condition_parts.sketch(), stroke(16, 16, slice(2, 14), slice(4, 4 + thickness)))[..., 0]
     rows = slice(2 + thickness // 2, 14 - thickness // 2)
     np.testing.assert_array_equal(drawn[rows, 4 + thickness // 2], 1)
     assert drawn.sum(axis=1).max() <= 2
@@ -42,7 +42,7 @@ def test_the_sketch_of_a_bar_is_its_middle_line(thickness: int):
 
 def test_a_sketch_is_lines_in_the_strokes_and_holds_together_as_they_do(digits: Dataset):
     images, _ = digits.arrays("validation", np.arange(80))
-    make = parts.sketch()(about(digits)).make
+    make = condition_parts.sketch()(about(digits)).make
     for image in images:
         drawn, ink = make(image, 0)[..., 0], ndimage.binary_dilation(image[..., 0] > 0, NEIGHBOURS)
         assert set(np.unique(drawn)) <= {0, 1}
@@ -56,7 +56,7 @@ def test_moving_a_stroke_moves_its_sketch(digits: Dataset):
     image = np.pad(digits.arrays("test", np.array([3]))[0][0], ((4, 4), (4, 4), (0, 0)))
     moved = np.roll(image, (1, -2), axis=(0, 1))
     np.testing.assert_array_equal(
-        of(parts.sketch(), moved, 17), np.roll(of(parts.sketch(), image, 17), (1, -2), axis=(0, 1))
+        of(condition_parts.sketch(), moved, 17), np.roll(of(condition_parts.sketch(), image, 17), (1, -2), axis=(0, 1))
     )
 
 
@@ -64,32 +64,32 @@ def test_moving_a_stroke_moves_its_sketch(digits: Dataset):
 def test_the_edges_of_a_square_go_around_it(channels: int):
     image = np.zeros((24, 24, channels), np.uint8)
     image[6:18, 6:18] = 255
-    drawn = of(parts.sketch(sigma=1.0), image)[..., 0]
+    drawn = of(condition_parts.sketch(sigma=1.0), image)[..., 0]
     assert 30 < drawn.sum() < 60
     assert not drawn[9:15, 9:15].any()
     assert not drawn[:4].any()
-    assert not of(parts.sketch(sigma=1.0), np.full((24, 24, channels), 99, np.uint8)).any()
+    assert not of(condition_parts.sketch(sigma=1.0), np.full((24, 24, channels), 99, np.uint8)).any()
 
 
 def test_low_res_is_the_mean_of_each_block_in_the_units_of_x():
     image = np.random.default_rng(0).integers(0, 17, (6, 8, 3), np.uint8)
-    small = of(parts.low_res(2), image, 17)
+    small = of(condition_parts.low_res(2), image, 17)
     for i, j in np.ndindex(3, 4):
         np.testing.assert_allclose(
             small[i, j], 2 * image[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((0, 1)) / 16 - 1, atol=1e-6
         )
-    ends = of(parts.low_res(4), stroke(4, 8, slice(None), slice(4, 8)))
+    ends = of(condition_parts.low_res(4), stroke(4, 8, slice(None), slice(4, 8)))
     np.testing.assert_array_equal(ends.ravel(), [-1, 1])
 
 
 def test_captions_are_texts_that_are_true(digits: Dataset):
     images, labels = digits.arrays("test", np.arange(20))
-    part = parts.caption(choices=3)(about(digits))
+    part = condition_parts.caption(choices=3)(about(digits))
     assert (part.name, part.shape, part.choices, part.vocab) == ("text", (64,), 3, 257)
     for image, label, own in zip(images, labels, traits(images, labels, 17), strict=True):
         value = part.make(image, int(label))
         assert (value.shape, value.dtype) == ((3, 64), np.int32)
-        said = [understood(told) for told in text.decode(value)]
+        said = [understood(told) for told in byte_tokenizer.decode(value)]
         assert said[0] == (label, own)
         assert all(digit == label and some.items() <= own.items() for digit, some in said)
 
@@ -97,7 +97,7 @@ def test_captions_are_texts_that_are_true(digits: Dataset):
 def test_a_measured_part_is_the_attribute_of_the_picture(digits: Dataset):
     images, _ = digits.arrays("test", np.arange(5))
     for name, expected in measure(images, 17).items():
-        part = parts.measured(name)(about(digits))
+        part = condition_parts.measured(name)(about(digits))
         assert (part.name, part.shape) == (name, ())
         np.testing.assert_array_equal([part.make(image, 0) for image in images], expected)
 
@@ -113,7 +113,7 @@ STORED = {
 
 
 def stored(name: str) -> Part:
-    return parts.feature(name)(About((8, 8, 1), (), 17, STORED))
+    return condition_parts.feature(name)(About((8, 8, 1), (), 17, STORED))
 
 
 def test_features_come_as_they_are_stored():
@@ -121,14 +121,19 @@ def test_features_come_as_they_are_stored():
     found = stored("vector").make(array, 0)
     np.testing.assert_array_equal(found, array)
     assert (found.dtype, stored("vector").shape, stored("vector").reads) == (np.float32, (2, 3), "vector")
-    assert text.decode(stored("note").make("schön".encode(), 0)[None]) == ["schön"]
+    assert byte_tokenizer.decode(stored("note").make("schön".encode(), 0)[None]) == ["schön"]
     assert (stored("kind").vocab, stored("kind").make(np.int64(4), 0).dtype) == (5, np.int32)
     assert not stored("vector").of_image
 
 
 def test_the_bytes_of_a_part_are_those_of_its_values(digits: Dataset):
     image = digits.split("test")[0]["image"]
-    for maker in (parts.sketch(), parts.low_res(), parts.caption(choices=2), parts.measured("slant")):
+    for maker in (
+        condition_parts.sketch(),
+        condition_parts.low_res(),
+        condition_parts.caption(choices=2),
+        condition_parts.measured("slant"),
+    ):
         part = maker(about(digits))
         assert part.make(image, 0).nbytes == part.bytes
 
@@ -136,15 +141,18 @@ def test_the_bytes_of_a_part_are_those_of_its_values(digits: Dataset):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: parts.sketch(sigma=-1.0), "sigma must be at least 0, got -1"),
-        (lambda: parts.sketch()(PHOTO), "strokes are grey, and these pictures have 3 channels; give sigma=1.0"),
-        (lambda: parts.low_res(1), "factor must be at least 2, got 1"),
-        (lambda: parts.low_res(5)(PHOTO), r"factor must divide .*\(16x12\), got 5"),
-        (lambda: parts.caption(length=10), "length of at least 64"),
-        (lambda: parts.caption()(PHOTO), r"digits of 8x8 pixels in 17 levels; .* feature\('name'\)"),
-        (lambda: parts.measured("height"), "unknown 'height'; choose from weight, slant, width, position"),
-        (lambda: parts.measured("slant")(PHOTO), "strokes are grey"),
-        (lambda: parts.feature("note")(PHOTO), "stores no 'note'; it has: none beside image and class"),
+        (lambda: condition_parts.sketch(sigma=-1.0), "sigma must be at least 0, got -1"),
+        (
+            lambda: condition_parts.sketch()(PHOTO),
+            "strokes are grey, and these pictures have 3 channels; give sigma=1.0",
+        ),
+        (lambda: condition_parts.low_res(1), "factor must be at least 2, got 1"),
+        (lambda: condition_parts.low_res(5)(PHOTO), r"factor must divide .*\(16x12\), got 5"),
+        (lambda: condition_parts.caption(length=10), "length of at least 64"),
+        (lambda: condition_parts.caption()(PHOTO), r"digits of 8x8 pixels in 17 levels; .* feature\('name'\)"),
+        (lambda: condition_parts.measured("height"), "unknown 'height'; choose from weight, slant, width, position"),
+        (lambda: condition_parts.measured("slant")(PHOTO), "strokes are grey"),
+        (lambda: condition_parts.feature("note")(PHOTO), "stores no 'note'; it has: none beside image and class"),
         (lambda: stored("nota"), "stores no 'nota'; it has: any, count, huge, kind, note, vector"),
         (lambda: stored("any"), r"'any' has shape \(None, 3\); expected one shape"),
         (lambda: stored("count").make(np.int64(2**40), 0), "integers beyond 32 bits"),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffjax.data import Dataset, batch_ids, batches, forms, label_frequencies, to_unit
+from diffjax.data import Dataset, batch_ids, batches, label_frequencies, pixel_representation, to_unit
 from diffjax.errors import UserError
 
 N, BATCH = 1257, 64
@@ -85,8 +85,12 @@ def test_batches_are_the_examples_of_their_ids(digits: Dataset):
         assert (batch["x"].dtype, batch["cond"].dtype) == (np.float32, np.int32)
 
 
-@pytest.mark.parametrize("form", [forms.unit, forms.dequantised, forms.tokens], ids=("unit", "dequantised", "tokens"))
-def test_resident_and_streamed_batches_are_equal_to_the_bit(digits: Dataset, form: forms.Form):
+@pytest.mark.parametrize(
+    "form",
+    [pixel_representation.unit, pixel_representation.dequantised, pixel_representation.tokens],
+    ids=("unit", "dequantised", "tokens"),
+)
+def test_resident_and_streamed_batches_are_equal_to_the_bit(digits: Dataset, form: pixel_representation.Form):
     options = {"form": form, "start_step": 18}
     same(
         take(3, digits, "train", BATCH, 1, resident=True, **options),
@@ -96,7 +100,7 @@ def test_resident_and_streamed_batches_are_equal_to_the_bit(digits: Dataset, for
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_starting_late_is_running_there(digits: Dataset, resident: bool):
-    options = {"form": forms.dequantised, "resident": resident}
+    options = {"form": pixel_representation.dequantised, "resident": resident}
     whole = take(5, digits, "train", BATCH, 2, **options)
     same(whole[3:], take(2, digits, "train", BATCH, 2, start_step=3, **options))
     late = take(1, digits, "train", BATCH, 2, start_step=10**9, **options)
@@ -105,7 +109,7 @@ def test_starting_late_is_running_there(digits: Dataset, resident: bool):
 
 @pytest.mark.parametrize(("hosts", "resident"), [(2, True), (4, False)])
 def test_hosts_together_make_the_batch_of_one_noise_included(digits: Dataset, hosts: int, resident: bool):
-    options = {"form": forms.dequantised, "resident": resident}
+    options = {"form": pixel_representation.dequantised, "resident": resident}
     parts = [take(2, digits, "train", BATCH, 0, host=host, hosts=hosts, **options) for host in range(hosts)]
     joined = [jax.tree.map(lambda *rows: np.concatenate(rows), *step) for step in zip(*parts, strict=True)]
     same(joined, take(2, digits, "train", BATCH, 0, **options))
@@ -115,7 +119,7 @@ def test_noise_stays_in_its_bin_and_changes_with_step_and_seed(digits: Dataset):
     images, _ = digits.arrays("train")
     noise = []
     for seed, step in [(0, 0), (0, 1), (1, 0)]:
-        (batch,) = take(1, digits, "train", BATCH, seed, start_step=step, form=forms.dequantised)
+        (batch,) = take(1, digits, "train", BATCH, seed, start_step=step, form=pixel_representation.dequantised)
         ids = batch_ids(N, BATCH, seed, step)
         noise.append((batch["x"].astype(np.float64) + 1) / 2 * 17 - images[ids])
         assert 0 < noise[-1].min() < noise[-1].max() < 1

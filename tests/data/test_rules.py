@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 from test_catalogue import png, write
 
-from diffjax.data import Dataset, open_dataset, rules
-from diffjax.data.rules import by_key, by_rank, describe_changes, split_record
+from diffjax.data import Dataset, open_dataset, split_rules
+from diffjax.data.split_rules import by_key, by_rank, describe_changes, split_record
 
 KEYS = [f"class {i % 3}/{i}.png".encode() for i in range(60)]
 LABELS = [i % 3 for i in range(60)]
 
 
-def split_of(parts: dict[str, rules.Part], keys: list[bytes]) -> dict[bytes, str]:
+def split_of(parts: dict[str, split_rules.Part], keys: list[bytes]) -> dict[bytes, str]:
     """The split of each key."""
     return {keys[i]: name for name, part in parts.items() for i in part.ids}
 
@@ -137,11 +137,13 @@ def test_what_has_changed_is_counted(tmp_path: Path) -> None:
     for i in range(40):
         save(tmp_path / f"{i}.png", i)
     name = f"folder:{tmp_path}"
-    recorded = {rule: split_record(open_dataset(name, rule=getattr(rules, rule)), rule) for rule in rules.__all__}
+    recorded = {
+        rule: split_record(open_dataset(name, rule=getattr(split_rules, rule)), rule) for rule in split_rules.__all__
+    }
     counts = recorded["by_key"].counts
     assert sum(counts.values()) == 40
     for rule, each in recorded.items():
-        assert describe_changes(each, open_dataset(name, rule=getattr(rules, rule))) == ""
+        assert describe_changes(each, open_dataset(name, rule=getattr(split_rules, rule))) == ""
     for i in range(40, 60):
         save(tmp_path / f"{i}.png", i)
     grown = open_dataset(name)
@@ -161,7 +163,7 @@ def test_as_many_pictures_that_are_not_the_same_are_noticed(tmp_path: Path) -> N
     recorded = split_record(dataset, "by_key")
     place = int(dataset.splits["train"].ids[0])
     old = sorted(path.name for path in tmp_path.iterdir())[place]
-    new = next(f"n{i}.png" for i in range(100) if rules.places([f"n{i}.png".encode()])[0] > 0.2)
+    new = next(f"n{i}.png" for i in range(100) if split_rules.places([f"n{i}.png".encode()])[0] > 0.2)
     (tmp_path / old).rename(tmp_path / new)
     told = describe_changes(recorded, open_dataset(f"folder:{tmp_path}"))
     assert "train has as many" in told
@@ -178,12 +180,12 @@ def test_sets_with_splits_of_their_own_are_counted_alone(digits: Dataset) -> Non
 def test_of_a_few_pictures_all_are_for_training_where_none_would_be() -> None:
     """Those whose place is in [0, 0.2); with one more, of another place, that alone is for training."""
     names = [f"{i}.png".encode() for i in range(200)]
-    place = rules.places(names)
+    place = split_rules.places(names)
     held_out = [name for name, at in zip(names, place, strict=True) if at < 0.2][:3]
     other = next(name for name, at in zip(names, place, strict=True) if at >= 0.2)
-    alone = rules.by_key.folder(held_out, [0] * 3)
+    alone = split_rules.by_key.folder(held_out, [0] * 3)
     assert [len(alone[name].ids) for name in ("train", "validation", "test")] == [3, 0, 0]
-    assert alone["train"].fingerprint == rules.fingerprint(held_out)
-    more = rules.by_key.folder([*held_out, other], [0] * 4)
+    assert alone["train"].fingerprint == split_rules.fingerprint(held_out)
+    more = split_rules.by_key.folder([*held_out, other], [0] * 4)
     assert more["train"].ids.tolist() == [3]
     assert sum(len(part.ids) for part in more.values()) == 4

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffjax.data.text import VOCAB, decode, encode, normalised
+from diffjax.data.byte_tokenizer import VOCAB, decode, encode, normalised
 from diffjax.errors import UserError
 
 TEXTS = ["a bold three, leaning left", "eine schräge Sieben", "七", "🙂 x", "\x00 and ~", "a"]

@@ -13,8 +13,8 @@ from quickly import few
 from diffjax import edit, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import keys
-from diffjax.sampling import invert, sample
+from diffjax.sampling.loop import invert, sample
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 MEANS = np.array([[0.5, -1.0], [-1.5, 0.5]])

@@ -105,7 +105,7 @@ def test_a_causal_net_takes_what_comes_first_in_its_order() -> None:
         edit.inpaint(jnp.array([2, 1, 1, 2]), np.arange(4) < 2),
         edit.inpaint(jnp.array([2, 1, 1, 2]), np.arange(4) > 1),
     )
-    x = dj.decode.sample(some, TOKENS, order.raster, denoise, (4,), hook=first)
+    x = dj.sampling.cached.sample(some, TOKENS, order.raster, denoise, (4,), hook=first)
     np.testing.assert_array_equal(
         x, edit.solve(some, TOKENS, order.raster, denoise, first, method=edit.clamp(), steps=4)
     )
@@ -115,7 +115,7 @@ def test_a_causal_net_takes_what_comes_first_in_its_order() -> None:
             edit.solve(some, TOKENS, which, denoise, seen, method=edit.clamp(), steps=4)
     which = edit.known_first(order.shuffled, last)
     assert which is edit.known_first(order.shuffled, last)
-    y = dj.decode.sample(some, TOKENS, which, denoise, (4,), hook=last)
+    y = dj.sampling.cached.sample(some, TOKENS, which, denoise, (4,), hook=last)
     np.testing.assert_array_equal(y[:, 2:], [[1, 2]] * 8)
     np.testing.assert_array_equal(y, dj.sample(some, TOKENS, which, denoise, (4,), steps=4, hook=last))
 

@@ -8,8 +8,8 @@ from every_schedule import SCHEDULES
 from diffjax import edit, grids, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 TOKENS = Masking(vocab=2)

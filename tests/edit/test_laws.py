@@ -8,10 +8,10 @@ from jax.tree_util import Partial
 
 import diffjax as dj
 from diffjax import edit, lab, oracles, order, predict
-from diffjax.edit import led, pinning, projected
-from diffjax.edit.resampling import moves
+from diffjax.edit import constraints, gradient_guidance, projection
+from diffjax.edit.time_travel import moves
 from diffjax.errors import UserError
-from diffjax.randomness import fold
+from diffjax.utils.prng import fold
 
 NOISE = dj.Gaussian(dj.schedule.cosine, predict.v)
 T, S = 0.6, 0.5
@@ -35,9 +35,9 @@ def half_of(x_t, t, cond):
 def test_what_is_seen_exactly_is_ddnm_by_the_posterior() -> None:
     """The rule of DDNM+ is the posterior of the prediction with what was seen in it (Wang et al. 2023, algorithm 1)."""
     exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
-    rule = projected._by_null_space()
+    rule = projection._by_null_space()
     x, _ = rule.update(
-        KEYS, NOISE, lambda x, t: projected.Sight(half_of(x, t, None), exact), X, level(T), level(S), None
+        KEYS, NOISE, lambda x, t: projection.Sight(half_of(x, t, None), exact), X, level(T), level(S), None
     )
     pred = half_of(X, None, None).at[:, 0].set(0.5)
     np.testing.assert_allclose(x, jax.vmap(NOISE.posterior)(fold(KEYS, 0), X, pred, level(T), level(S)), atol=1e-6)
@@ -52,16 +52,16 @@ def test_noise_on_what_was_seen_takes_the_place_of_the_steps_own() -> None:
     x_t = jnp.broadcast_to(X[:1], (many, 4))
     t, s = (jnp.full((many, 1), u) for u in (T, S))
     pred = half_of(x_t, t, None)
-    x, _ = projected._by_null_space().update(some, NOISE, lambda *_: projected.Sight(pred, seen), x_t, t, s, None)
-    np.testing.assert_allclose(x.std(axis=0), projected.fresh(NOISE, t, s)[0, 0], rtol=0.03)
+    x, _ = projection._by_null_space().update(some, NOISE, lambda *_: projection.Sight(pred, seen), x_t, t, s, None)
+    np.testing.assert_allclose(x.std(axis=0), projection.fresh(NOISE, t, s)[0, 0], rtol=0.03)
 
 
 def test_ddrm_is_its_three_cases() -> None:
     """Kawar et al. 2022, eq. 8, with x_t = alpha times their x̄_t and eta = 0, so that only seen noise is random."""
-    rule = projected._by_coordinates(0.0, 1.0)
+    rule = projection._by_coordinates(0.0, 1.0)
     pred = half_of(X, None, None)
-    x, _ = rule.update(KEYS, NOISE, lambda x, t: projected.Sight(pred, SEEN), X, level(T), level(S), None)
-    m, n = NOISE.moment(jnp.asarray(S)), pinning.normal(KEYS, X)
+    x, _ = rule.update(KEYS, NOISE, lambda x, t: projection.Sight(pred, SEEN), X, level(T), level(S), None)
+    m, n = NOISE.moment(jnp.asarray(S)), constraints.normal(KEYS, X)
     bar = m.sigma / m.alpha
     right = [
         m.alpha * (VALUES[0] + bar * n[:, 0]),
@@ -77,7 +77,7 @@ def test_of_white_data_pigdm_is_led_to_the_exact_mean(t) -> None:
     """x0 ~ N(0, 2²): E[x0 | x_t, values], in every coordinate a mean weighed by precisions."""
     noise = dj.Gaussian(dj.schedule.cosine, predict.v, data_std=2.0)
     white = oracles.gaussian(noise, np.zeros(4), 4.0 * np.eye(4))
-    found = led.look(noise, SEEN, white, X, level(t), None)
+    found = gradient_guidance.look(noise, SEEN, white, X, level(t), None)
     alpha, sigma = (float(a) for a in noise.schedule(jnp.asarray(t)))
     prior = 0.25 + (alpha / sigma) ** 2 if sigma else np.inf
     for i, std in enumerate(np.asarray(STD)):
@@ -89,7 +89,7 @@ def test_of_white_data_pigdm_is_led_to_the_exact_mean(t) -> None:
 
 def test_dps_moves_down_the_length_of_what_is_missed() -> None:
     exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
-    _, push = led._pushing(exact, 0.3, Partial(half_of), X, level(T), None)
+    _, push = gradient_guidance._pushing(exact, 0.3, Partial(half_of), X, level(T), None)
     gap = VALUES[0] - half_of(X, None, None)[:, 0]
     slope = np.array([0.5, 0, 0, 0.1])  # of the prediction's first number
     np.testing.assert_allclose(push, 0.3 * np.sign(gap)[:, None] * slope[None], atol=1e-6)

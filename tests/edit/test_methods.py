@@ -9,10 +9,11 @@ from jax.tree_util import Partial
 from quickly import few
 
 import diffjax as dj
-from diffjax import dispatch, edit, order, predict, steps
-from diffjax.edit import resampling
-from diffjax.edit.bases import blocks, channels, waves
+from diffjax import edit, order, predict, steps
+from diffjax.edit import time_travel
+from diffjax.edit.orthonormal import blocks, channels, waves
 from diffjax.errors import UserError
+from diffjax.parallel import dispatch
 
 NOISE = dj.Gaussian(dj.schedule.cosine, predict.v)
 METHODS = {
@@ -155,7 +156,7 @@ def test_without_resampling_repaint_is_replacement() -> None:
 def test_a_host_loop_draws_what_a_scan_does(method, monkeypatch) -> None:
     """As convolutional nets are driven on CPUs."""
     scanned = solve(method, count=2, steps=4)
-    for module in (dispatch, resampling):
+    for module in (dispatch, time_travel):
         monkeypatch.setattr(module, "loops_are_slow", lambda *nets: True)
     np.testing.assert_allclose(solve(method, count=2, steps=4), scanned, atol=1e-5)
 

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from test_reports import SCORES, Page, source
 
-from diffjax.evaluation import html
-from diffjax.evaluation.artefacts import Flag
-from diffjax.evaluation.contents import Likelihoods, Report
-from diffjax.evaluation.files import write_png
-from diffjax.evaluation.findings import Findings
-from diffjax.evaluation.reports import write_report
+from diffjax.evaluation.image_statistics import Flag
+from diffjax.reports import html
+from diffjax.reports.evaluation_report import Likelihoods, Report
+from diffjax.reports.findings import Findings
+from diffjax.reports.plots import write_png
+from diffjax.reports.tables import write_report
 
 VARIABLE = "DIFFJAX_CHROMIUM"
 NAMES = (

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.evaluation.comparisons import compare, compared_table, names_of, write_comparison
-from diffjax.evaluation.contents import Curves, Likelihoods, Report, provenance
-from diffjax.evaluation.files import write_png
-from diffjax.evaluation.intervals import Replicates
+from diffjax.evaluation.jackknife import Replicates
 from diffjax.evaluation.paired import Measured
-from diffjax.evaluation.records import Numbers, read_numbers
-from diffjax.evaluation.reports import write_report
+from diffjax.reports.comparison import compare, compared_table, names_of, write_comparison
+from diffjax.reports.evaluation_report import Curves, Likelihoods, Report, provenance
+from diffjax.reports.json_report import Numbers, read_numbers
+from diffjax.reports.plots import write_png
+from diffjax.reports.tables import write_report
 
 NONE = np.zeros(0)
 

@@ -5,19 +5,20 @@ from functools import partial
 import numpy as np
 import pytest
 
+from diffjax.commands import file_evaluation
+from diffjax.commands.file_evaluation import report_of
+from diffjax.commands.file_pair import beside, halves, open_sides
 from diffjax.errors import UserError
-from diffjax.evaluation import external, measures, references
-from diffjax.evaluation.comparisons import compare
-from diffjax.evaluation.external import report_of
-from diffjax.evaluation.extractors import described, extracted, moments_of, pixel_features, precomputed, write_features
-from diffjax.evaluation.files import write_png
-from diffjax.evaluation.gaussians import frechet, write_moments
-from diffjax.evaluation.intervals import interval_of
-from diffjax.evaluation.records import read_numbers
-from diffjax.evaluation.references import in_batches, kept_moments, moments_of_parts
-from diffjax.evaluation.reports import table, write_report
-from diffjax.evaluation.sides import beside, halves, open_sides
-from diffjax.evaluation.sources import fingerprint, open_images
+from diffjax.evaluation import reference_stats, suite
+from diffjax.evaluation.features import described, extracted, moments_of, pixel_features, precomputed, write_features
+from diffjax.evaluation.frechet_distance import frechet, write_moments
+from diffjax.evaluation.image_sources import fingerprint, open_images
+from diffjax.evaluation.jackknife import interval_of
+from diffjax.evaluation.reference_stats import in_batches, kept_moments, moments_of_parts
+from diffjax.reports.comparison import compare
+from diffjax.reports.json_report import read_numbers
+from diffjax.reports.plots import write_png
+from diffjax.reports.tables import table, write_report
 
 PIXELS = pixel_features((4, 4, 1))
 
@@ -40,7 +41,7 @@ def files(tmp_path):
 @pytest.fixture
 def judge(tmp_path, monkeypatch):
     """`judge(samples, reference, …)`: the report, the pair statistics of a few images where they take long."""
-    monkeypatch.setattr(measures, "TOLD_APART", 20)
+    monkeypatch.setattr(suite, "TOLD_APART", 20)
 
     def run(samples, reference, features=(PIXELS,), most=60, cache=None, tell=pytest.fail):
         opened = open_sides(samples, reference, most, tmp_path / "out")
@@ -52,8 +53,8 @@ def judge(tmp_path, monkeypatch):
 @pytest.fixture
 def distances_alone(monkeypatch):
     """Without what takes long and is not looked at."""
-    monkeypatch.setattr(external, "pairs_in", lambda *_: [])
-    monkeypatch.setattr(external, "resemblance", lambda *_, **__: [])
+    monkeypatch.setattr(file_evaluation, "pairs_in", lambda *_: [])
+    monkeypatch.setattr(file_evaluation, "resemblance", lambda *_, **__: [])
 
 
 def values(report):
@@ -92,7 +93,7 @@ def test_a_copy_of_the_reference_is_at_no_distance_and_is_called_one(judge, file
 
 @pytest.mark.usefixtures("distances_alone")
 def test_a_distance_read_in_batches_is_that_of_all_images_at_once(judge, files, monkeypatch):
-    monkeypatch.setattr(references, "BATCH", 7)
+    monkeypatch.setattr(reference_stats, "BATCH", 7)
     found = values(judge(*files))
     ours, theirs = (extracted(PIXELS, open_images(path).batches(1_000)) for path in files)
     assert found["pixels", "frechet_all"].value == pytest.approx(frechet(ours, theirs), rel=1e-9)
@@ -200,7 +201,7 @@ def test_features_from_files_score_as_the_extractor_does(judge, files, tmp_path,
 
 
 def test_wide_features_are_compared_without_moments(judge, files, monkeypatch):
-    monkeypatch.setattr(external, "WIDEST", 15)
+    monkeypatch.setattr(file_evaluation, "WIDEST", 15)
     told = []
     report = judge(*files, tell=told.append)
     assert {"frechet", "kid", "coverage"} <= {score.key for score in report.scores}

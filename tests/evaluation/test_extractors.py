@@ -7,7 +7,7 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.evaluation.classifiers import label_accuracy
-from diffjax.evaluation.extractors import (
+from diffjax.evaluation.features import (
     Features,
     classifier_features,
     described,

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from diffjax.errors import UserError
-from diffjax.evaluation.files import animation, curve, write_png
-from diffjax.files import write_whole
-from diffjax.images import read_image
+from diffjax.reports.plots import animation, curve, write_png
+from diffjax.utils.files import write_whole
+from diffjax.utils.image_io import read_image
 
 
 def random_picture(*shape):

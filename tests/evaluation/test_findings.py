@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diffjax.evaluation.findings import findings_of
+from diffjax.reports.findings import findings_of
 
 LEVELS = 17
 

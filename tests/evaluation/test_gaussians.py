@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 from scipy.stats import ortho_group
 
 from diffjax.errors import UserError
-from diffjax.evaluation.gaussians import Moments, frechet, frechet_of, gather, merge, read_moments, write_moments
+from diffjax.evaluation.frechet_distance import Moments, frechet, frechet_of, gather, merge, read_moments, write_moments
 
 
 def gaussian(seed, mean, cov, n=50):

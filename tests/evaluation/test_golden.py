@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffjax.evaluation.gaussians import frechet, frechet_of, gather
-from diffjax.evaluation.kernels import kid, mmd2
-from diffjax.evaluation.neighbours import coverage_of
+from diffjax.evaluation.frechet_distance import frechet, frechet_of, gather
+from diffjax.evaluation.mmd import kid, mmd2
+from diffjax.evaluation.precision_recall import coverage_of
 
 CASES = json.loads((Path(__file__).parent / "data" / "golden.json").read_text())["cases"]
 

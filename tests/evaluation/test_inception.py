@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from diffjax.errors import UserError
 from diffjax.evaluation import inception, inception_weights
-from diffjax.evaluation.extractors import described, extracted, moments_of
+from diffjax.evaluation.features import described, extracted, moments_of
 from diffjax.evaluation.inception import ANTIALIASED, TENSORFLOW_1
 
 FIRST, SHAPE = "Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3)

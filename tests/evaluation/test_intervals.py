@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import ttest_ind
 
 from diffjax.errors import UserError
-from diffjax.evaluation.gaussians import frechet, frechet_of, gather
-from diffjax.evaluation.intervals import difference, floor, interval, interval_of_moments, replicates
-from diffjax.evaluation.kernels import mmd2
-from diffjax.evaluation.neighbours import coverage_of
+from diffjax.evaluation.frechet_distance import frechet, frechet_of, gather
+from diffjax.evaluation.jackknife import difference, floor, interval, interval_of_moments, replicates
+from diffjax.evaluation.mmd import mmd2
+from diffjax.evaluation.precision_recall import coverage_of
 
 
 def gaussians(seed, n, d, gap=0.5, scale=1.3):

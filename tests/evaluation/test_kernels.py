@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import norm
 
 from diffjax.errors import UserError
-from diffjax.evaluation import points
-from diffjax.evaluation.kernels import cubic, discrepancy, kid, kid_of_subsets, median_distance, mmd2, rbf
+from diffjax.evaluation import pairwise
+from diffjax.evaluation.mmd import cubic, discrepancy, kid, kid_of_subsets, median_distance, mmd2, rbf
 
 
 def normal(seed, *shape):
@@ -34,7 +34,7 @@ def test_mmd2_averages_to_zero_over_every_split_of_a_set():
 
 def test_mmd2_of_two_gaussians_approaches_its_integral(monkeypatch):
     """E k(x, y) = σ/√(σ²+2) · exp(−m²/2(σ²+2)) for N(0,1) and N(m,1); points at 500 quantiles stand for each."""
-    monkeypatch.setattr(points, "BLOCK", 64)
+    monkeypatch.setattr(pairwise, "BLOCK", 64)
     x = norm.ppf((np.arange(500) + 0.5) / 500)[:, None]
     sigma, m = 0.7, 1.5
     expected = 2 * sigma / sqrt(sigma**2 + 2) * (1 - exp(-(m**2) / (2 * (sigma**2 + 2))))
@@ -53,7 +53,7 @@ def test_kid_of_few_points_is_the_sum_over_pairs():
 def test_blocks_give_what_one_array_of_all_pairs_gives(kernel, monkeypatch):
     a, b = normal(0, 50, 6), normal(1, 37, 6) + 0.3
     whole = discrepancy(a, b, kernel)
-    monkeypatch.setattr(points, "BLOCK", 16)
+    monkeypatch.setattr(pairwise, "BLOCK", 16)
     assert discrepancy(a, b, kernel) == pytest.approx(whole, rel=1e-11)
     assert discrepancy(b, a, kernel) == pytest.approx(whole, rel=1e-11)
 

@@ -5,11 +5,11 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.evaluation.feature_measures import measured_in
-from diffjax.evaluation.gaussians import frechet
-from diffjax.evaluation.intervals import difference
-from diffjax.evaluation.measures import DIGITS, kernels_for, measured, nearest_images
+from diffjax.evaluation.frechet_distance import frechet
+from diffjax.evaluation.jackknife import difference
 from diffjax.evaluation.paired import PIXELS
 from diffjax.evaluation.pixels import as_bytes, fractions
+from diffjax.evaluation.suite import DIGITS, kernels_for, measured, nearest_images
 
 LEVELS = 17
 

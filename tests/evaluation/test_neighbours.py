@@ -6,8 +6,8 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from diffjax.errors import UserError
-from diffjax.evaluation import points
-from diffjax.evaluation.neighbours import copies, copying, coverage_of, nearest, nearest_distances, nearest_few
+from diffjax.evaluation import pairwise
+from diffjax.evaluation.precision_recall import copies, copying, coverage_of, nearest, nearest_distances, nearest_few
 
 
 def normal(seed, *shape):
@@ -15,7 +15,7 @@ def normal(seed, *shape):
 
 
 def test_nearest_agrees_with_a_tree_search(monkeypatch):
-    monkeypatch.setattr(points, "BLOCK", 16)
+    monkeypatch.setattr(pairwise, "BLOCK", 16)
     rng = np.random.default_rng(0)
     x, train = rng.standard_normal((50, 6)), rng.standard_normal((70, 6))
     far, index = KDTree(train).query(x)
@@ -42,7 +42,7 @@ def test_copies_are_found_where_real_images_repeat_the_training_set():
 
 
 def test_the_nearest_few_agree_with_a_tree_search_wherever_the_cloud_lies(monkeypatch):
-    monkeypatch.setattr(points, "BLOCK", 16)
+    monkeypatch.setattr(pairwise, "BLOCK", 16)
     x, train = normal(0, 40, 5) + 1e3, normal(1, 60, 5) + 1e3
     far, index = KDTree(train).query(x, 7)
     found, where = nearest_few(x, train, 7)
@@ -95,7 +95,7 @@ def test_coverage_is_its_definition():
 def test_coverage_does_not_depend_on_blocks_or_place(monkeypatch):
     x, real = normal(0, 50, 4), normal(1, 60, 4)
     whole = coverage_of(x, real)
-    monkeypatch.setattr(points, "BLOCK", 16)
+    monkeypatch.setattr(pairwise, "BLOCK", 16)
     assert coverage_of(x, real) == whole
     assert coverage_of(3 * x + 5, 3 * real + 5) == whole
 

@@ -4,17 +4,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.evaluation.pictures import (
-    LEGIBLE,
-    LINE,
-    PAPER,
-    RULE,
-    crossed,
-    grid,
-    labelled_grid,
-    side_by_side,
-    strip,
-)
+from diffjax.reports.image_grids import LEGIBLE, LINE, PAPER, RULE, crossed, grid, labelled_grid, side_by_side, strip
 
 
 def random_images(*shape):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from diffjax.evaluation.classifiers import two_sample_accuracy
-from diffjax.evaluation.gaussians import frechet
-from diffjax.evaluation.kernels import kid, mmd2
-from diffjax.evaluation.neighbours import coverage_of
+from diffjax.evaluation.frechet_distance import frechet
+from diffjax.evaluation.mmd import kid, mmd2
 from diffjax.evaluation.point_pairs import (
     coverage_of_pairs,
     frechet_of_pairs,
@@ -15,6 +14,7 @@ from diffjax.evaluation.point_pairs import (
     pairs_of,
     two_sample_of_pairs,
 )
+from diffjax.evaluation.precision_recall import coverage_of
 
 
 @pytest.fixture(params=[(30, 40, 3), (30, 40, 35), (40, 30, 2_100)], ids="{0[0]}x{0[2]}".format)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.evaluation.artefacts import Flag
-from diffjax.evaluation.contents import Curves, Likelihoods, Report, provenance
-from diffjax.evaluation.files import write_png
-from diffjax.evaluation.findings import Findings
-from diffjax.evaluation.intervals import Replicates, interval_of
+from diffjax.evaluation.image_statistics import Flag
+from diffjax.evaluation.jackknife import Replicates, interval_of
 from diffjax.evaluation.paired import Measured
-from diffjax.evaluation.reports import table, write_report
+from diffjax.reports.evaluation_report import Curves, Likelihoods, Report, provenance
+from diffjax.reports.findings import Findings
+from diffjax.reports.plots import write_png
+from diffjax.reports.tables import table, write_report
 
 
 def score(key, value, real, form, spread=0.0, **more):

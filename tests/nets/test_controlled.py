@@ -7,11 +7,11 @@ import pytest
 
 from diffjax import loss, nets, order, predict, schedule
 from diffjax.errors import UserError
-from diffjax.nets.conditions import Number, Picture
-from diffjax.nets.controlled import control
+from diffjax.nets.condition_encoders import Number, Picture
+from diffjax.nets.controlnet import control
 from diffjax.noise import Gaussian
 from diffjax.protocols import Given
-from diffjax.training.frozen import freeze
+from diffjax.training.freezing import freeze
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import begun_with, create
 from diffjax.training.step import train_step

@@ -13,8 +13,8 @@ from jaxtyping import PyTree
 import diffjax as dj
 from diffjax.denoising import in_order, is_causal
 from diffjax.nets.adapters import lora
-from diffjax.nets.conditions import Picture
-from diffjax.nets.controlled import control
+from diffjax.nets.condition_encoders import Picture
+from diffjax.nets.controlnet import control
 from diffjax.order import ranks
 from diffjax.protocols import Given
 from tests.quickly import few

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import decode, nets, order, steps
+from diffjax import nets, order, steps
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.nets.conditions import Category, Embedded, Number, Picture, Text
+from diffjax.nets.condition_encoders import Category, Embedded, Number, Picture, Text
 from diffjax.noise import Masking
 from diffjax.protocols import Given
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling import cached
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 from tests.quickly import few
 
 B, SIDE = 3, 4
@@ -116,7 +117,7 @@ def test_the_cache_of_a_causal_net_knows_the_condition() -> None:
     variables = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), variables)
     told = {"cond": condition(1), "steps": 16, "step": steps.posterior()}
     args = keys(0, B), noise, order.raster, denoiser(noise, made, variables), (16,)
-    np.testing.assert_array_equal(decode.sample(*args, **told), sample(*args, **told))
+    np.testing.assert_array_equal(cached.sample(*args, **told), sample(*args, **told))
 
 
 def test_a_net_without_conditions_has_the_weights_that_it_had() -> None:

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from diffjax import loss, nets, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.randomness import fold, keys
+from diffjax.utils.prng import fold, keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 NET = nets.MAR(patch=2, width=16, depth=2, heads=2, head_width=16, head_depth=2, octaves=1, classes=3, dropout=0.3)

@@ -15,10 +15,10 @@ from flax import nnx
 import diffjax as dj
 from diffjax.nets import from_equinox, from_nnx, lora
 from diffjax.nets.module_net import ModuleNet
-from diffjax.paths import by_name
 from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.keeping import Keep
+from diffjax.training.retention import Keep
 from diffjax.training.state import begun_with, create
+from diffjax.utils.tree_paths import by_name
 
 eqx = pytest.importorskip("equinox")
 

@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffjax import dispatch, order, predict, schedule, steps
+from diffjax import order, predict, schedule, steps
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets import MLP, UNet
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
-from diffjax.sampling import sample, stepwise
+from diffjax.parallel import dispatch
+from diffjax.sampling import driver
+from diffjax.sampling.loop import sample, stepwise
+from diffjax.utils.prng import keys
 
 NETS = {
     "mlp": MLP(width=16, depth=1, classes=3, dropout=0.3),
@@ -68,7 +70,7 @@ def test_both_drivers_give_the_same_pictures(net) -> None:
     options = {"cond": LABELS, "steps": 3, "step": steps.dpmpp_2m()}
     *_, stepped = stepwise(*args, **options)
     np.testing.assert_allclose(sample(*args, **options), stepped, atol=1e-5)
-    np.testing.assert_allclose(dispatch.sample_for(made)(*args, **options), stepped, atol=1e-5)
+    np.testing.assert_allclose(driver.sample_for(made)(*args, **options), stepped, atol=1e-5)
 
 
 def test_the_driver_follows_platform_and_net() -> None:
@@ -76,7 +78,7 @@ def test_the_driver_follows_platform_and_net() -> None:
     assert not dispatch.loops_are_slow(NETS["mlp"])
     assert dispatch.steps_per_dispatch(NETS["unet"]) == 1
     assert dispatch.steps_per_dispatch(NETS["mlp"]) > 1
-    assert dispatch.sample_for(NETS["mlp"]) is sample
+    assert driver.sample_for(NETS["mlp"]) is sample
 
 
 def test_what_does_not_fit_is_named() -> None:

@@ -13,15 +13,17 @@ import optax
 import pytest
 from quickly import few
 
-from diffjax import decode, loss, nets, order, predict, schedule, slots
+from diffjax import loss, nets, order, predict, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.experiment import specs
 from diffjax.nets import MLP, DiT, Transformer, UNet
 from diffjax.noise import Gaussian, Masking
 from diffjax.protocols import PerExample
-from diffjax.randomness import keys
+from diffjax.sampling import cached
 from diffjax.training.loop import fit
 from diffjax.training.state import create
+from diffjax.utils.prng import keys
 
 PICTURE, TOKENS = jnp.linspace(-1, 1, 2 * 64).reshape(2, 8, 8, 1), jnp.arange(32).reshape(2, 16) % 5
 LEVEL, LABELS, RANK = jnp.full((2, 1, 1, 1), 0.5), jnp.array([0, 1]), jnp.linspace(0.1, 0.9, 32).reshape(2, 16)
@@ -146,7 +148,7 @@ def test_a_cache_does_not_know_that_blocks_are_computed_twice() -> None:
     weights, drawn = variables("causal"), []
     for remat in (False, True):
         net = dataclasses.replace(NETS["causal"][0], dtype="bfloat16", remat=remat)
-        drawn.append(decode.sample(keys(0, 4), MASKING, order.raster, denoiser(MASKING, net, weights), (16,)))
+        drawn.append(cached.sample(keys(0, 4), MASKING, order.raster, denoiser(MASKING, net, weights), (16,)))
         assert {str(cache.key.dtype) for cache in net.empty_caches(1)} == {"bfloat16"}
     np.testing.assert_array_equal(*drawn)
     assert len(np.unique(drawn[0])) > 1
@@ -222,4 +224,4 @@ def test_what_no_net_is_is_refused_as_it_is_made(kind, given, told) -> None:
 def test_a_config_of_such_a_net_is_refused_by_its_field() -> None:
     for text in ("UNet(width=1000000000)", f"UNet(multipliers={[1] * 3_000})", "UNet(dropout=1.5)"):
         with pytest.raises(UserError, match=r"^model\.net: net: (width|depths|dropout) must be "):
-            slots.made(nets, text, "model.net", classes=0)
+            specs.made(nets, text, "model.net", classes=0)

@@ -10,11 +10,11 @@ from quickly import few
 from diffjax import loss, nets, order
 from diffjax.denoising import denoiser, in_order
 from diffjax.errors import UserError
-from diffjax.nets.patches import cut, joined
+from diffjax.nets.patchify import cut, joined
 from diffjax.noise import Gaussian, Masking
 from diffjax.predict import v
-from diffjax.randomness import fold, keys
 from diffjax.schedule import cosine
+from diffjax.utils.prng import fold, keys
 
 VOCAB, SHAPE, N = 5, (3, 4), 12
 NOISE = Masking(VOCAB)

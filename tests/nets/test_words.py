@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffjax.data import text
-from diffjax.nets.conditions import Text
-from diffjax.nets.words import buckets, words_of
+from diffjax.data import byte_tokenizer
+from diffjax.nets.byte_words import buckets, words_of
+from diffjax.nets.condition_encoders import Text
 from diffjax.protocols import Given
 
 SAID = ["a bold three, leaning left", "three bold", "ünï cödé three,", "x"]
@@ -17,14 +17,16 @@ LENGTH = 30
 
 def heads() -> list[list[tuple[str, int]]]:
     """Of each text: every beginning of every word with its hash, found letter by letter."""
-    tokens = text.encode(SAID, LENGTH)
+    tokens = byte_tokenizer.encode(SAID, LENGTH)
     word, inside, beginning = (np.asarray(part) for part in jax.jit(words_of)(jnp.asarray(tokens)))
     found = []
     for row in range(len(SAID)):
         parts: dict[int, list[int]] = {}
         for k in np.flatnonzero(inside[row]):
             parts.setdefault(int(word[row, k]), []).append(int(k))
-        assert [text.decode(tokens[row, ks][None])[0] for ks in parts.values()] == text.normalised(SAID[row]).split()
+        assert [byte_tokenizer.decode(tokens[row, ks][None])[0] for ks in parts.values()] == byte_tokenizer.normalised(
+            SAID[row]
+        ).split()
         found.append(
             [(str(tokens[row, ks[: i + 1]]), int(beginning[row, k])) for ks in parts.values() for i, k in enumerate(ks)]
         )
@@ -46,11 +48,11 @@ def test_buckets_are_spread_over_the_table() -> None:
 
 def test_an_encoder_hears_words_however_they_are_padded_and_their_order() -> None:
     encoder, there = Text(width=8, depth=1, heads=2, shape=(LENGTH,)), jnp.ones(len(SAID), bool)
-    tokens = jnp.asarray(text.encode(SAID, LENGTH))
+    tokens = jnp.asarray(byte_tokenizer.encode(SAID, LENGTH))
     variables = encoder.init(jax.random.key(0), Given(tokens, there), 8, jnp.float32)
     told: Any = encoder.apply(variables, Given(tokens, there), 8, jnp.float32)
     assert told.tokens.shape == (len(SAID), 1 + (LENGTH + 1) // 2, 8)
     np.testing.assert_array_equal(np.asarray(told.seen).sum(axis=1), [5, 2, 3, 1])
-    turned = jnp.asarray(text.encode(["bold three"], LENGTH))
+    turned = jnp.asarray(byte_tokenizer.encode(["bold three"], LENGTH))
     other: Any = encoder.apply(variables, Given(turned, jnp.ones(1, bool)), 8, jnp.float32)
     assert np.abs(np.asarray(other.tokens[0, 1:3]) - np.asarray(told.tokens[1, 1:3])).max() > 0.1

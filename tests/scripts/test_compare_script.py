@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from diffjax.evaluation import Curves, Report, measured_in, provenance, write_report
+from diffjax.evaluation import measured_in
+from diffjax.reports import Curves, Report, provenance, write_report
 
 
 @pytest.fixture

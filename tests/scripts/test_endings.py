@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from quickly import few
 
-from diffjax import loading, plan
+from diffjax.commands import training_plan
 from diffjax.data import pipeline
-from diffjax.files import claimed
-from diffjax.training import checkpoint, keeping, metrics
-from diffjax.training.sentry import Sentry
+from diffjax.experiment import trained_model
+from diffjax.training import checkpoint, metrics_file, retention
+from diffjax.training.signals import Sentry
+from diffjax.utils.files import claimed
 
 OLD = Path(__file__).parents[1] / "training" / "old" / "format_1"
 QUIET = ["--config.train.writers=('jsonl',)", "--config.train.validate_images=0"]
@@ -28,7 +29,7 @@ def once_logged(workdir: Path, lines: int, number: signal.Signals) -> threading.
     """Send this process a signal when so many lines are there."""
 
     def wait() -> None:
-        path = workdir / metrics.NAME
+        path = workdir / metrics_file.NAME
         while not path.exists() or len(path.read_text().splitlines()) < lines:
             time.sleep(0.01)
         os.kill(os.getpid(), number)
@@ -44,14 +45,14 @@ def test_told_to_stop_a_run_saves_its_last_step_and_goes_on_from_there(number, c
     thread = once_logged(tmp_path / "run", 5, number)
     told = call("train.py", *argv, "--config.train.steps=1000000", "--config.train.save_every_steps=1000000")
     thread.join()
-    step = metrics.read(tmp_path / "run" / metrics.NAME)[-1].step
+    step = metrics_file.read(tmp_path / "run" / metrics_file.NAME)[-1].step
     assert told.code == 0, told.err
     assert f"stopped at step {step:,}, saved; the same command goes on" in told.err
-    assert [int(path.name) for path in keeping.finished(tmp_path / "run" / "checkpoints")] == [step]
+    assert [int(path.name) for path in retention.finished(tmp_path / "run" / "checkpoints")] == [step]
     told = call("train.py", *argv, f"--config.train.steps={step + 2}")
     assert told.code == 0, told.err
     assert f"step {step:,} to {step + 2:,}" in told.err
-    assert [row.step for row in metrics.read(tmp_path / "run" / metrics.NAME)] == list(range(1, step + 3))
+    assert [row.step for row in metrics_file.read(tmp_path / "run" / metrics_file.NAME)] == list(range(1, step + 3))
 
 
 def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, tiny, tmp_path) -> None:
@@ -68,7 +69,7 @@ def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, ti
     (report,) = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
     assert report["leaves"]
     assert len(report["levels"]) == 64
-    kept = [int(path.name) for path in keeping.finished(tmp_path / "run" / "checkpoints")]
+    kept = [int(path.name) for path in retention.finished(tmp_path / "run" / "checkpoints")]
     assert max(kept) == report["step"]
     _, tree = checkpoint.read(tmp_path / "run" / "checkpoints", None, tuple)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
@@ -76,7 +77,7 @@ def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, ti
 
 def trace(workdir: Path) -> dict[int, dict[str, float]]:
     """What was logged at each step, but for the speed, which is the clock's."""
-    rows = metrics.read(workdir / metrics.NAME)
+    rows = metrics_file.read(workdir / metrics_file.NAME)
     return {row.step: {name: row.values[name] for name in ("loss", "grad_norm")} for row in rows}
 
 
@@ -130,7 +131,7 @@ def spoil(monkeypatch, bad: int) -> None:
         for number, batch in enumerate(pipeline.batches(*args, **options)):
             yield {**batch, "x": batch["x"].at[5].set(jnp.nan)} if number == bad else batch
 
-    monkeypatch.setattr(plan, "batches", spoiled)
+    monkeypatch.setattr(training_plan, "batches", spoiled)
 
 
 @pytest.mark.parametrize("policy", few(["skip", "rewind"], "rewind"))
@@ -144,10 +145,10 @@ def test_a_bad_batch_is_passed_and_the_run_reaches_its_end(policy, call, tiny, t
     assert "diffjax: step 4 (batch 3 of the data's order): batch/x and " in told.err
     (report,) = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
     assert (report["step"], report["leaves"][0], len(report["levels"])) == (3, "batch/x", 64)
-    rows = metrics.read(tmp_path / "run" / metrics.NAME)
+    rows = metrics_file.read(tmp_path / "run" / metrics_file.NAME)
     assert {row.step for row in rows} == {1, 2, 3, 4, 5, 6}
     assert all(np.isfinite(row.values["loss"]) for row in rows)
-    assert [path.name for path in keeping.finished(tmp_path / "run" / "checkpoints")] == [
+    assert [path.name for path in retention.finished(tmp_path / "run" / "checkpoints")] == [
         "00000006",
         "00000004",
         "00000002",
@@ -158,7 +159,7 @@ def test_an_interrupted_evaluation_is_one_line_and_leaves_nothing(call, tiny, tm
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diffjax.loading.load", interrupted)
+    monkeypatch.setattr("diffjax.experiment.trained_model.load", interrupted)
     told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path / "out")
     assert (told.code, told.out) == (130, "")
     assert told.err.strip() == "evaluate.py: interrupted; files are written whole or not at all"
@@ -170,7 +171,7 @@ def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> Non
     assert (told.code, told.err) == (0, "")
     names = [line.split(":")[0] for line in told.out.splitlines()]
     assert names == ["data", "data_std", "model", "state", "steps", "checkpoints", "digits", "memory", "time"]
-    weights = sum(leaf.size for leaf in jax.tree.leaves(loading.load(tiny.workdir)[0].variables))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(trained_model.load(tiny.workdir)[0].variables))
     assert f"{weights:,} parameters" in told.out
     assert "1,257 images of 8 x 8 x 1, 10 classes, 17 levels as unit" in told.out
     assert "0 to 2, of 64 images each: 128 images" in told.out
@@ -202,13 +203,13 @@ def test_a_run_of_another_process_is_left_alone(call, tiny, tmp_path) -> None:
 def test_a_run_of_format_1_goes_on_and_is_read(call, tiny, tmp_path) -> None:
     """Saved at step 2 of 4 by the version that wrote format 1, which went on to the loss of step 4 that is kept."""
     copy = shutil.copytree(OLD, tmp_path / "run")
-    was = metrics.read(OLD / metrics.NAME)[-1]
-    assert loading.load(copy)[3].step == 2
+    was = metrics_file.read(OLD / metrics_file.NAME)[-1]
+    assert trained_model.load(copy)[3].step == 2
     every = ["--config.train.log_every_steps=2", "--config.train.steps=4"]
     told = call("train.py", "--config", tiny.config, "--workdir", copy, *every)
     assert told.code == 0, told.err
     assert "step 2 to 4" in told.err
-    now = metrics.read(copy / metrics.NAME)[-1]
+    now = metrics_file.read(copy / metrics_file.NAME)[-1]
     assert (was.step, now.step) == (4, 4)
     np.testing.assert_allclose(now.values["loss"], was.values["loss"], rtol=1e-6)
     np.testing.assert_allclose(now.values["grad_norm"], was.values["grad_norm"], rtol=1e-6)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffjax.evaluation import described, moments_of, pixel_features, write_moments, write_png
+from diffjax.evaluation import described, moments_of, pixel_features, write_moments
+from diffjax.reports import write_png
 
 
 def drawn(count: int, seed: int) -> np.ndarray:

@@ -8,9 +8,9 @@ import pytest
 from conftest import Trained, trained
 from shell import called
 
-from diffjax import loading, record
 from diffjax.errors import UserError
-from diffjax.training import keeping, manifest, tensors
+from diffjax.experiment import run_record, trained_model
+from diffjax.training import manifest, retention, safetensors_io
 
 OLD = Path(__file__).parents[1] / "training" / "old" / "format_1"
 AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=2")
@@ -53,34 +53,34 @@ def refuse(call, config: Path, run: Path, named: str) -> None:
     assert content(run) == before
     assert not out.exists()
     with pytest.raises(UserError):
-        loading.load(run)
+        trained_model.load(run)
 
 
 def test_checkpoints_of_another_run_are_refused(call, tiny, twin, run) -> None:
     place = put(twin.workdir, 4, run)
     refuse(call, tiny.config, run, f"{place}: is of another run")
-    assert loading.load(run, step=2)[3].step == 2
+    assert trained_model.load(run, step=2)[3].step == 2
     told = call("train.py", "--config", tiny.config, "--workdir", run, "--check")
     assert (told.code, str(place) in told.err) == (2, True)
 
 
 def test_the_config_of_another_run_is_refused(call, tiny, twin, run) -> None:
-    shutil.copy(twin.workdir / record.CONFIG, run)
+    shutil.copy(twin.workdir / run_record.CONFIG, run)
     refuse(call, tiny.config, run, "00000002: is of another run")
 
 
 def test_a_config_that_means_something_else_is_refused(tiny, run) -> None:
     """A hand has changed the field, and left out the hash of the file."""
-    said = json.loads((run / record.CONFIG).read_text())
+    said = json.loads((run / run_record.CONFIG).read_text())
     del said["sha256"]
     said["config"]["train"]["seed"] = 1
-    (run / record.CONFIG).write_text(json.dumps(said))
+    (run / run_record.CONFIG).write_text(json.dumps(said))
     with pytest.raises(UserError, match=r"00000002: .*meaning"):
-        loading.load(run)
+        trained_model.load(run)
 
 
 def test_checkpoints_without_a_config_are_not_gone_on_from(call, tiny, run) -> None:
-    (run / record.CONFIG).unlink()
+    (run / run_record.CONFIG).unlink()
     more = ["--config.model.prediction=eps", "--config.model.schedule=linear_beta", "--config.train.steps=6"]
     before = content(run)
     for check in ([], ["--check"]):
@@ -93,11 +93,11 @@ def test_checkpoints_without_a_config_are_not_gone_on_from(call, tiny, run) -> N
 
 
 def test_a_run_keeps_the_identity_that_it_began_with(call, tiny, run) -> None:
-    first = record.read(tiny.workdir)
+    first = run_record.read(tiny.workdir)
     assert call("train.py", "--config", tiny.config, "--workdir", run, "--config.train.steps=4").code == 0
-    now = record.read(run)
+    now = run_record.read(run)
     assert (now.run, now.adoptions, now.splits) == (first.run, {}, first.splits)
-    for path in keeping.finished(run / "checkpoints"):
+    for path in retention.finished(run / "checkpoints"):
         said = manifest.about(path)
         assert (said["run"], said["meaning"]) == (now.run, now.identity.meaning)
 
@@ -108,24 +108,24 @@ def test_a_run_of_before_is_taken_and_gets_an_identity(call, tiny, tmp_path) -> 
     told = call("sample.py", "--workdir", run, "--out", tmp_path / "out", "--num=2")
     assert told.code == 0, told.err
     assert told.err.count(f"diffjax: {place} ") == 1
-    assert record.read(run).run == ""
+    assert run_record.read(run).run == ""
     for steps in (4, 6):
         argv = ["--config", tiny.config, "--workdir", run, f"--config.train.steps={steps}"]
         told = call("train.py", *argv)
         assert told.code == 0, told.err
         assert told.err.count(f"diffjax: {place} ") == (steps == 4)
-    saved = record.read(run)
+    saved = run_record.read(run)
     assert saved.run
     assert saved.adoptions.keys() == {"00000002"}
     assert saved.rule == "by_rank"
     told = call("sample.py", "--workdir", run, "--out", tmp_path / "out", "--num=2", "--step=2")
     assert (told.code, str(place) in told.err) == (0, False)
     put(OLD, 2, run)
-    assert loading.load(run, step=2)[3].step == 2, "it is the one that was adopted"
+    assert trained_model.load(run, step=2)[3].step == 2, "it is the one that was adopted"
     text = (place / manifest.MANIFEST).read_text()
     (place / manifest.MANIFEST).write_text(f"{text}\n")
     with pytest.raises(UserError, match="00000002: carries no identity"):
-        loading.load(run, step=2)
+        trained_model.load(run, step=2)
 
 
 def test_snapshots_and_files_say_whose_they_are(tmp_path, data_dir) -> None:
@@ -134,17 +134,17 @@ def test_snapshots_and_files_say_whose_they_are(tmp_path, data_dir) -> None:
         for name in ("one", "other")
         if (tmp_path / name).mkdir() is None
     )
-    mine = record.read(one.workdir).identity
-    path = one.workdir / loading.SNAPSHOTS / "00000004.safetensors"
-    assert tensors.read(path)[1] == {"step": 4, **mine.about}
-    assert "of 3 snapshots" in loading.weights(one.workdir, "std=0.07").made
-    shutil.copy(other.workdir / loading.SNAPSHOTS / path.name, path)
+    mine = run_record.read(one.workdir).identity
+    path = one.workdir / trained_model.SNAPSHOTS / "00000004.safetensors"
+    assert safetensors_io.read(path)[1] == {"step": 4, **mine.about}
+    assert "of 3 snapshots" in trained_model.weights(one.workdir, "std=0.07").made
+    shutil.copy(other.workdir / trained_model.SNAPSHOTS / path.name, path)
     with pytest.raises(UserError, match=f"{path}: is of another run"):
-        loading.weights(one.workdir, "std=0.07")
+        trained_model.weights(one.workdir, "std=0.07")
     exported = tmp_path / "w.safetensors"
     assert called("export.py", "--workdir", one.workdir, "--out", exported) == 0
-    assert loading.weights(exported).record.identity == mine
-    tree, about = tensors.read(exported)
-    tensors.write(exported, tree, {**about, "meaning": "0" * 64})
+    assert trained_model.weights(exported).record.identity == mine
+    tree, about = safetensors_io.read(exported)
+    safetensors_io.write(exported, tree, {**about, "meaning": "0" * 64})
     with pytest.raises(UserError, match=f"{exported}: .*meaning"):
-        loading.weights(exported)
+        trained_model.weights(exported)

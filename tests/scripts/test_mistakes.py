@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffjax import record
+from diffjax.experiment import run_record
 
 SAMPLE = ["--workdir", "{run}", "--out", "{out}"]
 
@@ -214,8 +214,8 @@ def refused(call, places, monkeypatch) -> Callable[..., None]:
 
     def check(script: str, argv: list[str], says: list[str]) -> None:
         monkeypatch.setattr("diffjax.training.loop.fit", too_late)
-        monkeypatch.setattr("diffjax.training.parallel.pmapped", too_late)
-        monkeypatch.setattr("diffjax.draw.images", too_late)
+        monkeypatch.setattr("diffjax.training.data_parallel.pmapped", too_late)
+        monkeypatch.setattr("diffjax.commands.image_sampler.images", too_late)
         before = {name: content(place) for name, place in places.items()}
         told = call(script, *(argument.format(**places) for argument in argv))
         assert told.code == 2, told.err
@@ -356,9 +356,9 @@ def test_a_config_that_cannot_be_read(refused, damaged, script) -> None:
 
 
 def test_a_run_of_a_later_version_is_not_resumed_without_its_fields(refused, damaged) -> None:
-    saved = record.read(damaged)
+    saved = run_record.read(damaged)
     saved.config["train"]["later"] = 3
-    record.write_config(damaged, saved)
+    run_record.write_config(damaged, saved)
     refused("train.py", ["--workdir", "{run}"], ["{run}/config.json", "config.train.later", "version"])
 
 

@@ -10,10 +10,10 @@ import pytest
 from conftest import Trained, trained
 from PIL import Image
 
-from diffjax import loading, record
 from diffjax.data import open_dataset
+from diffjax.experiment import run_record, trained_model
 from diffjax.noise import Gaussian
-from diffjax.training import keeping, manifest
+from diffjax.training import manifest, retention
 
 QUIET = ("--config.train.writers=('jsonl',)", "--config.data.batch_size=8", "--config.train.validate_images=2")
 NEVER = [f"--config.train.{name}_every_steps=0" for name in ("log", "save", "picture", "snapshot", "keep")]
@@ -45,7 +45,7 @@ def argv(run: Trained, workdir: Path, *more: str) -> list[object]:
 
 
 def recorded(workdir: Path) -> float:
-    return record.read(workdir).config["model"]["data_std"]
+    return run_record.read(workdir).config["model"]["data_std"]
 
 
 def test_a_new_run_records_the_deviation_of_its_training_images(learnt) -> None:
@@ -57,7 +57,7 @@ def test_it_is_built_with_that_number_wherever_it_is_read(learnt, call, tmp_path
     told = call("export.py", "--workdir", learnt.workdir, "--out", tmp_path / "weights.safetensors")
     assert told.code == 0, told.err
     for source in (learnt.workdir, tmp_path / "weights.safetensors"):
-        noise = loading.load(source)[1]
+        noise = trained_model.load(source)[1]
         assert isinstance(noise, Gaussian)
         assert noise.data_std == recorded(learnt.workdir)
 
@@ -77,7 +77,7 @@ def test_a_run_that_goes_on_keeps_its_number_whatever_the_folder_has_become(lear
             path.unlink()
     assert told.code == 0, told.err
     assert recorded(run) == before
-    assert max(int(path.name) for path in keeping.finished(run / "checkpoints")) == 3
+    assert max(int(path.name) for path in retention.finished(run / "checkpoints")) == 3
 
 
 def test_a_number_that_is_given_is_kept_and_noted_where_it_is_far_off(learnt, call, tmp_path) -> None:
@@ -127,7 +127,7 @@ def test_check_says_the_deviations_the_splits_the_background_and_what_a_step_tak
 
 def test_0_is_never_and_the_last_step_is_saved_and_logged(learnt) -> None:
     """With its validation loss, as every save; and without a picture."""
-    saved = keeping.finished(learnt.workdir / "checkpoints")
+    saved = retention.finished(learnt.workdir / "checkpoints")
     assert [int(path.name) for path in saved] == [2]
     assert "validation_loss" in manifest.about(saved[0])["metrics"]
     steps = [json.loads(line)["step"] for line in (learnt.workdir / "metrics.jsonl").read_text().splitlines()]

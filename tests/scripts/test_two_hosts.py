@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import quickly
 
-from diffjax import record
-from diffjax.training import identity, keeping, manifest, metrics
-from diffjax.training.hosts import LOST
+from diffjax.experiment import run_record
+from diffjax.parallel.hosts import LOST
+from diffjax.training import identity, manifest, metrics_file, retention
 
 ROOT = Path(__file__).parents[2]
 STEP = ["--config.train.writers=('jsonl',)", "--config.train.log_every_steps=1", "--config.train.save_every_steps=5"]
@@ -41,7 +41,7 @@ def hosts(count: int, *argv: object, only: int | None = None) -> list[subprocess
 
 def test_a_signal_to_one_host_stops_all_and_one_process_goes_on(call, tiny, tmp_path) -> None:
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *STEP]
-    log, folder = tmp_path / "run" / metrics.NAME, tmp_path / "run" / "checkpoints"
+    log, folder = tmp_path / "run" / metrics_file.NAME, tmp_path / "run" / "checkpoints"
     first, second = hosts(2, *argv, "--config.train.steps=1000000")
     begun = time.monotonic()
     while not log.exists() or len(log.read_text().splitlines()) < 8:
@@ -51,17 +51,17 @@ def test_a_signal_to_one_host_stops_all_and_one_process_goes_on(call, tiny, tmp_
     second.send_signal(signal.SIGTERM)
     told = [host.communicate(timeout=180)[1] for host in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], told
-    newest = keeping.finished(folder)[0]
+    newest = retention.finished(folder)[0]
     step = int(newest.name)
     assert not manifest.damage(newest)
-    identity.check(newest, record.read(tmp_path / "run").identity)
+    identity.check(newest, run_record.read(tmp_path / "run").identity)
     assert "SIGTERM: saving" not in told[0]
     assert "SIGTERM: saving" in told[1]
     assert all(f"stopped at step {step:,}, saved" in each for each in told)
     assert not [*folder.glob(".*")]
     went_on = call("train.py", *argv, f"--config.train.steps={step + 3}")
     assert went_on.code == 0, went_on.err
-    told_of = [row.step for row in metrics.read(log) if "loss" in row.values]
+    told_of = [row.step for row in metrics_file.read(log) if "loss" in row.values]
     assert told_of == list(range(1, step + 4)), "no step is missing, and none was told twice"
 
 
@@ -78,7 +78,7 @@ def test_a_host_that_is_lost_ends_the_other_with_a_line(number, tiny, tmp_path) 
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *STEP]
     first, second = hosts(2, *argv, "--config.train.steps=1000000", "--hosts_timeout=20")
     folder, begun = tmp_path / "run" / "checkpoints", time.monotonic()
-    while not keeping.finished(folder):
+    while not retention.finished(folder):
         assert first.poll() is None, first.communicate()
         assert time.monotonic() - begun < 300, "the hosts do not get on"
         time.sleep(0.05)
@@ -89,7 +89,7 @@ def test_a_host_that_is_lost_ends_the_other_with_a_line(number, tiny, tmp_path) 
     assert first.returncode == LOST, told
     assert "host 1 of 2" in told
     assert "Traceback" not in told
-    assert keeping.newest_good(folder) is not None
+    assert retention.newest_good(folder) is not None
 
 
 @pytest.mark.parametrize("host", [0, pytest.param(1, marks=pytest.mark.long)])

@@ -13,8 +13,8 @@ from jax.scipy.special import ndtr
 from diffjax import oracles, order, predict, schedule, steps
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling.loop import sample
+from diffjax.utils.prng import keys
 
 WEIGHTS, MEANS, STDS = np.array([0.3, 0.7]), np.array([-1.2, 0.8]), np.array([0.5, 0.4])
 SCHEDULES = {

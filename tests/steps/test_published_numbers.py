@@ -10,8 +10,8 @@ import pytest
 
 from diffjax import oracles, order, predict, schedule, steps
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
-from diffjax.sampling import stepwise
+from diffjax.sampling.loop import stepwise
+from diffjax.utils.prng import keys
 
 TOLD = json.loads(Path(__file__).with_name("data").joinpath("samplers.json").read_text())
 K_DIFFUSION = {

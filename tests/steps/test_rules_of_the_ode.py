@@ -12,9 +12,9 @@ from quickly import few
 from diffjax import grids, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
-from diffjax.sampling import invert, rows_of, sample, stepwise
-from diffjax.steps.interpolation import averages
+from diffjax.sampling.loop import invert, rows_of, sample, stepwise
+from diffjax.steps.multistep_weights import averages
+from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 MEAN, COV = np.array([0.5, -1.0]), np.array([[1.0, 0.6], [0.6, 0.5]])

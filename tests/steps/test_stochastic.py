@@ -10,12 +10,12 @@ from jax.tree_util import Partial
 from quickly import few
 
 from diffjax import grids, oracles, order, predict, schedule, steps
+from diffjax.distributions import Mixture
 from diffjax.errors import UserError
-from diffjax.mixtures import Mixture
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.randomness import keys
-from diffjax.sampling import invert, rows_of, sample
+from diffjax.sampling.loop import invert, rows_of, sample
+from diffjax.utils.prng import keys
 
 MEAN, STD = 0.7, 0.4
 SCHEDULES = {"cosine": schedule.cosine, "linear_beta": schedule.linear_beta, "edm": schedule.edm}

@@ -11,8 +11,8 @@ from scipy import stats
 from diffjax import grids, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
-from diffjax.randomness import fold, keys
-from diffjax.sampling import sample, stepwise
+from diffjax.sampling.loop import sample, stepwise
+from diffjax.utils.prng import fold, keys
 
 NOISE = Masking(vocab=3)
 TABLE = np.random.default_rng(0).dirichlet(np.full(27, 0.4)).reshape(3, 3, 3)

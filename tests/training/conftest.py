@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from diffjax.training import faults, loop, parallel
+from diffjax.training import data_parallel, loop, nonfinite
 
 
 @pytest.fixture(scope="module")
 def compiled_once() -> Iterator[None]:
     """Runs of one net, loss, optimizer and number of parts share their programs."""
-    pmapped, made = parallel.pmapped, {}
+    pmapped, made = data_parallel.pmapped, {}
 
-    def shared(step: Callable[..., Any], devices: Sequence[Any]) -> parallel.Advance:
+    def shared(step: Callable[..., Any], devices: Sequence[Any]) -> data_parallel.Advance:
         key = (step.func, step.args, tuple(step.keywords.items()), tuple(devices))
         if key not in made:
             made[key] = pmapped(step, devices)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "pmapped", shared)
-        patch.setattr(loop, "examiner", cache(faults.examiner))
+        patch.setattr(data_parallel, "pmapped", shared)
+        patch.setattr(loop, "examiner", cache(nonfinite.examiner))
         yield

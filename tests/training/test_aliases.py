@@ -13,12 +13,12 @@ import optax
 import pytest
 
 from diffjax import errors
-from diffjax.evaluation import html
 from diffjax.nets import MLP
+from diffjax.reports import html
 from diffjax.training import checkpoint
 from diffjax.training.aliases import plain_path
 from diffjax.training.checkpoint import Saver
-from diffjax.training.keeping import Keep
+from diffjax.training.retention import Keep
 from diffjax.training.state import State, create
 
 NOT_UTF8 = os.fsdecode(b"\xff\xfe")

@@ -11,10 +11,10 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.nets import MLP
-from diffjax.training import checkpoint, keeping, running_means
+from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.checkpoint import Saver, restore
-from diffjax.training.keeping import Keep
 from diffjax.training.manifest import MANIFEST, damage
+from diffjax.training.retention import Keep
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)
@@ -68,7 +68,7 @@ def test_running_sums_are_those_of_the_step(tmp_path) -> None:
 
 
 def test_the_newest_are_kept(saved) -> None:
-    assert [int(path.name) for path in keeping.candidates(saved)] == [30, 20, 10]
+    assert [int(path.name) for path in retention.candidates(saved)] == [30, 20, 10]
 
 
 def test_nothing_saved_is_nothing_restored(tmp_path) -> None:
@@ -117,7 +117,7 @@ def test_unfinished_and_empty_folders_are_passed_over(folder, capsys) -> None:
 
 
 def test_nothing_good_is_an_error_and_not_a_fresh_start(folder) -> None:
-    for path in keeping.candidates(folder):
+    for path in retention.candidates(folder):
         (path / MANIFEST).write_text("{")
     with pytest.raises(UserError, match="none of the 3 checkpoints is whole"):
         restore(folder, state(0))
@@ -155,7 +155,7 @@ def test_a_save_replaces_what_a_killed_one_left(folder) -> None:
     saver = Saver(folder, Keep(last=2))
     saver.save(40, state(40), FINE)
     saver.close()
-    assert [int(path.name) for path in keeping.candidates(folder)] == [40, 30]
+    assert [int(path.name) for path in retention.candidates(folder)] == [40, 30]
     assert equal(restore(folder, state(0)), state(40))
 
 
@@ -166,7 +166,7 @@ def test_folders_that_are_no_checkpoints_push_nothing_out(folder) -> None:
     saver = Saver(folder, Keep(last=3))
     saver.save(35, state(35), FINE)
     saver.close()
-    good = [int(path.name) for path in keeping.candidates(folder) if not damage(path)]
+    good = [int(path.name) for path in retention.candidates(folder) if not damage(path)]
     assert good == [35, 30, 20]
 
 

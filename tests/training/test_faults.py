@@ -14,10 +14,10 @@ from diffjax import loss, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
-from diffjax.training import faults
+from diffjax.training import nonfinite
 from diffjax.training.checkpoint import plain
-from diffjax.training.faults import Diverged
 from diffjax.training.loop import fit
+from diffjax.training.nonfinite import Diverged
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import create
 
@@ -150,7 +150,7 @@ def test_a_state_that_is_bad_itself_is_told_and_never_saved() -> None:
         start = run(steps=BAD)[0]
         spoilt = jax.tree.map(lambda leaf: leaf.at[..., 0].set(jnp.nan), getattr(start, name))
         with pytest.raises(Diverged, match=f"{name}/") as end:
-            run(start=dataclasses.replace(start, **{name: spoilt}), on_fault=faults.skip())
+            run(start=dataclasses.replace(start, **{name: spoilt}), on_fault=nonfinite.skip())
         assert "skipping cannot help" in str(end.value)
         assert not end.value.fault.sound
         assert end.value.fault.step == BAD
@@ -164,7 +164,7 @@ def test_a_fault_that_is_gone_when_taken_again_points_at_the_machine() -> None:
         traced.append(1)
         return LOSS(*args)
 
-    examined = faults.examiner(NET, counted, OPTIMIZER)
+    examined = nonfinite.examiner(NET, counted, OPTIMIZER)
     for fault in (examined(fresh(), [part]), examined(fresh(), [part])):
         assert fault.leaves == ()
         assert "suspect the machine" in fault.told()
@@ -173,7 +173,7 @@ def test_a_fault_that_is_gone_when_taken_again_points_at_the_machine() -> None:
 
 def test_skip_is_as_if_the_batch_had_never_been() -> None:
     """Bit for bit the run that takes the good stretches of the data one after the other."""
-    state, seen, told = run(bad=(3, 4, 9), on_fault=faults.skip(limit=3))
+    state, seen, told = run(bad=(3, 4, 9), on_fault=nonfinite.skip(limit=3))
     assert (int(state.step), int(state.position), int(state.faults)) == (STEPS, STEPS + 3, 3)
     assert [fault.position for fault in told] == [3, 4, 9]
     by_hand, losses = None, {}
@@ -188,7 +188,7 @@ def test_skip_is_as_if_the_batch_had_never_been() -> None:
 
 def test_skip_has_a_limit() -> None:
     with pytest.raises(Diverged, match=r"3 faults, and train\.on_fault allows 2") as end:
-        run(bad=(3, 4, 9), on_fault=faults.skip(limit=2))
+        run(bad=(3, 4, 9), on_fault=nonfinite.skip(limit=2))
     assert finite(end.value.state)
 
 
@@ -196,7 +196,7 @@ def test_rewind_goes_back_and_past_the_bad_batch() -> None:
     """With the state of step 4 as the last that was saved: step 5 and on, with what follows the bad batch."""
     saved = {}
     options = {
-        "on_fault": faults.rewind(limit=1),
+        "on_fault": nonfinite.rewind(limit=1),
         "events": [(4, lambda step, state, _: saved.update({step: jax.tree.map(jnp.copy, state)}))],
         "restore": lambda: saved[max(saved)],
     }
@@ -208,21 +208,21 @@ def test_rewind_goes_back_and_past_the_bad_batch() -> None:
     straight = trained(batches(start=BAD + 1), STEPS, start=again)
     assert equal(state, straight)
     with pytest.raises(Diverged, match="2 faults"):
-        run(bad=(BAD, BAD + 2), on_fault=faults.rewind(limit=1))
+        run(bad=(BAD, BAD + 2), on_fault=nonfinite.rewind(limit=1))
 
 
 def test_rewind_heals_a_state_that_is_bad_itself() -> None:
     good = run(steps=BAD)[0]
     spoilt = jax.tree.map(lambda leaf: leaf * jnp.nan, good.params)
     start = dataclasses.replace(good, params=spoilt)
-    state, _, told = run(start=start, on_fault=faults.rewind(), restore=lambda: good)
+    state, _, told = run(start=start, on_fault=nonfinite.rewind(), restore=lambda: good)
     assert not told[0].sound
     assert int(state.step) == STEPS
     assert finite(state)
 
 
 def test_limits_are_at_least_one() -> None:
-    for policy in (faults.skip, faults.rewind):
+    for policy in (nonfinite.skip, nonfinite.rewind):
         with pytest.raises(UserError, match="at least 1"):
             policy(limit=0)
 

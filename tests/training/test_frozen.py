@@ -11,20 +11,22 @@ import numpy as np
 import optax
 import pytest
 
-from diffjax import decode, loss, nets, order, predict, schedule, slots
+from diffjax import loss, nets, order, predict, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.experiment import specs
 from diffjax.nets import MLP, DiT, Transformer, UNet, adapters, lora
 from diffjax.noise import Gaussian, Masking
-from diffjax.paths import by_name
-from diffjax.randomness import keys
-from diffjax.sampling import sample
+from diffjax.sampling import cached
+from diffjax.sampling.loop import sample
 from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.frozen import freeze
-from diffjax.training.keeping import Keep
+from diffjax.training.freezing import freeze
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
+from diffjax.training.retention import Keep
 from diffjax.training.state import begun_with, create
+from diffjax.utils.prng import keys
+from diffjax.utils.tree_paths import by_name
 
 NET = MLP(width=8, depth=1, classes=2)
 LOSS = loss.regression(Gaussian(schedule.cosine, predict.v), order.together)
@@ -208,13 +210,13 @@ def test_a_causal_net_with_adapters_is_drawn_from_with_its_cache() -> None:
     params = net.init(jax.random.key(0), TOKENS[:, :4], LEVEL[:, :, 0, 0])["params"]
     moved = {**params, "lora": jax.tree.map(lambda leaf: leaf + 0.1, params["lora"])}
     given = (keys(0, 16), noise, order.raster)
-    fast = decode.sample(*given, denoiser(noise, net, {"params": moved}), (4,))
+    fast = cached.sample(*given, denoiser(noise, net, {"params": moved}), (4,))
     np.testing.assert_array_equal(fast, sample(*given, denoiser(noise, net, {"params": moved}), (4,), steps=4))
 
 
 def test_adapters_are_no_net_to_choose() -> None:
     with pytest.raises(UserError, match=r"^model\.net: unknown 'lora'; choose from DiT, MAR, MLP, Transformer, UNet$"):
-        slots.made(nets, "lora(MLP())", "model.net")
+        specs.made(nets, "lora(MLP())", "model.net")
 
 
 @pytest.mark.parametrize(

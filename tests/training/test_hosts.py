@@ -24,8 +24,8 @@ if hosts > 1:
 import diffjax as dj
 from diffjax.training import identity
 from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.keeping import Keep
-from diffjax.training.parallel import together
+from diffjax.training.retention import Keep
+from diffjax.training.data_parallel import together
 
 noise, net = dj.Gaussian(dj.schedule.cosine, dj.predict.v), dj.nets.MLP(width=16, depth=1, dropout=0.2)
 share = slice(rank * 32 // hosts, (rank + 1) * 32 // hosts)

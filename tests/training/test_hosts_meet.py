@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.training.hosts import LOST, meet
+from diffjax.parallel.hosts import LOST, meet
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, time
-from diffjax.training.hosts import Watch, meet
+from diffjax.parallel.hosts import Watch, meet
 port, hosts, host = map(int, sys.argv[1:])
 watch = Watch(meet("localhost", port, hosts, host, 20.0), hosts, 2.0)
 print("here", flush=True)

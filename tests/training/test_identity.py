@@ -12,10 +12,10 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.nets import MLP
-from diffjax.training import checkpoint, identity, keeping, manifest
+from diffjax.training import checkpoint, identity, manifest, retention
 from diffjax.training.checkpoint import Saver
 from diffjax.training.identity import Identity
-from diffjax.training.keeping import Keep
+from diffjax.training.retention import Keep
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)
@@ -146,4 +146,4 @@ def test_a_manifest_that_is_no_file_has_no_hash(saved, tmp_path) -> None:
     (folder / "00000010" / manifest.MANIFEST).unlink()
     (folder / "00000010" / manifest.MANIFEST).symlink_to("/dev/zero")
     assert identity.manifest_hashes(folder).keys() == {"00000020"}
-    assert [path.name for path in keeping.finished(folder)] == ["00000020", "00000010"]
+    assert [path.name for path in retention.finished(folder)] == ["00000020", "00000010"]

@@ -15,9 +15,9 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.nets import MLP
-from diffjax.training import keeping, manifest
+from diffjax.training import manifest, retention
 from diffjax.training.checkpoint import Saver, restore
-from diffjax.training.keeping import Keep
+from diffjax.training.retention import Keep
 from diffjax.training.state import State, create
 
 
@@ -27,7 +27,7 @@ def state() -> State:
 
 
 def steps(folder: Path) -> list[int]:
-    return sorted(int(path.name) for path in keeping.finished(folder))
+    return sorted(int(path.name) for path in retention.finished(folder))
 
 
 def save(folder: Path, keep: Keep, state: State, losses: dict[int, float]) -> None:
@@ -41,12 +41,12 @@ def test_the_last_the_every_and_the_best_are_kept(state, tmp_path) -> None:
     keep = Keep(last=2, every_steps=30, best_by="validation_loss")
     save(tmp_path, keep, state, losses)
     assert steps(tmp_path) == [20, 30, 50, 60]
-    best = keeping.best(tmp_path, "validation_loss")
+    best = retention.best(tmp_path, "validation_loss")
     assert best is not None
     assert best.name == "00000020"
     save(tmp_path, keep, state, {70: 0.05})
     assert steps(tmp_path) == [30, 60, 70], "the best of before goes when there is a better one"
-    assert keeping.best(tmp_path, "loss") is None, "a metric that nobody has"
+    assert retention.best(tmp_path, "loss") is None, "a metric that nobody has"
 
 
 def test_a_policy_that_keeps_nothing_is_refused() -> None:
@@ -67,9 +67,9 @@ def test_a_deletion_that_is_killed_leaves_no_half_checkpoint(state, tmp_path, mo
 
         killed.setattr(shutil, "rmtree", halfway)
         with pytest.raises(KeyboardInterrupt):
-            keeping.remove(tmp_path / "00000010")
-    assert keeping.candidates(tmp_path) == []
-    keeping.tidy(tmp_path)
+            retention.remove(tmp_path / "00000010")
+    assert retention.candidates(tmp_path) == []
+    retention.tidy(tmp_path)
     assert not [*tmp_path.iterdir()]
 
 
@@ -79,7 +79,7 @@ def test_what_a_killed_save_left_is_taken_where_it_is_whole(state, tmp_path) -> 
     (tmp_path / "00000020").rename(tmp_path / ".00000020.partial")
     (tmp_path / "00000030").rename(tmp_path / ".00000030.partial")
     (tmp_path / ".00000030.partial" / manifest.MANIFEST).unlink()
-    keeping.tidy(tmp_path)
+    retention.tidy(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000010", "00000020"]
 
 
@@ -109,7 +109,7 @@ def test_a_full_disk_costs_nothing_that_was_good(state, tmp_path, capfd) -> None
             r"diffjax: .*step 30 could not be saved \(no space left: .* are free\); training goes on\n",
             capfd.readouterr().err,
         )
-        whole = [path for path in keeping.candidates(tmp_path / "run") if not manifest.damage(path)]
+        whole = [path for path in retention.candidates(tmp_path / "run") if not manifest.damage(path)]
         assert [path.name for path in whole] == ["00000020", "00000010"]
         with pytest.raises(UserError, match=r"could not be saved .* make room"):
             saver.close()

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from diffjax import build
 from diffjax.errors import UserError
-from diffjax.training import metrics, running_means, writers
-from diffjax.training.log import Log
-from diffjax.training.metrics import Reading
+from diffjax.experiment import build
+from diffjax.training import metric_writers, metrics_file, running_means
+from diffjax.training.metrics_file import Reading
+from diffjax.training.progress import Log
 
 
 class Rows:
@@ -107,7 +107,7 @@ def test_values_that_come_now_and_then_join_their_step(tmp_path) -> None:
             log.tell(step, {"validation_loss": step / 8})
 
     logged(made("jsonl", tmp_path), told=validate)
-    read = metrics.read(tmp_path / metrics.NAME)
+    read = metrics_file.read(tmp_path / metrics_file.NAME)
     assert [step for step, _ in read] == [2, 3, 4, 6]
     assert read[1][1] == {"validation_loss": 0.375}
     assert read[2][1].keys() == {"loss", "images_per_second", "validation_loss"}
@@ -117,7 +117,7 @@ def test_a_run_that_goes_back_tells_its_steps_again(tmp_path) -> None:
     writer = made("jsonl", tmp_path)
     for step, loss in ((10, 1.0), (20, 2.0), (30, 3.0), (20, 4.0)):
         writer.write(step, {"loss": loss})
-    assert metrics.read(tmp_path / metrics.NAME) == [Reading(10, {"loss": 1.0}), Reading(20, {"loss": 4.0})]
+    assert metrics_file.read(tmp_path / metrics_file.NAME) == [Reading(10, {"loss": 1.0}), Reading(20, {"loss": 4.0})]
 
 
 def test_what_is_not_finite_is_told_as_it_is() -> None:
@@ -154,8 +154,8 @@ def test_every_line_is_json_and_reads_back(tmp_path) -> None:
     values = {"a": 0.1, "b": -1e-300, "nan": math.nan, "up": math.inf, "down": -math.inf}
     writer = made("jsonl", tmp_path)
     writer.write(3, values)
-    json.loads((tmp_path / metrics.NAME).read_text(), parse_constant=pytest.fail)
-    ((step, back),) = metrics.read(tmp_path / metrics.NAME)
+    json.loads((tmp_path / metrics_file.NAME).read_text(), parse_constant=pytest.fail)
+    ((step, back),) = metrics_file.read(tmp_path / metrics_file.NAME)
     assert step == 3
     np.testing.assert_array_equal([*back.values()], [*values.values()])
 
@@ -180,41 +180,43 @@ JUNK = {
 @pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_damaged_lines_are_left_out_and_counted(junk, place, tmp_path, capsys) -> None:
-    whole = [metrics.line(10, {"loss": 0.5}), metrics.line(30, {"loss": 0.25})]
+    whole = [metrics_file.line(10, {"loss": 0.5}), metrics_file.line(30, {"loss": 0.25})]
     whole.insert(place, junk + b"\n" * (place < 2))
-    (tmp_path / metrics.NAME).write_bytes(b"".join(whole))
-    assert metrics.read(tmp_path / metrics.NAME) == [Reading(10, {"loss": 0.5}), Reading(30, {"loss": 0.25})]
+    (tmp_path / metrics_file.NAME).write_bytes(b"".join(whole))
+    assert metrics_file.read(tmp_path / metrics_file.NAME) == [Reading(10, {"loss": 0.5}), Reading(30, {"loss": 0.25})]
     told = capsys.readouterr().err
     assert len(told.splitlines()) == 1
     assert "1 of 3 lines" in told
 
 
 def test_no_flipped_bit_and_no_cut_stops_a_reader(tmp_path) -> None:
-    whole = metrics.line(10, {"loss": 0.5, "bad": math.nan}) + metrics.line(20, {"loss": 0.25})
+    whole = metrics_file.line(10, {"loss": 0.5, "bad": math.nan}) + metrics_file.line(20, {"loss": 0.25})
     flipped = (
         whole[:byte] + bytes([whole[byte] ^ (1 << bit)]) + whole[byte + 1 :]
         for byte in range(len(whole))
         for bit in range(8)
     )
     for damaged in (*flipped, *(whole[:cut] for cut in range(len(whole)))):
-        (tmp_path / metrics.NAME).write_bytes(damaged)
-        assert len(metrics.read(tmp_path / metrics.NAME)) <= 3
+        (tmp_path / metrics_file.NAME).write_bytes(damaged)
+        assert len(metrics_file.read(tmp_path / metrics_file.NAME)) <= 3
 
 
 def test_no_file_holds_nothing_and_one_that_cannot_be_read_is_named(tmp_path) -> None:
-    assert metrics.read(tmp_path / metrics.NAME) == []
-    (tmp_path / metrics.NAME).mkdir()
+    assert metrics_file.read(tmp_path / metrics_file.NAME) == []
+    (tmp_path / metrics_file.NAME).mkdir()
     with pytest.raises(UserError, match="cannot be read"):
-        metrics.read(tmp_path / metrics.NAME)
+        metrics_file.read(tmp_path / metrics_file.NAME)
 
 
 def test_lines_beyond_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path, capsys) -> None:
-    path = tmp_path / metrics.NAME
-    path.write_bytes(b"".join(metrics.line(step, {"loss": step / 10}) for step in (10, 20, 30)) + b'{"step": 40, "lo')
+    path = tmp_path / metrics_file.NAME
+    path.write_bytes(
+        b"".join(metrics_file.line(step, {"loss": step / 10}) for step in (10, 20, 30)) + b'{"step": 40, "lo'
+    )
     writer = made("jsonl", tmp_path, start=20)
     assert path.read_bytes().count(b"\n") == 3, "nothing is written before there is something to say"
     writer.write(25, {"loss": 1.0})
-    assert [row.step for row in metrics.read(path)] == [10, 20, 25]
+    assert [row.step for row in metrics_file.read(path)] == [10, 20, 25]
     assert "1 of 4 lines" in capsys.readouterr().err
 
 
@@ -222,8 +224,8 @@ def test_lines_beyond_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path, ca
 def test_a_full_disk_stops_no_training(tmp_path, capsys) -> None:
     writer = made("jsonl", tmp_path)
     writer.write(1, {"loss": 1.0})
-    (tmp_path / metrics.NAME).unlink()
-    (tmp_path / metrics.NAME).symlink_to("/dev/full")
+    (tmp_path / metrics_file.NAME).unlink()
+    (tmp_path / metrics_file.NAME).symlink_to("/dev/full")
     logged(writer)
     told = capsys.readouterr().err
     assert "No space left on device" in told
@@ -261,10 +263,10 @@ def test_tensorboard_gets_every_value_and_hides_what_a_killed_run_wrote(tmp_path
 
 
 def test_a_broken_tensorboard_file_is_left_and_another_begun(tmp_path, monkeypatch, capsys) -> None:
-    writer = writers.Patient(made("tensorboard", tmp_path))
+    writer = metric_writers.Patient(made("tensorboard", tmp_path))
     writer.write(1, {"loss": 1.0})
     with monkeypatch.context() as broken:
-        broken.setattr(writers.EventsWriter, "write_event", lambda self, event: Path("/").write_text("no file"))
+        broken.setattr(metric_writers.EventsWriter, "write_event", lambda self, event: Path("/").write_text("no file"))
         writer.write(2, {"loss": 2.0})
     for step in range(3, 6):
         writer.write(step, {"loss": float(step)})

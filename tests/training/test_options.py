@@ -13,13 +13,13 @@ from diffjax import loss, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
-from diffjax.randomness import keys
-from diffjax.training import checkpoint, keeping
+from diffjax.training import checkpoint, retention
 from diffjax.training.checkpoint import Saver, plain
-from diffjax.training.keeping import Keep
 from diffjax.training.loop import fit
+from diffjax.training.retention import Keep
 from diffjax.training.state import create
 from diffjax.training.validation import by_level, held_out
+from diffjax.utils.prng import keys
 
 NET = MLP(width=16, depth=1, dropout=0.2)
 LOSS = loss.regression(Gaussian(schedule.cosine, predict.v), order.together)
@@ -150,8 +150,8 @@ def test_the_best_is_kept_and_is_what_it_was_when_it_was_measured(watched) -> No
     _, _, folder, measured = watched
     least = min(measured, key=lambda step: measured[step])
     assert 1 < least < STEPS
-    assert sorted(int(path.name) for path in keeping.finished(folder)) == [least, STEPS]
-    best = keeping.best(folder, "validation_loss")
+    assert sorted(int(path.name) for path in retention.finished(folder)) == [least, STEPS]
+    best = retention.best(folder, "validation_loss")
     assert best is not None
     assert int(best.name) == least
     _, emas = checkpoint.read(folder, least, tuple)

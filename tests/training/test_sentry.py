@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.training.sentry import Sentry
+from diffjax.training.signals import Sentry
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from diffjax.training.sentry import Sentry
+from diffjax.training.signals import Sentry
 with Sentry(0.0, Path("stacks.txt")) as sentry:
     if "stepping" in sys.argv:
         sentry.beat(7)

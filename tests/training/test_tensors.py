@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.training import tensors
+from diffjax.training import safetensors_io
 
 TREE = {
     "Dense_0": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.zeros(3, np.float32)},
@@ -22,12 +22,12 @@ ABOUT = {"step": 3, "told": {"of": ["ä", 1.5, None]}}
 
 @pytest.fixture
 def path(tmp_path):
-    tensors.write(tmp_path / "weights.safetensors", TREE, ABOUT)
+    safetensors_io.write(tmp_path / "weights.safetensors", TREE, ABOUT)
     return tmp_path / "weights.safetensors"
 
 
 def test_it_comes_back_bit_for_bit(path) -> None:
-    tree, about = tensors.read(path)
+    tree, about = safetensors_io.read(path)
     assert about == ABOUT
     assert tree.keys() == TREE.keys()
     for one, other in ((tree["Dense_0"]["kernel"], TREE["Dense_0"]["kernel"]), (tree["scale"], TREE["scale"])):
@@ -37,14 +37,16 @@ def test_it_comes_back_bit_for_bit(path) -> None:
 
 
 def test_arrays_of_jax_are_taken_as_they_lie(tmp_path) -> None:
-    tensors.write(tmp_path / "w.safetensors", {"a": jnp.arange(6.0).reshape(2, 3).T}, {})
-    np.testing.assert_array_equal(tensors.read(tmp_path / "w.safetensors")[0]["a"], np.arange(6.0).reshape(2, 3).T)
+    safetensors_io.write(tmp_path / "w.safetensors", {"a": jnp.arange(6.0).reshape(2, 3).T}, {})
+    np.testing.assert_array_equal(
+        safetensors_io.read(tmp_path / "w.safetensors")[0]["a"], np.arange(6.0).reshape(2, 3).T
+    )
 
 
 def test_numbers_of_every_width_come_back(tmp_path) -> None:
     for dtype in (jnp.bfloat16, np.float16, np.float64, np.int8, np.bool_, np.complex64):
-        tensors.write(tmp_path / "w.safetensors", {"a": np.arange(3).astype(dtype), "b": np.ones((), dtype)}, {})
-        tree, _ = tensors.read(tmp_path / "w.safetensors")
+        safetensors_io.write(tmp_path / "w.safetensors", {"a": np.arange(3).astype(dtype), "b": np.ones((), dtype)}, {})
+        tree, _ = safetensors_io.read(tmp_path / "w.safetensors")
         assert tree["a"].dtype == tree["b"].dtype == dtype
         np.testing.assert_array_equal(tree["a"], np.arange(3).astype(dtype))
 
@@ -57,7 +59,7 @@ def test_a_changed_bit_is_noticed_wherever_it_is(path) -> None:
         if whole[place : place + 1] == b" ":  # between header and numbers, where nothing is said
             continue
         with pytest.raises(UserError, match=r"weights\.safetensors: "):
-            tensors.read(path)
+            safetensors_io.read(path)
 
 
 def test_a_cut_file_is_refused(path) -> None:
@@ -65,7 +67,7 @@ def test_a_cut_file_is_refused(path) -> None:
     for length in range(0, len(whole), 9):
         path.write_bytes(whole[:length])
         with pytest.raises(UserError, match="cannot be read as weights"):
-            tensors.read(path)
+            safetensors_io.read(path)
 
 
 def test_what_another_program_wrote_is_refused(tmp_path) -> None:
@@ -74,12 +76,12 @@ def test_what_another_program_wrote_is_refused(tmp_path) -> None:
     foreign = tmp_path / "foreign.safetensors"
     save_file({"a": np.zeros(3)}, foreign, {"format": "pt"})
     with pytest.raises(UserError, match=r"foreign.*export them again"):
-        tensors.read(foreign)
+        safetensors_io.read(foreign)
     foreign.write_bytes(pickle.dumps(TREE))
     with pytest.raises(UserError, match="cannot be read as weights"):
-        tensors.read(foreign)
+        safetensors_io.read(foreign)
     with pytest.raises(UserError, match="cannot be read as weights"):
-        tensors.read(tmp_path / "none.safetensors")
+        safetensors_io.read(tmp_path / "none.safetensors")
 
 
 def test_a_header_that_lies_is_refused_at_once(tmp_path) -> None:
@@ -92,20 +94,20 @@ def test_a_header_that_lies_is_refused_at_once(tmp_path) -> None:
         told = json.dumps({**header, "__metadata__": {"diffjax": "1"}}).encode()
         path.write_bytes(struct.pack("<Q", len(told)) + told + b"\0" * 8)
         with pytest.raises(UserError, match="cannot be read as weights"):
-            tensors.read(path)
+            safetensors_io.read(path)
     path.write_bytes(struct.pack("<Q", 2**62) + b"{")
     with pytest.raises(UserError, match="cannot be read as weights"):
-        tensors.read(path)
+        safetensors_io.read(path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     with pytest.raises(UserError, match="cannot be read as weights"):
-        tensors.read(tmp_path / "pipe.safetensors")
+        safetensors_io.read(tmp_path / "pipe.safetensors")
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        tensors.write(tmp_path / "file" / "w.safetensors", TREE, ABOUT)
+        safetensors_io.write(tmp_path / "file" / "w.safetensors", TREE, ABOUT)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

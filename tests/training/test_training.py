@@ -11,12 +11,12 @@ from diffjax import loss, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.nets import MLP, Transformer, UNet
 from diffjax.noise import Gaussian, Masking
-from diffjax.training import parallel
+from diffjax.training import data_parallel
 from diffjax.training.checkpoint import Saver, plain, restore
 from diffjax.training.ema import averaged
-from diffjax.training.keeping import Keep
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
+from diffjax.training.retention import Keep
 from diffjax.training.state import create
 from diffjax.training.step import train_step
 
@@ -71,8 +71,8 @@ def test_the_pmapped_step_is_the_plain_one(straight) -> None:
     step = partial(train_step, NET, LOSS, OPTIMIZER)
     plain, metrics = jax.jit(step)(state, {**batch, "index": jnp.arange(64)})
     devices = jax.devices()
-    mapped, mapped_metrics = parallel.pmapped(step, devices)(
-        parallel.replicated(state, devices), parallel.shares([batch], len(devices), 1), 1, False
+    mapped, mapped_metrics = data_parallel.pmapped(step, devices)(
+        data_parallel.replicated(state, devices), data_parallel.shares([batch], len(devices), 1), 1, False
     )
     np.testing.assert_allclose(mapped_metrics["loss"][0], metrics["loss"], rtol=1e-5)
     for one, other in zip(bits(plain), bits(mapped), strict=True):

@@ -13,8 +13,8 @@ import pytest
 
 import diffjax as dj
 from diffjax.nets import lora
-from diffjax.paths import by_name
-from diffjax.training import tensors
+from diffjax.training import safetensors_io
+from diffjax.utils.tree_paths import by_name
 
 ROOT = Path(__file__).parents[2]
 NOISE = dj.Gaussian(dj.schedule.cosine, dj.predict.v)
@@ -87,7 +87,7 @@ def test_a_new_process_draws_the_same_samples(state, path, tmp_path) -> None:
 def test_any_average_can_be_saved(state, tmp_path, name) -> None:
     dj.save(state, tmp_path / "half.safetensors", ema=name)
     same(dj.load_variables(tmp_path / "half.safetensors", NET, ONE), {"params": state.emas["0.5"]})
-    assert tensors.read(tmp_path / "half.safetensors")[1]["step"] == 3
+    assert safetensors_io.read(tmp_path / "half.safetensors")[1]["step"] == 3
 
 
 def test_missing_folders_are_made_and_an_older_file_is_replaced(state, tmp_path) -> None:
@@ -126,7 +126,7 @@ def test_another_net_is_refused_by_its_parameters(path, net, x, names) -> None:
 
 def test_another_dtype_is_refused(state, tmp_path) -> None:
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), state.ema["params"])
-    tensors.write(tmp_path / "half.safetensors", params, {"kind": "variables"})
+    safetensors_io.write(tmp_path / "half.safetensors", params, {"kind": "variables"})
     with pytest.raises(dj.UserError, match=r"float16 .* float32 "):
         dj.load_variables(tmp_path / "half.safetensors", NET, ONE)
 
@@ -179,5 +179,5 @@ def test_what_cannot_be_loaded_says_what_to_do(state, path, tmp_path, untyped) -
 
 def test_an_exported_file_gives_its_variables_too(state, path, tmp_path) -> None:
     """What the header says beside the weights does not matter."""
-    tensors.write(tmp_path / "exported.safetensors", state.ema["params"], {"config": {}, "step": 3})
+    safetensors_io.write(tmp_path / "exported.safetensors", state.ema["params"], {"config": {}, "step": 3})
     assert by_name(dj.load_variables(tmp_path / "exported.safetensors", NET, ONE)).keys() == by_name(state.ema).keys()

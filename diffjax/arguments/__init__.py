@@ -1,0 +1,1 @@
+"""What the public functions expect of their arguments, and the errors that say so."""

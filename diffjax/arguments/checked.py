@@ -1,0 +1,56 @@
+"""Public functions look at their arguments before anything is traced.
+
+One name means one thing in all of them, so what an argument must be is decided by its name (`expected`), and numbers,
+names and truths by their annotation.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, get_origin
+
+from jax.core import Tracer
+
+from diffjax.arguments.expected import BY_NAME, require_count
+from diffjax.errors import UserError
+from diffjax.utils.kinds import holds, named, plain
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def checked_arguments(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function, its arguments looked at first: by name where `BY_NAME` has it, else by annotation.
+
+    Conditions and data must have one entry for each key. Raises UserError.
+    """
+    signature = inspect.signature(function)
+    source = function.__name__
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            parameter = signature.parameters[name]
+            if value is parameter.default or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                continue
+            if name in BY_NAME:
+                bound.arguments[name] = BY_NAME[name](value)
+            else:
+                bound.arguments[name] = _plain(source, name, value, parameter.annotation)
+        if "keys" in bound.arguments:
+            per_example = {name: bound.arguments.get(name) for name in ("cond", "x", "x0", "start")}
+            require_count(len(bound.arguments["keys"]), "keys", per_example)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _plain(source: str, name: str, value: Any, kind: Any) -> Any:
+    """A number, name or truth as Python's, once it is of its annotation's kind; other kinds take every value."""
+    if isinstance(value, Tracer):
+        return value
+    found = tuple(value) if get_origin(kind) is Sequence and isinstance(value, Sequence) else plain(value)
+    if not holds(found, kind):
+        raise UserError(f"{source}: {name} must be {named(kind)}, got {value!r}")
+    return found

@@ -1,0 +1,238 @@
+"""What an argument of each name must be, in every public function: it becomes what was meant, or is refused.
+
+A UserError names the argument and says what to write. Nothing here depends on values that may be traced.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_origin
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from diffjax.errors import UserError
+from diffjax.order import Order
+from diffjax.protocols import Hooks, Net, Noise, Step
+from diffjax.utils.kinds import holds, kind_of, plain
+from diffjax.utils.prng import one_key
+
+_METHODS = tuple(name for name in vars(Noise) if not name.startswith("_"))
+
+
+def require_callable(name: str, value: Any, count: int, expected: str) -> Any:
+    """The value, once it can be called with so many arguments. Raises UserError, which says what is expected."""
+    if not callable(value) or isinstance(value, type):
+        raise UserError(f"{name}: expected {expected}, got {kind_of(value)}")
+    try:
+        inspect.signature(value).bind(*range(count))
+    except TypeError:
+        raise UserError(f"{name}: expected {expected}, got {kind_of(value)}, which takes other arguments") from None
+    except ValueError:  # what is not written in Python may have no signature
+        pass
+    return value
+
+
+def keys(value: Any) -> Any:
+    """One key for each example, at least one."""
+    found = one_key("keys", value)
+    if found.ndim != 1 or not len(found):
+        raise UserError(
+            f"keys: expected one key for each example, [b] with b of at least 1, got shape {found.shape}; n keys are "
+            "dj.keys(0, n), or jax.random.split(key, n)"
+        )
+    return found
+
+
+def noise(value: Any) -> Any:
+    """A noise."""
+    missing = [name for name in _METHODS if not hasattr(value, name)]
+    if missing and len(missing) < len(_METHODS) and not isinstance(value, type):
+        raise UserError(f"noise: {type(value).__name__} has no {', '.join(missing)}, which a noise needs (dj.Noise)")
+    if missing or isinstance(value, type):
+        raise UserError(
+            f"noise: expected dj.Gaussian(schedule, prediction) or dj.Masking(vocab), got {kind_of(value)}; a schedule "
+            "alone is no noise: dj.Gaussian(dj.schedule.cosine, dj.predict.v)"
+        )
+    return value
+
+
+def order(value: Any) -> Any:
+    """An order."""
+    if not isinstance(value, Order):
+        raise UserError(
+            "order: expected dj.order.together, raster or shuffled, dj.order.rolling(0.3) or dj.order.blocks(4), got "
+            f"{kind_of(value)}"
+        )
+    return value
+
+
+def step(value: Any) -> Any:
+    """A step rule, or None for the default."""
+    if value is not None and not isinstance(value, Step):
+        raise UserError(f"step: expected a step rule, such as dj.steps.ddim(), got {kind_of(value)}")
+    return value
+
+
+def denoiser(name: str) -> Callable[[Any], Any]:
+    """The check of a denoiser."""
+    return lambda value: _denoiser(name, value)
+
+
+def _denoiser(name: str, value: Any) -> Any:
+    if isinstance(value, Net | type):
+        raise UserError(
+            f"{name}: expected a function (x_t, t, cond), got the net {_name(value)}; its denoiser is "
+            "dj.denoiser(noise, net, state.ema)"
+        )
+    return require_callable(name, value, 3, "a function (x_t, t, cond), such as dj.denoiser(noise, net, state.ema)")
+
+
+def shape(value: Any) -> Any:
+    """The shape of one example."""
+    sizes: tuple[Any, ...] = tuple(map(plain, value)) if isinstance(value, Iterable) else (value, None)
+    if not sizes or not all(holds(size, int) and size > 0 for size in sizes):
+        raise UserError(f"shape: expected that of one example, such as (8, 8, 1), got {value!r}")
+    return sizes
+
+
+def steps(value: Any) -> Any:
+    """How many steps, or None for the default."""
+    found = plain(value)
+    if isinstance(found, Tracer) or not (found is None or (holds(found, int) and found >= 1)):
+        raise UserError(f"steps: expected a whole number of at least 1, known before tracing, got {value!r}")
+    return found
+
+
+def grid(value: Any) -> Any:
+    """Clock values, or None for even ones."""
+    if value is None:
+        return None
+    if callable(value) or isinstance(value, str):
+        raise UserError(f"grid: expected clock values, such as dj.grids.log_snr(noise, 50), got {kind_of(value)}")
+    return as_array("grid", value)
+
+
+def hook(value: Any) -> Any:
+    """A hook, what was seen of the examples, or None."""
+    if value is None or isinstance(value, Hooks):
+        return value
+    return require_callable("hook", value, 5, "a function (keys, x, pred, t, s) -> x, or dj.edit.inpaint(image, known)")
+
+
+def cond(value: Any) -> Any:
+    """A condition whose every leaf is an array; a list of numbers becomes one."""
+
+    def leaf(each: Any) -> Any:
+        if isinstance(each, str | bytes):
+            raise UserError(f"cond: {each!r} is text, and nets are told numbers; encode it (a class as its number)")
+        return as_array("cond", each)
+
+    return jax.tree.map(leaf, value, is_leaf=_is_list_of_plain)
+
+
+def data(name: str) -> Callable[[Any], Any]:
+    """The check of an array with the batch first."""
+
+    def check(value: Any) -> Any:
+        found = as_array(name, value)
+        if not found.ndim or not len(found):
+            raise UserError(f"{name}: expected at least one example, the batch first, got shape {found.shape}")
+        return found
+
+    return check
+
+
+def strength(value: Any) -> Any:
+    """One number, which may be traced."""
+    found = plain(value)
+    if isinstance(found, Tracer) and not found.ndim:
+        return found
+    if not holds(found, float):
+        raise UserError(f"strength: expected one number in (0, 1], got {value!r}")
+    return found
+
+
+def start(value: Any) -> Any:
+    """A state to start from, or None."""
+    return None if value is None else as_array("start", value)
+
+
+def rule(value: Any) -> Any:
+    """A rule of guidance."""
+    expected = "a function (without, given, w, x_t, t), such as dj.guidance.linear or dj.guidance.rescaled(0.7)"
+    return require_callable("rule", value, 5, expected)
+
+
+def weight(value: Any) -> Any:
+    """A weight of noise levels, or None."""
+    return value if value is None else _no_maker("weight", value, 1, "such as dj.weights.min_snr(5.0)")
+
+
+def times(value: Any) -> Any:
+    """A distribution of times, or None."""
+    return value if value is None else _no_maker("times", value, 2, "such as dj.times.logit_normal()")
+
+
+BY_NAME: Mapping[str, Callable[[Any], Any]] = {
+    "keys": keys,
+    "noise": noise,
+    "order": order,
+    "denoise": denoiser("denoise"),
+    "weak": denoiser("weak"),
+    "strength": strength,
+    "shape": shape,
+    "cond": cond,
+    "steps": steps,
+    "grid": grid,
+    "step": step,
+    "start": start,
+    "hook": hook,
+    "rule": rule,
+    "weight": weight,
+    "times": times,
+    "x": data("x"),
+    "x0": data("x0"),
+}
+"""What every argument of a name must be: `check(value)` returns it, or what it stands for."""
+
+
+def require_count(count: int, of: str, given: Mapping[str, Any]) -> None:
+    """Raise UserError where a leaf of what is given by name has not so many entries."""
+    for name, tree in given.items():
+        for leaf in jax.tree.leaves(tree):
+            if not jnp.ndim(leaf) or len(leaf) != count:
+                raise UserError(
+                    f"{name}: expected one entry for each of the {count} {of}, the batch first, got shape "
+                    f"{jnp.shape(leaf)}"
+                )
+
+
+def _no_maker(name: str, value: Any, count: int, expected: str) -> Any:
+    """A function of so many arguments that is not one of the library's makers of such functions."""
+    if inspect.isfunction(value) and get_origin(inspect.signature(value).return_annotation) is Callable:
+        raise UserError(f"{name}: {value.__name__} makes one; call it: {value.__name__}(…), {expected}")
+    return require_callable(name, value, count, f"a function of {count} arguments, {expected}")
+
+
+def _is_list_of_plain(value: Any) -> bool:
+    return type(value) in (list, tuple) and bool(value) and all(isinstance(each, int | float) for each in value)
+
+
+def as_array(name: str, value: Any) -> Any:
+    """The value as an array, as it is where it is one. Raises UserError for what can be none."""
+    if isinstance(value, jax.Array | np.ndarray):
+        return value
+    try:
+        return np.asarray(value) if isinstance(value, int | float | list | tuple | np.generic) else _refuse(name, value)
+    except (TypeError, ValueError):
+        return _refuse(name, value)
+
+
+def _refuse(name: str, value: Any) -> Any:
+    raise UserError(f"{name}: expected an array, got {kind_of(value)}")
+
+
+def _name(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else type(value).__name__

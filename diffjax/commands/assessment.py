@@ -1,0 +1,229 @@
+"""The evaluation of a run: its parts, their order, and the report of those that are done.
+
+Samples come first, then what is cheap, then what asks the net again. Each part adds to what is found; a report can be
+made of it at any time after the samples.
+"""
+
+import sys
+from collections.abc import Callable, Collection
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from diffjax import evaluation as ev
+from diffjax import reports
+from diffjax.commands import image_sampler, likelihood_report, logged_curves, model_diagnostics
+from diffjax.commands.assessment_state import Found, Plan
+from diffjax.commands.part_progress import Cost, PartProgress
+from diffjax.diagnostics import level_profile
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian
+
+SECONDS_A_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
+SCORES = ("samples", "scores", "features")  # what `--quick` keeps
+Report = Callable[[int, int], object]
+
+
+class Part(NamedTuple):
+    """One part: what it adds, what it costs, and whether there is such a thing of a model."""
+
+    add: Callable[[Plan, Found, Report], None]
+    cost: Callable[[Plan], Cost]
+    applies: Callable[[Plan], bool] = lambda _: True
+
+
+def chosen(without: Collection[str], quick: bool) -> list[str]:
+    """The names of the parts that are not left out. Raises UserError for a name of none."""
+    for name in without:
+        if name not in PARTS or name == "samples":
+            names = ", ".join(each for each in PARTS if each != "samples")
+            raise UserError(f"--without: no part {name!r}; choose from {names}")
+    return [name for name in PARTS if name not in without and (not quick or name in SCORES)]
+
+
+def assess(plan: Plan, names: Collection[str], found: Found) -> None:
+    """Add every part of those names that there is of the model, telling on stderr how far it is."""
+    parts = {name: part for name, part in PARTS.items() if name in names and part.applies(plan)}
+    progress = PartProgress({name: part.cost(plan) for name, part in parts.items()}, SECONDS_A_UNIT)
+    for name, part in parts.items():
+        with progress.part(name):
+            part.add(plan, found, progress.report)
+        found.done.append(name)
+
+
+def report_of(plan: Plan, found: Found) -> reports.Report:
+    """Of all that is found. Raises UserError before there are samples."""
+    if found.images is None:
+        raise UserError("no samples were drawn, so there is nothing to report")
+    model, settings, painter = plan.model, plan.settings, plan.painter
+    missing = [name for name, part in PARTS.items() if name not in found.done and part.applies(plan)]
+    told = found.told | {
+        "evaluations": image_sampler.spent(painter),
+        "grid": settings["grid"],
+        "guidance": f"{settings['guidance']:g}",
+        **model.told,
+        **({"left out": ", ".join(missing)} if missing else {}),
+    }
+    drawn = (len(found.images), settings["sampler"], settings["steps"], plan.seed)
+    alarms = [] if found.judged.profile is None else level_profile.alarms(found.judged.profile)
+    return reports.Report(
+        f"Evaluation of {model.workdir.name}",
+        found.scores,
+        reports.provenance(*drawn, model.splits, plan.kernels, **told),
+        reports.Findings([*alarms, *found.findings.alarms], found.findings.flags) if looked(found) else None,
+        found.likelihoods,
+        logged_curves.training_curves(model.workdir) | model_diagnostics.curves(found.judged) | found.curves,
+        found.pictures,
+    )
+
+
+def looked(found: Found) -> bool:
+    """Whether anything was looked for that may stand out."""
+    return bool({"findings", "levels"} & {*found.done})
+
+
+def _samples(plan: Plan, found: Found, report: Report) -> None:
+    found.cond, found.labels = plan.model.asked(plan.count)
+    how = (plan.painter, jax.random.key(plan.seed), plan.count, plan.batch, found.cond, report)
+    if plan.model.law is None:
+        images = image_sampler.images(*how)
+    else:
+        found.states = image_sampler.states(*how)
+        images = image_sampler.as_bytes(found.states, plan.painter.facts)
+    shown = reports.grid(images[:100], 10)
+    if found.labels is not None:
+        shown = reports.labelled_grid(images, found.labels, plan.painter.facts.class_names, 12)
+    _show(plan, found, "Samples", "grid.png", shown)
+    found.images = images
+
+
+def _scores(plan: Plan, found: Found, _: Report) -> None:
+    found.scores += plan.model.scores(_of(found), found.labels, plan.kernels)
+
+
+def _features(plan: Plan, found: Found, _: Report) -> None:
+    """Six measures in each of the features; none where there are too few images for them."""
+    images, splits = _of(found), plan.model.splits
+    train, test = (ev.as_bytes(splits[name][0], plan.levels) for name in ("train", "test"))
+    for features in plan.features:
+        found.told[f"features {features.name}"] = ev.described(features)
+        if min(map(len, (images, train, test))) < ev.LEAST:
+            told = f"fewer than {ev.LEAST} images of a kind are not compared in {features.name}, and have no intervals"
+            print(told, file=sys.stderr)
+        else:
+            parts = (ev.extracted(features, [part]) for part in (images, train, test))
+            found.scores += ev.measured_in(features.name, *parts)
+
+
+def _pictures(plan: Plan, found: Found, _: Report) -> None:
+    """The nearest training images beside some samples, and the way from noise."""
+    images = _of(found)
+    few = images[:: max(1, len(images) // 12)][:12]
+    beside = ev.nearest_images(few, plan.model.splits, plan.levels)[0]
+    _show(
+        plan, found, "Samples above their nearest training images", "nearest.png", reports.side_by_side(few, beside, 12)
+    )
+    cond = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], found.cond)
+    way = image_sampler.trajectory(plan.painter, jax.random.key(plan.seed), min(6, len(images)), cond)
+    _show(plan, found, "From noise to image", "strip.png", reports.strip(*image_sampler.thinned(*way), caption="clock"))
+
+
+def _findings(plan: Plan, found: Found, _: Report) -> None:
+    found.findings = reports.findings_of(_of(found), plan.model.splits, plan.levels)
+
+
+def _bits(plan: Plan, found: Found, report: Report) -> None:
+    assert plan.reader is not None, "bits are among the parts, and nothing measures them"
+    how = (plan.model.real, plan.model.law, plan.seed, plan.bits_of, plan.batch, plan.likelihood_steps, report)
+    found.likelihoods, curves = likelihood_report.likelihoods(plan.reader, *how)
+    found.curves |= curves
+
+
+def _levels(plan: Plan, found: Found, _: Report) -> None:
+    held = _held(plan, found)
+    found.judged = found.judged._replace(profile=model_diagnostics.by_level(held, plan.model.denoise))
+
+
+def _training(plan: Plan, found: Found, _: Report) -> None:
+    held = _held(plan, found)
+    found.judged = found.judged._replace(
+        learnt=model_diagnostics.learnt(held, plan.model.denoise, plan.model.learnt_by)
+    )
+
+
+def _steps(plan: Plan, found: Found, _: Report) -> None:
+    belief, local = model_diagnostics.on_its_way(_held(plan, found))
+    found.judged = found.judged._replace(belief=belief, local=local)
+
+
+def _truth(plan: Plan, found: Found, _: Report) -> None:
+    assert plan.model.law is not None
+    assert found.states is not None
+    how = (plan.painter, found.states, found.labels, plan.model.real["test"], plan.bits_of, plan.seed)
+    curves, told = model_diagnostics.held_to(plan.model.law, *how)
+    found.curves |= curves
+    found.told |= told
+
+
+def _of(found: Found) -> np.ndarray:
+    assert found.images is not None
+    return found.images
+
+
+def _held(plan: Plan, found: Found) -> model_diagnostics.HeldOut:
+    """Encoded once, for all parts that look at the net by level or by step."""
+    if found.held is None:
+        real = plan.model.real
+        found.held = model_diagnostics.held_out(
+            plan.painter, real["train"][0], likelihood_report.some(real["test"], plan.bits_of), plan.seed
+        )
+    assert found.held is not None
+    return found.held
+
+
+def _show(plan: Plan, found: Found, caption: str, name: str, picture: Any) -> None:
+    reports.write_png(plan.out / name, picture)
+    found.pictures[caption] = plan.out / name
+
+
+def _comparable(plan: Plan) -> bool:
+    """Whether there are real images enough to compare with."""
+    return plan.model.comparable
+
+
+def _one_level(plan: Plan) -> bool:
+    return plan.model.comparable and isinstance(plan.painter.noise, Gaussian) and plan.painter.order.width == 1
+
+
+def _net(evaluations: Callable[[Plan], float]) -> Callable[[Plan], Cost]:
+    return lambda plan: Cost("net", evaluations(plan))
+
+
+def _pairs(plan: Plan) -> Cost:
+    """Inner products once, and some forty decompositions for either of two sides."""
+    train, test = (len(plan.model.splits[name][0]) for name in ("train", "test"))
+    count, dim = min(plan.count, train), prod(plan.painter.facts.shape)
+    rank = min(count, test, dim)
+    return Cost("pairs", (count + test) ** 2 * dim + 84 * 4 * rank**2 * max(count, test))
+
+
+def _nfe(plan: Plan) -> int:
+    return sum(image_sampler.evaluations(plan.painter))
+
+
+PARTS = {
+    "samples": Part(_samples, _net(lambda plan: plan.count * _nfe(plan))),
+    "scores": Part(_scores, _pairs, _comparable),
+    "features": Part(_features, _pairs, _comparable),
+    "findings": Part(_findings, _pairs, _comparable),
+    "pictures": Part(_pictures, _net(lambda plan: 6 * _nfe(plan))),
+    "bits": Part(_bits, _net(lambda plan: 2 * plan.bits_of * 64)),
+    "levels": Part(_levels, _net(lambda plan: plan.bits_of * 17 * 2), _one_level),
+    "training": Part(_training, _net(lambda plan: plan.bits_of * model_diagnostics.BINS * 3), _one_level),
+    "steps": Part(
+        _steps, _net(lambda plan: model_diagnostics.followed(plan.painter.facts.shape) * _nfe(plan) * 33), _one_level
+    ),
+    "truth": Part(_truth, _net(lambda plan: plan.bits_of * 32), lambda plan: plan.model.law is not None),
+}

@@ -1,0 +1,154 @@
+"""Write a data set once more with embeddings of its texts, so that training needs no encoder:
+
+python -m diffjax.commands.embed --data described_digits --text text --out sets \\
+    --encoder "sentence_transformer(length=32)"
+
+makes `described_digits_embedded` in the TFDS folder `sets`, with every feature of the old set, and `text_embedding`
+[length, features] and `text_mask` [length]. Train on it with data.name=described_digits_embedded, data.dir=sets and
+data.parts of feature('text_embedding') and feature('text_mask').
+"""
+
+import argparse
+import io
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from diffjax.data import digits, encoders  # noqa: F401  the digits are known to TFDS by their name once imported
+from diffjax.data.encoders import Encoder
+from diffjax.data.prepare import prepare_once
+from diffjax.data.tfds_source import prepared
+from diffjax.errors import UserError, warn
+from diffjax.experiment import specs
+
+BATCH = 64
+_KINDS = (tfds.features.Tensor, tfds.features.Image)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """From flags to the new set; a mistake is one line on stderr and exit code 2."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", required=True, help="TFDS name of the old set.")
+    parser.add_argument("--data_dir", help="TFDS folder of the old set; by default TFDS's own.")
+    parser.add_argument("--text", required=True, help="The feature of the old set that is a text.")
+    parser.add_argument("--encoder", default="sentence_transformer()", help="One of diffjax.data.encoders, called.")
+    parser.add_argument("--out", required=True, help="TFDS folder of the new set.")
+    given = parser.parse_args(arguments)
+    try:
+        encoder = specs.made(encoders, given.encoder, "--encoder")
+        print(write_embedded(given.data, given.text, encoder, given.out, data_dir=given.data_dir))
+    except UserError as mistake:
+        warn(str(mistake))
+        sys.exit(2)
+
+
+def write_embedded(
+    data: str, text: str, encoder: Encoder, out: str | Path, *, data_dir: str | Path | None = None, batch: int = BATCH
+) -> Path:
+    """The folder of the new set, which has the splits of the old one, in its order."""
+    old = prepared(data, data_dir)
+    _check(old, data, text)
+    embeddings, mask = _encoded(encoder, [_as_text(old.as_data_source("train", decoders=_skipped(old))[0][text])])
+    features = {
+        **old.info.features,
+        f"{text}_embedding": tfds.features.Tensor(shape=embeddings.shape[1:], dtype=np.float32),
+        f"{text}_mask": tfds.features.Tensor(shape=mask.shape[1:], dtype=np.bool_),
+    }
+
+    def rows(split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        return enumerate(_embedded(old, split, text, encoder, batch))
+
+    builder = _builder(old, features, rows)
+    target = Path(builder(data_dir=out).data_path)
+    if target.exists():
+        raise UserError(f"--out {out}: {target} is there already; delete it, or choose another folder")
+    return prepare_once(builder, out)
+
+
+def _builder(old: Any, features: dict[str, Any], rows: Any) -> Any:
+    """A builder of the old set's splits with these features."""
+    metadata = tfds.core.MetadataDict(dict(old.info.metadata or {}))
+
+    class Embedded(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """A set with embeddings of its texts."""
+
+        name = f"{old.name}_embedded"
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=f"{old.info.full_name}, with embeddings of its texts.",
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=old.info.supervised_keys,
+                metadata=metadata,
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+            return {split: rows(split) for split in old.info.splits}
+
+        def _generate_examples(self) -> Iterator[Any]:
+            raise NotImplementedError("`_split_generators` makes the examples")
+
+    return Embedded
+
+
+def _embedded(old: Any, split: str, text: str, encoder: Encoder, batch: int) -> Iterator[dict[str, Any]]:
+    """The examples of a split as TFDS takes them, with what the encoder makes of so many texts at a time."""
+    source = old.as_data_source(split, decoders=_skipped(old))
+    numbers = iter(range(len(source)))
+    while chosen := list(itertools.islice(numbers, batch)):
+        records = [source[number] for number in chosen]
+        embeddings, mask = _encoded(encoder, [_as_text(record[text]) for record in records])
+        for record, embedding, known in zip(records, embeddings, mask, strict=True):
+            again = {key: _again(value, old.info.features[key]) for key, value in record.items()}
+            yield {**again, f"{text}_embedding": embedding, f"{text}_mask": known}
+
+
+def _encoded(encoder: Encoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """What the encoder says. Raises `UserError` where that is no embedding of each text."""
+    embeddings, mask = encoder(texts)
+    if embeddings.ndim != 3 or embeddings.dtype != np.float32 or embeddings.shape[:2] != mask.shape:
+        told = f"{embeddings.dtype} {embeddings.shape} and a mask {mask.shape}"
+        raise UserError(f"--encoder: expected float32 [{len(texts)}, length, features] and a mask, got {told}")
+    if len(embeddings) != len(texts) or not np.isfinite(embeddings).all():
+        raise UserError(f"--encoder: makes {len(embeddings)} of {len(texts)} texts, or numbers that are not finite")
+    return embeddings, mask
+
+
+def _check(old: Any, data: str, text: str) -> None:
+    """Raises `UserError` for a set without that text, or with what cannot be written again."""
+    features = old.info.features
+    texts = [key for key, kind in features.items() if isinstance(kind, tfds.features.Text)]
+    if text not in texts:
+        raise UserError(f"--text: data set {data!r} stores no text {text!r}; it has: {', '.join(texts) or 'none'}")
+    other = next((key for key, kind in features.items() if not isinstance(kind, _KINDS)), None)
+    if other is not None:
+        raise UserError(f"--data: {data!r} has {other!r}, which is neither array, text nor image; use a set without it")
+
+
+def _skipped(old: Any) -> dict[str, Any] | None:
+    """Images stay as they are encoded."""
+    images = [key for key, kind in old.info.features.items() if isinstance(kind, tfds.features.Image)]
+    return {key: tfds.decode.SkipDecoding() for key in images} or None
+
+
+def _again(value: Any, kind: Any) -> Any:
+    """A stored value as TFDS takes it."""
+    if isinstance(kind, tfds.features.Image):
+        return io.BytesIO(value)
+    return _as_text(value) if isinstance(kind, tfds.features.Text) else value
+
+
+def _as_text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+if __name__ == "__main__":
+    main()

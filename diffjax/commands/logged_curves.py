@@ -1,0 +1,24 @@
+"""What a run has logged of its losses, as curves."""
+
+from pathlib import Path
+
+import numpy as np
+
+from diffjax.reports import Curves
+from diffjax.training import metrics_file
+from diffjax.training.validation import NAME
+
+BAND = f"{NAME}/"
+
+
+def training_curves(workdir: Path) -> dict[str, Curves]:
+    """The training loss, and that of validation by noise level, where the run has kept them."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in metrics_file.read(workdir / metrics_file.NAME):
+        for name, value in row.values.items():
+            lines.setdefault(name, []).append((row.step, value))
+    told = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
+    losses = {name: told[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in told}
+    bands = {f"level {name.removeprefix(BAND)}": told[name] for name in sorted(told) if name.startswith(BAND)}
+    found = {"loss": Curves("Loss over training", losses, "loss")} if losses else {}
+    return found | ({"bands": Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})

@@ -1,0 +1,237 @@
+"""A trained model's own parts, held to what is known of good ones: at each noise level and at each of its steps."""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Integer, PyTree, Shaped
+
+from diffjax.commands import likelihood_report
+from diffjax.commands.image_sampler import Painter
+from diffjax.conditions import knows_labels
+from diffjax.denoising import NetDenoiser
+from diffjax.diagnostics import by_noise_level, known_density, level_profile, loss_shares
+from diffjax.diagnostics.level_profile import Profile
+from diffjax.diagnostics.loss_shares import Share
+from diffjax.distributions import Mixture
+from diffjax.experiment.build import ByLevel
+from diffjax.loss.simple import Apply
+from diffjax.noise import Gaussian
+from diffjax.parallel.dispatch import batch_for
+from diffjax.protocols import Denoise, Keys, Noise
+from diffjax.reports import Curves
+from diffjax.utils.prng import keys
+
+FEW = 64  # examples that are followed along the sampler's way, or
+FOLLOWED = 2**16  # as many as have so many values, but 4
+BINS = 16  # of the noise levels that training draws
+Labels = Integer[np.ndarray, " _"] | None
+Real = Float[np.ndarray, " _"]
+
+
+class Belief(NamedTuple):
+    """x̂0 at every step of the sampler, as its mean, spread and share outside of the data's range; and the data's."""
+
+    mean: Real
+    spread: Real
+    outside: Real
+    of_data: tuple[float, float]
+
+
+class Learnt(NamedTuple):
+    """What training makes of the noise levels: shares of its loss and its gradient, in equally likely bins.
+
+    `log_snr` is the median of each bin, `weight` what the error of x0 counts there per unit of log-SNR.
+    """
+
+    log_snr: Real
+    weight: Real
+    shares: list[Share]
+
+
+class Judged(NamedTuple):
+    """What is known of a model by noise level and by step; None for what was left out, or is not there.
+
+    `local` is what each step is off by, None where the sampler is stochastic; `learnt` is None where the loss of the
+    training draws no levels.
+    """
+
+    profile: Profile | None = None
+    local: Real | None = None
+    belief: Belief | None = None
+    learnt: Learnt | None = None
+
+
+class HeldOut(NamedTuple):
+    """Held-out examples as a net sees them, their conditions, and the training examples."""
+
+    painter: Painter
+    keys: Keys
+    x: Array
+    cond: PyTree
+    train: Array
+
+    @property
+    def batch(self) -> int:
+        """How many examples are looked at at once."""
+        return batch_for(self.x.shape[1:], len(self.x))
+
+
+def held_out(painter: Painter, train: Shaped[np.ndarray, "_ *_"], test: tuple[Any, Any], seed: int) -> HeldOut | None:
+    """Images and labels of test, as the data set has them, for a Gaussian model with one level; None for any other."""
+    facts, (images, labels) = painter.facts, test
+    if not isinstance(painter.noise, Gaussian) or painter.order.width != 1:
+        return None
+    cond = jnp.asarray(labels) if knows_labels(painter.net.null_cond) else None
+    x, known = (
+        facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
+    )
+    return HeldOut(painter, keys(seed, len(x)), x, cond, known)
+
+
+def by_level(held: HeldOut, denoise: Denoise) -> Profile:
+    """The denoiser without guidance, which changes what it is the mean of."""
+    noise = _gaussian(held.painter.noise)
+    return level_profile.profile(held.keys, noise, denoise, held.x, held.cond, held.train, batch=held.batch)
+
+
+def on_its_way(held: HeldOut) -> tuple[Belief, Real | None]:
+    """What is believed at each step of the sampler, under guidance, as it draws; and what each step is off by."""
+    p = held.painter
+    few = followed(held.x.shape[1:])
+    cond = None if held.cond is None else held.cond[:few]
+    way = (held.keys[:few], p.noise, p.order, p.denoise, held.x.shape[1:], p.grid)
+    belief = _belief(by_noise_level.predictions(*way, cond=cond, step=p.step), held.train)
+    if p.step.stochastic:
+        return belief, None
+    off = by_noise_level.local_error(*way, cond=cond, step=p.step)
+    return belief, np.asarray(off, np.float64).mean(axis=1)
+
+
+def followed(shape: tuple[int, ...]) -> int:
+    """How many examples of this shape are followed."""
+    return max(4, min(FEW, FOLLOWED // prod(shape)))
+
+
+def learnt(held: HeldOut, denoise: Denoise, trained: ByLevel | None) -> Learnt | None:
+    """Of the loss that a net learnt by: on held-out examples, without dropout."""
+    if trained is None or not isinstance(denoise, NetDenoiser):
+        return None
+    noise = _gaussian(held.painter.noise)
+
+    def apply(variables: PyTree) -> Apply:
+        def silent(x: Any, level: Any, cond: PyTree, keys: Any) -> Any:
+            return denoise.net.apply(variables, x, level, cond, None)
+
+        return silent
+
+    def level(quantile: Array) -> Array:
+        return noise.log_snr(trained.times(noise, quantile))
+
+    given = (held.keys, noise, trained.loss_of, apply, denoise.variables, held.x, held.cond)
+    batch = max(1, held.batch // 4)  # a gradient needs what every layer made
+    shares = loss_shares.gradients(*given, bins=BINS, times=trained.times, batch=batch)
+    log_snr, slope = jax.vmap(jax.value_and_grad(level))((BINS - 0.5 - jnp.arange(BINS)) / BINS)
+    weight = jnp.exp(trained.log_weight(log_snr)) / jnp.abs(slope)  # levels have the density 1/|slope|
+    return Learnt(np.asarray(log_snr, np.float64), np.asarray(weight, np.float64), shares)
+
+
+def _gaussian(noise: Noise) -> Gaussian:
+    assert isinstance(noise, Gaussian)
+    return noise
+
+
+def _belief(found: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape"]) -> Belief:
+    x = np.asarray(found, np.float64).reshape(len(found), -1)
+    low, high = float(data.min()), float(data.max())
+    outside = ((x < low) | (x > high)).mean(axis=1)
+    return Belief(x.mean(axis=1), x.std(axis=1), outside, (float(data.mean()), float(data.std())))
+
+
+def curves(found: Judged) -> dict[str, Curves]:
+    """All that is known by noise level and by step, to be drawn."""
+    return {
+        **({} if found.profile is None else _of_levels(found.profile)),
+        **({} if found.learnt is None else _of_training(found.learnt)),
+        **({} if found.belief is None else {"belief": _of_belief(found.belief)}),
+        **({} if found.local is None else {"local": _of_steps(found.local)}),
+    }
+
+
+def _of_levels(profile: Profile) -> dict[str, Curves]:
+    errors = {"this model": profile.error, "the best linear denoiser": profile.linear}
+    moves = {"answers move by": profile.change[1:], "the error falls by": (profile.change - profile.excess)[1:]}
+    caption = f"The error of x0 at each noise level (the linear denoiser: {profile.linear_from})"
+    told = "How answers move from one noise level to the next: of a consistent model, by what its error falls"
+    return {
+        "levels": Curves(caption, _over(profile.log_snr, errors), "error of x0", "log-SNR", "log"),
+        "agreement": Curves(told, _over(profile.log_snr[1:], moves), "per number of x0", "log-SNR"),
+    }
+
+
+def _of_belief(belief: Belief) -> Curves:
+    steps = np.arange(1.0, len(belief.mean) + 1)
+    mean, spread = belief.of_data
+    lines = {
+        "mean": belief.mean,
+        "mean of data": mean,
+        "spread": belief.spread,
+        "spread of data": spread,
+        "beyond the data's range, share": belief.outside,
+    }
+    drawn = {name: (steps, np.broadcast_to(values, steps.shape)) for name, values in lines.items()}
+    caption = "What the model believes to be drawing, at each step of the sampler"
+    return Curves(caption, drawn, "x0 as the model predicts it", "step of the sampler")
+
+
+def _of_steps(local: Real) -> Curves:
+    caption = "What each step of the sampler is off by, beside a fine solution from where it stands"
+    steps = np.arange(1.0, len(local) + 1)
+    return Curves(caption, {"local error": (steps, local)}, "error of x", "step of the sampler")
+
+
+def _of_training(learnt: Learnt) -> dict[str, Curves]:
+    loss, gradient = (np.array([getattr(share, name) for share in learnt.shares]) for name in ("loss", "gradient"))
+    shares = {"of the loss": loss / loss.sum(), "of the gradient's norm": gradient / gradient.sum()}
+    caption = (
+        f"What each of {BINS} equally likely bins of noise levels adds to the loss of training and to its gradient"
+    )
+    told = "The weight that training gives to the error of x0, per unit of log-SNR"
+    return {
+        "shares": Curves(caption, _over(learnt.log_snr, shares), "share", "log-SNR"),
+        "weight": Curves(told, _over(learnt.log_snr, {"weight": learnt.weight}), "weight", "log-SNR", "log"),
+    }
+
+
+def held_to(
+    law: Mixture, painter: Painter, x: np.ndarray, cond: Labels, test: tuple[Any, Labels], count: int, seed: int
+) -> tuple[dict[str, Curves], dict[str, str]]:
+    """How far the denoiser, and what it drew, are from a law that is known: losses by log-SNR, and all in words.
+
+    The denoiser on `count` images of test, what was drawn beside all of them.
+    """
+    some, own = likelihood_report.some(test, count)
+    given = None if cond is None else own
+    far = known_density.gap(keys(seed, len(some)), painter.noise, painter.denoise, law, some, given)
+    like = known_density.likeness(law, x, test[0], cond, None if cond is None else test[1])
+    least, excess = far.least.mean(axis=0), far.excess.mean(axis=0)
+    lines = {"this model": (far.log_snr, least + excess), "the least there is": (far.log_snr, least)}
+    nats, error = far.total
+    (ours, spread), (theirs, of_real) = like.log_density, like.real_log_density
+    told = {
+        "the bound less the entropy": f"{nats:.4g} ± {error:.2g} nats ({nats / some[0].size / np.log(2):.4f} bits "
+        f"per dimension), of {len(some)} images of test",
+        "log density of samples by the law": f"{ours:.1f} ± {spread:.1f} nats, of test {theirs:.1f} ± {of_real:.1f}, "
+        f"z {like.z:+.1f}",
+        "share of components that is off": f"{like.apart:.3f}, of test {like.real_apart:.3f}",
+    }
+    if like.accuracy is not None:
+        told["class by the law"] = f"{like.accuracy:.2%} as asked for, of test {like.real_accuracy:.2%}"
+    caption = "The loss at each noise level, beside the least there is"
+    return {"truth": Curves(caption, lines, "loss", "log-SNR")}, told
+
+
+def _over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {name: (np.asarray(x, float), np.asarray(y, float)) for name, y in lines.items()}

@@ -1,0 +1,128 @@
+"""What is asked of a prepared TFDS set before it is believed: it may come from a stranger.
+
+TFDS imports the module of any class that a set's features.json names, reads whatever files its dataset_info.json
+names, and takes every number in them for true. So those files are looked through first, and what they name must lie
+in the set's own folder.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorflow_datasets.core import naming
+from tensorflow_datasets.core.utils import file_utils
+
+from diffjax.errors import UserError
+from diffjax.utils.files import is_plain
+from diffjax.utils.image_io import MAX_PIXELS
+
+MAX_CLASSES = 2**20
+MAX_NAME = 255  # letters of a class, as of a file
+MAX_JSON_BYTES, MAX_TEXT_BYTES = 2**22, 2**24  # of a file that describes a set, of one that lists its classes
+
+_NAME = re.compile(r"[A-Za-z]\w{0,99}(/\w[\w.+-]{0,99})?(:(\d{1,9}|\*)(\.(\d{1,9}|\*)){2})?", re.ASCII)
+_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.\w+", re.ASCII)
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
+
+
+def check_name(name: str) -> None:
+    """Raises `UserError` for what is no TFDS name: a path, a namespace, arguments for a builder."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        shown = repr(name[:MAX_NAME])
+        raise UserError(f"data set {shown}: TFDS cannot open such a name; write name[/config][:version] in data.name")
+
+
+def check_metadata(name: str, data_dir: str | Path | None) -> None:
+    """Raises `UserError` where the files that describe the set of that name would make TFDS run or read others.
+
+    All prepared versions and configurations are looked at. A feature may only be one of TFDS's own.
+    """
+    parsed, _ = naming.parse_builder_name_kwargs(name)
+    for root in file_utils.list_data_dirs(given_data_dir=data_dir):
+        if "://" in str(root):
+            raise UserError(f"data.dir: expected a folder of this machine, got {str(root)!r}; copy the set here first")
+        folder = Path(root).expanduser() / parsed.name
+        for file in (found for level in ("*", "*/*", "*/*/*") for found in folder.glob(level)):
+            kind = file.name.lower()  # as a disk may have it
+            if file.suffix.lower() in (".json", ".txt"):
+                _check_size(file)
+            if kind == "features.json":
+                _check_features(file)
+            if file.parent.name.lower() == ".config" and kind == "metadata.json":
+                _check_config(file)
+
+
+def check_files(builder: Any, name: str) -> None:
+    """Raises `UserError` unless the shards lie in the set's own folder and are large enough for their examples."""
+    folder = Path(builder.data_path).resolve()
+    for split in builder.info.splits.values():
+        files = [Path(file) for file in split.filepaths]
+        outside = [file for file in files if not file.resolve().is_relative_to(folder)]
+        if outside:
+            raise UserError(f"data set {name!r}: {outside[0]} is not in its folder {folder}; prepare the set again")
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise UserError(
+                f"data set {name!r} is damaged: {missing[0]} is missing; delete {folder} and prepare it again"
+            )
+        if split.num_examples > sum(file.stat().st_size for file in files):  # an example takes more than a byte
+            told = f"split {split.name!r} cannot hold {split.num_examples:,} examples"
+            raise UserError(f"data set {name!r} is damaged: {told}; delete {folder} and prepare it again")
+
+
+def check_pixels(height: int, width: int, name: str) -> None:
+    """Raises `UserError` for images of more pixels than are ever decoded."""
+    if not 0 < height * width <= MAX_PIXELS:
+        told = f"expected 1 … {MAX_PIXELS:,} pixels an image, got {width}x{height}"
+        raise UserError(f"data set {name!r}: {told}; use another set")
+
+
+def check_class_names(names: Sequence[str], where: str) -> None:
+    """Raises `UserError` for the name of a class that cannot be printed on one line beside its pictures."""
+    wrong = next((name for name in names if not is_plain(name) or len(name) > MAX_NAME), None)
+    if wrong is not None:
+        shown = repr(wrong[:40])
+        raise UserError(f"{where}: the class {shown} has control characters or over {MAX_NAME} letters; rename it")
+
+
+def _check_size(file: Path) -> None:
+    most = MAX_JSON_BYTES if file.suffix.lower() == ".json" else MAX_TEXT_BYTES
+    if not file.is_file() or file.stat().st_size > most:
+        raise UserError(f"{file}: not a file of at most {most:,} bytes; delete its folder and prepare the set again")
+
+
+def _check_features(file: Path) -> None:
+    wrong = next((kind for kind in _classes(_loaded(file)) if not _FEATURE.fullmatch(kind)), None)
+    if wrong is not None:
+        told = f"its feature {wrong[:MAX_NAME]!r} is not one of TFDS's own and would run code"
+        raise UserError(f"{file}: {told}; use a set of tensorflow_datasets.features")
+
+
+def _check_config(file: Path) -> None:
+    """The file that names the configuration to open where none is asked for: a folder, and no way out of it."""
+    default = _loaded(file).get("default_config_name") or "none"
+    check_name(f"x/{default}")
+
+
+def _loaded(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (ValueError, OSError, RecursionError):
+        raise UserError(f"{file}: cannot be read as JSON; delete its folder and prepare the set again") from None
+
+
+def _classes(node: Any) -> Iterator[str]:
+    """All Python classes that a features.json names, also in JSON within its strings, as older sets have it."""
+    if isinstance(node, dict):
+        yield from (str(node[key]) for key in _CLASS_KEYS if isinstance(node.get(key), str))
+    if isinstance(node, (dict, list)):
+        for inner in node.values() if isinstance(node, dict) else node:
+            yield from _classes(inner)
+    if isinstance(node, str) and node.lstrip()[:1] in ("{", "["):
+        try:
+            inner = json.loads(node)
+        except ValueError:
+            return
+        yield from _classes(inner)

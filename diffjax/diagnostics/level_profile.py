@@ -1,0 +1,102 @@
+"""A Gaussian model at each noise level in numbers that say what is wrong, whatever its data.
+
+Two things are known of any good denoiser: it misses no more than the best linear one, and its answers move by what they
+get better. Where a model's do not, it has not learnt that level.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree, Shaped
+
+from diffjax.diagnostics import by_noise_level
+from diffjax.diagnostics.linear_denoiser import describe_linear
+from diffjax.noise import Gaussian
+from diffjax.protocols import Denoise, Keys, State
+
+SURE = 5.0  # standard errors
+LARGE = 0.05  # of the error there
+
+Real = Float[np.ndarray, " k"]
+
+
+class Profile(NamedTuple):
+    """At k log-SNRs, noisiest first: errors per number of x0, from held-out examples, with standard errors.
+
+    `linear` is the error of the best linear denoiser, and `linear_from` how it was estimated. `change` is how much
+    answers move from the level before, `excess` how much of that is not a fall of the error; both are 0 at the first
+    level.
+    """
+
+    log_snr: Real
+    error: Real
+    error_se: Real
+    linear: Real
+    change: Real
+    excess: Real
+    excess_se: Real
+    linear_from: str = ""
+
+
+def profile(
+    keys: Keys, noise: Gaussian, denoise: Denoise, x: State, cond: PyTree, train: Shaped[Array, "_ *_"],
+    count: int = 17, batch: int | None = None,
+) -> Profile:  # fmt: skip
+    """The profile of a denoiser on held-out examples x, at `count` levels; `train` is for the linear denoiser alone.
+
+    At most `batch` examples are looked at at once.
+    """
+    t = by_noise_level.span(noise, count)
+    parts = []
+    for start in range(0, len(x), batch or len(x)):
+        rows = slice(start, start + (batch or len(x)))
+        some = noise, denoise, x[rows], jax.tree.map(lambda leaf, rows=rows: leaf[rows], cond), t
+        parts.append((by_noise_level.error(keys[rows], *some), *by_noise_level.consistency(keys[rows], *some)))
+    missed, *moved = (
+        np.concatenate([np.asarray(each, np.float64) for each in one], 1) for one in zip(*parts, strict=True)
+    )
+    first = np.zeros((1, len(x)))
+    change, excess = (np.concatenate([first, part]) for part in moved)
+    linear = by_noise_level.linear(noise, train, t)
+    return Profile(
+        np.asarray(noise.log_snr(t)),
+        *_mean(missed),
+        np.asarray(linear.error),
+        change.mean(axis=1),
+        *_mean(excess),
+        describe_linear(linear),
+    )
+
+
+def alarms(found: Profile) -> list[str]:
+    """What is surely and largely wrong, in words: bands worse than linear, and where answers are restless."""
+    sure = SURE * found.error_se
+    worse = found.error - sure > (1 + LARGE) * found.linear
+    told = [
+        f"the denoiser is worse than the best linear one {_band(found, low, high)}: its error is up to "
+        f"{np.max(found.error[low:high] / found.linear[low:high]):.3g} times as large; it has not learnt these levels"
+        for low, high in _runs(worse)
+    ]
+    restless = (found.excess > SURE * found.excess_se) & (found.excess > LARGE * found.error)
+    told += [
+        f"answers move by more than they get better {_band(found, low, high)}: by "
+        f"{np.max(found.excess[low:high] / found.error[low:high]):.0%} of the error there"
+        for low, high in _runs(restless)
+    ]
+    return told
+
+
+def _mean(each: Float[np.ndarray, "k b"]) -> tuple[Real, Real]:
+    return each.mean(axis=1), each.std(axis=1, ddof=1) / np.sqrt(each.shape[1])
+
+
+def _runs(which: np.ndarray) -> list[tuple[int, int]]:
+    """First and past-the-last place of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], which.astype(int), [0]])))
+    return [(int(low), int(high)) for low, high in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _band(found: Profile, low: int, high: int) -> str:
+    first, last = found.log_snr[low], found.log_snr[high - 1]
+    return f"at log-SNR {first:.1f}" if low == high - 1 else f"from log-SNR {first:.1f} to {last:.1f}"

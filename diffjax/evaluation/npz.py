@@ -1,0 +1,127 @@
+"""Arrays in npz and npy files that a stranger may have made: nothing is unpickled, sizes are known before reading."""
+
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffjax.errors import UserError
+from diffjax.utils.files import reason
+
+MAX_MEMBERS = 64  # arrays of a file
+MAX_BATCH_BYTES = 2**28
+Readable = Any  # a file, or a member of an archive: read(count) -> bytes
+
+
+class Header(NamedTuple):
+    """What an array says before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+
+def headers(path: str | Path) -> dict[str, Header]:
+    """The header of every array of an npz file; raises UserError for a file that is none."""
+    with _archive(path) as archive:
+        found = {}
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                found[name.removesuffix(".npy")] = _header(file, archive.getinfo(name).file_size, path)
+        return found
+
+
+def read_npz(path: str | Path, names: Collection[str], most: int) -> dict[str, np.ndarray]:
+    """Those arrays of an npz file that are named, each of at most `most` bytes; what is not there is left out.
+
+    Raises UserError for a file that is no npz, is damaged, holds Python objects, or has a larger array.
+    """
+    found = {}
+    for name in names:
+        with _archive(path) as archive:
+            if f"{name}.npy" not in archive.namelist():
+                continue
+            with archive.open(f"{name}.npy") as file:
+                header = _header(file, archive.getinfo(f"{name}.npy").file_size, path)
+                if header.size > most:
+                    told = f"{name} is {header.shape}, over {most / 1e6:,.0f} megabytes"
+                    raise UserError(f"{path}: {told}; give a smaller one")
+                found[name] = _read(file, header)
+    return found
+
+
+def read_npy(path: str | Path, most: int) -> np.ndarray:
+    """The array of an npy file, of at most `most` bytes; raises UserError as `read_npz` does."""
+    with _vetted(path), Path(path).open("rb") as file:
+        header = _header(file, Path(path).stat().st_size, path)
+        if header.size > most:
+            raise UserError(f"{path}: is {header.shape}, over {most / 1e6:,.0f} megabytes; give a smaller one")
+        return _read(file, header)
+
+
+def rows(path: str | Path, name: str, count: int) -> Iterator[np.ndarray]:
+    """The rows of one array of an npz file, `count` at a time or as many as `MAX_BATCH_BYTES` hold: no more is held."""
+    with _archive(path) as archive, archive.open(f"{name}.npy") as file:
+        header = _header(file, archive.getinfo(f"{name}.npy").file_size, path)
+        count = max(1, min(count, MAX_BATCH_BYTES * header.shape[0] // max(header.size, 1)))
+        for start in range(0, header.shape[0], count):
+            yield _read(file, header._replace(shape=(min(count, header.shape[0] - start), *header.shape[1:])))
+
+
+def _header(file: Readable, length: int, path: str | Path) -> Header:
+    """Reads an array's header, and leaves the file at its first byte."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    header = Header(shape, dtype)
+    if dtype.hasobject or dtype.kind not in "biufU":
+        raise UserError(f"{path}: holds {dtype}, not numbers; save plain arrays")
+    if fortran and len(shape) > 1:
+        raise UserError(f"{path}: its arrays are column by column; save them with np.ascontiguousarray")
+    if min(shape, default=0) < 0 or header.size != length - file.tell():
+        raise UserError(f"{path}: {length:,} bytes are no array of {shape} {dtype}; fetch or make it again")
+    return header
+
+
+def _read(file: Readable, header: Header) -> np.ndarray:
+    data = bytearray(header.size)
+    view, at = memoryview(data), 0
+    while at < len(data):
+        got = file.read(min(2**24, len(data) - at))
+        if not got:
+            raise EOFError("it ends too early")
+        view[at : at + len(got)] = got
+        at += len(got)
+    if header.dtype.itemsize == 0:  # an empty text
+        return np.zeros(header.shape, header.dtype)
+    return np.frombuffer(data, header.dtype).reshape(header.shape)
+
+
+@contextmanager
+def _archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    with _vetted(path), zipfile.ZipFile(path) as archive:
+        if len(archive.namelist()) > MAX_MEMBERS:
+            raise UserError(f"{path}: holds over {MAX_MEMBERS} files; give an npz with few arrays")
+        yield archive
+
+
+@contextmanager
+def _vetted(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes one UserError that names it."""
+    try:
+        if not Path(path).is_file():  # a pipe or a device would be read for ever
+            told = "not a file" if Path(path).exists() else "no such file"
+            raise UserError(f"{path}: {told}; give an npz or npy file of arrays")
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # damage leads zipfile, zlib and NumPy to errors of any kind
+        told = reason(error)[:200]
+        raise UserError(f"{path}: cannot be read as arrays ({told}); fetch or make it again") from None

@@ -1,0 +1,56 @@
+"""Guidance that remembers: what it does depends on the steps before, so it is a step rule around a step rule."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from diffjax.errors import UserError
+from diffjax.guidance.rules import Rule, linear, weighed
+from diffjax.guidance.scales import checked, known
+from diffjax.protocols import Noise, Pair, Step
+from diffjax.utils.closures import portable
+from diffjax.utils.memo import one_object
+
+
+@one_object
+def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) -> Step:
+    """`step` for a denoiser of `pairs`, guided by a difference that remembers: D = given - without + beta D_before.
+
+    (Sadat et al. 2024, algorithm 1, there with `apg` and beta from -0.75 to -0.5: what was led towards before is led
+    towards less.) The rule then sees given - D in the place of `without`. The memory lies in the step's carry, and
+    starts at 0; beta=0 is `cfg` with this rule. Needs a step of one evaluation; a hook would be given the pair.
+    """
+    scale, rule = checked("momentum", scale), portable(rule)
+    if step.evaluations != 1:
+        raise UserError(
+            f"momentum: {step.name} calls the denoiser {step.evaluations} times a step, and what is remembered is one "
+            "difference a step; use ddim, dpmpp_2m or posterior"
+        )
+    if known(beta) and not -1 < beta < 1:
+        raise UserError(f"momentum: beta must be in (-1, 1), got {beta}; the paper has -0.5, and 0 remembers nothing")
+
+    def update(
+        keys: Array, noise: Noise, denoise: Any, x: Array, t: Array, s: Array, carry: Any, *row: Any
+    ) -> tuple[Array, Any]:
+        inner, before = carry
+        differences: list[Array] = []
+
+        def guided(x_t: Array, t: Array) -> Array:
+            without, given = denoise(x_t, t)
+            differences.append(given - without + beta * before)
+            return weighed(rule, scale, given - differences[-1], given, x_t, t)
+
+        x, inner = step.update(keys, noise, guided, x, t, s, inner, *row)
+        return x, (inner, jnp.where(t == s, before, differences[0]))
+
+    return Step(
+        lambda x: (step.init(x), jnp.zeros_like(x)),
+        update,
+        evaluations=1,
+        per_position=step.per_position,
+        stochastic=step.stochastic,
+        needs=("moment", *step.needs),
+        plan=step.plan,
+        answer=Pair,
+    )

@@ -1,0 +1,84 @@
+"""How far a rule ends from the exact solution of the probability-flow ODE, and how fast that falls with its steps."""
+
+from collections.abc import Sequence
+from math import isfinite
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffjax import grids, oracles, order
+from diffjax.lab.distribution_checks import HARD, SMOOTH, Law, Makes, chances, exact_denoiser, last
+from diffjax.noise import Gaussian
+from diffjax.protocols import Step
+from diffjax.sampling.loop import stepwise
+from diffjax.utils.prng import keys
+
+COUNTS = (100, 200, 400)  # steps
+INTERVAL = (0.8, 0.2)  # clock values: from where the noise still knows the data, so that a start matters
+BUDGETS = (5, 10, 20, 50)  # evaluations
+POINTS = 1024  # quantiles: of points, the few that end in the wrong mode weigh most
+ROUNDING = 1e-12  # errors below say nothing of an order
+
+
+def slope(
+    step: Step,
+    noise: Gaussian,
+    law: Law = SMOOTH,
+    *,
+    counts: Sequence[int] = COUNTS,
+    interval: tuple[float, float] = INTERVAL,
+) -> float:
+    """The measured order: how the logarithm of the error falls with that of the steps, on even clock values, float64.
+
+    A straight line through the errors at all counts, but for those that rounding spoils; nan where no two are left.
+    """
+    with jax.enable_x64(True):
+        errors = [distance(step, noise, law, jnp.linspace(*interval, count + 1)) for count in counts]
+    told = [(count, e) for count, e in zip(counts, errors, strict=True) if isfinite(e) and e > ROUNDING]
+    if len(told) < 2:
+        return float("nan")
+    at, fallen = np.log(told).T
+    return -float(np.polyfit(at, fallen, 1)[0])
+
+
+def distance(step: Step, noise: Gaussian, law: Law, grid: Float[Array, " _"], points: int = POINTS) -> float:
+    """Root mean square, over even quantiles, of the rule's x at grid[-1] less the quantile map's; in float64.
+
+    The rule starts from the exact quantiles at grid[0], whatever the prior is there.
+    """
+    with jax.enable_x64(True), jax.debug_nans(False):
+        quantile = oracles.quantile(noise, *(np.array(values) for values in law))
+        p = ((jnp.arange(points) + 0.5) / points)[:, None]
+        grid = jnp.asarray(np.asarray(grid, np.float64))
+        start, exact = (quantile(p, jnp.broadcast_to(t, p.shape)) for t in (grid[0], grid[-1]))
+        at, denoise = {"grid": grid, "step": step, "start": start}, exact_denoiser(noise, law)
+        x = last(stepwise(keys(0, points), noise, order.together, denoise, (1,), **at))
+        return float(jnp.sqrt(jnp.mean((x - exact) ** 2)))
+
+
+def at_budgets(
+    step: Step,
+    noise: Gaussian,
+    law: Law = HARD,
+    *,
+    budgets: Sequence[int] = BUDGETS,
+    grid: Makes = grids.uniform,
+    draws: int = 20_000,
+) -> dict[int, float]:
+    """The error from t = 1 to 0 where the denoiser may be called so often, in deviations of the law.
+
+    Of a deterministic rule that is `distance`; of a stochastic one, whose draws have no exact ends, the distance of
+    so many sorted draws to the exact quantiles (`chances`), which chance alone does not let fall to 0. A rule of two
+    evaluations a step takes half as many steps, and at least one.
+    """
+    found = {}
+    for budget in budgets:
+        steps = max(1, budget // max(1, step.evaluations))
+        if step.stochastic:
+            found[budget] = chances(step, noise, law, steps=steps, draws=draws, grid=grid).wasserstein
+        else:
+            with jax.enable_x64(True):
+                found[budget] = distance(step, noise, law, grid(noise, steps)) / law.moments()[1]
+    return found

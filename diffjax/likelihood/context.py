@@ -1,0 +1,56 @@
+"""What context is worth to a model of tokens: the bits of a hidden token by how many others are visible."""
+
+from collections.abc import Sequence
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from diffjax.arguments.checked import checked_arguments
+from diffjax.denoising import checked_denoiser, in_order
+from diffjax.errors import UserError
+from diffjax.loss.simple import positions_of
+from diffjax.noise import Gaussian
+from diffjax.order import Order, levels, ranks
+from diffjax.protocols import Denoise, Keys, Noise, State
+from diffjax.utils.closures import compiled
+from diffjax.utils.prng import KeyUse, fold
+
+
+@checked_arguments
+def bits_by_visible(
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Denoise,
+    x: State,
+    cond: PyTree = None,
+    *,
+    visible: Sequence[int],
+) -> Float[Array, " counts"]:
+    """Bits of a hidden token where so many others are `visible`, the mean over the batch: what context is worth.
+
+    Under an order of width 0 exactly so many are shown, the first of the order; else about so many, at random. A model
+    that has learnt no context is as far off with one hidden token as with all; in raster order, though, the hidden ones
+    are the last, which may be easy by themselves. Raises UserError for numbers.
+    """
+    count = prod(positions_of(noise, x))
+    if isinstance(noise, Gaussian) or not all(0 <= shown < count for shown in visible):
+        raise UserError(
+            f"bits_by_visible: expected Masking noise and counts 0 … {count - 1}, got {type(noise).__name__} noise and "
+            f"{tuple(visible)}"
+        )
+    given = (noise, order, keys, checked_denoiser(noise, denoise), noise.data(x), cond)
+    return jnp.stack([_hidden_bits(*given, jnp.asarray(1 - shown / count)) for shown in visible])
+
+
+@compiled(static_argnames=("noise", "order"))
+def _hidden_bits(
+    noise: Noise, order: Order, keys: Keys, denoise: Denoise, x: State, cond: PyTree, clock: Array
+) -> Float[Array, ""]:
+    rank = ranks(order, fold(keys, KeyUse.RANK), positions_of(noise, x), noise.channel_axes)
+    t = levels(order, jnp.broadcast_to(clock, (len(x),)), rank)
+    x_t, _ = jax.vmap(noise.corrupt)(fold(keys, KeyUse.CORRUPT), x, t)
+    miss = noise.miss(in_order(denoise, order, rank)(x_t, t, cond), x, x_t, t)
+    return jnp.sum(miss) / jnp.maximum(jnp.sum(x != x_t), 1) / jnp.log(2.0)

@@ -1,0 +1,166 @@
+"""What a net is told beside x and its level: the named parts of a condition, each with an encoder and a way in.
+
+A condition of parts is `{"label": [b], part: Given(value, present), …}`. An encoder speaks of one part: as a vector,
+added to the embedding of the level; as tokens, which the net attends to; or as channels, a picture beside x. Where a
+part is not present the net sees what it has learnt in its place. One value has one of `axes` many axes.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from diffjax.nets.attention import Attention
+from diffjax.nets.byte_words import BYTES, buckets, words_of
+from diffjax.nets.layers import by_rows
+from diffjax.protocols import Given
+
+__all__ = ["Category", "Embedded", "Number", "Picture", "Text"]  # choices of a config's model.conditions
+
+Spoken = Float[Array, "b n features"]
+
+
+class Told(NamedTuple):
+    """What encoders say: a vector for each example, tokens and which of them are there, and a picture."""
+
+    vector: Float[Array, "b features"] | None = None
+    tokens: Spoken | None = None
+    seen: Bool[Array, "b n"] | None = None
+    channels: Float[Array, "b h w _"] | None = None
+
+
+class Category(nn.Module):
+    """One of `vocab` kinds, 0 … vocab - 1, as a vector."""
+
+    part: str = "category"
+    drop: float = 0.0
+    vocab: int = 2
+    shape: tuple[int, ...] = ()
+
+    axes: ClassVar[tuple[int, ...]] = (0,)
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        table = nn.Embed(self.vocab + 1, features, embedding_init=nn.initializers.normal(1.0))
+        return Told(vector=table(jnp.where(given.present, given.value, self.vocab)))
+
+
+class Number(nn.Module):
+    """A number, or a vector of them, as a vector: an MLP of (value - center) / spread."""
+
+    part: str = "number"
+    center: float = 0.0
+    """What is subtracted from the value. Unit: of the value. Range: any finite number.
+    When: set it to the mean of the values."""
+    spread: float = 1.0
+    """What the value is divided by then. Unit: of the value. Range: (0, ∞).
+    When: set it to their standard deviation."""
+    drop: float = 0.0
+    shape: tuple[int, ...] = ()
+
+    axes: ClassVar[tuple[int, ...]] = (0, 1)
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        value = (given.value.reshape(len(given.value), -1) - self.center) / self.spread
+        hidden = nn.silu(nn.Dense(features, dot_general=by_rows)(value))
+        return Told(vector=_or_null(self, nn.Dense(features, dot_general=by_rows)(hidden), given.present))
+
+
+class Text(nn.Module):
+    """Text as tokens, and their mean as a vector: a transformer over tokens 1 … vocab - 1, where 0 is no token.
+
+    Bytes (a vocab of 257, as data/text.py has them) are gathered into words first, see nets/words.py.
+    """
+
+    width: int = 64
+    """Features of a token of text. Unit: features. Range: [1, 65536]; a multiple of `heads`.
+    When: raise it for richer captions."""
+    depth: int = 2
+    """Transformer blocks. Unit: blocks. Range: [1, 512]. When: raise it for longer captions."""
+    heads: int = 2
+    """Heads of attention. Unit: heads. Range: [1, 1024]; a divisor of `width`. When: raise it with `width`."""
+    part: str = "text"
+    table: int = 2048
+    """Vectors of beginnings of words, which share them by a hash. Unit: vectors. Range: [1, 65536]; a power of two.
+    When: raise it with the number of different words."""
+    drop: float = 0.0
+    vocab: int = BYTES
+    shape: tuple[int, ...] = (64,)
+
+    axes: ClassVar[tuple[int, ...]] = (1,)
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        h, seen = nn.Embed(self.vocab, self.width, dtype=dtype)(given.value), given.value > 0
+        if self.vocab == BYTES:
+            h, seen = _by_word(h, given.value, nn.Embed(self.table, self.width, dtype=dtype))
+        h += nn.Embed(h.shape[1], self.width, dtype=dtype)(jnp.arange(h.shape[1]))[None]
+        for _ in range(self.depth):
+            inner = nn.LayerNorm(dtype=dtype)(h)
+            h += Attention(self.heads, dtype)(inner, 0, seen=seen)[0]
+            inner = nn.gelu(nn.Dense(4 * self.width, dtype=dtype, dot_general=by_rows)(nn.LayerNorm(dtype=dtype)(h)))
+            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=dtype, dot_general=by_rows)(inner)
+        return _spoken(self, nn.LayerNorm(dtype=dtype)(h), seen, given.present, features)
+
+
+class Embedded(nn.Module):
+    """Vectors of another's encoder, as of a text, as tokens, and their mean as a vector; a vector of zeros is none."""
+
+    part: str = "embedding"
+    drop: float = 0.0
+    shape: tuple[int, ...] = (1, 1)
+
+    axes: ClassVar[tuple[int, ...]] = (2,)
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        return _spoken(self, given.value.astype(dtype), jnp.any(given.value != 0, axis=-1), given.present, features)
+
+
+class Picture(nn.Module):
+    """A picture as channels beside x, with one more that says where it is given; fitted to x by whole factors."""
+
+    part: str = "sketch"
+    drop: float = 0.0
+    shape: tuple[int, ...] = (1, 1, 1)
+
+    axes: ClassVar[tuple[int, ...]] = (3,)
+
+    @nn.compact
+    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+        there = jnp.broadcast_to(given.present[:, None, None, None], (*given.value.shape[:3], 1))
+        both = jnp.concatenate([jnp.where(there, given.value, 0), there], axis=-1)
+        return Told(channels=both.astype(dtype))
+
+
+def _by_word(
+    h: Spoken, tokens: Int[Array, "b n"], table: nn.Embed
+) -> tuple[Float[Array, "b m features"], Bool[Array, "b m"]]:
+    """For each word the sum of its bytes and of its beginnings, and which words there are, of (n + 1) // 2 at most."""
+    word, inside, beginning = words_of(tokens)
+    number = jnp.arange((tokens.shape[1] + 1) // 2)
+    own = inside[:, None] & (word[:, None] == number[None, :, None])
+    return jnp.matmul(own.astype(h.dtype), h + table(buckets(beginning, table.num_embeddings))), jnp.any(own, axis=2)
+
+
+def _spoken(module: nn.Module, h: Spoken, seen: Bool[Array, "b n"], present: Bool[Array, " b"], features: int) -> Told:
+    """Tokens with one before them that is seen in their place where they are not there; and their mean, a vector."""
+    seen &= present[:, None]
+    width = h.shape[-1]
+    instead = module.param("nothing", nn.initializers.normal(1.0), (width,)).astype(h.dtype)
+    tokens = jnp.concatenate([jnp.broadcast_to(instead, (len(h), 1, width)), h], axis=1)
+    mean = jnp.sum(h * seen[:, :, None], axis=1) / jnp.maximum(jnp.sum(seen, axis=1, keepdims=True), 1)
+    vector = nn.Dense(features, dot_general=by_rows)(mean.astype(jnp.float32))
+    return Told(
+        vector=_or_null(module, vector, present),
+        tokens=nn.Dense(features, dtype=h.dtype, dot_general=by_rows)(tokens),
+        seen=jnp.concatenate([~present[:, None], seen], axis=1),
+    )
+
+
+def _or_null(module: nn.Module, vector: Float[Array, "b f"], present: Bool[Array, " b"]) -> Float[Array, "b f"]:
+    """The vector, or the one that was learnt for a part that is not there."""
+    null = module.param("null", nn.initializers.normal(1.0), (vector.shape[1],))
+    return jnp.where(present[:, None], vector, null[None])

@@ -1,0 +1,135 @@
+"""Scores as people read them: beside what real images get, with where they come from."""
+
+import json
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from diffjax.evaluation.image_statistics import Flag
+from diffjax.evaluation.jackknife import interval_of
+from diffjax.evaluation.paired import Measured
+from diffjax.reports import html
+from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report
+from diffjax.reports.findings import Findings
+from diffjax.reports.json_report import record
+from diffjax.reports.plots import curve
+from diffjax.utils.files import write_whole
+
+HEAD = ("measure", "samples", "95 % interval", "real images", "ideal")
+FLAGS = ("of a picture", "samples", "real images", "standard errors", "effect", "verdict")
+NONE = "–"  # noqa: RUF001 (a dash, not a minus)
+BITS = ("bits per dimension", "train", "test", "ideal")
+
+
+def table(report: Report) -> str:
+    """Aligned tables for the terminal: every measure, what real images get, what is ideal; bits; the provenance."""
+    parts = [plain([HEAD, *lines(report.scores)])]
+    if report.likelihoods is not None:
+        parts += [plain([BITS, *bit_lines(report.likelihoods)])]
+    return "\n\n".join([*parts, "\n".join(origin(report.source, report.likelihoods))])
+
+
+def write_report(folder: str | Path, report: Report) -> Path:
+    """Writes folder/report.html, one file that needs no other, and all its numbers as report.json beside it.
+
+    Curves are drawn into PNG files of their names, too. Findings come first, the provenance last.
+    """
+    folder, found = Path(folder), report.findings or Findings()
+    said = (
+        [html.told(found.alarms, "alarms")]
+        if found.alarms
+        else [html.paragraph("Nothing that was looked for was found.")]
+    )
+    parts = [html.section("What stands out", *said)] if report.findings is not None else []
+    parts += [html.section("Scores", html.table([HEAD, *lines(report.scores)]))]
+    if report.likelihoods is not None:
+        parts += [html.section("Bits per dimension", html.table([BITS, *bit_lines(report.likelihoods)]))]
+    if found.flags:
+        raised = [number for number, flag in enumerate(found.flags, 1) if flag.raised]
+        parts += [html.section("Artefacts", html.table([FLAGS, *flag_lines(found.flags)], raised))]
+    shown = {caption: Path(path) for caption, path in report.pictures.items()}
+    for name, curves in report.curves.items():
+        shown[curves.caption] = folder / f"{name}.png"
+        curve(shown[curves.caption], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
+    parts += [html.section(caption, html.figure(path, caption)) for caption, path in shown.items()]
+    parts += [html.section("Where this comes from", html.told(origin(report.source, report.likelihoods)))]
+    text = json.dumps(record(report), indent=1, allow_nan=False) + "\n"
+    write_whole(folder / "report.json", lambda file: file.write(text.encode()))
+    html.write_page(folder / "report.html", report.title, *parts)
+    return folder / "report.html"
+
+
+def flag_lines(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
+    """One line per measure of pictures: its mean over samples and over real images, and whether they differ."""
+    return [
+        (
+            flag.name,
+            f"{flag.samples:.4f}",
+            f"{flag.real:.4f}",
+            f"{flag.errors:+.1f}",
+            f"{flag.effect:+.2f}",
+            "differs" if flag.raised else "as real, or nearly",
+        )
+        for flag in flags
+    ]
+
+
+def lines(scores: Sequence[Measured]) -> list[tuple[str, ...]]:
+    """One line per measure: its name, the samples' value and interval, that of real images, what to wish for."""
+    rows = []
+    for score in scores:
+        found = interval_of(score.found)
+        between = f"{score.told(found.low)} … {score.told(found.high)}" if isfinite(found.error) else NONE
+        real = score.told(score.real.value) if isfinite(score.real.value) else NONE
+        rows.append((score.name, score.told(found.value), between, real, score.ideal))
+    return rows
+
+
+def bit_lines(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
+    """One line per model: its name, its mean bits with their standard error over the images of each split."""
+    return [
+        (name, *(mean_and_error(bits) for bits in both), "lower is better") for name, both in likelihoods.bits.items()
+    ]
+
+
+def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
+    """Their mean, and its standard error; of one, that alone."""
+    if len(bits) < 2:
+        return f"{bits.mean():.3f}"
+    return f"{bits.mean():.3f} ± {bits.std(ddof=1) / len(bits) ** 0.5:.3f}"
+
+
+def origin(source: Provenance, likelihoods: Likelihoods | None = None) -> list[str]:
+    """The provenance in lines of text."""
+    counts, widths = source.reference, source.kernels
+    images = ", ".join(f"{count:,} {name}" for name, count in counts.items()) + " images" if counts else "moments"
+    told = [
+        f"{source.samples:,} samples: {source.made}",
+        f"reference: {images}, sha256 {source.fingerprint}",
+        f"kernels: MMD² sigma {widths.sigma:.4g}; two-sample gamma {widths.two_sample_gamma:.3g}, "
+        f"C {widths.two_sample_C:.3g}; accuracy gamma {widths.accuracy_gamma:.3g}",
+        *(f"{name}: {value}" for name, value in source.more.items()),
+    ]
+    if likelihoods is not None:
+        told.append(f"bits per dimension: {likelihoods.told}")
+    if source.samples < counts.get("train", 0):
+        told.append(f"distances: of {source.samples:,} samples, as of so many training images; more of both are lower")
+    return told
+
+
+def plain(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first of them the head, aligned for a terminal."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    body = ["  ".join(aligned(row, widths)).rstrip() for row in rows]
+    return "\n".join([body[0], "  ".join("─" * width for width in widths).rstrip(), *body[1:]])
+
+
+def aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Words to the left, numbers (the middle columns) to the right."""
+    return [
+        text.ljust(width) if column in (0, len(row) - 1) else text.rjust(width)
+        for column, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]

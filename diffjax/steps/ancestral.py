@@ -1,0 +1,57 @@
+"""Rules that draw x_s from a distribution given x_t and the predicted x0 alone."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from diffjax.errors import UserError
+from diffjax.noise import Gaussian
+from diffjax.protocols import Noise, Step
+from diffjax.utils.memo import one_object
+
+
+def nothing(x: Any) -> None:
+    """The memory of a rule that has none."""
+
+
+@one_object
+def posterior() -> Step:
+    """x_s ~ q(x_s | x_t, x0 = E[x0|x_t]): ancestral sampling (Ho et al. 2020, eq. 7), for every noise and order."""
+
+    def update(keys: Array, noise: Noise, denoise: Any, x: Array, t: Array, s: Array, carry: Any) -> tuple[Array, Any]:
+        return jax.vmap(noise.posterior)(keys, x, denoise(x, t), t, s), carry
+
+    return Step(nothing, update, per_position=True, stochastic=True)
+
+
+@one_object
+def ddim(eta: float = 0.0) -> Step:
+    """x_s = alpha_s x0 + sigma_s (√(1 - eta² (1 - rho²)) eps + eta √(1 - rho²) z) (Song et al. 2021, DDIM, eq. 12).
+
+    eta = 0 is deterministic and of order 1, eta = 1 the posterior. rho = alpha_t sigma_s / (alpha_s sigma_t).
+    """
+    if not 0 <= eta <= 1:
+        raise UserError(f"ddim: eta must be in [0, 1], got {eta}")
+
+    def update(
+        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any
+    ) -> tuple[Array, Any]:
+        x0 = denoise(x, t)
+        direction = noise.eps(x, x0, t)
+        if eta > 0:
+            fresh = eta**2 * (1 - noise.kept(t, s) ** 2)
+            z = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+            direction = jnp.sqrt(1 - fresh) * direction + square_root(fresh) * z
+        at_s = noise.moment(s)
+        return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * direction), carry
+
+    order = None if eta > 0 else 1
+    return Step(nothing, update, per_position=True, stochastic=eta > 0, needs=("eps",), order=order)
+
+
+def square_root(value: Array) -> Array:
+    """√ whose slope at 0 is 0, so that gradients pass where nothing is drawn."""
+    positive = value > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), 0)

@@ -1,0 +1,206 @@
+"""Training on all devices of all hosts: the only file that knows of `pmap`.
+
+The state is one plain tree, without a device axis, whatever maps the step; batches are cut into one share a device.
+"""
+
+import functools
+import math
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.multihost_utils import broadcast_one_to_all, sync_global_devices
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
+
+from diffjax.errors import UserError
+from diffjax.parallel.hosts import Watch, meet
+from diffjax.training.state import State
+from diffjax.training.step import Batch, Metrics
+from diffjax.utils.files import reason
+
+AXIS = "devices"
+Tree = TypeVar("Tree")
+
+
+class Memory(NamedTuple):
+    """Bytes that a compiled program takes on each device, by XLA's account of its buffers.
+
+    `aliased` of the outputs lie where arguments lay, as a donated state does.
+    """
+
+    arguments: int
+    temporaries: int
+    outputs: int
+    aliased: int
+
+    @property
+    def peak(self) -> int:
+        """All of it together, what is aliased once."""
+        return self.arguments + self.temporaries + self.outputs - self.aliased
+
+
+@dataclass(frozen=True)
+class Advance:
+    """The program that `pmapped` makes, for so many devices of this host."""
+
+    program: Any
+    here: int
+
+    def __call__(self, state: State, batches: PyTree, count: int, stop: bool) -> tuple[State, Metrics]:
+        """Take `count` steps of a chunk."""
+        return self.program(state, batches, np.int32(count), np.full(self.here, stop))
+
+    def memory(self, state: State, batches: PyTree) -> Memory | None:
+        """What the program takes for a chunk of this shape; None where the platform does not say.
+
+        It is compiled for this, and a call with the same shapes compiles nothing.
+        """
+        lowered = self.program.lower(state, batches, np.int32(1), np.full(self.here, False))
+        found = lowered.compile().memory_analysis()
+        if found is None:
+            return None
+        names = ("argument", "temp", "output", "alias")
+        return Memory(*(getattr(found, f"{name}_size_in_bytes") for name in names))
+
+
+def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> Advance:
+    """`step(state, batch, axis=…)` on every device, given its share of each batch of a chunk; the state is donated.
+
+    The chunk has axes [device, step, example, …], and `count` says how many of its steps are taken: one program, with
+    one loop in it, serves every count, so that a step has the same bits wherever a run was cut. A chunk of one step
+    is no loop at all, which matters to convolutions on a CPU. Metrics come back with one entry per step of the chunk.
+    `stop` is what this host has been told; as a metric it is whether any host has.
+    """
+
+    def chunk(state: State, batches: PyTree, count: Array, stop: Array) -> tuple[State, Metrics]:
+        body = functools.partial(step, axis=AXIS)
+        length = jax.tree.leaves(batches)[0].shape[0]
+
+        def take(i: Any, carried: tuple[State, Metrics]) -> tuple[State, Metrics]:
+            state, metrics = body(carried[0], jax.tree.map(lambda leaf: leaf[i], batches))
+            return state, jax.tree.map(lambda all, one: all.at[i].set(one), carried[1], metrics)
+
+        described = jax.eval_shape(lambda *given: body(*given)[1], state, jax.tree.map(lambda leaf: leaf[0], batches))
+        empty = jax.tree.map(lambda one: jnp.zeros((length, *one.shape), one.dtype), described)
+        begun = state, empty
+        state, metrics = take(0, begun) if length == 1 else jax.lax.fori_loop(0, count, take, begun)
+        return state, {**metrics, "stop": jax.lax.pmax(stop.astype(jnp.int32), AXIS)}
+
+    mapped = jax.pmap(chunk, AXIS, in_axes=(None, 0, None, 0), out_axes=None, devices=devices, donate_argnums=0)
+    return Advance(mapped, len(local(devices)))
+
+
+def join(hosts: str, timeout_s: float = 60.0) -> Watch | None:
+    """Make this process one of the hosts of a run, before anything is asked of a device.
+
+    `auto` leaves it to JAX to find the others (TPU pods, Slurm, Open MPI, Kubernetes) and returns None; elsewhere it is
+    `ADDRESS:PORT,HOSTS,HOST`: where the first host listens, how many there are, and which this is, from 0 on. Returns
+    what watches the other hosts. Raises UserError where one does not come within `timeout_s` seconds.
+    """
+    found = re.fullmatch(r"auto|([^,\s]+):(\d{1,5}),(\d{1,6}),(\d{1,6})", hosts)
+    if found is None or (found[1] and (int(found[3]) <= int(found[4]) or not 0 < int(found[2]) < 2**16)):
+        raise UserError(
+            f"--hosts: expected auto, or ADDRESS:PORT,HOSTS,HOST such as 10.0.0.1:1234,2,0 for the first of two, got "
+            f"{hosts!r}"
+        )
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    limits: Any = {
+        "initialization_timeout": math.ceil(timeout_s),
+        "heartbeat_timeout_seconds": max(100, math.ceil(3 * timeout_s)),  # `Watch` is to be the first that notices
+    }
+    try:
+        if not found[1]:
+            jax.distributed.initialize(**limits)
+            return None
+        port, count, host = int(found[2]), int(found[3]), int(found[4])
+        watch = Watch(meet(found[1], port, count, host, timeout_s), count, timeout_s)
+        jax.distributed.initialize(f"{found[1]}:{port}", count, host, **limits)
+    except UserError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"--hosts: {hosts}: the hosts did not find each other ({reason(error)[:200]})") from None
+    return watch
+
+
+@contextmanager
+def watched(watch: Watch | None) -> Iterator[None]:
+    """A run on hosts that `join` brought together; its end in order is told to the others."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:
+        if watch is not None:
+            watch.wait()
+        raise
+    if watch is not None:
+        watch.close()
+
+
+def first_says(value: float) -> float:
+    """The first host's value, on all of them."""
+    return float(broadcast_one_to_all(np.float32(value))) if jax.process_count() > 1 else value
+
+
+def random_bytes(count: int) -> bytes:
+    """So many random bytes, those of the first host on all of them."""
+    drawn = secrets.token_bytes(count)
+    if jax.process_count() == 1:
+        return drawn
+    return bytes(np.asarray(broadcast_one_to_all(np.frombuffer(drawn, np.uint8))))
+
+
+def local(devices: Sequence[Any]) -> list[Any]:
+    """Those of this process."""
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def together(name: str) -> None:
+    """Wait until all hosts are here."""
+    if jax.process_count() > 1:
+        sync_global_devices(name)
+
+
+def one_each() -> list[Any]:
+    """The first device of every host."""
+    return [next(each for each in jax.devices() if each.process_index == host) for host in range(jax.process_count())]
+
+
+def replicated(state: Tree, devices: Sequence[Any]) -> Tree:
+    """A copy of the state on all these devices, laid out as `pmapped` returns it: the second call compiles nothing.
+
+    A copy, since the trainer donates its state to every step and the caller may still want his. Every host takes part.
+    """
+    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+    here = local(devices)
+
+    def spread(leaf: Any) -> Any:
+        leaf = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
+        copies = [jax.device_put(leaf, device, may_alias=False) for device in here]
+        return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)
+
+    return jax.tree.map(spread, state)
+
+
+def shares(batches: list[Batch], devices: int, length: int) -> PyTree:
+    """Batches as one chunk [device, step, example, …], each example with its index in the batch of all hosts.
+
+    The chunk has `length` steps; where there are fewer batches, the last one fills it up.
+    """
+    size = len(batches[0]["x"])
+    if size % devices:
+        raise UserError(f"a batch of {size} on this host does not divide by its {devices} devices")
+    index = np.arange(size, dtype=np.int32) + jax.process_index() * size
+    complete = [{"x": batch["x"], "cond": batch.get("cond"), "index": index} for batch in batches]
+    complete += complete[-1:] * (length - len(batches))
+
+    def cut(*leaves: Any) -> Any:
+        kind: Any = np if isinstance(leaves[0], np.ndarray) else jnp
+        return kind.stack([leaf.reshape(devices, size // devices, *leaf.shape[1:]) for leaf in leaves], axis=1)
+
+    return jax.tree.map(cut, *complete)

@@ -1,0 +1,77 @@
+"""Training a part of a net: the rest, named by patterns, keeps every bit."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import jax
+import optax
+from jaxtyping import Array, Key, PyTree
+
+from diffjax.errors import UserError
+from diffjax.nets.interface import check_net
+from diffjax.utils.tree_paths import by_name, check_patterns, matches, named
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A net of which some weights get no gradient, so that none is computed; in all else the net itself."""
+
+    net: Any
+    patterns: tuple[str, ...]
+
+    fixed: ClassVar[tuple[str, ...]] = ()  # nothing is left to freeze: `patterns` hold what the net says of itself
+
+    def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
+        """The net's own variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
+        variables = self.net.init(key, *args, **more)
+        names = by_name(variables["params"])
+        check_patterns(names, self.patterns, "train.freeze")
+        if all(matches(name, self.patterns) for name in names):
+            raise UserError(f"train.freeze: {', '.join(self.patterns)} leave nothing to train; leave something out")
+        return variables
+
+    def apply(self, variables: PyTree, *args: Any, **more: Any) -> Any:
+        """The net's output."""
+
+        def held(path: Any, leaf: Array) -> Array:
+            return jax.lax.stop_gradient(leaf) if matches(named(path), self.patterns) else leaf
+
+        params = jax.tree_util.tree_map_with_path(held, variables["params"])
+        return self.net.apply({**variables, "params": params}, *args, **more)
+
+    def clone(self, **changes: Any) -> "Frozen":
+        """The same around the net with these fields changed."""
+        return replace(self, net=self.net.clone(**changes))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "net"), name)
+
+
+def freeze(
+    net: Any, optimizer: optax.GradientTransformation, patterns: tuple[str, ...] = ()
+) -> tuple[Any, optax.GradientTransformation]:
+    """Net and optimizer that leave the parameters alone whose names match a pattern, as `Embedding_0/*` does.
+
+    To the patterns are added those of the net itself (`net.fixed`), such as of one with adapters.
+    The optimizer has no state for them, does not let their weights decay, and clips by the norm of what is trained.
+    Raises UserError where it is no net.
+    """
+    check_net(net)
+    patterns = (*patterns, *getattr(net, "fixed", ()))
+    if not patterns:
+        return net, optimizer
+
+    def label(path: Any, _: Any) -> str:
+        return "frozen" if matches(named(path), patterns) else "trained"
+
+    def labels(params: PyTree) -> PyTree:
+        return jax.tree_util.tree_map_with_path(label, params)
+
+    kinds: dict[Hashable, optax.GradientTransformation] = {"trained": optimizer, "frozen": optax.set_to_zero()}
+    return Frozen(net, patterns), optax.partition(kinds, labels)
+
+
+def frozen_patterns(net: Any) -> tuple[str, ...]:
+    """Patterns of the parameters that training leaves alone, of a net that `freeze` returned; else none."""
+    return net.patterns if isinstance(net, Frozen) else ()

@@ -1,0 +1,218 @@
+"""Where metrics go: a file of JSON lines, TensorBoard, Weights & Biases. A config names the makers of `__all__`.
+
+Each maker is given the run's folder, the step that the run goes on from, what there is to say about the run (the
+fields of its config), and options of its own. It checks what can be checked, and writes nothing: files and
+connections are opened by the first value.
+"""
+
+import importlib
+import os
+import re
+import secrets
+import time
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+
+from diffjax.errors import UserError, warn
+from diffjax.training import metrics_file
+from diffjax.utils.files import reason, write_whole
+
+__all__ = ["jsonl", "tensorboard", "wandb"]
+
+FLUSH_SECONDS = 5.0  # tensorboardX syncs with the disk at each flush
+MOST_KEPT = 10_000  # rows that a writer may owe
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Takes values of a step. Steps fall where a run goes back. It may raise whatever it likes: see `Patient`."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write them, also those that are not finite."""
+        ...
+
+    def close(self) -> None:
+        """Write all that is left."""
+        ...
+
+
+def jsonl(folder: Path, start: int, about: Mapping[str, Any]) -> Writer:
+    """metrics.jsonl in the run's folder; lines that a killed run wrote beyond `start`, or damaged, are dropped."""
+    return _JsonLines(folder / metrics_file.NAME, start)
+
+
+def tensorboard(folder: Path, start: int, about: Mapping[str, Any]) -> Writer:
+    """Event files in tensorboard/; TensorBoard hides what a killed run wrote beyond `start`."""
+    return _TensorBoard(folder / "tensorboard", start)
+
+
+def wandb(folder: Path, start: int, about: Mapping[str, Any], project: str = "diffjax", entity: str = "") -> Writer:
+    """Weights & Biases: `wandb(project='digits')`. Raises UserError where the package is missing.
+
+    A run that goes on keeps its W&B run, by the id in the file wandb_id of its folder. What was written beyond
+    `start` is written again: W&B forgets nothing. WANDB_MODE=offline keeps all in the folder, for `wandb sync`.
+    """
+    return _WeightsAndBiases(_imported(), folder, about, project, entity)
+
+
+class Patient:
+    """A writer that never raises. What another could not write is told, kept, and tried again, ever more rarely."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer, self._name = writer, type(writer).__name__.strip("_")
+        self._owed: deque[tuple[int, Mapping[str, float]]] = deque()
+        self._failures = self._pause = self._lost = 0
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values, and first those that are owed; after the n-th failure in a row, 2ⁿ calls only keep."""
+        if len(self._owed) == MOST_KEPT:
+            self._owed.popleft()
+            self._lost += 1
+        self._owed.append((step, values))
+        if self._pause:
+            self._pause -= 1
+        else:
+            self._pay()
+
+    def close(self) -> None:
+        """A last attempt, and a line on what is missing then."""
+        self._pay()
+        try:
+            self._writer.close()
+        except Exception as error:
+            warn(f"{self._name} could not be closed ({reason(error)}); its last metrics may be missing")
+        if missing := len(self._owed) + self._lost:
+            warn(f"{missing} rows of metrics are missing in {self._name}")
+
+    def _pay(self) -> None:
+        try:
+            while self._owed:
+                self._writer.write(*self._owed[0])
+                self._owed.popleft()
+        except Exception as error:
+            self._failures += 1
+            self._pause = 2**self._failures
+            if self._failures == 1:
+                told = "training goes on, they are kept, and it is tried again"
+                warn(f"metrics cannot be written by {self._name} ({reason(error)}); {told}")
+        else:
+            if self._failures:
+                warn(f"metrics are written by {self._name} again")
+            self._failures = 0
+
+
+class _JsonLines:
+    """Opens the file for each row: a row is there whole or not at all."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path, self._start, self._begun = path, start, False
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        if not self._begun:
+            kept = b"".join(metrics_file.line(*row) for row in metrics_file.read(self._path) if row.step <= self._start)
+            write_whole(self._path, lambda file: file.write(kept))
+            self._begun = True
+        row = metrics_file.line(step, values)
+        with self._path.open("ab", buffering=0) as file:
+            before = file.tell()
+            if file.write(row) < len(row):  # the disk is full
+                file.truncate(before)
+                raise OSError("no room for a whole line")
+
+    def close(self) -> None:
+        pass
+
+
+class _TensorBoard:
+    """Writes events itself: the thread of tensorboardX's own writer dies of a full disk, and then blocks its caller."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self._folder, self._purge, self._flushed = folder, start + 1, time.monotonic()
+        self._events: EventsWriter | None = None
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        try:
+            events = self._events = self._events or self._begun()
+            told = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+            events.write_event(Event(wall_time=time.time(), step=step, summary=told))
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                events.flush()
+                self._flushed = time.monotonic()
+        except Exception:
+            with suppress(Exception):
+                self.close()
+            self._events, self._purge = None, step  # the next goes to a new file, not after half an event
+            raise
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+    def _begun(self) -> EventsWriter:
+        """A new file, which tells TensorBoard to hide what others hold of step `_purge` and beyond."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        events = EventsWriter(str(self._folder / "events"), f".{os.getpid()}.{self._purge}")
+        start = SessionLog(status=SessionLog.START)
+        events.write_event(Event(wall_time=time.time(), step=self._purge, session_log=start))
+        return events
+
+
+class _WeightsAndBiases:
+    """`step` is a metric like others, and the axis of all: W&B's own step may never fall, as it does after a kill."""
+
+    def __init__(self, package: Any, folder: Path, about: Mapping[str, Any], project: str, entity: str) -> None:
+        self._package, self._folder, self._about = package, folder, about
+        self._project, self._entity = project, entity
+        self._run: Any = None
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        if self._run is None:
+            self._run = self._begun()
+        self._run.log({"step": step, **values})
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
+
+    def _begun(self) -> Any:
+        run = self._package.init(
+            project=self._project,
+            entity=self._entity or None,
+            name=self._folder.name,
+            id=_kept_id(self._folder / "wandb_id"),
+            resume="allow",
+            dir=str(self._folder),
+            config=dict(self._about),
+            allow_val_change=True,  # fields that a run may change when it goes on
+        )
+        run.define_metric("*", step_metric="step")
+        return run
+
+
+def _kept_id(path: Path) -> str:
+    """The id in that file, or a new one, which is kept there."""
+    text = path.read_text(errors="replace").strip() if path.exists() else ""
+    if re.fullmatch("[0-9a-f]{16}", text):
+        return text
+    if path.exists():
+        warn(f"{path} holds no id of a W&B run; a new run is begun there")
+    made = secrets.token_hex(8)
+    write_whole(path, lambda file: file.write(made.encode()))
+    return made
+
+
+def _imported() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it deprecates is its own affair
+            return importlib.import_module("wandb")
+    except ImportError:
+        raise UserError("wandb is not installed; run: pip install 'diffjax[wandb]'") from None

@@ -1,0 +1,66 @@
+"""Weights in one file: safetensors, which holds numbers and names and can run nothing.
+
+The header says what they are (`about`, as JSON) and the SHA-256 of it all, so that a changed bit is seen.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from diffjax.errors import UserError
+from diffjax.utils.files import reason, write_whole
+
+FORMAT = "1"
+SUFFIX = ".safetensors"
+
+
+def write(path: Path, tree: PyTree, about: dict[str, Any]) -> None:
+    """A tree of dictionaries of arrays, their names joined by `/`, and what it is. Raises UserError, nothing written,
+    where it can't be."""
+    flat = {
+        name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in flatten_dict(dict(tree), sep="/").items()
+    }
+    told = json.dumps(about)
+    header = {"diffjax": FORMAT, "about": told, "sha256": _hash(flat, told)}
+    data = save(flat, header)
+    write_whole(path, lambda file: file.write(data))
+
+
+def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
+    """The tree and what it is. Raises UserError for a file that is none of ours, or has changed since."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise OSError("no file")
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            if header.get("diffjax") != FORMAT:
+                made = header.get("diffjax", "another program")[:40]
+                raise UserError(
+                    f"{path}: not weights of this version's kind (written by {made!r}); save or export them again"
+                )
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
+        if header.get("sha256") != _hash(flat, header.get("about", "")):
+            raise UserError(f"{path}: has changed since it was written; save or export it again")
+        about = json.loads(header["about"])
+    except UserError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({reason(error)[:200]}); save or export it again") from None
+    return unflatten_dict(flat, sep="/"), about
+
+
+def _hash(flat: dict[str, np.ndarray], about: str) -> str:
+    """Over names, types, shapes, numbers and what is said of them."""
+    found = hashlib.sha256(about.encode())
+    for name in sorted(flat):
+        found.update(f"{name} {flat[name].dtype} {flat[name].shape} ".encode())
+        found.update(flat[name].reshape(-1).view(np.uint8).data)
+    return found.hexdigest()

@@ -1,0 +1,1 @@
+"""What needs nothing of the rest: files, images, trees, random keys, and functions as values."""

@@ -1,0 +1,248 @@
+"""Image files and encoded images, opened with Pillow as what a stranger may have made: checked before it is decoded.
+
+Only `FORMATS` are ever tried, whatever a file's name says. Size, depth and length are known before a pixel is decoded;
+of an animation the first frame is read. Whatever is wrong becomes one `UserError` that names the file.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+
+from diffjax.errors import UserError
+from diffjax.utils.files import is_plain, reason
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 5 * MAX_PIXELS  # of a file: more than so many pixels need in any of the formats
+MAX_EXIF_BYTES = 2**17  # twice what a JPEG segment holds; the time to read them grows with their square
+MAX_SCANS = 64  # of a progressive JPEG, each of them a pass over all pixels; writers make ten
+
+_SHOWN = 255  # letters of a path that cannot be
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIDEWAYS = (5, 6, 7, 8)  # those of its values that swap height and width
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG (ITU-T T.81, table B.1), those within coded data left out
+_END, _SCAN = 0xD9, 0xDA
+_GREY = ("1", "L", "LA", "La")
+
+# Pillow warns of sizes beyond a limit of its own; ours is lower, and an error. (To silence it for a moment alone would
+# not be safe: images are decoded in threads, and `catch_warnings` acts on all of them.)
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+class Header(NamedTuple):
+    """What an image file says before it is decoded; height and width in pixels, as shown.
+
+    `transparent` is whether it has an alpha channel or a transparent colour.
+    """
+
+    height: int
+    width: int
+    grey: bool
+    transparent: bool
+
+
+def suffixes() -> frozenset[str]:
+    """The suffixes, in lower case, by which files are known as images, if of a kind that is not read."""
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+
+
+def image_files(folder: str | Path, name: str) -> tuple[Path, list[Path]]:
+    """A folder, and the relative paths of all image files below it, sorted; hidden ones and other files are left out.
+
+    `name` is what to call it in a `UserError`, which is raised for a folder that is missing or empty, for a link to a
+    folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
+    itself may be a link.
+    """
+    root, known, files = _root(folder, name), suffixes(), []
+    for path in root.rglob("*"):
+        file = path.relative_to(root)
+        if any(part.startswith(".") for part in file.parts):
+            continue
+        if path.is_symlink():
+            _check_link(root, path, known, name)
+        if file.suffix.lower() in known and path.is_file():
+            if not is_plain(str(file)):
+                raise UserError(f"{name}: {str(file)!r} has control characters in its name; rename it")
+            files.append(file)
+    if not files:
+        raise UserError(f"{name}: no images in it; put images there, or in one subfolder for each class")
+    return root, sorted(files)
+
+
+def read_header(path: Path) -> Header:
+    """Size and kind of an image file, without decoding it; raises `UserError` naming a file that is no image."""
+    with _opened(path, str(path)) as image:
+        width, height = image.size
+        if _orientation(image, str(path)) in _SIDEWAYS:
+            width, height = height, width
+        return Header(height, width, grey=image.mode in _GREY, transparent=image.has_transparency_data)
+
+
+def read_image(path: str | Path) -> UInt8[np.ndarray, "h w c"]:
+    """An image file as shown, grey (c = 1) or RGB (c = 3): see `decode_file`."""
+    return decode_file(Path(path), None, None)
+
+
+def decode_file(path: Path, channels: int | None, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
+    """An image file as shown: turned by its EXIF orientation, laid on white where transparent, the first frame.
+
+    By default it has its own size and as many channels as it needs, 1 or 3. Raises `UserError` for a file that is
+    missing, is no image, has more than 8 bits a channel, or has more than `MAX_PIXELS` pixels.
+    """
+    with _opened(path, str(path)) as image:
+        _check_scans(image, str(path))
+        own = 1 if image.mode in _GREY else 3
+        upright = ImageOps.exif_transpose(image) if _orientation(image, str(path)) else image
+        return _array(_on_white(upright), channels or own, image_size)
+
+
+def is_transparent(path: Path) -> bool:
+    """Whether some of an image file may be seen through, without decoding it."""
+    with _opened(path, str(path)) as image:
+        return image.has_transparency_data
+
+
+def fitted(picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int) -> UInt8[np.ndarray, "_ _ _"]:
+    """The largest centred part of these proportions, averaged over areas to this size, in so many channels."""
+    return _array_of(_fit(_image(picture).convert(MODES[channels]), height, width), channels)
+
+
+def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) -> UInt8[np.ndarray, "h w c"]:
+    """An encoded image just as it is stored; `name` is what to call it in a `UserError`."""
+    with _opened(io.BytesIO(data), name) as image:
+        _check_scans(image, name)
+        return _array(image, channels, image_size)
+
+
+def _root(path: str | Path, name: str) -> Path:
+    try:
+        root = Path(path).expanduser()
+        if root.is_dir():
+            return root
+        told = "no such folder"
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such home
+        told = reason(error)
+    raise UserError(f"{name[:_SHOWN]}: {told}; give the path of a folder of images")
+
+
+def _check_link(root: Path, path: Path, known: Collection[str], name: str) -> None:
+    """Raises `UserError` for a link that would leave a class out, or let a file of somewhere else in."""
+    if path.is_dir():
+        raise UserError(f"{name}: {path.relative_to(root)} is a link to a folder; put the folder itself there")
+    try:
+        inside = path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # to nowhere, or in a circle
+        inside = False
+    if path.suffix.lower() in known and not inside:
+        raise UserError(f"{name}: {path.relative_to(root)} is a link out of it; put the file itself there")
+
+
+@contextmanager
+def _opened(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
+    """An open image that is fit to be decoded; whatever Pillow raises, then or now, becomes a `UserError`."""
+    _check_length(file, name)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            _check(image, name)
+            yield image
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UserError(_too_large(name)) from None
+    except UnidentifiedImageError:
+        raise UserError(_unreadable(name, f"not {', '.join(FORMATS)}")) from None
+    except Exception as error:  # damage leads Pillow's readers to errors of any kind
+        raise UserError(_unreadable(name, reason(error))) from error
+
+
+def _check_length(file: Path | io.BytesIO, name: str) -> None:
+    try:
+        if isinstance(file, Path) and not file.is_file():  # a pipe or a device would be read for ever
+            told = "not a file" if file.exists() else "no such file"
+            raise UserError(f"{name}: {told}; give a PNG or JPEG image")
+        length = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
+    except OSError as error:
+        raise UserError(_unreadable(name, reason(error))) from None
+    if length > MAX_BYTES:
+        raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
+
+
+def _check(image: ImageFile, name: str) -> None:
+    """Raises `UserError` for more pixels than may be decoded, or more bits than a byte holds of each."""
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(_too_large(name))
+    coded = [str(tile[3]) for tile in image.tile] if image.format == "PNG" else []  # Pillow reads 16-bit RGB as 8
+    deep = [mode for mode in (image.mode, *coded) if mode.startswith(("I", "F")) or mode.endswith(";16B")]
+    if deep:
+        raise UserError(f"{name}: pixels of more than 8 bits (mode {deep[0]}); save it with 8 bits per channel")
+
+
+def _check_scans(image: ImageFile, name: str) -> None:
+    """Raises `UserError` for a JPEG of more scans than `MAX_SCANS`: a few bytes each, and as slow as an image."""
+    if image.format not in ("JPEG", "MPO") or image.fp is None:
+        return
+    image.fp.seek(0)
+    data, at, scans = image.fp.read(), 2, 0
+    while (found := _MARKER.search(data, at)) and data[found.end() - 1] != _END:
+        scans += data[found.end() - 1] == _SCAN
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+        if scans > MAX_SCANS:
+            raise UserError(f"{name}: a JPEG of over {MAX_SCANS} scans; save it again or take it away")
+
+
+def _unreadable(name: str, why: str) -> str:
+    return f"{name}: cannot be read as an image ({why}); replace it or take it away"
+
+
+def _too_large(name: str) -> str:
+    return f"{name}: larger than {MAX_PIXELS // 10**6} megapixels; make it smaller or take it away"
+
+
+def _orientation(image: ImageFile, name: str) -> int:
+    """The EXIF orientation, 0 where none is given; asked only if present, as looking further decodes a PNG."""
+    data = image.info.get("exif", b"")
+    if len(data) > MAX_EXIF_BYTES:
+        raise UserError(f"{name}: {len(data):,} bytes of EXIF data; save it without, or take it away")
+    return image.getexif().get(_ORIENTATION, 0) if data else 0
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+
+
+def _array(image: Image.Image, channels: int, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of any other way
+    image = image.convert(MODES[channels])
+    if image_size is not None:
+        image = _fit(image, image_size, image_size)
+    return _array_of(image, channels)
+
+
+def _image(picture: UInt8[np.ndarray, "h w c"]) -> Image.Image:
+    return Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+
+
+def _array_of(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest centred part of these proportions, averaged over areas (box filter) to so many pixels."""
+    scale = min(image.width / width, image.height / height)
+    across, down = scale * width, scale * height
+    left, top = (image.width - across) / 2, (image.height - down) / 2
+    return image.resize((width, height), Image.Resampling.BOX, box=(left, top, left + across, top + down))
