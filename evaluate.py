@@ -37,7 +37,7 @@ from diffjax.errors import UserError
 from diffjax.parallel import dispatch
 from diffjax.utils.files import check_writable
 
-command_line.sampling_flags()
+command_line.define_sampling_flags()
 flags.adopt_module_key_flags(command_line)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
 NUM = flags.DEFINE_integer("num", 1_440, "How many pictures, as many of each class.", lower_bound=3)
@@ -68,7 +68,7 @@ SWEEP = flags.DEFINE_multi_string(
     "sweep", [], "Vary settings of the sampler: names, or name=value,value,…, of sampler, grid, steps and guidance."
 )
 OF_ONE_RUN = ("likelihood", "likelihood_steps", "bits_of", "without", "quick")
-APART = ("compare", "samples", "classifier", "inception", "embeddings", *OF_ONE_RUN)
+RUN_ONLY_FLAGS = ("compare", "samples", "classifier", "inception", "embeddings", *OF_ONE_RUN)
 SAMPLES = flags.DEFINE_string("samples", None, "Score these images in place of a run: an npz file or a folder.")
 REFERENCE = flags.DEFINE_string("reference", None, "By these: an npz file, of images or of moments, or a folder.")
 CACHE = flags.DEFINE_string(
@@ -87,35 +87,37 @@ def main() -> None:
     if COMPARE.present and SAMPLES.present:
         raise UserError("--samples: scores files, and --compare lays reports side by side; give one of them")
     if SWEEP.present:
-        over_settings()
+        sweep_settings()
     elif COMPARE.present:
         compare()
     elif SAMPLES.present:
-        judge_files()
+        score_files()
     else:
         evaluate()
 
 
 def evaluate() -> None:
     """Score a run. Everything that can be known is checked before anything is written or compiled."""
-    names = assessment.chosen([*WITHOUT.value, *(["bits"] if LIKELIHOOD.value == "none" else [])], QUICK.value)
-    (workdir, out), asked = folders(), flags.FLAGS
-    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), MOST.value, SPLIT.value)
-    settings, shape = command_line.chosen(model.info.config["sample"]), model.info.facts.shape
+    names = assessment.select_parts([*WITHOUT.value, *(["bits"] if LIKELIHOOD.value == "none" else [])], QUICK.value)
+    (workdir, out), flag_values = run_folders(), flags.FLAGS
+    model = evaluation_subject.open_subject(
+        workdir, flag_values.ema, command_line.step_choice(), MOST.value, SPLIT.value
+    )
+    settings, shape = command_line.sampler_settings(model.info.config["sample"]), model.info.facts.shape
     plan = assessment.Plan(
         model,
-        model.painter(settings),
+        model.build_sampler(settings),
         settings,
-        compared_in(model.splits, model.info.facts.levels) if "features" in names and model.comparable else [],
+        comparison_features(model.splits, model.info.facts.levels) if "features" in names and model.comparable else [],
         reader_of(model) if "bits" in names else None,
         LIKELIHOOD_STEPS.value,
         out,
         NUM.value,
         batch_of(shape),
         BITS_OF.value or likelihood_report.images_for(shape),
-        asked.seed,
+        flag_values.seed,
     )
-    found = assessment.Found()
+    found = assessment.Results()
 
     def report_what_there_is() -> None:
         if found.images is not None:
@@ -141,9 +143,9 @@ def publish(out: Path, report: reports.Report) -> None:
     print(f"the report is {told_of}, one file; its pictures are beside it too", file=sys.stderr)
 
 
-def folders() -> tuple[Path, Path]:
+def run_folders() -> tuple[Path, Path]:
     """The run, and where its report goes."""
-    workdir = command_line.folder("workdir")
+    workdir = command_line.folder_flag("workdir")
     if workdir.is_file() and not OUT.value:
         raise UserError(f"--out: give a folder for the report on {workdir}")
     out = Path(OUT.value) if OUT.value else workdir / "evaluation"
@@ -151,40 +153,42 @@ def folders() -> tuple[Path, Path]:
     return workdir, out
 
 
-def over_settings() -> None:
+def sweep_settings() -> None:
     """Quality over the settings that are varied; what an earlier call has drawn is not drawn again."""
-    asked, lists = flags.FLAGS, settings_sweep.lists_of(SWEEP.value)
-    for name in (*APART, *lists):
-        if asked[name].present:
+    flag_values, lists = flags.FLAGS, settings_sweep.parse_lists(SWEEP.value)
+    for name in (*RUN_ONLY_FLAGS, *lists):
+        if flag_values[name].present:
             raise UserError(f"--{name}: does not go with --sweep {','.join(lists)}; leave one of them out")
-    workdir, out = folders()
-    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), MOST.value, SPLIT.value)
+    workdir, out = run_folders()
+    model = evaluation_subject.open_subject(
+        workdir, flag_values.ema, command_line.step_choice(), MOST.value, SPLIT.value
+    )
     if not model.comparable:
         raise UserError(f"--sweep: compares with real images; {model.reference}")
-    others = command_line.chosen(model.info.config["sample"])
-    keys = {"seed": asked.seed, "batch": batch_of(model.info.facts.shape)}
-    found = settings_sweep.swept(model, lists, others, out, count=NUM.value, **keys)
-    print(reports.sweep_table(found))
-    print(f"the sweep is {reports.write_sweep(out, found)}, one file; its plots are beside it too", file=sys.stderr)
+    fixed_settings = command_line.sampler_settings(model.info.config["sample"])
+    keys = {"seed": flag_values.seed, "batch": batch_of(model.info.facts.shape)}
+    sweep = settings_sweep.run_sweep(model, lists, fixed_settings, out, count=NUM.value, **keys)
+    print(reports.sweep_table(sweep))
+    print(f"the sweep is {reports.write_sweep(out, sweep)}, one file; its plots are beside it too", file=sys.stderr)
 
 
-def judge_files() -> None:
+def score_files() -> None:
     """Score images from files by images from files. Everything is checked before anything is computed."""
     for name in OF_RUNS:
         if flags.FLAGS[name].present:
             raise UserError(f"--{name}: is of runs, and --samples scores files; leave one of them out")
     if not (SAMPLES.value and REFERENCE.value):
         raise UserError("--samples: name images, and what they are judged by as --reference")
-    out = Path(OUT.value) if OUT.value else file_pair.beside(SAMPLES.value)
+    out = Path(OUT.value) if OUT.value else file_pair.default_report_dir(SAMPLES.value)
     cache = Path(CACHE.value).expanduser() if CACHE.value else None
     check_writable(out, "--out")
     if cache is not None:
         check_writable(cache, "--cache")
-    sides = file_pair.open_sides(SAMPLES.value, REFERENCE.value, MOST.value, out)
+    sides = file_pair.open_pair(SAMPLES.value, REFERENCE.value, MOST.value, out)
     if CLASSIFIER.value and sides.real["train"][1] is None:
         raise UserError(f"--classifier: {REFERENCE.value} has no labels (arr_1) of two classes or more; leave it out")
-    features = compared_in(sides.real, file_evaluation.LEVELS, sides.sources)
-    publish(out, file_evaluation.report_of(sides, features, out, cache, partial(print, file=sys.stderr)))
+    features = comparison_features(sides.real, file_evaluation.LEVELS, sides.sources)
+    publish(out, file_evaluation.build_report(sides, features, out, cache, partial(print, file=sys.stderr)))
 
 
 def compare() -> None:
@@ -196,35 +200,37 @@ def compare() -> None:
     rows = reports.compare(compared)
     out = Path(OUT.value) if OUT.value else folders[0] / "evaluation"
     check_writable(out, "--out")
-    print(reports.compared_table(compared, rows))
+    print(reports.comparison_table(compared, rows))
     print(f"the comparison is {reports.write_comparison(out, compared, rows)}, one file", file=sys.stderr)
 
 
-def reader_of(model: evaluation_subject.Subject) -> likelihood_report.Reader:
+def reader_of(model: evaluation_subject.EvaluationSubject) -> likelihood_report.BitsEstimator:
     """What measures bits per dimension, as asked for. Raises UserError where it cannot."""
     method = "" if LIKELIHOOD.value == "fitting" else LIKELIHOOD.value
-    reader = likelihood_report.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts, method)
+    reader = likelihood_report.build_estimator(
+        model.denoise, model.noise, model.order, model.info.net, model.info.facts, method
+    )
     likelihood_report.check_steps(reader, LIKELIHOOD_STEPS.value)
     return reader
 
 
-def compared_in(splits: ev.Splits, levels: int, sources: Sequence[ev.Source] = ()) -> list[ev.Features]:
+def comparison_features(splits: ev.Splits, levels: int, sources: Sequence[ev.ImageSource] = ()) -> list[ev.Features]:
     """The features that are asked for, in which samples and real images are compared."""
     images, labels = splits["train"]
     train = ev.as_bytes(images, levels)
-    found = [ev.pixel_features(train.shape[1:])]
+    feature_sets = [ev.pixel_features(train.shape[1:])]
     if CLASSIFIER.value:
         if labels is None:
             raise UserError("--classifier: the data set has no classes; leave it out")
-        found += [ev.classifier_features(train, labels)]
+        feature_sets += [ev.classifier_features(train, labels)]
     if EMBEDDINGS.value:
-        found += [ev.precomputed(*EMBEDDINGS.value, sources=sources)]
+        feature_sets += [ev.precomputed_features(*EMBEDDINGS.value, sources=sources)]
     if INCEPTION.value:
         from diffjax.evaluation.inception_weights import inception_features  # needs Flax, and a second
 
-        found += [inception_features(INCEPTION.value, RESIZE.value)]
-    return found
+        feature_sets += [inception_features(INCEPTION.value, RESIZE.value)]
+    return feature_sets
 
 
 if __name__ == "__main__":
-    command_line.run(main, more=COMPARE)
+    command_line.run_script(main, more=COMPARE)

@@ -28,15 +28,15 @@ from diffjax.commands import (
 from diffjax.errors import UserError
 from diffjax.experiment import specs, trained_model
 from diffjax.reports import animation, grid, labelled_grid, strip, write_png
-from diffjax.reports.edit_figures import edited
-from diffjax.utils.files import check_writable, write_whole
+from diffjax.reports.edit_figures import edit_figure
+from diffjax.utils.files import check_writable, write_atomically
 
-EACH = 4  # samples of each setting of a sweep
-MOST_SINGLES = 1_000  # samples that are also written as single files, unless --singles says so
-FEW, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
+PER_CELL = 4  # samples of each setting of a sweep
+MAX_SINGLES = 1_000  # samples that are also written as single files, unless --singles says so
+INTERPOLATION_IMAGES, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
 
-command_line.sampling_flags()
-command_line.editing_flags()
+command_line.define_sampling_flags()
+command_line.define_edit_flags()
 flags.adopt_module_key_flags(command_line)  # so that --help lists them
 OUT = flags.DEFINE_string("out", None, "Folder for samples.npz and the pictures.")
 NUM = flags.DEFINE_integer("num", 100, "How many pictures; 8 of an edit by default.", lower_bound=1)
@@ -52,7 +52,7 @@ NUMBER = flags.DEFINE_multi_string("number", [], "Any other part that the model 
 TRAJECTORY = flags.DEFINE_boolean("trajectory", False, "Also draw the way from noise to picture, as strip.png.")
 ANIMATE = flags.DEFINE_boolean("animate", False, "Also draw it as animation.gif.")
 SINGLES = flags.DEFINE_boolean(
-    "singles", None, f"Write each sample as samples/N.png too; by default of up to {MOST_SINGLES:,} samples."
+    "singles", None, f"Write each sample as samples/N.png too; by default of up to {MAX_SINGLES:,} samples."
 )
 SWEEP = flags.DEFINE_multi_string(
     "sweep",
@@ -64,123 +64,153 @@ SWEEP = flags.DEFINE_multi_string(
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
-    workdir, out, asked, edit = (
-        command_line.folder("workdir"),
-        command_line.folder("out"),
+    workdir, out, flag_values, edit = (
+        command_line.folder_flag("workdir"),
+        command_line.folder_flag("out"),
         flags.FLAGS,
-        command_line.editing(),
+        command_line.edit_settings(),
     )
     check_writable(out, "--out")
-    loaded = trained_model.load(workdir, ema=asked.ema, step=command_line.step())
-    wanted = image_grid_sweep.Asked(
-        command_line.chosen(loaded[3].config["sample"]),
-        asked.seed,
-        None if LABEL.value is None else image_grid_sweep.label_index(loaded[3], LABEL.value),
+    loaded_model = trained_model.load(workdir, ema=flag_values.ema, step=command_line.step_choice())
+    request = image_grid_sweep.SampleRequest(
+        command_line.sampler_settings(loaded_model[3].config["sample"]),
+        flag_values.seed,
+        None if LABEL.value is None else image_grid_sweep.label_index(loaded_model[3], LABEL.value),
         PROMPT.value,
         NEGATIVE.value,
         SKETCH.value,
         NUMBER.value,
     )
-    if asked.edit is not None:
-        change(out, loaded, wanted, asked.edit, edit)
+    if flag_values.edit is not None:
+        draw_edit(out, loaded_model, request, flag_values.edit, edit)
     elif SWEEP.present:
-        vary(out, loaded, wanted)
+        draw_grid(out, loaded_model, request)
     else:
-        draw_samples(out, loaded, wanted)
+        draw_samples(out, loaded_model, request)
 
 
-def draw_samples(out: Path, loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked) -> None:
+def draw_samples(out: Path, loaded_model: trained_model.LoadedModel, request: image_grid_sweep.SampleRequest) -> None:
     """The samples, as numbers and as pictures."""
-    info, ready = loaded[3], image_grid_sweep.ready(loaded, wanted, NUM.value)
+    info, ready = loaded_model[3], image_grid_sweep.prepare_request(loaded_model, request, NUM.value)
     images, labels = ready.images(NUM.value, flags.FLAGS.batch), ready.labels
-    write_samples(out, images, labels, source_of(info, wanted))
-    shown = grid(images[:100], min(10, len(images)))
-    if labels is not None and wanted.label is None:
-        shown = labelled_grid(images[:100], labels[:100], info.facts.class_names, 12)
-    write_png(out / "grid.png", shown)
+    write_samples(out, images, labels, sample_provenance(info, request))
+    picture = grid(images[:100], min(10, len(images)))
+    if labels is not None and request.label is None:
+        picture = labelled_grid(images[:100], labels[:100], info.facts.class_names, 12)
+    write_png(out / "grid.png", picture)
     write_singles(out / "samples", images)
     if TRAJECTORY.value or ANIMATE.value:
-        write_way(out, *image_sampler.trajectory(ready.painter, ready.root, min(NUM.value, 8), ready.cond))
+        write_trajectory(
+            out, *image_sampler.sample_trajectory(ready.sampler, ready.root, min(NUM.value, 8), ready.cond)
+        )
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def vary(out: Path, loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked) -> None:
+def draw_grid(out: Path, loaded_model: trained_model.LoadedModel, request: image_grid_sweep.SampleRequest) -> None:
     """One picture of samples over one or two settings."""
     for flag in ("trajectory", "animate", "singles"):
         if flags.FLAGS[flag].present:
             raise UserError(f"--{flag}: is of one setting, and --sweep draws many; leave one of the two out")
-    each = NUM.value if NUM.present else EACH
-    write_png(out / "sweep.png", image_grid_sweep.panel(loaded, wanted, SWEEP.value, each, flags.FLAGS.batch))
-    print(f"{each} samples of each are in {out / 'sweep.png'}, all from the same keys", file=sys.stderr)
+    per_cell = NUM.value if NUM.present else PER_CELL
+    write_png(
+        out / "sweep.png", image_grid_sweep.image_grid(loaded_model, request, SWEEP.value, per_cell, flags.FLAGS.batch)
+    )
+    print(f"{per_cell} samples of each are in {out / 'sweep.png'}, all from the same keys", file=sys.stderr)
 
 
-def change(
-    out: Path, loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked, name: str, asked: dict[str, Any]
+def draw_edit(
+    out: Path,
+    loaded_model: trained_model.LoadedModel,
+    request: image_grid_sweep.SampleRequest,
+    name: str,
+    edit_flags: dict[str, Any],
 ) -> None:
     """Pictures from pictures; of a class only if that is asked for."""
     for flag in ("trajectory", "animate", "sweep"):
         if flags.FLAGS[flag].present:
             raise UserError(f"--{flag}: is of pictures from nothing, and --edit is not; leave one of the two out")
-    info, given = loaded[3], {each: flags.FLAGS[each].present for each in ("sampler", "grid", "steps")}
-    about_model = {"own_rule": bool(given["sampler"]), "fills": taught_to_fill(info)}
-    if "label_to" in asked:
-        asked = {**asked, "label_to": image_grid_sweep.label_index(info, asked["label_to"], "--label_to")}
-    made = edit_requests.made(name, edit_requests.Asked(info.facts, **about_model, **asked))
-    count = NUM.value if NUM.present else FEW
-    if not given["steps"] and loaded[2].width == 1:
-        wanted = wanted.but("steps", max(wanted.settings["steps"], STEPS))
-    ready = image_grid_sweep.ready(loaded, wanted, count, draws_labels=False)
-    if isinstance(made, interpolation_run.Way):
-        images, about = go(out, made, ready, far_end(loaded, wanted, count, asked), given)
+    info, given_flags = (
+        loaded_model[3],
+        {flag_name: flags.FLAGS[flag_name].present for flag_name in ("sampler", "grid", "steps")},
+    )
+    about_model = {"own_rule": bool(given_flags["sampler"]), "fills": trained_to_inpaint(info)}
+    if "label_to" in edit_flags:
+        edit_flags = {
+            **edit_flags,
+            "label_to": image_grid_sweep.label_index(info, edit_flags["label_to"], "--label_to"),
+        }
+    edit_plan = edit_requests.build_edit(name, edit_requests.EditRequest(info.facts, **about_model, **edit_flags))
+    count = NUM.value if NUM.present else INTERPOLATION_IMAGES
+    if not given_flags["steps"] and loaded_model[2].width == 1:
+        request = request.with_value("steps", max(request.settings["steps"], STEPS))
+    ready = image_grid_sweep.prepare_request(loaded_model, request, count, draws_labels=False)
+    if isinstance(edit_plan, interpolation_run.Interpolation):
+        images, about = draw_interpolation(
+            out, edit_plan, ready, end_condition(loaded_model, request, count, edit_flags), given_flags
+        )
     else:
-        edit_run.check(made, ready.painter, ready.cond)
-        say(made.told)
-        images = edit_run.images(made, ready.painter, ready.root, count, flags.FLAGS.batch, ready.cond)
-        about = made.about
-        write_png(out / "grid.png", edited(edit_run.panels(made, images), images[:64]))
-    labels = None if isinstance(made, interpolation_run.Way) else ready.labels
-    write_samples(out, images, labels, {**source_of(info, wanted), "edit": name, **asked, **about})
+        edit_run.check_edit(edit_plan, ready.sampler, ready.cond)
+        print_notes(edit_plan.notes)
+        images = edit_run.draw_edit(edit_plan, ready.sampler, ready.root, count, flags.FLAGS.batch, ready.cond)
+        about = edit_plan.about
+        write_png(out / "grid.png", edit_figure(edit_run.preview_panels(edit_plan, images), images[:64]))
+    labels = None if isinstance(edit_plan, interpolation_run.Interpolation) else ready.labels
+    write_samples(out, images, labels, {**sample_provenance(info, request), "edit": name, **edit_flags, **about})
     write_singles(out / "samples", images)
     print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def taught_to_fill(info: trained_model.Info) -> bool:
+def trained_to_inpaint(info: trained_model.ModelInfo) -> bool:
     """Whether training gave the net parts of pictures as they are."""
-    return specs.arguments(loss, info.config["train"]["loss"], "train.loss").get("given", 0) > 0
+    return specs.keyword_arguments(loss, info.config["train"]["loss"], "train.loss").get("given", 0) > 0
 
 
-def go(
-    out: Path, way: interpolation_run.Way, ready: image_grid_sweep.Ready, far: Any, given: dict[str, int]
+def draw_interpolation(
+    out: Path,
+    interpolation: interpolation_run.Interpolation,
+    ready: image_grid_sweep.PreparedRequest,
+    end_cond: Any,
+    given_flags: dict[str, int],
 ) -> tuple[Any, dict[str, Any]]:
     """The pictures of a way, drawn, and written as a strip and as an animation there and back; and how."""
-    count, asked = NUM.value if NUM.present else FEW, {name: flags.FLAGS[name].value for name in given if given[name]}
-    painter = interpolation_run.painter_for(way, ready.painter, asked)
-    interpolation_run.check(way, painter, count, ready.cond, far)
-    say(way.told)
-    images = interpolation_run.images(way, painter, ready.root, count, flags.FLAGS.batch, ready.cond, far)
-    write_png(out / "strip.png", strip(*interpolation_run.stations(way, images), caption="share"))
+    count, given_settings = (
+        NUM.value if NUM.present else INTERPOLATION_IMAGES,
+        {name: flags.FLAGS[name].value for name in given_flags if given_flags[name]},
+    )
+    sampler = interpolation_run.interpolation_sampler(interpolation, ready.sampler, given_settings)
+    interpolation_run.check_interpolation(interpolation, sampler, count, ready.cond, end_cond)
+    print_notes(interpolation.notes)
+    images = interpolation_run.draw_interpolation(
+        interpolation, sampler, ready.root, count, flags.FLAGS.batch, ready.cond, end_cond
+    )
+    write_png(out / "strip.png", strip(*interpolation_run.frames_with_ends(interpolation, images), caption="share"))
     animation(out / "animation.gif", np.concatenate([images, images[-2::-1]])[:, None], columns=1, last_ms=800)
-    return images, interpolation_run.about(way, painter)
+    return images, interpolation_run.describe_inversion(interpolation, sampler)
 
 
-def far_end(loaded: trained_model.Loaded, wanted: image_grid_sweep.Asked, count: int, asked: dict[str, Any]) -> Any:
+def end_condition(
+    loaded_model: trained_model.LoadedModel,
+    request: image_grid_sweep.SampleRequest,
+    count: int,
+    edit_flags: dict[str, Any],
+) -> Any:
     """The condition at the end of a way: as at its beginning, but for what is asked for there."""
-    label, words = asked.get("label_to"), asked.get("prompt_to")
+    label, words = edit_flags.get("label_to"), edit_flags.get("prompt_to")
     if words is not None:
-        condition_inputs.said(loaded[3].net, words, "--prompt_to")
-        wanted = wanted.but("prompt", words)
-    wanted = wanted if label is None else wanted.but("label", label)
-    return image_grid_sweep.ready(loaded, wanted, count, draws_labels=False).cond
+        condition_inputs.tokenize_prompt(loaded_model[3].net, words, "--prompt_to")
+        request = request.with_value("prompt", words)
+    request = request if label is None else request.with_value("label", label)
+    return image_grid_sweep.prepare_request(loaded_model, request, count, draws_labels=False).cond
 
 
-def source_of(info: trained_model.Info, wanted: image_grid_sweep.Asked) -> dict[str, Any]:
+def sample_provenance(info: trained_model.ModelInfo, request: image_grid_sweep.SampleRequest) -> dict[str, Any]:
     """Where samples come from."""
-    words = {name: told for name in ("prompt", "negative") if (told := getattr(wanted, name)) is not None}
+    words = {name: value for name in ("prompt", "negative") if (value := getattr(request, name)) is not None}
     run = {"config": info.config_hash, "step": info.step, "ema": info.ema}
-    return {**wanted.settings, **words, "seed": wanted.seed, **run}
+    return {**request.settings, **words, "seed": request.seed, **run}
 
 
-def say(lines: Sequence[str]) -> None:
+def print_notes(lines: Sequence[str]) -> None:
     """What was done to the inputs."""
     for line in lines:
         print(line, file=sys.stderr)
@@ -193,7 +223,7 @@ def write_samples(out: Path, images: np.ndarray, labels: np.ndarray | None, sour
         arrays["arr_1"] = labels
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    write_whole(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
+    write_atomically(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
 
 
 def write_singles(folder: Path, images: np.ndarray) -> None:
@@ -202,24 +232,26 @@ def write_singles(folder: Path, images: np.ndarray) -> None:
     N has as many digits as the largest. Pictures of an earlier call that stay beside them are reported.
     """
     count = len(images)
-    wanted = count <= MOST_SINGLES if SINGLES.value is None else SINGLES.value
-    names = [f"{place:0{len(str(count - 1))}}.png" for place in range(count)] if wanted else []
+    enabled = count <= MAX_SINGLES if SINGLES.value is None else SINGLES.value
+    names = [f"{place:0{len(str(count - 1))}}.png" for place in range(count)] if enabled else []
     for name, image in zip(names, images, strict=False):
         write_png(folder / name, image)
-    if not wanted and SINGLES.value is None:
-        say([f"more than {MOST_SINGLES:,} samples are not written as single PNGs; --singles writes them too"])
+    if not enabled and SINGLES.value is None:
+        print_notes([f"more than {MAX_SINGLES:,} samples are not written as single PNGs; --singles writes them too"])
     numbered = {path.name for path in folder.glob("*.png") if path.stem.isdecimal()}
     if old := sorted(numbered - {*names}):
-        say([f"{folder}: {len(old)} pictures, such as {old[0]}, are of an earlier call; delete them if you want none"])
+        print_notes(
+            [f"{folder}: {len(old)} pictures, such as {old[0]}, are of an earlier call; delete them if you want none"]
+        )
 
 
-def write_way(out: Path, frames: np.ndarray, clock: list[float]) -> None:
+def write_trajectory(out: Path, frames: np.ndarray, clock: list[float]) -> None:
     """All states of the first pictures, as a strip and as an animation."""
     if TRAJECTORY.value:
-        write_png(out / "strip.png", strip(*image_sampler.thinned(frames, clock), caption="clock"))
+        write_png(out / "strip.png", strip(*image_sampler.subsample_states(frames, clock), caption="clock"))
     if ANIMATE.value:
         animation(out / "animation.gif", frames, columns=frames.shape[1])
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

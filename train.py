@@ -19,18 +19,18 @@ from configs import Config
 from diffjax.commands import command_line, run_outputs
 from diffjax.commands.config_checks import Fields
 from diffjax.commands.preflight import describe_data, describe_plan, describe_size, measure_step, run_steps
-from diffjax.commands.training_plan import Plan, planned
+from diffjax.commands.training_plan import TrainingPlan, plan_training
 from diffjax.errors import UserError, tell, warn
 from diffjax.experiment import data_spec, meaning, run_record, trained_model
 from diffjax.experiment.run_record import Record
 from diffjax.training import checkpoint, retention, running_means
-from diffjax.training.data_parallel import join, together, watched
+from diffjax.training.data_parallel import barrier, initialize_distributed, watched
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Diverged, Fault
 from diffjax.training.progress import Log
-from diffjax.training.signals import Sentry
+from diffjax.training.signals import SignalMonitor
 from diffjax.training.state import State
-from diffjax.utils.files import check_writable, claimed, clear_parts
+from diffjax.utils.files import check_writable, clear_parts, lock_folder
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="Python file with get_config(), see configs/ and docs/reference.md; by default the run's own."
@@ -49,86 +49,93 @@ HOSTS_TIMEOUT = flags.DEFINE_float(
 
 def main() -> None:
     """Everything that can be known is checked before anything is written or compiled."""
-    with watched(None if HOSTS.value is None else join(HOSTS.value, HOSTS_TIMEOUT.value)):
+    with watched(None if HOSTS.value is None else initialize_distributed(HOSTS.value, HOSTS_TIMEOUT.value)):
         run_on_this_host(CONFIG.value)
 
 
 def run_on_this_host(config: Config) -> None:
     """Check the run, or train it, once all hosts are there."""
-    workdir = command_line.folder("workdir")
+    workdir = command_line.folder_flag("workdir")
     check_writable(workdir, "--workdir")
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
     if CHECK.value:
-        plan, _, changed = begun(fields, workdir)
+        plan, _, changed = prepare_run(fields, workdir)
         told = [*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, *changed]
         print(*told, sep="\n", flush=True)
         print(*measure_step(plan), sep="\n")
         return
     first = jax.process_index() == 0
-    with Sentry(config.train.hang_limit_s, workdir / "stacks.txt") as sentry, claimed(workdir if first else None):
+    with (
+        SignalMonitor(config.train.hang_limit_s, workdir / "stacks.txt") as sentry,
+        lock_folder(workdir if first else None),
+    ):
         if first:
-            retention.tidy(workdir / "checkpoints")
+            retention.clean_up_partial(workdir / "checkpoints")
             for folder in (workdir, workdir / run_outputs.PICTURES, workdir / trained_model.SNAPSHOTS):
                 clear_parts(folder)
-        together("tidy")
-        trained(fields, workdir, sentry)
+        barrier("tidy")
+        run_training(fields, workdir, sentry)
 
 
-def begun(fields: Fields, workdir: Path) -> tuple[Plan, Record | None, list[str]]:
+def prepare_run(fields: Fields, workdir: Path) -> tuple[TrainingPlan, Record | None, list[str]]:
     """The plan of a new run, or of an old one that goes on, what that has recorded, and what has changed since."""
-    before = run_record.earlier(workdir)
-    fields = meaning.inherited(fields, before.config) if before else fields
+    previous = run_record.existing_record(workdir)
+    fields = meaning.inherited(fields, previous.config) if previous else fields
     defaults = json.loads(json.dumps(dataclasses.asdict(Config())))
-    changed = meaning.changes(meaning.completed(before.config, defaults), fields, workdir) if before else []
-    plan = planned(fields, workdir, before)
-    if before and not plan.facts.as_learnt(before.facts):
+    changed = (
+        meaning.changed_fields(meaning.fill_missing_fields(previous.config, defaults), fields, workdir)
+        if previous
+        else []
+    )
+    plan = plan_training(fields, workdir, previous)
+    if previous and not plan.facts.matches(previous.facts):
         name = fields["data"]["name"]
         raise UserError(f"config.data.name: {name} has changed since {workdir} was begun; use a new --workdir")
-    return plan, before, changed
+    return plan, previous, changed
 
 
-def trained(fields: Fields, workdir: Path, sentry: Sentry) -> None:
+def run_training(fields: Fields, workdir: Path, sentry: SignalMonitor) -> None:
     """A run from where it is to its end, or until it is told to stop."""
-    plan, before, changed = begun(fields, workdir)
+    plan, previous, changed = prepare_run(fields, workdir)
     fields = plan.fields
-    done, steps = int(plan.start.step), fields["train"]["steps"]
+    steps_done, steps = int(plan.start.step), fields["train"]["steps"]
     tell(
-        f"{fields['data']['name']}: {describe_size(plan)}, step {done:,} to {steps:,}",
+        f"{fields['data']['name']}: {describe_size(plan)}, step {steps_done:,} to {steps:,}",
         *describe_data(plan),
         *plan.notes,
         *changed,
     )
-    if done >= steps:
-        tell(f"{workdir}: already at step {done:,}; raise --config.train.steps to go on")
+    if steps_done >= steps:
+        tell(f"{workdir}: already at step {steps_done:,}; raise --config.train.steps to go on")
         return
-    now = run_record.at_start(before, fields, plan.facts, plan.splits, workdir)
+    record = run_record.record_at_start(previous, fields, plan.facts, plan.splits, workdir)
     if jax.process_index() == 0:
-        run_record.write_config(workdir, now)
-    done = train(workdir, plan, now.identity, sentry)
-    if done < steps:
-        tell(f"{workdir}: stopped at step {done:,}, saved; the same command goes on from there")
+        run_record.write_config(workdir, record)
+    steps_done = train(workdir, plan, record.identity, sentry)
+    if steps_done < steps:
+        tell(f"{workdir}: stopped at step {steps_done:,}, saved; the same command goes on from there")
         return
     pictures = f"; pictures are in {workdir / run_outputs.PICTURES}" if fields["train"]["picture_every_steps"] else ""
     tell(f"{workdir}: step {steps:,} reached{pictures}")
 
 
-def train(workdir: Path, plan: Plan, identity: Identity, sentry: Sentry) -> int:
+def train(workdir: Path, plan: TrainingPlan, identity: Identity, sentry: SignalMonitor) -> int:
     """The loop, with its checkpoints, and on the first host its log and pictures; the step that was reached."""
     fields, t, first = plan.fields, plan.fields["train"], jax.process_index() == 0
     batch_size, writers = fields["data"]["batch_size"], plan.writers if first else ()
     about = {"config": data_spec.config_hash(fields), **identity.about}
     folder, start = workdir / "checkpoints", int(plan.start.step)
-    sums = running_means.of_checkpoint(folder, start)
+    sums = running_means.read_sums(folder, start)
     with (
         closing(checkpoint.Saver(folder, plan.keep, about)) as saver,
         closing(Log(writers, start, t["steps"], t["log_every_steps"], batch_size, not first, sums)) as log,
     ):
 
         def save(step: int, state: State, metrics: Any) -> None:
-            more = {} if plan.validate is None else plan.validate(state.ema["params"])
-            if more:
-                log.tell(step, more)
-            saver.save(step, state, {**metrics, **more}, log.sums)
+            validation_metrics = {} if plan.validate is None else plan.validate(state.ema["params"])
+            if validation_metrics:
+                log.log_values(step, validation_metrics)
+            saver.save(step, state, {**metrics, **validation_metrics}, log.sums)
 
         def picture(step: int, state: State, metrics: Any) -> None:
             if first:
@@ -140,18 +147,18 @@ def train(workdir: Path, plan: Plan, identity: Identity, sentry: Sentry) -> int:
 
         def watch(step: int, metrics: Any) -> None:
             sentry.beat(step)
-            log.watch(step, metrics)
+            log.log_steps(step, metrics)
 
         def restore() -> State | None:
             saver.wait()
-            back = checkpoint.restore(folder, plan.start, identity)
-            log.sums = running_means.of_checkpoint(folder, int((back or plan.start).step))
-            return back
+            checkpoint_state = checkpoint.restore(folder, plan.start, identity)
+            log.sums = running_means.read_sums(folder, int((checkpoint_state or plan.start).step))
+            return checkpoint_state
 
         others = [(t["picture_every_steps"], picture), (t["snapshot_every_steps"], snapshot)]
         events = [
             (t["save_every_steps"], save),  # of 0: after the last step alone
-            *[(every, call) for every, call in others if every],
+            *[(interval, call) for interval, call in others if interval],
         ]
         try:
             state = run_steps(
@@ -161,24 +168,24 @@ def train(workdir: Path, plan: Plan, identity: Identity, sentry: Sentry) -> int:
                 watch=watch,
                 on_fault=plan.policy,
                 restore=restore,
-                report=partial(reported, workdir if first else None),
+                report=partial(report_fault, workdir if first else None),
                 stopping=lambda: sentry.stopping,
             )
         except Diverged as end:
-            if end.fault.sound and not saver.has(end.fault.step):
+            if end.fault.sound and not saver.contains(end.fault.step):
                 saver.save(end.fault.step, end.state, {}, log.sums)
             raise UserError(f"{workdir}: {end}") from None
-        if not saver.has(int(state.step)):
+        if not saver.contains(int(state.step)):
             saver.save(int(state.step), state, {}, log.sums)
     return int(state.step)
 
 
-def reported(folder: Path | None, fault: Fault) -> None:
+def report_fault(folder: Path | None, fault: Fault) -> None:
     """Report a step whose numbers are not finite, on the first host also in faults.jsonl."""
-    warn(fault.told(), new_line=True)
+    warn(fault.describe(), new_line=True)
     if folder is not None:
         run_outputs.write_fault(folder, fault)
 
 
 if __name__ == "__main__":
-    command_line.run(main, CONFIG, resumes=Config)
+    command_line.run_script(main, CONFIG, resumes=Config)

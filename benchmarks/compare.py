@@ -31,10 +31,10 @@ def main() -> None:
     """The plan, the work, the page."""
     compare: Compare = CONFIG.value
     check(compare)
-    folder = command_line.folder("workdir")
+    folder = command_line.folder_flag("workdir")
     check_writable(folder, "--workdir")
     compared(compare, folder, Path(PAGE.value or folder), ONLY_PAGE.value)
 
 
 if __name__ == "__main__":
-    command_line.run(main, CONFIG)
+    command_line.run_script(main, CONFIG)

@@ -23,10 +23,10 @@ from sklearn.linear_model import RidgeCV
 
 import diffjax as dj
 from diffjax.commands import command_line, evaluation_subject
-from diffjax.conditions import completed
+from diffjax.conditions import fill_condition
 from diffjax.experiment import specs
 
-command_line.sampling_flags()
+command_line.define_sampling_flags()
 DRAWS = flags.DEFINE_integer("draws", 16, "Completions of each image.")
 MOST = flags.DEFINE_integer("most", 360, "Test images.")
 METHODS = flags.DEFINE_multi_string("method", ["clamp", "ddnm", "pigdm", "dps"], "Methods of dj.edit.methods.")
@@ -67,7 +67,9 @@ def low(x: Images) -> np.ndarray:
 def main() -> None:
     """One row per task and method."""
     asked = flags.FLAGS
-    model = evaluation_subject.opened(command_line.folder("workdir"), asked.ema, command_line.step(), 1_000_000)
+    model = evaluation_subject.open_subject(
+        command_line.folder_flag("workdir"), asked.ema, command_line.step_choice(), 1_000_000
+    )
     train, test = (unit(model, name) for name in ("train", "test"))
     test = test[: MOST.value]
     print("| known | method | hidden-pixel error of the mean | right digit: mean | single |\n|---|---|---|---|---|")
@@ -108,23 +110,25 @@ def baselines(task: Task, train: Images, test: Images) -> Iterator[tuple[str, np
         yield name, (made if task.known is None else np.where(task.known[..., None], test, made))[None]
 
 
-def drawn(task: Task, model: evaluation_subject.Subject, test: Images) -> Iterator[tuple[str, np.ndarray]]:
+def drawn(task: Task, model: evaluation_subject.EvaluationSubject, test: Images) -> Iterator[tuple[str, np.ndarray]]:
     """The completions of each method that serves the task."""
     for text in METHODS.value:
-        method = specs.made(dj.edit.methods, text, "--method")
+        method = specs.instantiate(dj.edit.methods, text, "--method")
         if task.known is None and not method.bases:
             continue
         yield text, completions(task, model, test, method)
 
 
-def completions(task: Task, model: evaluation_subject.Subject, test: Images, method: dj.edit.Method) -> np.ndarray:
+def completions(
+    task: Task, model: evaluation_subject.EvaluationSubject, test: Images, method: dj.edit.Method
+) -> np.ndarray:
     """`--draws` completions of each test image, [draws, n, 8, 8, 1]."""
     rows = np.tile(np.arange(len(test)), DRAWS.value)
     made, root = [], dj.keys(flags.FLAGS.seed, len(rows))
     steps = flags.FLAGS["steps"].value or STEPS
     for start in range(0, len(rows), BATCH):
         some = rows[start : start + BATCH]
-        cond = completed(model.info.net.null_cond, len(some), {})
+        cond = fill_condition(model.info.net.null_cond, len(some), {})
         seen = task.seen(test[some], some)
         at: dict[str, Any] = {"method": method, "cond": cond, "steps": steps}
         x = dj.edit.solve(root[start : start + BATCH], model.noise, dj.order.together, model.denoise, seen, **at)
@@ -132,17 +136,17 @@ def completions(task: Task, model: evaluation_subject.Subject, test: Images, met
     return np.concatenate(made).reshape(DRAWS.value, len(test), *test.shape[1:])
 
 
-def unit(model: evaluation_subject.Subject, split: str) -> Images:
+def unit(model: evaluation_subject.EvaluationSubject, split: str) -> Images:
     """The images of a split as the model has them."""
     images, facts = model.real[split][0], model.info.facts
     return np.asarray(facts.encoding.encode(None, jnp.asarray(images), facts.levels))
 
 
-def right(model: evaluation_subject.Subject, made: Images) -> float:
+def right(model: evaluation_subject.EvaluationSubject, made: Images) -> float:
     """How often a classifier takes images for the digits of the test images."""
     pixels = (made.reshape(len(made), -1).clip(-1, 1) + 1) / 2
     return accuracy(model, pixels, labels_of(model, "test")[: len(made)])
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

@@ -22,17 +22,17 @@ from scoring import accuracy, frechet_ratio
 
 from diffjax import reports
 from diffjax.commands import command_line, evaluation_subject, image_sampler
-from diffjax.conditions import completed
+from diffjax.conditions import fill_condition
 from diffjax.data import byte_tokenizer
 from diffjax.data.attributes import measure
-from diffjax.data.captions import WORDS, prompts, understood, written
-from diffjax.data.condition_batches import conditions_of, parts_of
+from diffjax.data.captions import WORDS, distinct_prompts, parse_caption, write_caption
+from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import sketch
 from diffjax.evaluation.pixels import fractions_like
 from diffjax.experiment import data_spec
 from diffjax.nets.condition_encoders import Picture, Text
 
-command_line.sampling_flags()
+command_line.define_sampling_flags()
 PROMPTS = flags.DEFINE_integer("prompts", 200, "Prompts of the first figure.")
 ABOUT = flags.DEFINE_list("about", [], "Combinations that training has not seen, as 'bold three,thin seven'.")
 PICTURES = flags.DEFINE_string("pictures", "", "Folder for pictures of prompts and sketches.")
@@ -51,9 +51,9 @@ class Row(NamedTuple):
 
 def main() -> None:
     """One row per figure."""
-    workdir, asked = command_line.folder("workdir"), flags.FLAGS
-    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), 1_000_000)
-    painter = model.painter(command_line.chosen(model.info.config["sample"]))
+    workdir, asked = command_line.folder_flag("workdir"), flags.FLAGS
+    model = evaluation_subject.open_subject(workdir, asked.ema, command_line.step_choice(), 1_000_000)
+    painter = model.build_sampler(command_line.sampler_settings(model.info.config["sample"]))
     kinds = {type(each) for each in model.info.net.conditions}
     print("| figure | found | asked for |\n|---|---|---|")
     for row in [
@@ -65,29 +65,31 @@ def main() -> None:
 
 
 def pictures(
-    painter: image_sampler.Painter, count: int, given: dict[str, Any], seed: int = 0
+    painter: image_sampler.ImageSampler, count: int, given: dict[str, Any], seed: int = 0
 ) -> UInt8[np.ndarray, "n h w c"]:
     """So many pictures under these parts of a condition, which are one for each."""
-    cond = completed(painter.net.null_cond, count, given)
-    return image_sampler.images(painter, jax.random.key(seed), count, min(BATCH, count), cond)
+    cond = fill_condition(painter.net.null_cond, count, given)
+    return image_sampler.sample_images(painter, jax.random.key(seed), count, min(BATCH, count), cond)
 
 
-def of_prompts(painter: image_sampler.Painter, told: list[str], seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
+def of_prompts(painter: image_sampler.ImageSampler, told: list[str], seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
     """One picture for each of these texts."""
     encoder = next(each for each in painter.net.conditions if isinstance(each, Text))
     return pictures(painter, len(told), {encoder.part: byte_tokenizer.encode(told, encoder.shape[0])}, seed)
 
 
-def classes(model: evaluation_subject.Subject, images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray) -> float:
+def classes(
+    model: evaluation_subject.EvaluationSubject, images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray
+) -> float:
     """The share of pictures that a classifier takes for these labels."""
     return accuracy(model, fractions_like(images, model.splits), labels)
 
 
-def of_text(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Iterator[Row]:
+def of_text(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Iterator[Row]:
     """The digit of prompts, and what each trait moves."""
-    told = prompts(PROMPTS.value, ABOUT.value, seed=1)
+    told = distinct_prompts(PROMPTS.value, ABOUT.value, seed=1)
     every = [each for each in told for _ in range(EACH)]
-    images, digits = of_prompts(painter, every), np.array([understood(each).digit for each in every], np.int32)
+    images, digits = of_prompts(painter, every), np.array([parse_caption(each).digit for each in every], np.int32)
     what = f"of combinations left out ({', '.join(ABOUT.value)})" if ABOUT.value else f"of {len(told)} prompts"
     if PICTURES.value:
         rows = np.repeat(np.arange(len(told)), EACH)[: SHOWN * EACH]
@@ -103,30 +105,30 @@ def of_text(model: evaluation_subject.Subject, painter: image_sampler.Painter) -
 
 def apart(combination: str) -> tuple[str, str, str, range]:
     """The first trait of a combination, its low end and its high end, and the digit."""
-    digit, traits = understood(combination)
+    digit, traits = parse_caption(combination)
     name = next(iter(traits))
     low, high = WORDS[name]
     return name, low, high, range(digit, digit + 1)
 
 
-def moved(painter: image_sampler.Painter, name: str, low: str, high: str, digits: range = range(10)) -> float:
+def moved(painter: image_sampler.ImageSampler, name: str, low: str, high: str, digits: range = range(10)) -> float:
     """The share of pairs, of one digit and from one key, of which the picture of the higher trait measures higher.
 
     Of real pictures, which are called by their measures, it is 1.
     """
     found = []
     for trait in (low, high):
-        told = [written(digit, {name: trait}) for digit in digits for _ in range(PAIRS * 10 // len(digits))]
+        told = [write_caption(digit, {name: trait}) for digit in digits for _ in range(PAIRS * 10 // len(digits))]
         found.append(measure(of_prompts(painter, told), 256)[name])
     return float((found[1] > found[0]).mean())
 
 
-def of_sketches(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Iterator[Row]:
+def of_sketches(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Iterator[Row]:
     """How far the strokes of samples are those of sketches of test images, with the label and without."""
     data = model.info.config["data"]
-    dataset = data_spec.dataset_of(data)
-    (part,) = parts_of([sketch()], dataset)
-    given = conditions_of(dataset, "test", None, (part,))
+    dataset = data_spec.open_configured(data)
+    (part,) = build_parts([sketch()], dataset)
+    given = split_conditions(dataset, "test", None, (part,))
     sketches, labels = np.asarray(given[part.name].value), np.asarray(given["label"])
     parts = {part.name: sketches}
     images = pictures(painter, len(labels), parts)
@@ -153,12 +155,12 @@ def overlap(part: Any, images: UInt8[np.ndarray, "n h w c"], sketches: np.ndarra
     return float((both.sum((1, 2, 3)) / np.maximum(either.sum((1, 2, 3)), 1)).mean())
 
 
-def marginals(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Iterator[Row]:
+def marginals(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Iterator[Row]:
     """The Fréchet ratio under each part alone, of test images, and under none; and the label's accuracy."""
     data = model.info.config["data"]
-    dataset = data_spec.dataset_of(data)
+    dataset = data_spec.open_configured(data)
     rows = dataset.split("test").some(360)
-    known = conditions_of(dataset, "test", rows, data_spec.parts_named(tuple(data.get("parts", ())), dataset))
+    known = split_conditions(dataset, "test", rows, data_spec.parse_parts(tuple(data.get("parts", ())), dataset))
     every = known if isinstance(known, dict) else {"label": known}
     null = painter.net.null_cond
     heard = [name for name in every if name in (null if isinstance(null, dict) else {"label": null})]
@@ -182,4 +184,4 @@ def spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

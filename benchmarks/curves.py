@@ -32,18 +32,18 @@ Row = Float[np.ndarray, " _"]
 
 def exact(x_t: Array, t: Array, cond: None) -> Array:
     """E[x0 | x_t] = alpha v / (alpha² v + sigma²) x_t of N(0, v)."""
-    m = NOISE.moment(t)
+    m = NOISE.coefficients(t)
     return m.alpha * SPREAD[None] / (m.alpha**2 * SPREAD[None] + m.sigma**2) * x_t
 
 
 def main() -> None:
     """A curve a line: the largest departure, and whether it is within 1e-3."""
-    t = by_noise_level.span(NOISE, 17)
+    t = by_noise_level.log_snr_grid(NOISE, 17)
     least = of_levels(t, lambda alpha, sigma, v: v * sigma**2 / (alpha**2 * v + sigma**2))
     error, change, excess = (np.mean(each, axis=0) for each in zip(*map(measured, range(PARTS)), strict=True))
     found = {
         "error of x0": apart(error, least),
-        "best linear denoiser": apart(by_noise_level.linear(NOISE, data(5_000, 2**18), t).error, least),
+        "best linear denoiser": apart(by_noise_level.linear_error(NOISE, data(5_000, 2**18), t).error, least),
         "change from level to level": apart(change, least[:-1] - least[1:]),
         "its excess over the fall of the error": float(np.max(np.abs(excess) / least[:-1])),
         "spread of the belief, by step": belief(),
@@ -61,9 +61,9 @@ def measured(part: int) -> tuple[Row, ...]:
     """Means over a part of the examples."""
     root = keys(part, COUNT)
     x0 = data(part, COUNT)
-    t = by_noise_level.span(NOISE, 17)
-    moved = by_noise_level.consistency(root, NOISE, exact, x0, None, t)
-    missed = by_noise_level.error(root, NOISE, exact, x0, None, t)
+    t = by_noise_level.log_snr_grid(NOISE, 17)
+    moved = by_noise_level.martingale_gap(root, NOISE, exact, x0, None, t)
+    missed = by_noise_level.denoising_error(root, NOISE, exact, x0, None, t)
     return tuple(
         np.asarray(each, np.float64)
         for each in (
@@ -117,7 +117,7 @@ def step_of(x: Array, t: Array, s: Array) -> Row:
 
 def marginal(t: Array) -> Row:
     """The variance of x_t."""
-    m = NOISE.moment(t)
+    m = NOISE.coefficients(t)
     return np.asarray(m.alpha**2 * SPREAD + m.sigma**2, np.float64)
 
 
@@ -137,7 +137,7 @@ def shares() -> tuple[float, float]:
         x0 = data(2000 + part, COUNT)
         x0 = x0 * jnp.sqrt(SPREAD / jnp.mean(x0**2, axis=0))[None]  # of exactly these variances: less chance
         found = loss_shares.gradients(root, NOISE, loss_of, apply, jnp.asarray(scale), x0, None, bins)
-        sums += np.array([[share.loss for share in found], [share.gradient * share.towards for share in found]])
+        sums += np.array([[share.loss for share in found], [share.gradient * share.cosine for share in found]])
     t = (np.arange(bins * 10_000) + 0.5) / (bins * 10_000)
     alpha, sigma, v = np.cos(np.pi * t / 2), np.sin(np.pi * t / 2), float(SPREAD.mean())
     # v = alpha eps - sigma x0 and x_t = alpha x0 + sigma eps, of which scale · x_t is the guess
@@ -149,7 +149,7 @@ def shares() -> tuple[float, float]:
 
 def of_levels(t: Array, form: Callable[[Row, Row, Row], Row]) -> Row:
     """The mean over the numbers of an example, at each level."""
-    m, v = NOISE.moment(t[:, None]), np.asarray(SPREAD, np.float64)[None]
+    m, v = NOISE.coefficients(t[:, None]), np.asarray(SPREAD, np.float64)[None]
     return form(np.asarray(m.alpha, np.float64), np.asarray(m.sigma, np.float64), v).mean(axis=1)
 
 

@@ -33,7 +33,7 @@ def nested() -> Ways:
     variables = net.init(jax.random.key(0), jnp.zeros((1, *SHAPE, 1)), jnp.ones((1, *SHAPE, 1)))
     variables = jax.tree.map(lambda leaf: leaf + 0.01, variables)  # some of it begins as zeros
     given = (dj.keys(0, BATCH), noise, which, dj.denoiser(noise, net, variables), (*SHAPE, 1))
-    options = {"grid": dj.grids.repeated(dj.grids.uniform(noise, 10), 16), "step": dj.steps.ddim()}
+    options = {"grid": dj.grids.repeat_per_block(dj.grids.uniform(noise, 10), 16), "step": dj.steps.ddim()}
     return {
         "sample": lambda: dj.sample(*given, **options),
         "nested.sample": lambda: dj.sampling.blockwise.sample(*given, **options),

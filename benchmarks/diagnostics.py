@@ -23,7 +23,7 @@ from jaxtyping import Array, PyTree
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.digits import get_config
-from diffjax.commands.training_plan import Plan, examples, planned
+from diffjax.commands.training_plan import TrainingPlan, encode_examples, plan_training
 from diffjax.experiment import build
 from diffjax.training.loop import fit
 from diffjax.training.progress import Log
@@ -38,7 +38,7 @@ def main() -> None:
     """Medians over all rounds but the first, which compiles; there the bands go first, and bear what both need."""
     fields = dataclasses.asdict(get_config())
     with tempfile.TemporaryDirectory() as folder:
-        plan = planned(fields, Path(folder))
+        plan = plan_training(fields, Path(folder))
         steps, plain, bands = measured(plan, fields["train"], mean_alone(plan, fields["train"]))
     every, total = fields["train"]["save_every_steps"], fields["train"]["steps"]
     step = float(np.median(steps[1:])) / STEPS
@@ -55,10 +55,10 @@ def main() -> None:
         print(f"| {name} | {told} | {share:.3%} | {1000 * found[0]:.0f} | {whole:.2%} |")
 
 
-def mean_alone(plan: Plan, t: dict[str, Any]) -> Validate:
+def mean_alone(plan: TrainingPlan, t: dict[str, Any]) -> Validate:
     """`held_out` without bands: the same examples and noise, of which the mean is all that leaves the device."""
-    loss = build.training_loss(plan.model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
-    of = examples(plan.dataset, "validation", t["validate_images"], plan.facts, plan.model.net.null_cond)
+    loss = build.build_loss(plan.model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
+    of = encode_examples(plan.dataset, "validation", t["validate_images"], plan.facts, plan.model.net.null_cond)
 
     def silent(variables: PyTree, x: Any, level: Any, cond: PyTree, keys: Any, *more: Any) -> Any:
         return plan.model.net.apply(variables, x, level, cond, None, *more)
@@ -70,7 +70,7 @@ def mean_alone(plan: Plan, t: dict[str, Any]) -> Validate:
     return lambda params: {NAME: float(mean(jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, params), *of))}
 
 
-def measured(plan: Plan, t: dict[str, Any], plain: Validate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def measured(plan: TrainingPlan, t: dict[str, Any], plain: Validate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Seconds of each round: of its steps, of the mean alone, and of the bands."""
     assert plan.validate is not None
     ways, found, turns = (plain, plan.validate), [], count()

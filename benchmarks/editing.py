@@ -21,7 +21,7 @@ import diffjax as dj
 from diffjax.data import Dataset, open_dataset
 from diffjax.evaluation import as_bytes
 from diffjax.reports import write_png
-from diffjax.reports.image_grids import named_rows
+from diffjax.reports.image_grids import labelled_rows
 
 RUNS = flags.DEFINE_string("runs", "runs", "Folder of the runs.")
 INPUTS = flags.DEFINE_string("inputs", "runs/editing", "Folder for the inputs, and below it what is drawn.")
@@ -86,7 +86,7 @@ def inversion(model: tuple, images: np.ndarray, labels: np.ndarray) -> None:
     """What is left of a pixel, of 1 from black to white, after inversion and back."""
     denoise, noise, order, _ = model
     x = jnp.asarray(2 * images / 16 - 1, jnp.float32)
-    grids = {"reversible": dj.edit.reversible(noise, STEPS), "uniform": dj.grids.uniform(noise, STEPS)}
+    grids = {"reversible": dj.edit.inversion_grid(noise, STEPS), "uniform": dj.grids.uniform(noise, STEPS)}
     print(f"| rule, {STEPS} steps | grid | evaluations | median | 99 % | most |\n|---|---|---|---|---|---|")
     for rule, grid in [
         *((rule, "reversible") for rule in ("midpoint", "heun", "dpmpp_2m", "ddim")),
@@ -118,7 +118,7 @@ def strengths(model: tuple, data: Dataset, images: np.ndarray, labels: np.ndarra
     seen, classes = data.arrays("train")
     judge = SVC(gamma=0.001).fit(seen.reshape(len(seen), -1), classes)
     x = jnp.asarray(2 * images / 16 - 1, jnp.float32)
-    nothing = dj.conditions.completed(info.net.null_cond, len(x), {})
+    nothing = dj.conditions.fill_condition(info.net.null_cond, len(x), {})
     grid = dj.grids.log_snr(noise, STEPS)
     print("| strength | log-SNR | root mean square | of its class |\n|---|---|---|---|")
     rows = []
@@ -132,7 +132,7 @@ def strengths(model: tuple, data: Dataset, images: np.ndarray, labels: np.ndarra
         rows.append(as_bytes(levels[: 2 * FEW].astype(np.uint8), 17))
     first = as_bytes(images[: 2 * FEW], 17)
     names = ["input", *(f"{strength:g}" for strength in STRENGTHS)]
-    write_png(PICTURES / "edit_strengths.png", named_rows(names, [first, *rows], 2 * FEW, None))
+    write_png(PICTURES / "edit_strengths.png", labelled_rows(names, [first, *rows], 2 * FEW, None))
 
 
 if __name__ == "__main__":

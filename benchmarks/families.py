@@ -18,7 +18,7 @@ import numpy as np
 import diffjax as dj
 from diffjax.commands import image_sampler
 from diffjax.reports import write_png
-from diffjax.reports.image_grids import named_rows
+from diffjax.reports.image_grids import labelled_rows
 
 SEEDS = (0, 1, 2)
 CONFIGS = ("digits_raster", "digits_any_order", "digits_masked", "digits_flow")
@@ -74,11 +74,11 @@ def picture(folder: Path) -> np.ndarray:
     rows = []
     for config in CONFIGS:
         denoise, noise, order, info = dj.load(folder / f"{config}_{SEEDS[0]}")
-        painter = image_sampler.painter(denoise, noise, order, info.net, info.facts, info.config["sample"])
-        frames, clock = image_sampler.trajectory(painter, jax.random.key(0), 1, np.array([DIGIT], np.int32))
-        moments, _ = image_sampler.thinned(frames[:, 0], clock, MOMENTS)
+        painter = image_sampler.build_image_sampler(denoise, noise, order, info.net, info.facts, info.config["sample"])
+        frames, clock = image_sampler.sample_trajectory(painter, jax.random.key(0), 1, np.array([DIGIT], np.int32))
+        moments, _ = image_sampler.subsample_states(frames[:, 0], clock, MOMENTS)
         rows.append(np.broadcast_to(moments, (*moments.shape[:3], 3)))
-    return named_rows([NAMES[config] for config in CONFIGS], rows, MOMENTS, None)
+    return labelled_rows([NAMES[config] for config in CONFIGS], rows, MOMENTS, None)
 
 
 def bits_of(scores: dict[str, Any]) -> dict[str, list[float]]:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from diffjax.evaluation.frechet_distance import Moments, frechet_of, gather
+from diffjax.evaluation.frechet_distance import Moments, frechet_from_moments, gather_moments
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
 DIM, BATCH = 2_048, 1_000
@@ -45,7 +45,7 @@ def main() -> None:
     a, b = laws(rng)
     reference, ours = (gathered(law, basis, seed) for seed, law in ((1, b), (2, a)))
     start = time.perf_counter()
-    found = frechet_of(ours.moments, reference.moments)
+    found = frechet_from_moments(ours.moments, reference.moments)
     distance = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # Linux counts in kilobytes
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
@@ -96,7 +96,7 @@ def gathered(law: Law, basis: Float32[np.ndarray, "d d"], seed: int) -> Cost:
             yield batch
 
     start = time.perf_counter()
-    moments = gather(timed())
+    moments = gather_moments(timed())
     return Cost(moments, time.perf_counter() - start - drawing, drawing)
 
 

@@ -1,7 +1,7 @@
 """What each guidance samples, against the law it is named after: python benchmarks/guidance.py (two minutes, one core)
 
 Writes docs/guidance.md and docs/pictures/guidance_*.png. Denoisers are exact, so that nothing is learned and all that
-is wrong is the guidance's own; `dj.lab.guided` takes any other as well.
+is wrong is the guidance's own; `dj.lab.guidance_report` takes any other as well.
 """
 
 import time
@@ -19,7 +19,7 @@ from tables import head, row
 import diffjax as dj
 from diffjax import guidance as g
 from diffjax import lab
-from diffjax.lab.guidance_checks import draw, strengths
+from diffjax.lab.guidance_checks import draw, pattern_strengths
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -62,9 +62,14 @@ def main() -> None:
     path.write_text("\n".join(page) + DIGITS + (digits if here else "\n"))
 
 
-def told(it: lab.Drawn) -> list[str]:
+def told(it: lab.GuidanceRow) -> list[str]:
     """What there is to say of z."""
-    return [f"{it.mean:+.2f}", f"{it.deviation:.2f}", f"{it.kept:.2f}", f"{it.modes:.2f} of {it.modes_tilted:.2f}"]
+    return [
+        f"{it.mean:+.2f}",
+        f"{it.deviation:.2f}",
+        f"{it.class_deviation:.2f}",
+        f"{it.modes:.2f} of {it.modes_tilted:.2f}",
+    ]
 
 
 def tilted() -> Iterator[str]:
@@ -72,7 +77,7 @@ def tilted() -> Iterator[str]:
     yield from head("steps by", "w", *SIGNS, *(f"to tilted, {count} steps" for count in LONG))
     curves, drawn = {}, {}
     for name, step in (("ddim", dj.steps.ddim()), ("posterior", dj.steps.posterior())):
-        rows = lab.guided(g.cfg, scales=FINE, steps=LONG, noise=FLOW, step=step).rows
+        rows = lab.guidance_report(g.cfg, scales=FINE, steps=LONG, noise=FLOW, step=step).rows
         for w in SCALES:
             far = {it.steps: it for it in rows if it.scale == w}
             yield row(f"`{name}`", f"{w:g}", *told(far[LONG[-1]]), *(f"{far[n].wasserstein:.3f}" for n in LONG))
@@ -84,9 +89,12 @@ def tilted() -> Iterator[str]:
 
 def line(make: Callable, w: float, step: Any, steps: int, dimensions: int) -> np.ndarray:
     """z and b of what is drawn."""
-    known, null = lab.classed_denoiser(FLOW, lab.TWO, dimensions), jnp.asarray(len(lab.TWO.laws), jnp.int32)
+    known, null = (
+        lab.class_denoiser(FLOW, lab.TWO_CLASSES, dimensions),
+        jnp.asarray(len(lab.TWO_CLASSES.laws), jnp.int32),
+    )
     grid = dj.grids.uniform(FLOW, steps)
-    return strengths(draw(make(known, w, null), step or dj.steps.ddim(), grid, w, dimensions=dimensions, **AT))
+    return pattern_strengths(draw(make(known, w, null), step or dj.steps.ddim(), grid, w, dimensions=dimensions, **AT))
 
 
 def every() -> Iterator[str]:
@@ -94,7 +102,7 @@ def every() -> Iterator[str]:
     yield from head("guidance", "w", *SIGNS, "to tilted", "to tilted, 10 steps", "to class", "aside")
     drawn, found = {"no guidance, w = 1": line(g.cfg, 1.0, None, STEPS[-1], NUMBERS)}, {}
     for name, (make, step) in GUIDANCES.items():
-        rows = lab.guided(make, scales=SCALES, steps=STEPS, noise=FLOW, step=step, dimensions=NUMBERS).rows
+        rows = lab.guidance_report(make, scales=SCALES, steps=STEPS, noise=FLOW, step=step, dimensions=NUMBERS).rows
         few, many = ([it for it in rows if it.steps == steps] for steps in STEPS)
         for short, it in zip(few, many, strict=True):
             far = (it.wasserstein, short.wasserstein, it.to_class, it.aside)
@@ -117,7 +125,7 @@ def plus() -> Iterator[str]:
     yield from head("strength", *(f"nearest w, {steps} steps" for steps in LONG), *(f"kept, {n} steps" for n in LONG))
     for strength in STRENGTHS:
         found = [line(plus_plus(steps), strength, None, steps, 1)[0] for steps in LONG]
-        spread = lab.TWO.laws[0].moments()[1]
+        spread = lab.TWO_CLASSES.laws[0].moments()[1]
         kept = [f"{z.std() / spread:.2f}" for z in found]
         yield row(strength, *(f"{nearest(z):g}" for z in found), *kept)
 
@@ -125,20 +133,24 @@ def plus() -> Iterator[str]:
 def nearest(z: np.ndarray) -> float:
     """The scale, in quarters, whose tilted law is nearest."""
     scales = np.arange(0, 8.25, 0.25)
-    far = [np.mean(np.abs(np.sort(z) - lab.tilted(lab.TWO, 0, float(w)).quantiles(len(z)))) for w in scales]
+    far = [
+        np.mean(np.abs(np.sort(z) - lab.tilted_density(lab.TWO_CLASSES, 0, float(w)).quantiles(len(z)))) for w in scales
+    ]
     return float(scales[int(np.argmin(far))])
 
 
 def models() -> Iterator[str]:
     """A model that errs, guided by its own null condition and by a weaker model."""
     yield from head("guidance", "w", "kept", "modes", "to class")
-    model = lab.TWO.smeared(1.4)
-    weak = lab.classed_denoiser(FLOW, lab.TWO.smeared(2.0))
+    model = lab.TWO_CLASSES.widen(1.4)
+    weak = lab.class_denoiser(FLOW, lab.TWO_CLASSES.widen(2.0))
     makes = {"cfg": g.cfg, "autoguidance": lambda denoise, w, null: g.autoguidance(denoise, weak, w)}
     for name, make in makes.items():
         scales = (1.0, 1.5, 2.0, 3.0) if name == "autoguidance" else (1.0, 1.5, 2.0)
-        for it in lab.guided(make, scales=scales, steps=STEPS[-1:], noise=FLOW, model=model).rows:
-            yield row(f"`{name}`", f"{it.scale:g}", f"{it.kept:.2f}", f"{it.modes:.2f}", f"{it.to_class:.3f}")
+        for it in lab.guidance_report(make, scales=scales, steps=STEPS[-1:], noise=FLOW, model=model).rows:
+            yield row(
+                f"`{name}`", f"{it.scale:g}", f"{it.class_deviation:.2f}", f"{it.modes:.2f}", f"{it.to_class:.3f}"
+            )
 
 
 def cost() -> Iterator[str]:

@@ -29,7 +29,7 @@ from diffjax.evaluation.pixels import fractions_like, fractions_of
 from diffjax.experiment import trained_model
 
 matplotlib.use("Agg")
-command_line.sampling_flags()
+command_line.define_sampling_flags()
 WEAK = flags.DEFINE_string("weak", "runs/digits_weak", "A run that was trained for less long.")
 ROOT = Path(__file__).parents[1]
 COUNT, ROUNDS = 360, 4
@@ -63,11 +63,11 @@ class Found(NamedTuple):
 
 def main() -> None:
     """Measure, draw, and write the section."""
-    workdir, asked = command_line.folder("workdir"), flags.FLAGS
-    model = evaluation_subject.opened(workdir, asked.ema, command_line.step(), 1_000_000)
+    workdir, asked = command_line.folder_flag("workdir"), flags.FLAGS
+    model = evaluation_subject.open_subject(workdir, asked.ema, command_line.step_choice(), 1_000_000)
     weak, *_ = trained_model.load(Path(WEAK.value))
     found: dict[str, dict[float, Found]] = {}
-    for name, scale, painter in painters(model, weak, command_line.chosen(model.info.config["sample"])):
+    for name, scale, painter in painters(model, weak, command_line.sampler_settings(model.info.config["sample"])):
         found.setdefault(name, {})[scale] = measured(model, painter)
         print(name, scale, *found[name][scale], flush=True)
     plotted(found, ROOT / "docs" / "pictures" / "guidance_digits.png")
@@ -87,16 +87,16 @@ def main() -> None:
 
 
 def painters(
-    model: evaluation_subject.Subject, weak: Any, settings: dict[str, Any]
-) -> Iterator[tuple[str, float, image_sampler.Painter]]:
+    model: evaluation_subject.EvaluationSubject, weak: Any, settings: dict[str, Any]
+) -> Iterator[tuple[str, float, image_sampler.ImageSampler]]:
     """Each guidance at each scale."""
     for name, more, scales in NUMBERS:
         for scale in scales:
-            yield name, scale, model.painter({**settings, **more, "guidance": scale})
+            yield name, scale, model.build_sampler({**settings, **more, "guidance": scale})
     for strength in STRENGTHS:
         plus = {"sampler": "ddim", "guidance_when": "plus_plus()", "guidance": strength}
-        yield "plus_plus", strength, model.painter({**settings, **plus})
-    plain = model.painter({**settings, "guidance": 1.0})
+        yield "plus_plus", strength, model.build_sampler({**settings, **plus})
+    plain = model.build_sampler({**settings, "guidance": 1.0})
     for scale in WEAKER:
         yield (
             "autoguidance",
@@ -105,13 +105,13 @@ def painters(
         )
 
 
-def measured(model: evaluation_subject.Subject, painter: image_sampler.Painter) -> Found:
+def measured(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Found:
     """The mean over rounds of each measure, and its standard error."""
     labels = np.arange(COUNT, dtype=np.int32) * model.info.facts.classes // COUNT
     _, _, test = fractions_of(model.splits, model.info.facts.levels)
     rows = []
     for seed in range(ROUNDS):
-        images = image_sampler.images(painter, jax.random.key(seed), COUNT, COUNT, labels)
+        images = image_sampler.sample_images(painter, jax.random.key(seed), COUNT, COUNT, labels)
         every = fractions_like(images, model.splits)
         varied = within(every, labels) / within(test, labels_of(model, "test"))
         rows.append((accuracy(model, every, labels), varied, frechet_ratio(model, every)))
@@ -145,4 +145,4 @@ def plotted(found: dict[str, dict[float, Found]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

@@ -3,8 +3,8 @@
 SIGNS = ("mean", "deviation", "kept", "modes")
 HEAD = """# Guidance
 
-Written by `python benchmarks/guidance.py`; every number is measured by `dj.lab.guided`, which takes any guidance
-(docs/extending.md). Denoisers are exact: all that is wrong below is the guidance's own.
+Written by `python benchmarks/guidance.py`; every number is measured by `dj.lab.guidance_report`, which takes any
+guidance (docs/extending.md). Denoisers are exact: all that is wrong below is the guidance's own.
 
 A guided denoiser is **a pair of predictions, a scale and a rule**. The pair is `without` something (u) and `given` it
 (c), the scale w says how much the second counts, the rule makes one prediction of the two. 1 is neutral, 0 is
@@ -151,7 +151,7 @@ END = """
 
 * **One condition, a trained model:** `cfg`, w between 1.5 and 3. Less variety is what it costs, always.
 * **A large w without the loss of variety:** `interval`, off at high noise. The level at which modes are decided is the
-  one to begin below; `dj.lab.guided` and a few samples find it.
+  one to begin below; `dj.lab.guidance_report` and a few samples find it.
 * **Colours too strong, contrast too high at large w:** `rescaled(0.7)`, or `apg()`; where predictions leave the range
   of the data, `thresholded`.
 * **Flow matching, few steps, a net not trained to the end:** `zero_star(noise)`.

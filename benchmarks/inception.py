@@ -27,7 +27,7 @@ BATCH, SIDE, ROUNDS = 32, 32, 7
 def main() -> None:
     """Calls of all ways are interleaved, and ratios taken within each round; uint8 images in, pool3 out."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # JAX has not counted them yet
-    tensors = weights(inception_weights.shapes())
+    tensors = weights(inception_weights.tensor_shapes())
     images = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8)
     ways = {"diffjax": ours(tensors)}
     try:
@@ -47,7 +47,9 @@ def ours(tensors: dict[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """By way of a file, as users come."""
     with tempfile.TemporaryDirectory() as folder:
         save_file(tensors, Path(folder) / "inception.safetensors")
-        see = inception.features(inception_weights.load(Path(folder) / "inception.safetensors").variables, batch=BATCH)
+        see = inception.inception_function(
+            inception_weights.load_weights(Path(folder) / "inception.safetensors").variables, batch=BATCH
+        )
     return lambda images: see(images).pool3
 
 

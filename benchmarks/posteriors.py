@@ -40,7 +40,7 @@ WAYS = {
     "dps(1)": edit.dps(1.0),
     "replacement": edit.replacement(),
 }
-PRIORS = {"normal": lab.correlated, "three modes": lab.modal}
+PRIORS = {"normal": lab.correlated_gaussian, "three modes": lab.three_modes}
 NUMBERS = (2, 4, 16)
 SIGNS = ("mean", "cov.", "sliced", "90 %")
 SHAPES = {2: (2, 1), 4: (2, 2, 1), 16: (4, 4, 1)}
@@ -91,7 +91,7 @@ def filtered(prior: str, seen: str, count: int) -> dict[str, Any]:
     def twisted(keys: Any, noise: Any, order: Any, denoise: Any, every: edit.Observation, *, grid: Any) -> Any:
         few = replace(every, values=every.values[first], std=every.std[first])
         it = edit.particles(keys[first], noise, order, denoise, few, grid=grid, count=PARTICLES)
-        numbers.append(np.asarray(it.effective))
+        numbers.append(np.asarray(it.effective_sample_size))
         return it.x[rows, jax.vmap(jax.random.categorical)(keys, it.log_weights[rows])]
 
     fit = measured(prior, seen, count, {TWISTED: twisted}).rows[TWISTED]
@@ -166,7 +166,7 @@ def pictured(draws: int = 300) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    law, known = lab.modal(4), np.arange(4) < 2
+    law, known = lab.three_modes(4), np.arange(4) < 2
     seen = edit.inpaint(jnp.array([1.0, 1.0, 0.0, 0.0]), known)
     some, exact = dj.keys(0, draws), dj.oracles.posterior(*law, np.eye(4)[:2], np.ones(2), np.zeros((2, 2)))
     panels = {"exact draws": np.asarray(dj.oracles.draws(some, *exact))}

@@ -99,8 +99,8 @@ END = """
 * **A net of per-position levels** (taught by `regression(given=0.8)`; of tokens any bidirectional
   net): `clamp`. It is exact, any rule and any few steps serve, and it costs nothing.
 * **One level for all, and the law itself matters** (intervals, averages of draws): `twisted`, with as many particles
-  as there is room for; look at `dj.edit.particles(…).effective`. Where few of very many are effective near the end,
-  take more steps there before more particles.
+  as there is room for; look at `dj.edit.particles(…).effective_sample_size`. Where few of very many are effective near
+  the end, take more steps there before more particles.
 * **One level for all, and pictures are wanted:** `pigdm` where one picture is likely, and `repaint` where several
   are, at ten times the cost. `ddrm` where there is no time for a pass back: next to it in bias, too narrow in spread.
 * **Noise on what was seen:** `clamp` on pixels, `twisted`, `pigdm` or `ddrm`.

@@ -90,7 +90,7 @@ def laws(rules: dict[str, dj.Step]) -> Iterator[str]:
     for name, step in rules.items():
         for schedule in SCHEDULES:
             noise = dj.Gaussian(getattr(dj.schedule, schedule), dj.predict.v)
-            it, *others = [lab.chances(step, noise, steps=steps) for steps in (200, *HALVED)]
+            it, *others = [lab.compare_distribution(step, noise, steps=steps) for steps in (200, *HALVED)]
             biases = [f"{other.deviation:+.4f}" for other in others]
             numbers = [bold(f"{value:+.4f}", abs(value) > 0.02) for value in (it.deviation, it.mean)]
             far = bold(f"{it.wasserstein:.4f}", it.wasserstein > it.allowed)
@@ -109,7 +109,7 @@ def errors(rules: dict[str, dj.Step]) -> Iterator[str]:
     for name, step in rules.items():
         for schedule in SCHEDULES:
             noise = dj.Gaussian(getattr(dj.schedule, schedule), dj.predict.v)
-            told = lab.at_budgets(step, noise, budgets=BUDGETS)
+            told = lab.error_by_nfe(step, noise, budgets=BUDGETS)
             yield row(f"`{name}`", schedule, *(f"{told[budget]:.3g}" for budget in BUDGETS))
         jax.clear_caches()
 
@@ -118,7 +118,7 @@ def finite(rules: dict[str, dj.Step]) -> Iterator[str]:
     """A row for each rule: where it is not finite."""
     yield from head("rule", *lab.SCHEDULES)
     for name, step in rules.items():
-        fails = lab.not_finite(step, EVERY)
+        fails = lab.nonfinite_cases(step, EVERY)
         told = ["not at " + ", ".join(map(str, fails[each])) if fails[each] else SWEEP for each in lab.SCHEDULES]
         yield row(f"`{name}`", *told)
         jax.clear_caches()
@@ -134,7 +134,7 @@ def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
     lines(panes[1], {name: step for name, step in sure.items() if name not in bare}, "with memory: the same")
     lines(panes[2], chance, "stochastic: Wasserstein distance of 20,000 draws")
     panes[0].set_ylabel("error, in deviations of the data")
-    panes[2].axhline(lab.by_chance(lab.HARD, 20_000), color="black", lw=0.8, ls="--")
+    panes[2].axhline(lab.critical_distance(lab.HARD, 20_000), color="black", lw=0.8, ls="--")
     figure.savefig(ROOT / "docs" / "pictures" / "work_precision.png", dpi=110)
 
 
@@ -144,7 +144,7 @@ def lines(pane: Axes, rules: dict[str, dj.Step], title: str) -> None:
     for name, step in rules.items():
         each, maker = max(1, step.evaluations), name.split("(")[0]
         budgets = [budget for budget in FINE if budget >= each]
-        told = lab.at_budgets(step, COSINE, budgets=budgets)
+        told = lab.error_by_nfe(step, COSINE, budgets=budgets)
         jax.clear_caches()
         which = [other for other in rules if other.startswith(f"{maker}(")].index(name)
         style = {"marker": "osD^"[which], "ls": (":", "--", "-.", "-")[which] if len(rules) > len(makers) else "-"}

@@ -23,10 +23,10 @@ def main() -> None:
     """Rounds of steps, timed at their ends; the fastest and the median round."""
     config = get_config()
     dataset = open_dataset(config.data.name)
-    facts, t = data_spec.facts_of(dataset, config.data.form), config.train
+    facts, t = data_spec.data_facts(dataset, config.data.form), config.train
     model = with_data_std(vars(config.model), standard_deviation(dataset, facts), facts)
-    built = data_spec.built_model(model, facts)
-    loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
+    built = data_spec.build_model_for(model, facts)
+    loss = build.build_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
     ticks: list[float] = []
 
     def tick(step: int, state: object, metrics: dict) -> None:

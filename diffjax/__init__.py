@@ -12,7 +12,7 @@ from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Given, Hook, Noise, Step
+from diffjax.protocols import ConditionPart, Denoise, Hook, Noise, Step
 from diffjax.sampling.adaptive_ode import adaptive
 from diffjax.sampling.loop import invert, sample, stepwise
 from diffjax.utils.prng import keys
@@ -33,9 +33,9 @@ _FUNCTIONS = {
     "save": "training.variables_files",
 }
 __all__ = [
+    "ConditionPart",
     "Denoise",
     "Gaussian",
-    "Given",
     "Hook",
     "Masking",
     "Noise",

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, PyTree
 from diffjax.arguments import expected
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Hooks, Net, Noise, PerExample
-from diffjax.utils.closures import portable
-from diffjax.utils.kinds import kind_of
+from diffjax.protocols import Net, Noise, NoiseAwareHook, PerExample
+from diffjax.utils.closures import as_pytree
+from diffjax.utils.kinds import describe_value
 
 __all__ = ["denoiser"]
 
@@ -33,14 +33,14 @@ class CheckedDenoiser:
 
 def checked_denoiser(noise: Noise, denoise: Any) -> CheckedDenoiser:
     """The denoiser as a pytree, its predictions held to the noise's shape and kind."""
-    return CheckedDenoiser(noise, portable(denoise))
+    return CheckedDenoiser(noise, as_pytree(denoise))
 
 
-def hooked(hook: Any, noise: Noise, order: Order, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+def bind_hook(hook: Any, noise: Noise, order: Order, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Denoiser and hook as pytrees, once a hook that depends on the noise has said which they are."""
-    if isinstance(hook, Hooks):
-        denoise, hook = hook.of(noise, order, checked_denoiser(noise, denoise), shape)
-    return portable(denoise), None if hook is None else portable(hook)
+    if isinstance(hook, NoiseAwareHook):
+        denoise, hook = hook.as_hook(noise, order, checked_denoiser(noise, denoise), shape)
+    return as_pytree(denoise), None if hook is None else as_pytree(hook)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["variables", "rank"], meta_fields=["noise", "net"])
@@ -49,7 +49,7 @@ class NetDenoiser:
     """`(x_t, t, cond) -> E[x0 | x_t, cond]` or logits. A pytree: new weights compile nothing.
 
     A net that predicts each next token must also be told each position's `rank`; sampler and likelihood do so
-    (`in_order`).
+    (`with_ranks`).
     """
 
     noise: Noise
@@ -58,10 +58,10 @@ class NetDenoiser:
     rank: PerExample | None = None
 
     def __call__(self, x_t: Any, t: Any, cond: Any) -> Any:
-        told = {}
+        options = {}
         if needs_rank(self.net) and self.rank is not None:
-            told = {"rank": _ranks_of(self.rank, len(x_t))}
-        out = self.net.apply(self.variables, self.noise.feed(x_t, t), self.noise.level(t), cond, **told)
+            options = {"rank": _broadcast_ranks(self.rank, len(x_t))}
+        out = self.net.apply(self.variables, self.noise.feed(x_t, t), self.noise.level(t), cond, **options)
         return self.noise.read(out, x_t, t)
 
 
@@ -73,12 +73,13 @@ def denoiser(noise: Noise, net: Any, variables: PyTree) -> NetDenoiser:
     """
     noise = expected.noise(noise)
     if isinstance(net, type) or not isinstance(net, Net):
-        raise UserError(f"denoiser: net must be a Flax module, such as dj.nets.MLP(), got {kind_of(net)}")
+        raise UserError(f"denoiser: net must be a Flax module, such as dj.nets.MLP(), got {describe_value(net)}")
     _check_variables(variables)
     ours, theirs = getattr(noise, "vocab", None), getattr(net, "vocab", None)
     if ours != theirs:
         raise UserError(
-            f"denoiser: {type(noise).__name__} has {_tokens(ours)}, and the net {type(net).__name__} {_tokens(theirs)}"
+            f"denoiser: {type(noise).__name__} has {_describe_vocab(ours)}, and the net "
+            f"{type(net).__name__} {_describe_vocab(theirs)}"
         )
     return NetDenoiser(noise, net, variables)
 
@@ -94,28 +95,28 @@ def _check_variables(variables: Any) -> None:
     raise UserError(f"denoiser: expected Flax variables, {{'params': …}}, got {type(variables).__name__}; {hint}")
 
 
-def in_order(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
+def with_ranks(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
     """The denoiser with every net in it that needs the ranks, also under guidance, told them.
 
     Raises UserError where such a net cannot serve the order: it needs positions revealed one after the other.
     """
     if not is_causal(denoise):
         return denoise
-    require_one_after_the_other(order)
-    return over_nets(denoise, lambda part: replace(part, rank=PerExample(rank)) if needs_rank(part.net) else part)
+    require_sequential_order(order)
+    return map_nets(denoise, lambda part: replace(part, rank=PerExample(rank)) if needs_rank(part.net) else part)
 
 
-def _ranks_of(rank: PerExample, count: int) -> Float[Array, "b n"]:
+def _broadcast_ranks(rank: PerExample, count: int) -> Float[Array, "b n"]:
     """The ranks of so many examples. Raises UserError where there are others: whose copies they are is not known."""
     if len(rank.values) not in (1, count):
         raise UserError(
             f"denoise: a causal net knows the order of {len(rank.values)} examples and was given {count}; a guidance "
-            "that calls it with copies of examples makes them by guidance.at_once"
+            "that calls it with copies of examples makes them by guidance.batched_predictions"
         )
     return jnp.broadcast_to(rank.values, (count, *rank.values.shape[1:]))
 
 
-def require_one_after_the_other(order: Order) -> None:
+def require_sequential_order(order: Order) -> None:
     """Raise UserError where a causal net cannot serve the order."""
     if order.width > 0:
         raise UserError(
@@ -124,19 +125,19 @@ def require_one_after_the_other(order: Order) -> None:
         )
 
 
-def nets_of(denoise: Any) -> list[Any]:
+def networks(denoise: Any) -> list[Any]:
     """The nets that a denoiser holds, also under guidance and within the methods of editing."""
     return [part.net for part in jax.tree.leaves(denoise, is_leaf=_is_net) if _is_net(part)]
 
 
 def is_causal(denoise: Any) -> bool:
     """Whether the denoiser holds a net that predicts each next token, and so needs the ranks."""
-    return any(map(needs_rank, nets_of(denoise)))
+    return any(map(needs_rank, networks(denoise)))
 
 
 def has_head(denoise: Any) -> bool:
     """Whether every net of the denoiser, and there is one, can be called in two parts: what it sees, and its head."""
-    nets = nets_of(denoise)
+    nets = networks(denoise)
     return bool(nets) and all(getattr(net, "has_head", False) for net in nets)
 
 
@@ -145,7 +146,7 @@ def needs_rank(net: Any) -> bool:
     return getattr(net, "needs_rank", False)
 
 
-def over_nets(denoise: Any, change: Callable[[NetDenoiser], Any]) -> Any:
+def map_nets(denoise: Any, change: Callable[[NetDenoiser], Any]) -> Any:
     """The denoiser with every net in it changed."""
     return jax.tree.map(lambda part: change(part) if _is_net(part) else part, denoise, is_leaf=_is_net)
 
@@ -154,5 +155,5 @@ def _is_net(part: Any) -> bool:
     return isinstance(part, NetDenoiser)
 
 
-def _tokens(vocab: int | None) -> str:
+def _describe_vocab(vocab: int | None) -> str:
     return "no tokens" if vocab is None else f"a vocabulary of {vocab}"

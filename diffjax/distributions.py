@@ -16,12 +16,12 @@ Labels = Int[Array, " b"] | None
 Numbers = Real[Array, " b d"]
 
 
-class Seen(NamedTuple):
+class ComponentPosterior(NamedTuple):
     """What x_t says of each component k: log p(k, x_t), E[x0|x_t, k], and the trace of Cov[x0|x_t, k]."""
 
     log_p: Float[Array, "b k"]
     x0: Float[Array, "b k d"]
-    rest: Float[Array, "b k"]
+    trace: Float[Array, "b k"]
 
 
 @functools.partial(
@@ -56,11 +56,11 @@ class Mixture:
 
     def log_density(self, x: Values, labels: Labels = None) -> Float[Array, " b"]:
         """log p(x), or log p(x | label), in nats."""
-        return _read(self, x, labels)[0]
+        return _log_densities(self, x, labels)[0]
 
     def log_components(self, x: Values, labels: Labels = None) -> Float[Array, "b k"]:
         """log p(component | x), or given the label too."""
-        return _read(self, x, labels)[1]
+        return _log_densities(self, x, labels)[1]
 
     def entropies(self) -> Float[np.ndarray, " k"]:
         """-E log p of each component alone, in nats."""
@@ -68,41 +68,45 @@ class Mixture:
         squares = np.eye(factors.shape[2]) + np.einsum("kdi,kd,kdj->kij", factors, 1 / floors, factors)
         return (np.linalg.slogdet(squares)[1] + np.sum(np.log(2 * np.pi * np.e * floors), axis=1)) / 2
 
-    def denoised(
+    def posterior_mean(
         self, x_t: Values, alpha: Values, sigma: Values, labels: Labels = None
     ) -> tuple[Values, Float[Array, " b"]]:
         """E[x0 | x_t] and the trace of Cov[x0 | x_t], for x_t = alpha x0 + sigma eps: the least error there is."""
         at, a, s = (values.reshape(len(x_t), -1) for values in (x_t, alpha, sigma))
-        log_p, each, rest = self.seen(at, a, s, labels)
+        log_p, component_means, within = self.component_posterior(at, a, s, labels)
         share = jax.nn.softmax(log_p)
-        x0 = jnp.einsum("bk,bkd->bd", share, each)
-        apart = jnp.sum((each - x0[:, None]) ** 2, axis=2)
-        return x0.reshape(x_t.shape), jnp.sum(share * (rest + apart), axis=1)
+        x0 = jnp.einsum("bk,bkd->bd", share, component_means)
+        between = jnp.sum((component_means - x0[:, None]) ** 2, axis=2)
+        return x0.reshape(x_t.shape), jnp.sum(share * (within + between), axis=1)
 
-    def seen(self, x_t: Numbers, alpha: Numbers, sigma: Numbers, labels: Labels = None) -> Seen:
+    def component_posterior(
+        self, x_t: Numbers, alpha: Numbers, sigma: Numbers, labels: Labels = None
+    ) -> ComponentPosterior:
         """All components at once. x_t - alpha mean = alpha (F z + grain) + sigma eps, and z has the posterior of a
         linear regression; E[x0] = mean + F E[z] + the grain's share of what is left, exact also at sigma = 0."""
-        return _seen(self, self.log_prior(labels), x_t, alpha, sigma)
+        return _component_posterior(self, self.log_prior(labels), x_t, alpha, sigma)
 
     def log_prior(self, labels: Labels = None) -> Shaped[Array, "_ k"]:
         """log p(component | label)."""
-        every = jax.nn.log_softmax(self.log_weights)[None]
+        log_weights = jax.nn.log_softmax(self.log_weights)[None]
         if labels is None:
-            return every
-        mine = self.classes[None] == labels[:, None]
-        known = jnp.any(mine, axis=1, keepdims=True)
-        return jax.nn.log_softmax(jnp.where(mine | ~known, every, -jnp.inf))
+            return log_weights
+        matches = self.classes[None] == labels[:, None]
+        has_match = jnp.any(matches, axis=1, keepdims=True)
+        return jax.nn.log_softmax(jnp.where(matches | ~has_match, log_weights, -jnp.inf))
 
 
 @jax.jit
-def _read(law: Mixture, x: Array, labels: Labels) -> tuple[Array, Array]:
+def _log_densities(law: Mixture, x: Array, labels: Labels) -> tuple[Array, Array]:
     flat = x.reshape(len(x), -1)
-    log_p = law.seen(flat, jnp.ones_like(flat), jnp.zeros_like(flat), labels).log_p
+    log_p = law.component_posterior(flat, jnp.ones_like(flat), jnp.zeros_like(flat), labels).log_p
     return jax.nn.logsumexp(log_p, axis=1), jax.nn.log_softmax(log_p)
 
 
 @jax.jit
-def _seen(law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Array) -> Seen:
+def _component_posterior(
+    law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Array
+) -> ComponentPosterior:
     """In this order of the sums a batch is a few products of matrices, one for each component."""
     k, d, r = law.factors.shape
     squares = (law.factors[:, :, :, None] * law.factors[:, :, None]).reshape(k, d, r * r)
@@ -113,7 +117,7 @@ def _seen(law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Arr
         """Σ_d F_di scale_d F_dj."""
         return jnp.einsum("bkd,kdq->bkq", scale, squares).reshape(-1, k, r, r)
 
-    inverse, log_det = inverse_of(jnp.eye(r)[None, None] + inner(alpha**2 / spread))
+    inverse, log_det = inverse_and_log_det(jnp.eye(r)[None, None] + inner(alpha**2 / spread))
     pull = jnp.einsum("bkd,kdr->bkr", alpha * away / spread, law.factors)
     z = jnp.sum(inverse * pull[:, :, None], axis=3)
     moved = jnp.einsum("kdr,bkr->bkd", law.factors, z)
@@ -123,10 +127,10 @@ def _seen(law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Arr
     x0 = law.means[None] + moved + alpha * law.floors[None] / spread * left
     hidden = inverse * inner((sigma**2 / spread) ** 2)  # x0 moves with z by F sigma² / spread
     rest = jnp.sum(law.floors[None] * sigma**2 / spread, axis=2) + jnp.sum(hidden, axis=(2, 3))
-    return Seen(log_weights - (square + log_det) / 2, x0, rest)
+    return ComponentPosterior(log_weights - (square + log_det) / 2, x0, rest)
 
 
-def inverse_of(matrix: Float[Array, "b k r r"]) -> tuple[Float[Array, "b k r r"], Float[Array, "b k"]]:
+def inverse_and_log_det(matrix: Float[Array, "b k r r"]) -> tuple[Float[Array, "b k r r"], Float[Array, "b k"]]:
     """Of positive definite matrices, and the logarithm of their determinants, by Gauss-Jordan steps without pivoting.
 
     Of so few unknowns this is as quick as LAPACK, whose batches inside a larger program were seen to wait for ever on a

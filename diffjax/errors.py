@@ -15,12 +15,12 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(visible(message))
+        super().__init__(escape(message))
 
 
-def visible(text: str) -> str:
+def escape(text: str) -> str:
     """The text on one line: white space becomes a space, and what could steer a terminal is spelt out."""
-    return "".join(map(_visible, text))
+    return "".join(map(_escape_letter, text))
 
 
 def warn(message: str, *, new_line: bool = False) -> None:
@@ -29,7 +29,7 @@ def warn(message: str, *, new_line: bool = False) -> None:
     Of any path, also of one that is not UTF-8, on any stream: what the stream cannot encode is spelt out.
     """
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    line = visible(f"diffjax: {message}").encode(encoding, "backslashreplace").decode(encoding)
+    line = escape(f"diffjax: {message}").encode(encoding, "backslashreplace").decode(encoding)
     tell(f"\n{line}" if new_line else line)
 
 
@@ -39,14 +39,14 @@ def tell(*lines: str) -> None:
         print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
-def spell_out() -> None:
+def escape_unencodable() -> None:
     """Make stdout and stderr spell out what they cannot encode, such as a path that is not UTF-8, and not raise."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
 
 
-def _visible(letter: str) -> str:
+def _escape_letter(letter: str) -> str:
     if letter.isspace():
         return " "
     return ascii(letter)[1:-1] if category(letter) in ("Cc", "Cs") else letter

@@ -13,7 +13,7 @@ from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.protocols import Denoise, Keys, Noise, Step
 from diffjax.steps import ddim, heun
-from diffjax.utils.closures import compiled
+from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import keys
 
 __all__ = ["optimise"]
@@ -26,7 +26,7 @@ _FINE = 4  # steps of the reference from one candidate to the next
 _CLEANEST, _NOISIEST = 11.0, -9.0  # log-SNRs between which candidates are also spread evenly
 
 
-class Given(NamedTuple):
+class StepContext(NamedTuple):
     """All the arrays that a step is given and that stay the same."""
 
     denoise: Any
@@ -60,63 +60,67 @@ def optimise(
     """
     step = step or ddim()
     _check_rule(noise, step)
-    stops = jnp.asarray(_spread(noise, candidates) if isinstance(candidates, int) else candidates, x.dtype)
+    stops = jnp.asarray(_candidate_stops(noise, candidates) if isinstance(candidates, int) else candidates, x.dtype)
     _check_stops(np.asarray(stops), steps)
-    given = Given(checked_denoiser(noise, denoise), cond, keys(seed, len(x)))
-    path = reference(noise, given, jax.vmap(noise.corrupt, (0, 0, None))(given.keys, x, stops[0])[0], stops)
+    context = StepContext(checked_denoiser(noise, denoise), cond, keys(seed, len(x)))
+    path = reference_path(noise, context, jax.vmap(noise.corrupt, (0, 0, None))(context.keys, x, stops[0])[0], stops)
 
-    def miss(chosen: list[int]) -> float:
-        return float(jnp.sqrt(jnp.mean((_end(noise, given, step, path[0], stops[np.array(chosen)]) - path[-1]) ** 2)))
+    def miss(path_indices: list[int]) -> float:
+        return float(
+            jnp.sqrt(
+                jnp.mean((_final_state(noise, context, step, path[0], stops[np.array(path_indices)]) - path[-1]) ** 2)
+            )
+        )
 
-    first = cheapest(costs(noise, given, step, path, stops), steps)
-    return stops[np.array(descended(miss, first, len(stops), rounds))]
+    first = shortest_path(jump_errors(noise, context, step, path, stops), steps)
+    return stops[np.array(coordinate_descent(miss, first, len(stops), rounds))]
 
 
-def cheapest(cost: Costs, steps: int) -> list[int]:
+def shortest_path(cost: Costs, steps: int) -> list[int]:
     """The `steps` moves from the first stop to the last, i to j > i at cost[i, j] each, of least sum (Bellman)."""
-    ahead = np.where(np.triu(np.ones_like(cost, bool), 1), cost, np.inf)
-    least, before = ahead[0], []
+    step_cost = np.where(np.triu(np.ones_like(cost, bool), 1), cost, np.inf)
+    best, before = step_cost[0], []
     for _ in range(steps - 1):
-        sums = least[:, None] + ahead
+        sums = best[:, None] + step_cost
         before.append(np.argmin(sums, axis=0))
-        least = np.min(sums, axis=0)
+        best = np.min(sums, axis=0)
     path = [len(cost) - 1]
-    for came in reversed(before):
-        path.append(int(came[path[-1]]))
+    for previous in reversed(before):
+        path.append(int(previous[path[-1]]))
     return [0, *reversed(path)]
 
 
-def descended(miss: Callable[[list[int]], float], path: list[int], count: int, rounds: int) -> list[int]:
+def coordinate_descent(miss: Callable[[list[int]], float], path: list[int], count: int, rounds: int) -> list[int]:
     """The path with an inner stop, or all inner stops from one on, moved as long as it misses by less.
 
     The moves start at a sixteenth of all stops and are halved where none helps.
     """
-    least, stride, end = miss(path) if rounds else np.inf, max(count // 16, 1), len(path) - 1
+    best, stride, end = miss(path) if rounds else np.inf, max(count // 16, 1), len(path) - 1
     for _ in range(rounds):
-        before = least
+        before = best
         for k, last, by in product(range(1, end), (False, True), (-stride, stride)):
             upto = end if last else k + 1
-            moved = [*path[:k], *(stop + by for stop in path[k:upto]), *path[upto:]]
-            if all(a < b for a, b in pairwise(moved)) and (missed := miss(moved)) < least:
-                path, least = moved, missed
-        if least == before and stride == 1:
+            candidate = [*path[:k], *(stop + by for stop in path[k:upto]), *path[upto:]]
+            if all(a < b for a, b in pairwise(candidate)) and (error := miss(candidate)) < best:
+                path, best = candidate, error
+        if best == before and stride == 1:
             break
-        stride = stride if least < before else stride // 2
+        stride = stride if best < before else stride // 2
     return path
 
 
-def reference(noise: Any, given: Given, x: Values, stops: Grid) -> Path:
+def reference_path(noise: Any, context: StepContext, x: Values, stops: Grid) -> Path:
     """x at every stop, by many small steps of heun."""
     path, rule = [x], heun()
     for t, s in pairwise(stops):
         between = jnp.linspace(t, s, _FINE + 1)
         for u, v in pairwise(between):
-            x, _ = _moved(given, x, u, v, None, (), noise=noise, step=rule)
+            x, _ = _take_step(context, x, u, v, None, (), noise=noise, step=rule)
         path.append(x)
     return jnp.stack(path)
 
 
-def costs(noise: Any, given: Given, step: Step, path: Path, stops: Grid) -> Costs:
+def jump_errors(noise: Any, context: StepContext, step: Step, path: Path, stops: Grid) -> Costs:
     """By how much a step from stop i of the path misses its stop j, root mean square on the circle; memory is empty.
 
     Divided by √(alpha² + sigma²), so that no scaling of x changes a cost. The sum of such costs bounds the root mean
@@ -125,49 +129,51 @@ def costs(noise: Any, given: Given, step: Step, path: Path, stops: Grid) -> Cost
     Errors carried on to the end by the exact flow cost far more evaluations. For ddim they were worse to add on
     mixtures, where the few examples thrown from one mode to another outweigh all others, and better on a digits net.
     """
-    rows = [_missed(given, path[i], t, path, stops, noise=noise, step=step) for i, t in enumerate(stops[:-1])]
+    rows = [_step_errors(context, path[i], t, path, stops, noise=noise, step=step) for i, t in enumerate(stops[:-1])]
     return np.asarray([*rows, np.full(len(stops), np.inf)], np.float64)
 
 
-def _end(noise: Any, given: Given, step: Step, x: Values, grid: Grid) -> Values:
+def _final_state(noise: Any, context: StepContext, step: Step, x: Values, grid: Grid) -> Values:
     """Where the rule ends on this grid: a host loop, so that a net of convolutions is not in a compiled one."""
-    carry, rows = step.init(x), _rows(grid, noise=noise, step=step)
+    carry, rows = step.init(x), _step_coefficients(grid, noise=noise, step=step)
     for k, (t, s) in enumerate(pairwise(grid)):
         row = jax.tree.map(lambda row, k=k: row[k], rows)
-        x, carry = _moved(given, x, t, s, carry, row, noise=noise, step=step)
+        x, carry = _take_step(context, x, t, s, carry, row, noise=noise, step=step)
     return x
 
 
-@compiled(static_argnames=("noise", "step"))
-def _rows(grid: Grid, *, noise: Any, step: Any) -> tuple:
+@closure_jit(static_argnames=("noise", "step"))
+def _step_coefficients(grid: Grid, *, noise: Any, step: Any) -> tuple:
     """What the rule plans of the grid, as the arguments that `update` takes more."""
     return () if step.plan is None else (step.plan(noise, grid),)
 
 
-@compiled(static_argnames=("noise", "step"))
-def _moved(
-    given: Given, x: Values, t: Array, s: Array, carry: Any, row: tuple, *, noise: Any, step: Any
+@closure_jit(static_argnames=("noise", "step"))
+def _take_step(
+    context: StepContext, x: Values, t: Array, s: Array, carry: Any, row: tuple, *, noise: Any, step: Any
 ) -> tuple[Values, Any]:
     """One step of the rule."""
     level, ahead = (jnp.full((len(x),) + (1,) * (x.ndim - 1), clock) for clock in (t, s))
-    return step.update(given.keys, noise, lambda x, t: given.denoise(x, t, given.cond), x, level, ahead, carry, *row)
+    return step.update(
+        context.keys, noise, lambda x, t: context.denoise(x, t, context.cond), x, level, ahead, carry, *row
+    )
 
 
-@compiled(static_argnames=("noise", "step"))
-def _missed(given: Given, x: Values, t: Array, path: Path, stops: Grid, *, noise: Any, step: Any) -> Array:
+@closure_jit(static_argnames=("noise", "step"))
+def _step_errors(context: StepContext, x: Values, t: Array, path: Path, stops: Grid, *, noise: Any, step: Any) -> Array:
     """The cost of the step from t to every stop: one program for all t, in which what all share is computed once."""
 
-    def missed(s: Array, there: Values) -> Array:
-        rows = _rows(jnp.stack([t, s]), noise=noise, step=step)
+    def step_error(s: Array, target: Values) -> Array:
+        rows = _step_coefficients(jnp.stack([t, s]), noise=noise, step=step)
         row = jax.tree.map(lambda row: row[0], rows)
-        moved, _ = _moved(given, x, t, s, step.init(x), row, noise=noise, step=step)
-        m = noise.moment(s)
-        return jnp.sqrt(jnp.mean((moved - there) ** 2) / (m.alpha**2 + m.sigma**2))
+        x_s, _ = _take_step(context, x, t, s, step.init(x), row, noise=noise, step=step)
+        m = noise.coefficients(s)
+        return jnp.sqrt(jnp.mean((x_s - target) ** 2) / (m.alpha**2 + m.sigma**2))
 
-    return jnp.where(stops < t, jax.vmap(missed)(jnp.minimum(stops, t), path), jnp.inf)
+    return jnp.where(stops < t, jax.vmap(step_error)(jnp.minimum(stops, t), path), jnp.inf)
 
 
-def _spread(noise: Any, count: int) -> Grid:
+def _candidate_stops(noise: Any, count: int) -> Grid:
     """Stops from 1 to 0: half of them evenly in the angle of the circle, half evenly in the log-SNR."""
     if count < 2:
         raise UserError(f"candidates: expected at least 2, got {count}")

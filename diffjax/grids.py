@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.grid_search import optimise as optimise
 from diffjax.protocols import Noise
@@ -35,52 +35,52 @@ __all__ = [
 Grid = Float[Array, " _"]  # steps + 1 clock values
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def uniform(noise: Noise, steps: int) -> Grid:
     """Evenly spaced from 1 to 0."""
-    return jnp.linspace(1.0, 0.0, _at_least(steps, 1) + 1)
+    return jnp.linspace(1.0, 0.0, _check_at_least(steps, 1) + 1)
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def quadratic(noise: Noise, steps: int) -> Grid:
     """t = u², u evenly from 1 to 0: τ_i = c i² of Song et al. 2021 (DDIM), appendix D.2, up to t = 1."""
     return uniform(noise, steps) ** 2
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def cosine(noise: Noise, steps: int) -> Grid:
     """t = cos(π/2 (1 - u)), u evenly from 1 to 0: most stops where nothing is known yet (Shi et al. 2024)."""
     return jnp.sin(jnp.pi / 2 * uniform(noise, steps)).at[0].set(1.0)
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def beta(noise: Noise, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Grid:
     """t = the quantile u of the Beta(alpha, beta) law, u evenly from 1 to 0 (Lee et al. 2024).
 
     Below 1 the two numbers gather the stops at the ends: beta those at t = 1, alpha those at t = 0.
     """
-    for name, given in (("alpha", alpha), ("beta", beta)):
-        if not given > 0:
-            raise UserError(f"beta: {name} must be positive, got {given}")
+    for name, value in (("alpha", alpha), ("beta", beta)):
+        if not value > 0:
+            raise UserError(f"beta: {name} must be positive, got {value}")
     from scipy.special import betaincinv  # a third of a second, for this grid alone
 
-    u = np.linspace(1.0, 0.0, _at_least(steps, 1) + 1)
+    u = np.linspace(1.0, 0.0, _check_at_least(steps, 1) + 1)
     return jnp.asarray(betaincinv(alpha, beta, u), jnp.result_type(float))
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def trailing(noise: Noise, steps: int, train_steps: int = 1000) -> Grid:
     """The steps round(T - k T/N) of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2): starts at t = 1."""
-    _fits(steps, train_steps, "trailing")
+    _check_train_steps(steps, train_steps, "trailing")
     return jnp.asarray(np.round(np.linspace(train_steps, 0, steps + 1)) / train_steps, jnp.result_type(float))
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def leading(noise: Noise, steps: int, train_steps: int = 1000) -> Grid:
     """The steps 1 + i ⌊T/N⌋, i < N, of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2), as DDPM's code.
@@ -88,7 +88,7 @@ def leading(noise: Noise, steps: int, train_steps: int = 1000) -> Grid:
     Unless N = T it starts below t = 1, so `sample` asks for `start=`, the state there. Published code gives the prior's
     noise as if it were that state, which is what the paper finds at fault; trailing does not need it.
     """
-    _fits(steps, train_steps, "leading")
+    _check_train_steps(steps, train_steps, "leading")
     chain = 1 + np.arange(steps)[::-1] * (train_steps // steps)
     return jnp.asarray(np.append(chain, 0) / train_steps, jnp.result_type(float))
 
@@ -104,7 +104,7 @@ def explicit(noise: Noise, steps: int, times: tuple[float, ...]) -> Grid:
     return jnp.asarray(stops, jnp.result_type(float))
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def karras(
     noise: Noise,
@@ -117,34 +117,34 @@ def karras(
     """sigma/alpha from sigma_max to sigma_min, evenly in its 1/rho-th power (Karras et al. 2022, eq. 5), then 0."""
     if not rho > 0:
         raise UserError(f"karras: rho must be positive, got {rho}")
-    sigma_max = _reached(noise, sigma_min, sigma_max, "karras")
-    ramp = jnp.linspace(0.0, 1.0, _before_last(steps, last, "karras"))
+    sigma_max = _reachable_sigma_max(noise, sigma_min, sigma_max, "karras")
+    ramp = jnp.linspace(0.0, 1.0, _ramp_length(steps, last, "karras"))
     sigma = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
-    return _whole(noise.time(-2 * jnp.log(sigma)), last)
+    return _complete_grid(noise.time(-2 * jnp.log(sigma)), last)
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def exponential(
     noise: Noise, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, last: str = "clean"
 ) -> Grid:
     """sigma/alpha from sigma_max to sigma_min, evenly in its logarithm, then 0: `log_snr` by its other name."""
-    sigma_max = _reached(noise, sigma_min, sigma_max, "exponential")
-    count = _before_last(steps, last, "exponential")
-    return _whole(noise.time(-2 * jnp.linspace(np.log(sigma_max), np.log(sigma_min), count)), last)
+    sigma_max = _reachable_sigma_max(noise, sigma_min, sigma_max, "exponential")
+    count = _ramp_length(steps, last, "exponential")
+    return _complete_grid(noise.time(-2 * jnp.linspace(np.log(sigma_max), np.log(sigma_min), count)), last)
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def log_snr(noise: Noise, steps: int, low: float = -10.0, high: float = 10.0, last: str = "clean") -> Grid:
     """Evenly in the log-SNR from `low` to `high` (Lu et al. 2022, section 3.4), then 0."""
     low = max(low, float(noise.log_snr(jnp.ones(()))))
     if not low < high:
         raise UserError(f"log_snr: high must be above low and what the noise has at t = 1, {low:g}, got {high:g}")
-    return _whole(noise.time(jnp.linspace(low, high, _before_last(steps, last, "log_snr"))), last)
+    return _complete_grid(noise.time(jnp.linspace(low, high, _ramp_length(steps, last, "log_snr"))), last)
 
 
-@checked_arguments
+@validate_arguments
 @on_host
 def at_a_time(noise: Noise, steps: int, k: int = 1) -> Grid:
     """Where an order of width 0 reveals k of `steps` positions at each stop, and at the last one those that are left.
@@ -153,20 +153,20 @@ def at_a_time(noise: Noise, steps: int, k: int = 1) -> Grid:
     """
     if k < 1:
         raise UserError(f"at_a_time: k must be at least 1, got {k}")
-    count = -(-_at_least(steps, 1) // k)
+    count = -(-_check_at_least(steps, 1) // k)
     return jnp.maximum(1 - jnp.arange(count + 1) * (k / steps), 0).at[-1].set(0.0)
 
 
-def padded(grid: Grid, length: int) -> Grid:
+def pad_grid(grid: Grid, length: int) -> Grid:
     """The grid with its last stop repeated up to `length` steps, in which nothing happens: grids of every number of
     steps then have one shape, and compile once."""
     steps = len(grid) - 1
     if length < steps:
-        raise UserError(f"padded: length must be at least the grid's {steps} steps, got {length}")
+        raise UserError(f"pad_grid: length must be at least the grid's {steps} steps, got {length}")
     return jnp.concatenate([grid, jnp.broadcast_to(grid[-1:], (length - steps,))])
 
 
-def repeated(grid: Grid, count: int) -> Grid:
+def repeat_per_block(grid: Grid, count: int) -> Grid:
     """The whole grid once in each block of `order.blocks(count)`: in a block's share of the clock, levels are its own.
 
     The grid has to go from 1 to 0, so that a block is known when the next begins.
@@ -174,41 +174,41 @@ def repeated(grid: Grid, count: int) -> Grid:
     stops = np.asarray(grid, np.float64)
     if count < 1 or stops[0] != 1 or stops[-1] != 0:
         raise UserError(
-            f"repeated: expected a grid from 1 to 0 and count >= 1, got {stops[0]:g} to {stops[-1]:g}, {count}"
+            f"repeat_per_block: expected a grid from 1 to 0 and count >= 1, got {stops[0]:g} to {stops[-1]:g}, {count}"
         )
     blocks = [(count - 1 - block + stops[:-1]) / count for block in range(count)]
     return jnp.asarray(np.append(np.concatenate(blocks), 0), jnp.asarray(grid).dtype)
 
 
-def _whole(times: Grid, last: str) -> Grid:
+def _complete_grid(times: Grid, last: str) -> Grid:
     """The grid from 1, where training ends and the prior is drawn, through all times but the first, to 0 if clean."""
     return jnp.concatenate([jnp.ones_like(times[:1]), times[1:], jnp.zeros_like(times[: last == "clean"])])
 
 
-def _before_last(steps: int, last: str, grid: str) -> int:
+def _ramp_length(steps: int, last: str, grid: str) -> int:
     """How many stops of the ramp there are: at sigma = 0 there is one more."""
     if last not in ("clean", "sigma_min"):
         raise UserError(f'{grid}: last must be "clean" (end at sigma = 0) or "sigma_min" (end there), got {last!r}')
-    return _at_least(steps, 1) + (last == "sigma_min")
+    return _check_at_least(steps, 1) + (last == "sigma_min")
 
 
-def _reached(noise: Noise, sigma_min: float, sigma_max: float, grid: str) -> float:
+def _reachable_sigma_max(noise: Noise, sigma_min: float, sigma_max: float, grid: str) -> float:
     """sigma_max, or what sigma/alpha is at t = 1 if that is less."""
-    most = float(jnp.exp(-noise.log_snr(jnp.ones(())) / 2))
-    if not 0 < sigma_min < min(sigma_max, most):
+    max_sigma = float(jnp.exp(-noise.log_snr(jnp.ones(())) / 2))
+    if not 0 < sigma_min < min(sigma_max, max_sigma):
         raise UserError(
             f"{grid}: sigma_min must be positive and below sigma_max = {sigma_max:g} and what sigma/alpha is at t = 1, "
-            f"{most:g}, got {sigma_min:g}"
+            f"{max_sigma:g}, got {sigma_min:g}"
         )
-    return min(sigma_max, most)
+    return min(sigma_max, max_sigma)
 
 
-def _fits(steps: int, train_steps: int, grid: str) -> None:
-    if train_steps < _at_least(steps, 1):
+def _check_train_steps(steps: int, train_steps: int, grid: str) -> None:
+    if train_steps < _check_at_least(steps, 1):
         raise UserError(f"{grid}: train_steps must be at least the {steps} steps, got {train_steps}")
 
 
-def _at_least(steps: int, least: int) -> int:
-    if steps < least:
-        raise UserError(f"steps must be at least {least}, got {steps}")
+def _check_at_least(steps: int, minimum: int) -> int:
+    if steps < minimum:
+        raise UserError(f"steps must be at least {minimum}, got {steps}")
     return steps

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
-from diffjax.schedule import Schedule, inverse
+from diffjax.schedule import Schedule, time_of_log_snr
 from diffjax.schedule_checks import check_keep
-from diffjax.utils.closures import interned
-from diffjax.utils.memo import one_object
-from diffjax.utils.shape_checks import described, require_array, require_floating
+from diffjax.utils.closures import intern_function
+from diffjax.utils.memo import memoize_by_arguments
+from diffjax.utils.shape_checks import describe_array, require_array, require_floating
 
 __all__ = ["Masking"]
 
@@ -50,18 +50,18 @@ class Masking:
             raise UserError(f"Masking: vocab must be an integer of at least 1, got {self.vocab}")
         object.__setattr__(self, "vocab", int(self.vocab))
         check_keep(self.keep)
-        object.__setattr__(self, "keep", interned(self.keep))
+        object.__setattr__(self, "keep", intern_function(self.keep))
 
     def data(self, x0: Any) -> Tokens:
         """Tokens in a type that holds the mask too, int32 at least. Raises UserError for what are no integers.
 
         In a type of 8 bits the mask 256 would be the token 0.
         """
-        found = require_array("x", x0)
-        if jnp.issubdtype(found.dtype, jnp.integer) or found.dtype == bool:
-            return found if found.dtype in (jnp.int32, jnp.int64) else found.astype(jnp.int32)
+        array = require_array("x", x0)
+        if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
+            return array if array.dtype in (jnp.int32, jnp.int64) else array.astype(jnp.int32)
         raise UserError(
-            f"x: Masking noise is of integer tokens 0 … {self.vocab - 1}, got {described(found)}; for numbers use "
+            f"x: Masking noise is of integer tokens 0 … {self.vocab - 1}, got {describe_array(array)}; for numbers use "
             "Gaussian"
         )
 
@@ -72,7 +72,7 @@ class Masking:
     def check_prior(self) -> None:
         """Nothing: keep(1) = 0, and so x_1 is all masks."""
 
-    def shown(self, t: Times) -> Times:
+    def keep_probability(self, t: Times) -> Times:
         """keep, exactly 1 at t = 0 and 0 at t = 1, whatever its rounding: then no mask is ever left."""
         return jnp.where(t <= 0, 1, jnp.where(t >= 1, 0, self.keep(t)))
 
@@ -83,8 +83,8 @@ class Masking:
     def corrupt(self, key: Key[Array, ""], x0: Tokens, t: Times) -> tuple[Tokens, Tokens]:
         """x_t keeps each token with probability keep(t); the target is x0."""
         x0 = self.data(x0)
-        kept = jax.random.uniform(key, x0.shape) < self.shown(t)
-        return jnp.where(kept, x0, self.vocab), x0
+        keep_mask = jax.random.uniform(key, x0.shape) < self.keep_probability(t)
+        return jnp.where(keep_mask, x0, self.vocab), x0
 
     def feed(self, x_t: Tokens, t: Times) -> Tokens:
         """The tokens themselves."""
@@ -92,7 +92,7 @@ class Masking:
 
     def level(self, t: Times) -> Times:
         """1 - keep: the share that is hidden."""
-        return 1 - self.shown(t)
+        return 1 - self.keep_probability(t)
 
     def read(self, out: Logits, x_t: Tokens, t: Times) -> Logits:
         """The output as logits, in float32 at least. Raises UserError where they have not the shape [*x_t, vocab]."""
@@ -102,58 +102,60 @@ class Masking:
         """-log p(x0) at each masked position, in nats; 0 where the token is known."""
         hidden = x_t == self.vocab
         log_p = jax.nn.log_softmax(self.read(out, x_t, t))
-        given = jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
-        return jnp.where(hidden, -given, 0)
+        log_likelihood = jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
+        return jnp.where(hidden, -log_likelihood, 0)
 
-    def revealed(self, t: Times, s: Times) -> Times:
+    def unmask_probability(self, t: Times, s: Times) -> Times:
         """(keep_s - keep_t) / (1 - keep_t): how likely a masked token is shown between t and s; 0 where keep_t = 1."""
-        keep_t, keep_s = self.shown(t), self.shown(s)
+        keep_t, keep_s = self.keep_probability(t), self.keep_probability(s)
         hides = keep_t < 1
         return jnp.where(hides, (keep_s - keep_t) / jnp.where(hides, 1 - keep_t, 1), 0)
 
     def posterior(self, key: Key[Array, ""], x_t: Tokens, pred: Logits, t: Times, s: Times) -> Tokens:
         """Each mask is lifted with that probability, its token drawn from the logits (Sahoo et al. 2024, eq. 7)."""
         lift_key, token_key = jax.random.split(key)
-        lifted = jax.random.uniform(lift_key, x_t.shape) < self.revealed(t, s)
-        drawn = drawn_tokens(token_key, pred).astype(x_t.dtype)
-        return jnp.where((x_t == self.vocab) & lifted, drawn, x_t)
+        lifted = jax.random.uniform(lift_key, x_t.shape) < self.unmask_probability(t, s)
+        tokens = sample_tokens(token_key, pred).astype(x_t.dtype)
+        return jnp.where((x_t == self.vocab) & lifted, tokens, x_t)
 
     def bound(self, x0: Tokens, pred: Logits, x_t: Tokens, t: Times, s: Times) -> Float[Array, "*batch n"]:
         """(keep_s - keep_t)/(1 - keep_t) · cross-entropy at each masked position, in nats (Sahoo et al. 2024)."""
-        return self.revealed(t, s) * self.miss(pred, x0, x_t, t)
+        return self.unmask_probability(t, s) * self.miss(pred, x0, x_t, t)
 
-    def stops(self, steps: int, levels: int | None = None) -> Times:
+    def bound_grid(self, steps: int, levels: int | None = None) -> Times:
         """Clock values for a bound of so many steps: even ones, down to 0."""
         return jnp.linspace(1.0, 0.0, steps + 1)
 
-    def ends(self, key: Key[Array, ""], x0: Tokens, s: Times, levels: int | None = None) -> Float[Array, "*batch n"]:
+    def boundary_terms(
+        self, key: Key[Array, ""], x0: Tokens, s: Times, levels: int | None = None
+    ) -> Float[Array, "*batch n"]:
         """0: the bound begins with masks alone, and ends with none."""
         return jnp.zeros(x0.shape)
 
     def log_snr(self, t: Times) -> Times:
         """log(keep / (1 - keep)), with the smallest normal number in place of 0."""
-        keep, tiny = self.shown(t), jnp.finfo(t.dtype).tiny
+        keep, tiny = self.keep_probability(t), jnp.finfo(t.dtype).tiny
         return jnp.log(jnp.maximum(keep, tiny)) - jnp.log(jnp.maximum(1 - keep, tiny))
 
     def time(self, log_snr: Times) -> Times:
         """The t that has this log-SNR; the nearer end where there is none."""
-        return inverse(_square_roots(self.keep), log_snr)
+        return time_of_log_snr(_keep_schedule(self.keep), log_snr)
 
     def log_weight(self, t: Times) -> Times:
         """0: `miss` is the cross-entropy itself."""
         return jnp.zeros_like(self.keep(t))
 
     def _logits(self, source: str, value: Any, x_t: Tokens) -> Logits:
-        found = require_floating(f"{source} (vocab={self.vocab})", value, (*x_t.shape, self.vocab))
-        return found.astype(jnp.promote_types(found.dtype, jnp.float32))
+        logits = require_floating(f"{source} (vocab={self.vocab})", value, (*x_t.shape, self.vocab))
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
-def drawn_tokens(key: Key[Array, ""], logits: Logits) -> Tokens:
+def sample_tokens(key: Key[Array, ""], logits: Logits) -> Tokens:
     """Tokens of these log-probabilities, also the rarest: Gumbel noise of 23 bits would cut what is below 1e-7."""
     return jax.random.categorical(key, logits, mode="high")
 
 
-@one_object
-def _square_roots(keep: Callable[[Times], Times]) -> Schedule:
+@memoize_by_arguments
+def _keep_schedule(keep: Callable[[Times], Times]) -> Schedule:
     """keep as a schedule, alpha² = keep and sigma² = 1 - keep, which has the same log-SNR."""
     return lambda t: (jnp.sqrt(keep(t)), jnp.sqrt(1 - keep(t)))

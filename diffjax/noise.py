@@ -15,16 +15,16 @@ from jaxtyping import Array, Float, Key
 from diffjax import predict
 from diffjax.errors import UserError
 from diffjax.masking import Masking
-from diffjax.predict import Row
-from diffjax.schedule import Moment, Schedule, inverse, moment
+from diffjax.predict import Parameterization
+from diffjax.schedule import Coefficients, Schedule, coefficients, time_of_log_snr
 from diffjax.schedule_checks import check_schedule
-from diffjax.utils.closures import interned
-from diffjax.utils.kinds import holds, plain
-from diffjax.utils.shape_checks import described, require_array, require_floating
+from diffjax.utils.closures import intern_function
+from diffjax.utils.kinds import matches_type, python_scalar
+from diffjax.utils.shape_checks import describe_array, require_array, require_floating
 
 __all__ = ["Gaussian", "Masking"]
 
-FAINTEST = 0.25  # most that alpha(1) data_std may be of sigma(1): then x_1 deviates 3 % more than the prior
+MAX_TERMINAL_SIGNAL = 0.25  # most that alpha(1) data_std may be of sigma(1): then x_1 deviates 3 % more than the prior
 
 Values = Float[Array, "..."]  # x of one example or of a batch
 Times = Float[Array, "..."]  # levels, broadcasting against it
@@ -40,50 +40,50 @@ class Gaussian:
     """
 
     schedule: Schedule
-    row: Row
+    parameterization: Parameterization
     data_std: float = 1.0
 
     channel_axes = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data_std", _deviation(self.data_std))
-        if not isinstance(self.row, Row):
+        object.__setattr__(self, "data_std", _check_data_std(self.data_std))
+        if not isinstance(self.parameterization, Parameterization):
             rows = ", ".join(f"dj.predict.{name}" for name in predict.__all__)
-            raise UserError(f"Gaussian: prediction must be one of {rows}, got {self.row!r}")
+            raise UserError(f"Gaussian: prediction must be one of {rows}, got {self.parameterization!r}")
         check_schedule(self.schedule)
-        object.__setattr__(self, "schedule", interned(self.schedule))
+        object.__setattr__(self, "schedule", intern_function(self.schedule))
         with eval_context():
             silent = bool(self.schedule(jnp.ones(()))[0] <= 0)
-        if self.row.needs_signal and silent:
+        if self.parameterization.needs_signal and silent:
             raise UserError(
-                f"Gaussian: prediction {self.row.name} cannot be solved for x0 where alpha(1) = 0; "
+                f"Gaussian: prediction {self.parameterization.name} cannot be solved for x0 where alpha(1) = 0; "
                 "use x0, v, velocity or edm, or a schedule that keeps some signal (linear_beta, edm)"
             )
 
-    def moment(self, t: Times) -> Moment:
+    def coefficients(self, t: Times) -> Coefficients:
         """alpha, sigma and their slopes."""
-        return moment(self.schedule, t)
+        return coefficients(self.schedule, t)
 
     def data(self, x0: Any) -> Values:
         """Data as this noise computes with them. Raises UserError for what are no real floating-point numbers."""
-        found = require_array("x", x0)
-        if not jnp.issubdtype(found.dtype, jnp.floating):
+        array = require_array("x", x0)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
             raise UserError(
-                f"x: Gaussian noise is of real floating-point numbers, got {described(found)}; of pixels 0 … 255 make "
-                "x.astype(float) / 127.5 - 1, and of tokens use Masking"
+                f"x: Gaussian noise is of real floating-point numbers, got {describe_array(array)}; of pixels 0 … 255 "
+                "make x.astype(float) / 127.5 - 1, and of tokens use Masking"
             )
-        return found
+        return array
 
     def prediction(self, pred: Any, x_t: Values) -> Values:
         """A denoiser's E[x0 | x_t], in float32 at least. Raises UserError where it has not the shape of x_t."""
-        found = require_floating("the denoiser's prediction of x0", pred, x_t.shape)
-        return found.astype(jnp.promote_types(found.dtype, jnp.float32))
+        array = require_floating("the denoiser's prediction of x0", pred, x_t.shape)
+        return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
     def check_prior(self) -> None:
         """Raise UserError where x_1 still shows data of deviation data_std, which the prior leaves out."""
         with eval_context():
             alpha, sigma = (float(value) for value in self.schedule(jnp.ones(())))
-        if alpha * self.data_std > FAINTEST * sigma:
+        if alpha * self.data_std > MAX_TERMINAL_SIGNAL * sigma:
             raise UserError(
                 f"Gaussian: with data_std={self.data_std:g} the signal at t = 1 has deviation "
                 f"{alpha * self.data_std:.3g} beside noise of {sigma:.3g}, and sampling begins with noise alone; scale "
@@ -98,25 +98,25 @@ class Gaussian:
 
     def corrupt(self, key: Key[Array, ""], x0: Values, t: Times) -> tuple[Values, Values]:
         """x_t = alpha x0 + sigma eps and the target a x0 + b eps."""
-        x0, m = self.data(x0), self.moment(t)
-        a, b = self.row.pair(m, self.data_std)
+        x0, m = self.data(x0), self.coefficients(t)
+        a, b = self.parameterization.pair(m, self.data_std)
         eps = jax.random.normal(key, x0.shape, x0.dtype)
         return m.alpha * x0 + m.sigma * eps, a * x0 + b * eps
 
     def feed(self, x_t: Values, t: Times) -> Values:
         """x_t scaled to unit variance (Karras et al. 2022, c_in of table 1)."""
-        m = self.moment(t)
+        m = self.coefficients(t)
         return x_t / jnp.sqrt(m.alpha**2 * self.data_std**2 + m.sigma**2)
 
     def level(self, t: Times) -> Times:
         """2/π atan(sigma/alpha): 0 where nothing is destroyed, 1 where nothing is left, the same on every clock."""
-        m = self.moment(t)
+        m = self.coefficients(t)
         return 2 / jnp.pi * jnp.arctan2(m.sigma, m.alpha)
 
     def read(self, out: Values, x_t: Values, t: Times) -> Values:
         """x0 = skip x_t + scale out. Raises UserError where the output has not the shape of x_t."""
         out = require_floating("the net's output", out, x_t.shape)
-        skip, scale = self.row.solution(self.moment(t), self.data_std)
+        skip, scale = self.parameterization.solution(self.coefficients(t), self.data_std)
         return skip * x_t + scale * out.astype(x_t.dtype)
 
     def miss(self, out: Values, target: Values, x_t: Values, t: Times) -> Values:
@@ -126,35 +126,35 @@ class Gaussian:
         UserError where the output has not the shape of the target.
         """
         out = require_floating("the net's output", out, target.shape)
-        hidden = self.moment(t).sigma > 0
+        hidden = self.coefficients(t).sigma > 0
         error = jnp.where(hidden, out.astype(target.dtype), 0) - jnp.where(hidden, target, 0)
         return jnp.mean(error**2, axis=-1)
 
     def eps(self, x_t: Values, x0: Values, t: Times) -> Values:
         """(x_t - alpha x0) / sigma; 0 at sigma = 0, the limit of E[eps | x_t] = -sigma ∇ log q(x_t)."""
-        m = self.moment(t)
+        m = self.coefficients(t)
         noisy = m.sigma > 0
         return jnp.where(noisy, (x_t - m.alpha * x0) / jnp.where(noisy, m.sigma, 1), 0)
 
-    def kept(self, t: Times, s: Times) -> Times:
+    def noise_correlation(self, t: Times, s: Times) -> Times:
         """rho = alpha_t sigma_s / (alpha_s sigma_t) in [0, 1]: how much of eps_s is eps_t; 1 where t = s."""
-        at_t, at_s, same = self.moment(t), self.moment(s), t == s
+        at_t, at_s, same = self.coefficients(t), self.coefficients(s), t == s
         return jnp.where(same, 1, at_t.alpha * at_s.sigma / jnp.where(same, 1, at_s.alpha * at_t.sigma))
 
     def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
         """x_s = alpha_s x0 + sigma_s (rho eps + √(1 - rho²) z), z ~ N(0, 1): Ho et al. 2020, eq. 7, for any (t, s)."""
-        at_s, rho, same = self.moment(s), self.kept(t, s), t == s
+        at_s, rho, same = self.coefficients(s), self.noise_correlation(t, s), t == s
         fresh = jnp.sqrt(jnp.where(same, 1, jnp.maximum(1 - rho**2, 0)))  # rounding may take rho above 1
         z = jax.random.normal(key, x_t.shape, x_t.dtype)
         return jnp.where(same, x_t, at_s.alpha * pred + at_s.sigma * (rho * self.eps(x_t, pred, t) + fresh * z))
 
     def bound(self, x0: Values, pred: Values, x_t: Values, t: Times, s: Times) -> Values:
         """½ (snr_s - snr_t) |x0 - pred|² at each position, in nats (Kingma et al. 2021, eq. 13); s > 0, or s = t."""
-        at_t, at_s, same = self.moment(t), self.moment(s), t == s
+        at_t, at_s, same = self.coefficients(t), self.coefficients(s), t == s
         gain = (at_s.alpha / jnp.where(same, 1, at_s.sigma)) ** 2 - (at_t.alpha / jnp.where(same, 1, at_t.sigma)) ** 2
         return jnp.sum(jnp.where(same, 0, gain) / 2 * (x0 - pred) ** 2, axis=-1)
 
-    def stops(self, steps: int, levels: int | None = None) -> Times:
+    def bound_grid(self, steps: int, levels: int | None = None) -> Times:
         """Clock values for a bound of so many steps: even log-SNRs up to 14, where a density is as good as read.
 
         Of `levels` even values in [-1, 1], to where sigma/alpha is an eighth of their distance, which tells them apart.
@@ -163,39 +163,39 @@ class Gaussian:
         high = 14.0 if levels is None else 2 * jnp.log(4.0 * (levels - 1))
         return self.time(jnp.linspace(low, high, steps + 1)).at[0].set(1.0)
 
-    def ends(self, key: Key[Array, ""], x0: Values, s: Times, levels: int | None = None) -> Values:
+    def boundary_terms(self, key: Key[Array, ""], x0: Values, s: Times, levels: int | None = None) -> Values:
         """What the bound adds at both ends, in nats per position: prior at t = 1, reconstruction at s > 0.
 
         KL(q(x_1|x0) ‖ N(0, sigma(1)²)) - log p(x0|x_s), with p(x0|x_s) ∝ q(x_s|x0) over all reals, or over `levels`
         even values in [-1, 1] (Kingma et al. 2021, appendix A): then the whole bound is of a probability.
         """
-        first, last = self.moment(jnp.ones(())), self.moment(s)
+        first, last = self.coefficients(jnp.ones(())), self.coefficients(s)
         prior, spread = (first.alpha * x0 / first.sigma) ** 2 / 2, last.sigma / last.alpha
         if levels is None:
             return jnp.sum(prior + 0.5 + jnp.log(2 * jnp.pi) / 2 + jnp.log(spread), axis=-1)
-        seen = x0 + spread * jax.random.normal(key, x0.shape, x0.dtype)
+        noisy_value = x0 + spread * jax.random.normal(key, x0.shape, x0.dtype)
         values = jnp.linspace(-1.0, 1.0, levels).reshape((levels,) + (1,) * x0.ndim)
-        every = jax.nn.logsumexp(-(((seen[None] - values) / spread) ** 2) / 2, axis=0)
-        return jnp.sum(prior + every + ((seen - x0) / spread) ** 2 / 2, axis=-1)
+        log_normalizer = jax.nn.logsumexp(-(((noisy_value[None] - values) / spread) ** 2) / 2, axis=0)
+        return jnp.sum(prior + log_normalizer + ((noisy_value - x0) / spread) ** 2 / 2, axis=-1)
 
     def log_snr(self, t: Times) -> Times:
         """log(alpha²/sigma²), with the smallest normal number in place of 0, so that both ends are finite."""
-        m, tiny = self.moment(t), jnp.finfo(jnp.asarray(t).dtype).tiny
+        m, tiny = self.coefficients(t), jnp.finfo(jnp.asarray(t).dtype).tiny
         return 2 * (jnp.log(jnp.maximum(m.alpha, tiny)) - jnp.log(jnp.maximum(m.sigma, tiny)))
 
     def time(self, log_snr: Times) -> Times:
         """The t that has this log-SNR; the nearer end where there is none."""
-        return inverse(self.schedule, log_snr)
+        return time_of_log_snr(self.schedule, log_snr)
 
     def log_weight(self, t: Times) -> Times:
         """-2 log |scale|: `miss` weighs the squared error of x0 by 1/scale², since x0 = skip x_t + scale out."""
-        _, scale = self.row.solution(self.moment(t), self.data_std)
+        _, scale = self.parameterization.solution(self.coefficients(t), self.data_std)
         return -2 * jnp.log(jnp.maximum(jnp.abs(scale), jnp.finfo(scale.dtype).tiny))
 
 
-def _deviation(value: Any) -> float:
+def _check_data_std(value: Any) -> float:
     """A standard deviation as a Python number. Raises UserError where it is none."""
-    number = plain(value)
-    if not holds(number, float) or not number > 0:
+    number = python_scalar(value)
+    if not matches_type(number, float) or not number > 0:
         raise UserError(f"Gaussian: data_std must be one positive finite number, got {value}")
     return float(number)

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Key
 
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
-from diffjax.utils.closures import interned
-from diffjax.utils.memo import one_object
+from diffjax.utils.closures import intern_function
+from diffjax.utils.memo import memoize_by_arguments
 from diffjax.utils.shape_checks import require_floating
 
 __all__ = ["blocks", "raster", "rolling", "shuffled", "together"]
@@ -43,7 +43,7 @@ class Order:
     def __post_init__(self) -> None:
         if not 0 <= self.width <= 1:
             raise UserError(f"order: width must be in [0, 1], got {self.width}")
-        object.__setattr__(self, "rank", interned(self.rank))
+        object.__setattr__(self, "rank", intern_function(self.rank))
 
 
 def _raster_rank(key: Key[Array, ""], positions: tuple[int, ...]) -> Rank:
@@ -66,13 +66,13 @@ shuffled = Order(0.0, _shuffled_rank, exchangeable=True)
 """One position after the other, in an order that each example's key draws."""
 
 
-@one_object
+@memoize_by_arguments
 def rolling(width: float) -> Order:
     """A wave of the given width in (0, 1) that moves in raster order (Ruhe et al. 2024; Chen et al. 2024)."""
     return Order(float(width), _raster_rank)
 
 
-@one_object
+@memoize_by_arguments
 def blocks(count: int, shuffled: bool = False) -> Order:
     """`count` blocks of positions, one after the other, each of them all together (Arriola et al. 2025).
 
@@ -108,8 +108,8 @@ def ranks(order: Order, keys: Keys, positions: tuple[int, ...], channel_axes: in
     """Each example's ranks, with axes for channels: `[b, *positions, 1…]`; `[b, 1, …]` where all levels are one."""
     if order.width == 1:
         return jnp.zeros((len(keys),) + (1,) * (len(positions) + channel_axes))
-    drawn = jax.vmap(lambda key: require_floating("order: rank", order.rank(key, positions), positions))(keys)
-    return drawn.reshape(drawn.shape + (1,) * channel_axes)
+    values = jax.vmap(lambda key: require_floating("order: rank", order.rank(key, positions), positions))(keys)
+    return values.reshape(values.shape + (1,) * channel_axes)
 
 
 @functools.lru_cache(maxsize=256)
@@ -119,8 +119,8 @@ def is_fixed(order: Order, positions: tuple[int, ...]) -> bool:
         return True
     with eval_context():
         keys = jax.vmap(jax.random.key)(jnp.arange(32))
-        drawn = np.asarray(ranks(order, keys, positions, 0))
-    return bool((drawn == drawn[0]).all())
+        samples = np.asarray(ranks(order, keys, positions, 0))
+    return bool((samples == samples[0]).all())
 
 
 def levels(order: Order, u: Float[Array, " b"], rank: Rank) -> Float[Array, "b ..."]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from diffjax.schedule import Moment, Time, steep
+from diffjax.schedule import Coefficients, Time, has_infinite_slope
 
 __all__ = ["edm", "eps", "score", "v", "velocity", "x0"]
 
@@ -21,52 +21,52 @@ Pair = tuple[Time, Time]
 
 
 @dataclass(frozen=True)
-class Row:
+class Parameterization:
     """One kind of prediction. `pair(m, data_std) -> (a, b)` and `solution(m, data_std) -> (skip, scale)`.
 
     `needs_signal`: the row says nothing of x0 where alpha = 0, so alpha(1) must be positive.
     """
 
     name: str
-    pair: Callable[[Moment, float], Pair]
-    solution: Callable[[Moment, float], Pair]
+    pair: Callable[[Coefficients, float], Pair]
+    solution: Callable[[Coefficients, float], Pair]
     needs_signal: bool = False
 
 
-def _ones(m: Moment) -> Time:
+def _ones(m: Coefficients) -> Time:
     return jnp.ones_like(m.sigma)
 
 
-def _zeros(m: Moment) -> Time:
+def _zeros(m: Coefficients) -> Time:
     return jnp.zeros_like(m.sigma)
 
 
-def _velocity_solution(m: Moment, data_std: float) -> Pair:
-    start = steep(m)  # the limit there, where sigma = 0
+def _velocity_solution(m: Coefficients, data_std: float) -> Pair:
+    start = has_infinite_slope(m)  # the limit there, where sigma = 0
     d_alpha, d_sigma = jnp.where(start, 0, m.d_alpha), jnp.where(start, 1, m.d_sigma)
     determinant = m.alpha * d_sigma - d_alpha * m.sigma
     return jnp.where(start, 1 / m.alpha, d_sigma / determinant), -m.sigma / determinant
 
 
-def _spread(m: Moment, data_std: float) -> Time:
+def _spread(m: Coefficients, data_std: float) -> Time:
     """The standard deviation of x_t when that of the data is data_std."""
     return jnp.sqrt(m.alpha**2 * data_std**2 + m.sigma**2)
 
 
-def _edm_pair(m: Moment, data_std: float) -> Pair:
+def _edm_pair(m: Coefficients, data_std: float) -> Pair:
     spread = _spread(m, data_std)
     return m.sigma / (data_std * spread), -data_std * m.alpha / spread
 
 
-def _edm_solution(m: Moment, data_std: float) -> Pair:
+def _edm_solution(m: Coefficients, data_std: float) -> Pair:
     spread = _spread(m, data_std)
     return m.alpha * data_std**2 / spread**2, m.sigma * data_std / spread
 
 
-x0 = Row("x0", lambda m, _: (_ones(m), _zeros(m)), lambda m, _: (_zeros(m), _ones(m)))
+x0 = Parameterization("x0", lambda m, _: (_ones(m), _zeros(m)), lambda m, _: (_zeros(m), _ones(m)))
 """The data itself."""
 
-eps = Row(
+eps = Parameterization(
     "eps",
     lambda m, _: (_zeros(m), _ones(m)),
     lambda m, _: (1 / m.alpha, -m.sigma / m.alpha),
@@ -74,17 +74,17 @@ eps = Row(
 )
 """The noise (Ho et al. 2020, eq. 12)."""
 
-v = Row(
+v = Parameterization(
     "v",
     lambda m, _: (-m.sigma, m.alpha),
     lambda m, _: (m.alpha / (m.alpha**2 + m.sigma**2), -m.sigma / (m.alpha**2 + m.sigma**2)),
 )
 """v = alpha eps - sigma x0 (Salimans & Ho 2022, appendix D)."""
 
-velocity = Row("velocity", lambda m, _: (m.d_alpha, m.d_sigma), _velocity_solution)
+velocity = Parameterization("velocity", lambda m, _: (m.d_alpha, m.d_sigma), _velocity_solution)
 """dx_t/dt = alpha' x0 + sigma' eps: flow matching (Lipman et al. 2023). Infinite with sigma' (linear_beta, t = 0)."""
 
-score = Row(
+score = Parameterization(
     "score",
     lambda m, _: (_zeros(m), -1 / m.sigma),
     lambda m, _: (1 / m.alpha, m.sigma**2 / m.alpha),
@@ -92,5 +92,5 @@ score = Row(
 )
 """∇ log q(x_t) = -eps/sigma (Song et al. 2021, eq. 7). Infinite at sigma = 0."""
 
-edm = Row("edm", _edm_pair, _edm_solution)
+edm = Parameterization("edm", _edm_pair, _edm_solution)
 """F of Karras et al. 2022, eq. 7 with their table 1: skip and scale keep input, output and target at unit variance."""

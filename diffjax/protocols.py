@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from diffjax.utils.closures import interned
+from diffjax.utils.closures import intern_function
 from diffjax.utils.prng import Keys as Keys
 
-State = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
+Sample = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
 Level = Float[Array, "b *#shape"]
 Cond = PyTree  # every leaf has the batch as its first axis; None when there is nothing to know
 
@@ -27,7 +27,7 @@ class PerExample(NamedTuple):
     values: Any  # [b, ...]
 
 
-def repeated(tree: Any, count: int) -> Any:
+def repeat_per_example(tree: Any, count: int) -> Any:
     """The tree, of which each `PerExample` has `count` copies of every entry, side by side; of one entry it is left."""
 
     def repeat(leaf: Any) -> Any:
@@ -41,11 +41,11 @@ def repeated(tree: Any, count: int) -> Any:
 class Pair(NamedTuple):
     """The same prediction without something, and given it."""
 
-    without: Any
-    given: Any
+    unconditional: Any
+    conditional: Any
 
 
-class Given(NamedTuple):
+class ConditionPart(NamedTuple):
     """A part of a condition: its value, and of which examples it is known at all."""
 
     value: Any  # [b, ...]
@@ -113,11 +113,11 @@ class Noise(Protocol):
         """Nats at each position that the step from t to s costs in the variational bound."""
         ...
 
-    def stops(self, steps: int, levels: int | None = None) -> Any:
+    def bound_grid(self, steps: int, levels: int | None = None) -> Any:
         """Clock values at which a bound of so many steps looks, noisiest first; of x in so many levels, if given."""
         ...
 
-    def ends(self, key: Any, x0: Any, s: Any, levels: int | None = None) -> Any:
+    def boundary_terms(self, key: Any, x0: Any, s: Any, levels: int | None = None) -> Any:
         """Nats at each position that the bound adds at both ends of the clock, the last stop being s."""
         ...
 
@@ -152,7 +152,8 @@ class Step:
     step. `per_position`: positions may have different levels, and where t = s nothing changes. `stochastic`: keys
     are used, so the rule cannot be run backwards. `needs` are the methods beyond `Noise` that it asks of the noise.
     `reorders`: it chooses by itself which positions to reveal. `order`: of accuracy that it attains; None where it is
-    stochastic, or nothing is claimed. `answer`: the NamedTuple that it wants of its denoiser in place of one array.
+    stochastic, or nothing is claimed. `prediction_type`: the NamedTuple that it wants of its denoiser in place of
+    one array.
     `name`: what messages call it; by default the function whose inner function `update` is (`heun` of `steps.heun()`),
     or else the module and name of `update`.
     """
@@ -166,13 +167,13 @@ class Step:
     reorders: bool = False
     plan: Callable[[Any, Any], Any] | None = None
     order: int | None = None
-    answer: type[tuple] | None = None
+    prediction_type: type[tuple] | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or _maker_of(self.update))
         for name in ("init", "update", "plan"):
-            object.__setattr__(self, name, interned(getattr(self, name)))
+            object.__setattr__(self, name, intern_function(getattr(self, name)))
 
 
 def _maker_of(update: Callable[..., Any]) -> str:
@@ -189,10 +190,10 @@ class Hook(Protocol):
 
 
 @runtime_checkable
-class Hooks(Protocol):
+class NoiseAwareHook(Protocol):
     """In a hook's place: what depends on the noise, and says with which denoiser and hook to sample (`edit.inpaint`).
 
     `shape` has the batch first.
     """
 
-    def of(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]: ...
+    def as_hook(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]: ...

@@ -16,7 +16,7 @@ from jax.core import eval_context
 from jaxtyping import Array, Bool, Float
 
 from diffjax.errors import UserError
-from diffjax.utils.memo import one_object
+from diffjax.utils.memo import memoize_by_arguments
 
 __all__ = [
     "cosine",
@@ -44,7 +44,7 @@ def flow(t: Time) -> tuple[Time, Time]:
     return 1 - t, t
 
 
-@one_object
+@memoize_by_arguments
 def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     """The variance-preserving SDE with beta(t) linear: alpha = exp(-½ ∫ beta) (Song et al. 2021, eq. 33).
 
@@ -61,7 +61,7 @@ def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     return schedule
 
 
-@one_object
+@memoize_by_arguments
 def edm_of(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Schedule:
     """alpha = 1, sigma on the clock of Karras et al. 2022, eq. 5, lowered by sigma_min so that t = 0 is data.
 
@@ -95,7 +95,7 @@ def discrete(betas: Sequence[float]) -> Schedule:
     return _discrete(tuple(float(beta) for beta in betas))
 
 
-@one_object
+@memoize_by_arguments
 def _discrete(betas: tuple[float, ...]) -> Schedule:
     alpha2 = np.cumprod([1.0, *(1 - np.array(betas))])
     sigma2 = 1 - alpha2  # in float64: the first knot of DDPM is 1e-4
@@ -110,7 +110,7 @@ def _discrete(betas: tuple[float, ...]) -> Schedule:
     return schedule
 
 
-@one_object
+@memoize_by_arguments
 def shift(schedule: Schedule, factor: float) -> Schedule:
     """Multiply sigma/alpha by `factor` at every t (Hoogeboom et al. 2023; for flow, Esser et al. 2024, eq. 23).
 
@@ -119,7 +119,7 @@ def shift(schedule: Schedule, factor: float) -> Schedule:
     """
     if not factor > 0:
         raise UserError(f"shift: factor must be positive, got {factor}")
-    norm = _kept_norm(schedule)
+    norm = _preserved_norm(schedule)
 
     def shifted(t: Time) -> tuple[Time, Time]:
         alpha, sigma = schedule(t)
@@ -129,12 +129,12 @@ def shift(schedule: Schedule, factor: float) -> Schedule:
     return shifted
 
 
-@one_object
+@memoize_by_arguments
 def zero_terminal(schedule: Schedule) -> Schedule:
     """alpha moved and stretched so that alpha(1) = 0 (Lin et al. 2024, algorithm 1); variance preserving only."""
-    if _kept_norm(schedule) is not jnp.hypot:
+    if _preserved_norm(schedule) is not jnp.hypot:
         raise UserError("zero_terminal: the schedule must keep alpha² + sigma² = 1 (cosine, linear_beta, discrete)")
-    last = float(_on_host(schedule, [1.0])[0][0])
+    last = float(_evaluate_on_host(schedule, [1.0])[0][0])
 
     def rescaled(t: Time) -> tuple[Time, Time]:
         alpha, sigma = schedule(t)
@@ -145,7 +145,7 @@ def zero_terminal(schedule: Schedule) -> Schedule:
     return rescaled
 
 
-class Moment(NamedTuple):
+class Coefficients(NamedTuple):
     """A schedule at one time: its value and its slope."""
 
     alpha: Time
@@ -154,13 +154,13 @@ class Moment(NamedTuple):
     d_sigma: Time
 
 
-def moment(schedule: Schedule, t: Time) -> Moment:
+def coefficients(schedule: Schedule, t: Time) -> Coefficients:
     """alpha, sigma and their derivatives in t."""
     (alpha, sigma), (d_alpha, d_sigma) = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
-    return Moment(alpha, sigma, d_alpha, d_sigma)
+    return Coefficients(alpha, sigma, d_alpha, d_sigma)
 
 
-def steep(m: Moment) -> Bool[Array, "..."]:
+def has_infinite_slope(m: Coefficients) -> Bool[Array, "..."]:
     """Where a slope is not finite (sigma grows like √t at t = 0 of linear_beta): limits must be taken there."""
     return ~(jnp.isfinite(m.d_alpha) & jnp.isfinite(m.d_sigma))
 
@@ -173,7 +173,7 @@ def log_snr(schedule: Schedule, t: Time) -> Time:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
-def inverse(schedule: Schedule, value: Time) -> Time:
+def time_of_log_snr(schedule: Schedule, value: Time) -> Time:
     """The t in [0, 1] whose log-SNR is `value`, by bisection; the nearer end where there is none."""
 
     def halve(_: Array, bracket: tuple[Time, Time]) -> tuple[Time, Time]:
@@ -188,26 +188,26 @@ def inverse(schedule: Schedule, value: Time) -> Time:
     return (low + high) / 2
 
 
-@inverse.defjvp
+@time_of_log_snr.defjvp
 def _implicit(schedule: Schedule, value: tuple[Time], change: tuple[Time]) -> tuple[Time, Time]:
     """dt = d(log-SNR) / slope(t), by the implicit function theorem; 0 beyond the ends."""
-    t = inverse(schedule, *value)
+    t = time_of_log_snr(schedule, *value)
     _, slope = jax.jvp(functools.partial(log_snr, schedule), (t,), (jnp.ones_like(t),))
     noisiest, cleanest = log_snr(schedule, jnp.ones_like(t)), log_snr(schedule, jnp.zeros_like(t))
     inside = (noisiest < value[0]) & (value[0] < cleanest)
     return t, jnp.where(inside, change[0] / jnp.where(inside, slope, 1), 0)
 
 
-def _kept_norm(schedule: Schedule) -> Callable:
+def _preserved_norm(schedule: Schedule) -> Callable:
     """The homogeneous function of (alpha, sigma) that the schedule keeps at 1; alpha where it keeps none."""
-    alpha, sigma = _on_host(schedule, [0.0, 0.25, 0.5, 0.75, 1.0])
+    alpha, sigma = _evaluate_on_host(schedule, [0.0, 0.25, 0.5, 0.75, 1.0])
     for norm in (jnp.add, jnp.hypot):
         if np.allclose(norm(alpha, sigma), 1, atol=1e-5):
             return norm
     return lambda alpha, sigma: alpha
 
 
-def _on_host(schedule: Schedule, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def _evaluate_on_host(schedule: Schedule, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """The schedule's values as numbers, also while something else is being traced."""
     with eval_context():
         try:

@@ -16,7 +16,7 @@ from diffjax.utils.shape_checks import require_floating
 POINTS = 257  # times at which a schedule is looked at, evenly from 0 to 1
 ROUNDING = 1e-5  # of values and of angles in float32
 
-_seen: weakref.WeakSet = weakref.WeakSet()  # of functions that were found sound
+_sound_functions: weakref.WeakSet = weakref.WeakSet()  # of functions that were found sound
 
 
 def check_schedule(schedule: Schedule) -> None:
@@ -24,9 +24,9 @@ def check_schedule(schedule: Schedule) -> None:
 
     Raises UserError that names the schedule and its first fault. What is traced cannot be looked at.
     """
-    if schedule in _seen:
+    if schedule in _sound_functions:
         return
-    pair = f"Gaussian: schedule {name_of(schedule)}"
+    pair = f"Gaussian: schedule {function_name(schedule)}"
     curves = _curves(pair, schedule, ("alpha", "sigma"), "t -> (alpha, sigma), such as dj.schedule.cosine")
     if curves is None:
         return
@@ -41,8 +41,8 @@ def check_schedule(schedule: Schedule) -> None:
     )
     _require(pair, sigma[-1] > ROUNDING, f"sigma(1) must be above 0, and is {sigma[-1]:g}")
     falls = np.diff(np.arctan2(sigma, alpha)) < -ROUNDING
-    _require(pair, not falls.any(), f"sigma/alpha must grow with t, and falls at t = {_first(falls):.3g}")
-    _seen.add(schedule)
+    _require(pair, not falls.any(), f"sigma/alpha must grow with t, and falls at t = {_first_time(falls):.3g}")
+    _sound_functions.add(schedule)
 
 
 def check_keep(keep: Callable[[Time], Time]) -> None:
@@ -50,21 +50,21 @@ def check_keep(keep: Callable[[Time], Time]) -> None:
 
     Else masks would be left in samples, and a bound would lack terms.
     """
-    if keep in _seen:
+    if keep in _sound_functions:
         return
-    name = f"Masking: keep {name_of(keep)}"
+    name = f"Masking: keep {function_name(keep)}"
     curves = _curves(name, keep, ("keep",), "t -> the share of tokens that is shown, such as lambda t: 1 - t")
     if curves is None:
         return
-    (shown,) = curves
-    _require(name, abs(shown[0] - 1) < ROUNDING, f"keep(0) must be 1, all is shown, and is {shown[0]:g}")
-    _require(name, abs(shown[-1]) < ROUNDING, f"keep(1) must be 0, all is hidden, and is {shown[-1]:g}")
-    rises = np.diff(shown) > ROUNDING
-    _require(name, not rises.any(), f"keep must fall with t, and rises at t = {_first(rises):.3g}")
-    _seen.add(keep)
+    (keep_values,) = curves
+    _require(name, abs(keep_values[0] - 1) < ROUNDING, f"keep(0) must be 1, all is shown, and is {keep_values[0]:g}")
+    _require(name, abs(keep_values[-1]) < ROUNDING, f"keep(1) must be 0, all is hidden, and is {keep_values[-1]:g}")
+    rises = np.diff(keep_values) > ROUNDING
+    _require(name, not rises.any(), f"keep must fall with t, and rises at t = {_first_time(rises):.3g}")
+    _sound_functions.add(keep)
 
 
-def name_of(function: Any) -> str:
+def function_name(function: Any) -> str:
     """What a function is called, for messages."""
     return str(getattr(function, "__name__", type(function).__name__))
 
@@ -75,18 +75,18 @@ def _curves(source: str, function: Any, names: tuple[str, ...], expected: str) -
         raise UserError(f"{source}: expected a function {expected}, got {function!r}")
     with eval_context(), jax.debug_nans(False):
         times = jnp.linspace(0.0, 1.0, POINTS)
-        values = _called(source, function, times, len(names), expected)
-        _called(source, function, times[0], len(names), expected)
+        values = _evaluate(source, function, times, len(names), expected)
+        _evaluate(source, function, times[0], len(names), expected)
         if any(isinstance(value, Tracer) for value in values):
             return None
         curves = [np.asarray(value, np.float64) for value in values]
     for name, curve in zip(names, curves, strict=True):
         finite = np.isfinite(curve)
-        _require(source, finite.all(), f"{name} is not finite at t = {_first(~finite):.3g}")
+        _require(source, finite.all(), f"{name} is not finite at t = {_first_time(~finite):.3g}")
     return curves
 
 
-def _called(source: str, function: Any, times: Time, count: int, expected: str) -> tuple[Any, ...]:
+def _evaluate(source: str, function: Any, times: Time, count: int, expected: str) -> tuple[Any, ...]:
     """Its values at these times: as many arrays as are expected, each of the times' shape."""
     try:
         result = function(times)
@@ -96,10 +96,10 @@ def _called(source: str, function: Any, times: Time, count: int, expected: str) 
     values = result if isinstance(result, tuple) else (result,)
     if len(values) != count:
         raise UserError(f"{source}: expected a function {expected}, got {type(result).__name__} of its call")
-    return tuple(require_floating(f"{source}, at times of shape {times.shape}", each, times.shape) for each in values)
+    return tuple(require_floating(f"{source}, at times of shape {times.shape}", value, times.shape) for value in values)
 
 
-def _first(faults: np.ndarray) -> float:
+def _first_time(faults: np.ndarray) -> float:
     """The first time of a fault."""
     return int(np.argmax(faults)) / (POINTS - 1)
 

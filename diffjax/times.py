@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.protocols import Keys, Noise
 
@@ -28,14 +28,14 @@ def uniform() -> Times:
     return lambda noise, quantile: quantile
 
 
-@checked_arguments
+@validate_arguments
 def logit_normal(mean: float = 0.0, std: float = 1.0) -> Times:
     """logit(t) ~ N(mean, std²) (Esser et al. 2024, eq. 19)."""
     _positive(std)
     return lambda noise, quantile: jax.nn.sigmoid(mean + std * ndtri(quantile))
 
 
-@checked_arguments
+@validate_arguments
 def log_normal(mean: float = -1.2, std: float = 1.2) -> Times:
     """log(sigma/alpha) ~ N(mean, std²) (Karras et al. 2022, table 1)."""
     _positive(std)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.utils.files import is_plain
+from diffjax.utils.files import is_single_line
 
 SECONDS = 1.0  # of this process's own: on a machine that does other things besides, the clock goes on meanwhile
 
@@ -34,7 +34,7 @@ def refused(message: str, *folders: Path) -> Iterator[None]:
         with pytest.raises(UserError, match=message) as error:
             yield
         assert time.process_time() - start < SECONDS
-    assert is_plain(str(error.value))
+    assert is_single_line(str(error.value))
     assert len(str(error.value)) < 1500
     assert {path for folder in folders for path in folder.rglob("*")} == before
     assert "harm" not in sys.modules

@@ -53,8 +53,8 @@ SURFACE: dict[str, tuple[Callable, dict[str, Any]]] = {
         {"keys": KEYS, "noise": NOISE, "denoise": denoise, "shape": (3,), "rtol": 0.1, "atol": 0.1},
     ),
     "bits": (dj.likelihood.bits_per_dim, {**MODEL, "x": X, "cond": COND, "method": "bound", "draws": 2, "steps": 4}),
-    "bits_by_visible": (
-        dj.likelihood.bits_by_visible,
+    "bits_vs_context": (
+        dj.likelihood.bits_vs_context,
         {"keys": KEYS, "noise": MASKS, "order": RASTER, "denoise": logits, "x": TOKENS, "visible": (0, 1)},
     ),
     "regression": (dj.loss.regression, {"noise": NOISE, "order": ORDER, "weight": None, "times": None, "given": 0.0}),
@@ -66,8 +66,8 @@ SURFACE: dict[str, tuple[Callable, dict[str, Any]]] = {
     "rescaled": (dj.guidance.rescaled, {"phi": 0.7, "rule": dj.guidance.linear}),
     "momentum": (dj.guidance.momentum, {"step": dj.steps.ddim(), "scale": 2.0, "beta": -0.5}),
     "vary": (dj.edit.vary, {**MODEL, "x0": X, "strength": 0.5, "steps": 4}),
-    "solve": (dj.edit.solve, {**MODEL, "seen": SEEN, "method": dj.edit.clamp(), "steps": 2}),
-    "Gaussian": (dj.Gaussian, {"schedule": dj.schedule.cosine, "row": dj.predict.v, "data_std": 1.0}),
+    "solve": (dj.edit.solve, {**MODEL, "observation": SEEN, "method": dj.edit.clamp(), "steps": 2}),
+    "Gaussian": (dj.Gaussian, {"schedule": dj.schedule.cosine, "parameterization": dj.predict.v, "data_std": 1.0}),
     "Masking": (dj.Masking, {"vocab": 5, "keep": lambda t: 1 - t}),
     "ddim": (dj.steps.ddim, {"eta": 0.5}),
     "unipc": (dj.steps.unipc, {"order": 2, "variant": "bh2"}),
@@ -79,7 +79,7 @@ SURFACE: dict[str, tuple[Callable, dict[str, Any]]] = {
     "keys_of": (dj.keys, {"seed": 0, "count": 4}),
     "load": (dj.load, {"source": "runs/none", "ema": None, "step": None}),
     "report": (dj.lab.report, {"step": dj.steps.ddim()}),
-    "error": (dj.diagnostics.by_noise_level.error, {**NOISED, "x0": X, "cond": COND, "t": jnp.array([0.5])}),
+    "error": (dj.diagnostics.by_noise_level.denoising_error, {**NOISED, "x0": X, "cond": COND, "t": jnp.array([0.5])}),
     "several": (dj.guidance.several, {"denoise": denoise, "scales": {"a": 2.0}, "null": {"a": NULL}}),
     "perturbed": (dj.guidance.perturbed_attention, {"denoise": denoise, "scale": 2.0, "blocks": (0,)}),
     "inpaint": (dj.edit.inpaint, {"image": X[0], "known": X[0] > -1, "noise_std": 0.0}),
@@ -140,9 +140,9 @@ WRONG: dict[str, list[Any]] = {
     "phi": ["0.7", None, 7.0],
     "beta": ["0.5", None, 2.0],
     "strength": ["0.5", None, 0.0, 2.0],
-    "seen": ["mask", None, X],
+    "observation": ["mask", None, X],
     "schedule": ["cosine", dj.schedule.edm_of, 3, None, lambda t: t],
-    "row": ["v", None, dj.predict],
+    "parameterization": ["v", None, dj.predict],
     "data_std": ["1", None, 0.0, float("inf"), jnp.ones(2)],
     "vocab": ["5", None, 0, 2.5, True],
     "keep": ["linear", 3, lambda t: t],
@@ -212,7 +212,7 @@ def test_a_wrong_argument_is_one_line_that_names_it(name, argument, value) -> No
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 500
-    named = {"row": "prediction", "scales": "scale", "batches": "batch", "accumulate": "accumulate"}.get(
+    named = {"parameterization": "prediction", "scales": "scale", "batches": "batch", "accumulate": "accumulate"}.get(
         argument, argument
     )
     assert named in message.lower() or argument in message, message

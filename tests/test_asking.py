@@ -38,17 +38,19 @@ def drawing(tmp_path: Path):
 def test_each_is_the_part_that_the_net_knows(drawing) -> None:
     strokes = np.zeros((8, 8), np.uint8)
     strokes[2, 5], strokes[7, 0] = 255, 200
-    asked = condition_inputs.parts(NET, prompt="a  seven", sketch=drawing(strokes), numbers=("slant=-0.5", "font=2"))
+    asked = condition_inputs.condition_parts(
+        NET, prompt="a  seven", sketch=drawing(strokes), numbers=("slant=-0.5", "font=2")
+    )
     np.testing.assert_array_equal(asked["text"], byte_tokenizer.encode(["a seven"], 12)[0])
     assert np.argwhere(asked["sketch"][..., 0]).tolist() == [[1, 2], [3, 0]]  # every stroke stays
     assert (asked["slant"], asked["font"]) == (-0.5, 2)
-    assert condition_inputs.parts(NET, **NOTHING) == {}
+    assert condition_inputs.condition_parts(NET, **NOTHING) == {}
 
 
 def test_a_grey_drawing_may_have_three_channels(drawing) -> None:
     strokes = np.zeros((4, 4, 3), np.uint8)
     strokes[1] = 255
-    np.testing.assert_array_equal(condition_inputs.strokes(Path(drawing(strokes)), (4, 4, 1))[1], 1)
+    np.testing.assert_array_equal(condition_inputs.read_sketch(Path(drawing(strokes)), (4, 4, 1))[1], 1)
 
 
 def test_what_the_model_does_not_know_is_named() -> None:
@@ -66,7 +68,7 @@ def test_what_the_model_does_not_know_is_named() -> None:
     ]
     for net, asked, told in cases:
         with pytest.raises(UserError, match=told):
-            condition_inputs.parts(net, **{**NOTHING, **asked})
+            condition_inputs.condition_parts(net, **{**NOTHING, **asked})
 
 
 def test_a_drawing_that_cannot_be_is_named(drawing) -> None:
@@ -81,4 +83,4 @@ def test_a_drawing_that_cannot_be_is_named(drawing) -> None:
     ]
     for pixels, told in cases:
         with pytest.raises(UserError, match=told):
-            condition_inputs.strokes(Path(drawing(pixels)), (4, 4, 1))
+            condition_inputs.read_sketch(Path(drawing(pixels)), (4, 4, 1))

@@ -12,12 +12,19 @@ import optax
 import pytest
 
 from diffjax import loss, order, predict, schedule, times, weights
-from diffjax.commands.config_checks import check_data_std, check_disk, check_loss, check_size, most_kept, size
+from diffjax.commands.config_checks import (
+    check_data_std,
+    check_disk,
+    check_loss,
+    check_size,
+    format_bytes,
+    max_checkpoints,
+)
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 from diffjax.training import checkpoint, manifest, retention
-from diffjax.training.retention import Keep
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import create
 
 NET, X = MLP(width=8, depth=1), jnp.zeros((1, 3))
@@ -27,7 +34,7 @@ NEW = partial(create, net=NET, optimizer=optax.adamw(1e-3), averages=(0.9, 0.99)
 @pytest.fixture(scope="module")
 def state_bytes() -> int:
     """What a state takes that was made."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(checkpoint.plain(NEW(jax.random.key(0)))))
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(checkpoint.to_orbax(NEW(jax.random.key(0)))))
 
 
 def test_a_state_fits_a_device_to_the_byte(state_bytes, monkeypatch) -> None:
@@ -59,30 +66,38 @@ def saved(folder: Path, step: int, metrics: dict[str, float]) -> None:
 
 
 def test_without_saves_on_the_way_the_last_one_is_kept_and_one_of_a_stop() -> None:
-    assert [most_kept(Keep(last), 95, 0) for last in (1, 2, 3)] == [1, 2, 2]
+    assert [max_checkpoints(RetentionPolicy(last), 95, 0) for last in (1, 2, 3)] == [1, 2, 2]
 
 
-POLICIES = [Keep(3), Keep(1), Keep(2, 30), Keep(1, 10), Keep(2, 0, "loss"), Keep(1, 30, "loss"), Keep(50, 40, "loss")]
+POLICIES = [
+    RetentionPolicy(3),
+    RetentionPolicy(1),
+    RetentionPolicy(2, 30),
+    RetentionPolicy(1, 10),
+    RetentionPolicy(2, 0, "loss"),
+    RetentionPolicy(1, 30, "loss"),
+    RetentionPolicy(50, 40, "loss"),
+]
 
 
 @pytest.mark.parametrize("keep", POLICIES, ids=str)
 @pytest.mark.parametrize("fall", [1.0, -1.0, 0.0])
 def test_no_run_has_more_checkpoints_than_were_counted(keep, fall, tmp_path) -> None:
     """Whatever the losses: they fall, rise, or come at random. One more is there while it takes another's place."""
-    rng, most = np.random.default_rng(0), most_kept(keep, 95, 10)
+    rng, most = np.random.default_rng(0), max_checkpoints(keep, 95, 10)
     for step in (*range(10, 95, 10), 95):
         saved(tmp_path, step, {"loss": -fall * step if fall else float(rng.normal())})
-        assert len(retention.finished(tmp_path)) <= most + 1
-        retention.forget(tmp_path, keep, step)
-        assert len(retention.finished(tmp_path)) <= most
-    assert len(retention.finished(tmp_path)) >= most - bool(keep.best_by) - bool(keep.every_steps)
+        assert len(retention.complete_checkpoints(tmp_path)) <= most + 1
+        retention.prune(tmp_path, keep, step)
+        assert len(retention.complete_checkpoints(tmp_path)) <= most
+    assert len(retention.complete_checkpoints(tmp_path)) >= most - bool(keep.best_by) - bool(keep.every_steps)
 
 
 @pytest.mark.parametrize("keep", POLICIES, ids=str)
 def test_a_disk_has_room_for_them_to_the_byte(keep, tmp_path, monkeypatch) -> None:
     """Those that are there already need no room of their own."""
     steps, each = {"steps": 95, "save_every_steps": 10}, 1_000
-    needed = most_kept(keep, 95, 10) + 1
+    needed = max_checkpoints(keep, 95, 10) + 1
     for there in range(2):
         for free, fits in (((needed - there) * each, True), ((needed - there) * each - 1, False)):
             monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
@@ -129,6 +144,6 @@ def test_a_given_deviation_may_be_four_times_off_and_is_noted_from_a_fifth_on(gi
 
 
 def test_bytes_are_told_in_three_digits() -> None:
-    assert [size(count) for count in (0, 999, 1_000, 1_500_000, 10**9, 3 * 10**12, 10**16)] == [
+    assert [format_bytes(count) for count in (0, 999, 1_000, 1_500_000, 10**9, 3 * 10**12, 10**16)] == [
         *("0 bytes", "999 bytes", "1 kB", "1.5 MB", "1 GB", "3 TB", "1e+04 TB")
     ]

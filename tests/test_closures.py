@@ -17,7 +17,7 @@ import pytest
 from jax.tree_util import Partial
 
 import diffjax as dj
-from diffjax.utils.closures import Compiled, interned, portable
+from diffjax.utils.closures import ClosureJit, as_pytree, intern_function
 
 KEYS = dj.keys(0, 4)
 NOISE, ORDER = dj.Gaussian(dj.schedule.cosine, dj.predict.v), dj.order.together
@@ -32,14 +32,14 @@ class Counted:
 
     def __init__(self) -> None:
         self.traces = 0
-        self.program = Compiled(self._call, ())
+        self.program = ClosureJit(self._call, ())
 
     def _call(self, function: Any, x: jax.Array) -> jax.Array:
         self.traces += 1
         return function(x)
 
     def __call__(self, function: Any, x: jax.Array = X) -> np.ndarray:
-        return np.asarray(self.program(portable(function), x))
+        return np.asarray(self.program(as_pytree(function), x))
 
     @property
     def kept(self) -> int:
@@ -137,8 +137,8 @@ def test_attributes_of_a_function_count() -> None:
         loss.needs = needs  # type: ignore[attr-defined]
         return loss
 
-    assert interned(made(("teacher",))) is interned(made(("teacher",)))
-    assert interned(made(("teacher",))) is not interned(made(("average",)))
+    assert intern_function(made(("teacher",))) is intern_function(made(("teacher",)))
+    assert intern_function(made(("teacher",))) is not intern_function(made(("average",)))
 
 
 def test_what_may_change_without_a_trace_is_compiled_by_itself() -> None:
@@ -223,11 +223,11 @@ def test_values_made_of_equal_functions_are_equal() -> None:
     assert len({dj.Masking(4, lambda t, p=p: (1 - t) ** p) for p in power}) == 2
     orders = [dj.Order(0.0, lambda key, positions: jnp.full(positions, 0.5)) for _ in range(2)]
     assert orders[0] == orders[1]
-    tables = [interned(over(np.arange(3) + k)) for k in (0, 0, 1)]
+    tables = [intern_function(over(np.arange(3) + k)) for k in (0, 0, 1)]
     assert tables[0] is tables[1]
     assert tables[0] is not tables[2]
-    assert interned(optax.adam(1e-3).update) is interned(optax.adam(1e-3).update)
-    assert interned(optax.adam(1e-3).update) is not interned(optax.adam(2e-3).update)
+    assert intern_function(optax.adam(1e-3).update) is intern_function(optax.adam(1e-3).update)
+    assert intern_function(optax.adam(1e-3).update) is not intern_function(optax.adam(2e-3).update)
 
 
 def test_new_closures_of_a_sampler_compile_nothing() -> None:

@@ -53,17 +53,17 @@ def test_it_is_new_every_time(path) -> None:
 def test_it_builds(config) -> None:
     t, s = config.train, config.sample
     fields = meaning.inherited(dataclasses.asdict(config.model), {"data_std": 0.75})  # where it is to be measured
-    about = condition_parts.About(
+    about = condition_parts.PartContext(
         (8, 8, 1), tuple(map(str, range(10))), 17, {}
     )  # data that stand in for the config's own
-    made = [specs.made(condition_parts, text, "data.parts")(about) for text in config.data.parts]
-    heard = tuple(build.Heard(part.name, part.shape, part.vocab) for part in made)
-    facts = data_spec.Facts((8, 8, 1), 10, (), 17, (), config.data.form, heard)
-    built = data_spec.built_model(fields, facts)
+    made = [specs.instantiate(condition_parts, text, "data.parts")(about) for text in config.data.parts]
+    heard = tuple(build.PartSpec(part.name, part.shape, part.vocab) for part in made)
+    facts = data_spec.DataFacts((8, 8, 1), 10, (), 17, (), config.data.form, heard)
+    built = data_spec.build_model_for(fields, facts)
     assert (built.net.null_cond is not None) == bool(config.model.conditional or config.model.conditions)
     drops = {"cond_drop": t.cond_drop, "label_drop": t.label_drop}
-    loss = build.training_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, **drops)
-    made = build.optimizer(
+    loss = build.build_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, **drops)
+    made = build.build_optimizer(
         steps=t.steps,
         learning_rate=t.learning_rate,
         warmup_steps=t.warmup_steps,
@@ -71,12 +71,12 @@ def test_it_builds(config) -> None:
         clip_norm=t.clip_norm,
     )
     cond = jax.tree.map(lambda leaf: leaf[None], built.net.null_cond)
-    x = facts.encoding.nothing(facts.shape)
+    x = facts.encoding.empty(facts.shape)
     params = jax.eval_shape(built.net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), cond)["params"]
     value = jax.eval_shape(loss, keys(0, 1), Partial(built.net.apply, {"params": params}), x, cond)
     assert value.shape == (1,)
     assert jax.tree.leaves(jax.eval_shape(made.init, params))
-    step, grid = build.sampler(built.noise, built.order, step=s.sampler, grid=s.grid, count=s.steps)
+    step, grid = build.build_sampler(built.noise, built.order, step=s.sampler, grid=s.grid, count=s.steps)
     assert step.per_position or built.order.width == 1
     assert (grid[0], grid[-1], len(grid)) == (1, 0, s.steps * max(built.order.blocks, 1) + 1)
     assert bool(jnp.all(jnp.diff(grid) < 0))

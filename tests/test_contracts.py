@@ -67,7 +67,7 @@ USES = {
     "bits of the bound": bits("bound"),
     "guidance": guided,
     "edit": edited,
-    "error": lambda out: dj.diagnostics.by_noise_level.error(
+    "error": lambda out: dj.diagnostics.by_noise_level.denoising_error(
         KEYS, NUMBERS, lambda x, t, cond: out(x), X, None, jnp.array([0.5])
     ),
 }
@@ -209,12 +209,12 @@ def test_copies_for_a_causal_net_are_made_by_at_once() -> None:
         return 2 * given - without
 
     def beside(x: Any, t: Any, cond: Any) -> Any:
-        without, given = dj.guidance.at_once(denoise, x, t, jnp.full_like(cond, null), cond)
+        without, given = dj.guidance.batched_predictions(denoise, x, t, jnp.full_like(cond, null), cond)
         return 2 * given - without
 
     def drawn(guided: Any) -> Any:
         return dj.sample(KEYS, MASKS, dj.order.shuffled, guided, (3,), steps=3, cond=cond)
 
-    with pytest.raises(UserError, match=r"at_once"):
+    with pytest.raises(UserError, match=r"batched_predictions"):
         drawn(stacked)
     np.testing.assert_array_equal(drawn(beside), drawn(dj.guidance.cfg(denoise, 2.0, null)))

@@ -73,10 +73,10 @@ def test_an_example_depends_on_its_own_key_alone() -> None:
 
 def test_one_by_one_is_when_every_step_reveals_a_position() -> None:
     even = jnp.linspace(1.0, 0.0, N + 1)
-    assert cached.one_by_one(even, N)
-    assert cached.one_by_one(even.at[3].add(0.4 / N), N)  # any stop between the same ranks
-    assert not cached.one_by_one(even[::2], N)
-    assert not cached.one_by_one(even.at[3].add(0.6 / N), N)
+    assert cached.is_one_per_step(even, N)
+    assert cached.is_one_per_step(even.at[3].add(0.4 / N), N)  # any stop between the same ranks
+    assert not cached.is_one_per_step(even[::2], N)
+    assert not cached.is_one_per_step(even.at[3].add(0.6 / N), N)
 
 
 def test_mistakes_are_told() -> None:

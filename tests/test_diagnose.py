@@ -19,18 +19,18 @@ EXACT = oracles.gaussian(NOISE, np.zeros(3), np.diag(SPREADS[0]))
 COUNT = 2**17
 X0 = jax.random.normal(jax.random.key(7), (COUNT, 3)) * np.sqrt(SPREADS)
 KEYS = keys(3, COUNT)
-T = by_noise_level.span(NOISE, 5, -4.0, 4.0)
+T = by_noise_level.log_snr_grid(NOISE, 5, -4.0, 4.0)
 
 
 def exact(x_t, t, cond):
     """The oracle of independent numbers, cheap enough for many."""
-    m = NOISE.moment(t)
+    m = NOISE.coefficients(t)
     return m.alpha * SPREADS / (m.alpha**2 * SPREADS + m.sigma**2) * x_t
 
 
 def least(t) -> np.ndarray:
     """The posterior variance, per number, at each level."""
-    m = NOISE.moment(jnp.asarray(t)[:, None])
+    m = NOISE.coefficients(jnp.asarray(t)[:, None])
     return np.asarray(jnp.mean(SPREADS * m.sigma**2 / (m.alpha**2 * SPREADS + m.sigma**2), axis=1))
 
 
@@ -47,16 +47,16 @@ def test_the_cheap_oracle_is_the_oracle() -> None:
 
 
 def test_an_exact_denoiser_misses_the_posterior_variance() -> None:
-    within(np.asarray(by_noise_level.error(KEYS, NOISE, exact, X0, None, T)), least(T))
+    within(np.asarray(by_noise_level.denoising_error(KEYS, NOISE, exact, X0, None, T)), least(T))
 
 
 def test_the_best_linear_denoiser_of_a_normal_law_is_the_exact_one() -> None:
-    np.testing.assert_allclose(by_noise_level.linear(NOISE, X0, T).error, least(T), rtol=0.01)
+    np.testing.assert_allclose(by_noise_level.linear_error(NOISE, X0, T).error, least(T), rtol=0.01)
 
 
 def unshrunk(x: np.ndarray) -> np.ndarray:
     """By the eigenvalues of the sample covariance alone."""
-    m, spread = NOISE.moment(T[:, None]), np.linalg.eigvalsh(np.cov(x, rowvar=False))[None]
+    m, spread = NOISE.coefficients(T[:, None]), np.linalg.eigvalsh(np.cov(x, rowvar=False))[None]
     return np.asarray((spread * m.sigma**2 / (m.alpha**2 * spread + m.sigma**2)).mean(1))
 
 
@@ -66,9 +66,9 @@ def test_of_white_noise_no_linear_denoiser_looks_better_than_is_possible(count, 
     √(2/nd): five of those, and the share of the directions that shrinkage leaves apart, bound the distance from it."""
     variance = 0.7
     x = np.random.default_rng(count).normal(0.3, variance**0.5, (count, dim))
-    m = NOISE.moment(T)
+    m = NOISE.coefficients(T)
     right = np.asarray(variance * m.sigma**2 / (m.alpha**2 * variance + m.sigma**2))
-    found = by_noise_level.linear(NOISE, x, T)
+    found = by_noise_level.linear_error(NOISE, x, T)
     statistical = 5 * (2 / (count * dim)) ** 0.5
     assert (np.asarray(found.error) >= right * (1 - statistical)).all()
     np.testing.assert_allclose(found.error, right, rtol=statistical)
@@ -81,11 +81,11 @@ def test_of_a_spread_out_law_few_examples_do_not_make_the_linear_denoiser_better
     """Variances 1/k, 50 examples of 200 numbers: what is estimated is at most 5 % below the least that is possible, as
     the mean of twenty sets; the sample covariance is up to 56 % below it."""
     spread = 1 / np.arange(1.0, 201)[None]
-    m = NOISE.moment(T[:, None])
+    m = NOISE.coefficients(T[:, None])
     right = np.asarray((spread * m.sigma**2 / (m.alpha**2 * spread + m.sigma**2)).mean(1))
     rng = np.random.default_rng(0)
     sets = [rng.normal(0, spread**0.5, (50, 200)) for _ in range(20)]
-    found = np.mean([by_noise_level.linear(NOISE, x, T).error for x in sets], axis=0)
+    found = np.mean([by_noise_level.linear_error(NOISE, x, T).error for x in sets], axis=0)
     assert (found > 0.95 * right).all(), found / right
     assert np.mean([unshrunk(x)[-1] for x in sets]) < 0.5 * right[-1]
 
@@ -94,7 +94,7 @@ def test_of_many_examples_the_linear_denoiser_is_that_of_their_covariance() -> N
     """At 2,000 examples a value the shrinkage moves no error by more than half a per cent."""
     mix = np.random.default_rng(1).standard_normal((8, 8))
     x = np.random.default_rng(0).standard_normal((16_000, 8)) @ mix
-    np.testing.assert_allclose(by_noise_level.linear(NOISE, x, T).error, unshrunk(x), rtol=5e-3)
+    np.testing.assert_allclose(by_noise_level.linear_error(NOISE, x, T).error, unshrunk(x), rtol=5e-3)
 
 
 def test_what_a_denoiser_misses_more_is_seen_where_it_is() -> None:
@@ -104,22 +104,24 @@ def test_what_a_denoiser_misses_more_is_seen_where_it_is() -> None:
         inside = jnp.abs(NOISE.log_snr(t)) < 1
         return exact(x_t, t, cond) + jnp.where(inside, 0.5, 0.0)
 
-    more = by_noise_level.error(KEYS, NOISE, broken, X0, None, T) - by_noise_level.error(
+    more = by_noise_level.denoising_error(KEYS, NOISE, broken, X0, None, T) - by_noise_level.denoising_error(
         KEYS, NOISE, exact, X0, None, T
     )
     within(np.asarray(more), np.array([0, 0, 0.25, 0, 0]))
 
 
 def test_an_exact_denoiser_moves_by_what_its_error_falls_by() -> None:
-    found = by_noise_level.consistency(KEYS, NOISE, exact, X0, None, T)
+    found = by_noise_level.martingale_gap(KEYS, NOISE, exact, X0, None, T)
     within(np.asarray(found.change), -np.diff(least(T)))
     within(np.asarray(found.excess), np.zeros(4))
 
 
 def test_a_denoiser_that_repeats_its_input_moves_by_what_the_noise_loses() -> None:
     """D = x_t / alpha: what changes is noise alone, and the error falls by as much."""
-    found = by_noise_level.consistency(KEYS, NOISE, lambda x_t, t, cond: x_t / NOISE.moment(t).alpha, X0, None, T)
-    m = NOISE.moment(T)
+    found = by_noise_level.martingale_gap(
+        KEYS, NOISE, lambda x_t, t, cond: x_t / NOISE.coefficients(t).alpha, X0, None, T
+    )
+    m = NOISE.coefficients(T)
     lost = np.asarray(-jnp.diff((m.sigma / m.alpha) ** 2))
     within(np.asarray(found.change), lost)
     within(np.asarray(found.excess), 0 * lost, 2 * lost)
@@ -139,9 +141,9 @@ def test_bins_of_the_loss_and_of_its_gradient_make_up_the_whole() -> None:
     shares = loss_shares.gradients(few, NOISE, loss_of, apply, jnp.asarray(-1.0), x0, None, bins)
     value, slope = jax.value_and_grad(lambda gain: jnp.mean(loss_of(times.uniform())(few, apply(gain), x0, None)))(-1.0)
     np.testing.assert_allclose(np.mean([share.loss for share in shares]), value, rtol=0.02)
-    signed = [share.gradient * np.sign(share.towards) for share in shares]
+    signed = [share.gradient * np.sign(share.cosine) for share in shares]
     np.testing.assert_allclose(abs(np.mean(signed)), abs(slope), rtol=0.02)
-    assert all(abs(share.towards) == pytest.approx(1) for share in shares)
+    assert all(abs(share.cosine) == pytest.approx(1) for share in shares)
     assert [share.log_snr[1] for share in shares[:-1]] == [share.log_snr[0] for share in shares[1:]]
     assert shares[0].log_snr[0] < shares[-1].log_snr[1]
 
@@ -167,7 +169,7 @@ def test_a_sampler_of_an_exact_model_believes_in_what_it_draws() -> None:
     found = np.asarray(
         by_noise_level.predictions(keys(0, 2**13), NOISE, order.together, exact, (3,), grid, step=steps.posterior())
     )
-    m = NOISE.moment(grid[:-1, None])
+    m = NOISE.coefficients(grid[:-1, None])
     right = m.alpha**2 * SPREADS**2 / (m.alpha**2 * SPREADS + m.sigma**2)
     np.testing.assert_allclose(found.var(1)[80:], right[80:], rtol=0.08)
 
@@ -178,7 +180,7 @@ def test_a_denoiser_that_changes_its_mind_moves_by_more() -> None:
     def broken(x_t, t, cond):
         return exact(x_t, t, cond) + jnp.where(NOISE.log_snr(t) > 1, 0.5, 0.0)
 
-    found = by_noise_level.consistency(KEYS, NOISE, broken, X0, None, T)
+    found = by_noise_level.martingale_gap(KEYS, NOISE, broken, X0, None, T)
     within(np.asarray(found.excess), np.array([0, 0, 2 * 0.25, 0]))
 
 
@@ -186,18 +188,18 @@ def test_levels_are_even_and_what_cannot_be_is_refused() -> None:
     np.testing.assert_allclose(NOISE.log_snr(T), [-4, -2, 0, 2, 4], atol=1e-4)
     some, grid = keys(0, 2), jnp.linspace(1.0, 0.0, 3)
     with pytest.raises(UserError, match="at least 2 levels"):
-        by_noise_level.span(NOISE, 1)
+        by_noise_level.log_snr_grid(NOISE, 1)
     with pytest.raises(UserError, match="Gaussian noise"):
-        by_noise_level.error(some, Masking(3), exact, X0[:2], None, T)
+        by_noise_level.denoising_error(some, Masking(3), exact, X0[:2], None, T)
     with pytest.raises(UserError, match="at least 2 levels, got 1"):
-        by_noise_level.consistency(some, NOISE, exact, X0[:2], None, T[:1])
+        by_noise_level.martingale_gap(some, NOISE, exact, X0[:2], None, T[:1])
     with pytest.raises(UserError, match="deterministic"):
         by_noise_level.local_error(some, NOISE, order.together, exact, (3,), grid, step=steps.posterior())
 
 
 def test_all_of_it_runs_under_jit() -> None:
     few, x0 = keys(0, 4), X0[:4]
-    for measure in (by_noise_level.error, by_noise_level.consistency):
+    for measure in (by_noise_level.denoising_error, by_noise_level.martingale_gap):
         eager = measure(few, NOISE, exact, x0, None, T)
         compiled = jax.jit(lambda x0, measure=measure: measure(few, NOISE, exact, x0, None, T))(x0)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), eager, compiled)

@@ -142,7 +142,7 @@ def test_quadratic_cosine_and_beta() -> None:
 @pytest.mark.parametrize("count", [1, 3, 64])
 def test_a_repeated_grid_is_itself_in_every_block(count) -> None:
     own = grids.karras(NOISE, 7)
-    stops = grids.repeated(own, count)
+    stops = grids.repeat_per_block(own, count)
     assert len(stops) == 7 * count + 1
     rank = jnp.arange(count) / max(count - 1, 1)
     t = np.asarray(order.level(order.blocks(count), stops[:, None], rank[None]))
@@ -171,7 +171,7 @@ def test_explicit_times_are_the_grid() -> None:
     ],
 )
 def test_grids_are_found_by_name(text, count, stops) -> None:
-    step, grid = build.sampler(NOISE, order.together, step="edm_stochastic(churn=3)", grid=text, count=count)
+    step, grid = build.build_sampler(NOISE, order.together, step="edm_stochastic(churn=3)", grid=text, count=count)
     np.testing.assert_allclose(grid, stops, rtol=1e-6)
     assert step is steps.edm_stochastic(3.0)
 
@@ -212,7 +212,10 @@ def test_grids_are_found_by_name(text, count, stops) -> None:
         (lambda: grids.explicit(NOISE, 1, (0.5, -0.5)), r"explicit: times must be .* in \[0, 1\]"),
         (lambda: grids.explicit(NOISE, 1, (1.0, float("nan"))), "explicit: times must be"),
         (lambda: grids.explicit(NOISE, 50, (1.0, 0.0)), "explicit: times are 2 stops, so steps must be 1, got 50"),
-        (lambda: grids.padded(grids.uniform(NOISE, 4), 3), "padded: length must be at least the grid's 4 steps, got 3"),
+        (
+            lambda: grids.pad_grid(grids.uniform(NOISE, 4), 3),
+            "pad_grid: length must be at least the grid's 4 steps, got 3",
+        ),
     ],
 )
 def test_mistakes_name_the_argument(make, message) -> None:

@@ -25,11 +25,11 @@ from diffjax.experiment.run_record import Record
 from diffjax.nets import MLP
 from diffjax.training import checkpoint, checkpoint_validation, manifest, retention
 from diffjax.training.checkpoint import Saver
-from diffjax.training.retention import Keep
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create
-from diffjax.utils.files import is_plain
+from diffjax.utils.files import is_single_line
 
-FACTS = data_spec.Facts((4, 4, 1), 2, ("even", "odd"), 17, (0.5, 0.5), "unit")
+FACTS = data_spec.DataFacts((4, 4, 1), 2, ("even", "odd"), 17, (0.5, 0.5), "unit")
 MODEL = {
     **{"net": "MLP(width=8, depth=1)", "noise": "Gaussian", "prediction": "v", "schedule": "cosine"},
     **{"order": "together", "data_std": 1.0, "conditional": True},
@@ -59,7 +59,7 @@ def fresh() -> State:
 def sound(tmp_path_factory: pytest.TempPathFactory, fresh: State) -> Path:
     """A run, read once, so that what comes after is not slow for the first time."""
     folder = tmp_path_factory.mktemp("run")
-    saver = Saver(folder / "checkpoints", Keep(), RECORD.identity.about)
+    saver = Saver(folder / "checkpoints", RetentionPolicy(), RECORD.identity.about)
     saver.save(int(STEP), fresh, {"loss": 1.0})
     saver.close()
     run_record.write_config(folder, RECORD)
@@ -84,7 +84,7 @@ def resigned(run: Path) -> None:
     """The manifest again, with hashes that are right: a stranger can do that."""
     folder = run / "checkpoints" / STEP
     (folder / manifest.MANIFEST).unlink()
-    manifest.write(folder, {"step": int(STEP), **RECORD.identity.about})
+    manifest.write_manifest(folder, {"step": int(STEP), **RECORD.identity.about})
 
 
 def told(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -93,7 +93,7 @@ def told(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
     said = json.loads(path.read_text())
     del said["sha256"]
     change(said)
-    path.write_text(json.dumps({**said, "sha256": manifest._own_hash(said)}))
+    path.write_text(json.dumps({**said, "sha256": manifest._manifest_hash(said)}))
 
 
 def array(run: Path, name: str, shape: list[int], dtype: str = "<f4") -> Any:
@@ -374,7 +374,7 @@ def test_a_checkpoint(theirs: Path, fresh: State, name: str, monkeypatch, capfd)
         with refused(message, theirs.parent):
             checkpoint.restore(theirs / "checkpoints", fresh, RECORD.identity)
     told = capfd.readouterr().err
-    assert is_plain(told.replace("\n", ""))
+    assert is_single_line(told.replace("\n", ""))
     assert len(told) < 1500
     assert len(told.splitlines()) == 2 * (message == NOT_WHOLE)
 
@@ -417,7 +417,7 @@ def test_nothing_is_cleared_away_through_a_link(theirs: Path) -> None:
     (outside / "kept").mkdir(parents=True)
     for name in (".00000011.deleted", ".00000012.partial"):
         (theirs / "checkpoints" / name).symlink_to(outside)
-    retention.tidy(theirs / "checkpoints")
+    retention.clean_up_partial(theirs / "checkpoints")
     assert (outside / "kept").is_dir()
 
 
@@ -426,11 +426,13 @@ def test_the_index_of_many_arrays_is_far_from_what_is_refused(tmp_path: Path) ->
     tree = {"emas": {"0.9": {f"Block_{i}": {"Dense_0": {"kernel": np.zeros(8, np.float32)}} for i in range(1000)}}}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as writer:
         writer.save(tmp_path / "state", args=ocp.args.PyTreeSave(tree))
-    found = jax.tree.leaves(checkpoint_validation.described(tmp_path / "state"))
+    found = jax.tree.leaves(checkpoint_validation.array_specs(tmp_path / "state"))
     assert len(found) == 1000
     assert {(leaf.shape, leaf.dtype) for leaf in found} == {((8,), np.dtype(np.float32))}
-    blocks = [block for file in tmp_path.rglob("*") if file.is_file() for block in checkpoint_validation._blocks(file)]
-    assert 0 < len(blocks) <= checkpoint_validation._MOST_BLOCKS // 8
+    blocks = [
+        block for file in tmp_path.rglob("*") if file.is_file() for block in checkpoint_validation._block_starts(file)
+    ]
+    assert 0 < len(blocks) <= checkpoint_validation._MAX_BLOCKS // 8
 
 
 def config(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -528,7 +530,7 @@ def test_a_config(theirs: Path, name: str, monkeypatch) -> None:
 
 def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -> None:
     facts(class_names=["../../x", "$(touch harm)"])(theirs)
-    meant = run_record.read(theirs).identity.meaning
+    meant = run_record.read_record(theirs).identity.meaning
     told(theirs, lambda said: said.update(meaning=meant))
     before = set(theirs.parent.rglob("*"))
     assert trained_model.load(theirs)[3].facts.class_names == ("../../x", "$(touch harm)")

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from diffjax.commands import edit_requests, image_inputs
-from diffjax.commands.edit_requests import Asked
+from diffjax.commands.edit_requests import EditRequest
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import Facts
+from diffjax.experiment.data_spec import DataFacts
 
-GREY = Facts((8, 8, 1), 0, (), 17, (), "unit")
+GREY = DataFacts((8, 8, 1), 0, (), 17, (), "unit")
 COLOUR = replace(GREY, shape=(8, 8, 3), levels=256)
 TOKENS = replace(GREY, form="tokens")
 ROWS = np.arange(8, dtype=np.uint8)[:, None].repeat(8, 1)
@@ -48,72 +48,72 @@ def huge(path: Path) -> str:
 
 
 def test_what_fits_is_left_as_it_is(file) -> None:
-    given = image_inputs.picture(file(30 * ROWS), GREY)
+    given = image_inputs.read_picture(file(30 * ROWS), GREY)
     np.testing.assert_array_equal(given.pixels[..., 0], 30 * ROWS)
-    assert given.told == ""
-    shown = image_inputs.shown(given.pixels, GREY)
-    np.testing.assert_array_equal(image_inputs.shown(shown, GREY), shown)
+    assert given.notes == ""
+    shown = image_inputs.to_bytes(given.pixels, GREY)
+    np.testing.assert_array_equal(image_inputs.to_bytes(shown, GREY), shown)
     assert np.abs(shown[..., 0].astype(int) - 30 * ROWS).max() <= 8  # half of one of 17 levels
 
 
 @pytest.mark.parametrize("form", ["unit", "dequantised", "tokens"])
 def test_a_picture_is_seen_as_in_training_and_comes_back(file, form) -> None:
     facts = replace(GREY, form=form)
-    given = image_inputs.picture(file(16 * ROWS), facts)
-    x = image_inputs.encoded(given.pixels, facts)
+    given = image_inputs.read_picture(file(16 * ROWS), facts)
+    x = image_inputs.to_model_input(given.pixels, facts)
     assert x.shape == facts.encoding.shape(facts.shape)
     levels = facts.encoding.decode(x[None], facts.shape, facts.levels)[0]
-    np.testing.assert_array_equal(levels, image_inputs.levels_of(given.pixels, facts))
+    np.testing.assert_array_equal(levels, image_inputs.to_levels(given.pixels, facts))
 
 
 def test_other_sizes_and_kinds_are_fitted_and_said(file) -> None:
     """The largest centred part, its areas averaged; laid on white; grey or in three equal channels."""
     wide = np.zeros((16, 32, 3), np.uint8)
     wide[:, 8:16] = 255  # of the middle, the left half
-    given = image_inputs.picture(file(wide), GREY)
+    given = image_inputs.read_picture(file(wide), GREY)
     np.testing.assert_array_equal(given.pixels[0, :, 0], [255] * 4 + [0] * 4)
-    assert given.told.endswith("in.png: 32x16 RGB, fitted to 8x8 grey")
-    given = image_inputs.picture(file(halves()), COLOUR)
+    assert given.notes.endswith("in.png: 32x16 RGB, fitted to 8x8 grey")
+    given = image_inputs.read_picture(file(halves()), COLOUR)
     assert given.pixels.shape == (8, 8, 3)
-    assert given.told.endswith("8x8 grey, fitted to 8x8 RGB")
+    assert given.notes.endswith("8x8 grey, fitted to 8x8 RGB")
     clear = np.zeros((8, 8, 4), np.uint8)
     clear[0, ..., 3] = 255
-    given = image_inputs.picture(file(clear), GREY)
+    given = image_inputs.read_picture(file(clear), GREY)
     np.testing.assert_array_equal(given.pixels[:2, 0, 0], [0, 255])
-    assert given.told.endswith("8x8 RGB, laid on white, fitted to 8x8 grey")
-    assert image_inputs.picture(file(halves(), mode="P"), COLOUR).pixels.max() == 255
+    assert given.notes.endswith("8x8 RGB, laid on white, fitted to 8x8 grey")
+    assert image_inputs.read_picture(file(halves(), mode="P"), COLOUR).pixels.max() == 255
 
 
 def test_a_mask_is_fitted_as_its_picture_and_no_white_is_lost(file) -> None:
     pixels = np.zeros((16, 16), np.uint8)
-    given = image_inputs.picture(file(pixels), GREY)
+    given = image_inputs.read_picture(file(pixels), GREY)
     pixels[5, 9] = 255
     pixels[0] = 100  # dark, as a JPEG leaves it
-    painted = image_inputs.mask(file(pixels, "mask.png"), given)
+    painted = image_inputs.read_mask(file(pixels, "mask.png"), given)
     assert np.argwhere(painted).tolist() == [[2, 4]]
 
 
-def edited(name: str, facts: Facts = GREY, **asked):
-    return edit_requests.made(name, Asked(facts, **asked))
+def edited(name: str, facts: DataFacts = GREY, **asked):
+    return edit_requests.build_edit(name, EditRequest(facts, **asked))
 
 
 def test_an_outpainted_picture_keeps_its_place(file) -> None:
     part = file(200 * np.ones((4, 5), np.uint8))
     made = edited("outpaint", image=(part,), place="1,3")
-    assert made.painted is not None
-    assert np.argwhere(~made.painted)[[0, -1]].tolist() == [[1, 3], [4, 7]]
-    np.testing.assert_array_equal(made.inputs["input"][~made.painted], 207)  # the nearest level
+    assert made.mask is not None
+    assert np.argwhere(~made.mask)[[0, -1]].tolist() == [[1, 3], [4, 7]]
+    np.testing.assert_array_equal(made.inputs["input"][~made.mask], 207)  # the nearest level
     middle = edited("outpaint", image=(part,))
-    assert np.argwhere(~middle.painted)[0].tolist() == [2, 1]
+    assert np.argwhere(~middle.mask)[0].tolist() == [2, 1]
     whole = edited("outpaint", image=(file(halves(16, 16)),))
-    assert np.argwhere(~whole.painted)[[0, -1]].tolist() == [[2, 2], [5, 5]]
-    assert "16x16 grey, fitted to 4x4 grey" in whole.told[0]
+    assert np.argwhere(~whole.mask)[[0, -1]].tolist() == [[2, 2], [5, 5]]
+    assert "16x16 grey, fitted to 4x4 grey" in whole.notes[0]
 
 
 def test_a_small_picture_is_the_means_of_the_large_one(file) -> None:
     made = edited("super_resolve", image=(file(halves(2, 2)),))
     assert made.inputs["input"].shape == (2, 2, 1)
-    assert made.told == ()
+    assert made.notes == ()
     seen = made.call.args[0]
     assert int(np.isfinite(seen.std).sum()) == 4
     made = edited("super_resolve", image=(file(halves(30, 30)),))

@@ -18,12 +18,12 @@ TRAIN, TEST = (jax.random.normal(jax.random.key(seed), (2048, 4)) @ ROOT.T for s
 
 
 def profile(denoise):
-    return level_profile.profile(keys(0, len(TEST)), NOISE, denoise, TEST, None, TRAIN)
+    return level_profile.noise_level_profile(keys(0, len(TEST)), NOISE, denoise, TEST, None, TRAIN)
 
 
 def test_an_exact_model_raises_nothing_and_is_the_linear_one_on_normal_data() -> None:
     found = profile(EXACT)
-    assert level_profile.alarms(found) == []
+    assert level_profile.describe_alarms(found) == []
     np.testing.assert_allclose(found.error, found.linear, rtol=0.08)
     np.testing.assert_allclose(found.log_snr, np.linspace(-8, 8, 17), atol=1e-3)
     assert (found.error_se < 0.05 * found.error).all()
@@ -38,7 +38,7 @@ def test_an_untrained_band_is_named(low, high) -> None:
         level = NOISE.log_snr(t)
         return jnp.where((level > low) & (level < high), 0, EXACT(x_t, t, cond))
 
-    told = level_profile.alarms(profile(broken))
+    told = level_profile.describe_alarms(profile(broken))
     inside = [level for level in range(-8, 9) if low < level < high]
     where = f"at log-SNR {inside[0]:.1f}" if len(inside) == 1 else f"from log-SNR {inside[0]:.1f} to {inside[-1]:.1f}"
     assert told[0].startswith(f"the denoiser is worse than the best linear one {where}: ")
@@ -52,6 +52,6 @@ def test_a_model_that_beats_the_linear_one_is_not_blamed() -> None:
     rows = jax.random.bernoulli(jax.random.key(2), shape=(2048,)).astype(int)
     x = jnp.asarray(two, jnp.float32)[rows] + 0.1 * jax.random.normal(jax.random.key(3), (2048, 4))
     exact = oracles.mixture(NOISE, np.ones(2), two, np.stack([1e-2 * np.eye(4)] * 2))
-    found = level_profile.profile(keys(0, 2048), NOISE, exact, x, None, x)
-    assert level_profile.alarms(found) == []
+    found = level_profile.noise_level_profile(keys(0, 2048), NOISE, exact, x, None, x)
+    assert level_profile.describe_alarms(found) == []
     assert found.error[8] < 0.5 * found.linear[8]

@@ -12,25 +12,30 @@ from diffjax import oracles, order, predict, schedule
 from diffjax.commands import image_sampler, model_diagnostics
 from diffjax.denoising import denoiser
 from diffjax.experiment import build
-from diffjax.experiment.data_spec import Facts
+from diffjax.experiment.data_spec import DataFacts
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian, Masking
 
 NOISE = Gaussian(schedule.cosine, predict.v)
-FACTS = Facts((4, 4, 1), 0, (), 17, (), "unit")
+FACTS = DataFacts((4, 4, 1), 0, (), 17, (), "unit")
 SETTINGS = {"sampler": "heun", "grid": "uniform", "steps": 40, "guidance": 1.0}
 NET = MLP(width=8, depth=1)
-MODEL = build.Model(NOISE, order.together, NET)
+MODEL = build.ModelParts(NOISE, order.together, NET)
 TRAIN, TEST = (np.random.default_rng(seed).integers(0, 17, (256, 4, 4, 1), dtype=np.uint8) for seed in (0, 1))
 
 
 def judged(denoise, sampler="heun", trained=None):
-    painter = image_sampler.painter(denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler})
-    held = model_diagnostics.held_out(painter, TRAIN, (TEST, None), 0)
+    painter = image_sampler.build_image_sampler(
+        denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler}
+    )
+    held = model_diagnostics.encode_held_out(painter, TRAIN, (TEST, None), 0)
     assert held is not None
-    belief, local = model_diagnostics.on_its_way(held)
-    return painter, model_diagnostics.Judged(
-        model_diagnostics.by_level(held, denoise), local, belief, model_diagnostics.learnt(held, denoise, trained)
+    belief, local = model_diagnostics.prediction_path(held)
+    return painter, model_diagnostics.Diagnostics(
+        model_diagnostics.profile_by_level(held, denoise),
+        local,
+        belief,
+        model_diagnostics.training_weights(held, denoise, trained),
     )
 
 
@@ -49,38 +54,45 @@ def test_an_exact_model_believes_what_the_formula_says_at_every_step() -> None:
         return flat(x_t.reshape(-1, 16), t.reshape(-1, 1), cond).reshape(x_t.shape)
 
     painter, found = judged(exact)
-    moment = NOISE.moment(painter.grid[:-1])
+    moment = NOISE.coefficients(painter.grid[:-1])
     right = moment.alpha * v / np.sqrt(moment.alpha**2 * v + moment.sigma**2)
-    np.testing.assert_allclose(found.belief.spread, right, atol=4 * v**0.5 / (2 * 64 * 16) ** 0.5)
-    np.testing.assert_allclose(found.belief.mean, m, atol=4 * v**0.5 / (64 * 16) ** 0.5)
-    beyond = found.belief.outside[-1]  # at the last step it believes in x0 itself: outside of -1 … 1
+    np.testing.assert_allclose(found.prediction_path.spread, right, atol=4 * v**0.5 / (2 * 64 * 16) ** 0.5)
+    np.testing.assert_allclose(found.prediction_path.mean, m, atol=4 * v**0.5 / (64 * 16) ** 0.5)
+    beyond = found.prediction_path.outside[-1]  # at the last step it believes in x0 itself: outside of -1 … 1
     normal = jax.scipy.stats.norm
     chance = float(1 - normal.cdf((1 - m) / v**0.5) + normal.cdf((-1 - m) / v**0.5))
     assert beyond == pytest.approx(chance, abs=4 * (chance / (64 * 16)) ** 0.5)
-    assert found.belief.of_data == pytest.approx((0, (2 / 16) * np.sqrt((17**2 - 1) / 12)), abs=0.05)
-    assert found.learnt is None
+    assert found.prediction_path.of_data == pytest.approx((0, (2 / 16) * np.sqrt((17**2 - 1) / 12)), abs=0.05)
+    assert found.training_weights is None
 
 
 def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
     """Of v under cosine: 1/sigma² = 1 + SNR on the error of x0, and levels have the density alpha sigma / π."""
-    by_level = build.loss_by_level(
-        build.Model(NOISE, order.together, NET), loss="regression", weight="", distribution=""
+    by_level = build.build_loss_by_level(
+        build.ModelParts(NOISE, order.together, NET), loss="regression", weight="", distribution=""
     )
     _, found = judged(net, trained=by_level)
-    log_snr, weight, shares = found.learnt
+    log_snr, weight, shares = found.training_weights
     np.testing.assert_allclose(weight, np.exp(log_snr / 2) / np.pi, rtol=1e-4)
     inside = [share.log_snr[0] < at < share.log_snr[1] for share, at in zip(shares, log_snr, strict=True)]
     assert all(inside)
-    assert list(model_diagnostics.curves(found)) == ["levels", "agreement", "shares", "weight", "belief", "local"]
+    assert list(model_diagnostics.diagnostic_curves(found)) == [
+        "levels",
+        "agreement",
+        "shares",
+        "weight",
+        "belief",
+        "local",
+    ]
 
 
 @pytest.mark.long
 def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
     """min-SNR on EDM's levels: min(SNR, 5) times the normal density of log(sigma/alpha), which is half per log-SNR."""
     slots = {"loss": "regression", "weight": "min_snr", "distribution": "log_normal(mean=-1.0, std=0.5)"}
-    by_level = build.loss_by_level(MODEL, **slots)
+    by_level = build.build_loss_by_level(MODEL, **slots)
     _, found = judged(net, trained=by_level)
-    log_snr, weight, _ = found.learnt
+    log_snr, weight, _ = found.training_weights
     z = (-log_snr / 2 + 1.0) / 0.5
     np.testing.assert_allclose(
         z, ndtri((model_diagnostics.BINS - 0.5 - np.arange(model_diagnostics.BINS)) / model_diagnostics.BINS), atol=1e-4
@@ -90,13 +102,13 @@ def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
 
 
 def test_losses_without_levels_and_tokens_have_no_such_curves(net) -> None:
-    assert build.loss_by_level(MODEL, loss="bound", weight="", distribution="") is None
+    assert build.build_loss_by_level(MODEL, loss="bound", weight="", distribution="") is None
     tokens = Masking(17)
-    painter = image_sampler.painter(net, NOISE, order.together, NET, FACTS, SETTINGS)
-    assert model_diagnostics.held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None
+    painter = image_sampler.build_image_sampler(net, NOISE, order.together, NET, FACTS, SETTINGS)
+    assert model_diagnostics.encode_held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None
 
 
 def test_a_sampler_that_draws_at_random_has_no_local_error(net) -> None:
     _, found = judged(net, sampler="posterior")
-    assert found.local is None
-    assert "local" not in model_diagnostics.curves(found)
+    assert found.local_errors is None
+    assert "local" not in model_diagnostics.diagnostic_curves(found)

@@ -23,7 +23,7 @@ FEW = {"counts": (50, 100, 200)}
 
 
 def slope_of(noise, denoise, x, t):
-    m, x0 = noise.moment(t), denoise(x, t)
+    m, x0 = noise.coefficients(t), denoise(x, t)
     return m.d_alpha * x0 + m.d_sigma * noise.eps(x, x0, t)
 
 
@@ -52,7 +52,7 @@ def half_way(noise, denoise, x, t, s):
 
 
 def dpmpp_without_an_end(noise, denoise, x, t, s):
-    at_s, at_t, x0 = noise.moment(s), noise.moment(t), denoise(x, t)
+    at_s, at_t, x0 = noise.coefficients(s), noise.coefficients(t), denoise(x, t)
     h = jnp.log(at_s.alpha / at_s.sigma) - jnp.log(at_t.alpha / at_t.sigma)
     return at_s.sigma / at_t.sigma * x + at_s.alpha * x0 - at_s.alpha * jnp.exp(-h) * x0 + 0 * h
 
@@ -101,7 +101,7 @@ def test_a_rule_that_claims_nothing_must_still_converge() -> None:
 
 def test_the_end_that_is_not_finite_is_found() -> None:
     report = lab.report(ode(dpmpp_without_an_end, 1), COSINE, **ONE, **FEW)
-    assert report.not_finite == {"cosine": (1, 2, 7)}
+    assert report.nonfinite == {"cosine": (1, 2, 7)}
     assert "N = 1, 2, 7" in report.problems[-1]
     assert "not under cosine at N = 1, 2, 7" in str(report)
 
@@ -111,7 +111,9 @@ def wild(factor: float) -> Step:
 
     def update(keys, noise, denoise, x, t, s, carry):
         x0 = denoise(x, t)
-        mean = noise.moment(s).alpha * x0 + noise.moment(s).sigma * noise.kept(t, s) * noise.eps(x, x0, t)
+        mean = noise.coefficients(s).alpha * x0 + noise.coefficients(s).sigma * noise.noise_correlation(
+            t, s
+        ) * noise.eps(x, x0, t)
         drawn = jax.vmap(noise.posterior)(keys, x, x0, t, s)
         return mean + factor * (drawn - mean), carry
 
@@ -119,7 +121,7 @@ def wild(factor: float) -> Step:
 
 
 def test_draws_of_the_law_pass_and_draws_of_another_are_found() -> None:
-    right, wrong = (lab.chances(wild(factor), COSINE, draws=4000) for factor in (1.0, 1.1))
+    right, wrong = (lab.compare_distribution(wild(factor), COSINE, draws=4000) for factor in (1.0, 1.1))
     assert right.passed, right
     assert not wrong.passed
     assert wrong.wasserstein > wrong.allowed
@@ -130,7 +132,7 @@ def test_a_stochastic_rule_has_chances_and_no_order() -> None:
     report = lab.report(steps.posterior(), COSINE, **ONE, draws=4000)
     assert report.passed, report
     assert report.order is None
-    assert report.chances is not None
+    assert report.distribution is not None
     assert "Wasserstein" in str(report)
 
 
@@ -140,8 +142,8 @@ def test_the_limit_is_what_exact_draws_keep() -> None:
     x = np.asarray(oracles.draws(keys(3, 40 * n), *lab.SMOOTH.vectors())).reshape(40, n)
     np.testing.assert_allclose((x.mean(), x.std()), (mean, std), atol=4.5 / (40 * n) ** 0.5)
     far = np.abs(np.sort(x, axis=1) - exact_quantiles(lab.SMOOTH, n)).mean(axis=1) / std
-    assert np.all(far < lab.by_chance(lab.SMOOTH, n))
-    assert far.max() > lab.by_chance(lab.SMOOTH, n) / 3
+    assert np.all(far < lab.critical_distance(lab.SMOOTH, n))
+    assert far.max() > lab.critical_distance(lab.SMOOTH, n) / 3
 
 
 @pytest.mark.parametrize("name", ["x0", "eps", "v", "velocity", "score", "edm"])
@@ -163,7 +165,7 @@ def test_errors_are_those_of_the_sampler() -> None:
         at = {"steps": 5, "step": steps.heun(), "start": start}
         x = sample(keys(0, POINTS), COSINE, order.together, denoise, (1,), **at)
         error = jnp.sqrt(jnp.mean((x - end) ** 2)) / lab.HARD.moments()[1]
-    np.testing.assert_allclose(lab.at_budgets(steps.heun(), COSINE, budgets=(10, 11))[10], error, rtol=1e-6)
+    np.testing.assert_allclose(lab.error_by_nfe(steps.heun(), COSINE, budgets=(10, 11))[10], error, rtol=1e-6)
 
 
 @pytest.mark.parametrize("make", ["edm"])

@@ -10,7 +10,7 @@ from scipy.stats import t as student_t
 from diffjax import edit, loss, oracles, order, predict, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.likelihood.bits import bits_by_visible, bits_per_dim
+from diffjax.likelihood.bits import bits_per_dim, bits_vs_context
 from diffjax.nets import MAR
 from diffjax.noise import Gaussian, Masking
 from diffjax.utils.prng import keys
@@ -223,7 +223,7 @@ def test_a_denoiser_that_is_short_near_the_data_is_found_out(d) -> None:
 
     def short(x_t, t, cond):
         """By a tenth below the noise level sigma/alpha = 0.05."""
-        m = COSINE.moment(t)
+        m = COSINE.coefficients(t)
         return exact(x_t, t, cond) * (1 - 0.1 / (1 + (m.sigma / m.alpha / 0.05) ** 2))
 
     x = jnp.zeros((1, d))
@@ -275,7 +275,7 @@ def test_a_bound_of_levels_is_of_a_probability() -> None:
     """Two levels, ±1, evenly: one bit each, with the exact denoiser tanh(alpha x_t / sigma²)."""
 
     def denoise(x_t, t, cond):
-        m = COSINE.moment(t)
+        m = COSINE.coefficients(t)
         return jnp.tanh(m.alpha * x_t / jnp.maximum(m.sigma, 1e-20) ** 2)
 
     x = jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, (2_000, 1)), 1.0, -1.0)
@@ -287,9 +287,11 @@ def test_levels_are_told_apart_where_their_bound_ends() -> None:
     """Its last stop leaves nothing to pay: reading a level there costs next to no nats, whatever their number."""
     for levels in (2, 17, 256):
         x = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, levels)[:, None], (levels, 64))
-        last = COSINE.stops(100, levels)[-1]
-        first = jnp.sum(COSINE.ends(jax.random.key(0), x, last, levels))
-        nothing = COSINE.ends(jax.random.key(0), x, COSINE.stops(100)[-1] / 10, levels)  # the prior's part alone
+        last = COSINE.bound_grid(100, levels)[-1]
+        first = jnp.sum(COSINE.boundary_terms(jax.random.key(0), x, last, levels))
+        nothing = COSINE.boundary_terms(
+            jax.random.key(0), x, COSINE.bound_grid(100)[-1] / 10, levels
+        )  # the prior's part alone
         assert abs(float(first - jnp.sum(nothing))) / x.size < 1e-3
 
 
@@ -371,7 +373,7 @@ def test_whatever_the_order_the_exact_bound_is_the_density(which) -> None:
 def test_context_makes_up_the_entropy() -> None:
     """In any order the bits of a token after none, one and two others sum to it, and they fall."""
     flat = np.random.default_rng(5).choice(27, size=20_000, p=TABLE.ravel())
-    found = bits_by_visible(keys(0, len(flat)), NOISE, order.shuffled, DENOISE, STATES[flat], visible=range(3))
+    found = bits_vs_context(keys(0, len(flat)), NOISE, order.shuffled, DENOISE, STATES[flat], visible=range(3))
     assert abs(float(jnp.sum(found)) - ENTROPY / np.log(2)) < 0.05  # six standard errors
     assert bool(jnp.all(jnp.diff(found) < -0.04))
 
@@ -382,15 +384,15 @@ def test_context_under_one_level_is_that_of_any_order() -> None:
     denoise = jax.tree_util.Partial(lambda x, t, cond: jnp.broadcast_to(jnp.log(jnp.asarray(p)), (*x.shape, 3)))
     x = jax.random.categorical(jax.random.key(0), jnp.log(jnp.asarray(p)), shape=(4_000, 5))
     for which in (order.together, order.shuffled):
-        found = bits_by_visible(keys(0, len(x)), NOISE, which, denoise, x, visible=(0, 2, 4))
+        found = bits_vs_context(keys(0, len(x)), NOISE, which, denoise, x, visible=(0, 2, 4))
         np.testing.assert_allclose(found, -np.sum(p * np.log2(p)), atol=0.06)
 
 
 def test_counts_of_visible_tokens_are_checked() -> None:
     with pytest.raises(UserError, match="counts 0 … 2"):
-        bits_by_visible(keys(0, 27), NOISE, order.shuffled, DENOISE, STATES, visible=(0, 3))
+        bits_vs_context(keys(0, 27), NOISE, order.shuffled, DENOISE, STATES, visible=(0, 3))
     with pytest.raises(UserError, match="got Gaussian"):
-        bits_by_visible(keys(0, 4), COSINE, order.together, DENOISE, jnp.zeros((4, 2)), visible=(0,))
+        bits_vs_context(keys(0, 4), COSINE, order.together, DENOISE, jnp.zeros((4, 2)), visible=(0,))
 
 
 def test_exact_is_of_one_order_for_all_keys() -> None:

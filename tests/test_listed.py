@@ -42,7 +42,7 @@ def brute(x: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("t", [ONE_LEVEL, MANY], ids=["one level", "many levels"])
 def test_it_is_bayes_rule(t) -> None:
-    m = NOISE.moment(jnp.asarray(t))
+    m = NOISE.coefficients(jnp.asarray(t))
     x = np.asarray(m.alpha) * STATES[_rng.integers(K, size=B)] + np.asarray(m.sigma) * X
     found = oracles.atoms(NOISE, STATES, WEIGHTS)(jnp.asarray(x), jnp.asarray(t), None)
     np.testing.assert_allclose(found, [brute(*each) for each in zip(x, t, strict=True)], rtol=1e-9, atol=1e-12)
@@ -93,7 +93,7 @@ def test_one_position_a_block_draws_from_the_joint() -> None:
     n = 20_000
     with jax.enable_x64(False):
         denoise = oracles.atoms(NOISE, CORNERS[..., None], TABLE.ravel())
-        grid = grids.repeated(grids.uniform(NOISE, 32), 4)
+        grid = grids.repeat_per_block(grids.uniform(NOISE, 32), 4)
         x = sample(keys(0, n), NOISE, order.blocks(4), denoise, (4, 1), grid=grid, step=ddim())
     codes = np.asarray(x[..., 0] > 0) @ [8, 4, 2, 1]
     drawn = np.bincount(codes, minlength=16) / n

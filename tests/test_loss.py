@@ -10,7 +10,7 @@ from scipy import stats
 from diffjax import loss, order, predict, schedule, times, weights
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Given
+from diffjax.protocols import ConditionPart
 from diffjax.utils.prng import keys
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
@@ -32,9 +32,9 @@ def predicting(noise: Gaussian, x0_hat: jax.Array, t: float):
     """A net that says x0_hat, in the noise's own row."""
 
     def apply(x_in, level, cond, keys):
-        m = noise.moment(jnp.full((1, 1), t))
+        m = noise.coefficients(jnp.full((1, 1), t))
         x_t = x_in * jnp.sqrt(m.alpha**2 * noise.data_std**2 + m.sigma**2)  # feed, undone
-        skip, scale = noise.row.solution(m, noise.data_std)
+        skip, scale = noise.parameterization.solution(m, noise.data_std)
         return (x0_hat - skip * x_t) / scale
 
     return apply
@@ -174,8 +174,11 @@ def test_parts_are_dropped_together_and_each_by_itself() -> None:
         seen.append(cond)
         return jnp.zeros(len(keys))
 
-    null = {"label": jnp.asarray(10), "text": Given(jnp.zeros(3, jnp.int32), jnp.zeros((), bool))}
-    cond = {"label": jnp.zeros(count, jnp.int32), "text": Given(jnp.ones((count, 3), jnp.int32), jnp.ones(count, bool))}
+    null = {"label": jnp.asarray(10), "text": ConditionPart(jnp.zeros(3, jnp.int32), jnp.zeros((), bool))}
+    cond = {
+        "label": jnp.zeros(count, jnp.int32),
+        "text": ConditionPart(jnp.ones((count, 3), jnp.int32), jnp.ones(count, bool)),
+    }
     loss.drop_cond(inner, null, 0.1, {"text": 0.3})(keys(0, count), lambda *_: None, jnp.zeros((count, 1)), cond)
     no_label, no_text = np.asarray(seen[0]["label"] == 10), ~np.asarray(seen[0]["text"].present)
     for found, share in ((no_label, 0.1), (no_text, 0.1 + 0.9 * 0.3), (no_label & ~no_text, 0.0)):

@@ -70,7 +70,7 @@ def test_no_number_of_steps_draws_with_less_entropy_than_data() -> None:
     error = (np.sum(p * (np.log(p) + ENTROPY) ** 2) / n) ** 0.5
     found = []
     for steps in (1, 2, 4, 20):
-        grid = grids.padded(grids.uniform(NOISE, steps), 20)
+        grid = grids.pad_grid(grids.uniform(NOISE, steps), 20)
         x = np.asarray(sample(keys(3, n), NOISE, order.together, DENOISE, (3,), grid=grid))
         counts = np.bincount(np.ravel_multi_index(x.T, TABLE.shape), minlength=27)
         found.append(stats.entropy(counts) + (np.count_nonzero(counts) - 1) / (2 * n))  # (Miller 1955)

@@ -11,10 +11,10 @@ import pytest
 from configs import Config, Model
 from diffjax.errors import UserError
 from diffjax.experiment import meaning
-from diffjax.experiment.data_spec import Facts
+from diffjax.experiment.data_spec import DataFacts
 
 FIELDS: dict[str, Any] = json.loads(json.dumps(asdict(Config(model=Model(data_std=1.0)))))  # as a run records it
-FACTS = Facts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "unit")
+FACTS = DataFacts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "unit")
 
 
 def paths(fields: Any, path: str = "") -> list[str]:
@@ -41,43 +41,43 @@ def another(value: Any) -> Any:
 @pytest.mark.parametrize("path", paths(FIELDS))
 def test_each_kept_field_and_no_other_changes_it(path: str) -> None:
     fields = changed(path, another)
-    same = meaning.digest(fields, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
-    assert same != path.startswith(meaning.KEPT)
+    same = meaning.meaning_hash(fields, FACTS.semantics) == meaning.meaning_hash(FIELDS, FACTS.semantics)
+    assert same != path.startswith(meaning.MEANING_FIELDS)
     if same:
-        assert len(meaning.changes(FIELDS, fields, Path("run"))) == 1
+        assert len(meaning.changed_fields(FIELDS, fields, Path("run"))) == 1
     else:
         with pytest.raises(UserError, match=f"config.{path}: .* run "):
-            meaning.changes(FIELDS, fields, Path("run"))
+            meaning.changed_fields(FIELDS, fields, Path("run"))
 
 
 def test_all_kept_fields_that_differ_are_in_one_message_and_no_others() -> None:
     fields = {part: {name: another(value) for name, value in values.items()} for part, values in FIELDS.items()}
     with pytest.raises(UserError) as refused:
-        meaning.changes(FIELDS, fields, Path("run"))
+        meaning.changed_fields(FIELDS, fields, Path("run"))
     for path in paths(FIELDS):
-        assert (f"config.{path}: " in str(refused.value)) == path.startswith(meaning.KEPT)
+        assert (f"config.{path}: " in str(refused.value)) == path.startswith(meaning.MEANING_FIELDS)
     assert "\n" not in str(refused.value)
 
 
 def test_facts_change_it_but_for_the_shares_of_classes() -> None:
-    grown = Facts((8, 8, 1), 2, ("a", "b"), 17, (0.5, 0.5), "unit")
-    assert meaning.digest(FIELDS, grown.semantics) == meaning.digest(FIELDS, FACTS.semantics)
+    grown = DataFacts((8, 8, 1), 2, ("a", "b"), 17, (0.5, 0.5), "unit")
+    assert meaning.meaning_hash(FIELDS, grown.semantics) == meaning.meaning_hash(FIELDS, FACTS.semantics)
     for other in (
-        Facts((8, 8, 3), 2, ("a", "b"), 17, (0.4, 0.6), "unit"),
-        Facts((8, 8, 1), 2, ("a", "c"), 17, (0.4, 0.6), "unit"),
-        Facts((8, 8, 1), 2, ("a", "b"), 256, (0.4, 0.6), "unit"),
-        Facts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "dequantised"),
+        DataFacts((8, 8, 3), 2, ("a", "b"), 17, (0.4, 0.6), "unit"),
+        DataFacts((8, 8, 1), 2, ("a", "c"), 17, (0.4, 0.6), "unit"),
+        DataFacts((8, 8, 1), 2, ("a", "b"), 256, (0.4, 0.6), "unit"),
+        DataFacts((8, 8, 1), 2, ("a", "b"), 17, (0.4, 0.6), "dequantised"),
     ):
-        assert meaning.digest(FIELDS, other.semantics) != meaning.digest(FIELDS, FACTS.semantics)
+        assert meaning.meaning_hash(FIELDS, other.semantics) != meaning.meaning_hash(FIELDS, FACTS.semantics)
 
 
 @pytest.mark.parametrize("empty", ["", 0, False, (), []])
 def test_a_field_that_a_later_version_adds_changes_nothing_while_it_is_empty(empty: Any) -> None:
     later = {**FIELDS, "model": {**FIELDS["model"], "later": empty}}
-    assert meaning.digest(later, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
-    assert meaning.digest({**FIELDS, "model": {**FIELDS["model"], "later": "x"}}, FACTS.semantics) != meaning.digest(
-        FIELDS, FACTS.semantics
-    )
+    assert meaning.meaning_hash(later, FACTS.semantics) == meaning.meaning_hash(FIELDS, FACTS.semantics)
+    assert meaning.meaning_hash(
+        {**FIELDS, "model": {**FIELDS["model"], "later": "x"}}, FACTS.semantics
+    ) != meaning.meaning_hash(FIELDS, FACTS.semantics)
 
 
 def test_equal_values_mean_the_same_however_they_are_spelt() -> None:
@@ -88,4 +88,4 @@ def test_equal_values_mean_the_same_however_they_are_spelt() -> None:
         changed("train.seed", lambda value: 0.0),
     ]
     for fields in spelt:
-        assert meaning.digest(fields, FACTS.semantics) == meaning.digest(FIELDS, FACTS.semantics)
+        assert meaning.meaning_hash(fields, FACTS.semantics) == meaning.meaning_hash(FIELDS, FACTS.semantics)

@@ -66,25 +66,27 @@ def brute(x_t: np.ndarray, alpha: np.ndarray, sigma: np.ndarray, label: int | No
 @pytest.mark.parametrize("own", [False, True], ids=("one level", "a level each"))
 def test_the_denoiser_is_the_conditional_of_the_joint_law(own, label) -> None:
     t = np.random.default_rng(1).uniform(0.02, 1, (len(X), D if own else 1))
-    m = NOISE.moment(jnp.broadcast_to(jnp.asarray(t, jnp.float32), X.shape))
+    m = NOISE.coefficients(jnp.broadcast_to(jnp.asarray(t, jnp.float32), X.shape))
     x_t = jnp.asarray(X, jnp.float32)
-    found, error = LAW.denoised(x_t, m.alpha, m.sigma, told(label))
+    found, error = LAW.posterior_mean(x_t, m.alpha, m.sigma, told(label))
     for i in range(len(X)):
         x0, trace = brute(X[i], np.asarray(m.alpha[i], float), np.asarray(m.sigma[i], float), label)
         np.testing.assert_allclose(found[i], x0, atol=2e-5)
         np.testing.assert_allclose(error[i], trace, rtol=1e-4)
-    np.testing.assert_array_equal(oracles.of_law(NOISE, LAW)(x_t, jnp.asarray(t, jnp.float32), told(label)), found)
+    np.testing.assert_array_equal(
+        oracles.mixture_denoiser(NOISE, LAW)(x_t, jnp.asarray(t, jnp.float32), told(label)), found
+    )
 
 
 def test_it_is_the_oracle_of_full_covariances() -> None:
     full = oracles.mixture(NOISE, WEIGHTS, MEANS, COVS)
     x_t, t = jnp.asarray(X, jnp.float32).reshape(8, 2, 3, 1), jnp.linspace(0.1, 1, 8).reshape(8, 1, 1, 1)
-    np.testing.assert_allclose(oracles.of_law(NOISE, LAW)(x_t, t, None), full(x_t, t, None), atol=2e-5)
+    np.testing.assert_allclose(oracles.mixture_denoiser(NOISE, LAW)(x_t, t, None), full(x_t, t, None), atol=2e-5)
 
 
 def test_without_noise_nothing_is_hidden() -> None:
     x = jnp.asarray(X, jnp.float32)
-    found, error = LAW.denoised(x, jnp.ones_like(x), jnp.zeros_like(x))
+    found, error = LAW.posterior_mean(x, jnp.ones_like(x), jnp.zeros_like(x))
     np.testing.assert_allclose(found, x, atol=1e-6)
     np.testing.assert_allclose(error, 0, atol=1e-9)
 

@@ -48,7 +48,7 @@ DENOISE = made(NET)
 
 def both(which, denoise=DENOISE, step=None, cond=COND):
     """The nested and the generic sampler's draws."""
-    given, grid = (SOME, NOISE, which, denoise, SHAPE), grids.repeated(INNER, which.blocks)
+    given, grid = (SOME, NOISE, which, denoise, SHAPE), grids.repeat_per_block(INNER, which.blocks)
     return tuple(driver(*given, cond=cond, grid=grid, step=step) for driver in (blockwise.sample, sample))
 
 
@@ -113,12 +113,12 @@ def test_an_example_depends_on_its_own_key_alone() -> None:
 
 def test_a_grid_is_block_by_block_when_each_takes_as_many_steps() -> None:
     four = order.blocks(4)
-    assert blockwise.block_by_block(grids.repeated(INNER, 4), four)
-    assert blockwise.block_by_block(jnp.linspace(1.0, 0.0, 13), four)
-    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.0, 14), four)
-    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.0, 13) ** 2, four)
-    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.0, 13), order.rolling(0.25))
-    assert not blockwise.block_by_block(jnp.linspace(1.0, 0.5, 5), order.together)
+    assert blockwise.is_blockwise(grids.repeat_per_block(INNER, 4), four)
+    assert blockwise.is_blockwise(jnp.linspace(1.0, 0.0, 13), four)
+    assert not blockwise.is_blockwise(jnp.linspace(1.0, 0.0, 14), four)
+    assert not blockwise.is_blockwise(jnp.linspace(1.0, 0.0, 13) ** 2, four)
+    assert not blockwise.is_blockwise(jnp.linspace(1.0, 0.0, 13), order.rolling(0.25))
+    assert not blockwise.is_blockwise(jnp.linspace(1.0, 0.5, 5), order.together)
 
 
 def test_mistakes_are_told() -> None:
@@ -130,7 +130,7 @@ def test_mistakes_are_told() -> None:
         ({"order": order.rolling(0.5)}, "expected an order of blocks"),
         ({"order": order.shuffled}, "expected an order of blocks"),
         ({"steps": 10}, "each of the 4 blocks.*grid of 10 steps"),
-        ({"grid": grids.repeated(INNER, 4) ** 2}, "each of the 4 blocks"),
+        ({"grid": grids.repeat_per_block(INNER, 4) ** 2}, "each of the 4 blocks"),
         ({"step": twice}, "calls the denoiser 2 times"),
         ({"order": order.blocks(99), "steps": 99}, "too few for 99"),
     ):

@@ -30,7 +30,7 @@ def conditioned(noise: Gaussian, t: float, s: float, x_t: float, x0: float) -> t
     return a_s * x0 + gain * (x_t - a_t * x0), joint[0, 0] - gain * joint[1, 0]
 
 
-@pytest.mark.parametrize("noise", LINEAR, ids=lambda noise: noise.row.name)
+@pytest.mark.parametrize("noise", LINEAR, ids=lambda noise: noise.parameterization.name)
 def test_corrupt_then_read_gives_the_data_back(noise) -> None:
     x0 = jnp.linspace(-1.0, 1.0, 24).reshape(4, 6)
     for t in (0.05, 0.5, 0.95):

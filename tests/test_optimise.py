@@ -13,7 +13,7 @@ from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.noise import Gaussian, Masking
 from diffjax.sampling.loop import sample
-from diffjax.utils.closures import portable
+from diffjax.utils.closures import as_pytree
 from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
@@ -36,14 +36,14 @@ def test_dynamic_programming_finds_the_least_of_all_paths(count) -> None:
             return sum(cost[a, b] for a, b in itertools.pairwise(path))
 
         every = [(0, *inner, 7) for inner in itertools.combinations(range(1, 7), count - 1)]
-        found = grid_search.cheapest(cost, count)
+        found = grid_search.shortest_path(cost, count)
         assert len(found) == count + 1
         assert found == list(min(every, key=total))
 
 
 def test_descent_ends_where_no_move_helps() -> None:
     goal = [0, 17, 33, 40]
-    found = grid_search.descended(
+    found = grid_search.coordinate_descent(
         lambda path: sum(abs(a - b) for a, b in zip(path, goal, strict=True)), [0, 1, 2, 40], 41, 50
     )
     assert found == goal
@@ -51,9 +51,9 @@ def test_descent_ends_where_no_move_helps() -> None:
 
 def test_costs_are_the_local_errors_of_the_rule() -> None:
     stops, x = jnp.array([0.9, 0.6, 0.3, 0.0]), data(16)
-    given = grid_search.Given(portable(DENOISE), None, keys(0, 16))
-    path = grid_search.reference(NOISE, given, x, stops)
-    cost = grid_search.costs(NOISE, given, steps.ddim(), path, stops)
+    given = grid_search.StepContext(as_pytree(DENOISE), None, keys(0, 16))
+    path = grid_search.reference_path(NOISE, given, x, stops)
+    cost = grid_search.jump_errors(NOISE, given, steps.ddim(), path, stops)
     for i, j in itertools.combinations(range(4), 2):
         options = {"grid": stops[jnp.array([i, j])], "step": steps.ddim(), "start": path[i]}
         there = sample(keys(0, 16), NOISE, order.together, DENOISE, (1,), **options)
@@ -109,4 +109,4 @@ def test_what_cannot_be_optimised_is_refused() -> None:
 
 def test_it_is_no_grid_that_a_config_can_name() -> None:
     with pytest.raises(UserError, match="unknown 'optimise'"):
-        specs.applied(grids, "optimise", "grid", NOISE, 8)
+        specs.call_with(grids, "optimise", "grid", NOISE, 8)

@@ -57,7 +57,7 @@ def test_the_score_is_the_slope_of_the_density_and_what_the_denoiser_says(t) -> 
     x, at = jnp.asarray(X), jnp.asarray(t)
     score, log_density = oracles.score(NOISE, *LAW)(x, at), oracles.log_density(NOISE, *LAW)
     np.testing.assert_allclose(score, jax.grad(lambda x: jnp.sum(log_density(x, at)))(x), rtol=1e-9)
-    m = NOISE.moment(at)
+    m = NOISE.coefficients(at)
     np.testing.assert_allclose(score, (m.alpha * oracles.mixture(NOISE, *LAW)(x, at, None) - x) / m.sigma**2, rtol=1e-9)
 
 
@@ -157,7 +157,7 @@ def test_the_quantile_map_solves_the_probability_flow_ode() -> None:
     denoise = jax.jit(oracles.mixture(NOISE, LINE[0], LINE[1][:, None], LINE[2][:, None, None] ** 2))
 
     def velocity(t: float, x: np.ndarray) -> np.ndarray:
-        at, m = jnp.full((len(x), 1), t), NOISE.moment(jnp.asarray(t))
+        at, m = jnp.full((len(x), 1), t), NOISE.coefficients(jnp.asarray(t))
         x0 = np.asarray(denoise(jnp.asarray(x)[:, None], at, None))[:, 0]
         return m.d_alpha * x0 + m.d_sigma * (x - m.alpha * x0) / m.sigma
 

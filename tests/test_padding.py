@@ -23,8 +23,8 @@ RULES = {**STOCHASTIC, **{name: DETERMINISTIC[name] for name in ("ddim", "euler"
 
 
 def test_padding_repeats_the_last_stop() -> None:
-    np.testing.assert_array_equal(grids.padded(jnp.array([1.0, 0.5, 0.25]), 4), [1, 0.5, 0.25, 0.25, 0.25])
-    np.testing.assert_array_equal(grids.padded(jnp.array([1.0, 0.0]), 1), [1, 0])
+    np.testing.assert_array_equal(grids.pad_grid(jnp.array([1.0, 0.5, 0.25]), 4), [1, 0.5, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(grids.pad_grid(jnp.array([1.0, 0.0]), 1), [1, 0])
 
 
 @pytest.mark.parametrize("grid", [[1.0, 0.5, 0.5, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5], [1.0, 0.0, 0.0, 0.5]])
@@ -87,9 +87,9 @@ def test_padding_changes_no_bit_under_every_schedule(rule, make) -> None:
 def test_padding_changes_no_bit_of_an_inversion_and_of_a_host_loop(rule) -> None:
     grid = jnp.linspace(1.0, 0.0, 6)
     given = (keys(0, 3), NOISE, order.together, Partial(bent, 1.1))
-    back = [invert(*given, jnp.ones((3, 2)), grid=g, step=RULES[rule]) for g in (grid, grids.padded(grid, 9))]
+    back = [invert(*given, jnp.ones((3, 2)), grid=g, step=RULES[rule]) for g in (grid, grids.pad_grid(grid, 9))]
     np.testing.assert_array_equal(*back)
-    *_, five, six = stepwise(*given, (2,), grid=grids.padded(grid, 6), step=RULES[rule])
+    *_, five, six = stepwise(*given, (2,), grid=grids.pad_grid(grid, 6), step=RULES[rule])
     np.testing.assert_array_equal(five, six)
 
 

@@ -127,7 +127,7 @@ def test_rules_serve_every_order(which, rule) -> None:
     """Independent pixels N(0.3, 0.6²): whatever the order, each pixel keeps its own law (the mean only, at width 0)."""
 
     def denoise(x_t, t, cond):
-        m = NOISE.moment(t)
+        m = NOISE.coefficients(t)
         return 0.3 + m.alpha * 0.36 / (m.alpha**2 * 0.36 + m.sigma**2) * (x_t - m.alpha * 0.3)
 
     count = 16 if which.width == 0 else 30 * which.blocks or 120
@@ -141,7 +141,7 @@ def test_a_gaussian_keeps_its_covariance_position_after_position(shuffled) -> No
     """Each is diffused given those before it: an exact denoiser of levels apart makes the law a chain of its parts."""
     n, mean = 4_096, np.array([0.5, -1.0, 0.2])
     cov = np.array([[1.0, 0.6, -0.5], [0.6, 0.5, -0.2], [-0.5, -0.2, 0.8]])
-    grid = grids.repeated(grids.karras(NOISE, 30, sigma_min=0.02), 3)
+    grid = grids.repeat_per_block(grids.karras(NOISE, 30, sigma_min=0.02), 3)
     denoise = oracles.gaussian(NOISE, mean, cov)
     which = order.blocks(3, shuffled=shuffled)
     x = sample(keys(0, n), NOISE, which, denoise, (3, 1), grid=grid, step=steps.dpmpp_2m())[:, :, 0]

@@ -41,7 +41,7 @@ def test_nothing_is_left_at_one(name: str) -> None:
 def test_slope_is_the_difference_quotient(name: str) -> None:
     with jax.enable_x64(True):
         t = jnp.linspace(0.05, 0.95, 37) + 1e-4  # between the knots of the discrete chain
-        m, h = schedule.moment(ALL[name], t), 1e-6
+        m, h = schedule.coefficients(ALL[name], t), 1e-6
         low, high = ALL[name](t - h), ALL[name](t + h)
         np.testing.assert_allclose(m.d_alpha, (high[0] - low[0]) / (2 * h), rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(m.d_sigma, (high[1] - low[1]) / (2 * h), rtol=1e-6, atol=1e-7)
@@ -51,7 +51,7 @@ def test_slope_is_the_difference_quotient(name: str) -> None:
 def test_beta_goes_evenly_from_its_least_to_its_most(low: float, high: float) -> None:
     """beta(t) = -2 d log alpha/dt is low at t = 0, high at t = 1 and linear between them (edm#5)."""
     t = jnp.linspace(0.0, 1.0, 5)
-    m = schedule.moment(schedule.linear_beta_of(low, high), t)
+    m = schedule.coefficients(schedule.linear_beta_of(low, high), t)
     np.testing.assert_allclose(-2 * m.d_alpha / m.alpha, np.linspace(low, high, 5), rtol=1e-5)
     assert schedule.linear_beta_of(0.1, 20.0) is schedule.linear_beta
 
@@ -59,21 +59,21 @@ def test_beta_goes_evenly_from_its_least_to_its_most(low: float, high: float) ->
 @pytest.mark.parametrize("name", ALL)
 def test_inverse_undoes_log_snr(name: str) -> None:
     t = jnp.array([1e-4, 0.01, 0.3, 0.5, 0.9, 0.999])
-    np.testing.assert_allclose(schedule.inverse(ALL[name], schedule.log_snr(ALL[name], t)), t, rtol=2e-4)
+    np.testing.assert_allclose(schedule.time_of_log_snr(ALL[name], schedule.log_snr(ALL[name], t)), t, rtol=2e-4)
 
 
 @pytest.mark.parametrize("name", few(ALL, "cosine", "edm", "discrete"))
 def test_inverse_has_the_inverse_slope(name: str) -> None:
     """By the implicit function theorem, under vmap, forwards and backwards; none beyond the ends."""
     t = jnp.linspace(0.1, 0.9, 5)
-    back = jax.vmap(jax.grad(partial(schedule.inverse, ALL[name])))(schedule.log_snr(ALL[name], t))
+    back = jax.vmap(jax.grad(partial(schedule.time_of_log_snr, ALL[name])))(schedule.log_snr(ALL[name], t))
     slope = jax.vmap(jax.grad(partial(schedule.log_snr, ALL[name])))(t)
     np.testing.assert_allclose(back * slope, 1, rtol=2e-3)
-    assert jax.grad(partial(schedule.inverse, ALL[name]))(jnp.asarray(-1e3)) == 0
+    assert jax.grad(partial(schedule.time_of_log_snr, ALL[name]))(jnp.asarray(-1e3)) == 0
 
 
 def test_inverse_stops_at_the_ends() -> None:
-    ends = schedule.inverse(schedule.linear_beta, jnp.array([1e3, -1e3]))
+    ends = schedule.time_of_log_snr(schedule.linear_beta, jnp.array([1e3, -1e3]))
     np.testing.assert_allclose(ends, [0, 1], atol=1e-7)
 
 

@@ -75,7 +75,7 @@ def test_what_the_prior_leaves_out_is_held_to_the_data() -> None:
     near = Gaussian(schedule.edm_of(sigma_max=80.0 * 300), predict.v, data_std=300.0)
 
     def exact(x, t, cond):
-        m = near.moment(t)
+        m = near.coefficients(t)
         return x * m.alpha * 300.0**2 / (m.alpha**2 * 300.0**2 + m.sigma**2)
 
     x = dj.sample(dj.keys(0, 4000), near, dj.order.together, exact, (1,), steps=50, step=dj.steps.heun())

@@ -10,38 +10,38 @@ from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.predict import Row
+from diffjax.predict import Parameterization
 from diffjax.schedule import Schedule
 from diffjax.utils import kinds
 
 MAKERS = [(steps, name) for name in steps.__all__] + [(weights, "p2"), (times, "logit_normal"), (nets, "MLP")]
-VALUES = [(schedule, "cosine", Schedule), (predict, "v", Row), (order, "together", Order)]
+VALUES = [(schedule, "cosine", Schedule), (predict, "v", Parameterization), (order, "together", Order)]
 
 
 def scheduled(text: str):
-    return specs.value(schedule, text, "model.schedule", Schedule)
+    return specs.parse_value(schedule, text, "model.schedule", Schedule)
 
 
 @pytest.mark.parametrize(("module", "name"), MAKERS, ids=[name for _, name in MAKERS])
 def test_a_maker_alone_is_a_maker_called(module, name) -> None:
-    alone, called = specs.made(module, name, "field"), specs.made(module, f" {name}() ", "field")
+    alone, called = specs.instantiate(module, name, "field"), specs.instantiate(module, f" {name}() ", "field")
     assert type(alone) is type(called)
     assert not isinstance(alone, type)
 
 
 @pytest.mark.parametrize("text", ["ddim", "ddim()", "ddim(0.0)", "ddim( eta=0.0 )"])
 def test_texts_that_mean_the_same_are_one_object(text) -> None:
-    assert specs.made(steps, text, "sampler") is steps.ddim()
+    assert specs.instantiate(steps, text, "sampler") is steps.ddim()
     with pytest.raises(UserError, match=r"^sampler: cannot read"):
-        specs.made(steps, text + ")", "sampler")
+        specs.instantiate(steps, text + ")", "sampler")
 
 
 @pytest.mark.parametrize(("module", "name", "kind"), VALUES, ids=[name for _, name, _ in VALUES])
 def test_a_value_is_itself_and_takes_no_arguments(module, name, kind) -> None:
-    assert specs.value(module, name, "field", kind) is getattr(module, name)
+    assert specs.parse_value(module, name, "field", kind) is getattr(module, name)
     for arguments in ("()", "(0.5)", "(x=1)"):
         with pytest.raises(UserError, match=f"^field: {name} takes no arguments"):
-            specs.value(module, name + arguments, "field", kind)
+            specs.parse_value(module, name + arguments, "field", kind)
 
 
 def test_makers_of_values_are_called_with_values_of_their_module() -> None:
@@ -60,23 +60,26 @@ def test_a_maker_of_values_alone_is_called() -> None:
 
 
 def test_arguments_of_ones_own_are_added_and_cannot_be_given() -> None:
-    net = specs.made(nets, "UNet(width=16, multipliers=[1, 2, 4])", "model.net", classes=7)
+    net = specs.instantiate(nets, "UNet(width=16, multipliers=[1, 2, 4])", "model.net", classes=7)
     assert net == nets.UNet(width=16, multipliers=(1, 2, 4), classes=7)
     with pytest.raises(UserError, match=r"^model\.net: classes is not yours to set"):
-        specs.made(nets, "UNet(classes=3)", "model.net", classes=7)
+        specs.instantiate(nets, "UNet(classes=3)", "model.net", classes=7)
 
 
 def test_leading_arguments_come_first() -> None:
     noise = Gaussian(schedule.cosine, predict.v)
-    given = specs.applied(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
+    given = specs.call_with(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
     assert given.tolist() == grids.karras(noise, 4, sigma_min=0.01, rho=5.0).tolist()
     with pytest.raises(UserError, match=r"^grid: multiple .*'steps'; the arguments are: sigma_min"):
-        specs.applied(grids, "karras(steps=3)", "grid", noise, 4)
+        specs.call_with(grids, "karras(steps=3)", "grid", noise, 4)
 
 
 @pytest.mark.parametrize("module", [schedule, predict, order, steps, grids, weights, times, nets])
 def test_an_unknown_name_lists_the_choices(module) -> None:
-    for read in (lambda text: specs.made(module, text, "field"), lambda text: specs.value(module, text, "field", None)):
+    for read in (
+        lambda text: specs.instantiate(module, text, "field"),
+        lambda text: specs.parse_value(module, text, "field", None),
+    ):
         for text in ("nothing_like_it", "nothing_like_it(3)"):
             with pytest.raises(UserError, match=r"^field: unknown 'nothing_like_it'; choose from ") as told:
                 read(text)
@@ -111,7 +114,7 @@ def test_arguments_that_do_not_fit_name_the_field_and_the_argument(text, says) -
 @pytest.mark.parametrize("text", ["MLP(width=2.5)", "UNet(multipliers=3)", "UNet(multipliers=(1, 'a'))", "MLP(UNet)"])
 def test_arguments_of_nets_have_the_types_of_their_fields(text) -> None:
     with pytest.raises(UserError, match=r"^model\.net: (width|multipliers) must be "):
-        specs.made(nets, text, "model.net")
+        specs.instantiate(nets, text, "model.net")
 
 
 OUTSIDE = [
@@ -185,7 +188,7 @@ def test_a_maker_without_annotations_is_believed_when_called() -> None:
 
     module = types.ModuleType("theirs")
     vars(module).update(__all__=["bent"], bent=bent)
-    assert specs.value(module, "bent(power=3.0)", "model.schedule", Schedule)(0.5)[0] == 1 - 0.5**3
+    assert specs.parse_value(module, "bent(power=3.0)", "model.schedule", Schedule)(0.5)[0] == 1 - 0.5**3
 
 
 @pytest.mark.parametrize(
@@ -208,4 +211,4 @@ def test_a_maker_without_annotations_is_believed_when_called() -> None:
     ],
 )
 def test_plain_kinds_are_told_apart(given, kind, fits) -> None:
-    assert kinds.holds(given, kind) is fits
+    assert kinds.matches_type(given, kind) is fits

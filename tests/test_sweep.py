@@ -11,22 +11,22 @@ import pytest
 from diffjax import evaluation as ev
 from diffjax import order, predict, reports, schedule
 from diffjax.commands import image_sampler, settings_sweep
-from diffjax.commands.evaluation_subject import Subject
+from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import Facts
-from diffjax.experiment.trained_model import Info
+from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 
 LEVELS, CLASSES, COUNT = 17, 3, 24
-FACTS = Facts((4, 4, 1), CLASSES, ("a", "b", "c"), LEVELS, (0.4, 0.3, 0.3), "unit")
+FACTS = DataFacts((4, 4, 1), CLASSES, ("a", "b", "c"), LEVELS, (0.4, 0.3, 0.3), "unit")
 OTHERS = {"sampler": "dpmpp_2m", "grid": "uniform", "steps": 3, "guidance": 1.0}
 HOW = {"count": COUNT, "seed": 3, "batch": 16}
 SAMPLERS = {"sampler": ["ddim", "heun"], "steps": [2]}
 
 
-def subject(classes=CLASSES) -> Subject:
+def subject(classes=CLASSES) -> EvaluationSubject:
     """An MLP that has learnt nothing, and data of random pixels."""
     rng = np.random.default_rng(0)
     splits = {
@@ -36,25 +36,25 @@ def subject(classes=CLASSES) -> Subject:
     noise, net = Gaussian(schedule.cosine, predict.v), MLP(width=8, depth=1, classes=classes)
     example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, jnp.int32) if classes else None
     denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *example))
-    info = Info(net, FACTS, {}, "0123456789ab", 7, "0.999")
-    return Subject(Path("runs/some"), denoise, noise, order.together, info, splits, splits, None)
+    info = ModelInfo(net, FACTS, {}, "0123456789ab", 7, "0.999")
+    return EvaluationSubject(Path("runs/some"), denoise, noise, order.together, info, splits, splits, None)
 
 
 @pytest.fixture(scope="module")
-def model() -> Subject:
+def model() -> EvaluationSubject:
     return subject()
 
 
 @pytest.fixture
 def drawn(monkeypatch) -> list[int]:
     """One entry for each time that samples were drawn."""
-    calls, images = [], image_sampler.images
+    calls, images = [], image_sampler.sample_images
 
     def counted(*args):
         calls.append(len(calls))
         return images(*args)
 
-    monkeypatch.setattr(image_sampler, "images", counted)
+    monkeypatch.setattr(image_sampler, "sample_images", counted)
     return calls
 
 
@@ -71,7 +71,7 @@ def drawn(monkeypatch) -> list[int]:
     ],
 )  # fmt: skip
 def test_lists_are_split_at_commas_outside_of_brackets(texts, found) -> None:
-    assert settings_sweep.lists_of(texts) == found
+    assert settings_sweep.parse_lists(texts) == found
 
 
 @pytest.mark.parametrize(
@@ -92,16 +92,16 @@ def test_lists_are_split_at_commas_outside_of_brackets(texts, found) -> None:
 )
 def test_lists_that_cannot_be_read(texts, says) -> None:
     with pytest.raises(UserError, match="--sweep") as error:
-        settings_sweep.lists_of(texts)
+        settings_sweep.parse_lists(texts)
     assert says in str(error.value)
 
 
 def test_a_name_alone_means_what_serves_the_model(model) -> None:
-    plan = settings_sweep.planned(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
+    plan = settings_sweep.plan_rows(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
     rules = [settings["sampler"] for settings, _ in plan]
     assert rules == [rule for rule in ("ddim", "heun", "dpmpp_2m", "posterior") for _ in range(2)]
-    assert [image_sampler.evaluations(painter)[0] for _, painter in plan[:4]] == [6, 3, 12, 6]
-    assert [settings["steps"] for settings, _ in settings_sweep.planned(model, {"steps": []}, OTHERS)] == [
+    assert [image_sampler.count_evaluations(painter)[0] for _, painter in plan[:4]] == [6, 3, 12, 6]
+    assert [settings["steps"] for settings, _ in settings_sweep.plan_rows(model, {"steps": []}, OTHERS)] == [
         5,
         10,
         20,
@@ -120,7 +120,7 @@ def test_a_name_alone_means_what_serves_the_model(model) -> None:
 )
 def test_nothing_is_drawn_where_a_setting_does_not_serve(model, tmp_path, drawn, lists, says) -> None:
     with pytest.raises(UserError, match="--sweep") as error:
-        settings_sweep.swept(model, lists, OTHERS, tmp_path / "out", **HOW)
+        settings_sweep.run_sweep(model, lists, OTHERS, tmp_path / "out", **HOW)
     assert says in str(error.value)
     assert not drawn
     assert not (tmp_path / "out").exists()
@@ -128,15 +128,15 @@ def test_nothing_is_drawn_where_a_setting_does_not_serve(model, tmp_path, drawn,
 
 def test_no_guidance_without_classes() -> None:
     with pytest.raises(UserError, match=r"guidance 1\.5: guidance: 1\.5 needs a conditional model"):
-        settings_sweep.planned(subject(classes=0), {"guidance": []}, OTHERS)
+        settings_sweep.plan_rows(subject(classes=0), {"guidance": []}, OTHERS)
 
 
-def same(found: reports.Swept, known: reports.Swept) -> None:
+def same(found: reports.SweepRow, known: reports.SweepRow) -> None:
     """Equal bit for bit."""
     assert (found.settings, found.evaluations) == (known.settings, known.evaluations)
     assert len(found.scores) == len(known.scores) == 5
     for one, other in zip(found.scores, known.scores, strict=True):
-        for side in ("found", "real"):
+        for side in ("samples", "real"):
             jax.tree.map(np.testing.assert_array_equal, getattr(one, side), getattr(other, side))
         assert (one.key, one.name, one.ideal, one.form, one.share) == (
             other.key, other.name, other.ideal, other.form, other.share
@@ -144,15 +144,17 @@ def same(found: reports.Swept, known: reports.Swept) -> None:
 
 
 def test_rows_are_those_of_a_plain_evaluation_and_are_drawn_once(model, tmp_path, drawn, capsys) -> None:
-    first = settings_sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    first = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, **HOW)
     for row, rule in zip(first.rows, ("ddim", "heun"), strict=True):
-        painter = model.painter({**OTHERS, "sampler": rule, "steps": 2})
-        images = image_sampler.images(painter, jax.random.key(3), COUNT, 16, model.asked(COUNT)[0])
-        plain = ev.measured(images, model.asked(COUNT)[1], model.splits, LEVELS, kernels=ev.kernels_for(16))
-        same(row, reports.Swept(row.settings, 2 * painter.step.evaluations, 0.0, plain))
+        painter = model.build_sampler({**OTHERS, "sampler": rule, "steps": 2})
+        images = image_sampler.sample_images(painter, jax.random.key(3), COUNT, 16, model.balanced_conditions(COUNT)[0])
+        plain = ev.all_scores(
+            images, model.balanced_conditions(COUNT)[1], model.splits, LEVELS, kernels=ev.kernels_for(16)
+        )
+        same(row, reports.SweepRow(row.settings, 2 * painter.step.evaluations, 0.0, plain))
     drawn.clear()
     capsys.readouterr()
-    again = settings_sweep.swept(model, {"sampler": ["heun", "ddim"]}, {**OTHERS, "steps": 2}, tmp_path, **HOW)
+    again = settings_sweep.run_sweep(model, {"sampler": ["heun", "ddim"]}, {**OTHERS, "steps": 2}, tmp_path, **HOW)
     assert capsys.readouterr().err == "2 of 2 settings are at hand\n"
     assert not drawn
     for row, known in zip(again.rows, first.rows[::-1], strict=True):
@@ -171,16 +173,16 @@ CHANGES = {
 
 def test_a_row_has_a_file_for_all_that_it_depends_on(model) -> None:
     kernels, moved = ev.kernels_for(16), replace(model, workdir=Path("elsewhere"))
-    about = settings_sweep.identity(model, kernels, COUNT, 3)
-    others = [settings_sweep.identity(change(model), kernels, COUNT, 3) for change in CHANGES.values()]
+    about = settings_sweep.sweep_identity(model, kernels, COUNT, 3)
+    others = [settings_sweep.sweep_identity(change(model), kernels, COUNT, 3) for change in CHANGES.values()]
     others += [
-        settings_sweep.identity(model, ev.kernels_for(17), COUNT, 3),
-        settings_sweep.identity(model, kernels, COUNT + 1, 3),
+        settings_sweep.sweep_identity(model, ev.kernels_for(17), COUNT, 3),
+        settings_sweep.sweep_identity(model, kernels, COUNT + 1, 3),
     ]
-    others += [settings_sweep.identity(model, kernels, COUNT, 4)]
+    others += [settings_sweep.sweep_identity(model, kernels, COUNT, 4)]
     files = {reports.row_file("", found, OTHERS) for found in (about, *others)}
     assert len(files | {reports.row_file("", about, {**OTHERS, "steps": 4})}) == 10
-    assert settings_sweep.identity(moved, kernels, COUNT, 3) == about
+    assert settings_sweep.sweep_identity(moved, kernels, COUNT, 3) == about
 
 
 @pytest.fixture
@@ -195,14 +197,14 @@ def cheap(monkeypatch) -> list[int]:
     def one(*args, **options):
         return [measure(len(calls) / 7)]
 
-    monkeypatch.setattr(image_sampler, "images", nothing)
-    monkeypatch.setattr(ev, "measured", one)
+    monkeypatch.setattr(image_sampler, "sample_images", nothing)
+    monkeypatch.setattr(ev, "all_scores", one)
     return calls
 
 
-def measure(value=1 / 3) -> ev.Measured:
+def measure(value=1 / 3) -> ev.Score:
     numbers = ev.Replicates(value, np.arange(3) / 7, np.array([np.nan]))
-    return ev.Measured("key", "name", "pixels", numbers, numbers, "1", ".2f")
+    return ev.Score("key", "name", "pixels", numbers, numbers, "1", ".2f")
 
 
 def test_a_sweep_that_was_killed_goes_on(model, tmp_path, cheap, monkeypatch, capsys) -> None:
@@ -217,29 +219,29 @@ def test_a_sweep_that_was_killed_goes_on(model, tmp_path, cheap, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setattr(ev, "write_row", killed)
         with pytest.raises(KeyboardInterrupt):
-            settings_sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
+            settings_sweep.run_sweep(model, lists, OTHERS, tmp_path, **HOW)
     capsys.readouterr()
-    found = settings_sweep.swept(model, lists, OTHERS, tmp_path, **HOW)
-    assert [row.scores[0].found.value for row in found.rows] == [1 / 7, 2 / 7, 3 / 7]
+    found = settings_sweep.run_sweep(model, lists, OTHERS, tmp_path, **HOW)
+    assert [row.scores[0].samples.value for row in found.rows] == [1 / 7, 2 / 7, 3 / 7]
     assert capsys.readouterr().err.startswith("2 of 3 settings are at hand\n3 of 3: sampler heun, ")
 
 
 def test_a_longer_list_adds_its_rows(model, tmp_path, cheap) -> None:
-    settings_sweep.swept(model, {"steps": [2, 3]}, OTHERS, tmp_path, **HOW)
-    found = settings_sweep.swept(model, {"steps": [1, 2, 3], "guidance": [1.0, 2.0]}, OTHERS, tmp_path, **HOW)
-    assert [row.scores[0].found.value * 7 for row in found.rows] == pytest.approx([3, 4, 1, 5, 2, 6])
+    settings_sweep.run_sweep(model, {"steps": [2, 3]}, OTHERS, tmp_path, **HOW)
+    found = settings_sweep.run_sweep(model, {"steps": [1, 2, 3], "guidance": [1.0, 2.0]}, OTHERS, tmp_path, **HOW)
+    assert [row.scores[0].samples.value * 7 for row in found.rows] == pytest.approx([3, 4, 1, 5, 2, 6])
 
 
 def test_a_damaged_row_is_computed_anew(model, tmp_path, cheap, capsys) -> None:
-    first = settings_sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    first = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, **HOW)
     path = reports.row_file(tmp_path / "sweep", first.about, first.rows[1].settings)
     path.write_text(path.read_text()[:-20])
     capsys.readouterr()
-    again = settings_sweep.swept(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    again = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, **HOW)
     told = capsys.readouterr().err
     line = f"diffjax: {path}: cannot be read as a row of a sweep; it is computed anew"
     assert told.startswith(f"{line}\n1 of 2 settings are")
-    assert [row.scores[0].found.value for row in again.rows] == [1 / 7, 3 / 7]
+    assert [row.scores[0].samples.value for row in again.rows] == [1 / 7, 3 / 7]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_a_damaged_row_is_computed_anew(model, tmp_path, cheap, capsys) -> None:
 )
 def test_a_damaged_row_is_named(tmp_path, damage) -> None:
     about, settings = {"seed": 3}, {"sampler": "heun"}
-    row = reports.Swept(settings, 7, 0.1, [measure()] * 5)
+    row = reports.SweepRow(settings, 7, 0.1, [measure()] * 5)
     path = reports.write_row(tmp_path, about, row)
     known = reports.read_row(tmp_path, about, settings)
     assert known is not None

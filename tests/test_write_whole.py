@@ -11,7 +11,7 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.utils import files
-from diffjax.utils.files import clear_parts, write_whole
+from diffjax.utils.files import clear_parts, write_atomically
 
 KILLED = """
 import os, signal, sys
@@ -39,7 +39,7 @@ def names(folder: Path) -> list[str]:
 
 
 def text(path: Path, content: str) -> None:
-    write_whole(path, lambda file: file.write(content.encode()))
+    write_atomically(path, lambda file: file.write(content.encode()))
 
 
 def part(folder: Path, process: int, age_s: float = 0.0) -> Path:
@@ -81,7 +81,7 @@ def test_what_another_machine_writes_stays(tmp_path, monkeypatch) -> None:
         clear_parts(tmp_path)
         file.write(b"whole")
 
-    write_whole(tmp_path / "a", write)
+    write_atomically(tmp_path / "a", write)
     assert (tmp_path / "a").read_text() == "whole"
 
 
@@ -136,6 +136,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path) -> None:
         raise OSError("no room")
 
     with pytest.raises(UserError, match="no room"):
-        write_whole(tmp_path / "a", fail)
+        write_atomically(tmp_path / "a", fail)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "old"

@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 
 Results = dict[str, Any]
 # Okabe & Ito's colours, yellow left out, which is too light for a line
@@ -38,7 +38,7 @@ def draw(folder: Path, results: Results) -> None:
         causal(results),
     )
     for name, figure in zip(FILES, made, strict=True):
-        write_whole(
+        write_atomically(
             folder / name, lambda file, figure=figure: figure.savefig(file, dpi=110, metadata={"Software": None})
         )
 

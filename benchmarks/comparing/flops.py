@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from diffjax.commands import training_plan
-from diffjax.commands.image_sampler import Painter, evaluations
+from diffjax.commands.image_sampler import ImageSampler, count_evaluations
 from diffjax.denoising import needs_rank
 from diffjax.experiment import run_record
 from diffjax.sampling import cached
-from diffjax.sampling.loop import advance, begin, rows_of
+from diffjax.sampling.loop import init_state, sampling_step, step_coefficients
 from diffjax.training import data_parallel
 from diffjax.training.step import train_step
-from diffjax.utils.closures import portable
+from diffjax.utils.closures import as_pytree
 from diffjax.utils.prng import keys
 
 BATCH = 8  # examples that share what a program does once
@@ -30,39 +30,39 @@ def of(function: Callable[..., Any], *args: Any) -> float:
     return float(program.lower(*leaves).compile().cost_analysis()["flops"])
 
 
-def of_sample(painter: Painter) -> float:
+def of_sample(painter: ImageSampler) -> float:
     """Of one picture: one step of the sampler, as it is drawn, times their number."""
     steps = len(painter.grid) - 1
-    blocks, head_calls = evaluations(painter)
+    blocks, head_calls = count_evaluations(painter)
     if head_calls:
         context, head = _parts(painter)
         return blocks * context + head_calls * head
-    by_cache = needs_rank(painter.net) and cached.one_by_one(painter.grid, prod(painter.facts.shape))
+    by_cache = needs_rank(painter.net) and cached.is_one_per_step(painter.grid, prod(painter.facts.shape))
     return steps * (_next(painter) if by_cache else _step(painter))
 
 
 def of_training_step(workdir: Path) -> float:
     """Of one step of a run's training, over the whole batch."""
-    config = run_record.read(workdir).config
-    made = training_plan.planned(config, workdir)
-    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), data_parallel.shares([next(made.stream)], 1, 1))
+    config = run_record.read_record(workdir).config
+    made = training_plan.plan_training(config, workdir)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), data_parallel.shard_batches([next(made.stream)], 1, 1))
     return of(partial(train_step, made.net, made.loss, made.optimizer), made.start, batch)
 
 
-def _step(p: Painter) -> float:
+def _step(p: ImageSampler) -> float:
     """One step from each of `BATCH` states, for each."""
     root = keys(0, BATCH)
-    x, rank, carry = begin(root, None, p.noise, p.order, p.step, p.facts.encoding.shape(p.facts.shape))
-    row = jax.tree.map(lambda rows: jnp.asarray(rows[0]), rows_of(p.step, p.noise, p.grid))
+    x, rank, carry = init_state(root, None, p.noise, p.order, p.step, p.facts.encoding.shape(p.facts.shape))
+    row = jax.tree.map(lambda rows: jnp.asarray(rows[0]), step_coefficients(p.step, p.noise, p.grid))
     stop = (jnp.asarray(0), p.grid[0], p.grid[1], row)
 
     def one(keys: Any, rank: Any, stop: Any, state: Any, denoise: Any, cond: Any) -> Any:
-        return advance(keys, rank, stop, state, denoise, cond, None, noise=p.noise, order=p.order, step=p.step)
+        return sampling_step(keys, rank, stop, state, denoise, cond, None, noise=p.noise, order=p.order, step=p.step)
 
-    return of(one, root, rank, stop, (x, carry), portable(p.denoise), _labels(p)) / BATCH
+    return of(one, root, rank, stop, (x, carry), as_pytree(p.denoise), _labels(p)) / BATCH
 
 
-def _parts(p: Painter) -> tuple[float, float]:
+def _parts(p: ImageSampler) -> tuple[float, float]:
     """The large part of a net for each of `BATCH` pictures, and its head for the pixels of one block."""
     net: Any = p.net
     denoise: Any = p.denoise
@@ -75,17 +75,17 @@ def _parts(p: Painter) -> tuple[float, float]:
     return of(context, denoise.variables, x, level, _labels(p)) / BATCH, head / BATCH
 
 
-def _next(p: Painter) -> float:
+def _next(p: ImageSampler) -> float:
     """One token of each of `BATCH` sequences with their caches, for each."""
     net: Any = p.net
     first = jnp.zeros(BATCH, jnp.int32)
 
     def one(variables: Any, token: Any, here: Any, there: Any, cond: Any, caches: Any) -> Any:
-        return net.apply(variables, token, here, there, cond, caches, method="next")
+        return net.apply(variables, token, here, there, cond, caches, method="decode_step")
 
     denoise: Any = p.denoise
-    return of(one, denoise.variables, first, first, first, _labels(p), net.empty_caches(BATCH)) / BATCH
+    return of(one, denoise.variables, first, first, first, _labels(p), net.init_cache(BATCH)) / BATCH
 
 
-def _labels(p: Painter) -> Any:
+def _labels(p: ImageSampler) -> Any:
     return None if p.net.null_cond is None else jnp.zeros(BATCH, jnp.int32)

@@ -7,7 +7,7 @@ from typing import Any
 
 from comparing import verdicts
 from comparing.figures import FILES
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 
 Results = dict[str, Any]
 PAGE, FIGURES = "compare.md", "compare_figures.json"
@@ -102,7 +102,7 @@ def write(folder: Path, results: Results) -> None:
     """The page, and the figures that it is made of."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((FIGURES, json.dumps(results, indent=1) + "\n"), (PAGE, page(results))):
-        write_whole(folder / name, lambda file, text=text: file.write(text.encode()))
+        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))
 
 
 def _command(name: str) -> str:

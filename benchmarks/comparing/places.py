@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.compare import Compare
 from diffjax.errors import UserError
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 
 CONFIG, REAL = "compare.json", "real.json"
 FREE = (
@@ -43,7 +43,7 @@ def bits_name(step: int) -> str:
 def stored(path: Path, told: dict[str, Any]) -> None:
     """Write a small file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write((json.dumps(told, indent=1) + "\n").encode()))
+    write_atomically(path, lambda file: file.write((json.dumps(told, indent=1) + "\n").encode()))
 
 
 def read(folder: Path) -> Compare:

@@ -25,7 +25,7 @@ from diffjax import evaluation
 from diffjax import order as orders
 from diffjax.commands import evaluation_subject, image_sampler, likelihood_report
 from diffjax.evaluation.classifiers import two_sample_accuracy
-from diffjax.evaluation.paired import equal_numbers
+from diffjax.evaluation.paired import subsample_equally
 from diffjax.evaluation.pixels import fractions_like, fractions_of
 from diffjax.experiment import specs
 from diffjax.noise import Gaussian
@@ -41,12 +41,12 @@ def measures(compare: Compare, folder: Path, family: Family, seed: int) -> dict[
     here, run = scores_in(folder, family.name, seed), workdir_of(folder, family.net or family.name, seed)
     every, opened = compare.steps // compare.checkpoints, {}
 
-    def at(step: int) -> evaluation_subject.Subject:
+    def at(step: int) -> evaluation_subject.EvaluationSubject:
         if step not in opened:
-            opened[step] = evaluation_subject.opened(run, None, step, ALL)
+            opened[step] = evaluation_subject.open_subject(run, None, step, ALL)
         return opened[step]
 
-    def last() -> evaluation_subject.Subject:
+    def last() -> evaluation_subject.EvaluationSubject:
         return at(compare.steps)
 
     found: dict[Path, Callable[[], dict[str, Any]]] = {}
@@ -74,20 +74,22 @@ def score(compare: Compare, folder: Path, family: Family, seed: int) -> None:
             stored(path, {**measure(), "seconds": time.monotonic() - begun})
 
 
-def painter_of(model: evaluation_subject.Subject, point: Point) -> image_sampler.Painter:
+def painter_of(model: evaluation_subject.EvaluationSubject, point: Point) -> image_sampler.ImageSampler:
     """What draws at this point of a curve."""
-    order = specs.value(orders, point.order, "order", Order) if point.order else model.order
+    order = specs.parse_value(orders, point.order, "order", Order) if point.order else model.order
     settings = {"sampler": point.sampler, "grid": point.grid, "steps": point.steps, "guidance": point.guidance}
-    return image_sampler.painter(model.denoise, model.noise, order, model.info.net, model.info.facts, settings)
+    return image_sampler.build_image_sampler(
+        model.denoise, model.noise, order, model.info.net, model.info.facts, settings
+    )
 
 
-def drawn(compare: Compare, model: evaluation_subject.Subject, point: Point, seed: int) -> dict[str, Any]:
+def drawn(compare: Compare, model: evaluation_subject.EvaluationSubject, point: Point, seed: int) -> dict[str, Any]:
     """How good the pictures are that are drawn at this point."""
     painter = painter_of(model, point)
-    cond, labels = model.asked(compare.samples)
-    images = image_sampler.images(painter, jax.random.key(seed), compare.samples, compare.batch, cond)
+    cond, labels = model.balanced_conditions(compare.samples)
+    images = image_sampler.sample_images(painter, jax.random.key(seed), compare.samples, compare.batch, cond)
     return {
-        "evaluations": image_sampler.evaluations(painter)[0],
+        "evaluations": image_sampler.count_evaluations(painter)[0],
         **quality(images, labels, model.splits, model.info.facts.levels),
     }
 
@@ -96,7 +98,7 @@ def quality(images: np.ndarray, labels: np.ndarray | None, splits: evaluation.Sp
     """Three of what `evaluation.measured` has, and the share of the variance of pixels that is there."""
     train, _, test = fractions_of(splits, levels)
     every = fractions_like(images, splits)
-    ours, learnt = equal_numbers(every, train)
+    ours, learnt = subsample_equally(every, train)
     kernels, known = evaluation.kernels_for(test.shape[1]), splits["train"][1]
     named = (
         {}
@@ -111,7 +113,7 @@ def quality(images: np.ndarray, labels: np.ndarray | None, splits: evaluation.Sp
     }
 
 
-def real(compare: Compare, model: evaluation_subject.Subject) -> dict[str, float]:
+def real(compare: Compare, model: evaluation_subject.EvaluationSubject) -> dict[str, float]:
     """What as many training images get in the two-sample test."""
     train, _, test = fractions_of(model.splits, model.info.facts.levels)
     as_many = train[np.linspace(0, len(train) - 1, min(compare.samples, len(train))).round().astype(int)]
@@ -124,29 +126,39 @@ def told_apart(some: np.ndarray, test: np.ndarray) -> float:
     return two_sample_accuracy(some, test, kernels.two_sample_gamma, kernels.two_sample_C, draws=3, seed=0)
 
 
-def bits_of(compare: Compare, model: evaluation_subject.Subject) -> dict[str, Any]:
+def bits_of(compare: Compare, model: evaluation_subject.EvaluationSubject) -> dict[str, Any]:
     """Bits per dimension on test, exact or by the bound."""
-    reader = likelihood_report.reader(model.denoise, model.noise, model.order, model.info.net, model.info.facts)
+    reader = likelihood_report.build_estimator(
+        model.denoise, model.noise, model.order, model.info.net, model.info.facts
+    )
     options = {"draws": compare.draws} if reader.method == "bound" else {}
-    found, errors, _ = likelihood_report.bits(
-        reader, jax.random.key(0), likelihood_report.some(model.real["test"], compare.bits_of), compare.batch, **options
+    found, errors, _ = likelihood_report.estimate_bits(
+        reader,
+        jax.random.key(0),
+        likelihood_report.evenly_spaced_images(model.real["test"], compare.bits_of),
+        compare.batch,
+        **options,
     )
     own = float(np.sqrt(np.sum(errors**2)) / len(errors))
     return {"bits": float(found.mean()), "error": own, "method": reader.method}
 
 
-def context(compare: Compare, model: evaluation_subject.Subject, family: Family) -> dict[str, Any]:
+def context(compare: Compare, model: evaluation_subject.EvaluationSubject, family: Family) -> dict[str, Any]:
     """What a hidden pixel costs with all hidden, and with one hidden; of numbers see `known_before`."""
-    order = specs.value(orders, family.context, "order", Order) if family.context else model.order
-    some = likelihood_report.some(model.real["test"], compare.bits_of)
+    order = specs.parse_value(orders, family.context, "order", Order) if family.context else model.order
+    some = likelihood_report.evenly_spaced_images(model.real["test"], compare.bits_of)
     if isinstance(model.noise, Gaussian):
         return known_before(model, order, some)
-    reader = likelihood_report.Reader(model.info.net, model.noise, order, model.denoise, model.info.facts, "bound")
-    _, found = likelihood_report.context(reader, jax.random.key(0), some, len(some[0]), points=2)
+    reader = likelihood_report.BitsEstimator(
+        model.info.net, model.noise, order, model.denoise, model.info.facts, "bound"
+    )
+    _, found = likelihood_report.bits_by_context(reader, jax.random.key(0), some, len(some[0]), points=2)
     return {"hidden": float(found[0]), "known": float(found[1]), "fall": float(found[0] - found[1]), "of": "tokens"}
 
 
-def known_before(model: evaluation_subject.Subject, order: Order, some: likelihood_report.Labelled) -> dict[str, Any]:
+def known_before(
+    model: evaluation_subject.EvaluationSubject, order: Order, some: likelihood_report.Labelled
+) -> dict[str, Any]:
     """Errors of pixels of which nothing is known, the last quarter of the order, without and with those before.
 
     The fall is ½ log2 of their ratio. Where all pixels share one level there is no such moment.
@@ -172,7 +184,7 @@ def known_before(model: evaluation_subject.Subject, order: Order, some: likeliho
     }
 
 
-def counted(compare: Compare, model: evaluation_subject.Subject, family: Family) -> dict[str, Any]:
+def counted(compare: Compare, model: evaluation_subject.EvaluationSubject, family: Family) -> dict[str, Any]:
     """Operations of a training step, where one was made for this family, and of a picture at each point; parameters."""
     points = {point.name: flops.of_sample(painter_of(model, point)) for point in family.points(compare)}
     size = sum(leaf.size for leaf in jax.tree.leaves(model.denoise.variables))

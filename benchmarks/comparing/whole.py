@@ -4,7 +4,7 @@ from pathlib import Path
 
 from comparing import figures, page, places, results, runs
 from configs.compare import Compare
-from diffjax.utils.files import claimed
+from diffjax.utils.files import lock_folder
 
 
 def compared(
@@ -12,7 +12,7 @@ def compared(
 ) -> None:
     """Do in a folder what is left to be done, and write the page into another."""
     if not only_page:
-        with claimed(folder):
+        with lock_folder(folder):
             places.begin(folder, compare)
             print(runs.plan(compare, folder), flush=True)
             runs.everything(compare, folder, start)

@@ -97,7 +97,7 @@ def _in_blocks(name: str, count: int, step: dj.Step, noise: dj.Noise) -> Family:
     return Family(
         name,
         _always(order.blocks(count)),
-        lambda n, evaluations: grids.repeated(_even(n, evaluations // count), count),
+        lambda n, evaluations: grids.repeat_per_block(_even(n, evaluations // count), count),
         lambda n, evaluations: evaluations % count == 0 and n >= count,
         step,
         noise,

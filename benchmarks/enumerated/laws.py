@@ -78,7 +78,7 @@ def from_masks(n: int, denoise: dj.Denoise, order: dj.Order, grid: Array, cond: 
         p = np.asarray(jax.nn.softmax(denoise(jnp.asarray(seen), jnp.zeros((len(seen), 1)), cond), axis=-1))
     rank = order.rank(jax.random.key(0), (n,)) if order.width < 1 else jnp.zeros(n)
     levels = [dj.order.level(order, u, rank) for u in grid]  # as the sampler has them
-    shares = [np.asarray(MASKING.revealed(t, s), np.float64) for t, s in itertools.pairwise(levels)]
+    shares = [np.asarray(MASKING.unmask_probability(t, s), np.float64) for t, s in itertools.pairwise(levels)]
     law = masked.all(axis=1).astype(float)
     for share in shares:
         law = _any_as_many(law, p, masked, share) if order.exchangeable else _moved(law, p, masked, share)

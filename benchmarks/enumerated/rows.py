@@ -49,8 +49,8 @@ def _wrong(noise: dj.Gaussian):
     """The exact output with a smooth function of x_t added that is the same for every row."""
 
     def denoise(right: dj.Denoise, error: float, x_t: Array, t: Array, cond: None) -> Array:
-        m = noise.moment(t)
-        a, b = noise.row.pair(m, noise.data_std)
+        m = noise.coefficients(t)
+        a, b = noise.parameterization.pair(m, noise.data_std)
         x0 = right(x_t, t, cond)
         out = a * x0 + b * noise.eps(x_t, x0, t)
         return noise.read(out + error * waves(noise.feed(x_t, t)), x_t, t)

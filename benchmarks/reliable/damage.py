@@ -16,8 +16,8 @@ import numpy as np
 import optax
 
 from diffjax.nets import MLP
-from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.retention import Keep
+from diffjax.training.checkpoint import Saver, restore, to_orbax
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)
@@ -28,7 +28,7 @@ FLIPS = 5  # in each file, at places that are drawn
 def damage(folder: Path, flips: int = FLIPS, seed: int = 0) -> dict[str, Any]:
     """Each file of the newest of three checkpoints damaged, alone, in every way; and folders that are none."""
     begun, rng, whole = time.perf_counter(), np.random.default_rng(seed), folder / "whole"
-    saver = Saver(whole, Keep())
+    saver = Saver(whole, RetentionPolicy())
     for step in STEPS:
         saver.save(step, state(step), {})
     saver.close()
@@ -118,5 +118,5 @@ def state(step: int) -> State:
 
 def equal(one: State, other: State) -> bool:
     """Whether two states are, bit for bit."""
-    pairs = zip(jax.tree.leaves(plain(one)), jax.tree.leaves(plain(other)), strict=True)
+    pairs = zip(jax.tree.leaves(to_orbax(one)), jax.tree.leaves(to_orbax(other)), strict=True)
     return all(np.array_equal(a, b) for a, b in pairs)

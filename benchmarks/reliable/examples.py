@@ -19,7 +19,7 @@ def main(config: str, steps: str) -> None:
     stream = batches(dataset, "train", fields.data.batch_size, fields.train.seed)
     for batch in itertools.islice(stream, int(steps)):
         told = hashlib.sha256()
-        for name, leaf in sorted(data_parallel.shares([batch], jax.device_count(), 1).items()):
+        for name, leaf in sorted(data_parallel.shard_batches([batch], jax.device_count(), 1).items()):
             told.update(name.encode() + np.ascontiguousarray(leaf).tobytes())  # [device, 1, example, …]
         print(told.hexdigest())
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 from reliable.runs import KEEP, ROOT
 
 PAGE, FIGURES = ROOT / "docs" / "reliability.md", ROOT / "docs" / "reliability.json"
@@ -208,4 +208,4 @@ def earlier() -> dict[str, Any]:
 def write(results: Mapping[str, Result]) -> None:
     """The figures and the page."""
     for path, text in ((FIGURES, json.dumps(results, indent=1) + "\n"), (PAGE, page(results))):
-        write_whole(path, lambda file, text=text: file.write(text.encode()))
+        write_atomically(path, lambda file, text=text: file.write(text.encode()))

@@ -97,7 +97,7 @@ def listing(workdir: Path) -> list[str]:
 def whole(workdir: Path) -> list[int]:
     """The steps whose checkpoints verify, the newest first."""
     folder = workdir / "checkpoints"
-    return [int(path.name) for path in retention.candidates(folder) if not manifest.damage(path)]
+    return [int(path.name) for path in retention.checkpoint_folders(folder) if not manifest.find_damage(path)]
 
 
 def trace(workdir: Path) -> dict[int, tuple[float, float]]:

@@ -25,8 +25,8 @@ from diffjax.training.checkpoint import Saver, restore
 from diffjax.training.loop import fit
 from diffjax.training.nonfinite import Diverged, Fault
 from diffjax.training.optimizers import adamw
-from diffjax.training.retention import Keep, candidates
-from diffjax.training.state import State, create, finite
+from diffjax.training.retention import RetentionPolicy, checkpoint_folders
+from diffjax.training.state import State, all_finite, create
 from diffjax.training.step import Batch, Metrics, gradients, train_step
 from reliable.damage import NET
 
@@ -50,8 +50,8 @@ def wrong(folder: Path) -> dict[str, Any]:
         ends = STEPS if place == "batch" and policy != "stop" else BAD
         many = 1 if place == "batch" or policy == "stop" else LIMIT + 1
         caught += all(fault.step == BAD and fault.leaves[0].startswith(PLACES[place]) for fault in told)
-        obeyed += int(state.step) == ends and len(told) == many and bool(finite(state))
-        saved, bad = saved + len(kept), bad + sum(not finite(each) for each in kept)
+        obeyed += int(state.step) == ends and len(told) == many and bool(all_finite(state))
+        saved, bad = saved + len(kept), bad + sum(not all_finite(each) for each in kept)
     return {
         **{"ways": len(ways), "caught": caught, "obeyed": obeyed, "checkpoints": saved, "bad_checkpoints": bad},
         "seconds": time.perf_counter() - begun,
@@ -62,7 +62,11 @@ def gone_wrong(folder: Path, place: str, policy: nonfinite.Policy) -> tuple[list
     """What was told of a run in which step BAD goes wrong, how it ended, and all that it saved."""
     optimizer, told = spoiled(adamw(STEPS), place), []
     fresh = create(jax.random.key(0), NET, optimizer, (0.9,), jnp.zeros((16, 3)), None)
-    with contextlib.closing(Saver(folder, Keep(last=STEPS))) as saver, averages(place), jax.debug_nans(False):
+    with (
+        contextlib.closing(Saver(folder, RetentionPolicy(last=STEPS))) as saver,
+        averages(place),
+        jax.debug_nans(False),
+    ):
 
         def resume() -> State | None:
             saver.wait()
@@ -75,7 +79,7 @@ def gone_wrong(folder: Path, place: str, policy: nonfinite.Policy) -> tuple[list
             end = fit(jax.random.key(0), NET, LOSS, batches(place), STEPS, **options)
         except Diverged as stopped:
             end = stopped.state
-    return told, end, [each for path in candidates(folder) if (each := alone(path, fresh)) is not None]
+    return told, end, [each for path in checkpoint_folders(folder) if (each := alone(path, fresh)) is not None]
 
 
 def alone(checkpoint: Path, like: State) -> State | None:
@@ -118,7 +122,7 @@ def averages(place: str) -> Iterator[None]:
 
     def averaged(emas: Any, params: Any, step: Any) -> Any:
         wrong = jnp.where(step == BAD, jnp.nan, 0.0)
-        return jax.tree.map(lambda leaf: leaf + wrong, ema.averaged(emas, params, step))
+        return jax.tree.map(lambda leaf: leaf + wrong, ema.update_averages(emas, params, step))
 
     with contextlib.ExitStack() as stack:
         for module in ("step", "faults") if place == "average" else ():
@@ -140,7 +144,7 @@ def cost_of(batch_size: int, pairs: int) -> tuple[float, float]:
 
     Each of a pair takes BLOCK steps on end, as in a run, before which one finds the caches as the other left them.
     """
-    net = specs.made(all_nets, get_config().model.net, "model.net", classes=10)
+    net = specs.instantiate(all_nets, get_config().model.net, "model.net", classes=10)
     optimizer, key = adamw(1_000), jax.random.key(0)
     x, cond = jax.random.normal(key, (batch_size, 8, 8, 1)), jnp.arange(batch_size) % 10
     batch = {"x": x, "cond": cond, "index": jnp.arange(batch_size)}
@@ -169,7 +173,7 @@ def unguarded(net: Any, loss: Any, optimizer: Any, state: State, batch: Batch) -
     value, grads = gradients(net, loss, state, batch, 1)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    emas = ema.averaged(state.emas, params, state.step)
+    emas = ema.update_averages(state.emas, params, state.step)
     count = {"step": state.step + 1, "position": state.position + 1}
     moved = dataclasses.replace(state, **count, params=params, opt_state=opt_state, emas=emas)
     return moved, {"loss": value, "grad_norm": optax.tree.norm(grads)}

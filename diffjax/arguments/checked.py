@@ -11,16 +11,16 @@ from typing import Any, ParamSpec, TypeVar, get_origin
 
 from jax.core import Tracer
 
-from diffjax.arguments.expected import BY_NAME, require_count
+from diffjax.arguments.expected import CHECKS_BY_NAME, require_count
 from diffjax.errors import UserError
-from diffjax.utils.kinds import holds, named, plain
+from diffjax.utils.kinds import matches_type, python_scalar, type_name
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def checked_arguments(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function, its arguments looked at first: by name where `BY_NAME` has it, else by annotation.
+def validate_arguments(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function, its arguments looked at first: by name where `CHECKS_BY_NAME` has it, else by annotation.
 
     Conditions and data must have one entry for each key. Raises UserError.
     """
@@ -34,10 +34,10 @@ def checked_arguments(function: Callable[Arguments, Result]) -> Callable[Argumen
             parameter = signature.parameters[name]
             if value is parameter.default or parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 continue
-            if name in BY_NAME:
-                bound.arguments[name] = BY_NAME[name](value)
+            if name in CHECKS_BY_NAME:
+                bound.arguments[name] = CHECKS_BY_NAME[name](value)
             else:
-                bound.arguments[name] = _plain(source, name, value, parameter.annotation)
+                bound.arguments[name] = _check_kind(source, name, value, parameter.annotation)
         if "keys" in bound.arguments:
             per_example = {name: bound.arguments.get(name) for name in ("cond", "x", "x0", "start")}
             require_count(len(bound.arguments["keys"]), "keys", per_example)
@@ -46,11 +46,13 @@ def checked_arguments(function: Callable[Arguments, Result]) -> Callable[Argumen
     return call
 
 
-def _plain(source: str, name: str, value: Any, kind: Any) -> Any:
+def _check_kind(source: str, name: str, value: Any, kind: Any) -> Any:
     """A number, name or truth as Python's, once it is of its annotation's kind; other kinds take every value."""
     if isinstance(value, Tracer):
         return value
-    found = tuple(value) if get_origin(kind) is Sequence and isinstance(value, Sequence) else plain(value)
-    if not holds(found, kind):
-        raise UserError(f"{source}: {name} must be {named(kind)}, got {value!r}")
-    return found
+    python_value = (
+        tuple(value) if get_origin(kind) is Sequence and isinstance(value, Sequence) else python_scalar(value)
+    )
+    if not matches_type(python_value, kind):
+        raise UserError(f"{source}: {name} must be {type_name(kind)}, got {value!r}")
+    return python_value

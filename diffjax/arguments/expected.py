@@ -14,9 +14,9 @@ from jax.core import Tracer
 
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Hooks, Net, Noise, Step
-from diffjax.utils.kinds import holds, kind_of, plain
-from diffjax.utils.prng import one_key
+from diffjax.protocols import Net, Noise, NoiseAwareHook, Step
+from diffjax.utils.kinds import describe_value, matches_type, python_scalar
+from diffjax.utils.prng import require_key
 
 _METHODS = tuple(name for name in vars(Noise) if not name.startswith("_"))
 
@@ -24,11 +24,13 @@ _METHODS = tuple(name for name in vars(Noise) if not name.startswith("_"))
 def require_callable(name: str, value: Any, count: int, expected: str) -> Any:
     """The value, once it can be called with so many arguments. Raises UserError, which says what is expected."""
     if not callable(value) or isinstance(value, type):
-        raise UserError(f"{name}: expected {expected}, got {kind_of(value)}")
+        raise UserError(f"{name}: expected {expected}, got {describe_value(value)}")
     try:
         inspect.signature(value).bind(*range(count))
     except TypeError:
-        raise UserError(f"{name}: expected {expected}, got {kind_of(value)}, which takes other arguments") from None
+        raise UserError(
+            f"{name}: expected {expected}, got {describe_value(value)}, which takes other arguments"
+        ) from None
     except ValueError:  # what is not written in Python may have no signature
         pass
     return value
@@ -36,13 +38,13 @@ def require_callable(name: str, value: Any, count: int, expected: str) -> Any:
 
 def keys(value: Any) -> Any:
     """One key for each example, at least one."""
-    found = one_key("keys", value)
-    if found.ndim != 1 or not len(found):
+    array = require_key("keys", value)
+    if array.ndim != 1 or not len(array):
         raise UserError(
-            f"keys: expected one key for each example, [b] with b of at least 1, got shape {found.shape}; n keys are "
+            f"keys: expected one key for each example, [b] with b of at least 1, got shape {array.shape}; n keys are "
             "dj.keys(0, n), or jax.random.split(key, n)"
         )
-    return found
+    return array
 
 
 def noise(value: Any) -> Any:
@@ -52,8 +54,8 @@ def noise(value: Any) -> Any:
         raise UserError(f"noise: {type(value).__name__} has no {', '.join(missing)}, which a noise needs (dj.Noise)")
     if missing or isinstance(value, type):
         raise UserError(
-            f"noise: expected dj.Gaussian(schedule, prediction) or dj.Masking(vocab), got {kind_of(value)}; a schedule "
-            "alone is no noise: dj.Gaussian(dj.schedule.cosine, dj.predict.v)"
+            f"noise: expected dj.Gaussian(schedule, prediction) or dj.Masking(vocab), got {describe_value(value)}; "
+            "a schedule alone is no noise: dj.Gaussian(dj.schedule.cosine, dj.predict.v)"
         )
     return value
 
@@ -63,7 +65,7 @@ def order(value: Any) -> Any:
     if not isinstance(value, Order):
         raise UserError(
             "order: expected dj.order.together, raster or shuffled, dj.order.rolling(0.3) or dj.order.blocks(4), got "
-            f"{kind_of(value)}"
+            f"{describe_value(value)}"
         )
     return value
 
@@ -71,7 +73,7 @@ def order(value: Any) -> Any:
 def step(value: Any) -> Any:
     """A step rule, or None for the default."""
     if value is not None and not isinstance(value, Step):
-        raise UserError(f"step: expected a step rule, such as dj.steps.ddim(), got {kind_of(value)}")
+        raise UserError(f"step: expected a step rule, such as dj.steps.ddim(), got {describe_value(value)}")
     return value
 
 
@@ -91,18 +93,18 @@ def _denoiser(name: str, value: Any) -> Any:
 
 def shape(value: Any) -> Any:
     """The shape of one example."""
-    sizes: tuple[Any, ...] = tuple(map(plain, value)) if isinstance(value, Iterable) else (value, None)
-    if not sizes or not all(holds(size, int) and size > 0 for size in sizes):
+    sizes: tuple[Any, ...] = tuple(map(python_scalar, value)) if isinstance(value, Iterable) else (value, None)
+    if not sizes or not all(matches_type(size, int) and size > 0 for size in sizes):
         raise UserError(f"shape: expected that of one example, such as (8, 8, 1), got {value!r}")
     return sizes
 
 
 def steps(value: Any) -> Any:
     """How many steps, or None for the default."""
-    found = plain(value)
-    if isinstance(found, Tracer) or not (found is None or (holds(found, int) and found >= 1)):
+    count = python_scalar(value)
+    if isinstance(count, Tracer) or not (count is None or (matches_type(count, int) and count >= 1)):
         raise UserError(f"steps: expected a whole number of at least 1, known before tracing, got {value!r}")
-    return found
+    return count
 
 
 def grid(value: Any) -> Any:
@@ -110,13 +112,15 @@ def grid(value: Any) -> Any:
     if value is None:
         return None
     if callable(value) or isinstance(value, str):
-        raise UserError(f"grid: expected clock values, such as dj.grids.log_snr(noise, 50), got {kind_of(value)}")
+        raise UserError(
+            f"grid: expected clock values, such as dj.grids.log_snr(noise, 50), got {describe_value(value)}"
+        )
     return as_array("grid", value)
 
 
 def hook(value: Any) -> Any:
     """A hook, what was seen of the examples, or None."""
-    if value is None or isinstance(value, Hooks):
+    if value is None or isinstance(value, NoiseAwareHook):
         return value
     return require_callable("hook", value, 5, "a function (keys, x, pred, t, s) -> x, or dj.edit.inpaint(image, known)")
 
@@ -124,10 +128,10 @@ def hook(value: Any) -> Any:
 def cond(value: Any) -> Any:
     """A condition whose every leaf is an array; a list of numbers becomes one."""
 
-    def leaf(each: Any) -> Any:
-        if isinstance(each, str | bytes):
-            raise UserError(f"cond: {each!r} is text, and nets are told numbers; encode it (a class as its number)")
-        return as_array("cond", each)
+    def leaf(entry: Any) -> Any:
+        if isinstance(entry, str | bytes):
+            raise UserError(f"cond: {entry!r} is text, and nets are told numbers; encode it (a class as its number)")
+        return as_array("cond", entry)
 
     return jax.tree.map(leaf, value, is_leaf=_is_list_of_plain)
 
@@ -136,22 +140,22 @@ def data(name: str) -> Callable[[Any], Any]:
     """The check of an array with the batch first."""
 
     def check(value: Any) -> Any:
-        found = as_array(name, value)
-        if not found.ndim or not len(found):
-            raise UserError(f"{name}: expected at least one example, the batch first, got shape {found.shape}")
-        return found
+        array = as_array(name, value)
+        if not array.ndim or not len(array):
+            raise UserError(f"{name}: expected at least one example, the batch first, got shape {array.shape}")
+        return array
 
     return check
 
 
 def strength(value: Any) -> Any:
     """One number, which may be traced."""
-    found = plain(value)
-    if isinstance(found, Tracer) and not found.ndim:
-        return found
-    if not holds(found, float):
+    number = python_scalar(value)
+    if isinstance(number, Tracer) and not number.ndim:
+        return number
+    if not matches_type(number, float):
         raise UserError(f"strength: expected one number in (0, 1], got {value!r}")
-    return found
+    return number
 
 
 def start(value: Any) -> Any:
@@ -161,21 +165,23 @@ def start(value: Any) -> Any:
 
 def rule(value: Any) -> Any:
     """A rule of guidance."""
-    expected = "a function (without, given, w, x_t, t), such as dj.guidance.linear or dj.guidance.rescaled(0.7)"
+    expected = (
+        "a function (unconditional, conditional, w, x_t, t), such as dj.guidance.linear or dj.guidance.rescaled(0.7)"
+    )
     return require_callable("rule", value, 5, expected)
 
 
 def weight(value: Any) -> Any:
     """A weight of noise levels, or None."""
-    return value if value is None else _no_maker("weight", value, 1, "such as dj.weights.min_snr(5.0)")
+    return value if value is None else _reject_maker("weight", value, 1, "such as dj.weights.min_snr(5.0)")
 
 
 def times(value: Any) -> Any:
     """A distribution of times, or None."""
-    return value if value is None else _no_maker("times", value, 2, "such as dj.times.logit_normal()")
+    return value if value is None else _reject_maker("times", value, 2, "such as dj.times.logit_normal()")
 
 
-BY_NAME: Mapping[str, Callable[[Any], Any]] = {
+CHECKS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {
     "keys": keys,
     "noise": noise,
     "order": order,
@@ -198,18 +204,18 @@ BY_NAME: Mapping[str, Callable[[Any], Any]] = {
 """What every argument of a name must be: `check(value)` returns it, or what it stands for."""
 
 
-def require_count(count: int, of: str, given: Mapping[str, Any]) -> None:
+def require_count(count: int, noun: str, trees: Mapping[str, Any]) -> None:
     """Raise UserError where a leaf of what is given by name has not so many entries."""
-    for name, tree in given.items():
+    for name, tree in trees.items():
         for leaf in jax.tree.leaves(tree):
             if not jnp.ndim(leaf) or len(leaf) != count:
                 raise UserError(
-                    f"{name}: expected one entry for each of the {count} {of}, the batch first, got shape "
+                    f"{name}: expected one entry for each of the {count} {noun}, the batch first, got shape "
                     f"{jnp.shape(leaf)}"
                 )
 
 
-def _no_maker(name: str, value: Any, count: int, expected: str) -> Any:
+def _reject_maker(name: str, value: Any, count: int, expected: str) -> Any:
     """A function of so many arguments that is not one of the library's makers of such functions."""
     if inspect.isfunction(value) and get_origin(inspect.signature(value).return_annotation) is Callable:
         raise UserError(f"{name}: {value.__name__} makes one; call it: {value.__name__}(…), {expected}")
@@ -217,7 +223,7 @@ def _no_maker(name: str, value: Any, count: int, expected: str) -> Any:
 
 
 def _is_list_of_plain(value: Any) -> bool:
-    return type(value) in (list, tuple) and bool(value) and all(isinstance(each, int | float) for each in value)
+    return type(value) in (list, tuple) and bool(value) and all(isinstance(entry, int | float) for entry in value)
 
 
 def as_array(name: str, value: Any) -> Any:
@@ -231,7 +237,7 @@ def as_array(name: str, value: Any) -> Any:
 
 
 def _refuse(name: str, value: Any) -> Any:
-    raise UserError(f"{name}: expected an array, got {kind_of(value)}")
+    raise UserError(f"{name}: expected an array, got {describe_value(value)}")
 
 
 def _name(value: Any) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from diffjax import evaluation as ev
 from diffjax import reports
 from diffjax.commands import image_sampler, likelihood_report, logged_curves, model_diagnostics
-from diffjax.commands.assessment_state import Found, Plan
+from diffjax.commands.assessment_state import Plan, Results
 from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.diagnostics import level_profile
 from diffjax.errors import UserError
@@ -29,12 +29,12 @@ Report = Callable[[int, int], object]
 class Part(NamedTuple):
     """One part: what it adds, what it costs, and whether there is such a thing of a model."""
 
-    add: Callable[[Plan, Found, Report], None]
+    add: Callable[[Plan, Results, Report], None]
     cost: Callable[[Plan], Cost]
     applies: Callable[[Plan], bool] = lambda _: True
 
 
-def chosen(without: Collection[str], quick: bool) -> list[str]:
+def select_parts(without: Collection[str], quick: bool) -> list[str]:
     """The names of the parts that are not left out. Raises UserError for a name of none."""
     for name in without:
         if name not in PARTS or name == "samples":
@@ -43,7 +43,7 @@ def chosen(without: Collection[str], quick: bool) -> list[str]:
     return [name for name in PARTS if name not in without and (not quick or name in SCORES)]
 
 
-def assess(plan: Plan, names: Collection[str], found: Found) -> None:
+def assess(plan: Plan, names: Collection[str], found: Results) -> None:
     """Add every part of those names that there is of the model, telling on stderr how far it is."""
     parts = {name: part for name, part in PARTS.items() if name in names and part.applies(plan)}
     progress = PartProgress({name: part.cost(plan) for name, part in parts.items()}, SECONDS_A_UNIT)
@@ -53,71 +53,71 @@ def assess(plan: Plan, names: Collection[str], found: Found) -> None:
         found.done.append(name)
 
 
-def report_of(plan: Plan, found: Found) -> reports.Report:
+def report_of(plan: Plan, found: Results) -> reports.Report:
     """Of all that is found. Raises UserError before there are samples."""
     if found.images is None:
         raise UserError("no samples were drawn, so there is nothing to report")
-    model, settings, painter = plan.model, plan.settings, plan.painter
+    model, settings, painter = plan.model, plan.settings, plan.sampler
     missing = [name for name, part in PARTS.items() if name not in found.done and part.applies(plan)]
     told = found.told | {
-        "evaluations": image_sampler.spent(painter),
+        "evaluations": image_sampler.describe_cost(painter),
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
-        **model.told,
+        **model.provenance,
         **({"left out": ", ".join(missing)} if missing else {}),
     }
     drawn = (len(found.images), settings["sampler"], settings["steps"], plan.seed)
-    alarms = [] if found.judged.profile is None else level_profile.alarms(found.judged.profile)
+    alarms = [] if found.judged.profile is None else level_profile.describe_alarms(found.judged.profile)
     return reports.Report(
         f"Evaluation of {model.workdir.name}",
         found.scores,
         reports.provenance(*drawn, model.splits, plan.kernels, **told),
-        reports.Findings([*alarms, *found.findings.alarms], found.findings.flags) if looked(found) else None,
+        reports.Findings([*alarms, *found.findings.alarms], found.findings.flags) if has_findings(found) else None,
         found.likelihoods,
-        logged_curves.training_curves(model.workdir) | model_diagnostics.curves(found.judged) | found.curves,
+        logged_curves.training_curves(model.workdir) | model_diagnostics.diagnostic_curves(found.judged) | found.curves,
         found.pictures,
     )
 
 
-def looked(found: Found) -> bool:
+def has_findings(found: Results) -> bool:
     """Whether anything was looked for that may stand out."""
     return bool({"findings", "levels"} & {*found.done})
 
 
-def _samples(plan: Plan, found: Found, report: Report) -> None:
-    found.cond, found.labels = plan.model.asked(plan.count)
-    how = (plan.painter, jax.random.key(plan.seed), plan.count, plan.batch, found.cond, report)
+def _samples(plan: Plan, found: Results, report: Report) -> None:
+    found.cond, found.labels = plan.model.balanced_conditions(plan.count)
+    how = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, found.cond, report)
     if plan.model.law is None:
-        images = image_sampler.images(*how)
+        images = image_sampler.sample_images(*how)
     else:
-        found.states = image_sampler.states(*how)
-        images = image_sampler.as_bytes(found.states, plan.painter.facts)
+        found.states = image_sampler.sample_states(*how)
+        images = image_sampler.to_bytes(found.states, plan.sampler.facts)
     shown = reports.grid(images[:100], 10)
     if found.labels is not None:
-        shown = reports.labelled_grid(images, found.labels, plan.painter.facts.class_names, 12)
+        shown = reports.labelled_grid(images, found.labels, plan.sampler.facts.class_names, 12)
     _show(plan, found, "Samples", "grid.png", shown)
     found.images = images
 
 
-def _scores(plan: Plan, found: Found, _: Report) -> None:
+def _scores(plan: Plan, found: Results, _: Report) -> None:
     found.scores += plan.model.scores(_of(found), found.labels, plan.kernels)
 
 
-def _features(plan: Plan, found: Found, _: Report) -> None:
+def _features(plan: Plan, found: Results, _: Report) -> None:
     """Six measures in each of the features; none where there are too few images for them."""
     images, splits = _of(found), plan.model.splits
     train, test = (ev.as_bytes(splits[name][0], plan.levels) for name in ("train", "test"))
     for features in plan.features:
-        found.told[f"features {features.name}"] = ev.described(features)
-        if min(map(len, (images, train, test))) < ev.LEAST:
-            told = f"fewer than {ev.LEAST} images of a kind are not compared in {features.name}, and have no intervals"
-            print(told, file=sys.stderr)
+        found.told[f"features {features.name}"] = ev.describe_features(features)
+        if min(map(len, (images, train, test))) < ev.MIN_IMAGES:
+            few = f"fewer than {ev.MIN_IMAGES} images of a kind are not compared in {features.name}"
+            print(f"{few}, and have no intervals", file=sys.stderr)
         else:
-            parts = (ev.extracted(features, [part]) for part in (images, train, test))
-            found.scores += ev.measured_in(features.name, *parts)
+            parts = (ev.extract_features(features, [part]) for part in (images, train, test))
+            found.scores += ev.feature_scores(features.name, *parts)
 
 
-def _pictures(plan: Plan, found: Found, _: Report) -> None:
+def _pictures(plan: Plan, found: Results, _: Report) -> None:
     """The nearest training images beside some samples, and the way from noise."""
     images = _of(found)
     few = images[:: max(1, len(images) // 12)][:12]
@@ -126,64 +126,73 @@ def _pictures(plan: Plan, found: Found, _: Report) -> None:
         plan, found, "Samples above their nearest training images", "nearest.png", reports.side_by_side(few, beside, 12)
     )
     cond = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], found.cond)
-    way = image_sampler.trajectory(plan.painter, jax.random.key(plan.seed), min(6, len(images)), cond)
-    _show(plan, found, "From noise to image", "strip.png", reports.strip(*image_sampler.thinned(*way), caption="clock"))
-
-
-def _findings(plan: Plan, found: Found, _: Report) -> None:
-    found.findings = reports.findings_of(_of(found), plan.model.splits, plan.levels)
-
-
-def _bits(plan: Plan, found: Found, report: Report) -> None:
-    assert plan.reader is not None, "bits are among the parts, and nothing measures them"
-    how = (plan.model.real, plan.model.law, plan.seed, plan.bits_of, plan.batch, plan.likelihood_steps, report)
-    found.likelihoods, curves = likelihood_report.likelihoods(plan.reader, *how)
-    found.curves |= curves
-
-
-def _levels(plan: Plan, found: Found, _: Report) -> None:
-    held = _held(plan, found)
-    found.judged = found.judged._replace(profile=model_diagnostics.by_level(held, plan.model.denoise))
-
-
-def _training(plan: Plan, found: Found, _: Report) -> None:
-    held = _held(plan, found)
-    found.judged = found.judged._replace(
-        learnt=model_diagnostics.learnt(held, plan.model.denoise, plan.model.learnt_by)
+    way = image_sampler.sample_trajectory(plan.sampler, jax.random.key(plan.seed), min(6, len(images)), cond)
+    _show(
+        plan,
+        found,
+        "From noise to image",
+        "strip.png",
+        reports.strip(*image_sampler.subsample_states(*way), caption="clock"),
     )
 
 
-def _steps(plan: Plan, found: Found, _: Report) -> None:
-    belief, local = model_diagnostics.on_its_way(_held(plan, found))
+def _findings(plan: Plan, found: Results, _: Report) -> None:
+    found.findings = reports.find_problems(_of(found), plan.model.splits, plan.levels)
+
+
+def _bits(plan: Plan, found: Results, report: Report) -> None:
+    assert plan.reader is not None, "bits are among the parts, and nothing measures them"
+    how = (plan.model.real, plan.model.law, plan.seed, plan.bits_of, plan.batch, plan.likelihood_steps, report)
+    found.likelihoods, curves = likelihood_report.compare_likelihoods(plan.reader, *how)
+    found.curves |= curves
+
+
+def _levels(plan: Plan, found: Results, _: Report) -> None:
+    held = _held(plan, found)
+    found.judged = found.judged._replace(profile=model_diagnostics.profile_by_level(held, plan.model.denoise))
+
+
+def _training(plan: Plan, found: Results, _: Report) -> None:
+    held = _held(plan, found)
+    found.judged = found.judged._replace(
+        learnt=model_diagnostics.training_weights(held, plan.model.denoise, plan.model.training_loss)
+    )
+
+
+def _steps(plan: Plan, found: Results, _: Report) -> None:
+    belief, local = model_diagnostics.prediction_path(_held(plan, found))
     found.judged = found.judged._replace(belief=belief, local=local)
 
 
-def _truth(plan: Plan, found: Found, _: Report) -> None:
+def _truth(plan: Plan, found: Results, _: Report) -> None:
     assert plan.model.law is not None
     assert found.states is not None
-    how = (plan.painter, found.states, found.labels, plan.model.real["test"], plan.bits_of, plan.seed)
-    curves, told = model_diagnostics.held_to(plan.model.law, *how)
+    how = (plan.sampler, found.states, found.labels, plan.model.real["test"], plan.bits_of, plan.seed)
+    curves, told = model_diagnostics.compare_with_density(plan.model.law, *how)
     found.curves |= curves
     found.told |= told
 
 
-def _of(found: Found) -> np.ndarray:
+def _of(found: Results) -> np.ndarray:
     assert found.images is not None
     return found.images
 
 
-def _held(plan: Plan, found: Found) -> model_diagnostics.HeldOut:
+def _held(plan: Plan, found: Results) -> model_diagnostics.HeldOut:
     """Encoded once, for all parts that look at the net by level or by step."""
     if found.held is None:
         real = plan.model.real
-        found.held = model_diagnostics.held_out(
-            plan.painter, real["train"][0], likelihood_report.some(real["test"], plan.bits_of), plan.seed
+        found.held = model_diagnostics.encode_held_out(
+            plan.sampler,
+            real["train"][0],
+            likelihood_report.evenly_spaced_images(real["test"], plan.bits_of),
+            plan.seed,
         )
     assert found.held is not None
     return found.held
 
 
-def _show(plan: Plan, found: Found, caption: str, name: str, picture: Any) -> None:
+def _show(plan: Plan, found: Results, caption: str, name: str, picture: Any) -> None:
     reports.write_png(plan.out / name, picture)
     found.pictures[caption] = plan.out / name
 
@@ -194,7 +203,7 @@ def _comparable(plan: Plan) -> bool:
 
 
 def _one_level(plan: Plan) -> bool:
-    return plan.model.comparable and isinstance(plan.painter.noise, Gaussian) and plan.painter.order.width == 1
+    return plan.model.comparable and isinstance(plan.sampler.noise, Gaussian) and plan.sampler.order.width == 1
 
 
 def _net(evaluations: Callable[[Plan], float]) -> Callable[[Plan], Cost]:
@@ -204,13 +213,13 @@ def _net(evaluations: Callable[[Plan], float]) -> Callable[[Plan], Cost]:
 def _pairs(plan: Plan) -> Cost:
     """Inner products once, and some forty decompositions for either of two sides."""
     train, test = (len(plan.model.splits[name][0]) for name in ("train", "test"))
-    count, dim = min(plan.count, train), prod(plan.painter.facts.shape)
+    count, dim = min(plan.count, train), prod(plan.sampler.facts.shape)
     rank = min(count, test, dim)
     return Cost("pairs", (count + test) ** 2 * dim + 84 * 4 * rank**2 * max(count, test))
 
 
 def _nfe(plan: Plan) -> int:
-    return sum(image_sampler.evaluations(plan.painter))
+    return sum(image_sampler.count_evaluations(plan.sampler))
 
 
 PARTS = {
@@ -223,7 +232,9 @@ PARTS = {
     "levels": Part(_levels, _net(lambda plan: plan.bits_of * 17 * 2), _one_level),
     "training": Part(_training, _net(lambda plan: plan.bits_of * model_diagnostics.BINS * 3), _one_level),
     "steps": Part(
-        _steps, _net(lambda plan: model_diagnostics.followed(plan.painter.facts.shape) * _nfe(plan) * 33), _one_level
+        _steps,
+        _net(lambda plan: model_diagnostics.trajectories_for(plan.sampler.facts.shape) * _nfe(plan) * 33),
+        _one_level,
     ),
     "truth": Part(_truth, _net(lambda plan: plan.bits_of * 32), lambda plan: plan.model.law is not None),
 }

@@ -10,8 +10,8 @@ import numpy as np
 from diffjax import evaluation as ev
 from diffjax import reports
 from diffjax.commands import likelihood_report, model_diagnostics
-from diffjax.commands.evaluation_subject import Subject
-from diffjax.commands.image_sampler import Painter
+from diffjax.commands.evaluation_subject import EvaluationSubject
+from diffjax.commands.image_sampler import ImageSampler
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Plan:
     each split are read.
     """
 
-    model: Subject
-    painter: Painter
+    model: EvaluationSubject
+    sampler: ImageSampler
     settings: dict[str, Any]
     features: list[ev.Features]
-    reader: likelihood_report.Reader | None
+    reader: likelihood_report.BitsEstimator | None
     likelihood_steps: int | None
     out: Path
     count: int
@@ -37,25 +37,25 @@ class Plan:
     @property
     def levels(self) -> int:
         """Values of a pixel."""
-        return self.painter.facts.levels
+        return self.sampler.facts.levels
 
     @property
     def kernels(self) -> ev.Kernels:
         """Widths for pictures of this size."""
-        return ev.kernels_for(prod(self.painter.facts.shape))
+        return ev.kernels_for(prod(self.sampler.facts.shape))
 
 
 @dataclass
-class Found:
+class Results:
     """What is known so far; of the `images` all else is told."""
 
     images: np.ndarray | None = None
     states: np.ndarray | None = None  # the images before they are rounded, of a law that is known
     labels: np.ndarray | None = None
     cond: Any = None
-    scores: list[ev.Measured] = field(default_factory=list)
+    scores: list[ev.Score] = field(default_factory=list)
     findings: reports.Findings = field(default_factory=reports.Findings)
-    judged: model_diagnostics.Judged = field(default_factory=model_diagnostics.Judged)
+    judged: model_diagnostics.Diagnostics = field(default_factory=model_diagnostics.Diagnostics)
     held: model_diagnostics.HeldOut | None = None
     likelihoods: reports.Likelihoods | None = None
     curves: dict[str, reports.Curves] = field(default_factory=dict)

@@ -12,18 +12,18 @@ from typing import Any, Literal
 from absl import app, flags
 
 from diffjax.commands.console import quiet_libraries
-from diffjax.errors import UserError, spell_out, tell, visible
+from diffjax.errors import UserError, escape, escape_unencodable, tell
 from diffjax.experiment import config_files
 from diffjax.experiment.config_files import check_types
-from diffjax.experiment.guidance_spec import NONE
-from diffjax.utils.files import reason
+from diffjax.experiment.guidance_spec import NO_GUIDANCE
+from diffjax.utils.files import describe_error
 
 INTERRUPTED = 130  # 128 + SIGINT
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on the size of files
-EDITING = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")
+EDIT_FLAGS = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")
 
 
-def run(main: Callable[[], None], config: Any = None, more: Any = None, resumes: type | None = None) -> None:
+def run_script(main: Callable[[], None], config: Any = None, more: Any = None, resumes: type | None = None) -> None:
     """Run a script: read the flags, and the config that one of them may name (its FlagHolder), then call `main`.
 
     A script that `resumes` configs of this dataclass takes, without --config, that of the run in --workdir.
@@ -33,12 +33,12 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None, resumes:
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
-        spell_out()
-        with one_line():
-            argv = _joined(argv)
+        escape_unencodable()
+        with exit_on_error():
+            argv = _join_interval(argv)
             if config is not None and not any(argument.startswith(("--help", "-help")) for argument in argv):
-                argv = _with_config(argv, config, resumes)
-            rest = _parsed(argv)
+                argv = _add_config(argv, config, resumes)
+            rest = _parse_flags(argv)
             if more is not None and more.present:
                 flags.FLAGS[more.name].value = [*more.value, *rest[1:]]
                 rest = rest[:1]
@@ -48,7 +48,7 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None, resumes:
 
     def guarded(_: Sequence[str]) -> None:
         quiet_libraries()
-        with one_line():
+        with exit_on_error():
             if config is not None:
                 check_types(config.value, "config")
             main()
@@ -56,7 +56,7 @@ def run(main: Callable[[], None], config: Any = None, more: Any = None, resumes:
     app.run(guarded, flags_parser=parse)
 
 
-def sampling_flags() -> None:
+def define_sampling_flags() -> None:
     """The flags of every script that draws from a run; `chosen` reads them."""
     flags.DEFINE_string("workdir", None, "Folder of a run that train.py made, or a file that export.py wrote.")
     flags.DEFINE_float("guidance", None, "Scale of classifier-free guidance; 1 is none.")
@@ -74,12 +74,12 @@ def sampling_flags() -> None:
     flags.DEFINE_string("grid", None, "Where the clock stops, such as uniform or 'karras(rho=5.0)'.")
     flags.DEFINE_integer("steps", None, "Steps of the sampler; of each, under an order of blocks.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Picture i depends on it and on i alone.", lower_bound=0, upper_bound=2**32 - 1)
-    weights_flags()
+    define_weights_flags()
     flags.DEFINE_integer("batch", 360, "Pictures at once.", lower_bound=1)
     flags.register_validator("guidance", lambda scale: scale is None or isfinite(scale), "expected a finite number")
 
 
-def editing_flags() -> None:
+def define_edit_flags() -> None:
     """The flags of an edit; `editing` reads all but the first."""
     flags.DEFINE_string("edit", None, "inpaint, outpaint, sketch, interpolate, super_resolve, variations or colourise.")
     flags.DEFINE_multi_string("image", [], "Picture to edit, of any size; the two ends of interpolate.")
@@ -95,42 +95,44 @@ def editing_flags() -> None:
     flags.DEFINE_integer("seed_to", None, "Seed at its end, as --seed at its beginning.", 0, 2**32 - 1)
 
 
-def editing() -> dict[str, Any]:
+def edit_settings() -> dict[str, Any]:
     """What the flags of an edit say. Raises UserError where one is given without an edit."""
-    asked = {name: flags.FLAGS[name].value for name in EDITING if flags.FLAGS[name].present}
-    if asked and flags.FLAGS["edit"].value is None:
-        raise UserError(f"--{next(iter(asked))}: belongs to an edit; give --edit inpaint, or another, or leave it out")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in asked.items()}
+    given_flags = {name: flags.FLAGS[name].value for name in EDIT_FLAGS if flags.FLAGS[name].present}
+    if given_flags and flags.FLAGS["edit"].value is None:
+        raise UserError(
+            f"--{next(iter(given_flags))}: belongs to an edit; give --edit inpaint, or another, or leave it out"
+        )
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given_flags.items()}
 
 
-def weights_flags() -> None:
+def define_weights_flags() -> None:
     """The flags that choose among the weights of a run; `step` reads the second."""
     flags.DEFINE_string("ema", None, "Which average of the weights: a decay, or std=0.15; else the longest decay.")
     flags.DEFINE_string("step", None, "Which checkpoint: a step, or best; by default the newest.")
 
 
-def step() -> int | Literal["best"] | None:
+def step_choice() -> int | Literal["best"] | None:
     """The checkpoint asked for. Raises UserError for what is neither a step nor `best`."""
-    given = flags.FLAGS["step"].value
-    if given is None or given == "best":
-        return given
-    if not given.isdecimal() or len(given) > 18:
-        raise UserError(f"--step: expected a step, as 5000, or best, got {given!r}")
-    return int(given)
+    text = flags.FLAGS["step"].value
+    if text is None or text == "best":
+        return text
+    if not text.isdecimal() or len(text) > 18:
+        raise UserError(f"--step: expected a step, as 5000, or best, got {text!r}")
+    return int(text)
 
 
-def chosen(defaults: dict[str, Any]) -> dict[str, Any]:
+def sampler_settings(defaults: dict[str, Any]) -> dict[str, Any]:
     """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says."""
-    settings = {**defaults, **{name: value for name, value in NONE.items() if name not in defaults}}
-    found = {name: flags.FLAGS[name].value if flags.FLAGS[name].present else settings[name] for name in settings}
+    settings = {**defaults, **{name: value for name, value in NO_GUIDANCE.items() if name not in defaults}}
+    result = {name: flags.FLAGS[name].value if flags.FLAGS[name].present else settings[name] for name in settings}
     if (between := flags.FLAGS["guidance_interval"].value) is None:
-        return found
+        return result
     if flags.FLAGS["guidance_when"].present:
         raise UserError("--guidance_interval: says what --guidance_when says; give one of them")
-    return {**found, "guidance_when": "interval(low={}, high={})".format(*_levels(between))}
+    return {**result, "guidance_when": "interval(low={}, high={})".format(*_parse_interval(between))}
 
 
-def _levels(texts: Sequence[str]) -> tuple[float, float]:
+def _parse_interval(texts: Sequence[str]) -> tuple[float, float]:
     """Two moments of the clock, in order."""
     try:
         low, high = (float(text) for text in texts)
@@ -141,16 +143,16 @@ def _levels(texts: Sequence[str]) -> tuple[float, float]:
     return low, high
 
 
-def folder(name: str) -> Path:
+def folder_flag(name: str) -> Path:
     """The folder that a flag names. Raises UserError where it is left out."""
-    given = flags.FLAGS[name].value
-    if not given:
+    path = flags.FLAGS[name].value
+    if not path:
         raise UserError(f"--{name}: give a folder")
-    return Path(given)
+    return Path(path)
 
 
 @contextmanager
-def one_line() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Ends the program with one line on stderr: exit code 2 on a user's mistake, and a shell's own on Ctrl-C."""
     try:
         yield
@@ -162,17 +164,17 @@ def one_line() -> Iterator[None]:
         if error.errno not in NO_ROOM:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        words = f"{where}cannot be written ({reason(error)}); make room and run the same command again"
-        tell(f"{Path(sys.argv[0]).name}: {visible(words)}")
+        words = f"{where}cannot be written ({describe_error(error)}); make room and run the same command again"
+        tell(f"{Path(sys.argv[0]).name}: {escape(words)}")
         sys.exit(2)
     except KeyboardInterrupt:
         tell(f"\n{Path(sys.argv[0]).name}: interrupted; files are written whole or not at all")
         sys.exit(INTERRUPTED)
 
 
-def _joined(argv: Sequence[str]) -> list[str]:
+def _join_interval(argv: Sequence[str]) -> list[str]:
     """The arguments, those of --guidance-interval, LOW HIGH, in one."""
-    rest, joined = list(argv), list[str]()
+    rest, result = list(argv), list[str]()
     while rest:
         name, _, value = (argument := rest.pop(0)).partition("=")
         if re.fullmatch(r"--?guidance[-_]interval", name):
@@ -180,8 +182,8 @@ def _joined(argv: Sequence[str]) -> list[str]:
             while rest and len(values) < 2 and re.fullmatch(r"-?[\d.]+", rest[0]):
                 values.append(rest.pop(0))
             argument = f"--guidance_interval={','.join(values)}"
-        joined.append(argument)
-    return joined
+        result.append(argument)
+    return result
 
 
 class _Config(flags.ArgumentParser):
@@ -195,24 +197,24 @@ class _Config(flags.ArgumentParser):
         return self.config
 
 
-def _with_config(argv: Sequence[str], config: Any, resumes: type | None) -> list[str]:
+def _add_config(argv: Sequence[str], config: Any, resumes: type | None) -> list[str]:
     """The arguments, with the run's config where none is named. Raises UserError for overrides of no field."""
     argv, path = list(argv), config_files.flag_value(argv, "config")
     workdir = config_files.flag_value(argv, "workdir")
     if path is not None:
-        fields = config_files.loaded(Path(path))
+        fields = config_files.load_config(Path(path))
     elif resumes is not None and workdir is not None:
-        fields = config_files.saved(Path(workdir), resumes)
+        fields = config_files.saved_config(Path(workdir), resumes)
         flags.FLAGS[config.name].parser = _Config(fields)
         argv.insert(1, f"--{config.name}={workdir}")
     else:
-        alone = ", or a --workdir that holds a run to resume" if resumes else ""
-        raise UserError(f"--config: {config_files.EXAMPLE}{alone}")
+        hint = ", or a --workdir that holds a run to resume" if resumes else ""
+        raise UserError(f"--config: {config_files.EXAMPLE}{hint}")
     config_files.check_overrides(fields, argv)
     return argv
 
 
-def _parsed(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str]) -> list[str]:
     """What is left of the arguments when all flags are read; nothing where one of them was --help."""
     try:
         return flags.FLAGS(argv)

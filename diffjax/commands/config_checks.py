@@ -16,14 +16,14 @@ from diffjax.data import Dataset
 from diffjax.errors import UserError
 from diffjax.loss.simple import Loss
 from diffjax.training import checkpoint, retention
-from diffjax.training.retention import Keep
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State
-from diffjax.utils.files import existing
+from diffjax.utils.files import nearest_existing
 from diffjax.utils.prng import keys
 
 Fields = dict[str, Any]
 LEVELS, MOST = 512, 2**22  # evenly spread over training, at which a loss must be finite; numbers in so many examples
-APART = 4.0  # how many times larger or smaller than model.data_std the data's standard deviation may be
+MAX_SPREAD_RATIO = 4.0  # how many times larger or smaller than model.data_std the data's standard deviation may be
 NOTED = 1.2  # from how many times on a note says so
 
 
@@ -60,13 +60,13 @@ def check_numbers(fields: Fields) -> None:
 
 def check_size(new: Callable[[Any], State], key: Any) -> int:
     """The bytes of a state, which is not made for this. Raises UserError where a device cannot hold it."""
-    leaves = jax.tree.leaves(jax.eval_shape(lambda key: checkpoint.plain(new(key)), key))
+    leaves = jax.tree.leaves(jax.eval_shape(lambda key: checkpoint.to_orbax(new(key)), key))
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     has, sharing = device_memory()
     if needed * sharing > has:
         raise UserError(
-            f"config.model.net: parameters, optimizer and averages take {size(needed * sharing)}, and "
-            f"{jax.local_devices()[0].platform} has {size(has)}; use a smaller net, or fewer averages"
+            f"config.model.net: parameters, optimizer and averages take {format_bytes(needed * sharing)}, and "
+            f"{jax.local_devices()[0].platform} has {format_bytes(has)}; use a smaller net, or fewer averages"
         )
     return needed
 
@@ -79,18 +79,23 @@ def device_memory() -> tuple[int, int]:
     return room, 1
 
 
-def check_disk(workdir: Path, keep: Keep, t: Fields, each: int) -> None:
+def check_disk(workdir: Path, keep: RetentionPolicy, t: Fields, each: int) -> None:
     """Raise UserError where the checkpoints that the policy will keep have no room, one more of them being written."""
-    needed = most_kept(keep, t["steps"], t["save_every_steps"]) + 1 - len(retention.finished(workdir / "checkpoints"))
-    free = shutil.disk_usage(existing(workdir)).free
+    needed = (
+        max_checkpoints(keep, t["steps"], t["save_every_steps"])
+        + 1
+        - len(retention.complete_checkpoints(workdir / "checkpoints"))
+    )
+    free = shutil.disk_usage(nearest_existing(workdir)).free
     if needed * each > free:
         raise UserError(
-            f"--workdir {workdir}: {needed} more checkpoints of {size(each)} do not fit into the {size(free)} that are "
+            f"--workdir {workdir}: {needed} more checkpoints of {format_bytes(each)} do not fit into the "
+            f"{format_bytes(free)} that are "
             "free; make room, or lower train.keep_checkpoints, or raise train.keep_every_steps"
         )
 
 
-def most_kept(keep: Keep, steps: int, save_every: int) -> int:
+def max_checkpoints(keep: RetentionPolicy, steps: int, save_every: int) -> int:
     """How many checkpoints a run has when it ends, at most: one of them may be where it stopped on the way."""
     for_ever = steps // keep.every_steps if keep.every_steps else 0
     return min(keep.last + for_ever + bool(keep.best_by), (ceil(steps / save_every) if save_every else 1) + 1)
@@ -131,7 +136,7 @@ def check_data_std(given: float, measured: float) -> list[str]:
     """
     ratio = max(given, measured) / max(min(given, measured), np.finfo(np.float32).tiny) if measured else 1.0
     told = f"config.model.data_std: {given:g}, and the training images have {measured:.3g}"
-    if ratio > APART:
+    if ratio > MAX_SPREAD_RATIO:
         raise UserError(f"{told}; set it to that, or leave it out of the config to have it measured")
     return [f"{told}, more than {NOTED - 1:.0%} apart; left out of the config it is measured"] if ratio > NOTED else []
 
@@ -149,7 +154,7 @@ def check_validation(dataset: Dataset, t: Fields) -> tuple[int, list[str]]:
     return 0, [f"{told}, so no validation loss is measured"]
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Bytes for people."""
     power = min(max(len(str(count)) - 1, 0) // 3, 4)
     return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

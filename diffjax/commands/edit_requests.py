@@ -15,20 +15,20 @@ from jaxtyping import Bool, UInt8
 from diffjax import edit
 from diffjax.commands import edit_run, image_inputs
 from diffjax.commands.edit_run import Edit
-from diffjax.commands.image_inputs import Fitted
-from diffjax.commands.interpolation_run import Way
+from diffjax.commands.image_inputs import InputImage
+from diffjax.commands.interpolation_run import Interpolation
 from diffjax.edit import methods
 from diffjax.edit.sdedit import check_strength
 from diffjax.errors import UserError
 from diffjax.experiment import specs
-from diffjax.experiment.data_spec import Facts
+from diffjax.experiment.data_spec import DataFacts
 
 __all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_resolve", "variations"]
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601), as Pillow has it
-HALF = 0.5  # the strength where none is asked for
-OF_PIXELS, OF_SUMS, GIVEN = "repaint", "pigdm", "clamp"  # methods where none is asked for
-TAKES = {  # the flags that say something of each edit
+DEFAULT_STRENGTH = 0.5  # the strength where none is asked for
+PIXEL_METHOD, MEAN_METHOD, TOKEN_METHOD = "repaint", "pigdm", "clamp"  # methods where none is asked for
+FLAGS_BY_EDIT = {  # the flags that say something of each edit
     "inpaint": ("image", "mask", "method"),
     "outpaint": ("image", "place", "method"),
     "sketch": ("image", "strokes", "mask", "strength"),
@@ -40,13 +40,13 @@ TAKES = {  # the flags that say something of each edit
 
 
 @dataclass(frozen=True)
-class Asked:
+class EditRequest:
     """What the flags of an edit say, and of what data the model is.
 
     `own_rule`: a sampler was asked for. `fills`: the net takes a level for each pixel, and was taught to be given some.
     """
 
-    facts: Facts
+    facts: DataFacts
     image: tuple[str, ...] = ()
     mask: str | None = None
     strokes: str | None = None
@@ -60,128 +60,140 @@ class Asked:
     fills: bool = False
 
 
-def made(name: str, asked: Asked) -> Edit | Way:
+def build_edit(name: str, request: EditRequest) -> Edit | Interpolation:
     """The edit of that name. Raises UserError for one that is not known, and for a flag that does not belong to it."""
-    which = specs.found(sys.modules[__name__], name, "--edit")
-    for flag in sorted({flag for flags in TAKES.values() for flag in flags}):
-        if getattr(asked, flag) not in (None, ()) and flag not in TAKES[name]:
-            raise UserError(f"--{flag}: says nothing of {name}, which takes --{', --'.join(TAKES[name])}; leave it out")
-    return which(asked)
+    build = specs.lookup(sys.modules[__name__], name, "--edit")
+    for flag in sorted({flag for flags in FLAGS_BY_EDIT.values() for flag in flags}):
+        if getattr(request, flag) not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
+            raise UserError(
+                f"--{flag}: says nothing of {name}, which takes --{', --'.join(FLAGS_BY_EDIT[name])}; leave it out"
+            )
+    return build(request)
 
 
-def inpaint(asked: Asked) -> Edit:
+def inpaint(request: EditRequest) -> Edit:
     """A picture of which the mask's white part is painted anew."""
-    given = _one(asked)
-    if asked.mask is None:
+    picture = _read_single(request)
+    if request.mask is None:
         raise UserError("--mask: inpaint needs one; give a picture of the same size, white where it is to be painted")
-    return _painted(asked, given, given.pixels, image_inputs.mask(asked.mask, given))
+    return _inpainting(request, picture, picture.pixels, image_inputs.read_mask(request.mask, picture))
 
 
-def outpaint(asked: Asked) -> Edit:
+def outpaint(request: EditRequest) -> Edit:
     """A picture as the middle, or another place, of a larger one."""
-    path, (height, width) = _only(asked), asked.facts.shape[:2]
-    own = image_inputs.size_of(path)
-    fits = own[0] <= height and own[1] <= width and own != (height, width)
-    size = own if fits else (-(-height // 2), -(-width // 2))
-    given = image_inputs.picture(path, asked.facts, size)
-    top, left = _place(asked.place, (height - size[0], width - size[1]))
-    painted, pixels = np.ones((height, width), bool), np.zeros(asked.facts.shape, np.uint8)
-    painted[top : top + size[0], left : left + size[1]] = False
-    pixels[top : top + size[0], left : left + size[1]] = given.pixels
-    return _painted(asked, given, pixels, painted)
+    path, (height, width) = _single_path(request), request.facts.shape[:2]
+    file_size = image_inputs.picture_size(path)
+    is_smaller = file_size[0] <= height and file_size[1] <= width and file_size != (height, width)
+    size = file_size if is_smaller else (-(-height // 2), -(-width // 2))
+    picture = image_inputs.read_picture(path, request.facts, size)
+    top, left = _parse_place(request.place, (height - size[0], width - size[1]))
+    mask, pixels = np.ones((height, width), bool), np.zeros(request.facts.shape, np.uint8)
+    mask[top : top + size[0], left : left + size[1]] = False
+    pixels[top : top + size[0], left : left + size[1]] = picture.pixels
+    return _inpainting(request, picture, pixels, mask)
 
 
-def variations(asked: Asked) -> Edit:
+def variations(request: EditRequest) -> Edit:
     """Other pictures like one: destroyed to the strength, and restored."""
-    given = _one(asked)
-    return _varied(asked, given, given.pixels, {}, ())
+    picture = _read_single(request)
+    return _sdedit_edit(request, picture, picture.pixels, {}, ())
 
 
-def sketch(asked: Asked) -> Edit:
+def sketch(request: EditRequest) -> Edit:
     """A picture that was drawn over, or a drawing alone, made one: what was drawn is kept in spirit."""
-    given = _one(asked)
-    if asked.strokes is None:
-        return _varied(asked, given, given.pixels, {}, ())
-    over = image_inputs.picture(asked.strokes, asked.facts)
-    if over.own[:2] != given.own[:2]:
+    picture = _read_single(request)
+    if request.strokes is None:
+        return _sdedit_edit(request, picture, picture.pixels, {}, ())
+    drawing = image_inputs.read_picture(request.strokes, request.facts)
+    if drawing.file_shape[:2] != picture.file_shape[:2]:
         raise UserError(
-            f"--strokes {over.name}: expected {given.own[1]}x{given.own[0]} pixels, as {given.name} has, got "
-            f"{over.own[1]}x{over.own[0]}; draw over a copy of the picture"
+            f"--strokes {drawing.name}: expected {picture.file_shape[1]}x{picture.file_shape[0]} pixels, as "
+            f"{picture.name} has, got "
+            f"{drawing.file_shape[1]}x{drawing.file_shape[0]}; draw over a copy of the picture"
         )
-    if (over.pixels == given.pixels).all():
-        raise UserError(f"--strokes {over.name}: is the same as {given.name}; draw over a copy of the picture")
-    return _varied(asked, given, over.pixels, {"strokes": image_inputs.shown(over.pixels, asked.facts)}, (over.told,))
+    if (drawing.pixels == picture.pixels).all():
+        raise UserError(f"--strokes {drawing.name}: is the same as {picture.name}; draw over a copy of the picture")
+    return _sdedit_edit(
+        request,
+        picture,
+        drawing.pixels,
+        {"strokes": image_inputs.to_bytes(drawing.pixels, request.facts)},
+        (drawing.notes,),
+    )
 
 
-def super_resolve(asked: Asked) -> Edit:
+def super_resolve(request: EditRequest) -> Edit:
     """A picture of which the means of blocks are known: a small one, made as large as the model's are."""
-    path, (height, width) = _only(asked), asked.facts.shape[:2]
-    _check_numbers(asked, "super_resolve")
-    own = image_inputs.size_of(path)
-    factor = height // own[0]
-    if factor < 2 or (own[0] * factor, own[1] * factor) != (height, width):
+    path, (height, width) = _single_path(request), request.facts.shape[:2]
+    _check_numbers(request, "super_resolve")
+    file_size = image_inputs.picture_size(path)
+    factor = height // file_size[0]
+    if factor < 2 or (file_size[0] * factor, file_size[1] * factor) != (height, width):
         factor = 2
     if height % factor or width % factor:
         raise UserError(f"--edit super_resolve: {width}x{height} pixels, as the model draws, are no blocks of 2x2")
-    given = image_inputs.picture(path, asked.facts, (height // factor, width // factor))
-    seen = edit.downsampled(image_inputs.numbers(given.pixels, asked.facts), factor)
-    return _solved(asked, seen, OF_SUMS, {"input": given.pixels}, None, given.told)
+    picture = image_inputs.read_picture(path, request.facts, (height // factor, width // factor))
+    observation = edit.downsampled(image_inputs.to_model_scale(picture.pixels, request.facts), factor)
+    return _solver_edit(request, observation, MEAN_METHOD, {"input": picture.pixels}, None, picture.notes)
 
 
-def colourise(asked: Asked) -> Edit:
+def colourise(request: EditRequest) -> Edit:
     """A grey picture in colours."""
-    if asked.facts.shape[2] != 3:
+    if request.facts.shape[2] != 3:
         raise UserError("--edit colourise: this model draws grey pictures and knows no colours; use one of RGB")
-    _check_numbers(asked, "colourise")
-    given = _one(asked)
-    grey = image_inputs.numbers(given.pixels, asked.facts) @ jnp.asarray(LUMA)
-    shown = np.rint(given.pixels @ np.asarray(LUMA)).astype(np.uint8)[..., None].repeat(3, axis=-1)
-    return _solved(asked, edit.grey(grey[..., None], LUMA), OF_SUMS, {"input": shown}, None, given.told)
+    _check_numbers(request, "colourise")
+    picture = _read_single(request)
+    grey = image_inputs.to_model_scale(picture.pixels, request.facts) @ jnp.asarray(LUMA)
+    grey_picture = np.rint(picture.pixels @ np.asarray(LUMA)).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    return _solver_edit(
+        request, edit.grey(grey[..., None], LUMA), MEAN_METHOD, {"input": grey_picture}, None, picture.notes
+    )
 
 
-def interpolate(asked: Asked) -> Way:
+def interpolate(request: EditRequest) -> Interpolation:
     """The way from one picture to another; without pictures from one seed, label or prompt to another."""
-    if len(asked.image) not in (0, 2):
-        raise UserError(f"--image: interpolate goes from one picture to another, got {len(asked.image)}; give two")
-    _check_numbers(asked, "interpolate")
-    if asked.image and asked.seed_to is not None:
+    if len(request.image) not in (0, 2):
+        raise UserError(f"--image: interpolate goes from one picture to another, got {len(request.image)}; give two")
+    _check_numbers(request, "interpolate")
+    if request.image and request.seed_to is not None:
         raise UserError("--seed_to: the pictures say where the way begins and ends; leave it out")
-    if not asked.image:
-        if asked.label_to is asked.prompt_to is asked.seed_to is None:
+    if not request.image:
+        if request.label_to is request.prompt_to is request.seed_to is None:
             raise UserError(
                 "--edit interpolate: give two --image, or where to go by --label_to, --prompt_to, --seed_to"
             )
-        return Way(seed_to=asked.seed_to)
-    both = [image_inputs.picture(path, asked.facts) for path in asked.image]
-    ends = jnp.stack([image_inputs.encoded(each.pixels, asked.facts) for each in both])
-    shown = {
-        name: image_inputs.shown(each.pixels, asked.facts) for name, each in zip(("from", "to"), both, strict=True)
+        return Interpolation(seed_to=request.seed_to)
+    pictures = [image_inputs.read_picture(path, request.facts) for path in request.image]
+    ends = jnp.stack([image_inputs.to_model_input(picture.pixels, request.facts) for picture in pictures])
+    panels = {
+        name: image_inputs.to_bytes(picture.pixels, request.facts)
+        for name, picture in zip(("from", "to"), pictures, strict=True)
     }
-    return Way(ends, None, shown, _lines(*(each.told for each in both)))
+    return Interpolation(ends, None, panels, _nonempty_lines(*(picture.notes for picture in pictures)))
 
 
-def _only(asked: Asked) -> str:
+def _single_path(request: EditRequest) -> str:
     """The path of the one picture."""
-    if len(asked.image) != 1:
-        raise UserError(f"--image: expected one picture to edit, got {len(asked.image) or 'none'}; give one")
-    return asked.image[0]
+    if len(request.image) != 1:
+        raise UserError(f"--image: expected one picture to edit, got {len(request.image) or 'none'}; give one")
+    return request.image[0]
 
 
-def _one(asked: Asked) -> Fitted:
+def _read_single(request: EditRequest) -> InputImage:
     """The one picture, of the model's size."""
-    return image_inputs.picture(_only(asked), asked.facts)
+    return image_inputs.read_picture(_single_path(request), request.facts)
 
 
-def _check_numbers(asked: Asked, name: str) -> None:
+def _check_numbers(request: EditRequest, name: str) -> None:
     """Raise UserError for a model of tokens."""
-    if asked.facts.encoding.discrete:
+    if request.facts.encoding.discrete:
         raise UserError(
             f"--edit {name}: needs a model of numbers, and this one draws tokens, which have neither sums nor anything "
             "between them; use inpaint, outpaint, sketch or variations"
         )
 
 
-def _place(text: str | None, room: tuple[int, int]) -> tuple[int, int]:
+def _parse_place(text: str | None, room: tuple[int, int]) -> tuple[int, int]:
     """Rows above and columns to the left of a picture with so much room; in the middle by default."""
     if text is None:
         return room[0] // 2, room[1] // 2
@@ -197,42 +209,54 @@ def _place(text: str | None, room: tuple[int, int]) -> tuple[int, int]:
     return top, left
 
 
-def _painted(asked: Asked, given: Fitted, pixels: UInt8[np.ndarray, "h w c"], painted: Bool[np.ndarray, "h w"]) -> Edit:
+def _inpainting(
+    request: EditRequest, picture: InputImage, pixels: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"]
+) -> Edit:
     """The edit in which the painted part of these pixels is drawn given the rest."""
-    default = GIVEN if asked.facts.encoding.discrete or asked.fills else OF_PIXELS
-    seen = _seen(asked.facts, pixels, painted)
-    return _solved(asked, seen, default, {"input": image_inputs.shown(pixels, asked.facts)}, painted, given.told)
+    default = TOKEN_METHOD if request.facts.encoding.discrete or request.fills else PIXEL_METHOD
+    observation = _observed_pixels(request.facts, pixels, mask)
+    return _solver_edit(
+        request, observation, default, {"input": image_inputs.to_bytes(pixels, request.facts)}, mask, picture.notes
+    )
 
 
-def _seen(facts: Facts, pixels: UInt8[np.ndarray, "h w c"], painted: Bool[np.ndarray, "h w"]) -> edit.Observation:
+def _observed_pixels(
+    facts: DataFacts, pixels: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"]
+) -> edit.Observation:
     """What is not painted, as seen."""
-    x = image_inputs.encoded(pixels, facts)
-    known = np.broadcast_to(~painted[..., None], facts.shape)
-    return edit.inpaint(x, known.reshape(x.shape))
+    x = image_inputs.to_model_input(pixels, facts)
+    is_known = np.broadcast_to(~mask[..., None], facts.shape)
+    return edit.inpaint(x, is_known.reshape(x.shape))
 
 
-def _solved(asked: Asked, seen: Any, default: str, shown: dict[str, Any], painted: Any, told: str) -> Edit:
+def _solver_edit(
+    request: EditRequest, observation: Any, default: str, panels: dict[str, Any], mask: Any, notes: str
+) -> Edit:
     """The edit that draws what was not seen, by the method asked for."""
-    name = default if asked.method is None else asked.method
-    method = specs.made(methods, name, "--method")
-    call = partial(edit_run.solved, seen, method, asked.own_rule)
-    rule = {} if asked.own_rule or asked.facts.encoding.discrete else {"sampler": f"that of {method.name}"}
-    return Edit(call, shown, painted, _lines(told), {"method": name, **rule})
+    name = default if request.method is None else request.method
+    method = specs.instantiate(methods, name, "--method")
+    call = partial(edit_run.run_solver, observation, method, request.own_rule)
+    rule = {} if request.own_rule or request.facts.encoding.discrete else {"sampler": f"that of {method.name}"}
+    return Edit(call, panels, mask, _nonempty_lines(notes), {"method": name, **rule})
 
 
-def _varied(
-    asked: Asked, given: Fitted, pixels: UInt8[np.ndarray, "h w c"], more: dict[str, Any], told: tuple[str, ...]
+def _sdedit_edit(
+    request: EditRequest,
+    picture: InputImage,
+    pixels: UInt8[np.ndarray, "h w c"],
+    extra_panels: dict[str, Any],
+    notes: tuple[str, ...],
 ) -> Edit:
     """The edit that begins at these pixels, and leaves alone what a mask has black."""
-    facts, strength = asked.facts, HALF if asked.strength is None else asked.strength
+    facts, strength = request.facts, DEFAULT_STRENGTH if request.strength is None else request.strength
     check_strength(strength)
-    painted = None if asked.mask is None else image_inputs.mask(asked.mask, given)
-    hook = None if painted is None else _seen(facts, given.pixels, painted)
-    call = partial(edit_run.restored, image_inputs.encoded(pixels, facts), strength, hook)
-    shown = {"input": image_inputs.shown(given.pixels, facts), **more}
-    return Edit(call, shown, painted, _lines(given.told, *told), {"strength": strength})
+    mask = None if request.mask is None else image_inputs.read_mask(request.mask, picture)
+    hook = None if mask is None else _observed_pixels(facts, picture.pixels, mask)
+    call = partial(edit_run.run_sdedit, image_inputs.to_model_input(pixels, facts), strength, hook)
+    panels = {"input": image_inputs.to_bytes(picture.pixels, facts), **extra_panels}
+    return Edit(call, panels, mask, _nonempty_lines(picture.notes, *notes), {"strength": strength})
 
 
-def _lines(*told: str) -> tuple[str, ...]:
+def _nonempty_lines(*lines: str) -> tuple[str, ...]:
     """Those that say something."""
-    return tuple(filter(None, told))
+    return tuple(filter(None, lines))

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from diffjax.data import digits, encoders  # noqa: F401  the digits are known to TFDS by their name once imported
-from diffjax.data.encoders import Encoder
+from diffjax.data.encoders import TextEncoder
 from diffjax.data.prepare import prepare_once
-from diffjax.data.tfds_source import prepared
+from diffjax.data.tfds_source import open_builder
 from diffjax.errors import UserError, warn
 from diffjax.experiment import specs
 
@@ -38,22 +38,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text", required=True, help="The feature of the old set that is a text.")
     parser.add_argument("--encoder", default="sentence_transformer()", help="One of diffjax.data.encoders, called.")
     parser.add_argument("--out", required=True, help="TFDS folder of the new set.")
-    given = parser.parse_args(arguments)
+    arguments_given = parser.parse_args(arguments)
     try:
-        encoder = specs.made(encoders, given.encoder, "--encoder")
-        print(write_embedded(given.data, given.text, encoder, given.out, data_dir=given.data_dir))
+        encoder = specs.instantiate(encoders, arguments_given.encoder, "--encoder")
+        print(
+            write_embedded(
+                arguments_given.data,
+                arguments_given.text,
+                encoder,
+                arguments_given.out,
+                data_dir=arguments_given.data_dir,
+            )
+        )
     except UserError as mistake:
         warn(str(mistake))
         sys.exit(2)
 
 
 def write_embedded(
-    data: str, text: str, encoder: Encoder, out: str | Path, *, data_dir: str | Path | None = None, batch: int = BATCH
+    data: str,
+    text: str,
+    encoder: TextEncoder,
+    out: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    batch: int = BATCH,
 ) -> Path:
     """The folder of the new set, which has the splits of the old one, in its order."""
-    old = prepared(data, data_dir)
+    old = open_builder(data, data_dir)
     _check(old, data, text)
-    embeddings, mask = _encoded(encoder, [_as_text(old.as_data_source("train", decoders=_skipped(old))[0][text])])
+    embeddings, mask = _encode(
+        encoder, [_as_text(old.as_data_source("train", decoders=_undecoded_images(old))[0][text])]
+    )
     features = {
         **old.info.features,
         f"{text}_embedding": tfds.features.Tensor(shape=embeddings.shape[1:], dtype=np.float32),
@@ -61,7 +77,7 @@ def write_embedded(
     }
 
     def rows(split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        return enumerate(_embedded(old, split, text, encoder, batch))
+        return enumerate(_embedded_examples(old, split, text, encoder, batch))
 
     builder = _builder(old, features, rows)
     target = Path(builder(data_dir=out).data_path)
@@ -99,24 +115,24 @@ def _builder(old: Any, features: dict[str, Any], rows: Any) -> Any:
     return Embedded
 
 
-def _embedded(old: Any, split: str, text: str, encoder: Encoder, batch: int) -> Iterator[dict[str, Any]]:
+def _embedded_examples(old: Any, split: str, text: str, encoder: TextEncoder, batch: int) -> Iterator[dict[str, Any]]:
     """The examples of a split as TFDS takes them, with what the encoder makes of so many texts at a time."""
-    source = old.as_data_source(split, decoders=_skipped(old))
+    source = old.as_data_source(split, decoders=_undecoded_images(old))
     numbers = iter(range(len(source)))
-    while chosen := list(itertools.islice(numbers, batch)):
-        records = [source[number] for number in chosen]
-        embeddings, mask = _encoded(encoder, [_as_text(record[text]) for record in records])
-        for record, embedding, known in zip(records, embeddings, mask, strict=True):
-            again = {key: _again(value, old.info.features[key]) for key, value in record.items()}
-            yield {**again, f"{text}_embedding": embedding, f"{text}_mask": known}
+    while batch_numbers := list(itertools.islice(numbers, batch)):
+        records = [source[number] for number in batch_numbers]
+        embeddings, mask = _encode(encoder, [_as_text(record[text]) for record in records])
+        for record, embedding, token_mask in zip(records, embeddings, mask, strict=True):
+            stored_record = {key: _as_stored(value, old.info.features[key]) for key, value in record.items()}
+            yield {**stored_record, f"{text}_embedding": embedding, f"{text}_mask": token_mask}
 
 
-def _encoded(encoder: Encoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _encode(encoder: TextEncoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """What the encoder says. Raises `UserError` where that is no embedding of each text."""
     embeddings, mask = encoder(texts)
     if embeddings.ndim != 3 or embeddings.dtype != np.float32 or embeddings.shape[:2] != mask.shape:
-        told = f"{embeddings.dtype} {embeddings.shape} and a mask {mask.shape}"
-        raise UserError(f"--encoder: expected float32 [{len(texts)}, length, features] and a mask, got {told}")
+        problem = f"{embeddings.dtype} {embeddings.shape} and a mask {mask.shape}"
+        raise UserError(f"--encoder: expected float32 [{len(texts)}, length, features] and a mask, got {problem}")
     if len(embeddings) != len(texts) or not np.isfinite(embeddings).all():
         raise UserError(f"--encoder: makes {len(embeddings)} of {len(texts)} texts, or numbers that are not finite")
     return embeddings, mask
@@ -128,18 +144,20 @@ def _check(old: Any, data: str, text: str) -> None:
     texts = [key for key, kind in features.items() if isinstance(kind, tfds.features.Text)]
     if text not in texts:
         raise UserError(f"--text: data set {data!r} stores no text {text!r}; it has: {', '.join(texts) or 'none'}")
-    other = next((key for key, kind in features.items() if not isinstance(kind, _KINDS)), None)
-    if other is not None:
-        raise UserError(f"--data: {data!r} has {other!r}, which is neither array, text nor image; use a set without it")
+    unsupported = next((key for key, kind in features.items() if not isinstance(kind, _KINDS)), None)
+    if unsupported is not None:
+        raise UserError(
+            f"--data: {data!r} has {unsupported!r}, which is neither array, text nor image; use a set without it"
+        )
 
 
-def _skipped(old: Any) -> dict[str, Any] | None:
+def _undecoded_images(old: Any) -> dict[str, Any] | None:
     """Images stay as they are encoded."""
     images = [key for key, kind in old.info.features.items() if isinstance(kind, tfds.features.Image)]
     return {key: tfds.decode.SkipDecoding() for key in images} or None
 
 
-def _again(value: Any, kind: Any) -> Any:
+def _as_stored(value: Any, kind: Any) -> Any:
     """A stored value as TFDS takes it."""
     if isinstance(kind, tfds.features.Image):
         return io.BytesIO(value)

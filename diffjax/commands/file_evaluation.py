@@ -6,33 +6,33 @@ from pathlib import Path
 
 import numpy as np
 
-from diffjax.commands.file_pair import Sides, halves, source_of
-from diffjax.evaluation.feature_measures import measured_in, pairs_in
-from diffjax.evaluation.features import Features, extracted
-from diffjax.evaluation.frechet_distance import Moments, frechet_of, merge
-from diffjax.evaluation.image_sources import Source, fingerprint
+from diffjax.commands.file_pair import FilePair, pair_provenance, split_half
+from diffjax.evaluation.feature_measures import feature_scores, pairwise_feature_scores
+from diffjax.evaluation.features import Features, extract_features
+from diffjax.evaluation.frechet_distance import Moments, frechet_from_moments, merge_moments
+from diffjax.evaluation.image_sources import ImageSource, fingerprint
 from diffjax.evaluation.jackknife import Replicates, replicates_of_moments
-from diffjax.evaluation.paired import GROUPS, Measured
+from diffjax.evaluation.paired import GROUPS, Score
 from diffjax.evaluation.reference_stats import (
-    Tell,
+    Notify,
+    cached_moments,
     check_moments,
     fingerprint_of_moments,
-    kept_moments,
     moments_of_parts,
 )
-from diffjax.evaluation.suite import kernels_for, nearest_images, resemblance
+from diffjax.evaluation.suite import kernels_for, nearest_images, pairwise_scores
 from diffjax.reports.evaluation_report import Report
-from diffjax.reports.findings import findings_of
+from diffjax.reports.findings import find_problems
 from diffjax.reports.image_grids import grid, side_by_side
 from diffjax.reports.plots import write_png
 
 LEVELS = 256  # of files
-WIDEST = 4_096  # values of an image of which moments are taken: a covariance of 134 MB
-SHOWN = 12  # samples above their nearest images
-NONE = np.zeros(0)
+MAX_DIMENSION = 4_096  # values of an image of which moments are taken: a covariance of 134 MB
+PICTURES = 12  # samples above their nearest images
+EMPTY = np.zeros(0)
 
 
-def report_of(sides: Sides, features: Sequence[Features], out: Path, cache: Path | None, tell: Tell) -> Report:
+def build_report(sides: FilePair, features: Sequence[Features], out: Path, cache: Path | None, tell: Notify) -> Report:
     """Everything that can be told of samples in those features; the pictures for it are written into `out`.
 
     In each of the features: the Fréchet distance to one half of the reference, of samples beside as many images of the
@@ -44,99 +44,117 @@ def report_of(sides: Sides, features: Sequence[Features], out: Path, cache: Path
     """
     kernels = kernels_for(int(np.prod(sides.samples.shape[1:])))
     if isinstance(sides.reference, Moments):
-        shown, own, findings = _fitting(sides.path, sides.reference, features, tell), "", None
-        scores = [_to_moments(one, sides.samples, sides.reference) for one in shown]
-        own = fingerprint_of_moments(sides.reference)
+        compared, reference_hash, findings = _features_of_moments(sides.path, sides.reference, features, tell), "", None
+        scores = [_frechet_to_moments(feature_set, sides.samples, sides.reference) for feature_set in compared]
+        reference_hash = fingerprint_of_moments(sides.reference)
     else:
-        shown, own = features, fingerprint(sides.reference)
-        told = {"kernels": kernels, "draws": 1}
-        scores = [_renamed(score) for score in resemblance(sides.some, sides.labels, sides.real, LEVELS, **told)]
-        for one in features:
-            scores += _in_features(one, sides, sides.reference, own, cache, tell)
-        findings = findings_of(sides.some, sides.real, LEVELS, known="reference")
+        compared, reference_hash = features, fingerprint(sides.reference)
+        options = {"kernels": kernels, "draws": 1}
+        scores = [
+            _rename_score(score)
+            for score in pairwise_scores(sides.sample_images, sides.labels, sides.real, LEVELS, **options)
+        ]
+        for feature_set in features:
+            scores += _feature_scores(feature_set, sides, sides.reference, reference_hash, cache, tell)
+        findings = find_problems(sides.sample_images, sides.real, LEVELS, training="reference")
     title = f"Evaluation of {Path(sides.samples.name).name}"
-    source = source_of(sides, shown, kernels, own)
-    return Report(title, scores, source, findings, pictures=_pictures(sides, out))
+    source = pair_provenance(sides, compared, kernels, reference_hash)
+    return Report(title, scores, source, findings, pictures=_write_pictures(sides, out))
 
 
-def _fitting(path: str, reference: Moments, features: Sequence[Features], tell: Tell) -> list[Features]:
-    shown = check_moments(path, reference, features)
-    rest = [f"all in {one.name}" for one in features if one not in shown]
-    left = " and ".join(["all but the Fréchet distance", *rest])
-    tell(f"--reference {path} holds moments, not images: {left} is left out, and there is no floor")
-    return shown
+def _features_of_moments(path: str, reference: Moments, features: Sequence[Features], tell: Notify) -> list[Features]:
+    fitting = check_moments(path, reference, features)
+    left_out = [f"all in {feature_set.name}" for feature_set in features if feature_set not in fitting]
+    omitted = " and ".join(["all but the Fréchet distance", *left_out])
+    tell(f"--reference {path} holds moments, not images: {omitted} is left out, and there is no floor")
+    return fitting
 
 
-def _renamed(score: Measured) -> Measured:
+def _rename_score(score: Score) -> Score:
     return replace(score, name="copies of reference images") if score.key == "copies" else score
 
 
-def _in_features(
-    features: Features, sides: Sides, reference: Source, own: str, cache: Path | None, tell: Tell
-) -> list[Measured]:
-    rows = [extracted(features, [part]) for part in (sides.some, sides.real["train"][0], sides.real["test"][0])]
-    if features.dim > WIDEST:
-        told = f"{features.dim:,} values are too many for moments of all images"
-        tell(f"{features.name}: {told}; the Fréchet distance is of at most {sides.most:,} of a side")
-        return measured_in(features.name, *rows)
-    return _frechets(features, sides.samples, reference, own, cache, tell) + pairs_in(features.name, *rows)
+def _feature_scores(
+    features: Features, sides: FilePair, reference: ImageSource, reference_hash: str, cache: Path | None, tell: Notify
+) -> list[Score]:
+    rows = [
+        extract_features(features, [part])
+        for part in (sides.sample_images, sides.real["train"][0], sides.real["test"][0])
+    ]
+    if features.dim > MAX_DIMENSION:
+        problem = f"{features.dim:,} values are too many for moments of all images"
+        tell(f"{features.name}: {problem}; the Fréchet distance is of at most {sides.max_images:,} of a side")
+        return feature_scores(features.name, *rows)
+    return _frechet_scores(features, sides.samples, reference, reference_hash, cache, tell) + pairwise_feature_scores(
+        features.name, *rows
+    )
 
 
-def _frechets(
-    features: Features, samples: Source, reference: Source, own: str, cache: Path | None, tell: Tell
-) -> list[Measured]:
+def _frechet_scores(
+    features: Features,
+    samples: ImageSource,
+    reference: ImageSource,
+    reference_hash: str,
+    cache: Path | None,
+    tell: Notify,
+) -> list[Score]:
     """To one half of the reference, of as many samples as the other half has at most; and of all to all."""
-    places, (half, other) = np.arange(reference.shape[0]), halves(reference.shape[0])
+    places, (half, second_half) = np.arange(reference.shape[0]), split_half(reference.shape[0])
     equal = min(samples.shape[0], len(half))
     parts = {
         "all": np.ones(len(places), bool),
-        "one half": np.isin(places, other),
+        "one half": np.isin(places, second_half),
         f"{equal:,} of the other half": np.isin(places, np.random.default_rng(2).permutation(half)[:equal]),
     }
-    everything, theirs, real = kept_moments(features, reference, own, parts, cache, tell)
-    ours, whole = _groups(features, samples, equal)
-    floor = Replicates(frechet_of(real, theirs), NONE, NONE)
+    everything, half_moments, real = cached_moments(features, reference, reference_hash, parts, cache, tell)
+    sample_groups, all_groups = _group_moments(features, samples, equal)
+    floor = Replicates(frechet_from_moments(real, half_moments), EMPTY, EMPTY)
     return [
-        _frechet(features, replicates_of_moments(frechet_of, ours, theirs), floor),
-        _frechet_of_all(features, replicates_of_moments(frechet_of, whole, everything)),
+        _frechet(features, replicates_of_moments(frechet_from_moments, sample_groups, half_moments), floor),
+        _frechet_of_all(features, replicates_of_moments(frechet_from_moments, all_groups, everything)),
     ]
 
 
-def _to_moments(features: Features, samples: Source, reference: Moments) -> Measured:
-    _, whole = _groups(features, samples, samples.shape[0])
-    return _frechet_of_all(features, replicates_of_moments(frechet_of, whole, reference))
+def _frechet_to_moments(features: Features, samples: ImageSource, reference: Moments) -> Score:
+    _, all_groups = _group_moments(features, samples, samples.shape[0])
+    return _frechet_of_all(features, replicates_of_moments(frechet_from_moments, all_groups, reference))
 
 
-def _frechet(features: Features, found: Replicates, real: Replicates) -> Measured:
+def _frechet(features: Features, replicates: Replicates, real: Replicates) -> Score:
     name = f"Fréchet distance of {features.name}"
-    return Measured("frechet", name, features.name, found, real, "as real, lower is better", ".4g")
+    return Score("frechet", name, features.name, replicates, real, "as real, lower is better", ".4g")
 
 
-def _frechet_of_all(features: Features, found: Replicates) -> Measured:
+def _frechet_of_all(features: Features, replicates: Replicates) -> Score:
     """Without a floor: as many images that the reference has not do not exist."""
-    name, none = f"Fréchet distance of {features.name}, all images", Replicates(float("nan"), NONE, NONE)
-    return Measured("frechet_all", name, features.name, found, none, "lower is better", ".4g")
+    name, none = f"Fréchet distance of {features.name}, all images", Replicates(float("nan"), EMPTY, EMPTY)
+    return Score("frechet_all", name, features.name, replicates, none, "lower is better", ".4g")
 
 
-def _groups(features: Features, samples: Source, equal: int) -> tuple[list[Moments], list[Moments]]:
+def _group_moments(features: Features, samples: ImageSource, equal: int) -> tuple[list[Moments], list[Moments]]:
     """The moments of `equal` samples at random, dealt into groups, and those of all in groups that hold these."""
     place = np.argsort(np.random.default_rng(0).permutation(samples.shape[0]))
     parts = [(place < equal) & (place % GROUPS == group) for group in range(GROUPS)]
-    others = [(place >= equal) & (place % GROUPS == group) for group in range(GROUPS)]
-    more = [group for group in range(GROUPS) if others[group].any()]
-    found = moments_of_parts(features, samples, [*parts, *(others[group] for group in more)])
-    ours, rest = found[:GROUPS], dict(zip(more, found[GROUPS:], strict=True))
-    return ours, [merge(own, rest[group]) if group in rest else own for group, own in enumerate(ours)]
+    remaining = [(place >= equal) & (place % GROUPS == group) for group in range(GROUPS)]
+    nonempty = [group for group in range(GROUPS) if remaining[group].any()]
+    moments = moments_of_parts(features, samples, [*parts, *(remaining[group] for group in nonempty)])
+    equal_groups, rest = moments[:GROUPS], dict(zip(nonempty, moments[GROUPS:], strict=True))
+    return equal_groups, [
+        merge_moments(group_moments, rest[group]) if group in rest else group_moments
+        for group, group_moments in enumerate(equal_groups)
+    ]
 
 
-def _pictures(sides: Sides, out: Path) -> dict[str, Path]:
+def _write_pictures(sides: FilePair, out: Path) -> dict[str, Path]:
     """Some samples, and where there are images some above the nearest of one half of the reference."""
-    made = {"Samples": ("grid.png", grid(sides.some[:: max(1, len(sides.some) // 100)][:100], 10))}
+    pictures = {
+        "Samples": ("grid.png", grid(sides.sample_images[:: max(1, len(sides.sample_images) // 100)][:100], 10))
+    }
     if not isinstance(sides.reference, Moments):
-        few = sides.some[:: max(1, len(sides.some) // SHOWN)][:SHOWN]
-        near, _ = nearest_images(few, sides.real, LEVELS)
-        shown = side_by_side(few, near, SHOWN, names=("sample", "nearest"))
-        made["Samples above their nearest reference images"] = ("nearest.png", shown)
-    for name, picture in made.values():
+        selection = sides.sample_images[:: max(1, len(sides.sample_images) // PICTURES)][:PICTURES]
+        nearest, _ = nearest_images(selection, sides.real, LEVELS)
+        pairs = side_by_side(selection, nearest, PICTURES, names=("sample", "nearest"))
+        pictures["Samples above their nearest reference images"] = ("nearest.png", pairs)
+    for name, picture in pictures.values():
         write_png(out / name, picture)
-    return {caption: out / name for caption, (name, _) in made.items()}
+    return {caption: out / name for caption, (name, _) in pictures.items()}

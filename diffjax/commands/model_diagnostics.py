@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float, Integer, PyTree, Shaped
 
 from diffjax.commands import likelihood_report
-from diffjax.commands.image_sampler import Painter
-from diffjax.conditions import knows_labels
+from diffjax.commands.image_sampler import ImageSampler
+from diffjax.conditions import has_label
 from diffjax.denoising import NetDenoiser
 from diffjax.diagnostics import by_noise_level, known_density, level_profile, loss_shares
-from diffjax.diagnostics.level_profile import Profile
+from diffjax.diagnostics.level_profile import NoiseLevelProfile
 from diffjax.diagnostics.loss_shares import Share
 from diffjax.distributions import Mixture
-from diffjax.experiment.build import ByLevel
+from diffjax.experiment.build import LossByLevel
 from diffjax.loss.simple import Apply
 from diffjax.noise import Gaussian
 from diffjax.parallel.dispatch import batch_for
@@ -24,14 +24,14 @@ from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.reports import Curves
 from diffjax.utils.prng import keys
 
-FEW = 64  # examples that are followed along the sampler's way, or
+TRAJECTORIES = 64  # examples that are followed along the sampler's way, or
 FOLLOWED = 2**16  # as many as have so many values, but 4
 BINS = 16  # of the noise levels that training draws
 Labels = Integer[np.ndarray, " _"] | None
 Real = Float[np.ndarray, " _"]
 
 
-class Belief(NamedTuple):
+class PredictionPath(NamedTuple):
     """x̂0 at every step of the sampler, as its mean, spread and share outside of the data's range; and the data's."""
 
     mean: Real
@@ -40,7 +40,7 @@ class Belief(NamedTuple):
     of_data: tuple[float, float]
 
 
-class Learnt(NamedTuple):
+class TrainingWeights(NamedTuple):
     """What training makes of the noise levels: shares of its loss and its gradient, in equally likely bins.
 
     `log_snr` is the median of each bin, `weight` what the error of x0 counts there per unit of log-SNR.
@@ -51,23 +51,23 @@ class Learnt(NamedTuple):
     shares: list[Share]
 
 
-class Judged(NamedTuple):
+class Diagnostics(NamedTuple):
     """What is known of a model by noise level and by step; None for what was left out, or is not there.
 
     `local` is what each step is off by, None where the sampler is stochastic; `learnt` is None where the loss of the
     training draws no levels.
     """
 
-    profile: Profile | None = None
-    local: Real | None = None
-    belief: Belief | None = None
-    learnt: Learnt | None = None
+    profile: NoiseLevelProfile | None = None
+    local_errors: Real | None = None
+    prediction_path: PredictionPath | None = None
+    training_weights: TrainingWeights | None = None
 
 
 class HeldOut(NamedTuple):
     """Held-out examples as a net sees them, their conditions, and the training examples."""
 
-    painter: Painter
+    painter: ImageSampler
     keys: Keys
     x: Array
     cond: PyTree
@@ -79,43 +79,45 @@ class HeldOut(NamedTuple):
         return batch_for(self.x.shape[1:], len(self.x))
 
 
-def held_out(painter: Painter, train: Shaped[np.ndarray, "_ *_"], test: tuple[Any, Any], seed: int) -> HeldOut | None:
+def encode_held_out(
+    sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], test: tuple[Any, Any], seed: int
+) -> HeldOut | None:
     """Images and labels of test, as the data set has them, for a Gaussian model with one level; None for any other."""
-    facts, (images, labels) = painter.facts, test
-    if not isinstance(painter.noise, Gaussian) or painter.order.width != 1:
+    facts, (images, labels) = sampler.facts, test
+    if not isinstance(sampler.noise, Gaussian) or sampler.order.width != 1:
         return None
-    cond = jnp.asarray(labels) if knows_labels(painter.net.null_cond) else None
+    cond = jnp.asarray(labels) if has_label(sampler.net.null_cond) else None
     x, known = (
         facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
     )
-    return HeldOut(painter, keys(seed, len(x)), x, cond, known)
+    return HeldOut(sampler, keys(seed, len(x)), x, cond, known)
 
 
-def by_level(held: HeldOut, denoise: Denoise) -> Profile:
+def profile_by_level(held: HeldOut, denoise: Denoise) -> NoiseLevelProfile:
     """The denoiser without guidance, which changes what it is the mean of."""
     noise = _gaussian(held.painter.noise)
-    return level_profile.profile(held.keys, noise, denoise, held.x, held.cond, held.train, batch=held.batch)
+    return level_profile.noise_level_profile(held.keys, noise, denoise, held.x, held.cond, held.train, batch=held.batch)
 
 
-def on_its_way(held: HeldOut) -> tuple[Belief, Real | None]:
+def prediction_path(held: HeldOut) -> tuple[PredictionPath, Real | None]:
     """What is believed at each step of the sampler, under guidance, as it draws; and what each step is off by."""
     p = held.painter
-    few = followed(held.x.shape[1:])
+    few = trajectories_for(held.x.shape[1:])
     cond = None if held.cond is None else held.cond[:few]
     way = (held.keys[:few], p.noise, p.order, p.denoise, held.x.shape[1:], p.grid)
-    belief = _belief(by_noise_level.predictions(*way, cond=cond, step=p.step), held.train)
+    belief = _prediction_path(by_noise_level.predictions(*way, cond=cond, step=p.step), held.train)
     if p.step.stochastic:
         return belief, None
     off = by_noise_level.local_error(*way, cond=cond, step=p.step)
     return belief, np.asarray(off, np.float64).mean(axis=1)
 
 
-def followed(shape: tuple[int, ...]) -> int:
+def trajectories_for(shape: tuple[int, ...]) -> int:
     """How many examples of this shape are followed."""
-    return max(4, min(FEW, FOLLOWED // prod(shape)))
+    return max(4, min(TRAJECTORIES, FOLLOWED // prod(shape)))
 
 
-def learnt(held: HeldOut, denoise: Denoise, trained: ByLevel | None) -> Learnt | None:
+def training_weights(held: HeldOut, denoise: Denoise, trained: LossByLevel | None) -> TrainingWeights | None:
     """Of the loss that a net learnt by: on held-out examples, without dropout."""
     if trained is None or not isinstance(denoise, NetDenoiser):
         return None
@@ -135,7 +137,7 @@ def learnt(held: HeldOut, denoise: Denoise, trained: ByLevel | None) -> Learnt |
     shares = loss_shares.gradients(*given, bins=BINS, times=trained.times, batch=batch)
     log_snr, slope = jax.vmap(jax.value_and_grad(level))((BINS - 0.5 - jnp.arange(BINS)) / BINS)
     weight = jnp.exp(trained.log_weight(log_snr)) / jnp.abs(slope)  # levels have the density 1/|slope|
-    return Learnt(np.asarray(log_snr, np.float64), np.asarray(weight, np.float64), shares)
+    return TrainingWeights(np.asarray(log_snr, np.float64), np.asarray(weight, np.float64), shares)
 
 
 def _gaussian(noise: Noise) -> Gaussian:
@@ -143,35 +145,35 @@ def _gaussian(noise: Noise) -> Gaussian:
     return noise
 
 
-def _belief(found: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape"]) -> Belief:
-    x = np.asarray(found, np.float64).reshape(len(found), -1)
+def _prediction_path(predictions: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape"]) -> PredictionPath:
+    x = np.asarray(predictions, np.float64).reshape(len(predictions), -1)
     low, high = float(data.min()), float(data.max())
     outside = ((x < low) | (x > high)).mean(axis=1)
-    return Belief(x.mean(axis=1), x.std(axis=1), outside, (float(data.mean()), float(data.std())))
+    return PredictionPath(x.mean(axis=1), x.std(axis=1), outside, (float(data.mean()), float(data.std())))
 
 
-def curves(found: Judged) -> dict[str, Curves]:
+def diagnostic_curves(diagnostics: Diagnostics) -> dict[str, Curves]:
     """All that is known by noise level and by step, to be drawn."""
     return {
-        **({} if found.profile is None else _of_levels(found.profile)),
-        **({} if found.learnt is None else _of_training(found.learnt)),
-        **({} if found.belief is None else {"belief": _of_belief(found.belief)}),
-        **({} if found.local is None else {"local": _of_steps(found.local)}),
+        **({} if diagnostics.profile is None else _of_levels(diagnostics.profile)),
+        **({} if diagnostics.training_weights is None else _training_weight_curves(diagnostics.training_weights)),
+        **({} if diagnostics.prediction_path is None else {"belief": _of_belief(diagnostics.prediction_path)}),
+        **({} if diagnostics.local_errors is None else {"local": _of_steps(diagnostics.local_errors)}),
     }
 
 
-def _of_levels(profile: Profile) -> dict[str, Curves]:
+def _of_levels(profile: NoiseLevelProfile) -> dict[str, Curves]:
     errors = {"this model": profile.error, "the best linear denoiser": profile.linear}
     moves = {"answers move by": profile.change[1:], "the error falls by": (profile.change - profile.excess)[1:]}
     caption = f"The error of x0 at each noise level (the linear denoiser: {profile.linear_from})"
     told = "How answers move from one noise level to the next: of a consistent model, by what its error falls"
     return {
-        "levels": Curves(caption, _over(profile.log_snr, errors), "error of x0", "log-SNR", "log"),
-        "agreement": Curves(told, _over(profile.log_snr[1:], moves), "per number of x0", "log-SNR"),
+        "levels": Curves(caption, _lines_over(profile.log_snr, errors), "error of x0", "log-SNR", "log"),
+        "agreement": Curves(told, _lines_over(profile.log_snr[1:], moves), "per number of x0", "log-SNR"),
     }
 
 
-def _of_belief(belief: Belief) -> Curves:
+def _of_belief(belief: PredictionPath) -> Curves:
     steps = np.arange(1.0, len(belief.mean) + 1)
     mean, spread = belief.of_data
     lines = {
@@ -192,46 +194,54 @@ def _of_steps(local: Real) -> Curves:
     return Curves(caption, {"local error": (steps, local)}, "error of x", "step of the sampler")
 
 
-def _of_training(learnt: Learnt) -> dict[str, Curves]:
-    loss, gradient = (np.array([getattr(share, name) for share in learnt.shares]) for name in ("loss", "gradient"))
+def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
+    loss, gradient = (np.array([getattr(share, name) for share in weights.shares]) for name in ("loss", "gradient"))
     shares = {"of the loss": loss / loss.sum(), "of the gradient's norm": gradient / gradient.sum()}
     caption = (
         f"What each of {BINS} equally likely bins of noise levels adds to the loss of training and to its gradient"
     )
-    told = "The weight that training gives to the error of x0, per unit of log-SNR"
+    weight_caption = "The weight that training gives to the error of x0, per unit of log-SNR"
     return {
-        "shares": Curves(caption, _over(learnt.log_snr, shares), "share", "log-SNR"),
-        "weight": Curves(told, _over(learnt.log_snr, {"weight": learnt.weight}), "weight", "log-SNR", "log"),
+        "shares": Curves(caption, _lines_over(weights.log_snr, shares), "share", "log-SNR"),
+        "weight": Curves(
+            weight_caption, _lines_over(weights.log_snr, {"weight": weights.weight}), "weight", "log-SNR", "log"
+        ),
     }
 
 
-def held_to(
-    law: Mixture, painter: Painter, x: np.ndarray, cond: Labels, test: tuple[Any, Labels], count: int, seed: int
+def compare_with_density(
+    law: Mixture, sampler: ImageSampler, x: np.ndarray, cond: Labels, test: tuple[Any, Labels], count: int, seed: int
 ) -> tuple[dict[str, Curves], dict[str, str]]:
     """How far the denoiser, and what it drew, are from a law that is known: losses by log-SNR, and all in words.
 
     The denoiser on `count` images of test, what was drawn beside all of them.
     """
-    some, own = likelihood_report.some(test, count)
-    given = None if cond is None else own
-    far = known_density.gap(keys(seed, len(some)), painter.noise, painter.denoise, law, some, given)
-    like = known_density.likeness(law, x, test[0], cond, None if cond is None else test[1])
-    least, excess = far.least.mean(axis=0), far.excess.mean(axis=0)
-    lines = {"this model": (far.log_snr, least + excess), "the least there is": (far.log_snr, least)}
-    nats, error = far.total
-    (ours, spread), (theirs, of_real) = like.log_density, like.real_log_density
-    told = {
-        "the bound less the entropy": f"{nats:.4g} ± {error:.2g} nats ({nats / some[0].size / np.log(2):.4f} bits "
-        f"per dimension), of {len(some)} images of test",
-        "log density of samples by the law": f"{ours:.1f} ± {spread:.1f} nats, of test {theirs:.1f} ± {of_real:.1f}, "
-        f"z {like.z:+.1f}",
-        "share of components that is off": f"{like.apart:.3f}, of test {like.real_apart:.3f}",
+    images, image_labels = likelihood_report.evenly_spaced_images(test, count)
+    cond_labels = None if cond is None else image_labels
+    denoiser_gap = known_density.denoiser_gap(
+        keys(seed, len(images)), sampler.noise, sampler.denoise, law, images, cond_labels
+    )
+    comparison = known_density.compare_with_density(law, x, test[0], cond, None if cond is None else test[1])
+    least_loss, excess = denoiser_gap.exact_error.mean(axis=0), denoiser_gap.excess.mean(axis=0)
+    lines = {
+        "this model": (denoiser_gap.log_snr, least_loss + excess),
+        "the least there is": (denoiser_gap.log_snr, least_loss),
     }
-    if like.accuracy is not None:
-        told["class by the law"] = f"{like.accuracy:.2%} as asked for, of test {like.real_accuracy:.2%}"
+    nats, error = denoiser_gap.total
+    (density, spread), (real, of_real) = comparison.log_density, comparison.real_log_density
+    summary = {
+        "the bound less the entropy": f"{nats:.4g} ± {error:.2g} nats ({nats / images[0].size / np.log(2):.4f} bits "
+        f"per dimension), of {len(images)} images of test",
+        "log density of samples by the law": f"{density:.1f} ± {spread:.1f} nats, of test {real:.1f} ± {of_real:.1f}, "
+        f"z {comparison.z:+.1f}",
+        "share of components that is off": f"{comparison.component_distance:.3f}, of test "
+        f"{comparison.real_component_distance:.3f}",
+    }
+    if comparison.accuracy is not None:
+        summary["class by the law"] = f"{comparison.accuracy:.2%} as asked for, of test {comparison.real_accuracy:.2%}"
     caption = "The loss at each noise level, beside the least there is"
-    return {"truth": Curves(caption, lines, "loss", "log-SNR")}, told
+    return {"truth": Curves(caption, lines, "loss", "log-SNR")}, summary
 
 
-def _over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _lines_over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (np.asarray(x, float), np.asarray(y, float)) for name, y in lines.items()}

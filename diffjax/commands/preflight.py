@@ -7,19 +7,19 @@ from typing import Any
 
 import jax
 
-from diffjax.commands.config_checks import device_memory, most_kept, size
-from diffjax.commands.training_plan import Plan
+from diffjax.commands.config_checks import device_memory, format_bytes, max_checkpoints
+from diffjax.commands.training_plan import TrainingPlan
 from diffjax.data.split_rules import describe_splits
 from diffjax.experiment import data_spec
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.state import State
 
-TIMED = 10  # steps that are timed, at most
-LEAST_TIMED = 3
-ENOUGH_S = 20.0  # after which no further step is timed
+MAX_TIMED_STEPS = 10  # steps that are timed, at most
+MIN_TIMED_STEPS = 3
+TIMING_LIMIT_S = 20.0  # after which no further step is timed
 
 
-def run_steps(plan: Plan, steps: int, **options: Any) -> State:
+def run_steps(plan: TrainingPlan, steps: int, **options: Any) -> State:
     """The training loop over the plan's own parts, up to that step."""
     return fit(
         plan.start.key,
@@ -34,16 +34,16 @@ def run_steps(plan: Plan, steps: int, **options: Any) -> State:
     )
 
 
-def describe_size(plan: Plan) -> str:
+def describe_size(plan: TrainingPlan) -> str:
     """The size of what is trained, of the data and of the machine."""
     images = len(plan.dataset.splits["train"])
     return f"{_parameters(plan)}, {images:,} images, {jax.device_count()} {jax.default_backend()} device(s)"
 
 
-def describe_data(plan: Plan) -> list[str]:
+def describe_data(plan: TrainingPlan) -> list[str]:
     """How the images are divided, and on what transparent ones are laid: what a run does to data that it is given."""
     name, several = plan.dataset.name, plan.dataset.transparent != 1
-    told = [f"{name}: {describe_splits(plan.dataset, data_spec.rule_named(plan.splits.rule))}"]
+    told = [f"{name}: {describe_splits(plan.dataset, data_spec.parse_rule(plan.splits.rule))}"]
     if plan.dataset.transparent:
         total = sum(map(len, plan.dataset.splits.values()))
         told += [
@@ -53,27 +53,28 @@ def describe_data(plan: Plan) -> list[str]:
     return told
 
 
-def describe_plan(plan: Plan, workdir: Path) -> list[str]:
+def describe_plan(plan: TrainingPlan, workdir: Path) -> list[str]:
     """What a run would do, a line for each part of it."""
     fields, facts, images = plan.fields, plan.facts, len(plan.dataset.splits["train"])
     t, batch = fields["train"], fields["data"]["batch_size"]
     done = int(plan.start.step)
     shape, left = " x ".join(map(str, facts.shape)), t["steps"] - done
-    kept = most_kept(plan.keep, t["steps"], t["save_every_steps"])
+    kept = max_checkpoints(plan.keep, t["steps"], t["save_every_steps"])
     return [
         f"data:        {fields['data']['name']}, {images:,} images of {shape}, {facts.classes} classes, {facts.levels} "
         f"levels as {facts.form}",
         *_data_std(plan),
         f"model:       {fields['model']['net']}, {_parameters(plan)}",
-        f"state:       {size(plan.state_bytes)} on each of {jax.device_count()} {jax.default_backend()} device(s): "
+        f"state:       {format_bytes(plan.state_bytes)} on each of {jax.device_count()} {jax.default_backend()} "
+        "device(s): "
         f"parameters, optimizer, averages {', '.join(plan.start.emas)}",
         f"steps:       {done:,} to {t['steps']:,}, of {batch} images each: {left * batch:,} images, "
         f"{left * batch / images:.1f} epochs",
-        f"checkpoints: at most {kept}, of {size(plan.state_bytes)} each, in {workdir / 'checkpoints'}",
+        f"checkpoints: at most {kept}, of {format_bytes(plan.state_bytes)} each, in {workdir / 'checkpoints'}",
     ]
 
 
-def measure_step(plan: Plan) -> list[str]:
+def measure_step(plan: TrainingPlan) -> list[str]:
     """The peak memory and the time of a step, a line each: some steps are taken, of which nothing is kept."""
     begun = time.monotonic()
     memory = _describe_memory(plan)
@@ -81,7 +82,7 @@ def measure_step(plan: Plan) -> list[str]:
     return [*memory, _describe_time(plan, compiled)]
 
 
-def _data_std(plan: Plan) -> list[str]:
+def _data_std(plan: TrainingPlan) -> list[str]:
     """The deviation that the model is built with, and the one that was measured; nothing for tokens."""
     if not plan.data_std:
         return []
@@ -91,7 +92,7 @@ def _data_std(plan: Plan) -> list[str]:
     ]
 
 
-def _describe_memory(plan: Plan) -> list[str]:
+def _describe_memory(plan: TrainingPlan) -> list[str]:
     """The peak of the very program that would run, compiled for this; nothing where the platform does not say."""
     batch = next(plan.stream)
     found = step_memory(
@@ -106,22 +107,22 @@ def _describe_memory(plan: Plan) -> list[str]:
         return []
     room, sharing = device_memory()
     told = (
-        f"memory:      {size(found.peak)} at the peak of a step on each device (state and batch "
-        f"{size(found.arguments)}, temporaries {size(found.temporaries)})"
+        f"memory:      {format_bytes(found.peak)} at the peak of a step on each device (state and batch "
+        f"{format_bytes(found.arguments)}, temporaries {format_bytes(found.temporaries)})"
     )
     if found.peak * sharing > room:
-        told += f", more than the {size(room)} there are: lower data.batch_size, or raise train.accumulate"
+        told += f", more than the {format_bytes(room)} there are: lower data.batch_size, or raise train.accumulate"
     return [told]
 
 
-def _describe_time(plan: Plan, compiled: float) -> str:
+def _describe_time(plan: TrainingPlan, compiled: float) -> str:
     """The least of several steps, each with the reading of its batch, one step a dispatch."""
     t, done, ends = plan.fields["train"], int(plan.start.step), [time.monotonic()]
     run_steps(
         plan,
-        done + 1 + TIMED,
+        done + 1 + MAX_TIMED_STEPS,
         events=[(1, lambda *_: ends.append(time.monotonic()))],  # an event waits until its step is done
-        stopping=lambda: len(ends) > 1 + LEAST_TIMED and ends[-1] - ends[1] > ENOUGH_S,
+        stopping=lambda: len(ends) > 1 + MIN_TIMED_STEPS and ends[-1] - ends[1] > TIMING_LIMIT_S,
         dispatch=1,
     )
     each = [after - before for before, after in pairwise(ends[1:])]
@@ -133,9 +134,9 @@ def _describe_time(plan: Plan, compiled: float) -> str:
     )
 
 
-def _parameters(plan: Plan) -> str:
+def _parameters(plan: TrainingPlan) -> str:
     """How many numbers are trained, and of how many, where some are not."""
-    trained, every = plan.trained
+    trained, every = plan.parameter_counts
     return f"{every:,} parameters" if trained == every else f"{trained:,} of {every:,} parameters trained"
 
 

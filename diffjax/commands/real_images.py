@@ -8,7 +8,7 @@ from jaxtyping import Integer
 
 from diffjax.data import Dataset
 
-LEAST = 3  # images of a side, below which nothing is compared
+MIN_IMAGES = 3  # images of a side, below which nothing is compared
 
 Rows = tuple[str, Integer[np.ndarray, " _"]]  # the name of a split, and which of its images
 
@@ -34,9 +34,9 @@ def choose_real_images(dataset: Dataset, split: str, most: int) -> RealImages:
     sizes = {name: len(images) for name, images in dataset.splits.items()}
     if split not in sizes:
         dataset.split(split)  # raises
-    train = dataset.split("train").some(most)
-    held_out = [name for name in ("test", "validation") if sizes.get(name, 0) >= LEAST]
-    too_few = sizes[split] < LEAST
+    train = dataset.split("train").sample_indices(most)
+    held_out = [name for name in ("test", "validation") if sizes.get(name, 0) >= MIN_IMAGES]
+    too_few = sizes[split] < MIN_IMAGES
     reference = max(held_out, key=lambda name: sizes[name], default="train") if too_few else split
     why = f"split {split} has {_images(sizes[split])}, too few to compare with; " if too_few else ""
     if reference == "train":
@@ -44,10 +44,10 @@ def choose_real_images(dataset: Dataset, split: str, most: int) -> RealImages:
     other = next((name for name in held_out if name != reference), reference)
     rows = {
         "train": ("train", train),
-        "validation": (other, dataset.split(other).some(most)),
-        "test": (reference, dataset.split(reference).some(most)),
+        "validation": (other, dataset.split(other).sample_indices(most)),
+        "test": (reference, dataset.split(reference).sample_indices(most)),
     }
-    comparable = len(train) >= LEAST
+    comparable = len(train) >= MIN_IMAGES
     told = "" if reference == "test" else f"{why}what is called test is split {reference}, {_images(sizes[reference])}"
     alone = "" if comparable else f"split train has {_images(len(train))}, too few for scores"
     said = "; ".join(part for part in (told, alone) if part)
@@ -56,7 +56,7 @@ def choose_real_images(dataset: Dataset, split: str, most: int) -> RealImages:
 
 def _of_train(name: str, train: Integer[np.ndarray, " _"], why: str) -> RealImages:
     """One half of the training images beside the other, or all of them for every split where they are very few."""
-    if len(train) < 2 * LEAST:
+    if len(train) < 2 * MIN_IMAGES:
         told = f"{why}what is called test is split train, {_images(len(train))}, too few for scores"
         return RealImages(dict.fromkeys(("train", "validation", "test"), ("train", train)), False, f"{name}: {told}")
     halves = train[::2], train[1::2]

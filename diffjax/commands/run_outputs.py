@@ -12,7 +12,7 @@ from diffjax.experiment import trained_model
 from diffjax.reports import write_png
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Fault
-from diffjax.utils.files import cause, reason
+from diffjax.utils.files import cause, describe_error
 
 PICTURES = "pictures"
 FAULTS = "faults.jsonl"
@@ -27,7 +27,7 @@ def write_picture(workdir: Path, step: int, picture: UInt8[np.ndarray, "h w c"])
 def write_snapshot(workdir: Path, step: int, emas: dict[str, PyTree], identity: Identity) -> None:
     """Write the averages of constant share, see `loading.snapshot`."""
     path = workdir / trained_model.SNAPSHOTS / f"{step:08d}"
-    _attempt(path, lambda: trained_model.snapshot(workdir, step, emas, identity))
+    _attempt(path, lambda: trained_model.store_snapshot(workdir, step, emas, identity))
 
 
 def write_fault(workdir: Path, fault: Fault) -> None:
@@ -48,4 +48,4 @@ def _attempt(path: Path, write: Callable[[], None]) -> None:
     try:
         write()
     except (UserError, OSError) as error:
-        warn(f"{path}: cannot be written ({reason(cause(error))}); training goes on without it", new_line=True)
+        warn(f"{path}: cannot be written ({describe_error(cause(error))}); training goes on without it", new_line=True)

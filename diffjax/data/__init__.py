@@ -1,12 +1,12 @@
 """Images to learn from: data sets by name, pixels as numbers, batches in a reproducible order."""
 
-from diffjax.data.condition_batches import conditions_of, parts_of
+from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import Part
 from diffjax.data.datasets import open_dataset
 from diffjax.data.digits import DescribedDigits, Digits
 from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batch_ids, batches
 from diffjax.data.quantization import dequantise, requantise, to_levels, to_uint8, to_unit
-from diffjax.data.splits import Dataset, Drawn, Example, Split, label_frequencies
+from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split, label_frequencies
 
 __all__ = [
     "RESIDENT_BYTES",
@@ -14,18 +14,18 @@ __all__ = [
     "Dataset",
     "DescribedDigits",
     "Digits",
-    "Drawn",
     "Example",
+    "GeneratedSplit",
     "Part",
     "Split",
     "batch_ids",
     "batches",
-    "conditions_of",
+    "build_parts",
     "dequantise",
     "label_frequencies",
     "open_dataset",
-    "parts_of",
     "requantise",
+    "split_conditions",
     "to_levels",
     "to_uint8",
     "to_unit",

@@ -9,12 +9,12 @@ from jaxtyping import Float32, Float64, UInt8
 
 from diffjax.errors import UserError
 
-NAMES = ("weight", "slant", "width", "position")
+ATTRIBUTES = ("weight", "slant", "width", "position")
 
-Numbers = Float32[np.ndarray, " n"]
+PerImage = Float32[np.ndarray, " n"]
 
 
-def measure(images: UInt8[np.ndarray, "n h w 1"], levels: int) -> dict[str, Numbers]:
+def measure(images: UInt8[np.ndarray, "n h w 1"], levels: int) -> dict[str, PerImage]:
     """Each attribute of each picture; where there is no ink, all are 0.
 
     `weight`: the share of the picture that is ink, in [0, 1]; moving the stroke changes nothing.
@@ -29,11 +29,11 @@ def measure(images: UInt8[np.ndarray, "n h w 1"], levels: int) -> dict[str, Numb
     right, up = np.arange(width) - (width - 1) / 2, (height - 1) / 2 - np.arange(height)
     centre_x, centre_y = _mean(ink, right[None, :]), _mean(ink, up[:, None])
     x, y = right - centre_x[:, None, None], up[:, None] - centre_y[:, None, None]
-    across, both, along = (_mean(ink, moment) for moment in (x**2, x * y, y**2))
-    slant = np.divide(both, along, out=np.zeros_like(both), where=along > 1e-9)
-    spread = np.sqrt(np.maximum(12 * (across - slant * both), 0) + 1) / width
-    found = (ink.mean((1, 2)), slant, np.where(ink.any((1, 2)), spread, 0), 2 * centre_x / width)
-    return {name: values.astype(np.float32) for name, values in zip(NAMES, found, strict=True)}
+    across, covariance, along = (_mean(ink, moment) for moment in (x**2, x * y, y**2))
+    slant = np.divide(covariance, along, out=np.zeros_like(covariance), where=along > 1e-9)
+    spread = np.sqrt(np.maximum(12 * (across - slant * covariance), 0) + 1) / width
+    columns = (ink.mean((1, 2)), slant, np.where(ink.any((1, 2)), spread, 0), 2 * centre_x / width)
+    return {name: values.astype(np.float32) for name, values in zip(ATTRIBUTES, columns, strict=True)}
 
 
 def _mean(ink: Float64[np.ndarray, "n h w"], values: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, " n"]:

@@ -29,8 +29,8 @@ def flip(rate: float = 0.5) -> Augment:
         raise UserError(f"flip: rate must be in [0, 1], got {rate:g}")
 
     def flipped(keys: Keys, images: Images) -> Images:
-        chosen = jax.vmap(lambda key: jax.random.bernoulli(key, rate))(keys)
-        return jnp.where(chosen[:, None, None, None], images[:, :, ::-1], images)
+        mirrored = jax.vmap(lambda key: jax.random.bernoulli(key, rate))(keys)
+        return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
     return flipped
 
@@ -43,7 +43,7 @@ def shift(pixels: int = 1) -> Augment:
     if pixels < 1:
         raise UserError(f"shift: pixels must be at least 1, got {pixels}")
 
-    def moved(key: jax.Array, image: jax.Array) -> jax.Array:
+    def shift_image(key: jax.Array, image: jax.Array) -> jax.Array:
         height, width, _ = image.shape
         down, across = jax.random.randint(key, (2,), -pixels, pixels + 1)
         rows = jnp.clip(jnp.arange(height) - down, 0, height - 1)
@@ -54,7 +54,7 @@ def shift(pixels: int = 1) -> Augment:
         height, width = images.shape[1:3]
         if pixels >= min(height, width):
             raise UserError(f"shift: pixels must be below the sides of the images ({width}x{height}), got {pixels}")
-        return jax.vmap(moved)(keys, images)
+        return jax.vmap(shift_image)(keys, images)
 
     return shifted
 
@@ -62,7 +62,7 @@ def shift(pixels: int = 1) -> Augment:
 def turn() -> Augment:
     """Turns a square picture by 0, 90, 180 or 270 degrees, each as likely as the others."""
 
-    def turned(keys: Keys, images: Images) -> Images:
+    def turn_image(keys: Keys, images: Images) -> Images:
         height, width = images.shape[1:3]
         if height != width:
             raise UserError(f"turn: needs square images, got {width}x{height}; set data.image_size, or leave turn out")
@@ -70,10 +70,10 @@ def turn() -> Augment:
         four = jnp.stack([jnp.rot90(images, number, axes=(1, 2)) for number in range(4)])
         return four[quarters, jnp.arange(len(images))]
 
-    return turned
+    return turn_image
 
 
-def augmented(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax.Array:
+def apply_augmentations(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax.Array:
     """Images after one change and the next, each by keys of its own."""
     for number, change in enumerate(augment):
         images = change(fold(keys, number), images)
@@ -85,10 +85,10 @@ def check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
     if augment and dataset.law is not None:
         raise UserError(f"data.augment: it would change the law of {dataset.name!r}, which is known; leave it out")
     shape = dataset.shape
-    one = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
+    example = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
     try:
-        made = jax.eval_shape(partial(augmented, augment), keys(0, 1), one)
+        result = jax.eval_shape(partial(apply_augmentations, augment), keys(0, 1), example)
     except UserError as mistake:
         raise UserError(f"data.augment: {mistake}") from None
-    if (made.shape, made.dtype) != (one.shape, one.dtype):
-        raise UserError(f"data.augment: makes {made.dtype} {made.shape[1:]} of uint8 {shape}; keep shape and type")
+    if (result.shape, result.dtype) != (example.shape, example.dtype):
+        raise UserError(f"data.augment: makes {result.dtype} {result.shape[1:]} of uint8 {shape}; keep shape and type")

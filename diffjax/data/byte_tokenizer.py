@@ -13,7 +13,7 @@ from jaxtyping import Int32, Integer
 from diffjax.errors import UserError
 
 VOCAB = 257
-_SHOWN = 40  # letters of a text that a message repeats
+_MAX_SHOWN = 40  # letters of a text that a message repeats
 
 
 def encode(texts: Sequence[str], length: int) -> Int32[np.ndarray, "n length"]:
@@ -22,7 +22,7 @@ def encode(texts: Sequence[str], length: int) -> Int32[np.ndarray, "n length"]:
         raise UserError(f"length: expected at least 1 byte of text, got {length}; raise it")
     tokens = np.zeros((len(texts), length), np.int32)
     for row, text in zip(tokens, texts, strict=True):
-        data = _data(text, length)
+        data = _utf8_bytes(text, length)
         row[: len(data)] = np.frombuffer(data, np.uint8).astype(np.int32) + 1
     return tokens
 
@@ -32,21 +32,23 @@ def decode(tokens: Integer[np.ndarray, "n length"]) -> list[str]:
     return [bytes((row[row > 0] - 1).astype(np.uint8).tolist()).decode(errors="replace") for row in np.asarray(tokens)]
 
 
-def normalised(text: str) -> str:
+def normalize_text(text: str) -> str:
     """The one form in which a text is read."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _data(text: str, length: int) -> bytes:
-    plain = normalised(text)
+def _utf8_bytes(text: str, length: int) -> bytes:
+    plain = normalize_text(text)
     if not plain:
         raise UserError("text: expected some words, got none; to ask for anything at all, leave the text out")
     try:
         data = plain.encode()
     except UnicodeEncodeError:
-        raise UserError(f"text {plain[:_SHOWN]!r}: is not Unicode throughout; write it as UTF-8") from None
+        raise UserError(f"text {plain[:_MAX_SHOWN]!r}: is not Unicode throughout; write it as UTF-8") from None
     if len(data) > length:
         lost = data[length:].decode(errors="ignore")
-        told = f"has {len(data):,} bytes of at most {length:,}, so that its last {len(lost):,} letters would be cut"
-        raise UserError(f"text {plain[:_SHOWN]!r}…: {told} ({lost[:_SHOWN]!r}); shorten it, or raise the length")
+        problem = f"has {len(data):,} bytes of at most {length:,}, so that its last {len(lost):,} letters would be cut"
+        raise UserError(
+            f"text {plain[:_MAX_SHOWN]!r}…: {problem} ({lost[:_MAX_SHOWN]!r}); shorten it, or raise the length"
+        )
     return data

@@ -12,27 +12,36 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 
-from diffjax.data.attributes import NAMES, measure
-from diffjax.data.grammar import DIGITS, LONGEST, WORDS, Meant, Traits, prompts, understood, written
+from diffjax.data.attributes import ATTRIBUTES, measure
+from diffjax.data.grammar import (
+    DIGITS,
+    MAX_LENGTH,
+    WORDS,
+    CaptionMeaning,
+    Traits,
+    distinct_prompts,
+    parse_caption,
+    write_caption,
+)
 
 __all__ = [
     "DIGITS",
     "LIMITS",
-    "LONGEST",
+    "MAX_LENGTH",
     "WORDS",
-    "Meant",
+    "CaptionMeaning",
     "Traits",
-    "captioned",
-    "fits",
-    "limits",
-    "prompts",
-    "traits",
-    "understood",
-    "written",
+    "attribute_quantiles",
+    "describe_traits",
+    "distinct_prompts",
+    "matches_caption",
+    "parse_caption",
+    "write_caption",
+    "write_captions",
 ]
 
-SAID = 0.7  # the chance of a trait to be said where not all are
-SHARE = 0.2  # of a class that stands out at either end
+TRAIT_RATE = 0.7  # the chance of a trait to be said where not all are
+TAIL_SHARE = 0.2  # of a class that stands out at either end
 LIMITS: Mapping[str, tuple[tuple[float, float], ...]] = {
     "weight": (
         (0.2711, 0.3402),
@@ -86,47 +95,52 @@ LIMITS: Mapping[str, tuple[tuple[float, float], ...]] = {
 """Of each class, below and above which an attribute is named: `limits` of the digits' training pictures."""
 
 
-def limits(
+def attribute_quantiles(
     images: UInt8[np.ndarray, "n h w 1"], labels: Integer[np.ndarray, " n"], levels: int
 ) -> dict[str, tuple[tuple[float, float], ...]]:
     """The quantiles `SHARE` and 1 - `SHARE` of each attribute within each class, to four digits."""
-    found = measure(images, levels)
+    measured = measure(images, levels)
     classes = [labels == digit for digit in range(len(DIGITS))]
     return {
-        name: tuple(tuple(np.quantile(found[name][own], (SHARE, 1 - SHARE)).round(4).tolist()) for own in classes)
-        for name in NAMES
+        name: tuple(
+            tuple(np.quantile(measured[name][of_class], (TAIL_SHARE, 1 - TAIL_SHARE)).round(4).tolist())
+            for of_class in classes
+        )
+        for name in ATTRIBUTES
     }
 
 
-def traits(
+def describe_traits(
     images: UInt8[np.ndarray, "n h w 1"], labels: Integer[np.ndarray, " n"], levels: int
 ) -> list[dict[str, str]]:
     """By which attributes each picture, also one that a model drew, stands out from the digits of its class."""
-    found = measure(images, levels)
-    told: list[dict[str, str]] = [{} for _ in images]
+    measured = measure(images, levels)
+    result: list[dict[str, str]] = [{} for _ in images]
     for name, ends in WORDS.items():
         low, high = np.array(LIMITS[name], np.float32)[labels].T
-        for trait, out in zip(ends, (found[name] < low, found[name] > high), strict=True):
+        for trait, out in zip(ends, (measured[name] < low, measured[name] > high), strict=True):
             for row in np.flatnonzero(out):
-                told[row][name] = trait
-    return told
+                result[row][name] = trait
+    return result
 
 
-def fits(
+def matches_caption(
     text: str, images: UInt8[np.ndarray, "n h w 1"], labels: Integer[np.ndarray, " n"], levels: int
 ) -> Bool[np.ndarray, " n"]:
     """Which pictures are of the digit that the text names, with every trait that it names."""
-    digit, wanted = understood(text)
-    has = [wanted.items() <= own.items() for own in traits(images, labels, levels)]
+    digit, required = parse_caption(text)
+    has = [required.items() <= image_traits.items() for image_traits in describe_traits(images, labels, levels)]
     return np.array(has, bool) & (labels == digit)
 
 
-def captioned(image: UInt8[np.ndarray, "h w 1"], digit: int, levels: int, count: int) -> list[str]:
+def write_captions(image: UInt8[np.ndarray, "h w 1"], digit: int, levels: int, count: int) -> list[str]:
     """So many true captions of a picture, by the picture alone: the first says all, others leave out what they like."""
-    all_of = traits(image[None], np.array([digit]), levels)[0]
-    texts = [written(digit, all_of)]
+    all_of = describe_traits(image[None], np.array([digit]), levels)[0]
+    texts = [write_caption(digit, all_of)]
     for number in range(1, count):
         seed = zlib.crc32(image.tobytes(), number)
         rng = np.random.default_rng(seed)
-        texts.append(written(digit, {name: trait for name, trait in all_of.items() if rng.random() < SAID}, seed))
+        texts.append(
+            write_caption(digit, {name: trait for name, trait in all_of.items() if rng.random() < TRAIT_RATE}, seed)
+        )
     return texts

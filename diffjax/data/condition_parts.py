@@ -14,22 +14,22 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, UInt8
 
 from diffjax.data import byte_tokenizer
-from diffjax.data.attributes import NAMES, measure
-from diffjax.data.captions import LONGEST, captioned
+from diffjax.data.attributes import ATTRIBUTES, measure
+from diffjax.data.captions import MAX_LENGTH, write_captions
 from diffjax.data.splits import Dataset, Feature
 from diffjax.data.tfds_validation import MAX_CLASSES
 from diffjax.errors import UserError
 
 __all__ = ["caption", "feature", "low_res", "measured", "sketch"]
 
-MOST = 2**24  # numbers of a part of one example
-_FINER = 4  # pixels a side into which one is cut to find the middle of a stroke
+MAX_VALUES = 2**24  # numbers of a part of one example
+_OVERSAMPLING = 4  # pixels a side into which one is cut to find the middle of a stroke
 _DIGITS = ((8, 8, 1), tuple(map(str, range(10))), 17)  # what the limits of the captions were measured on
 
 Image = UInt8[np.ndarray, "h w c"]
 
 
-class About(NamedTuple):
+class PartContext(NamedTuple):
     """What a part may depend on: facts of the data set that its model knows too, and which features are stored."""
 
     shape: tuple[int, int, int]
@@ -63,12 +63,12 @@ class Part:
         return prod(self.shape) * max(self.choices, 1) * np.dtype(self.dtype).itemsize
 
 
-Maker = Callable[[About], Part]
+Maker = Callable[[PartContext], Part]
 
 
-def about(dataset: Dataset) -> About:
+def part_context(dataset: Dataset) -> PartContext:
     """What the makers need to know of a data set."""
-    return About(dataset.shape, dataset.class_names, dataset.levels, dataset.features)
+    return PartContext(dataset.shape, dataset.class_names, dataset.levels, dataset.features)
 
 
 def sketch(sigma: float = 0.0) -> Maker:
@@ -78,14 +78,14 @@ def sketch(sigma: float = 0.0) -> Maker:
     if sigma < 0:
         raise UserError(f"sketch: sigma must be at least 0, got {sigma:g}")
 
-    def made(facts: About) -> Part:
+    def make(facts: PartContext) -> Part:
         height, width, channels = facts.shape
         if sigma == 0 and channels != 1:
             raise UserError(f"sketch: strokes are grey, and these pictures have {channels} channels; give sigma=1.0")
-        lines = partial(_edges, sigma) if sigma else _middles
+        lines = partial(_edges, sigma) if sigma else _skeleton
         return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, facts.levels)))
 
-    return made
+    return make
 
 
 def low_res(factor: int = 2) -> Maker:
@@ -93,7 +93,7 @@ def low_res(factor: int = 2) -> Maker:
     if factor < 2:
         raise UserError(f"low_res: factor must be at least 2, got {factor}")
 
-    def made(facts: About) -> Part:
+    def make(facts: PartContext) -> Part:
         height, width, channels = facts.shape
         if height % factor or width % factor:
             raise UserError(f"low_res: factor must divide the sides of the images ({width}x{height}), got {factor}")
@@ -105,88 +105,90 @@ def low_res(factor: int = 2) -> Maker:
 
         return Part("low_res", small, np.float32, means)
 
-    return made
+    return make
 
 
-def caption(length: int = LONGEST, choices: int = 8) -> Maker:
+def caption(length: int = MAX_LENGTH, choices: int = 8) -> Maker:
     """A sentence about a digit as `text` (see data/captions.py), bytes and padding, in so many versions.
 
     The first version says all there is to say, the others leave some out; which pictures have which is fixed.
     """
-    if length < LONGEST or choices < 1:
-        raise UserError(f"caption: needs length of at least {LONGEST} and choices of 1, got {length} and {choices}")
+    if length < MAX_LENGTH or choices < 1:
+        raise UserError(f"caption: needs length of at least {MAX_LENGTH} and choices of 1, got {length} and {choices}")
 
-    def made(facts: About) -> Part:
+    def make(facts: PartContext) -> Part:
         check_described(facts)
 
         def versions(image: Image, label: int) -> Int32[np.ndarray, "_ _"]:
-            return byte_tokenizer.encode(captioned(image, label, facts.levels, choices), length)
+            return byte_tokenizer.encode(write_captions(image, label, facts.levels, choices), length)
 
         return Part("text", (length,), np.int32, versions, choices, byte_tokenizer.VOCAB)
 
-    return made
+    return make
 
 
-def check_described(facts: About) -> None:
+def check_described(facts: PartContext) -> None:
     """Raises `UserError` for pictures that the words of the captions do not describe."""
     if (facts.shape, facts.class_names, facts.levels) != _DIGITS:
-        told = "the words of captions were measured on digits of 8x8 pixels in 17 levels"
-        raise UserError(f"{told}; for another set store texts of your own, and use feature('name')")
+        problem = "the words of captions were measured on digits of 8x8 pixels in 17 levels"
+        raise UserError(f"{problem}; for another set store texts of your own, and use feature('name')")
 
 
 def measured(name: str) -> Maker:
     """A number that is measured of the picture: weight, slant, width or position of a bright stroke on dark."""
-    if name not in NAMES:
-        raise UserError(f"measured: unknown {name!r}; choose from {', '.join(NAMES)}")
+    if name not in ATTRIBUTES:
+        raise UserError(f"measured: unknown {name!r}; choose from {', '.join(ATTRIBUTES)}")
 
-    def made(facts: About) -> Part:
+    def make(facts: PartContext) -> Part:
         if facts.shape[2] != 1:
             raise UserError(f"measured: strokes are grey, and these pictures have {facts.shape[2]} channels; leave out")
         return Part(name, (), np.float32, lambda image, label: measure(image[None], facts.levels)[name][0])
 
-    return made
+    return make
 
 
 def feature(name: str, length: int = 64) -> Maker:
     """What the set stores under that name: an array (as float32 or int32), a class, or a text in so many bytes."""
 
-    def made(facts: About) -> Part:
+    def make(facts: PartContext) -> Part:
         kind = facts.features.get(name)
         if kind is None:
-            found = ", ".join(sorted(facts.features)) or "none beside image and class"
-            raise UserError(f"feature: the data set stores no {name!r}; it has: {found}")
+            names = ", ".join(sorted(facts.features)) or "none beside image and class"
+            raise UserError(f"feature: the data set stores no {name!r}; it has: {names}")
         if kind.text:
-            read = partial(_text, length)
+            read = partial(_read_text, length)
             return Part(name, (length,), np.int32, read, vocab=byte_tokenizer.VOCAB, reads=name, of_image=False)
         shape = tuple(size or 0 for size in kind.shape)
-        if None in kind.shape or not 0 < prod(shape) <= MOST:
-            raise UserError(f"feature: {name!r} has shape {kind.shape}; expected one shape of 1 … {MOST:,} numbers")
+        if None in kind.shape or not 0 < prod(shape) <= MAX_VALUES:
+            raise UserError(
+                f"feature: {name!r} has shape {kind.shape}; expected one shape of 1 … {MAX_VALUES:,} numbers"
+            )
         if kind.classes > MAX_CLASSES:
             raise UserError(f"feature: {name!r} has {kind.classes:,} classes; expected at most {MAX_CLASSES:,}")
         dtype = np.float32 if kind.dtype.kind == "f" else np.int32
-        read = partial(_array, name, dtype, kind.classes)
+        read = partial(_read_array, name, dtype, kind.classes)
         return Part(name, shape, dtype, read, vocab=kind.classes, reads=name, of_image=False)
 
-    return made
+    return make
 
 
-def _array(name: str, dtype: Any, classes: int, stored: Any, label: int) -> np.ndarray:
+def _read_array(name: str, dtype: Any, classes: int, feature_value: Any, label: int) -> np.ndarray:
     """As it is stored, if the values survive."""
-    given = np.asarray(stored)
-    value = given.astype(dtype)
-    if dtype is np.int32 and not np.array_equal(value.astype(given.dtype), given):
+    array = np.asarray(feature_value)
+    value = array.astype(dtype)
+    if dtype is np.int32 and not np.array_equal(value.astype(array.dtype), array):
         raise UserError(f"feature: {name!r} holds integers beyond 32 bits; store them as another type")
     if classes and not (value.min() >= 0 and value.max() < classes):
-        told = f"expected classes 0 … {classes - 1}, got {value.min()}"
-        raise UserError(f"feature: {name!r}: {told}; leave such examples out where the set is prepared")
+        problem = f"expected classes 0 … {classes - 1}, got {value.min()}"
+        raise UserError(f"feature: {name!r}: {problem}; leave such examples out where the set is prepared")
     if not np.isfinite(value).all():
         raise UserError(f"feature: {name!r} holds numbers that are not finite; mend them where the set is prepared")
     return value
 
 
-def _text(length: int, stored: Any, label: int) -> Int32[np.ndarray, " length"]:
-    told = stored.decode(errors="replace") if isinstance(stored, bytes) else str(stored)
-    return byte_tokenizer.encode([told], length)[0]
+def _read_text(length: int, value: Any, label: int) -> Int32[np.ndarray, " length"]:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return byte_tokenizer.encode([text], length)[0]
 
 
 def _unit(image: Image, levels: int) -> Float64[np.ndarray, "h w c"]:
@@ -194,15 +196,15 @@ def _unit(image: Image, levels: int) -> Float64[np.ndarray, "h w c"]:
     return np.asarray(image, np.float64) / (levels - 1)
 
 
-def _middles(image: Float64[np.ndarray, "h w 1"]) -> Float32[np.ndarray, "h w 1"]:
+def _skeleton(image: Float64[np.ndarray, "h w 1"]) -> Float32[np.ndarray, "h w 1"]:
     """The pixels that the skeleton of the ink passes through; it is found on finer pixels, where thin strokes last."""
     from skimage.measure import block_reduce  # half a second to import, needed by few
     from skimage.morphology import skeletonize
     from skimage.transform import resize
 
     around = np.pad(image[..., 0], 1)
-    finer = resize(around, tuple(_FINER * side for side in around.shape), order=3, mode="constant")
-    lines = block_reduce(skeletonize(finer > 0.5), _FINER, np.max)
+    finer = resize(around, tuple(_OVERSAMPLING * side for side in around.shape), order=3, mode="constant")
+    lines = block_reduce(skeletonize(finer > 0.5), _OVERSAMPLING, np.max)
     return lines[1:-1, 1:-1, None].astype(np.float32)
 
 

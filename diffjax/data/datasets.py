@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffjax.data import split_rules
-from diffjax.data.combinations import without
+from diffjax.data.combinations import hold_out_combinations
 from diffjax.data.folder import open_folder
-from diffjax.data.split_rules import Rule
+from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
 from diffjax.data.synthetic_shapes import PREFIX, open_known
 from diffjax.data.tfds_source import open_prepared
 from diffjax.errors import UserError
 
-_FOLDER = "folder:"
+_FOLDER_PREFIX = "folder:"
 
 
 def open_dataset(
@@ -21,7 +21,7 @@ def open_dataset(
     *,
     image_size: int | None = None,
     leave_out: Sequence[str] = (),
-    rule: Rule = split_rules.by_key,
+    rule: SplitRule = split_rules.by_key,
 ) -> Dataset:
     """The data set of that name: `folder:PATH`, `known16` (pictures of a known law, so many pixels a side), or a TFDS
     name such as `digits`, `mnist`, `imagenet_resized/32x32`.
@@ -33,12 +33,12 @@ def open_dataset(
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")
-    return without(_opened(name, data_dir, image_size, rule), leave_out)
+    return hold_out_combinations(_open_by_name(name, data_dir, image_size, rule), leave_out)
 
 
-def _opened(name: str, data_dir: str | Path | None, image_size: int | None, rule: Rule) -> Dataset:
-    if name.startswith(_FOLDER):
-        return open_folder(name.removeprefix(_FOLDER), image_size, rule)
+def _open_by_name(name: str, data_dir: str | Path | None, image_size: int | None, rule: SplitRule) -> Dataset:
+    if name.startswith(_FOLDER_PREFIX):
+        return open_folder(name.removeprefix(_FOLDER_PREFIX), image_size, rule)
     if name.removeprefix(PREFIX).isdecimal():
         return open_known(name, image_size)
     return open_prepared(name, data_dir, image_size, rule)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffjax.data.captions import captioned
+from diffjax.data.captions import write_captions
 
 LEVELS = 17
 _SEED = 0  # of the splits; a part of the data set, like its version
@@ -22,10 +22,10 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     PREPARES_ITSELF = True  # needs neither the network nor TensorFlow: `open_dataset` prepares it on first use
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _described(self, {})
+        return _dataset_info(self, {})
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        images, labels = _loaded()
+        images, labels = _load_images()
         return {name: _examples(images, labels, ids) for name, ids in split_ids(labels).items()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -41,11 +41,11 @@ class DescribedDigits(tfds.core.GeneratorBasedBuilder):
     PREPARES_ITSELF = True
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _described(self, {"text": tfds.features.Text()})
+        return _dataset_info(self, {"text": tfds.features.Text()})
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        images, labels = _loaded()
-        return {name: _told(_examples(images, labels, ids)) for name, ids in split_ids(labels).items()}
+        images, labels = _load_images()
+        return {name: _with_captions(_examples(images, labels, ids)) for name, ids in split_ids(labels).items()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         raise NotImplementedError("`_split_generators` makes the examples")
@@ -66,19 +66,19 @@ def _examples(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Iterat
         yield int(i), {"image": images[i], "label": int(labels[i])}
 
 
-def _told(examples: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _with_captions(examples: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
     for i, example in examples:
-        yield i, {**example, "text": captioned(example["image"], example["label"], LEVELS, 1)[0]}
+        yield i, {**example, "text": write_captions(example["image"], example["label"], LEVELS, 1)[0]}
 
 
-def _loaded() -> tuple[np.ndarray, np.ndarray]:
+def _load_images() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits  # a second to import, needed once
 
     images, labels = load_digits(return_X_y=True)
     return images.reshape(-1, 8, 8, 1).astype(np.uint8), labels
 
 
-def _described(builder: Any, further: dict[str, Any]) -> tfds.core.DatasetInfo:
+def _dataset_info(builder: Any, further: dict[str, Any]) -> tfds.core.DatasetInfo:
     """What TFDS is told of the digits, and of further features."""
     features = {
         "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),

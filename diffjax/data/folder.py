@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from diffjax.data import split_rules
-from diffjax.data.split_rules import Rule
+from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset, Split
 from diffjax.errors import UserError
 from diffjax.utils.image_io import Header, decode_file, image_files, read_header
@@ -15,7 +15,7 @@ from diffjax.utils.image_io import Header, decode_file, image_files, read_header
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
 
-def open_folder(path: str | Path, image_size: int | None = None, rule: Rule = split_rules.by_key) -> Dataset:
+def open_folder(path: str | Path, image_size: int | None = None, rule: SplitRule = split_rules.by_key) -> Dataset:
     """Images of one folder: a class for each subfolder (by sorted name), or no labels where they lie directly in it.
 
     Grey if every file is, else RGB. All have one size, or are fitted to `image_size` × `image_size`
@@ -30,7 +30,7 @@ def open_folder(path: str | Path, image_size: int | None = None, rule: Rule = sp
     labels = [number.get(file.parts[0], 0) for file in files]
     headers = [read_header(root / file) for file in files]
     channels = 1 if all(header.grey for header in headers) else 3
-    height, width = (image_size, image_size) if image_size else _one_size(root, files, headers)
+    height, width = (image_size, image_size) if image_size else _common_size(root, files, headers)
     paths, shape = [root / file for file in files], (height, width, channels)
     fetch = partial(_fetch, paths, labels, shape, image_size)
     # By path and not by content: no file has to be read for it, and a picture that is touched up stays where it is.
@@ -53,7 +53,7 @@ def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
     return names
 
 
-def _one_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:
+def _common_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:
     """The height and width that all images share."""
     first = headers[0][:2]
     for file, header in zip(files, headers, strict=True):

@@ -24,32 +24,32 @@ WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {  # of the low end and the
 """The traits of each attribute, its low end first, and the phrases that say so."""
 
 
-LONGEST = 64  # bytes of a sentence
+MAX_LENGTH = 64  # bytes of a sentence
 Traits = Mapping[str, str]  # attribute -> trait, of those that are named
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
-_IDLE = 500  # draws on end that bring nothing new, after which there is no more to ask for
-_LEANS = re.compile(r"\b(?:lean|slant|tilt)\w*(?: over)?(?: to)?(?: the)? (left|right)\b")
-_SIDES = re.compile(r"\b(left|right)\b")
+_MAX_REPEATS = 500  # draws on end that bring nothing new, after which there is no more to ask for
+_LEAN_WORDS = re.compile(r"\b(?:lean|slant|tilt)\w*(?: over)?(?: to)?(?: the)? (left|right)\b")
+_SIDE_WORDS = re.compile(r"\b(left|right)\b")
 
 
-class Meant(NamedTuple):
+class CaptionMeaning(NamedTuple):
     """What a text says: which digit, and which traits it has."""
 
     digit: int
     traits: Traits
 
 
-def written(digit: int, traits: Traits, seed: int | None = None) -> str:
+def write_caption(digit: int, traits: Traits, seed: int | None = None) -> str:
     """A sentence that says the digit and all of the traits: the same one always, or one of many that a seed chooses."""
     rng = None if seed is None else np.random.default_rng(seed)
-    said = {name: _one(rng, WORDS[name][traits[name]]) for name in WORDS if name in traits}
-    looks = _order(rng, [said[name] for name in ("weight", "width") if name in said])
-    stands = _order(rng, [said[name] for name in ("slant", "position") if name in said])
-    return _one(rng, _FORMS)(DIGITS[digit], looks, stands, _one(rng, ("handwritten ", "", "digit ")))
+    words = {name: _choose(rng, WORDS[name][traits[name]]) for name in WORDS if name in traits}
+    looks = _arrange(rng, [words[name] for name in ("weight", "width") if name in words])
+    stands = _arrange(rng, [words[name] for name in ("slant", "position") if name in words])
+    return _choose(rng, _SENTENCES)(DIGITS[digit], looks, stands, _choose(rng, ("handwritten ", "", "digit ")))
 
 
-def understood(text: str) -> Meant:
+def parse_caption(text: str) -> CaptionMeaning:
     """The digit and the traits that a text names; words that are not of the grammar are passed over.
 
     Raises `UserError` for a text of no digit or of several, or of traits that exclude each other.
@@ -58,69 +58,78 @@ def understood(text: str) -> Meant:
     words = plain.split()
     digits = {number for number, name in enumerate(DIGITS) for word in words if word in (name, str(number))}
     if len(digits) != 1:
-        named = ", ".join(DIGITS[number] for number in sorted(digits)) or "none"
-        raise UserError(f"prompt {text!r}: expected one digit, got {named}; write zero … nine, or 0 … 9, once")
-    found = {name: {trait for trait, said in WORDS[name].items() if {*said} & {*words}} for name in ("weight", "width")}
-    found["slant"] = {*_LEANS.findall(plain)}
-    found["position"] = {*_SIDES.findall(_LEANS.sub("", plain))}
-    torn = next((sorted(said) for said in found.values() if len(said) > 1), None)
+        digit_names = ", ".join(DIGITS[number] for number in sorted(digits)) or "none"
+        raise UserError(f"prompt {text!r}: expected one digit, got {digit_names}; write zero … nine, or 0 … 9, once")
+    traits = {
+        name: {trait for trait, synonyms in WORDS[name].items() if {*synonyms} & {*words}}
+        for name in ("weight", "width")
+    }
+    traits["slant"] = {*_LEAN_WORDS.findall(plain)}
+    traits["position"] = {*_SIDE_WORDS.findall(_LEAN_WORDS.sub("", plain))}
+    torn = next((sorted(synonyms) for synonyms in traits.values() if len(synonyms) > 1), None)
     if torn:
         raise UserError(f"prompt {text!r}: a digit is not both {torn[0]} and {torn[1]}; write one of them")
-    return Meant(digits.pop(), {name: said.pop() for name, said in found.items() if said})
+    return CaptionMeaning(digits.pop(), {name: synonyms.pop() for name, synonyms in traits.items() if synonyms})
 
 
-def prompts(count: int, about: Sequence[str] = (), seed: int = 0) -> list[str]:
+def distinct_prompts(count: int, about: Sequence[str] = (), seed: int = 0) -> list[str]:
     """So many prompts, no two of which mean the same, of the digits in turn, with one trait or more.
 
     `about`: all of these prompts are of these combinations, as "bold three", in turn, with further traits or none.
     """
     rng = np.random.default_rng((seed, len(DIGITS)))
-    starts = [understood(text) for text in about] or [Meant(digit, {}) for digit in range(len(DIGITS))]
-    found: dict[str, str] = {}  # by what it means
-    attempt = idle = 0
-    while len(found) < count and idle < _IDLE:
-        digit, given = starts[(attempt if about else len(found)) % len(starts)]
-        free = [name for name in WORDS if name not in given]
-        more = rng.permutation(free)[: rng.integers(0 if given else 1, min(2, len(free)) + 1)]
-        meant = {**given, **{str(name): str(rng.choice(list(WORDS[name]))) for name in more}}
-        idle = idle + 1 if written(digit, meant) in found else 0
-        found.setdefault(written(digit, meant), written(digit, meant, int(rng.integers(2**32))))
+    starts = [parse_caption(text) for text in about] or [CaptionMeaning(digit, {}) for digit in range(len(DIGITS))]
+    prompts: dict[str, str] = {}  # by what it means
+    attempt = repeats = 0
+    while len(prompts) < count and repeats < _MAX_REPEATS:
+        digit, traits = starts[(attempt if about else len(prompts)) % len(starts)]
+        unused = [name for name in WORDS if name not in traits]
+        added = rng.permutation(unused)[: rng.integers(0 if traits else 1, min(2, len(unused)) + 1)]
+        all_traits = {**traits, **{str(name): str(rng.choice(list(WORDS[name]))) for name in added}}
+        repeats = repeats + 1 if write_caption(digit, all_traits) in prompts else 0
+        prompts.setdefault(write_caption(digit, all_traits), write_caption(digit, all_traits, int(rng.integers(2**32))))
         attempt += 1
-    if len(found) < count:
-        raise UserError(f"prompts: there are no {count:,} combinations to ask for, only {len(found):,}; ask for fewer")
-    return list(found.values())
+    if len(prompts) < count:
+        raise UserError(
+            f"prompts: there are no {count:,} combinations to ask for, only {len(prompts):,}; ask for fewer"
+        )
+    return list(prompts.values())
 
 
-def _listed(noun: str, looks: list[str], stands: list[str], kind: str) -> str:
+def _sentence_with_commas(noun: str, looks: list[str], stands: list[str], kind: str) -> str:
     """a bold narrow handwritten three, leaning left, on the right"""
     return ", ".join([_with_article(" ".join([*looks, f"{kind}{noun}"])), *stands])
 
 
-def _noted(noun: str, looks: list[str], stands: list[str], kind: str) -> str:
+def _sentence_with_colon(noun: str, looks: list[str], stands: list[str], kind: str) -> str:
     """handwritten three: bold, narrow, leaning left, on the right"""
-    said = ", ".join([*looks, *stands])
-    return f"{kind}{noun}: {said}" if said else f"{kind}{noun}"
+    description = ", ".join([*looks, *stands])
+    return f"{kind}{noun}: {description}" if description else f"{kind}{noun}"
 
 
-def _told(noun: str, looks: list[str], stands: list[str], kind: str) -> str:
+def _sentence_with_clause(noun: str, looks: list[str], stands: list[str], kind: str) -> str:
     """a three that is bold, narrow, leaning left and on the right"""
     *first, last = [*looks, *stands] or [""]
-    said = f"{', '.join(first)} and {last}" if first else last
-    return f"{_with_article(noun)} that is {said}" if said else _with_article(noun)
+    description = f"{', '.join(first)} and {last}" if first else last
+    return f"{_with_article(noun)} that is {description}" if description else _with_article(noun)
 
 
-_FORMS: tuple[Callable[[str, list[str], list[str], str], str], ...] = (_listed, _noted, _told)
+_SENTENCES: tuple[Callable[[str, list[str], list[str], str], str], ...] = (
+    _sentence_with_commas,
+    _sentence_with_colon,
+    _sentence_with_clause,
+)
 
 
 def _with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' and not noun.startswith('one') else 'a'} {noun}"
 
 
-def _one(rng: np.random.Generator | None, things: Sequence[Thing]) -> Thing:
+def _choose(rng: np.random.Generator | None, items: Sequence[Item]) -> Item:
     """The first, or one by chance."""
-    return things[0] if rng is None else things[int(rng.integers(len(things)))]
+    return items[0] if rng is None else items[int(rng.integers(len(items)))]
 
 
-def _order(rng: np.random.Generator | None, things: list[str]) -> list[str]:
+def _arrange(rng: np.random.Generator | None, items: list[str]) -> list[str]:
     """As they are, or in an order of chance."""
-    return things if rng is None else [things[int(i)] for i in rng.permutation(len(things))]
+    return items if rng is None else [items[int(i)] for i in rng.permutation(len(items))]

@@ -14,15 +14,15 @@ from jax.tree_util import Partial
 from jaxtyping import Int32, Int64, Key, Shaped, UInt8, UInt32
 
 from diffjax.data import condition_batches, pixel_representation
-from diffjax.data.augment import Augment, augmented, check_augment
+from diffjax.data.augment import Augment, apply_augmentations, check_augment
 from diffjax.data.condition_parts import Part
 from diffjax.data.pixel_representation import Form, Images
-from diffjax.data.splits import Dataset, Drawn, Split, label_frequencies
+from diffjax.data.splits import Dataset, GeneratedSplit, Split, label_frequencies
 from diffjax.errors import UserError
-from diffjax.utils.prng import keys_of
+from diffjax.utils.prng import fold_index
 
 RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the device unless told otherwise
-_ENDLESS = 2**62  # rows
+_STREAM_LENGTH = 2**62  # rows
 
 
 class Batch(TypedDict):
@@ -32,7 +32,7 @@ class Batch(TypedDict):
     cond: Any
 
 
-class _Chance(NamedTuple):
+class _Randomness(NamedTuple):
     """Where all that is random in a batch comes from: never from the host that draws it."""
 
     noise: Key[jax.Array, ""]
@@ -42,7 +42,7 @@ class _Chance(NamedTuple):
     first_row: np.uint32
 
 
-class _Finish(NamedTuple):
+class _DeviceTransforms(NamedTuple):
     """What is done on the device to images, and to the parts of their conditions."""
 
     levels: int
@@ -84,48 +84,56 @@ def batches(
     within a class every epoch is another permutation. Raises `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
-    _check(batch_size, seed, start_step, host, hosts)
+    _check_numbers(batch_size, seed, start_step, host, hosts)
     condition_batches.check_parts(parts, dataset, bool(augment))
     check_augment(augment, dataset)
     size = math.prod(dataset.shape) + sum(part.bytes for part in parts)
-    fits = isinstance(source, Drawn) or len(source) * size <= RESIDENT_BYTES
-    finish = _Finish(dataset.levels, form, tuple(augment), tuple(parts))
-    chances = _chances(seed, start_step, host * (batch_size // hosts)) if finish.random else itertools.repeat(None)
-    ids = _balanced(_by_class(dataset, split), seed) if balance else _shuffled(len(source), _words(seed)[0])
+    fits = isinstance(source, GeneratedSplit) or len(source) * size <= RESIDENT_BYTES
+    finish = _DeviceTransforms(dataset.levels, form, tuple(augment), tuple(parts))
+    chances = _random_words(seed, start_step, host * (batch_size // hosts)) if finish.random else itertools.repeat(None)
+    ids = (
+        _balanced_ids(_ids_by_class(dataset, split), seed)
+        if balance
+        else _shuffled_ids(len(source), _seed_words(seed)[0])
+    )
     if fits if resident is None else resident:
-        return _resident(dataset, split, _shares(ids, batch_size, host, hosts), start_step, finish, chances)
-    order = _shares(ids.map(partial(_read, source, finish.parts)), batch_size, host, hosts)
+        return _resident_batches(dataset, split, _host_part(ids, batch_size, host, hosts), start_step, finish, chances)
+    order = _host_part(ids.map(partial(_read_example, source, finish.parts)), batch_size, host, hosts)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch_batches)
-    return _streamed(dataset, order[start_step:].to_iter_dataset(options), finish, chances)
+    return _streamed_batches(dataset, order[start_step:].to_iter_dataset(options), finish, chances)
 
 
 def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, hosts: int = 1) -> Int64[np.ndarray, " b"]:
     """Which of n examples are this host's rows of the batch at `step`: a pure function, as quick at any step."""
     if n < 1:
         raise UserError(f"n: expected at least one example, got {n}; use a split that is not empty")
-    _check(batch_size, seed, step, host, hosts)
-    return np.asarray(_shares(_shuffled(n, _words(seed)[0]), batch_size, host, hosts)[step])
+    _check_numbers(batch_size, seed, step, host, hosts)
+    return np.asarray(_host_part(_shuffled_ids(n, _seed_words(seed)[0]), batch_size, host, hosts)[step])
 
 
-def _shuffled(n: int, seed: int) -> grain.MapDataset:
+def _shuffled_ids(n: int, seed: int) -> grain.MapDataset:
     """The numbers 0 … n - 1 without end, reshuffled for each epoch.
 
     Grain shuffles in at least 16 bits and skips what is out of range: an id costs 20 µs in a set of 1257, 2 ms in 8.
     """
-    epochs = _ENDLESS // n  # as good as endless; without a number Grain overflows at one row a host
+    epochs = _STREAM_LENGTH // n  # as good as endless; without a number Grain overflows at one row a host
     return grain.MapDataset.range(n).shuffle(seed).repeat(epochs, reseed_each_epoch=True)
 
 
-def _balanced(classes: Sequence[Int64[np.ndarray, " _"]], seed: int) -> grain.MapDataset:
+def _balanced_ids(classes: Sequence[Int64[np.ndarray, " _"]], seed: int) -> grain.MapDataset:
     """Row r is of class r mod `len(classes)`: any so many rows on end hold each class once."""
     count = len(classes)
-    orders = [_shuffled(len(ids), word) for ids, word in zip(classes, _words(seed, count)[-count:], strict=True)]
-    return grain.MapDataset.range(_ENDLESS).map(lambda row: classes[row % count][orders[row % count][row // count]])
+    orders = [
+        _shuffled_ids(len(ids), word) for ids, word in zip(classes, _seed_words(seed, count)[-count:], strict=True)
+    ]
+    return grain.MapDataset.range(_STREAM_LENGTH).map(
+        lambda row: classes[row % count][orders[row % count][row // count]]
+    )
 
 
-def _by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:
+def _ids_by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:
     """The ids of each class; raises `UserError` where there are none, or no end of them."""
-    if isinstance(dataset.split(split), Drawn):
+    if isinstance(dataset.split(split), GeneratedSplit):
         raise UserError(f"data.balance: data set {dataset.name!r} draws each class by its own share; leave it off")
     if not dataset.classes:
         raise UserError(f"data.balance: data set {dataset.name!r} has no classes to balance; leave it off")
@@ -137,12 +145,12 @@ def _by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:
     return [np.flatnonzero(labels == number) for number in range(dataset.classes)]
 
 
-def _shares(examples: grain.MapDataset, batch_size: int, host: int, hosts: int) -> grain.MapDataset:
+def _host_part(examples: grain.MapDataset, batch_size: int, host: int, hosts: int) -> grain.MapDataset:
     """Element k is this host's part of batch k; slicing comes after the shuffle, so that hosts share one order."""
     return examples.batch(batch_size // hosts)[host::hosts]
 
 
-def _words(seed: int, classes: int = 0) -> list[int]:
+def _seed_words(seed: int, classes: int = 0) -> list[int]:
     """Unrelated 32-bit seeds: of the order, the noise, the augmentation, and the order within each class.
 
     Grain's epoch e of seed s is epoch 0 of s + e: numbers that are near each other would not do.
@@ -150,38 +158,42 @@ def _words(seed: int, classes: int = 0) -> list[int]:
     return np.random.SeedSequence(seed).generate_state(3 + classes).tolist()
 
 
-def _chances(seed: int, start_step: int, first_row: int) -> Iterator[_Chance]:
+def _random_words(seed: int, start_step: int, first_row: int) -> Iterator[_Randomness]:
     further = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1).tolist()  # `_words` are all in use
-    words = (*_words(seed)[1:3], *further)
+    words = (*_seed_words(seed)[1:3], *further)
     noise, augment, choice = (jax.random.key(word, impl="threefry2x32") for word in words)
     for step in itertools.count(start_step):
-        yield _Chance(noise, augment, choice, np.uint32(step), np.uint32(first_row))
+        yield _Randomness(noise, augment, choice, np.uint32(step), np.uint32(first_row))
 
 
-def _resident(
+def _resident_batches(
     dataset: Dataset,
     split: str,
     order: grain.MapDataset,
     start_step: int,
-    finish: _Finish,
-    chances: Iterator[_Chance | None],
+    finish: _DeviceTransforms,
+    chances: Iterator[_Randomness | None],
 ) -> Generator[Batch, None, None]:
     """Only ids are made on the host; the images are on the device, as bytes, or are drawn there."""
     source = dataset.split(split)
-    rows = source.draw if isinstance(source, Drawn) else Partial(_rows, *_on_device(dataset, split, finish.parts))
+    rows = (
+        source.draw
+        if isinstance(source, GeneratedSplit)
+        else Partial(_select_rows, *_move_to_device(dataset, split, finish.parts))
+    )
     for step in itertools.count(start_step):
-        yield _gathered(rows, jnp.asarray(order[step], jnp.uint32), finish, next(chances))
+        yield _gather_batch(rows, jnp.asarray(order[step], jnp.uint32), finish, next(chances))
 
 
-def _on_device(dataset: Dataset, split: str, parts: Sequence[Part]) -> tuple[Any, Any, Any]:
+def _move_to_device(dataset: Dataset, split: str, parts: Sequence[Part]) -> tuple[Any, Any, Any]:
     images, labels = dataset.arrays(split)
     source = dataset.split(split)
     return jax.device_put(
-        (images, labels, condition_batches.gathered(source, np.arange(len(source)), images, labels, parts))
+        (images, labels, condition_batches.gather_parts(source, np.arange(len(source)), images, labels, parts))
     )
 
 
-def _rows(
+def _select_rows(
     images: UInt8[jax.Array, "n h w c"],
     labels: Int32[jax.Array, " n"] | None,
     parts: dict[str, jax.Array],
@@ -190,51 +202,53 @@ def _rows(
     return images[ids], None if labels is None else labels[ids], {name: value[ids] for name, value in parts.items()}
 
 
-def _read(source: Split | Drawn, parts: Sequence[Part], number: Any) -> dict[str, Any]:
+def _read_example(source: Split | GeneratedSplit, parts: Sequence[Part], number: Any) -> dict[str, Any]:
     """One example, and the values of its parts."""
     example = source[int(number)]
-    return {**example, "parts": condition_batches.values(source, int(number), example, parts)}
+    return {**example, "parts": condition_batches.part_values(source, int(number), example, parts)}
 
 
-def _streamed(
-    dataset: Dataset, reads: grain.IterDataset, finish: _Finish, chances: Iterator[_Chance | None]
+def _streamed_batches(
+    dataset: Dataset, reads: grain.IterDataset, finish: _DeviceTransforms, chances: Iterator[_Randomness | None]
 ) -> Generator[Batch, None, None]:
     """Images are read and decoded by Grain's threads and sent to the device as bytes."""
     reader = iter(reads)
     try:
         for raw in reader:
             images, labels, parts = jax.tree.map(jnp.asarray, (raw["image"], raw["label"], raw["parts"]))
-            yield _finished(images, labels if dataset.classes else None, parts, finish, next(chances))
+            yield _transform_batch(images, labels if dataset.classes else None, parts, finish, next(chances))
     finally:
         reader.close()
 
 
 @partial(jax.jit, static_argnames="finish")
-def _gathered(rows: Partial, ids: UInt32[jax.Array, " b"], finish: _Finish, chance: _Chance | None) -> Batch:
+def _gather_batch(
+    rows: Partial, ids: UInt32[jax.Array, " b"], finish: _DeviceTransforms, chance: _Randomness | None
+) -> Batch:
     images, labels, *parts = rows(ids)  # what a law draws has no parts
-    return _finished(images, labels, parts[0] if parts else {}, finish, chance)
+    return _transform_batch(images, labels, parts[0] if parts else {}, finish, chance)
 
 
 @partial(jax.jit, static_argnames="finish")
-def _finished(
-    images: Images, labels: Any, parts: dict[str, jax.Array], finish: _Finish, chance: _Chance | None
+def _transform_batch(
+    images: Images, labels: Any, parts: dict[str, jax.Array], finish: _DeviceTransforms, chance: _Randomness | None
 ) -> Batch:
     """Augmented, then in the form that was asked for; one key per example, from its row in the whole batch."""
     noise: Any = None
     choice: Any = None
     if chance is not None:
         rows = chance.first_row + jnp.arange(len(images), dtype=jnp.uint32)
-        noise, augment, choice = (keys_of(jax.random.fold_in(root, chance.step), rows) for root in chance[:3])
-        images = augmented(finish.augment, augment, images)
+        noise, augment, choice = (fold_index(jax.random.fold_in(root, chance.step), rows) for root in chance[:3])
+        images = apply_augmentations(finish.augment, augment, images)
     cond = (
-        condition_batches.together(labels, condition_batches.picked(parts, finish.parts, choice))
+        condition_batches.assemble_condition(labels, condition_batches.choose_variants(parts, finish.parts, choice))
         if finish.parts
         else labels
     )
     return {"x": finish.form.encode(noise, images, finish.levels), "cond": cond}
 
 
-def _check(batch_size: int, seed: int, step: int, host: int, hosts: int) -> None:
+def _check_numbers(batch_size: int, seed: int, step: int, host: int, hosts: int) -> None:
     """Raises `UserError` for a number that does not fit, by its field's name."""
     if hosts < 1 or not 0 <= host < hosts:
         raise UserError(f"host: expected 0 … hosts - 1, got host {host} of {hosts}; pass jax.process_index()")

@@ -16,11 +16,11 @@ __all__ = ["dequantised", "real", "tokens", "unit"]
 
 Shape = tuple[int, ...]
 Images = UInt8[jax.Array, "b h w c"] | Float32[jax.Array, "b h w c"]
-Seen = Shaped[jax.Array, "b ..."]  # x, as the model sees it
+Encoded = Shaped[jax.Array, "b ..."]  # x, as the model sees it
 Levels = Int32[np.ndarray, "b h w c"]
 
 
-def _clipped(x: Seen, shape: Shape, levels: int) -> UInt8[np.ndarray, "b h w c"]:
+def _clip(x: Encoded, shape: Shape, levels: int) -> UInt8[np.ndarray, "b h w c"]:
     return to_uint8(np.asarray(x), 256)
 
 
@@ -34,25 +34,25 @@ class Form:
     to be bits of the level; None where they say nothing of it.
     """
 
-    encode: Callable[[Any, Images, int], Seen]
-    decode: Callable[[Seen, Shape, int], Levels]
+    encode: Callable[[Any, Images, int], Encoded]
+    decode: Callable[[Encoded, Shape, int], Levels]
     shape: Callable[[Shape], Shape]
     noisy: bool = False
     discrete: bool = False
     real: bool = False
-    frame: Callable[[Seen, Shape, int], UInt8[np.ndarray, "b h w _"]] = _clipped
+    frame: Callable[[Encoded, Shape, int], UInt8[np.ndarray, "b h w _"]] = _clip
     offset_bits: Callable[[int], float] | None = None
 
-    def nothing(self, shape: Shape) -> Seen:
+    def empty(self, shape: Shape) -> Encoded:
         """One example of zeros, to describe a net by."""
         return jnp.zeros((1, *self.shape(shape)), jnp.int32 if self.discrete else jnp.float32)
 
 
-def _flat(keys: Any, images: Images, levels: int) -> Int32[jax.Array, "b n"]:
+def _flatten(keys: Any, images: Images, levels: int) -> Int32[jax.Array, "b n"]:
     return images.astype(jnp.int32).reshape(len(images), -1)
 
 
-def _square(x: Seen, shape: Shape, levels: int) -> Levels:
+def _unflatten(x: Encoded, shape: Shape, levels: int) -> Levels:
     return np.asarray(x, np.int32).reshape(len(x), *shape)
 
 
@@ -81,22 +81,22 @@ real = Form(
 )
 """Pixels of a known law as they are drawn: bits are of their density. Pictures show the levels nearest to them."""
 
-HIDDEN = (120, 160, 214)  # a colour that no grey pixel has
+HIDDEN_COLOUR = (120, 160, 214)  # a colour that no grey pixel has
 
 
-def painted(levels_or_mask: Levels, levels: int) -> UInt8[np.ndarray, "b h w 3"]:
+def colour_hidden(levels_or_mask: Levels, levels: int) -> UInt8[np.ndarray, "b h w 3"]:
     """Bytes to show of pixels 0 … levels - 1, those with a hidden channel (`levels`) in one colour of their own."""
     hidden = np.any(levels_or_mask == levels, axis=-1, keepdims=True)
     grey = np.round(levels_or_mask * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
-    return np.where(hidden, np.array(HIDDEN, np.uint8), np.broadcast_to(grey, (*grey.shape[:3], 3)))
+    return np.where(hidden, np.array(HIDDEN_COLOUR, np.uint8), np.broadcast_to(grey, (*grey.shape[:3], 3)))
 
 
 tokens = Form(
-    encode=_flat,
-    decode=_square,
+    encode=_flatten,
+    decode=_unflatten,
     shape=lambda shape: (prod(shape),),
     discrete=True,
-    frame=lambda x, shape, levels: painted(_square(x, shape, levels), levels),
+    frame=lambda x, shape, levels: colour_hidden(_unflatten(x, shape, levels), levels),
     offset_bits=lambda levels: 0.0,
 )
 """Level v is the token v; the pixels in raster order, from the top and left, are one sequence (channels innermost)."""

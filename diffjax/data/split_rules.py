@@ -11,37 +11,37 @@ from diffjax.data.splits import Dataset, Part, Split
 
 __all__ = ["by_key", "by_rank"]
 
-SHARES = {"test": 0.1, "validation": 0.1}  # of all pictures; the rest is for training
+SPLIT_SHARES = {"test": 0.1, "validation": 0.1}  # of all pictures; the rest is for training
 Key = Callable[[int], bytes]  # of a record's number: what it is known by, wherever it stands
 
 
 @dataclass(frozen=True)
-class Rule:
+class SplitRule:
     """`folder(keys, labels)` divides all pictures of a set, `carved(count, key, missing)` those of its train split.
 
     Both give the pictures of each split; `carved` of `train` and of those that are missing. `text` says how.
     """
 
     folder: Callable[[Sequence[bytes], Sequence[int]], dict[str, Part]]
-    carved: Callable[[int, Key, Collection[str]], dict[str, Part]]
+    partition_train: Callable[[int, Key, Collection[str]], dict[str, Part]]
     text: str = "a rule of its own"
 
 
-def places(keys: Iterable[bytes]) -> Float64[np.ndarray, " n"]:
+def hash_positions(keys: Iterable[bytes]) -> Float64[np.ndarray, " n"]:
     """A place in [0, 1) for each key, by its SHA-256: uniform, and a function of that key alone."""
     return np.array([int.from_bytes(sha256(key).digest()[:6], "big") for key in keys], np.float64) / 2.0**48
 
 
-def _by_place(keys: Sequence[bytes], missing: Collection[str]) -> dict[str, Part]:
+def _split_by_position(keys: Sequence[bytes], missing: Collection[str]) -> dict[str, Part]:
     """Test is [0, 0.1), validation [0.1, 0.2), whether or not the set has the other; training is the rest.
 
     Where that leaves none for training, all are for training.
     """
-    place = places(keys)
+    place = hash_positions(keys)
     rest = np.ones(len(keys), bool)
     parts = {}
     start = 0.0
-    for name, share in SHARES.items():
+    for name, share in SPLIT_SHARES.items():
         if name in missing:
             inside = (start <= place) & (place < start + share)
             parts[name] = _part(inside, keys)
@@ -53,16 +53,16 @@ def _by_place(keys: Sequence[bytes], missing: Collection[str]) -> dict[str, Part
     return {**parts, "train": _part(rest, keys)}
 
 
-def _every_tenth(keys: Sequence[bytes], labels: Sequence[int]) -> dict[str, Part]:
+def _split_every_tenth(keys: Sequence[bytes], labels: Sequence[int]) -> dict[str, Part]:
     """In the order of (class, SHA-256 of the key) the fifth of every ten is for validation, the tenth for test."""
     rank = sorted(range(len(keys)), key=lambda i: (labels[i], sha256(keys[i]).digest()))
     place = np.empty(len(keys), np.int64)
     place[rank] = np.arange(len(keys)) % 10
-    chosen = {"train": (place != 4) & (place != 9), "validation": place == 4, "test": place == 9}
-    return {name: _part(inside, keys) for name, inside in chosen.items()}
+    members = {"train": (place != 4) & (place != 9), "validation": place == 4, "test": place == 9}
+    return {name: _part(inside, keys) for name, inside in members.items()}
 
 
-def _from_the_end(count: int, key: Key, missing: Collection[str]) -> dict[str, Part]:
+def _split_from_the_end(count: int, key: Key, missing: Collection[str]) -> dict[str, Part]:
     """A tenth of `train` each from its end, first for test."""
     tenth = count // 10
     ids = np.arange(count)
@@ -84,19 +84,21 @@ def fingerprint(keys: Iterable[bytes]) -> str:
 
 
 # A picture's split depends on its own key alone, so that adding or removing others moves none.
-by_key = Rule(
-    folder=lambda keys, labels: _by_place(keys, SHARES),
-    carved=lambda count, key, missing: _by_place([key(i) for i in range(count)], missing),
+by_key = SplitRule(
+    folder=lambda keys, labels: _split_by_position(keys, SPLIT_SHARES),
+    partition_train=lambda count, key, missing: _split_by_position([key(i) for i in range(count)], missing),
     text="a hash of each image's path or key, by which a tenth each is for test and validation",
 )
 
 # Runs without a record of their rule were made under this one, which moves pictures when a set grows.
-by_rank = Rule(
-    folder=_every_tenth, carved=_from_the_end, text="rank, by which every tenth image each is for test and validation"
+by_rank = SplitRule(
+    folder=_split_every_tenth,
+    partition_train=_split_from_the_end,
+    text="rank, by which every tenth image each is for test and validation",
 )
 
-CURRENT = "by_key"
-LEGACY = "by_rank"
+CURRENT_RULE = "by_key"
+LEGACY_RULE = "by_rank"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class SplitRecord:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
-def describe_splits(dataset: Dataset, rule: Rule) -> str:
+def describe_splits(dataset: Dataset, rule: SplitRule) -> str:
     """How many images each split has, and what divided them: the set itself, or the rule."""
     names = sorted(dataset.splits, key=lambda name: name != "train")
     counts = ", ".join(f"{len(dataset.splits[name]):,} for {name}" for name in names)
@@ -116,33 +118,35 @@ def describe_splits(dataset: Dataset, rule: Rule) -> str:
     return f"{counts} (split by {rule.text if divided else 'the data set itself'})"
 
 
-def rule_of(recorded: SplitRecord | None) -> str:
+def recorded_rule(recorded: SplitRecord | None) -> str:
     """The rule that made a run's splits."""
-    return recorded.rule if recorded else LEGACY
+    return recorded.rule if recorded else LEGACY_RULE
 
 
 def split_record(dataset: Dataset, rule: str) -> SplitRecord:
     """What a run records of its splits."""
     splits = dataset.splits
-    known = {name: split.fingerprint for name, split in splits.items() if isinstance(split, Split)}
+    fingerprints = {name: split.fingerprint for name, split in splits.items() if isinstance(split, Split)}
     counts = {name: len(split) for name, split in splits.items()}
-    return SplitRecord(rule, counts, {name: text for name, text in known.items() if text})
+    return SplitRecord(rule, counts, {name: text for name, text in fingerprints.items() if text})
 
 
 def describe_changes(recorded: SplitRecord, dataset: Dataset) -> str:
     """What has changed in a set since a run recorded its splits, in one line; empty where nothing has."""
-    now = split_record(dataset, recorded.rule)
-    changed = [told for name in recorded.counts if (told := _describe_change(name, recorded, now))]
+    current = split_record(dataset, recorded.rule)
+    changed = [change for name in recorded.counts if (change := _describe_change(name, recorded, current))]
     if not changed:
         return ""
-    moved = "; this run's rule by_rank moves pictures between splits when a set changes" * (recorded.rule == LEGACY)
-    return f"{dataset.name} has changed since the run recorded its splits: {', '.join(changed)}{moved}"
+    explanation = "; this run's rule by_rank moves pictures between splits when a set changes" * (
+        recorded.rule == LEGACY_RULE
+    )
+    return f"{dataset.name} has changed since the run recorded its splits: {', '.join(changed)}{explanation}"
 
 
-def _describe_change(name: str, then: SplitRecord, now: SplitRecord) -> str:
-    before, after = then.counts[name], now.counts.get(name, 0)
+def _describe_change(name: str, recorded: SplitRecord, current: SplitRecord) -> str:
+    before, after = recorded.counts[name], current.counts.get(name, 0)
     if before != after:
         return f"{name} had {before:,} pictures and has {after:,}"
-    if then.fingerprints.get(name) != now.fingerprints.get(name):
+    if recorded.fingerprints.get(name) != current.fingerprints.get(name):
         return f"{name} has as many, {after:,}, and not the same"
     return ""

@@ -15,7 +15,7 @@ from diffjax.errors import UserError
 Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers in a set of a known law
 Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
-Stored = Callable[[int], Mapping[str, Any]]
+ReadFeatures = Callable[[int], Mapping[str, Any]]
 
 
 class Example(TypedDict):
@@ -52,7 +52,7 @@ class Split:
 
     ids: Int64[np.ndarray, " n"]
     fetch: Fetch
-    stored: Stored | None = None
+    stored: ReadFeatures | None = None
     fingerprint: str = ""
 
     def __len__(self) -> int:
@@ -70,17 +70,17 @@ class Split:
         """The classes of all examples, in order, without decoding an image."""
         return np.array([self.fetch(int(i))[1] for i in self.ids], np.int32)
 
-    def shares(self, classes: int) -> tuple[float, ...]:
+    def class_frequencies(self, classes: int) -> tuple[float, ...]:
         """How often each class occurs."""
         return tuple(float(share) for share in label_frequencies(self.labels(), classes))
 
-    def some(self, most: int) -> Int64[np.ndarray, " _"]:
+    def sample_indices(self, max_count: int) -> Int64[np.ndarray, " _"]:
         """The numbers of at most so many examples, drawn with a fixed seed, ascending."""
-        return np.sort(np.random.default_rng(0).permutation(len(self))[:most])
+        return np.sort(np.random.default_rng(0).permutation(len(self))[:max_count])
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class GeneratedSplit:
     """A split of which example i is made from i when it is asked for: `draw(ids) -> (images, labels)`, on the device.
 
     `law_shares` are the probabilities of the classes.
@@ -94,7 +94,7 @@ class Drawn:
         return self.count
 
     def __getitem__(self, index: int) -> Example:
-        images, labels = _drawn(self.draw, np.array([range(self.count)[index]], np.uint32))
+        images, labels = _generate(self.draw, np.array([range(self.count)[index]], np.uint32))
         return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
 
     def features(self, index: int) -> Mapping[str, Any]:
@@ -105,16 +105,16 @@ class Drawn:
         """The classes of all examples, in order."""
         return np.array([self[i]["label"] for i in range(self.count)], np.int32)
 
-    def shares(self, classes: int) -> tuple[float, ...]:
+    def class_frequencies(self, classes: int) -> tuple[float, ...]:
         """How often each class occurs, by the law."""
         return self.law_shares
 
-    def some(self, most: int) -> Int64[np.ndarray, " _"]:
+    def sample_indices(self, max_count: int) -> Int64[np.ndarray, " _"]:
         """The numbers of at most so many examples: the first, since each is drawn by itself."""
-        return np.arange(min(self.count, most))
+        return np.arange(min(self.count, max_count))
 
 
-_drawn = jax.jit(lambda draw, ids: draw(ids))
+_generate = jax.jit(lambda draw, ids: draw(ids))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,19 +130,19 @@ class Dataset:
     classes: int
     class_names: tuple[str, ...]
     levels: int
-    splits: Mapping[str, Split | Drawn]
+    splits: Mapping[str, Split | GeneratedSplit]
     law: Mixture | None = None
     features: Mapping[str, Feature] = field(default_factory=dict)
     transparent: int = 0
 
-    def split(self, name: str) -> Split | Drawn:
+    def split(self, name: str) -> Split | GeneratedSplit:
         """The split of that name; raises `UserError` where it is missing or empty."""
         if name not in self.splits:
             raise UserError(f"data set {self.name!r}: no split {name!r}; it has {', '.join(sorted(self.splits))}")
         if not len(self.splits[name]):
             total = sum(map(len, self.splits.values()))
-            told = f"split {name!r} is empty, of {total:,} images in all; add images, or use another split"
-            raise UserError(f"data set {self.name!r}: {told}")
+            problem = f"split {name!r} is empty, of {total:,} images in all; add images, or use another split"
+            raise UserError(f"data set {self.name!r}: {problem}")
         return self.splits[name]
 
     def arrays(
@@ -164,12 +164,12 @@ def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float3
     if not len(labels):
         raise UserError("labels: none given, so there are no frequencies; use a split that is not empty")
     if labels.min() < 0 or labels.max() >= classes:
-        found = f"{labels.min()} … {labels.max()}"
-        raise UserError(f"labels: expected 0 … {classes - 1}, got {found}; use a labelled split, or more classes")
+        label_range = f"{labels.min()} … {labels.max()}"
+        raise UserError(f"labels: expected 0 … {classes - 1}, got {label_range}; use a labelled split, or more classes")
     return (np.bincount(labels, minlength=classes) / len(labels)).astype(np.float32)
 
 
-def carve(splits: Mapping[str, Split], parts: Mapping[str, Part]) -> dict[str, Split]:
+def complete_splits(splits: Mapping[str, Split], parts: Mapping[str, Part]) -> dict[str, Split]:
     """All splits, with `train` and those that are missing as these parts of `train`."""
     train = splits["train"]
     cut = {name: replace(train, ids=train.ids[part.ids], fingerprint=part.fingerprint) for name, part in parts.items()}

@@ -14,12 +14,12 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float32, Float64, Int32, Key, UInt32
 
-from diffjax.data.splits import Dataset, Drawn
+from diffjax.data.splits import Dataset, GeneratedSplit
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
-from diffjax.utils.prng import keys_of
+from diffjax.utils.prng import fold_index
 
-TRAIN, HELD_OUT = 2**31, 2_000  # examples of training: more than a run sees; of validation, and of test
+TRAIN_COUNT, HELD_OUT_COUNT = 2**31, 2_000  # examples of training: more than a run sees; of validation, and of test
 SEED = 16  # a part of the set, like its name
 GRAIN, EDGE = 0.06, 0.15  # standard deviation of each pixel's own noise; how soft a shape's outline is
 SIZES, TONES = (0.8, 0.55), (0.75, -0.75)  # half the width of a shape, 1 being half the picture's; its brightness
@@ -55,7 +55,7 @@ SHAPES: Mapping[str, Shape] = {
     "heart": _heart,
 }
 # What changes from picture to picture, and its standard deviation.
-WAYS = {
+VARIATIONS = {
     "right": 0.08,
     "up": 0.08,
     "larger": 0.08,
@@ -80,25 +80,27 @@ def open_known(name: str, image_size: int | None = None) -> Dataset:
         raise UserError(
             f"image_size: pictures of a known law are not scaled, got {image_size}; write {PREFIX}{image_size}"
         )
-    law, shape = law_of(side), (side, side, 1)
+    law, shape = shapes_density(side), (side, side, 1)
     shares = (1 / len(SHAPES),) * len(SHAPES)
-    counts = {"train": TRAIN, "validation": HELD_OUT, "test": HELD_OUT}
+    counts = {"train": TRAIN_COUNT, "validation": HELD_OUT_COUNT, "test": HELD_OUT_COUNT}
     roots = jax.random.split(jax.random.key(SEED), len(counts))
     splits = {
-        split: Drawn(count, Partial(_examples, law, root), shares)
+        split: GeneratedSplit(count, Partial(_examples, law, root), shares)
         for (split, count), root in zip(counts.items(), roots, strict=True)
     }
     return Dataset(name, shape, len(SHAPES), tuple(SHAPES), 256, splits, law)
 
 
 @functools.cache
-def law_of(side: int) -> Mixture:
+def shapes_density(side: int) -> Mixture:
     """The law of the pictures of so many pixels a side."""
     kinds = [(shape, size, tone) for shape in SHAPES.values() for size in SIZES for tone in TONES]
-    steps = np.concatenate([np.zeros((1, len(WAYS))), 1e-3 * np.eye(len(WAYS)), -1e-3 * np.eye(len(WAYS))])
-    shown = np.stack([[_picture(*kind, side, *step) for step in steps] for kind in kinds])
-    means, more, less = np.split(shown, [1, 1 + len(WAYS)], axis=1)
-    factors = np.swapaxes(more - less, 1, 2) / 2e-3 * np.array([*WAYS.values()])  # central differences
+    steps = np.concatenate(
+        [np.zeros((1, len(VARIATIONS))), 1e-3 * np.eye(len(VARIATIONS)), -1e-3 * np.eye(len(VARIATIONS))]
+    )
+    pictures = np.stack([[_picture(*kind, side, *step) for step in steps] for kind in kinds])
+    means, plus, minus = np.split(pictures, [1, 1 + len(VARIATIONS)], axis=1)
+    factors = np.swapaxes(plus - minus, 1, 2) / 2e-3 * np.array([*VARIATIONS.values()])  # central differences
     return Mixture(
         log_weights=jnp.full(len(kinds), -np.log(len(kinds))),
         means=jnp.asarray(means[:, 0], jnp.float32),
@@ -117,9 +119,9 @@ def _picture(
     up: float,
     larger: float,
     thicker: float,
-    turned: float,
+    angle: float,
     brighter: float,
-    lit: float,
+    light: float,
     sky: float,
 ) -> Float64[np.ndarray, " d"]:
     """The pixels of a shape that is changed in these ways."""
@@ -127,16 +129,16 @@ def _picture(
     x, y = at[None, :], -at[:, None]
     scale = size * (1 + larger)
     across, along = (x - right) / scale, (y - up) / scale
-    sine, cosine = np.sin(turned), np.cos(turned)
+    sine, cosine = np.sin(angle), np.cos(angle)
     outline = shape(cosine * across + sine * along, cosine * along - sine * across, thicker / size) * scale
     inside = (1 - np.tanh(outline / EDGE)) / 2
-    return ((2 * tone + brighter) * inside - tone + lit * x + sky * y).ravel()
+    return ((2 * tone + brighter) * inside - tone + light * x + sky * y).ravel()
 
 
 def _examples(
     law: Mixture, root: Key[Array, ""], ids: UInt32[Array, " b"]
 ) -> tuple[Float32[Array, "b h w 1"], Int32[Array, " b"]]:
     """The pictures of these numbers, and their classes."""
-    x, classes = jax.vmap(law.draw)(keys_of(root, ids))
+    x, classes = jax.vmap(law.draw)(fold_index(root, ids))
     side = isqrt(x.shape[1])
     return x.reshape(-1, side, side, 1), classes

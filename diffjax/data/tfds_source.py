@@ -13,17 +13,17 @@ import tensorflow_datasets as tfds
 
 from diffjax.data import split_rules, tfds_validation
 from diffjax.data.prepare import prepare_once
-from diffjax.data.split_rules import Rule
-from diffjax.data.splits import Dataset, Feature, Split, Stored, carve
+from diffjax.data.split_rules import SplitRule
+from diffjax.data.splits import Dataset, Feature, ReadFeatures, Split, complete_splits
 from diffjax.errors import UserError
-from diffjax.utils.files import reason
+from diffjax.utils.files import describe_error
 from diffjax.utils.image_io import MODES, decode_bytes
 
-_SHOWN = 160  # letters of another library's message that ours repeat
+_MAX_SHOWN = 160  # letters of another library's message that ours repeat
 
 
 def open_prepared(
-    name: str, data_dir: str | Path | None = None, image_size: int | None = None, rule: Rule = split_rules.by_key
+    name: str, data_dir: str | Path | None = None, image_size: int | None = None, rule: SplitRule = split_rules.by_key
 ) -> Dataset:
     """A TFDS image set that has been prepared as array_record, or that prepares itself on first use.
 
@@ -32,82 +32,84 @@ def open_prepared(
     of its image. Raises `UserError` for a set that is unknown, not prepared, damaged, or has no 8-bit images, and for
     one that would run code or read outside of its folder.
     """
-    with _told(name):
-        builder = prepared(name, data_dir)
-        image, label = _keys(builder, name)
-        shape = _shape(builder.info.features[image], name, image_size)
+    with _user_error_on_failure(name):
+        builder = open_builder(name, data_dir)
+        image, label = _image_and_label_keys(builder, name)
+        shape = _image_shape(builder.info.features[image], name, image_size)
         names = _class_names(builder, label, name)
         encoded = isinstance(builder.info.features[image], tfds.features.Image)
-        decode = partial(_decoded, shape, image_size) if encoded else partial(_stored, shape)
+        decode = partial(_decode_image, shape, image_size) if encoded else partial(_read_raw_image, shape)
         splits = _splits(builder, image, label if names else None, decode, rule)
         further = _features(builder, {image, label if names else None})
         return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
 
 
-def prepared(name: str, data_dir: str | Path | None = None) -> Any:
+def open_builder(name: str, data_dir: str | Path | None = None) -> Any:
     """TFDS's builder of a set, once it has been looked through and prepared. Raises `UserError` where it cannot be."""
     tfds_validation.check_name(name)
-    with _told(name):
+    with _user_error_on_failure(name):
         tfds_validation.check_metadata(name, data_dir)
-        builder = _builder(name, data_dir)
+        builder = _find_builder(name, data_dir)
         if getattr(builder, "PREPARES_ITSELF", False):
             prepare_once(type(builder), data_dir)
-            builder = _builder(name, data_dir)
+            builder = _find_builder(name, data_dir)
         _require_prepared(builder, name, data_dir)
         return builder
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _user_error_on_failure(name: str) -> Iterator[None]:
     """Whatever a damaged set leads TFDS to raise becomes a `UserError` that names the set."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        told = f"TFDS cannot read it ({reason(error)[:_SHOWN]}); delete its folder and prepare it again"
-        raise UserError(f"data set {name!r}: {told}") from error
+        problem = f"TFDS cannot read it ({describe_error(error)[:_MAX_SHOWN]}); delete its folder and prepare it again"
+        raise UserError(f"data set {name!r}: {problem}") from error
 
 
-def _builder(name: str, data_dir: str | Path | None) -> Any:
+def _find_builder(name: str, data_dir: str | Path | None) -> Any:
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
-        hint = f" (close names: {', '.join(close)})" if close else ""
+        similar = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
+        hint = f" (close names: {', '.join(similar)})" if similar else ""
         raise UserError(f"data set {name!r}: TFDS has none of that name{hint}; or give folder:PATH") from error
     except (ValueError, AssertionError, TypeError, ImportError) as error:
-        told = f"TFDS cannot open it ({reason(error)[:_SHOWN]}); write name[/config][:version]"
-        raise UserError(f"data set {name!r}: {told}") from error
+        problem = f"TFDS cannot open it ({describe_error(error)[:_MAX_SHOWN]}); write name[/config][:version]"
+        raise UserError(f"data set {name!r}: {problem}") from error
 
 
 def _require_prepared(builder: Any, name: str, data_dir: str | Path | None) -> None:
     """Raises `UserError`, with the command that mends it, unless all files of the set are there as array_record."""
-    where = f", data_dir={str(data_dir)!r}" if data_dir else ""
-    call = f"tfds.builder({name!r}{where}).download_and_prepare(file_format='array_record')"
+    location = f", data_dir={str(data_dir)!r}" if data_dir else ""
+    call = f"tfds.builder({name!r}{location}).download_and_prepare(file_format='array_record')"
     command = f"pip install 'diffjax[prepare]' && python -c \"import tensorflow_datasets as tfds; {call}\""
     splits, path = builder.info.splits, builder.data_path
     if not splits:
         raise UserError(f"data set {name!r} is not prepared in {path}; run: {command}")
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
-        found = builder.info.file_format.value
-        raise UserError(f"data set {name!r} is prepared as {found}, not array_record; delete {path} and run: {command}")
+        file_format = builder.info.file_format.value
+        raise UserError(
+            f"data set {name!r} is prepared as {file_format}, not array_record; delete {path} and run: {command}"
+        )
     tfds_validation.check_files(builder, name)
     if "train" not in splits:
         raise UserError(f"data set {name!r} has no split 'train' (it has {', '.join(splits)}); use another set")
 
 
-def _keys(builder: Any, name: str) -> tuple[str, str | None]:
+def _image_and_label_keys(builder: Any, name: str) -> tuple[str, str | None]:
     """The names of the feature that is the image, and of the one that is the class, if any."""
     features, pair = builder.info.features, builder.info.supervised_keys or ()
     image = next((key for key in ("image", *pair[:1]) if isinstance(key, str) and key in features), None)
     if image is None or not isinstance(features[image], (tfds.features.Image, tfds.features.Tensor)):
         raise UserError(f"data set {name!r}: no image among its features ({', '.join(features)}); use an image set")
-    wanted = [key for key in ("label", *pair[1:2]) if isinstance(key, str) and key in features]
-    return image, next((key for key in wanted if isinstance(features[key], tfds.features.ClassLabel)), None)
+    label_keys = [key for key in ("label", *pair[1:2]) if isinstance(key, str) and key in features]
+    return image, next((key for key in label_keys if isinstance(features[key], tfds.features.ClassLabel)), None)
 
 
-def _shape(feature: Any, name: str, image_size: int | None) -> tuple[int, int, int]:
+def _image_shape(feature: Any, name: str, image_size: int | None) -> tuple[int, int, int]:
     """(h, w, c) of the decoded image."""
     shape, encoded = feature.shape, isinstance(feature, tfds.features.Image)
     if feature.np_dtype != np.uint8 or len(shape) != 3 or shape[2] not in MODES:
@@ -136,16 +138,16 @@ def _levels(builder: Any, name: str) -> int:
     """How many values a pixel may take: what the builder's metadata say, else 256."""
     levels = (builder.info.metadata or {}).get("levels", 256)
     if type(levels) is not int or not 2 <= levels <= 256:
-        raise UserError(f"data set {name!r}: expected 2 … 256 levels in its metadata, got {str(levels)[:_SHOWN]!r}")
+        raise UserError(f"data set {name!r}: expected 2 … 256 levels in its metadata, got {str(levels)[:_MAX_SHOWN]!r}")
     return levels
 
 
-def _features(builder: Any, known: set[str | None]) -> dict[str, Feature]:
+def _features(builder: Any, excluded: set[str | None]) -> dict[str, Feature]:
     """The features beside image and class that are arrays of numbers, classes or texts."""
-    kinds = {key: kind for key, kind in builder.info.features.items() if key not in known}
+    kinds = {key: kind for key, kind in builder.info.features.items() if key not in excluded}
     plain = {key: kind for key, kind in kinds.items() if isinstance(kind, tfds.features.Tensor)}
-    described = {key: _feature(kind) for key, kind in plain.items()}
-    return {key: kind for key, kind in described.items() if kind.text or kind.dtype.kind in "biuf"}
+    features = {key: _feature(kind) for key, kind in plain.items()}
+    return {key: kind for key, kind in features.items() if kind.text or kind.dtype.kind in "biuf"}
 
 
 def _feature(kind: Any) -> Feature:
@@ -154,7 +156,7 @@ def _feature(kind: Any) -> Feature:
 
 
 def _splits(
-    builder: Any, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], rule: Rule
+    builder: Any, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], rule: SplitRule
 ) -> dict[str, Split]:
     """All splits of the set; images stay encoded until they are asked for, and are decoded by Pillow alone."""
     kinds = builder.info.features.items()
@@ -163,49 +165,49 @@ def _splits(
     records = {}
     for name in builder.info.splits:
         source = builder.as_data_source(name, decoders=skip or None)
-        where = f"{builder.data_path}, split {name!r}"
-        fetch = partial(_fetch, source, where, image, label, decode)
-        records[name] = partial(_record, source, where)
+        location = f"{builder.data_path}, split {name!r}"
+        fetch = partial(_fetch, source, location, image, label, decode)
+        records[name] = partial(_read_record, source, location)
         splits[name] = Split(np.arange(len(source)), fetch, records[name])
-    missing = [name for name in split_rules.SHARES if name not in splits]
+    missing = [name for name in split_rules.SPLIT_SHARES if name not in splits]
     if not missing:
         return splits
-    key = partial(_key, records["train"], image)
-    return carve(splits, rule.carved(len(splits["train"]), key, missing))
+    key = partial(_record_key, records["train"], image)
+    return complete_splits(splits, rule.partition_train(len(splits["train"]), key, missing))
 
 
-def _key(stored: Stored, image: str, index: int) -> bytes:
+def _record_key(stored: ReadFeatures, image: str, index: int) -> bytes:
     """What a record is known by: the hash of its image as it is stored, so that equal ones are in one split."""
     pixels = stored(index).get(image)
     return sha256(pixels.tobytes() if isinstance(pixels, np.ndarray) else pixels or b"").digest()
 
 
 def _fetch(
-    source: Any, where: str, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], index: int
+    source: Any, location: str, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], index: int
 ) -> tuple[Callable[[], np.ndarray], int]:
-    record = _record(source, where, index)
+    record = _read_record(source, location, index)
     pixels, number = record.get(image), record.get(label) if label else 0
     if pixels is None or number is None:  # what array_record and TFDS make of a file that was cut short
-        raise UserError(f"{where} is damaged (record {index} is empty); delete the folder and prepare it again")
-    return partial(decode, pixels, f"{where}, record {index}"), number
+        raise UserError(f"{location} is damaged (record {index} is empty); delete the folder and prepare it again")
+    return partial(decode, pixels, f"{location}, record {index}"), number
 
 
-def _record(source: Any, where: str, index: int) -> Mapping[str, Any]:
+def _read_record(source: Any, location: str, index: int) -> Mapping[str, Any]:
     try:
         return source[index]
     except Exception as error:  # damage leads array_record, protobuf and TFDS to errors of any kind
-        told = f"is damaged ({reason(error)[:_SHOWN]}); delete the folder and prepare it again"
-        raise UserError(f"{where} {told}") from error
+        problem = f"is damaged ({describe_error(error)[:_MAX_SHOWN]}); delete the folder and prepare it again"
+        raise UserError(f"{location} {problem}") from error
 
 
-def _stored(shape: tuple[int, int, int], array: np.ndarray, name: str) -> np.ndarray:
+def _read_raw_image(shape: tuple[int, int, int], array: np.ndarray, name: str) -> np.ndarray:
     """A record that holds the pixels themselves."""
     if array.shape != shape:
         raise UserError(f"{name}: expected an array of shape {shape}, got {array.shape}; prepare the set again")
     return array
 
 
-def _decoded(shape: tuple[int, int, int], image_size: int | None, data: bytes, name: str) -> np.ndarray:
+def _decode_image(shape: tuple[int, int, int], image_size: int | None, data: bytes, name: str) -> np.ndarray:
     """A record that holds an encoded image."""
     image = decode_bytes(data, shape[2], image_size, name)
     if image.shape != shape:

@@ -15,7 +15,7 @@ from tensorflow_datasets.core import naming
 from tensorflow_datasets.core.utils import file_utils
 
 from diffjax.errors import UserError
-from diffjax.utils.files import is_plain
+from diffjax.utils.files import is_single_line
 from diffjax.utils.image_io import MAX_PIXELS
 
 MAX_CLASSES = 2**20
@@ -30,8 +30,10 @@ _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
 def check_name(name: str) -> None:
     """Raises `UserError` for what is no TFDS name: a path, a namespace, arguments for a builder."""
     if not _NAME.fullmatch(name) or ".." in name:
-        shown = repr(name[:MAX_NAME])
-        raise UserError(f"data set {shown}: TFDS cannot open such a name; write name[/config][:version] in data.name")
+        name_text = repr(name[:MAX_NAME])
+        raise UserError(
+            f"data set {name_text}: TFDS cannot open such a name; write name[/config][:version] in data.name"
+        )
 
 
 def check_metadata(name: str, data_dir: str | Path | None) -> None:
@@ -44,7 +46,7 @@ def check_metadata(name: str, data_dir: str | Path | None) -> None:
         if "://" in str(root):
             raise UserError(f"data.dir: expected a folder of this machine, got {str(root)!r}; copy the set here first")
         folder = Path(root).expanduser() / parsed.name
-        for file in (found for level in ("*", "*/*", "*/*/*") for found in folder.glob(level)):
+        for file in (path for level in ("*", "*/*", "*/*/*") for path in folder.glob(level)):
             kind = file.name.lower()  # as a disk may have it
             if file.suffix.lower() in (".json", ".txt"):
                 _check_size(file)
@@ -68,45 +70,49 @@ def check_files(builder: Any, name: str) -> None:
                 f"data set {name!r} is damaged: {missing[0]} is missing; delete {folder} and prepare it again"
             )
         if split.num_examples > sum(file.stat().st_size for file in files):  # an example takes more than a byte
-            told = f"split {split.name!r} cannot hold {split.num_examples:,} examples"
-            raise UserError(f"data set {name!r} is damaged: {told}; delete {folder} and prepare it again")
+            problem = f"split {split.name!r} cannot hold {split.num_examples:,} examples"
+            raise UserError(f"data set {name!r} is damaged: {problem}; delete {folder} and prepare it again")
 
 
 def check_pixels(height: int, width: int, name: str) -> None:
     """Raises `UserError` for images of more pixels than are ever decoded."""
     if not 0 < height * width <= MAX_PIXELS:
-        told = f"expected 1 … {MAX_PIXELS:,} pixels an image, got {width}x{height}"
-        raise UserError(f"data set {name!r}: {told}; use another set")
+        problem = f"expected 1 … {MAX_PIXELS:,} pixels an image, got {width}x{height}"
+        raise UserError(f"data set {name!r}: {problem}; use another set")
 
 
-def check_class_names(names: Sequence[str], where: str) -> None:
+def check_class_names(names: Sequence[str], location: str) -> None:
     """Raises `UserError` for the name of a class that cannot be printed on one line beside its pictures."""
-    wrong = next((name for name in names if not is_plain(name) or len(name) > MAX_NAME), None)
-    if wrong is not None:
-        shown = repr(wrong[:40])
-        raise UserError(f"{where}: the class {shown} has control characters or over {MAX_NAME} letters; rename it")
+    invalid = next((name for name in names if not is_single_line(name) or len(name) > MAX_NAME), None)
+    if invalid is not None:
+        name_text = repr(invalid[:40])
+        raise UserError(
+            f"{location}: the class {name_text} has control characters or over {MAX_NAME} letters; rename it"
+        )
 
 
 def _check_size(file: Path) -> None:
-    most = MAX_JSON_BYTES if file.suffix.lower() == ".json" else MAX_TEXT_BYTES
-    if not file.is_file() or file.stat().st_size > most:
-        raise UserError(f"{file}: not a file of at most {most:,} bytes; delete its folder and prepare the set again")
+    max_bytes = MAX_JSON_BYTES if file.suffix.lower() == ".json" else MAX_TEXT_BYTES
+    if not file.is_file() or file.stat().st_size > max_bytes:
+        raise UserError(
+            f"{file}: not a file of at most {max_bytes:,} bytes; delete its folder and prepare the set again"
+        )
 
 
 def _check_features(file: Path) -> None:
-    wrong = next((kind for kind in _classes(_loaded(file)) if not _FEATURE.fullmatch(kind)), None)
-    if wrong is not None:
-        told = f"its feature {wrong[:MAX_NAME]!r} is not one of TFDS's own and would run code"
-        raise UserError(f"{file}: {told}; use a set of tensorflow_datasets.features")
+    foreign = next((kind for kind in _classes(_read_json(file)) if not _FEATURE.fullmatch(kind)), None)
+    if foreign is not None:
+        problem = f"its feature {foreign[:MAX_NAME]!r} is not one of TFDS's own and would run code"
+        raise UserError(f"{file}: {problem}; use a set of tensorflow_datasets.features")
 
 
 def _check_config(file: Path) -> None:
     """The file that names the configuration to open where none is asked for: a folder, and no way out of it."""
-    default = _loaded(file).get("default_config_name") or "none"
+    default = _read_json(file).get("default_config_name") or "none"
     check_name(f"x/{default}")
 
 
-def _loaded(file: Path) -> Any:
+def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text())
     except (ValueError, OSError, RecursionError):

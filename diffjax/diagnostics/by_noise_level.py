@@ -12,34 +12,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, Shaped
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser
 from diffjax.diagnostics.linear_denoiser import Linear, best_linear
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, State, Step
+from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling.loop import stepwise
 from diffjax.steps import heun
-from diffjax.utils.closures import compiled
-from diffjax.utils.kinds import kind_of
+from diffjax.utils.closures import closure_jit
+from diffjax.utils.kinds import describe_value
 from diffjax.utils.prng import KeyUse, fold
 
-__all__ = ["consistency", "error", "linear", "local_error", "predictions", "span"]
+__all__ = ["denoising_error", "linear_error", "local_error", "log_snr_grid", "martingale_gap", "predictions"]
 
 Levels = Float[Array, " k"]  # clock values, strictly falling
-Each = Float[Array, "k b"]
+LevelErrors = Float[Array, "k b"]
 
 
-def span(noise: Noise, count: int, low: float = -8.0, high: float = 8.0) -> Levels:
+def log_snr_grid(noise: Noise, count: int, low: float = -8.0, high: float = 8.0) -> Levels:
     """Clock values evenly in the log-SNR from `low` (noisiest first), or what the schedule ends at, to `high`."""
     if count < 2 or not low < high:
-        raise UserError(f"diagnose.span: expected at least 2 levels and low < high, got {count}, {low} and {high}")
+        raise UserError(f"log_snr_grid: expected at least 2 levels and low < high, got {count}, {low} and {high}")
     return noise.time(jnp.linspace(max(low, float(noise.log_snr(jnp.ones(())))), high, count))
 
 
-@checked_arguments
-def error(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t: Levels) -> Each:
+@validate_arguments
+def denoising_error(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond: PyTree, t: Levels) -> LevelErrors:
     """|x0 - D(x_t, t)|², the mean over an example's numbers; the same eps at every level.
 
     Of an exact denoiser this is the posterior variance of x0, the least that any can have (and by Guo et al. 2005,
@@ -50,25 +50,25 @@ def error(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t
     return jnp.stack([_errors(keys, denoise, x0, cond, at, noise=noise) for at in t])
 
 
-def linear(noise: Gaussian, x: State | Shaped[np.ndarray, "n *shape"], t: Levels) -> Linear:
+def linear_error(noise: Gaussian, x: Sample | Shaped[np.ndarray, "n *shape"], t: Levels) -> Linear:
     """The error of the best linear denoiser of data with the mean and covariance of x, `[n, *shape]`, per number.
 
     What a model must be below, where it has learnt anything but that; see `linear_denoiser.best_linear`.
     """
     _check(noise, t, 1)
-    m = noise.moment(t)
+    m = noise.coefficients(t)
     return best_linear(np.asarray(x).reshape(len(x), -1), np.asarray(m.alpha), np.asarray(m.sigma))
 
 
-class Agreement(NamedTuple):
+class MartingaleGap(NamedTuple):
     """How answers at neighbouring levels agree, `[k - 1, b]`, per number: |D(x_s) - D(x_t)|², and the excess of it."""
 
-    change: Each
-    excess: Each
+    change: LevelErrors
+    excess: LevelErrors
 
 
-@checked_arguments
-def consistency(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyTree, t: Levels) -> Agreement:
+@validate_arguments
+def martingale_gap(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond: PyTree, t: Levels) -> MartingaleGap:
     """How D changes from each level t to the next, s, along the true chain x_1 → x_0 of an example.
 
     An exact denoiser is a martingale there, E[D(x_s) | x_t] = D(x_t), so that the mean change is what the error falls
@@ -77,18 +77,18 @@ def consistency(keys: Keys, noise: Noise, denoise: Denoise, x0: State, cond: PyT
     """
     _check(noise, t, 2)
     denoise = checked_denoiser(noise, denoise)
-    x_t = _noised(keys, x0, t[0], noise=noise)
-    before, found = _denoised(denoise, x_t, _at(t[0], x0), cond), []
+    x_t = _corrupt(keys, x0, t[0], noise=noise)
+    before, rows = _denoise(denoise, x_t, _broadcast_level(t[0], x0), cond), []
     for k in range(len(t) - 1):
-        x_t = _next_of_chain(fold(keys, KeyUse.CHAIN), x_t, x0, t[k], t[k + 1], jnp.asarray(k), noise=noise)
-        after = _denoised(denoise, x_t, _at(t[k + 1], x0), cond)
-        found.append((_mean((after - before) ** 2), 2 * _mean((after - x0) * (after - before))))
+        x_t = _chain_step(fold(keys, KeyUse.CHAIN), x_t, x0, t[k], t[k + 1], jnp.asarray(k), noise=noise)
+        after = _denoise(denoise, x_t, _broadcast_level(t[k + 1], x0), cond)
+        rows.append((_mean((after - before) ** 2), 2 * _mean((after - x0) * (after - before))))
         before = after
-    change, excess = zip(*found, strict=True)
-    return Agreement(jnp.stack(change), jnp.stack(excess))
+    change, excess = zip(*rows, strict=True)
+    return MartingaleGap(jnp.stack(change), jnp.stack(excess))
 
 
-@checked_arguments
+@validate_arguments
 def predictions(
     keys: Keys,
     noise: Noise,
@@ -108,10 +108,10 @@ def predictions(
     denoise = checked_denoiser(noise, denoise)
     states = stepwise(keys, noise, order, denoise, shape, cond=cond, grid=grid, step=step)
     stops = zip(grid[:-1], states, strict=False)
-    return jnp.stack([_denoised(denoise, x, _at(at, x), cond) for at, x in stops])
+    return jnp.stack([_denoise(denoise, x, _broadcast_level(at, x), cond) for at, x in stops])
 
 
-@checked_arguments
+@validate_arguments
 def local_error(
     keys: Keys,
     noise: Noise,
@@ -135,51 +135,51 @@ def local_error(
         )
     denoise = checked_denoiser(noise, denoise)
     states = list(stepwise(keys, noise, order, denoise, shape, cond=cond, grid=grid, step=step))
-    found = []
+    errors = []
     for k in range(len(grid) - 1):
         fine = jnp.linspace(grid[k], grid[k + 1], substeps + 1)
         *_, right = stepwise(keys, noise, order, denoise, shape, cond=cond, grid=fine, step=heun(), start=states[k])
-        found.append(jnp.sqrt(_mean((states[k + 1] - right) ** 2)))
-    return jnp.stack(found)
+        errors.append(jnp.sqrt(_mean((states[k + 1] - right) ** 2)))
+    return jnp.stack(errors)
 
 
-@compiled(static_argnames="noise")
+@closure_jit(static_argnames="noise")
 def _errors(keys: Keys, denoise: Any, x0: Any, cond: Any, t: Array, *, noise: Noise) -> Float[Array, " b"]:
-    at = _at(t, x0)
-    return _mean((x0 - denoise(_noised(keys, x0, t, noise=noise), at, cond)) ** 2)
+    at = _broadcast_level(t, x0)
+    return _mean((x0 - denoise(_corrupt(keys, x0, t, noise=noise), at, cond)) ** 2)
 
 
-@compiled(static_argnames="noise")
-def _noised(keys: Keys, x0: Any, t: Array, *, noise: Noise) -> Any:
+@closure_jit(static_argnames="noise")
+def _corrupt(keys: Keys, x0: Any, t: Array, *, noise: Noise) -> Any:
     return jax.vmap(lambda key, x: noise.corrupt(key, x, jnp.broadcast_to(t, (1,) * x.ndim))[0])(
         fold(keys, KeyUse.FORWARD), x0
     )
 
 
-@compiled(static_argnames="noise")
-def _next_of_chain(keys: Keys, x_t: Any, x0: Any, t: Array, s: Array, k: Array, *, noise: Noise) -> Any:
+@closure_jit(static_argnames="noise")
+def _chain_step(keys: Keys, x_t: Any, x0: Any, t: Array, s: Array, k: Array, *, noise: Noise) -> Any:
     """x_s of the chain that has x_t, given x0."""
     return jax.vmap(noise.posterior, (0, 0, 0, None, None))(fold(keys, k), x_t, x0, t, s)
 
 
-@compiled
-def _denoised(denoise: Any, x_t: Any, t: Array, cond: Any) -> Any:
+@closure_jit
+def _denoise(denoise: Any, x_t: Any, t: Array, cond: Any) -> Any:
     return denoise(x_t, t, cond)
 
 
-def _at(t: Array, x0: Any) -> Array:
+def _broadcast_level(t: Array, x0: Any) -> Array:
     """The level, for every example, as denoisers are told it."""
     return jnp.broadcast_to(t, (len(x0),) + (1,) * (x0.ndim - 1))
 
 
-def _mean(each: Array) -> Float[Array, " b"]:
-    return jnp.mean(each.reshape(len(each), -1), axis=1)
+def _mean(values: Array) -> Float[Array, " b"]:
+    return jnp.mean(values.reshape(len(values), -1), axis=1)
 
 
-def _check(noise: Any, t: Levels, least: int) -> None:
+def _check(noise: Any, t: Levels, min_levels: int) -> None:
     if not isinstance(noise, Gaussian):
         raise UserError("diagnose: expected Gaussian noise; of tokens, `bits.context` says what a hidden one costs")
     if not isinstance(t, jax.Array | np.ndarray) or t.ndim != 1:
-        raise UserError(f"diagnose: t must be an array of noise levels, [k], got {kind_of(t)}")
-    if len(t) < least:
-        raise UserError(f"diagnose: t must have at least {least} levels, got {len(t)}")
+        raise UserError(f"diagnose: t must be an array of noise levels, [k], got {describe_value(t)}")
+    if len(t) < min_levels:
+        raise UserError(f"diagnose: t must have at least {min_levels} levels, got {len(t)}")

@@ -24,25 +24,26 @@ from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys, Noise
-from diffjax.utils.closures import compiled
+from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import fold
 
-__all__ = ["Gap", "Likeness", "entropy", "exact_bits", "gap", "likeness"]
+__all__ = ["DenoiserGap", "DensityComparison", "compare_with_density", "denoiser_gap", "entropy", "exact_bits"]
 
 Values = Float[Array | np.ndarray, "_ *_"]
 Labels = Int[Array | np.ndarray, " _"] | None
 
 
 @dataclass(frozen=True)
-class Gap:
+class DenoiserGap:
     """What a denoiser lacks of the exact one, for n examples at m log-SNRs, from noise to data.
 
-    `least` is the error of the exact denoiser and `excess` what the model's adds to it, both in units of the regression
+    `exact_error` is the error of the exact denoiser and `excess` what the model's adds to it, both in units of the
+    regression
     loss, means over the d numbers of an example. `nats` is what that costs in each of the m intervals of log-SNR.
     """
 
     log_snr: Float[np.ndarray, " m"]
-    least: Float[np.ndarray, "n m"]
+    exact_error: Float[np.ndarray, "n m"]
     excess: Float[np.ndarray, "n m"]
     nats: Float[np.ndarray, "n m"]
 
@@ -52,7 +53,7 @@ class Gap:
         return _mean(self.nats.sum(axis=1))
 
 
-def gap(
+def denoiser_gap(
     keys: Keys,
     noise: Noise,
     denoise: Any,
@@ -61,7 +62,7 @@ def gap(
     cond: Labels = None,
     *,
     edges: Float[Array, " _"] | None = None,
-) -> Gap:
+) -> DenoiserGap:
     """The distance of a denoiser to the exact one on noised examples of the law, all positions at one level.
 
     Labels are told to both, or to neither. `edges` are m + 1 ascending log-SNRs, by default of 64 intervals of those
@@ -70,38 +71,41 @@ def gap(
     """
     if not isinstance(noise, Gaussian):
         raise UserError(f"truth: needs Gaussian noise, got {type(noise).__name__}")
-    edges = jnp.maximum(noise.log_snr(noise.stops(64)), -14.0) if edges is None else jnp.asarray(edges)
+    edges = jnp.maximum(noise.log_snr(noise.bound_grid(64)), -14.0) if edges is None else jnp.asarray(edges)
     if len(edges) < 2 or not bool(jnp.all(jnp.diff(edges) > 0)):
         raise UserError("truth: edges must be two or more log-SNRs, from the least to the greatest")
     middle = (edges[1:] + edges[:-1]) / 2
-    call = functools.partial(_missed(noise), checked_denoiser(noise, denoise), law)
-    each = [_by_parts(functools.partial(call, t), fold(keys, i), x, cond) for i, t in enumerate(noise.time(middle))]
-    least, squares = np.stack(each, axis=2).swapaxes(0, 1)  # of [n, 2, m]
+    call = functools.partial(_error_terms(noise), checked_denoiser(noise, denoise), law)
+    terms = [_in_chunks(functools.partial(call, t), fold(keys, i), x, cond) for i, t in enumerate(noise.time(middle))]
+    exact_error, squares = np.stack(terms, axis=2).swapaxes(0, 1)  # of [n, 2, m]
     weight = np.exp(np.asarray(noise.log_weight(noise.time(middle)), float)) / x[0].size
     gains = np.diff(np.exp(np.asarray(edges, float))) / 2
-    return Gap(np.asarray(middle), least * weight, squares * weight, squares * gains)
+    return DenoiserGap(np.asarray(middle), exact_error * weight, squares * weight, squares * gains)
 
 
 @functools.cache
-def _missed(noise: Gaussian) -> Callable:
-    @compiled
-    def missed(denoise: Any, law: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree) -> Array:
+def _error_terms(noise: Gaussian) -> Callable:
+    @closure_jit
+    def error_terms(denoise: Any, law: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree) -> Array:
         """[b, 2]: the exact denoiser's expected squared error, and the squared distance to it."""
         t = jnp.full((len(x),) + (1,) * (x.ndim - 1), clock)
         x_t, _ = jax.vmap(noise.corrupt)(keys, x, t)
-        m = noise.moment(jnp.broadcast_to(t, x.shape))
-        exact, least = law.denoised(x_t, m.alpha, m.sigma, cond)
-        return jnp.stack([least, jnp.sum((denoise(x_t, t, cond) - exact).reshape(len(x), -1) ** 2, axis=1)], axis=1)
+        m = noise.coefficients(jnp.broadcast_to(t, x.shape))
+        exact, exact_error = law.posterior_mean(x_t, m.alpha, m.sigma, cond)
+        return jnp.stack(
+            [exact_error, jnp.sum((denoise(x_t, t, cond) - exact).reshape(len(x), -1) ** 2, axis=1)], axis=1
+        )
 
-    return missed
+    return error_terms
 
 
 @dataclass(frozen=True)
-class Likeness:
+class DensityComparison:
     """What a law says of n samples, and of real examples of it; means come with their standard errors.
 
     `log_density` in nats, given the label where there is one. `z`: the difference of both in standard errors, 0 but for
-    chance where samples are of the law, and on either side of it where they are duller or wilder. `apart`: half the sum
+    chance where samples are of the law, and on either side of it where they are duller or wilder.
+    `component_distance`: half the sum
     over components of |share of samples - weight|, where chance alone leaves some. `accuracy`: how many are most likely
     of the class that they were asked for.
     """
@@ -109,34 +113,37 @@ class Likeness:
     log_density: tuple[float, float]
     real_log_density: tuple[float, float]
     z: float
-    apart: float
-    real_apart: float
+    component_distance: float
+    real_component_distance: float
     accuracy: float | None
     real_accuracy: float | None
 
 
-def likeness(law: Mixture, samples: Values, real: Values, labels: Labels, own: Labels) -> Likeness:
-    """Hold samples, asked for by `labels`, and real examples of the classes `own` to the law; None is without."""
-    rows = [_judged(law, *some) for some in ((samples, labels), (real, own))]
-    (ours, apart, accuracy), (theirs, real_apart, real_accuracy) = rows
+def compare_with_density(
+    law: Mixture, samples: Values, real: Values, labels: Labels, real_labels: Labels
+) -> DensityComparison:
+    """Hold samples, asked for by `labels`, and real examples of the classes `real_labels` to the law; None is
+    without."""
+    rows = [_summarize(law, *data) for data in ((samples, labels), (real, real_labels))]
+    (ours, distance, accuracy), (theirs, real_distance, real_accuracy) = rows
     z = (ours[0] - theirs[0]) / (ours[1] ** 2 + theirs[1] ** 2) ** 0.5
-    return Likeness(ours, theirs, z, apart, real_apart, accuracy, real_accuracy)
+    return DensityComparison(ours, theirs, z, distance, real_distance, accuracy, real_accuracy)
 
 
-def entropy(keys: Keys, law: Mixture, given: bool = False) -> tuple[float, float]:
-    """-E log p(x), or -E log p(x | class) if the class is `given`, in nats, and its standard error.
+def entropy(keys: Keys, law: Mixture, conditional: bool = False) -> tuple[float, float]:
+    """-E log p(x), or -E log p(x | class) if the class is `conditional`, in nats, and its standard error.
 
     H(x) = H(k) + H(x|k) - H(k|x) of the component k, and so given the class: only the last is estimated, by one draw a
     key, which leaves little to chance where components are apart.
     """
     x, classes = jax.jit(jax.vmap(law.draw))(keys)
-    log_p = _by_parts(law.log_components, x, classes if given else None)
+    log_p = _in_chunks(law.log_components, x, classes if conditional else None)
     doubt = -np.sum(np.exp(log_p) * np.maximum(log_p, -1e3), axis=1)  # where p = 0, 0
     weights = np.exp(np.asarray(law.log_prior()[0], float))
-    log_k = np.asarray(law.log_prior(law.classes if given else None), float)
+    log_k = np.asarray(law.log_prior(law.classes if conditional else None), float)
     chosen = -weights @ np.broadcast_to(log_k, (len(weights), len(weights))).diagonal()
-    found, error = _mean(doubt)
-    return float(chosen + weights @ law.entropies()) - found, error
+    posterior_entropy, error = _mean(doubt)
+    return float(chosen + weights @ law.entropies()) - posterior_entropy, error
 
 
 def exact_bits(law: Mixture, x: Values, labels: Labels = None) -> Float[np.ndarray, " n"]:
@@ -144,23 +151,23 @@ def exact_bits(law: Mixture, x: Values, labels: Labels = None) -> Float[np.ndarr
 
     The bits of a model less these are, on average over the law, its KL divergence, and are known better than either.
     """
-    return -_by_parts(law.log_density, x, labels) / (x[0].size * np.log(2))
+    return -_in_chunks(law.log_density, x, labels) / (x[0].size * np.log(2))
 
 
-def _judged(law: Mixture, x: Values, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
-    log_p = _by_parts(law.log_components, x)
+def _summarize(law: Mixture, x: Values, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
+    log_p = _in_chunks(law.log_components, x)
     weights = np.exp(np.asarray(law.log_prior()[0], float))
     shares = np.bincount(log_p.argmax(axis=1), minlength=len(weights)) / len(x)
     right = None if labels is None else np.asarray(law.classes)[log_p.argmax(axis=1)] == np.asarray(labels)
-    apart = float(np.abs(shares - weights).sum() / 2)
-    return _mean(_by_parts(law.log_density, x, labels)), apart, None if right is None else float(right.mean())
+    distance = float(np.abs(shares - weights).sum() / 2)
+    return _mean(_in_chunks(law.log_density, x, labels)), distance, None if right is None else float(right.mean())
 
 
-def _by_parts(call: Callable[..., Array], *data: Any, size: int = 256) -> Float[np.ndarray, "n *_"]:
+def _in_chunks(call: Callable[..., Array], *data: Any, size: int = 256) -> Float[np.ndarray, "n *_"]:
     """What is said of all examples, a part at a time: components by numbers take room."""
     parts = range(0, len(data[0]), size)
-    each = [call(*jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i : i + size]), data)) for i in parts]
-    return np.concatenate([np.asarray(part, float) for part in each])
+    results = [call(*jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i : i + size]), data)) for i in parts]
+    return np.concatenate([np.asarray(part, float) for part in results])
 
 
 def _mean(values: Float[np.ndarray, " n"]) -> tuple[float, float]:

@@ -13,15 +13,15 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from diffjax.diagnostics import by_noise_level
 from diffjax.diagnostics.linear_denoiser import describe_linear
 from diffjax.noise import Gaussian
-from diffjax.protocols import Denoise, Keys, State
+from diffjax.protocols import Denoise, Keys, Sample
 
-SURE = 5.0  # standard errors
-LARGE = 0.05  # of the error there
+MIN_STANDARD_ERRORS = 5.0  # standard errors
+MIN_RELATIVE_ERROR = 0.05  # of the error there
 
 Real = Float[np.ndarray, " k"]
 
 
-class Profile(NamedTuple):
+class NoiseLevelProfile(NamedTuple):
     """At k log-SNRs, noisiest first: errors per number of x0, from held-out examples, with standard errors.
 
     `linear` is the error of the best linear denoiser, and `linear_from` how it was estimated. `change` is how much
@@ -39,29 +39,31 @@ class Profile(NamedTuple):
     linear_from: str = ""
 
 
-def profile(
-    keys: Keys, noise: Gaussian, denoise: Denoise, x: State, cond: PyTree, train: Shaped[Array, "_ *_"],
+def noise_level_profile(
+    keys: Keys, noise: Gaussian, denoise: Denoise, x: Sample, cond: PyTree, train: Shaped[Array, "_ *_"],
     count: int = 17, batch: int | None = None,
-) -> Profile:  # fmt: skip
+) -> NoiseLevelProfile:  # fmt: skip
     """The profile of a denoiser on held-out examples x, at `count` levels; `train` is for the linear denoiser alone.
 
     At most `batch` examples are looked at at once.
     """
-    t = by_noise_level.span(noise, count)
+    t = by_noise_level.log_snr_grid(noise, count)
     parts = []
     for start in range(0, len(x), batch or len(x)):
         rows = slice(start, start + (batch or len(x)))
         some = noise, denoise, x[rows], jax.tree.map(lambda leaf, rows=rows: leaf[rows], cond), t
-        parts.append((by_noise_level.error(keys[rows], *some), *by_noise_level.consistency(keys[rows], *some)))
-    missed, *moved = (
+        parts.append(
+            (by_noise_level.denoising_error(keys[rows], *some), *by_noise_level.martingale_gap(keys[rows], *some))
+        )
+    errors, *gaps = (
         np.concatenate([np.asarray(each, np.float64) for each in one], 1) for one in zip(*parts, strict=True)
     )
     first = np.zeros((1, len(x)))
-    change, excess = (np.concatenate([first, part]) for part in moved)
-    linear = by_noise_level.linear(noise, train, t)
-    return Profile(
+    change, excess = (np.concatenate([first, part]) for part in gaps)
+    linear = by_noise_level.linear_error(noise, train, t)
+    return NoiseLevelProfile(
         np.asarray(noise.log_snr(t)),
-        *_mean(missed),
+        *_mean(errors),
         np.asarray(linear.error),
         change.mean(axis=1),
         *_mean(excess),
@@ -69,26 +71,29 @@ def profile(
     )
 
 
-def alarms(found: Profile) -> list[str]:
+def describe_alarms(profile: NoiseLevelProfile) -> list[str]:
     """What is surely and largely wrong, in words: bands worse than linear, and where answers are restless."""
-    sure = SURE * found.error_se
-    worse = found.error - sure > (1 + LARGE) * found.linear
-    told = [
-        f"the denoiser is worse than the best linear one {_band(found, low, high)}: its error is up to "
-        f"{np.max(found.error[low:high] / found.linear[low:high]):.3g} times as large; it has not learnt these levels"
+    sure = MIN_STANDARD_ERRORS * profile.error_se
+    worse = profile.error - sure > (1 + MIN_RELATIVE_ERROR) * profile.linear
+    lines = [
+        f"the denoiser is worse than the best linear one {_describe_band(profile, low, high)}: its error is up to "
+        f"{np.max(profile.error[low:high] / profile.linear[low:high]):.3g} times as large; "
+        "it has not learnt these levels"
         for low, high in _runs(worse)
     ]
-    restless = (found.excess > SURE * found.excess_se) & (found.excess > LARGE * found.error)
-    told += [
-        f"answers move by more than they get better {_band(found, low, high)}: by "
-        f"{np.max(found.excess[low:high] / found.error[low:high]):.0%} of the error there"
+    restless = (profile.excess > MIN_STANDARD_ERRORS * profile.excess_se) & (
+        profile.excess > MIN_RELATIVE_ERROR * profile.error
+    )
+    lines += [
+        f"answers move by more than they get better {_describe_band(profile, low, high)}: by "
+        f"{np.max(profile.excess[low:high] / profile.error[low:high]):.0%} of the error there"
         for low, high in _runs(restless)
     ]
-    return told
+    return lines
 
 
-def _mean(each: Float[np.ndarray, "k b"]) -> tuple[Real, Real]:
-    return each.mean(axis=1), each.std(axis=1, ddof=1) / np.sqrt(each.shape[1])
+def _mean(values: Float[np.ndarray, "k b"]) -> tuple[Real, Real]:
+    return values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
 
 
 def _runs(which: np.ndarray) -> list[tuple[int, int]]:
@@ -97,6 +102,6 @@ def _runs(which: np.ndarray) -> list[tuple[int, int]]:
     return [(int(low), int(high)) for low, high in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _band(found: Profile, low: int, high: int) -> str:
-    first, last = found.log_snr[low], found.log_snr[high - 1]
+def _describe_band(profile: NoiseLevelProfile, low: int, high: int) -> str:
+    first, last = profile.log_snr[low], profile.log_snr[high - 1]
     return f"at log-SNR {first:.1f}" if low == high - 1 else f"from log-SNR {first:.1f} to {last:.1f}"

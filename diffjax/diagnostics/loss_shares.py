@@ -10,7 +10,7 @@ from jaxtyping import Array, PyTree
 
 from diffjax import times as all_times
 from diffjax.loss.simple import Apply, Loss
-from diffjax.protocols import Keys, Noise, State
+from diffjax.protocols import Keys, Noise, Sample
 from diffjax.times import Times
 
 __all__ = ["gradients"]
@@ -35,7 +35,7 @@ def gradients(
     loss_of: Callable[[Times], Loss],
     apply: Callable[[PyTree], Apply],
     params: PyTree,
-    x0: State,
+    x0: Sample,
     cond: PyTree,
     bins: int = 8,
     times: Times | None = None,

@@ -11,46 +11,46 @@ from one picture to another by inversion, `slerp` and sampling; `mixed` is the d
 from diffjax.edit import methods
 from diffjax.edit.clamping import clamp, replacement
 from diffjax.edit.gradient_guidance import dps, pigdm
-from diffjax.edit.interpolation import Between, interpolate, mixed, reversible, slerp
+from diffjax.edit.interpolation import MixedCondition, interpolate, inversion_grid, mixed, slerp
 from diffjax.edit.known_order import known_first
 from diffjax.edit.observation import Observation, observed
 from diffjax.edit.operators import blurred, downsampled, grey, inpaint
 from diffjax.edit.projection import ddnm, ddrm
-from diffjax.edit.sdedit import clock_at, cut, destroyed, pasted, sketched, vary
+from diffjax.edit.sdedit import composite, noise_to, sketched, strength_to_time, truncate_grid, vary
 from diffjax.edit.smc import Particles, particles, twisted
 from diffjax.edit.solver import Method, solve
 from diffjax.edit.time_travel import repaint
 
 __all__ = [
-    "Between",
     "Method",
+    "MixedCondition",
     "Observation",
     "Particles",
     "blurred",
     "clamp",
-    "clock_at",
-    "cut",
+    "composite",
     "ddnm",
     "ddrm",
-    "destroyed",
     "downsampled",
     "dps",
     "grey",
     "inpaint",
     "interpolate",
+    "inversion_grid",
     "known_first",
     "methods",
     "mixed",
+    "noise_to",
     "observed",
     "particles",
-    "pasted",
     "pigdm",
     "repaint",
     "replacement",
-    "reversible",
     "sketched",
     "slerp",
     "solve",
+    "strength_to_time",
+    "truncate_grid",
     "twisted",
     "vary",
 ]

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from diffjax.denoising import nets_of
+from diffjax.denoising import networks
 from diffjax.edit import constraints
-from diffjax.edit.solver import Method, Problem, by_sampling
+from diffjax.edit.solver import Method, Problem, sampling_method
 from diffjax.errors import UserError
 from diffjax.steps import ddim, posterior
-from diffjax.utils.memo import one_object
+from diffjax.utils.memo import memoize_by_arguments
 
 
-@one_object
+@memoize_by_arguments
 def clamp() -> Method:
     """The net is given every seen pixel or token as it is, at its own level, and any rule draws the rest: exact.
 
@@ -20,33 +20,33 @@ def clamp() -> Method:
     forcing). Of tokens it serves all nets in any order (Austin et al. 2021, section 4.2), but a causal one only where
     what is known comes before what is hidden.
     """
-    return by_sampling("clamp", _clamp, noisy=True, bases=False, orders=True, tokens=True)
+    return sampling_method("clamp", _clamp_hooks, noisy=True, bases=False, orders=True, tokens=True)
 
 
-@one_object
+@memoize_by_arguments
 def replacement() -> Method:
     """After each step the known coordinates are replaced by alpha_s values + sigma_s eps (Song et al. 2021, app. I.2).
 
     Biased: each step looks at noise on what is known that the state never came from. 1 evaluation a step, any rule.
     """
-    return by_sampling("replacement", _replacement, orders=True)
+    return sampling_method("replacement", _replacement_hooks, orders=True)
 
 
-def _clamp(problem: Problem) -> tuple[Any, Any]:
-    noise, seen, denoise = problem.noise, problem.seen, problem.denoise
-    if seen.of_tokens:
-        constraints.check_order(seen, problem.order, denoise, (len(problem.keys), *seen.shape))
-    elif noise.channel_axes and seen.std.shape[-1] > 1 and nets_of(denoise):
+def _clamp_hooks(problem: Problem) -> tuple[Any, Any]:
+    noise, observation, denoise = problem.noise, problem.observation, problem.denoise
+    if observation.of_tokens:
+        constraints.check_order(observation, problem.order, denoise, (len(problem.keys), *observation.shape))
+    elif noise.channel_axes and observation.std.shape[-1] > 1 and networks(denoise):
         raise UserError(
             "clamp: nets take one level for all channels of a pixel, and the mask differs between channels; give a "
             "mask [h, w], or use ddnm or pigdm"
         )
-    if seen.noisy and problem.step not in (None, posterior(), ddim(1.0)):
+    if observation.noisy and problem.step not in (None, posterior(), ddim(1.0)):
         raise UserError(
             "clamp: from a pixel seen with noise on, only the posterior draws the process backwards; leave step out"
         )
-    return constraints.clamped(noise, seen, denoise), constraints.released(noise, seen)
+    return constraints.clamp_denoiser(noise, observation, denoise), constraints.release_hook(noise, observation)
 
 
-def _replacement(problem: Problem) -> tuple[Any, Any]:
-    return problem.denoise, constraints.renoised(problem.noise, problem.seen)
+def _replacement_hooks(problem: Problem) -> tuple[Any, Any]:
+    return problem.denoise, constraints.renoise_hook(problem.noise, problem.observation)

@@ -16,21 +16,21 @@ from jax.core import eval_context
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree, Real, Shaped
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.arguments.expected import as_array, require_count
 from diffjax.edit.sdedit import CLEANEST, NOISIEST
 from diffjax.errors import UserError
 from diffjax.grids import Grid
-from diffjax.guidance.classifier_free import at_once
+from diffjax.guidance.classifier_free import batched_predictions
 from diffjax.guidance.rules import linear
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, State, Step
+from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling.loop import invert, sample
 from diffjax.steps import midpoint
-from diffjax.utils.closures import portable
+from diffjax.utils.closures import as_pytree
 
 
-class Between(NamedTuple):
+class MixedCondition(NamedTuple):
     """A condition at a share of the way from the first to the second, for `mixed`."""
 
     first: Any  # [b, ...]
@@ -39,19 +39,19 @@ class Between(NamedTuple):
 
 
 def mixed(denoise: Denoise) -> Partial:
-    """(1 - w) d(first) + w d(second), of a condition that is `Between`; of logits too, whose laws it multiplies.
+    """(1 - w) d(first) + w d(second), of a condition that is `MixedCondition`; of logits too, whose laws it multiplies.
 
     Both are one call of twice the batch. At share 0 and 1 it is the one or the other, to rounding.
     """
-    return Partial(_mixed, portable(denoise))
+    return Partial(_mixed, as_pytree(denoise))
 
 
-def _mixed(denoise: Any, x_t: Array, t: Array, cond: Between) -> Array:
-    first, second = at_once(denoise, x_t, t, cond.first, cond.second)
-    return linear(first, second, over(cond.share, first), x_t, t)
+def _mixed(denoise: Any, x_t: Array, t: Array, cond: MixedCondition) -> Array:
+    first, second = batched_predictions(denoise, x_t, t, cond.first, cond.second)
+    return linear(first, second, broadcast_weight(cond.share, first), x_t, t)
 
 
-def over(share: Real[Any, "..."], x: Real[Array, "b ..."]) -> Real[Array, "b ..."]:
+def broadcast_weight(share: Real[Any, "..."], x: Real[Array, "b ..."]) -> Real[Array, "b ..."]:
     """A number for all examples, or for each, with axes to broadcast against x."""
     return jnp.broadcast_to(jnp.asarray(share, x.dtype), (len(x),)).reshape(len(x), *(1,) * (x.ndim - 1))
 
@@ -65,7 +65,7 @@ def slerp(
     Directions turn evenly, norms change evenly. Along opposite vectors any half circle would do, and it is the one
     through the axis that a lies least along.
     """
-    from_, to, w = a.reshape(len(a), -1), b.reshape(len(b), -1), over(share, a.reshape(len(a), -1))
+    from_, to, w = a.reshape(len(a), -1), b.reshape(len(b), -1), broadcast_weight(share, a.reshape(len(a), -1))
     (u, r), (v, s) = _polar(from_), _polar(to)
     along = jnp.sum(u * v, axis=1, keepdims=True)
     aside, sine = _polar(v - along * u)
@@ -85,8 +85,8 @@ def _polar(x: Float[Array, "b n"]) -> tuple[Float[Array, "b n"], Float[Array, "b
     return x / jnp.where(norm > 0, norm, 1), norm
 
 
-@checked_arguments
-def reversible(noise: Noise, steps: int) -> Grid:
+@validate_arguments
+def inversion_grid(noise: Noise, steps: int) -> Grid:
     """Stops on which a rule goes to noise and comes back: even log-SNRs from -10, or the schedule's end, to 10.
 
     It ends with a little noise, a 150th of the signal, which the picture is taken to have: from and to none at all a
@@ -99,14 +99,14 @@ def reversible(noise: Noise, steps: int) -> Grid:
         return noise.time(jnp.linspace(low, CLEANEST, steps + 1))
 
 
-@checked_arguments
+@validate_arguments
 def interpolate(
     keys: Keys,
     noise: Noise,
     order: Order,
     denoise: Denoise,
-    a: State,
-    b: State,
+    a: Sample,
+    b: Sample,
     shares: Float[Array, " k"],
     *,
     cond: PyTree = None,
@@ -117,7 +117,8 @@ def interpolate(
 ) -> Shaped[Array, "k b *shape"]:
     """Pictures at these shares of the way from a to b: inverted, `slerp`, and sampled under the condition between.
 
-    `cond` is that of a, and `cond_b` that of b, by default the same. `step` is midpoint() and the grid `reversible` by
+    `cond` is that of a, and `cond_b` that of b, by default the same. `step` is midpoint() and the grid
+    `inversion_grid` by
     default; at shares 0 and 1 it is a and b as inversion and back leave them. All are one batch of k b examples. Raises
     UserError for a rule that is stochastic, and for tokens, between which there is nothing.
     """
@@ -127,16 +128,21 @@ def interpolate(
     shares = as_array("shares", shares)
     if not shares.ndim:
         raise UserError(f"shares: expected an array of shares of the way, [k], got {shares}")
-    step, grid = step or midpoint(), reversible(noise, steps) if grid is None else grid
-    given, k = {"grid": grid, "step": step}, len(shares)
-    far = cond if cond_b is None else cond_b
-    starts = [invert(keys, noise, order, denoise, x, cond=known, **given) for x, known in ((a, cond), (b, far))]
-    many, (from_, to, first, second) = _times(k, keys), (_times(k, each) for each in (*starts, cond, far))
+    step, grid = step or midpoint(), inversion_grid(noise, steps) if grid is None else grid
+    settings, k = {"grid": grid, "step": step}, len(shares)
+    cond_end = cond if cond_b is None else cond_b
+    starts = [
+        invert(keys, noise, order, denoise, x, cond=condition, **settings)
+        for x, condition in ((a, cond), (b, cond_end))
+    ]
+    all_keys, (from_, to, first, second) = _tile(k, keys), (_tile(k, tree) for tree in (*starts, cond, cond_end))
     w = jnp.repeat(shares, len(a))
-    told = {} if cond is None else {"cond": Between(first, second, w)}
-    way = denoise if cond is None else mixed(denoise)
-    drawn = sample(many, noise, order, way, a.shape[1:], start=slerp(from_, to, w), **told, **given)
-    return drawn.reshape(k, *a.shape)
+    options = {} if cond is None else {"cond": MixedCondition(first, second, w)}
+    mixed_denoise = denoise if cond is None else mixed(denoise)
+    images = sample(
+        all_keys, noise, order, mixed_denoise, a.shape[1:], start=slerp(from_, to, w), **options, **settings
+    )
+    return images.reshape(k, *a.shape)
 
 
 def check_numbers(noise: Noise) -> None:
@@ -146,6 +152,6 @@ def check_numbers(noise: Noise) -> None:
         raise UserError(f"interpolate: {kind} hides tokens, and between two of them is nothing to go through; use vary")
 
 
-def _times(k: int, tree: PyTree) -> PyTree:
+def _tile(k: int, tree: PyTree) -> PyTree:
     """k copies of a batch, one after the other."""
     return jax.tree.map(lambda leaf: jnp.concatenate([leaf] * k), tree)

@@ -8,10 +8,10 @@ from jaxtyping import Array, Key
 
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.utils.memo import one_object
+from diffjax.utils.memo import memoize_by_arguments
 
 
-def known_first(order: Order, seen: Any) -> Order:
+def known_first(order: Order, observation: Any) -> Order:
     """The order, but that the positions known exactly come before all others, for a causal net trained on any order.
 
     Then what is drawn is drawn given all that is known (Hoogeboom et al. 2022, section 3). Raises UserError where the
@@ -19,13 +19,13 @@ def known_first(order: Order, seen: Any) -> Order:
     """
     if order.width > 0:
         raise UserError(f"known_first: expected an order of width 0, such as order.shuffled, got {order.width:g}")
-    known = np.asarray(seen.std == 0)
-    if seen.batched and len(known) > 1:
+    known = np.asarray(observation.std == 0)
+    if observation.batched and len(known) > 1:
         raise UserError("known_first: expected one mask for all examples; solve those of another mask by themselves")
     return _known_first(order, known.tobytes())
 
 
-@one_object
+@memoize_by_arguments
 def _known_first(order: Order, packed: bytes) -> Order:
     known = np.frombuffer(packed, bool)
 

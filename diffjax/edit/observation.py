@@ -18,17 +18,17 @@ from jaxtyping import Array, Shaped
 
 from diffjax.edit import constraints
 from diffjax.errors import UserError
-from diffjax.utils.closures import portable
+from diffjax.utils.closures import as_pytree
 
 Image = Any  # [*shape] or [b, *shape]: numbers, or tokens
 
 
-def same(x: Any) -> Any:
+def pixel_basis(x: Any) -> Any:
     """The basis of pixels."""
     return x
 
 
-_PIXELS = Partial(same)
+_PIXELS = Partial(pixel_basis)
 
 
 @functools.partial(
@@ -57,7 +57,7 @@ class Observation:
     @property
     def of_pixels(self) -> bool:
         """Whether the coordinates are the pixels, or tokens, themselves."""
-        return getattr(self.forward, "func", None) is same
+        return getattr(self.forward, "func", None) is pixel_basis
 
     @property
     def of_tokens(self) -> bool:
@@ -72,34 +72,34 @@ class Observation:
         std = np.asarray(self.std)
         return bool(np.any((std != 0) & np.isfinite(std)))
 
-    def told(self) -> tuple[Array, Array]:
+    def batched_values(self) -> tuple[Array, Array]:
         """Values and std, with a batch axis."""
         return (self.values, self.std) if self.batched else (self.values[None], self.std[None])
 
-    def turned(self, x: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
+    def to_coordinates(self, x: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
         """The coordinates of each example."""
         return x if self.of_pixels else jax.vmap(self.forward)(x)
 
-    def back(self, z: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
+    def from_coordinates(self, z: Shaped[Array, "b ..."]) -> Shaped[Array, "b ..."]:
         """The examples that have these coordinates."""
         return z if self.of_pixels else jax.vmap(self.inverse)(z)
 
-    def put(self, x: Shaped[Array, "b ..."], z: Any, where: Any) -> Shaped[Array, "b ..."]:
+    def replace_coordinates(self, x: Shaped[Array, "b ..."], z: Any, where: Any) -> Shaped[Array, "b ..."]:
         """x with the coordinates z there: of pixels bit for bit, else to rounding."""
         if self.of_pixels:
             return jnp.where(where, z, x)
-        return x + self.back(jnp.where(where, z - self.turned(x), 0))
+        return x + self.from_coordinates(jnp.where(where, z - self.to_coordinates(x), 0))
 
-    def of(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    def as_hook(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
         """How `dj.sample` is to draw what was seen: tokens clamped, numbers by re-noising replacement."""
         check_fit(self, noise, shape)
         if self.of_tokens:
             constraints.check_order(self, order, denoise, shape)
-            return constraints.clamped(noise, self, denoise), constraints.pinned(noise, self)
+            return constraints.clamp_denoiser(noise, self, denoise), constraints.pin_hook(noise, self)
         check_exact(self, "hook")
         if not self.of_pixels and order.width < 1:
             raise UserError(f"hook: another basis than pixels needs order.together, and this width is {order.width:g}")
-        return denoise, constraints.renoised(noise, self)
+        return denoise, constraints.renoise_hook(noise, self)
 
 
 def observed(forward: Callable, inverse: Callable, values: Image, std: Any, *, batched: bool = False) -> Observation:
@@ -110,61 +110,65 @@ def observed(forward: Callable, inverse: Callable, values: Image, std: Any, *, b
     """
     values = jnp.asarray(values, jnp.result_type(float))
     std = jnp.broadcast_to(jnp.asarray(std, values.dtype), values.shape)
-    seen = Observation(values, std, portable(forward), portable(inverse), batched)
-    _check_basis(seen)
-    return checked(seen, "observed")
+    observation = Observation(values, std, as_pytree(forward), as_pytree(inverse), batched)
+    _check_basis(observation)
+    return validate_observation(observation, "observed")
 
 
-def checked(seen: Observation, name: str) -> Observation:
+def validate_observation(observation: Observation, name: str) -> Observation:
     """The observation with 0 for what was not seen, once something was seen of each example, and not everything."""
-    known = jnp.isfinite(seen.std)
-    values = jnp.where(known, seen.values, 0)
-    if not any(isinstance(part, Tracer) for part in (known, values)):
-        each = np.asarray(known).reshape(len(known) if seen.batched else 1, -1)
+    finite = jnp.isfinite(observation.std)
+    values = jnp.where(finite, observation.values, 0)
+    if not any(isinstance(part, Tracer) for part in (finite, values)):
+        flat = np.asarray(finite).reshape(len(finite) if observation.batched else 1, -1)
         if not np.all(np.isfinite(np.asarray(values, float))):
             raise UserError(f"{name}: expected finite values where something was seen")
-        if not np.all(np.asarray(seen.std) >= 0):
+        if not np.all(np.asarray(observation.std) >= 0):
             raise UserError(f"{name}: std must be at least 0: 0 is known exactly, infinity not seen")
-        if not each.any(axis=1).all():
+        if not flat.any(axis=1).all():
             raise UserError(f"{name}: nothing is known; without an observation draw by dj.sample, without a hook")
-        if (np.asarray(seen.std) == 0).reshape(each.shape).all(axis=1).any():
+        if (np.asarray(observation.std) == 0).reshape(flat.shape).all(axis=1).any():
             raise UserError(f"{name}: everything is known exactly, and nothing is left to draw")
-    return Observation(values, seen.std, seen.forward, seen.inverse, seen.batched)
+    return Observation(values, observation.std, observation.forward, observation.inverse, observation.batched)
 
 
-def check_fit(seen: Observation, noise: Any, shape: tuple[int, ...]) -> None:
+def check_fit(observation: Observation, noise: Any, shape: tuple[int, ...]) -> None:
     """Raise UserError where examples of the noise are of another kind or shape, the batch first."""
-    if seen.of_tokens != hasattr(noise, "vocab"):
-        kind, mine = ("tokens", "numbers") if hasattr(noise, "vocab") else ("numbers", "tokens")
-        raise UserError(f"edit: {type(noise).__name__} is of {kind}, and {mine} were seen; give an image of {kind}")
-    if seen.shape != shape[1:]:
-        raise UserError(f"edit: examples are of shape {shape[1:]}, and what was seen is of shape {seen.shape}")
-    if seen.batched and len(seen.values) not in (1, shape[0]):
+    if observation.of_tokens != hasattr(noise, "vocab"):
+        kind, observed_kind = ("tokens", "numbers") if hasattr(noise, "vocab") else ("numbers", "tokens")
         raise UserError(
-            f"edit: there are {shape[0]} keys, and {len(seen.values)} examples were seen; give one for each"
+            f"edit: {type(noise).__name__} is of {kind}, and {observed_kind} were seen; give an image of {kind}"
+        )
+    if observation.shape != shape[1:]:
+        raise UserError(f"edit: examples are of shape {shape[1:]}, and what was seen is of shape {observation.shape}")
+    if observation.batched and len(observation.values) not in (1, shape[0]):
+        raise UserError(
+            f"edit: there are {shape[0]} keys, and {len(observation.values)} examples were seen; give one for each"
         )
 
 
-def check_exact(seen: Observation, name: str) -> None:
+def check_exact(observation: Observation, name: str) -> None:
     """Raise UserError where what was seen has noise."""
-    if seen.noisy:
+    if observation.noisy:
         raise UserError(
             f"{name}: what was seen must be exact here, and it has noise; use edit.solve with ddrm, ddnm, pigdm, dps "
             "or twisted, or clamp where pixels were seen"
         )
 
 
-def _check_basis(seen: Observation) -> None:
+def _check_basis(observation: Observation) -> None:
     """Orthonormality, on two random vectors: Vᵀ V = 1, lengths are kept, and sums map to sums."""
     with eval_context():
-        u, v = jax.random.normal(jax.random.key(0), (2, *seen.shape), seen.values.dtype)
+        u, v = jax.random.normal(jax.random.key(0), (2, *observation.shape), observation.values.dtype)
         try:
-            z_u, z_v, z_sum = seen.forward(u), seen.forward(v), seen.forward(2 * u - v)
-            pairs = ((seen.inverse(z_u), u), (z_sum, 2 * z_u - z_v), (jnp.sum(z_u * z_v), jnp.sum(u * v)))
+            z_u, z_v, z_sum = observation.forward(u), observation.forward(v), observation.forward(2 * u - v)
+            pairs = ((observation.inverse(z_u), u), (z_sum, 2 * z_u - z_v), (jnp.sum(z_u * z_v), jnp.sum(u * v)))
             pairs += ((jnp.sum(z_u**2), jnp.sum(u**2)),)
             right = all(one.shape == other.shape for one, other in pairs)
         except (TypeError, ValueError) as error:
-            raise UserError(f"observed: forward and inverse must map one example {seen.shape}: {error}") from error
+            raise UserError(
+                f"observed: forward and inverse must map one example {observation.shape}: {error}"
+            ) from error
         size = float(jnp.sqrt(jnp.sum(u**2)))
         if not right or any(float(jnp.max(jnp.abs(one - other))) > 1e-3 * size for one, other in pairs):
             raise UserError(

@@ -10,10 +10,10 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from diffjax.arguments.expected import as_array
-from diffjax.edit.observation import Image, Observation, checked
-from diffjax.edit.orthonormal import blocks, channels, waves
+from diffjax.edit.observation import Image, Observation, validate_observation
+from diffjax.edit.orthonormal import block_basis, channel_basis, hartley
 from diffjax.errors import UserError
-from diffjax.utils.kinds import holds, plain
+from diffjax.utils.kinds import matches_type, python_scalar
 
 
 def inpaint(image: Image, known: Any, noise_std: float = 0.0, *, batched: bool | None = None) -> Observation:
@@ -33,13 +33,13 @@ def inpaint(image: Image, known: Any, noise_std: float = 0.0, *, batched: bool |
     tokens = jnp.issubdtype(image.dtype, jnp.integer)
     if tokens and noise_std:
         raise UserError("inpaint: tokens are known or not; noise_std is of numbers")
-    if not holds(plain(noise_std), float) and not isinstance(noise_std, Tracer):
+    if not matches_type(python_scalar(noise_std), float) and not isinstance(noise_std, Tracer):
         raise UserError(f"inpaint: noise_std must be a finite number, got {noise_std!r}")
     if not noise_std >= 0:
         raise UserError(f"inpaint: noise_std must be at least 0, got {noise_std}")
     mask = _as_mask(known, image.shape[1:] if batched else image.shape, len(image) if batched else 0, tokens)
     std = jnp.where(mask, noise_std, jnp.inf)
-    return checked(Observation(image, std, batched=batched), "inpaint")
+    return validate_observation(Observation(image, std, batched=batched), "inpaint")
 
 
 def as_image(image: Image, batched: bool | None, name: str) -> tuple[Any, bool]:
@@ -76,7 +76,7 @@ def downsampled(low: Image, factor: int, noise_std: float = 0.0, *, batched: boo
 
     `low` are the means, [h, w, c] or [b, h, w, c]; what is drawn has sides `factor` times as long. Raises UserError.
     """
-    low, batched = _numbers(low, batched, "downsampled", noise_std)
+    low, batched = _as_numbers(low, batched, "downsampled", noise_std)
     if factor < 2:
         raise UserError(f"downsampled: factor must be a whole number, 2 or more, got {factor}")
     axes = range(int(batched), low.ndim - 1)
@@ -86,8 +86,8 @@ def downsampled(low: Image, factor: int, noise_std: float = 0.0, *, batched: boo
     values = jnp.zeros(shape, low.dtype).at[corner].set(root * low)
     one = (1,) * batched + shape[int(batched) : -1] + (1,)
     std = jnp.full(one, jnp.inf, low.dtype).at[corner].set(root * noise_std)
-    turn = blocks(int(factor))
-    return checked(Observation(values, std, turn, turn, batched), "downsampled")
+    turn = block_basis(int(factor))
+    return validate_observation(Observation(values, std, turn, turn, batched), "downsampled")
 
 
 def grey(
@@ -101,7 +101,7 @@ def grey(
 
     `image` is [h, w, 1] or [b, h, w, 1]; what is drawn has as many channels as there are weights. Raises UserError.
     """
-    image, batched = _numbers(image, batched, "grey", noise_std)
+    image, batched = _as_numbers(image, batched, "grey", noise_std)
     if image.shape[-1] != 1:
         raise UserError(f"grey: expected an image of one channel, [h, w, 1] or [b, h, w, 1], got {image.shape}")
     size = float(np.linalg.norm(weights))
@@ -111,19 +111,19 @@ def grey(
     std = jnp.broadcast_to(
         jnp.where(first, noise_std / size, jnp.inf), (*(1,) * batched, *image.shape[int(batched) : -1], len(weights))
     )
-    turn = channels(tuple(float(w) for w in weights))
-    return checked(Observation(jnp.where(first, image / size, 0), std, turn, turn, batched), "grey")
+    turn = channel_basis(tuple(float(w) for w in weights))
+    return validate_observation(Observation(jnp.where(first, image / size, 0), std, turn, turn, batched), "grey")
 
 
 def blurred(
-    image: Image, kernel: Any, noise_std: float = 0.0, *, least: float = 1e-3, batched: bool | None = None
+    image: Image, kernel: Any, noise_std: float = 0.0, *, min_response: float = 1e-3, batched: bool | None = None
 ) -> Observation:
     """The image was seen through a blur, a convolution that goes round at its edges, up to noise of this deviation.
 
     `kernel` is [kh, kw], of odd sides and the same upside down and turned round, as most are; `image` is [h, w, c] or
-    [b, h, w, c]. Waves of which the blur leaves less than `least` count as not seen. Raises UserError.
+    [b, h, w, c]. Waves of which the blur leaves less than `min_response` count as not seen. Raises UserError.
     """
-    image, batched = _numbers(image, batched, "blurred", noise_std)
+    image, batched = _as_numbers(image, batched, "blurred", noise_std)
     kernel, sides = np.asarray(kernel, np.float64), image.shape[int(batched) : -1]
     if kernel.ndim != len(sides) or any(k % 2 == 0 or k > n for k, n in zip(kernel.shape, sides, strict=True)):
         raise UserError(
@@ -137,14 +137,14 @@ def blurred(
     whole[tuple(slice(k) for k in kernel.shape)] = kernel
     whole = np.roll(whole, [-(k // 2) for k in kernel.shape], tuple(range(len(sides))))
     strength = np.fft.fftn(whole).real[(*(None,) * batched, ..., None)]
-    passes = np.abs(strength) >= least
+    passes = np.abs(strength) >= min_response
     s = jnp.asarray(np.where(passes, strength, 1), image.dtype)
-    z = (jax.vmap(waves) if batched else waves)(image)
+    z = (jax.vmap(hartley) if batched else hartley)(image)
     std = jnp.where(passes, noise_std / jnp.abs(s), jnp.inf)
-    return checked(Observation(z / s, std, Partial(waves), Partial(waves), batched), "blurred")
+    return validate_observation(Observation(z / s, std, Partial(hartley), Partial(hartley), batched), "blurred")
 
 
-def _numbers(image: Image, batched: bool | None, name: str, noise_std: float) -> tuple[Any, bool]:
+def _as_numbers(image: Image, batched: bool | None, name: str, noise_std: float) -> tuple[Any, bool]:
     image, batched = as_image(image, batched, name)
     if jnp.issubdtype(image.dtype, jnp.integer) or image.ndim < 2 + batched:
         raise UserError(

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 
 @functools.cache
-def blocks(factor: int) -> Partial:
+def block_basis(factor: int) -> Partial:
     """Of every block of `factor` positions a side: first, in its first corner, the sum over the root of its size."""
 
     def turn(x: Array) -> Array:
@@ -24,23 +24,23 @@ def blocks(factor: int) -> Partial:
         within = tuple(range(1, 2 * places, 2))
         parts = jnp.moveaxis(cut, within, tuple(range(-places, 0)))
         flat = parts.reshape(*parts.shape[:-places], factor**places)
-        turned = _reflected(flat, (factor**places) ** -0.5 * np.ones(factor**places))
+        turned = _reflect(flat, (factor**places) ** -0.5 * np.ones(factor**places))
         return jnp.moveaxis(turned.reshape(parts.shape), tuple(range(-places, 0)), within).reshape(x.shape)
 
     return Partial(turn)
 
 
 @functools.cache
-def channels(weights: tuple[float, ...]) -> Partial:
+def channel_basis(weights: tuple[float, ...]) -> Partial:
     """Of every position: first Σ_c weights_c x_c / |weights|."""
 
     def turn(x: Array) -> Array:
-        return _reflected(x, np.array(weights) / np.linalg.norm(weights))
+        return _reflect(x, np.array(weights) / np.linalg.norm(weights))
 
     return Partial(turn)
 
 
-def waves(x: Array) -> Array:
+def hartley(x: Array) -> Array:
     """The Hartley transform over all axes but the last, Σ_n x_n (cos + sin)(2π Σ_i k_i n_i / N_i) / √N.
 
     It is real, and convolution with a symmetric kernel multiplies each coordinate by the kernel's (Bracewell 1983).
@@ -50,7 +50,7 @@ def waves(x: Array) -> Array:
     return (jnp.real(f) - jnp.imag(f)).astype(x.dtype)
 
 
-def _reflected(x: Array, q: Any) -> Array:
+def _reflect(x: Array, q: Any) -> Array:
     """Along the last axis, the reflection that swaps q and (1, 0, …)."""
     v = q - np.eye(len(q))[0]
     size = float(v @ v)

@@ -16,12 +16,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree, Real, Shaped
 
 from diffjax import grids
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.grids import Grid
 from diffjax.order import Order, levels
-from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
-from diffjax.sampling.loop import begin, sample
+from diffjax.protocols import Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
+from diffjax.sampling.loop import init_state, sample
 from diffjax.steps import posterior
 from diffjax.utils.host import on_host
 from diffjax.utils.prng import KeyUse, fold
@@ -33,7 +33,7 @@ Strength = float | Real[Array, ""]
 
 
 @on_host
-def clock_at(noise: Noise, strength: Strength) -> Strength:
+def strength_to_time(noise: Noise, strength: Strength) -> Strength:
     """The moment of the clock that has this strength: the time of log-SNR 10 - 20 strength, or the schedule's end.
 
     Raises UserError for a strength out of (0, 1], unless it is traced.
@@ -51,25 +51,25 @@ def check_strength(strength: float) -> None:
 
 
 @functools.partial(jax.jit, static_argnames=("noise", "order"))
-def destroyed(keys: Keys, noise: Noise, order: Order, x0: State, u: float | Real[Array, ""]) -> State:
+def noise_to(keys: Keys, noise: Noise, order: Order, x0: Sample, u: float | Real[Array, ""]) -> Sample:
     """x0 at the moment u of the clock, `[b, *shape]`, by the noise and the ranks that `sample` has of these keys.
 
     At level 1 it is the prior, with no signal at all.
     """
-    prior, rank, _ = begin(keys, None, noise, order, posterior(), x0.shape[1:])
+    prior, rank, _ = init_state(keys, None, noise, order, posterior(), x0.shape[1:])
     t = levels(order, jnp.full(len(x0), u), rank)
     x_t = jax.vmap(lambda key, x, t: noise.corrupt(key, x, t)[0])(fold(keys, KeyUse.PRIOR), x0, t)
     return jnp.where(t == 1, prior, x_t)
 
 
-def cut(grid: Shaped[Any, " _"], u: Strength) -> Grid:
+def truncate_grid(grid: Shaped[Any, " _"], u: Strength) -> Grid:
     """The grid from the moment u on, which becomes its first stop. Raises UserError where it ends before.
 
     Where u or the grid is traced, the length cannot depend on them: the last stop is repeated at the end instead, where
     nothing happens.
     """
     if isinstance(grid, Tracer) or isinstance(u, Tracer):
-        return _cut_to_length(jnp.asarray(grid), u)
+        return _truncate_traced(jnp.asarray(grid), u)
     stops = np.asarray(grid)
     first = np.asarray(u, stops.dtype)
     if not stops[-1] < first:
@@ -77,37 +77,38 @@ def cut(grid: Shaped[Any, " _"], u: Strength) -> Grid:
     return jnp.asarray(np.append(first, stops[stops < first]))
 
 
-def _cut_to_length(stops: Array, u: Any) -> Array:
+def _truncate_traced(stops: Array, u: Any) -> Array:
     before = jnp.sum(stops >= u)  # so many are left out, and one put in
     place = jnp.arange(len(stops) + 1)
-    kept = jnp.append(stops, stops[-1])[jnp.minimum(place + jnp.maximum(before, 1) - 1, len(stops))]
-    return jnp.where(place == 0, jnp.asarray(u, stops.dtype), kept)
+    tail = jnp.append(stops, stops[-1])[jnp.minimum(place + jnp.maximum(before, 1) - 1, len(stops))]
+    return jnp.where(place == 0, jnp.asarray(u, stops.dtype), tail)
 
 
-@checked_arguments
+@validate_arguments
 def vary(
     keys: Keys,
     noise: Noise,
     order: Order,
     denoise: Denoise,
-    x0: State,
+    x0: Sample,
     *,
     strength: Strength,
     cond: PyTree = None,
     steps: int = 50,
     grid: Grid | None = None,
     step: Step | None = None,
-    hook: Hook | Hooks | None = None,
-) -> State:
+    hook: Hook | NoiseAwareHook | None = None,
+) -> Sample:
     """Other pictures like x0, `[b, *shape]`: destroyed to the strength and restored (Meng et al. 2022, algorithm 1).
 
     Of the grid it goes the part below; of 50 steps over the whole clock there are fewer at a lower strength, and each
-    number of them compiles once (`grids.padded` of `cut`, and a strength that is traced, are of one length). Tokens are
+    number of them compiles once (`grids.pad_grid` of `truncate_grid`, and a strength that is traced, are of one
+    length). Tokens are
     hidden and drawn anew. At strength 1 it is `sample` of the same keys. Raises UserError as `sample` does.
     """
-    u = clock_at(noise, strength)
-    grid = cut(grids.uniform(noise, steps) if grid is None else grid, u)
-    start = destroyed(keys, noise, order, x0, u)
+    u = strength_to_time(noise, strength)
+    grid = truncate_grid(grids.uniform(noise, steps) if grid is None else grid, u)
+    start = noise_to(keys, noise, order, x0, u)
     return sample(
         keys,
         noise,
@@ -122,25 +123,25 @@ def vary(
     )
 
 
-def pasted(x0: State, strokes: State, drawn: Bool[Any, "b *#shape"]) -> State:
+def composite(x0: Sample, strokes: Sample, stroke_mask: Bool[Any, "b *#shape"]) -> Sample:
     """The picture with the strokes over it, where they are drawn."""
-    return jnp.where(drawn, strokes, x0)
+    return jnp.where(stroke_mask, strokes, x0)
 
 
-@checked_arguments
+@validate_arguments
 def sketched(
     keys: Keys,
     noise: Noise,
     order: Order,
     denoise: Denoise,
-    x0: State,
-    strokes: State,
-    drawn: Bool[Any, "b *#shape"],
+    x0: Sample,
+    strokes: Sample,
+    stroke_mask: Bool[Any, "b *#shape"],
     **how: Any,
-) -> State:
+) -> Sample:
     """A picture with strokes drawn over it, made one: `vary` of both together, with its arguments.
 
     At a low strength the strokes stay as they are, at a high one they are a hint of colours and places. A hook, as
     `inpaint`, keeps what it should not touch.
     """
-    return vary(keys, noise, order, denoise, pasted(x0, strokes, drawn), **how)
+    return vary(keys, noise, order, denoise, composite(x0, strokes, stroke_mask), **how)

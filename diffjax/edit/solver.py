@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.arguments.checked import checked_arguments
-from diffjax.denoising import checked_denoiser, nets_of
+from diffjax.arguments.checked import validate_arguments
+from diffjax.denoising import checked_denoiser, networks
 from diffjax.edit.observation import Observation, check_exact, check_fit
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, State, Step
+from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling.driver import sample_for
 
 
@@ -23,7 +23,7 @@ class Problem(NamedTuple):
     noise: Any
     order: Order
     denoise: Any
-    seen: Observation
+    observation: Observation
     cond: Any
     steps: int
     grid: Any
@@ -50,32 +50,34 @@ class Method:
     backward: float = 0
 
 
-@checked_arguments
+@validate_arguments
 def solve(
     keys: Keys,
     noise: Noise,
     order: Order,
     denoise: Denoise,
-    seen: Observation,
+    observation: Observation,
     *,
     method: Method,
     cond: PyTree = None,
     steps: int = 50,
     grid: Float[Array, " _"] | None = None,
     step: Step | None = None,
-) -> State:
-    """Draw one example per key given what was seen of it: `[b, *seen.shape]`, at the last level of the grid.
+) -> Sample:
+    """Draw one example per key given what was seen of it: `[b, *observation.shape]`, at the last level of the grid.
 
     The other arguments are those of `dj.sample`. What is known exactly is so in the result: pixels and tokens bit for
     bit, coordinates of another basis to rounding. Example i depends on key i and on nothing else of the batch. Raises
     UserError where the method does not serve the noise, order, observation, net or rule.
     """
-    check_fit(seen, noise, (len(keys), *seen.shape))
-    check_serves(method, noise, order, seen, step)
-    return method.draw(Problem(keys, noise, order, checked_denoiser(noise, denoise), seen, cond, steps, grid, step))
+    check_fit(observation, noise, (len(keys), *observation.shape))
+    check_serves(method, noise, order, observation, step)
+    return method.draw(
+        Problem(keys, noise, order, checked_denoiser(noise, denoise), observation, cond, steps, grid, step)
+    )
 
 
-def check_serves(method: Method, noise: Noise, order: Order, seen: Observation, step: Step | None) -> None:
+def check_serves(method: Method, noise: Noise, order: Order, observation: Observation, step: Step | None) -> None:
     """Raise UserError where the method does not serve what it is given."""
     if hasattr(noise, "vocab") and not method.tokens:
         raise UserError(f"{method.name}: this method is of numbers, and {type(noise).__name__} is of tokens; use clamp")
@@ -84,29 +86,29 @@ def check_serves(method: Method, noise: Noise, order: Order, seen: Observation, 
             f"{method.name}: needs one level for all positions (order.together), and the order's width is "
             f"{order.width:g}; use clamp, or replacement"
         )
-    if not seen.of_pixels and (not method.bases or order.width < 1):
+    if not observation.of_pixels and (not method.bases or order.width < 1):
         raise UserError(
             f"{method.name}: only pixels have levels of their own, and what was seen are coordinates of another basis; "
             "use ddnm, pigdm or twisted, under order.together"
         )
     if not method.noisy:
-        check_exact(seen, method.name)
+        check_exact(observation, method.name)
     if method.rule and step is not None:
         raise UserError(f"{method.name}: brings its own step rule, {method.rule}, and takes no other; leave step out")
 
 
-def drawn(problem: Problem, denoise: Any, hook: Any, step: Step | None = None) -> State:
+def sample_posterior(problem: Problem, denoise: Any, hook: Any, step: Step | None = None) -> Sample:
     """By `dj.sample`, with this denoiser and hook: a compiled scan, or a host loop where a net wants that."""
     p = problem
-    how = {"cond": p.cond, "steps": p.steps, "grid": p.grid, "step": step or p.step, "hook": hook}
-    given = (p.keys, p.noise, p.order, denoise, p.seen.shape)
-    return sample_for(*nets_of(denoise))(*given, **how)
+    options = {"cond": p.cond, "steps": p.steps, "grid": p.grid, "step": step or p.step, "hook": hook}
+    arguments = (p.keys, p.noise, p.order, denoise, p.observation.shape)
+    return sample_for(*networks(denoise))(*arguments, **options)
 
 
-def by_sampling(name: str, way: Callable[[Problem], tuple[Any, Any]], **serves: Any) -> Method:
+def sampling_method(name: str, make_hooks: Callable[[Problem], tuple[Any, Any]], **serves: Any) -> Method:
     """The method that samples with another denoiser and a hook: `way(problem) -> (denoise, hook)`."""
-    return Method(name, functools.partial(_by_sampling, way), **serves)
+    return Method(name, functools.partial(_sample_with, make_hooks), **serves)
 
 
-def _by_sampling(way: Callable[[Problem], tuple[Any, Any]], problem: Problem) -> State:
-    return drawn(problem, *way(problem))
+def _sample_with(make_hooks: Callable[[Problem], tuple[Any, Any]], problem: Problem) -> Sample:
+    return sample_posterior(problem, *make_hooks(problem))

@@ -12,24 +12,24 @@ from jaxtyping import Float, Integer, UInt8
 
 from diffjax.utils import covariances
 
-Labelled = tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]
+LabelledImages = tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]
 Bits = Float[np.ndarray, " _"]
 Fit = Callable[[UInt8[np.ndarray, "_ d"]], Callable[[UInt8[np.ndarray, "_ d"], np.random.Generator], Bits]]
 _DEQUANTISE = 0  # the seed
 
 
-def independent_pixels(train: Labelled, sets: Sequence[Labelled], levels: int) -> list[Bits]:
+def independent_pixels(train: LabelledImages, sets: Sequence[LabelledImages], levels: int) -> list[Bits]:
     """Each pixel has its own histogram of levels; half a count is added to each (Krichevsky & Trofimov 1981)."""
 
-    def fit(some: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.Generator], Bits]:
-        counts = np.stack([(some == level).sum(axis=0) for level in range(levels)]) + 0.5
+    def fit_histograms(train_rows: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.Generator], Bits]:
+        counts = np.stack([(train_rows == level).sum(axis=0) for level in range(levels)]) + 0.5
         bits = -np.log2(counts / counts.sum(axis=0, keepdims=True))
-        return lambda others, _: np.take_along_axis(bits, others.astype(int), axis=0).mean(axis=1)
+        return lambda rows, _: np.take_along_axis(bits, rows.astype(int), axis=0).mean(axis=1)
 
-    return _by_class(fit, train, sets)
+    return _by_class(fit_histograms, train, sets)
 
 
-def gaussian_per_class(train: Labelled, sets: Sequence[Labelled], levels: int) -> list[Bits]:
+def gaussian_per_class(train: LabelledImages, sets: Sequence[LabelledImages], levels: int) -> list[Bits]:
     """A normal law of the dequantised pixels: the levels' covariance, shrunk as Ledoit & Wolf (2004) do, and 1/12.
 
     That is the variance of the noise, and keeps the law regular where two images are all there is of a class. Time
@@ -55,7 +55,7 @@ def _normal(some: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.G
     return bits
 
 
-def _by_class(fit: Fit, train: Labelled, sets: Sequence[Labelled]) -> list[Bits]:
+def _by_class(fit: Fit, train: LabelledImages, sets: Sequence[LabelledImages]) -> list[Bits]:
     """Every class is fitted once, and the noise of dequantisation is the same for every set."""
     flat, known = train[0].reshape(len(train[0]), -1), _labels(train)
     found = [np.empty(len(images)) for images, _ in sets]
@@ -70,5 +70,5 @@ def _by_class(fit: Fit, train: Labelled, sets: Sequence[Labelled]) -> list[Bits]
     return found
 
 
-def _labels(images: Labelled) -> Integer[np.ndarray, " _"]:
+def _labels(images: LabelledImages) -> Integer[np.ndarray, " _"]:
     return np.zeros(len(images[0]), int) if images[1] is None else images[1]

@@ -13,13 +13,13 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
 from diffjax.errors import UserError
-from diffjax.evaluation.pairwise import pair, points, same_width, squared_rows
+from diffjax.evaluation.pairwise import check_same_dimension, squared_distance_rows, validate_pair, validate_points
 
 Places = Integer[np.ndarray, " _"]
 Classifier = Any  # scikit-learn's: fit(x, y), predict(x), score(x, y)
 
 
-class TwoSample(NamedTuple):
+class TwoSampleTest(NamedTuple):
     """What came of telling two sets apart."""
 
     accuracy: float  # held out, in [0, 1]: 0.5 where they cannot be told apart
@@ -27,7 +27,7 @@ class TwoSample(NamedTuple):
     p: float  # of at least so high an accuracy by chance
 
 
-def machine(gamma: float, C: float) -> SVC:
+def rbf_svm(gamma: float, C: float) -> SVC:
     """A support vector machine with the kernel exp(−γ|x − y|²) and penalty C, both positive."""
     if not (gamma > 0 and C > 0):
         raise UserError(f"gamma is {gamma} and C is {C}: both must be positive")
@@ -45,7 +45,7 @@ def logistic(C: float = 1.0) -> Classifier:
     return make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=10_000))
 
 
-def majority(k: int) -> Classifier:
+def knn_vote(k: int) -> Classifier:
     """The majority among the k nearest points: tells any difference, given enough points."""
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -61,7 +61,7 @@ def two_sample_test(
     folds: int = 5,
     permutations: int = 99,
     seed: int = 0,
-) -> TwoSample:
+) -> TwoSampleTest:
     """Whether a classifier can tell a from b: its cross-validated accuracy, and how likely that is by chance.
 
     Lopez-Paz & Oquab 2017, section 3; of the larger set as many rows are taken as the smaller has. Chance is what the
@@ -69,14 +69,16 @@ def two_sample_test(
     1/(permutations + 1), is exact for equal distributions (Phipson & Smyth 2010, eq. 2). The paper's N(½, 1/4N) is for
     a single held-out set: over folds, which share rows to learn from, it would raise two alarms for one.
     """
-    a, b = _two(a, b, folds)
+    a, b = _validate_pair(a, b, folds)
     if permutations < 2:
         raise UserError(f"permutations is {permutations}: give two at least, and 99 or more for a p of 0.01")
-    x, side = _drawn(a, b, seed)
-    rng, found = np.random.default_rng((seed, 1)), _accuracy(x, side, classifier, folds, seed)
-    chance = np.array([_accuracy(x, rng.permutation(side), classifier, folds, seed) for _ in range(permutations)])
-    p = (1 + int((chance >= found).sum())) / (1 + permutations)
-    return TwoSample(found, float((found - chance.mean()) / max(chance.std(ddof=1), 1 / len(x))), p)
+    x, side = _balanced_sample(a, b, seed)
+    rng, observed = np.random.default_rng((seed, 1)), _cross_validated_accuracy(x, side, classifier, folds, seed)
+    chance = np.array(
+        [_cross_validated_accuracy(x, rng.permutation(side), classifier, folds, seed) for _ in range(permutations)]
+    )
+    p = (1 + int((chance >= observed).sum())) / (1 + permutations)
+    return TwoSampleTest(observed, float((observed - chance.mean()) / max(chance.std(ddof=1), 1 / len(x))), p)
 
 
 def two_sample_accuracy(
@@ -88,11 +90,15 @@ def two_sample_accuracy(
     rows of the larger set, without replacement, as the smaller has; the result is their mean. `gamma` multiplies
     squared distances. Needs three rows each.
     """
-    a, b = _two(a, b, 3)
+    a, b = _validate_pair(a, b, 3)
     if draws < 1:
         raise UserError(f"draws is {draws}: give at least one")
     seeds = range(seed, seed + draws)
-    return float(np.mean([_accuracy(*_drawn(a, b, draw), machine(gamma, C), 3, draw) for draw in seeds]))
+    return float(
+        np.mean(
+            [_cross_validated_accuracy(*_balanced_sample(a, b, draw), rbf_svm(gamma, C), 3, draw) for draw in seeds]
+        )
+    )
 
 
 def two_sample_of_kernel(
@@ -111,7 +117,7 @@ def two_sample_of_kernel(
 
 
 def _accuracy_of_kernel(kernel: Any, i: Places, j: Places, C: float, seed: int) -> float:
-    drawn, side = _drawn(i, j, seed)
+    drawn, side = _balanced_sample(i, j, seed)
     half = len(drawn) // 2
     values = kernel(drawn[:half], drawn[half:])
     split = StratifiedKFold(3, shuffle=True, random_state=seed).split(values, side)
@@ -135,10 +141,10 @@ def label_accuracy(
     The GAN-test of Shmelkov et al. 2018, section 3. `gamma` multiplies squared distances. Training needs two
     classes, and every image a label.
     """
-    return float(confirmed(train_x, train_y, x, y, gamma).mean())
+    return float(correctly_labelled(train_x, train_y, x, y, gamma).mean())
 
 
-def confirmed(
+def correctly_labelled(
     train_x: Float[np.ndarray, "m d"],
     train_y: Integer[np.ndarray, " m"],
     x: Float[np.ndarray, "n d"],
@@ -146,12 +152,12 @@ def confirmed(
     gamma: float,
 ) -> Bool[np.ndarray, " n"]:
     """Of which images `label_accuracy` is the share."""
-    x = points("x", x, 1)
+    x = validate_points("x", x, 1)
     if len(y) != len(x):
         raise UserError(f"{len(x)} images have {len(y)} labels: give one each")
-    trained = label_machine(train_x, train_y, gamma)
-    same_width(train_x, x)
-    return trained.predict(x) == y
+    classifier = label_classifier(train_x, train_y, gamma)
+    check_same_dimension(train_x, x)
+    return classifier.predict(x) == y
 
 
 @dataclass(frozen=True)
@@ -171,12 +177,14 @@ class LabelMachine:
         return np.concatenate([self.svc.decision_function(values) for values in self._kernel(x)])
 
     def _kernel(self, x: Float[np.ndarray, "n d"]) -> Iterator[Float64[np.ndarray, "_ m"]]:
-        return (np.exp(-self.gamma * squared) for _, squared in squared_rows(x, self.train))
+        return (np.exp(-self.gamma * squared) for _, squared in squared_distance_rows(x, self.train))
 
 
-def label_machine(train_x: Float[np.ndarray, "m d"], train_y: Integer[np.ndarray, " m"], gamma: float) -> LabelMachine:
+def label_classifier(
+    train_x: Float[np.ndarray, "m d"], train_y: Integer[np.ndarray, " m"], gamma: float
+) -> LabelMachine:
     """An RBF support vector machine (C = 1) that has learnt the labels of real images: two classes at least."""
-    train_x = points("train_x", train_x, 2)
+    train_x = validate_points("train_x", train_x, 2)
     if len(train_y) != len(train_x):
         raise UserError(f"{len(train_x)} training images have {len(train_y)} labels: give one each")
     if len(np.unique(train_y)) < 2:
@@ -184,27 +192,27 @@ def label_machine(train_x: Float[np.ndarray, "m d"], train_y: Integer[np.ndarray
     if not gamma > 0:
         raise UserError(f"gamma is {gamma}: it must be positive")
     kernel = np.empty((len(train_x), len(train_x)))
-    for rows, squared in squared_rows(train_x, train_x):
+    for rows, squared in squared_distance_rows(train_x, train_x):
         kernel[rows] = np.exp(-gamma * squared)
     svc = SVC(kernel="precomputed", C=1.0).fit(kernel, train_y)  # pyright: ignore[reportArgumentType]
     return LabelMachine(svc, train_x, gamma)
 
 
-def _drawn(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _balanced_sample(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Equally many rows of each, without replacement, and which side each is of."""
     rng, size = np.random.default_rng(seed), min(len(a), len(b))
     x = np.concatenate([rng.choice(side, size, replace=False, shuffle=False) for side in (a, b)])
     return x, np.repeat([0, 1], size)
 
 
-def _accuracy(x: np.ndarray, side: np.ndarray, classifier: Classifier, folds: int, seed: int) -> float:
+def _cross_validated_accuracy(x: np.ndarray, side: np.ndarray, classifier: Classifier, folds: int, seed: int) -> float:
     """The mean accuracy over held-out folds."""
     split = StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, side)
     return float(np.mean([classifier.fit(x[old], side[old]).score(x[new], side[new]) for old, new in split]))
 
 
-def _two(a: np.ndarray, b: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
+def _validate_pair(a: np.ndarray, b: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
     if folds < 2:
         raise UserError(f"folds is {folds}: give two at least, one to learn from and one to judge by")
-    a, b = pair(a, b, folds)
+    a, b = validate_pair(a, b, folds)
     return a.astype(np.float64), b.astype(np.float64)

@@ -7,16 +7,16 @@ from jaxtyping import Float
 
 from diffjax.errors import UserError
 from diffjax.evaluation.jackknife import replicates_each
-from diffjax.evaluation.paired import GROUPS, LEAST, Measured, Sides, beside_real, equal_numbers, sides_of
+from diffjax.evaluation.paired import GROUPS, MIN_IMAGES, Score, Sides, score_with_baseline, sides_of, subsample_equally
 from diffjax.evaluation.point_pairs import coverage_of_pairs, frechet_of_pairs, kid_of_pairs
 from diffjax.evaluation.precision_recall import Coverage
 
-NEAR = 5  # the neighbour that bounds a neighbourhood
+NEIGHBOURS = 5  # the neighbour that bounds a neighbourhood
 
 
-def measured_in(
+def feature_scores(
     features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
-) -> list[Measured]:
+) -> list[Score]:
     """Six measures of any features of images, `features` being what they are called; see `frechet` and so on.
 
     `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
@@ -24,35 +24,36 @@ def measured_in(
     """
     sides = _enough(features, samples, train, test)
     told = ("frechet", f"Fréchet distance of {features}", frechet_of_pairs, "as real, lower is better", ".4g")
-    return [beside_real(*told, sides, features=features), *_pairs_in(features, sides)]
+    return [score_with_baseline(*told, sides, features=features), *_pairs_in(features, sides)]
 
 
-def pairs_in(
+def pairwise_feature_scores(
     features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
-) -> list[Measured]:
+) -> list[Score]:
     """`measured_in` without its first, the Fréchet distance: what remains needs the distances of all pairs of rows."""
     return _pairs_in(features, _enough(features, samples, train, test))
 
 
 def _enough(features: str, samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> "Sides":
-    if min(map(len, (samples, train, test))) < LEAST:
-        raise UserError(f"{features}: give {LEAST} images or more of samples, training and test images")
-    return sides_of(*equal_numbers(samples, train), test)
+    if min(map(len, (samples, train, test))) < MIN_IMAGES:
+        raise UserError(f"{features}: give {MIN_IMAGES} images or more of samples, training and test images")
+    return sides_of(*subsample_equally(samples, train), test)
 
 
-def _pairs_in(features: str, sides: "Sides") -> list[Measured]:
+def _pairs_in(features: str, sides: "Sides") -> list[Score]:
     told = ("kid", f"KID of {features}", kid_of_pairs, "0, lower is better", "+.3g")
-    return [beside_real(*told, sides, features=features), *_covered(features, sides)]
+    return [score_with_baseline(*told, sides, features=features), *_coverage_scores(features, sides)]
 
 
-def _covered(features: str, sides: Sides) -> list[Measured]:
+def _coverage_scores(features: str, sides: Sides) -> list[Score]:
     """Precision, recall, density and coverage, which come of the same distances."""
     ours, real = (
-        replicates_each(partial(coverage_of_pairs, pairs, k=NEAR), *pairs.everything, groups=GROUPS) for pairs in sides
+        replicates_each(partial(coverage_of_pairs, pairs, k=NEIGHBOURS), *pairs.everything, groups=GROUPS)
+        for pairs in sides
     )
     ideals = ("as real, higher is better",) * 2 + ("1, higher is better", "as real, higher is better")
     rows = zip(Coverage._fields, ours, real, ideals, strict=True)
     return [
-        Measured(name, f"{name} of {features}", features, found, beside, ideal, ".3f", share=name != "density")
+        Score(name, f"{name} of {features}", features, found, beside, ideal, ".3f", share=name != "density")
         for name, found, beside, ideal in rows
     ]

@@ -17,10 +17,10 @@ from diffjax.utils.image_io import MAX_PIXELS, decode_file, image_files, read_he
 Images = UInt8[np.ndarray, "_ _ _ _"]
 
 MAX_IMAGES = 10_000_000
-MAX_HELD_BYTES = 2**32  # of images that are held at once
+MAX_BYTES_IN_MEMORY = 2**32  # of images that are held at once
 
 
-class Source(NamedTuple):
+class ImageSource(NamedTuple):
     """Images that can be read as often as need be."""
 
     name: str
@@ -29,31 +29,31 @@ class Source(NamedTuple):
     batches: Callable[[int], Iterator[Images]]  # of so many images, the last of fewer: uint8 [b, h, w, c], 0 … 255
 
 
-def open_images(path: str | Path) -> Source:
+def open_images(path: str | Path) -> ImageSource:
     """A folder of pictures (see `image_files`; by sorted path, without labels), or the `arr_0` of an npz file.
 
     The file is `samples.npz`, or a public reference batch: arr_0 uint8 [n, h, w, c], and perhaps integer labels arr_1
     [n]. Nothing is unpickled, and sizes are checked before anything is read. Raises UserError, naming the file, for
     what is missing, damaged or of another kind, and for pictures of different sizes.
     """
-    return _folder(Path(path)) if Path(path).is_dir() else _batch(path)
+    return _open_folder(Path(path)) if Path(path).is_dir() else _open_npz(path)
 
 
-def open_reference(path: str | Path) -> Source | Moments:
+def open_reference(path: str | Path) -> ImageSource | Moments:
     """Images as `open_images` has them, or, of a file that holds `mu` and `sigma` but no images, the moments."""
     if not Path(path).is_dir():
-        names = npz.headers(path).keys()
+        names = npz.read_headers(path).keys()
         if "arr_0" not in names and {"mu", "sigma"} <= names:
             return read_moments(path)
     return open_images(path)
 
 
-def all_images(source: Source) -> Images:
+def all_images(source: ImageSource) -> Images:
     """All images of a source at once; raises UserError for more than `MAX_HELD_BYTES`."""
     size = int(np.prod(source.shape, dtype=object))
-    if size > MAX_HELD_BYTES:
-        told = f"{source.shape[0]:,} images are {size / 1e9:.1f} gigabytes"
-        raise UserError(f"{source.name}: {told}; read them in batches, or give fewer")
+    if size > MAX_BYTES_IN_MEMORY:
+        problem = f"{source.shape[0]:,} images are {size / 1e9:.1f} gigabytes"
+        raise UserError(f"{source.name}: {problem}; read them in batches, or give fewer")
     images, at = np.empty(source.shape, np.uint8), 0
     for batch in source.batches(256):
         images[at : at + len(batch)] = batch
@@ -61,53 +61,53 @@ def all_images(source: Source) -> Images:
     return images
 
 
-def fingerprint(source: Source) -> str:
+def fingerprint(source: ImageSource) -> str:
     """The SHA-256 of all images in their order, however they are stored."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for batch in source.batches(256):
-        found.update(image_hashes(batch).tobytes())
-    return found.hexdigest()
+        digest.update(image_hashes(batch).tobytes())
+    return digest.hexdigest()
 
 
 def image_hashes(images: Images) -> UInt8[np.ndarray, "_ 32"]:
     """The SHA-256 of every image: of its shape and its pixels."""
     shape = " ".join(map(str, images.shape[1:])).encode()
-    found = [hashlib.sha256(shape + b"\n" + image.tobytes()).digest() for image in images]
-    return np.frombuffer(b"".join(found), np.uint8).reshape(len(images), 32)
+    hashes = [hashlib.sha256(shape + b"\n" + image.tobytes()).digest() for image in images]
+    return np.frombuffer(b"".join(hashes), np.uint8).reshape(len(images), 32)
 
 
-def _batch(path: str | Path) -> Source:
-    headers = npz.headers(path)
+def _open_npz(path: str | Path) -> ImageSource:
+    headers = npz.read_headers(path)
     if "arr_0" not in headers:
-        told = ", ".join(sorted(headers))[:80] or "nothing"
-        raise UserError(f"{path}: has no arr_0 but {told}; give an npz of images, uint8 [n, h, w, c]")
+        names = ", ".join(sorted(headers))[:80] or "nothing"
+        raise UserError(f"{path}: has no arr_0 but {names}; give an npz of images, uint8 [n, h, w, c]")
     shape, dtype = headers["arr_0"]
     if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or min(shape) < 1:
-        told = f"arr_0 is {shape} {dtype}"
-        raise UserError(f"{path}: {told}; give uint8 [n, h, w, c] with 1 or 3 channels and an image at least")
+        names = f"arr_0 is {shape} {dtype}"
+        raise UserError(f"{path}: {names}; give uint8 [n, h, w, c] with 1 or 3 channels and an image at least")
     if shape[0] > MAX_IMAGES or shape[1] * shape[2] > MAX_PIXELS:
         raise UserError(f"{path}: arr_0 is {shape}, over {MAX_IMAGES:,} images or {MAX_PIXELS:,} pixels; give fewer")
     labels = npz.read_npz(path, ("arr_1",), 8 * MAX_IMAGES).get("arr_1")
     if labels is not None and (labels.shape != shape[:1] or labels.dtype.kind not in "iu"):
-        told = f"{labels.shape} {labels.dtype}"
-        raise UserError(f"{path}: arr_1 is {told}; give an integer label for each of {shape[0]:,} images, or none")
+        names = f"{labels.shape} {labels.dtype}"
+        raise UserError(f"{path}: arr_1 is {names}; give an integer label for each of {shape[0]:,} images, or none")
     number, height, width, channels = shape
-    return Source(str(path), (number, height, width, channels), labels, partial(npz.rows, path, "arr_0"))
+    return ImageSource(str(path), (number, height, width, channels), labels, partial(npz.read_rows, path, "arr_0"))
 
 
-def _folder(path: Path) -> Source:
+def _open_folder(path: Path) -> ImageSource:
     root, files = image_files(path, str(path))
     headers = [read_header(root / file) for file in files]
     for file, header in zip(files, headers, strict=True):
         if header[:2] != headers[0][:2]:
-            told = f"{header.width}x{header.height} pixels, but {files[0]} is {headers[0].width}x{headers[0].height}"
-            raise UserError(f"{path}: {file} is {told}; scale all to one size")
+            problem = f"{header.width}x{header.height} pixels, but {files[0]} is {headers[0].width}x{headers[0].height}"
+            raise UserError(f"{path}: {file} is {problem}; scale all to one size")
     channels = 1 if all(header.grey for header in headers) else 3
     shape = (len(files), headers[0].height, headers[0].width, channels)
-    return Source(str(path), shape, None, partial(_pictures, [root / file for file in files], shape[1:]))
+    return ImageSource(str(path), shape, None, partial(_read_batches, [root / file for file in files], shape[1:]))
 
 
-def _pictures(paths: Sequence[Path], shape: tuple[int, int, int], count: int) -> Iterator[Images]:
+def _read_batches(paths: Sequence[Path], shape: tuple[int, int, int], count: int) -> Iterator[Images]:
     for start in range(0, len(paths), count):
         images = [decode_file(path, shape[2], None) for path in paths[start : start + count]]
         changed = next((place for place, image in enumerate(images) if image.shape != shape), None)

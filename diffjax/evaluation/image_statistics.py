@@ -14,11 +14,11 @@ from diffjax.errors import UserError
 Images = UInt8[np.ndarray, "n h w c"]
 PerImage = Float[np.ndarray, " n"]
 
-SURE = 5.0  # standard errors
-LARGE = 0.5  # standard deviations of real pictures (Cohen 1988's d: medium)
+MIN_STANDARD_ERRORS = 5.0  # standard errors
+MIN_EFFECT = 0.5  # standard deviations of real pictures (Cohen 1988's d: medium)
 
 
-def measures(images: Images, levels: int) -> dict[str, PerImage]:
+def image_measures(images: Images, levels: int) -> dict[str, PerImage]:
     """Every measure of every picture, of values 0 … levels - 1."""
     if min(images.shape[1:3]) < 4:
         raise UserError(
@@ -26,7 +26,7 @@ def measures(images: Images, levels: int) -> dict[str, PerImage]:
         )
     x = images.astype(np.float64) / (levels - 1)
     power, fy, fx = _spectrum(x)
-    fine = np.maximum(np.abs(fy)[:, None], np.abs(fx)[None]) > 0.375  # the last quarter of either axis
+    high_frequency = np.maximum(np.abs(fy)[:, None], np.abs(fx)[None]) > 0.375  # the last quarter of either axis
     alternating = _alternating(len(fy), len(fx))
     flat = (images == images[:, :1, :1]).all((1, 2, 3))  # all of whose power is rounding
     total = np.where(flat, np.inf, power.sum((1, 2)))
@@ -34,7 +34,7 @@ def measures(images: Images, levels: int) -> dict[str, PerImage]:
         "mean": x.mean((1, 2, 3)),
         "contrast": x.std((1, 2, 3)),
         "saturation": ((images == 0) | (images == levels - 1)).mean((1, 2, 3)),
-        "high frequencies": (power * fine).sum((1, 2)) / total,
+        "high frequencies": (power * high_frequency).sum((1, 2)) / total,
         "checkerboard": (power * alternating).sum((1, 2)) / total,
     }
 
@@ -53,26 +53,28 @@ class Flag(NamedTuple):
     raised: bool
 
 
-def flags(samples: UInt8[np.ndarray, "_ _ _ _"], real: UInt8[np.ndarray, "_ _ _ _"], levels: int) -> list[Flag]:
+def compare_measures(
+    samples: UInt8[np.ndarray, "_ _ _ _"], real: UInt8[np.ndarray, "_ _ _ _"], levels: int
+) -> list[Flag]:
     """Each measure of samples beside that of real pictures, of the same size."""
     if samples.shape[1:] != real.shape[1:]:
         raise UserError(f"artefacts: samples are {samples.shape[1:]}, and real pictures {real.shape[1:]}; use one size")
     if min(len(samples), len(real)) < 2:
         raise UserError("artefacts: expected 2 or more pictures of either kind")
-    found, right = measures(samples, levels), measures(real, levels)
-    return [_flag(name, found[name], right[name]) for name in found]
+    sample_measures, real_measures = image_measures(samples, levels), image_measures(real, levels)
+    return [_flag(name, sample_measures[name], real_measures[name]) for name in sample_measures]
 
 
-def _flag(name: str, found: Float[np.ndarray, " _"], right: Float[np.ndarray, " _"]) -> Flag:
-    away = found.mean() - right.mean()
-    if abs(away) < 1e-9:  # of constants, such as a share that no picture has
-        return Flag(name, float(found.mean()), float(right.mean()), 0.0, 0.0, raised=False)
-    error = np.sqrt(found.var(ddof=1) / len(found) + right.var(ddof=1) / len(right))
-    spread = right.std(ddof=1)
+def _flag(name: str, sample_values: Float[np.ndarray, " _"], real_values: Float[np.ndarray, " _"]) -> Flag:
+    difference = sample_values.mean() - real_values.mean()
+    if abs(difference) < 1e-9:  # of constants, such as a share that no picture has
+        return Flag(name, float(sample_values.mean()), float(real_values.mean()), 0.0, 0.0, raised=False)
+    error = np.sqrt(sample_values.var(ddof=1) / len(sample_values) + real_values.var(ddof=1) / len(real_values))
+    spread = real_values.std(ddof=1)
     with np.errstate(divide="ignore"):  # constants that differ do so surely
-        errors, effect = float(np.divide(away, error)), float(np.divide(away, spread))
-    raised = abs(errors) > SURE and abs(effect) > LARGE
-    return Flag(name, float(found.mean()), float(right.mean()), errors, effect, raised)
+        errors, effect = float(np.divide(difference, error)), float(np.divide(difference, spread))
+    raised = abs(errors) > MIN_STANDARD_ERRORS and abs(effect) > MIN_EFFECT
+    return Flag(name, float(sample_values.mean()), float(real_values.mean()), errors, effect, raised)
 
 
 def _spectrum(x: Float[np.ndarray, "n h w c"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,8 +86,8 @@ def _spectrum(x: Float[np.ndarray, "n h w c"]) -> tuple[np.ndarray, np.ndarray, 
 
 def _alternating(height: int, width: int) -> np.ndarray:
     """Where a pattern lies that alternates from pixel to pixel in rows, columns or both (Odena et al. 2016)."""
-    found = np.zeros((height, width))
+    mask = np.zeros((height, width))
     rows, columns = height // 2, width // 2  # the frequency of every second pixel; odd sizes have the nearest two
-    found[[rows, -rows], 0] = found[0, [columns, -columns]] = 1
-    found[np.ix_([rows, -rows], [columns, -columns])] = 1
-    return found
+    mask[[rows, -rows], 0] = mask[0, [columns, -columns]] = 1
+    mask[np.ix_([rows, -rows], [columns, -columns])] = 1
+    return mask

@@ -20,7 +20,7 @@ from PIL import Image
 from diffjax.errors import UserError
 
 SIDE = 299  # pixels
-EXACT = jax.lax.Precision.HIGHEST  # accelerators would round the factors of a product
+FULL_PRECISION = jax.lax.Precision.HIGHEST  # accelerators would round the factors of a product
 CLASSES = 1008  # of the logits: ImageNet's thousand, and eight that were never trained
 
 Picture = Float[Array, "b _ _ _"]
@@ -40,12 +40,12 @@ class Conv(NamedTuple):
 Pool = Callable[[Picture], Picture]
 Branch = tuple[Conv | Pool | tuple[Conv, Conv], ...]  # steps one after the other; a pair stands side by side
 
-_mean = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
-_highest = partial(nn.max_pool, window_shape=(3, 3), padding="SAME")
-_halved = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
+_average_pool = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
+_max_pool = partial(nn.max_pool, window_shape=(3, 3), padding="SAME")
+_strided_max_pool = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
 
 
-def _inside(features: int, stride: int = 1) -> Conv:
+def _unpadded_conv(features: int, stride: int = 1) -> Conv:
     """3×3, of windows that lie in the picture."""
     return Conv(features, 3, 3, stride, "VALID")
 
@@ -56,7 +56,7 @@ def _block_35(pooled: int) -> dict[str, Branch]:
         "branch1x1": (Conv(64),),
         "branch5x5": (Conv(48), Conv(64, 5, 5)),
         "branch3x3dbl": (Conv(64), Conv(96, 3, 3), Conv(96, 3, 3)),
-        "branch_pool": (_mean, Conv(pooled)),
+        "branch_pool": (_average_pool, Conv(pooled)),
     }
 
 
@@ -67,7 +67,7 @@ def _block_17(inner: int) -> dict[str, Branch]:
         "branch1x1": (Conv(192),),
         "branch7x7": (Conv(inner), wide, Conv(192, 7, 1)),
         "branch7x7dbl": (Conv(inner), tall, wide, tall, Conv(192, 1, 7)),
-        "branch_pool": (_mean, Conv(192)),
+        "branch_pool": (_average_pool, Conv(192)),
     }
 
 
@@ -83,24 +83,24 @@ def _block_8(pool: Pool) -> dict[str, Branch]:
 
 
 _TO_17: dict[str, Branch] = {
-    "branch3x3": (_inside(384, 2),),
-    "branch3x3dbl": (Conv(64), Conv(96, 3, 3), _inside(96, 2)),
-    "branch_pool": (_halved,),
+    "branch3x3": (_unpadded_conv(384, 2),),
+    "branch3x3dbl": (Conv(64), Conv(96, 3, 3), _unpadded_conv(96, 2)),
+    "branch_pool": (_strided_max_pool,),
 }
 _TO_8: dict[str, Branch] = {
-    "branch3x3": (Conv(192), _inside(320, 2)),
-    "branch7x7x3": (Conv(192), Conv(192, 1, 7), Conv(192, 7, 1), _inside(192, 2)),
-    "branch_pool": (_halved,),
+    "branch3x3": (Conv(192), _unpadded_conv(320, 2)),
+    "branch7x7x3": (Conv(192), Conv(192, 1, 7), Conv(192, 7, 1), _unpadded_conv(192, 2)),
+    "branch_pool": (_strided_max_pool,),
 }
 
 LAYERS: dict[str, Conv | Pool | dict[str, Branch]] = {
-    "Conv2d_1a_3x3": _inside(32, 2),
-    "Conv2d_2a_3x3": _inside(32),
+    "Conv2d_1a_3x3": _unpadded_conv(32, 2),
+    "Conv2d_2a_3x3": _unpadded_conv(32),
     "Conv2d_2b_3x3": Conv(64, 3, 3),
-    "MaxPool_1": _halved,
+    "MaxPool_1": _strided_max_pool,
     "Conv2d_3b_1x1": Conv(80),
-    "Conv2d_4a_3x3": _inside(192),
-    "MaxPool_2": _halved,
+    "Conv2d_4a_3x3": _unpadded_conv(192),
+    "MaxPool_2": _strided_max_pool,
     "Mixed_5b": _block_35(32),
     "Mixed_5c": _block_35(64),
     "Mixed_5d": _block_35(64),
@@ -110,14 +110,14 @@ LAYERS: dict[str, Conv | Pool | dict[str, Branch]] = {
     "Mixed_6d": _block_17(160),
     "Mixed_6e": _block_17(192),
     "Mixed_7a": _TO_8,
-    "Mixed_7b": _block_8(_mean),
-    "Mixed_7c": _block_8(_highest),
+    "Mixed_7b": _block_8(_average_pool),
+    "Mixed_7c": _block_8(_max_pool),
 }
 
 
 def _conv(conv: Conv, name: str, x: Picture) -> Picture:
     size, strides = (conv.height, conv.width), (conv.stride, conv.stride)
-    return nn.relu(nn.Conv(conv.features, size, strides, conv.padding, precision=EXACT, name=name)(x))
+    return nn.relu(nn.Conv(conv.features, size, strides, conv.padding, precision=FULL_PRECISION, name=name)(x))
 
 
 class Mixed(nn.Module):
@@ -132,17 +132,19 @@ class Mixed(nn.Module):
     def _branch(self, name: str, steps: Branch, x: Picture) -> Picture:
         numbered = sum(not callable(step) for step in steps) > 1
         for number, step in enumerate(steps, 1):
-            own = f"{name}_{number}" if numbered else name
+            conv_name = f"{name}_{number}" if numbered else name
             if callable(step):
                 x = step(x)
             elif isinstance(step, Conv):
-                x = _conv(step, own, x)
+                x = _conv(step, conv_name, x)
             else:
-                x = jnp.concatenate([_conv(each, own + side, x) for each, side in zip(step, "ab", strict=True)], -1)
+                x = jnp.concatenate(
+                    [_conv(half, conv_name + side, x) for half, side in zip(step, "ab", strict=True)], -1
+                )
         return x
 
 
-class Seen(NamedTuple):
+class InceptionOutput(NamedTuple):
     """`pool3` is what FID and KID compare; `logits`, without their bias, what the Inception Score reads."""
 
     pool3: Float[Array | np.ndarray, "b 2048"]
@@ -153,7 +155,7 @@ class Inception(nn.Module):
     """Pictures of at least 75×75 pixels (the rule is 299×299) in [-1, 1), float32, into 2048 means and 1008 logits."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b _ _ 3"]) -> Seen:
+    def __call__(self, x: Float[Array, "b _ _ 3"]) -> InceptionOutput:
         for name, layer in LAYERS.items():
             if callable(layer):
                 x = layer(x)
@@ -162,13 +164,13 @@ class Inception(nn.Module):
             else:
                 x = Mixed(layer, name=name)(x)
         pool3 = x.mean((1, 2))
-        return Seen(pool3, nn.Dense(CLASSES, use_bias=False, precision=EXACT, name="fc")(pool3))
+        return InceptionOutput(pool3, nn.Dense(CLASSES, use_bias=False, precision=FULL_PRECISION, name="fc")(pool3))
 
 
 class Resize(NamedTuple):
     """A rule to bring images to 299×299 pixels, levels kept; `told` names it in reports."""
 
-    told: str
+    description: str
     apply: Callable[[Images], Float[Array | np.ndarray, "b 299 299 c"]]
 
 
@@ -202,12 +204,14 @@ RESIZES = {"tensorflow_1": TENSORFLOW_1, "antialiased": ANTIALIASED}
 
 
 @jax.jit
-def _look(variables: PyTree, levels: Picture) -> Any:
+def _inception_output(variables: PyTree, levels: Picture) -> Any:
     rgb = jnp.broadcast_to(levels, (*levels.shape[:3], 3))
     return Inception().apply(variables, (rgb - 128) / 128)
 
 
-def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) -> Callable[[Images], Seen]:
+def inception_function(
+    variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32
+) -> Callable[[Images], InceptionOutput]:
     """What the net sees of images, as a function of them: uint8 [n, h, w, c], n at least 1, grey (c = 1) or RGB (3).
 
     Images are resized by the rule, grey ones repeated to three channels, and enter as (level − 128) / 128; `batch` of
@@ -217,19 +221,26 @@ def features(variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32) 
     if batch < 1:
         raise UserError(f"batch is {batch}: give at least one image at once")
 
-    def see(images: Images) -> Seen:
-        check(images)
+    def see(images: Images) -> InceptionOutput:
+        check_images(images)
         size, parts = min(batch, len(images)), []
         for start in range(0, len(images), size):
-            some = images[start : start + size]
-            full = some[np.minimum(np.arange(size), len(some) - 1)]  # the last too: one size is compiled
-            parts.append([np.asarray(part)[: len(some)] for part in _look(variables, jnp.asarray(resize.apply(full)))])
-        return Seen(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+            batch_images = images[start : start + size]
+            full = batch_images[
+                np.minimum(np.arange(size), len(batch_images) - 1)
+            ]  # the last too: one size is compiled
+            parts.append(
+                [
+                    np.asarray(part)[: len(batch_images)]
+                    for part in _inception_output(variables, jnp.asarray(resize.apply(full)))
+                ]
+            )
+        return InceptionOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     return see
 
 
-def check(images: np.ndarray) -> None:
+def check_images(images: np.ndarray) -> None:
     """Raises UserError for what the net cannot look at."""
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise UserError(

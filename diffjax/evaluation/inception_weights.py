@@ -21,10 +21,10 @@ from safetensors.numpy import load as load_safetensors
 
 from diffjax.errors import UserError
 from diffjax.evaluation.features import Features, Images, Table
-from diffjax.evaluation.inception import RESIZES, SIDE, Inception, features
-from diffjax.utils.files import reason
+from diffjax.evaluation.inception import RESIZES, SIDE, Inception, inception_function
+from diffjax.utils.files import describe_error
 
-MOST_BYTES = 2**28  # of a file, or of all that a compressed one holds: 24 million numbers in float64, and room
+MAX_BYTES = 2**28  # of a file, or of all that a compressed one holds: 24 million numbers in float64, and room
 EPSILON = 1e-3  # of batch normalisation
 WIDTH = 2_048  # values of pool3
 UNUSED = (".num_batches_tracked", "fc.bias")  # what the published weights hold besides
@@ -37,21 +37,21 @@ class Weights(NamedTuple):
     sha256: str
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
+def tensor_shapes() -> dict[str, tuple[int, ...]]:
     """The name of every tensor that is needed, and its shape as PyTorch keeps it: kernels [out, in, height, width]."""
-    found = {}
-    for path, kernel in _kernels().items():
+    result = {}
+    for path, kernel in _kernel_shapes().items():
         if path == ("fc",):
-            found["fc.weight"] = kernel[::-1]
+            result["fc.weight"] = kernel[::-1]
             continue
         height, width, inputs, outputs = kernel
-        found[_name(path, "conv.weight")] = (outputs, inputs, height, width)
+        result[_tensor_name(path, "conv.weight")] = (outputs, inputs, height, width)
         for part in ("weight", "bias", "running_mean", "running_var"):
-            found[_name(path, f"bn.{part}")] = (outputs,)
-    return found
+            result[_tensor_name(path, f"bn.{part}")] = (outputs,)
+    return result
 
 
-def load(path: str | Path) -> Weights:
+def load_weights(path: str | Path) -> Weights:
     """Weights from `.safetensors` or `.npz` with the names and shapes of `shapes()`, as in pytorch-fid's state dict.
 
     Batch normalisation is folded, in float64, into kernel · γ / √(variance + ε) and bias β − mean · γ / √(variance + ε)
@@ -59,20 +59,20 @@ def load(path: str | Path) -> Weights:
     tensor that is missing, unknown, of another shape, or holds what no trained weights hold.
     """
     path = Path(path)
-    data = _bytes(path)
-    tensors = _tensors(path, data)
-    check(path, tensors)
+    data = _read_bytes(path)
+    tensors = _read_tensors(path, data)
+    check_tensors(path, tensors)
     flat = {}
-    for layer in _kernels():
+    for layer in _kernel_shapes():
         if layer == ("fc",):
             flat[(*layer, "kernel")] = tensors["fc.weight"].T
             continue
         gain, bias, mean, variance = (
-            tensors[_name(layer, f"bn.{part}")].astype(np.float64)
+            tensors[_tensor_name(layer, f"bn.{part}")].astype(np.float64)
             for part in ("weight", "bias", "running_mean", "running_var")
         )
         scale = gain / np.sqrt(variance + EPSILON)
-        flat[(*layer, "kernel")] = tensors[_name(layer, "conv.weight")].transpose(2, 3, 1, 0) * scale
+        flat[(*layer, "kernel")] = tensors[_tensor_name(layer, "conv.weight")].transpose(2, 3, 1, 0) * scale
         flat[(*layer, "bias")] = bias - mean * scale
     params = unflatten_dict({name: jnp.asarray(value, jnp.float32) for name, value in flat.items()})
     return Weights({"params": params}, hashlib.sha256(data).hexdigest())
@@ -87,8 +87,8 @@ def inception_features(path: str | Path, resize: str = "tensorflow_1", batch: in
     """
     if resize not in RESIZES:
         raise UserError(f"resize is {resize!r}: choose {' or '.join(RESIZES)}")
-    weights = load(path)
-    see = features(weights.variables, RESIZES[resize], batch)
+    weights = load_weights(path)
+    see = inception_function(weights.variables, RESIZES[resize], batch)
 
     def extract(images: Images) -> Table:
         return np.asarray(see(images).pool3)
@@ -97,34 +97,34 @@ def inception_features(path: str | Path, resize: str = "tensorflow_1", batch: in
 
 
 @cache
-def _kernels() -> dict[tuple[str, ...], tuple[int, ...]]:
+def _kernel_shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
     """The path of each layer that has one, and the shape of its kernel, as Flax keeps it."""
-    made: Any = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
-    leaves: Any = flatten_dict(made["params"])
+    variables: Any = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
+    leaves: Any = flatten_dict(variables["params"])
     return {path[:-1]: leaf.shape for path, leaf in leaves.items() if path[-1] == "kernel"}
 
 
-def _name(path: tuple[str, ...], part: str) -> str:
+def _tensor_name(path: tuple[str, ...], part: str) -> str:
     return ".".join((*path, part))
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     if path.suffix.lower() not in (".safetensors", ".npz"):
         raise UserError(
             f"{path}: expected .safetensors or .npz; a pickle, as PyTorch writes, can run any program and is not "
-            f"opened: convert it where PyTorch is installed, by {_conversion(path)}"
+            f"opened: convert it where PyTorch is installed, by {_conversion_command(path)}"
         )
     try:
         if not path.is_file():  # a pipe would be waited for, a device has no end
             raise UserError(f"{path}: no such file; give one with the weights of Inception-v3")
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path}: more than {MOST_BYTES:,} bytes, which the weights of Inception-v3 never need")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: more than {MAX_BYTES:,} bytes, which the weights of Inception-v3 never need")
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)})") from None
+        raise UserError(f"{path}: cannot be read ({describe_error(error)})") from None
 
 
-def _conversion(path: Path) -> str:
+def _conversion_command(path: Path) -> str:
     """The command, for a shell, that makes safetensors of PyTorch's file."""
     program = (
         "from sys import argv; from torch import load; from safetensors.torch import save_file; "
@@ -133,35 +133,37 @@ def _conversion(path: Path) -> str:
     return shlex.join(["python", "-c", program, str(path), str(path.with_suffix(".safetensors"))])
 
 
-def _tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
     try:
         if path.suffix.lower() == ".safetensors":
             return load_safetensors(data)
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            if sum(member.file_size for member in file.zip.infolist()) > MOST_BYTES:
-                raise ValueError(f"unpacks to more than {MOST_BYTES:,} bytes")
+            if sum(member.file_size for member in file.zip.infolist()) > MAX_BYTES:
+                raise ValueError(f"unpacks to more than {MAX_BYTES:,} bytes")
             return {name: file[name] for name in file.files}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, MemoryError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as {path.suffix[1:]} ({reason(error)[:200]})") from None
+        raise UserError(f"{path}: cannot be read as {path.suffix[1:]} ({describe_error(error)[:200]})") from None
 
 
-def check(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def check_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Raises UserError, naming the first tensor that is not as it should be."""
-    expected = shapes()
+    expected = tensor_shapes()
     for name, shape in expected.items():
         if name not in tensors:
             raise UserError(
                 f"{path}: {name} is missing, expected {shape}; are these the weights of FID's Inception-v3?"
             )
-        found = tensors[name]
-        if found.shape != shape:
-            raise UserError(f"{path}: {name} has shape {found.shape}, expected {shape}: not FID's Inception-v3")
-        if found.dtype.kind != "f":
-            raise UserError(f"{path}: {name} is {found.dtype}, expected floating-point numbers")
-        if not np.isfinite(found).all():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise UserError(f"{path}: {name} has shape {tensor.shape}, expected {shape}: not FID's Inception-v3")
+        if tensor.dtype.kind != "f":
+            raise UserError(f"{path}: {name} is {tensor.dtype}, expected floating-point numbers")
+        if not np.isfinite(tensor).all():
             raise UserError(f"{path}: {name} holds NaN or infinities; fetch the file again")
-        if name.endswith("running_var") and found.min() < 0:
-            raise UserError(f"{path}: {name} holds {found.min()}, expected variances, at least 0; fetch the file again")
+        if name.endswith("running_var") and tensor.min() < 0:
+            raise UserError(
+                f"{path}: {name} holds {tensor.min()}, expected variances, at least 0; fetch the file again"
+            )
     for name in tensors:
         if name not in expected and not name.endswith(UNUSED):
             raise UserError(

@@ -13,9 +13,11 @@ from jaxtyping import Float64, Shaped
 from scipy.stats import t as student
 
 from diffjax.errors import UserError
-from diffjax.evaluation.frechet_distance import Moments, merge
+from diffjax.evaluation.frechet_distance import Moments, merge_moments
 
-Score = Callable[[Any, Any], float]  # of samples and reference; one that draws at random is given its seed beforehand
+ScoreFunction = Callable[
+    [Any, Any], float
+]  # of samples and reference; one that draws at random is given its seed beforehand
 Rows = Shaped[np.ndarray, "_ ..."]
 
 
@@ -48,7 +50,7 @@ class Difference(NamedTuple):
 
 
 def interval(
-    score: Score,
+    score: ScoreFunction,
     samples: Rows,
     reference: Any,
     *,
@@ -72,15 +74,15 @@ def interval(
     The score is computed 2 · groups + 1 times, groups + 1 times if `fixed`, and `reference` may then be anything.
     Raises UserError for fewer rows than groups.
     """
-    return interval_of(replicates(score, samples, reference, groups=groups, seed=seed, fixed=fixed), level)
+    return interval_from_replicates(replicates(score, samples, reference, groups=groups, seed=seed, fixed=fixed), level)
 
 
 def replicates(
-    score: Score, samples: Rows, reference: Any, *, groups: int = 20, seed: int = 0, fixed: bool = False
+    score: ScoreFunction, samples: Rows, reference: Any, *, groups: int = 20, seed: int = 0, fixed: bool = False
 ) -> Replicates:
     """What `interval` is made of. How rows are dealt depends on their number and `seed` alone, for each side."""
-    (found,) = replicates_each(score, samples, reference, groups=groups, seed=seed, fixed=fixed)
-    return found
+    (result,) = replicates_each(score, samples, reference, groups=groups, seed=seed, fixed=fixed)
+    return result
 
 
 def replicates_each(
@@ -93,46 +95,46 @@ def replicates_each(
     fixed: bool = False,
 ) -> list[Replicates]:
     """As `replicates`, of a score that gives several numbers, each of which has its own."""
-    parts = _dealt("samples", samples, groups, np.random.default_rng((seed, 0)))
-    others = None if fixed else _dealt("reference", reference, groups, np.random.default_rng((seed, 1)))
-    return _replicates(score, np.concatenate, parts, others, (samples, reference))
+    parts = _deal_groups("samples", samples, groups, np.random.default_rng((seed, 0)))
+    reference_groups = None if fixed else _deal_groups("reference", reference, groups, np.random.default_rng((seed, 1)))
+    return _jackknife(score, np.concatenate, parts, reference_groups, (samples, reference))
 
 
 def interval_of_moments(
-    score: Score, samples: Sequence[Moments], reference: Sequence[Moments] | Moments, level: float = 0.95
+    score: ScoreFunction, samples: Sequence[Moments], reference: Sequence[Moments] | Moments, level: float = 0.95
 ) -> Interval:
     """As `interval`, of a score of moments such as `frechet_of`: each group of rows is given by its own moments.
 
     So rows are read once, a batch at a time: deal them into groups at random, of equal counts. A reference of single
     `Moments` is fixed. Raises UserError for fewer than two groups of a side.
     """
-    return interval_of(replicates_of_moments(score, samples, reference), level)
+    return interval_from_replicates(replicates_of_moments(score, samples, reference), level)
 
 
 def replicates_of_moments(
-    score: Score, samples: Sequence[Moments], reference: Sequence[Moments] | Moments
+    score: ScoreFunction, samples: Sequence[Moments], reference: Sequence[Moments] | Moments
 ) -> Replicates:
     """What `interval_of_moments` is made of."""
 
     def join(parts: Sequence[Moments]) -> Moments:
-        return reduce(merge, parts)
+        return reduce(merge_moments, parts)
 
     if len(samples) < 2 or (not isinstance(reference, Moments) and len(reference) < 2):
         raise UserError("one group of moments tells nothing of their spread: give two groups at least")
-    whole = join(samples), reference if isinstance(reference, Moments) else join(reference)
-    (found,) = _replicates(score, join, samples, None if isinstance(reference, Moments) else reference, whole)
-    return found
+    all_moments = join(samples), reference if isinstance(reference, Moments) else join(reference)
+    (result,) = _jackknife(score, join, samples, None if isinstance(reference, Moments) else reference, all_moments)
+    return result
 
 
-def interval_of(found: Replicates, level: float = 0.95) -> Interval:
+def interval_from_replicates(score: Replicates, level: float = 0.95) -> Interval:
     """The interval of a score that was computed without each group of rows; see `interval`."""
-    sides = [side for side in found[1:] if len(side)]
+    sides = [side for side in score[1:] if len(side)]
     if not sides:
         _check_level(level)
-        return Interval(found.value, *(float("nan"),) * 4)
+        return Interval(score.value, *(float("nan"),) * 4)
     error, width, _ = _spread(sides, level)
-    bias = sum((len(side) - 1) * (side.mean() - found.value) for side in sides)
-    return Interval(found.value, error, found.value - width, found.value + width, float(found.value - bias))
+    bias = sum((len(side) - 1) * (side.mean() - score.value) for side in sides)
+    return Interval(score.value, error, score.value - width, score.value + width, float(score.value - bias))
 
 
 def difference(a: Replicates, b: Replicates, level: float = 0.95) -> Difference:
@@ -152,13 +154,13 @@ def difference(a: Replicates, b: Replicates, level: float = 0.95) -> Difference:
     return Difference(value, error, value - width, value + width, p)
 
 
-def chance(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A probability in words as short as it is certain."""
     return f"{p:.2g}" if p >= 1e-9 else "< 1e-9"
 
 
-def floor(
-    score: Score, real: Rows, samples: int, reference: int, repeats: int = 10, seed: int = 0
+def real_data_baseline(
+    score: ScoreFunction, real: Rows, samples: int, reference: int, repeats: int = 10, seed: int = 0
 ) -> Float64[np.ndarray, " repeats"]:
     """What real images get: the score of `samples` of them against `reference` others, at random, `repeats` times.
 
@@ -168,34 +170,38 @@ def floor(
     if min(samples, reference, repeats) < 1:
         raise UserError(f"{samples} against {reference}, {repeats} times: give at least one of each")
     if samples + reference > len(real):
-        told = f"{len(real)} real images cannot be split into {samples} and {reference}"
-        raise UserError(f"the floor: {told}; give more of them, or compare fewer")
-    found = []
+        problem = f"{len(real)} real images cannot be split into {samples} and {reference}"
+        raise UserError(f"the floor: {problem}; give more of them, or compare fewer")
+    scores = []
     for draw in range(repeats):
         rows = np.random.default_rng((seed, draw)).permutation(len(real))
-        found.append(score(real[rows[:samples]], real[rows[samples : samples + reference]]))
-    return np.array(found, np.float64)
+        scores.append(score(real[rows[:samples]], real[rows[samples : samples + reference]]))
+    return np.array(scores, np.float64)
 
 
-def _dealt(name: str, rows: Rows, groups: int, rng: np.random.Generator) -> list[np.ndarray]:
+def _deal_groups(name: str, rows: Rows, groups: int, rng: np.random.Generator) -> list[np.ndarray]:
     if not 2 <= groups <= len(rows):
         raise UserError(f"{name} has {len(rows)} rows for {groups} groups: give two groups, and a row for each")
     return [rows[np.sort(part)] for part in np.array_split(rng.permutation(len(rows)), groups)]
 
 
-def _replicates(
+def _jackknife(
     score: Callable[[Any, Any], Any],
     join: Callable[[Sequence[Any]], Any],
     parts: Sequence[Any],
-    others: Sequence[Any] | None,
-    whole: tuple[Any, Any],
+    reference_groups: Sequence[Any] | None,
+    all_rows: tuple[Any, Any],
 ) -> list[Replicates]:
-    a, b = whole
+    a, b = all_rows
     values = np.atleast_1d(np.asarray(score(a, b), np.float64))
-    ours = np.array([np.atleast_1d(score(join(rest), b)) for rest in _each_left_out(parts)], np.float64)
-    theirs = np.array([np.atleast_1d(score(a, join(rest))) for rest in _each_left_out(others or ())], np.float64)
-    theirs = theirs.reshape(-1, len(values))
-    return [Replicates(float(value), ours[:, i], theirs[:, i]) for i, value in enumerate(values)]
+    sample_replicates = np.array([np.atleast_1d(score(join(rest), b)) for rest in _leave_one_out(parts)], np.float64)
+    reference_replicates = np.array(
+        [np.atleast_1d(score(a, join(rest))) for rest in _leave_one_out(reference_groups or ())], np.float64
+    )
+    reference_replicates = reference_replicates.reshape(-1, len(values))
+    return [
+        Replicates(float(value), sample_replicates[:, i], reference_replicates[:, i]) for i, value in enumerate(values)
+    ]
 
 
 def _spread(sides: Sequence[Float64[np.ndarray, " _"]], level: float) -> tuple[float, float, float]:
@@ -213,5 +219,5 @@ def _check_level(level: float) -> None:
         raise UserError(f"level is {level}: give a probability, such as 0.95")
 
 
-def _each_left_out(parts: Sequence[Any]) -> list[Sequence[Any]]:
+def _leave_one_out(parts: Sequence[Any]) -> list[Sequence[Any]]:
     return [[*parts[:place], *parts[place + 1 :]] for place in range(len(parts))]

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from diffjax.errors import UserError
-from diffjax.evaluation.pairwise import blocks, pair, squared_to
+from diffjax.evaluation.pairwise import blocks, squared_distances_to, validate_pair
 
 Kernel = Callable[[Float64[np.ndarray, "_ _"], Float64[np.ndarray, "_ _"]], Float64[np.ndarray, "_ _"]]
 
 
-class Estimate(NamedTuple):
+class KidEstimate(NamedTuple):
     """A value, and its standard error."""
 
     value: float
@@ -32,49 +32,49 @@ class _Sums(NamedTuple):
     b_to_a: Float64[np.ndarray, " m"]
 
 
-def rbf(sigma: float) -> Kernel:
+def rbf_kernel(sigma: float) -> Kernel:
     """k(x, y) = exp(−|x − y|² / 2σ²), σ in the units of the points."""
     if not sigma > 0:
         raise UserError(f"sigma is {sigma}: the width of the kernel must be positive")
-    return lambda a, b: np.exp(squared_to(b)(a) / (-2 * sigma**2))
+    return lambda a, b: np.exp(squared_distances_to(b)(a) / (-2 * sigma**2))
 
 
-def cubic(a: Float64[np.ndarray, "n d"], b: Float64[np.ndarray, "m d"]) -> Float64[np.ndarray, "n m"]:
+def cubic_kernel(a: Float64[np.ndarray, "n d"], b: Float64[np.ndarray, "m d"]) -> Float64[np.ndarray, "n m"]:
     """k(x, y) = (x·y / d + 1)³, the kernel of KID (Bińkowski et al. 2018, section 4)."""
     base = a @ b.T / a.shape[1] + 1
     return base * base * base  # NumPy's power of 3 takes ten times as long
 
 
-def median_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], most: int = 1_000) -> float:
+def median_distance(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], limit: int = 1_000) -> float:
     """The median distance between different points of a and b together: the usual σ of an RBF.
 
-    Gretton et al. 2012, section 8. Of large sets, `most` points at equal strides. A kernel whose width depends on the
+    Gretton et al. 2012, section 8. Of large sets, `limit` points at equal strides. A kernel whose width depends on the
     samples makes scores of different samples incomparable: take it from real images only, or print it beside them.
     """
-    a, b = pair(a, b, 1)
-    whole = np.concatenate([a[_strided(len(a), most // 2)], b[_strided(len(b), most // 2)]]).astype(np.float64)
-    if len(whole) < 2:
+    a, b = validate_pair(a, b, 1)
+    points = np.concatenate([a[_strided(len(a), limit // 2)], b[_strided(len(b), limit // 2)]]).astype(np.float64)
+    if len(points) < 2:
         raise UserError("a single point has no distance: give two points at least")
-    apart = squared_to(whole)(whole)[np.triu_indices(len(whole), 1)]
-    found = float(np.sqrt(np.median(apart)))
-    if found == 0:
+    squared = squared_distances_to(points)(points)[np.triu_indices(len(points), 1)]
+    distance = float(np.sqrt(np.median(squared)))
+    if distance == 0:
         raise UserError("most points are equal: their median distance, the width of a kernel, is 0")
-    return found
+    return distance
 
 
 def mmd2(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], sigma: float) -> float:
     """The value of `discrepancy` with an RBF kernel of width `sigma`, in the units of the points; needs two rows."""
-    a, b = pair(a, b, 2)
-    return _value(_sums(a, b, rbf(sigma)))
+    a, b = validate_pair(a, b, 2)
+    return _value(_sums(a, b, rbf_kernel(sigma)))
 
 
-def kid(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Estimate:
+def kid(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> KidEstimate:
     """The kernel inception distance of two sets of features by all their pairs: `discrepancy` with the cubic kernel.
 
     Bińkowski et al. 2018, section 4. Its standard error is smaller than that of the usual mean over subsets
     (`kid_of_subsets`), and its time grows with (n + m)² d: 20,000 features of 2,048 values take minutes.
     """
-    return discrepancy(a, b, cubic)
+    return mmd2_unbiased(a, b, cubic_kernel)
 
 
 def unbiased(within_a: float, within_b: float, across: float, n: int, m: int) -> float:
@@ -82,7 +82,7 @@ def unbiased(within_a: float, within_b: float, across: float, n: int, m: int) ->
     return within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2 * across / (n * m)
 
 
-def discrepancy(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], kernel: Kernel) -> Estimate:
+def mmd2_unbiased(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], kernel: Kernel) -> KidEstimate:
     """Unbiased MMD²: mean k(a, a') + mean k(b, b') − 2 mean k(a, b) over pairs of different points.
 
     Gretton et al. 2012, eq. 3. Its expectation is zero for equal distributions, so it can be negative. The standard
@@ -90,14 +90,14 @@ def discrepancy(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], kernel
     Efron & Stein (1981) it is too large rather than too small in the mean; between equal distributions, where the
     estimate is degenerate, by √2. Needs three rows each.
     """
-    a, b = pair(a, b, 3)
+    a, b = validate_pair(a, b, 3)
     sums = _sums(a, b, kernel)
-    return Estimate(_value(sums), _error(sums))
+    return KidEstimate(_value(sums), _error(sums))
 
 
 def kid_of_subsets(
     a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], subsets: int = 100, size: int = 1_000, seed: int = 0
-) -> Estimate:
+) -> KidEstimate:
     """KID as usually published: the mean of `subsets` unbiased estimates, each from `size` random rows of a and b.
 
     Bińkowski et al. 2018, section 4. A subset is drawn without replacement; as long as rows last, subsets have no row
@@ -105,25 +105,25 @@ def kid_of_subsets(
     number of subsets without common rows. (Elsewhere the deviation itself is printed after "±".) Raises UserError
     unless there are at least two such subsets.
     """
-    a, b = pair(a, b, 2)
+    a, b = validate_pair(a, b, 2)
     separate = min(subsets, min(len(a), len(b)) // max(size, 1))
     if size < 2 or separate < 2:
-        told = f"{subsets} subsets of {size} of {len(a)} and {len(b)} rows"
-        raise UserError(f"{told}: take size from 2 to half the rows, and two subsets at least")
-    rng, values, left = np.random.default_rng(seed), [], (np.zeros(0, int), np.zeros(0, int))
+        problem = f"{subsets} subsets of {size} of {len(a)} and {len(b)} rows"
+        raise UserError(f"{problem}: take size from 2 to half the rows, and two subsets at least")
+    rng, values, unused = np.random.default_rng(seed), [], (np.zeros(0, int), np.zeros(0, int))
     for _ in range(subsets):
-        if min(map(len, left)) < size:
-            left = rng.permutation(len(a)), rng.permutation(len(b))
-        values.append(_value(_sums(a[left[0][:size]], b[left[1][:size]], cubic)))
-        left = left[0][size:], left[1][size:]
-    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(separate)))
+        if min(map(len, unused)) < size:
+            unused = rng.permutation(len(a)), rng.permutation(len(b))
+        values.append(_value(_sums(a[unused[0][:size]], b[unused[1][:size]], cubic_kernel)))
+        unused = unused[0][size:], unused[1][size:]
+    return KidEstimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(separate)))
 
 
 def _sums(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> _Sums:
-    return _Sums(_within(a, kernel), _within(b, kernel), *_across(a, b, kernel))
+    return _Sums(_sums_within(a, kernel), _sums_within(b, kernel), *_sums_across(a, b, kernel))
 
 
-def _within(x: Float[np.ndarray, "n d"], kernel: Kernel) -> Float64[np.ndarray, " n"]:
+def _sums_within(x: Float[np.ndarray, "n d"], kernel: Kernel) -> Float64[np.ndarray, " n"]:
     """Σ k(xᵢ, xⱼ) over j ≠ i; the kernel is symmetric, so each pair of blocks is computed once."""
     total, parts = np.zeros(len(x)), blocks(len(x))
     for place, rows in enumerate(parts):
@@ -137,7 +137,7 @@ def _within(x: Float[np.ndarray, "n d"], kernel: Kernel) -> Float64[np.ndarray, 
     return total
 
 
-def _across(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+def _sums_across(a: np.ndarray, b: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
     to_b, to_a = np.zeros(len(a)), np.zeros(len(b))
     for rows in blocks(len(a)):
         for columns in blocks(len(b)):
@@ -156,14 +156,16 @@ def _error(sums: _Sums) -> float:
     """√ of the two-sample jackknife variance (Arvesen 1969): (n − 1)/n Σ (θ₋ᵢ − mean)² of either side, added."""
     n, m = len(sums.within_a), len(sums.within_b)
     total = 0.0
-    for within, across, own, other in (
+    for within, across, own_count, other_count in (
         (sums.within_a, sums.a_to_b, n, m),
         (sums.within_b, sums.b_to_a, m, n),
     ):
-        without = -2 * within / ((own - 1) * (own - 2)) + 2 * across / ((own - 1) * other)  # up to a constant
-        total += (own - 1) * without.var()
+        without = -2 * within / ((own_count - 1) * (own_count - 2)) + 2 * across / (
+            (own_count - 1) * other_count
+        )  # up to a constant
+        total += (own_count - 1) * without.var()
     return float(np.sqrt(total))
 
 
-def _strided(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, max(most, 1))).round().astype(int))
+def _strided(count: int, max_count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, max(max_count, 1))).round().astype(int))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffjax.errors import UserError
-from diffjax.utils.files import reason
+from diffjax.utils.files import describe_error
 
 MAX_MEMBERS = 64  # arrays of a file
 MAX_BATCH_BYTES = 2**28
@@ -28,47 +28,47 @@ class Header(NamedTuple):
         return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
 
-def headers(path: str | Path) -> dict[str, Header]:
+def read_headers(path: str | Path) -> dict[str, Header]:
     """The header of every array of an npz file; raises UserError for a file that is none."""
-    with _archive(path) as archive:
-        found = {}
+    with _open_archive(path) as archive:
+        result = {}
         for name in archive.namelist():
             with archive.open(name) as file:
-                found[name.removesuffix(".npy")] = _header(file, archive.getinfo(name).file_size, path)
-        return found
+                result[name.removesuffix(".npy")] = _header(file, archive.getinfo(name).file_size, path)
+        return result
 
 
-def read_npz(path: str | Path, names: Collection[str], most: int) -> dict[str, np.ndarray]:
-    """Those arrays of an npz file that are named, each of at most `most` bytes; what is not there is left out.
+def read_npz(path: str | Path, names: Collection[str], max_bytes: int) -> dict[str, np.ndarray]:
+    """Those arrays of an npz file that are named, each of at most `max_bytes` bytes; what is not there is left out.
 
     Raises UserError for a file that is no npz, is damaged, holds Python objects, or has a larger array.
     """
-    found = {}
+    result = {}
     for name in names:
-        with _archive(path) as archive:
+        with _open_archive(path) as archive:
             if f"{name}.npy" not in archive.namelist():
                 continue
             with archive.open(f"{name}.npy") as file:
                 header = _header(file, archive.getinfo(f"{name}.npy").file_size, path)
-                if header.size > most:
-                    told = f"{name} is {header.shape}, over {most / 1e6:,.0f} megabytes"
-                    raise UserError(f"{path}: {told}; give a smaller one")
-                found[name] = _read(file, header)
-    return found
+                if header.size > max_bytes:
+                    problem = f"{name} is {header.shape}, over {max_bytes / 1e6:,.0f} megabytes"
+                    raise UserError(f"{path}: {problem}; give a smaller one")
+                result[name] = _read(file, header)
+    return result
 
 
-def read_npy(path: str | Path, most: int) -> np.ndarray:
-    """The array of an npy file, of at most `most` bytes; raises UserError as `read_npz` does."""
-    with _vetted(path), Path(path).open("rb") as file:
+def read_npy(path: str | Path, max_bytes: int) -> np.ndarray:
+    """The array of an npy file, of at most `max_bytes` bytes; raises UserError as `read_npz` does."""
+    with _user_error_on_failure(path), Path(path).open("rb") as file:
         header = _header(file, Path(path).stat().st_size, path)
-        if header.size > most:
-            raise UserError(f"{path}: is {header.shape}, over {most / 1e6:,.0f} megabytes; give a smaller one")
+        if header.size > max_bytes:
+            raise UserError(f"{path}: is {header.shape}, over {max_bytes / 1e6:,.0f} megabytes; give a smaller one")
         return _read(file, header)
 
 
-def rows(path: str | Path, name: str, count: int) -> Iterator[np.ndarray]:
+def read_rows(path: str | Path, name: str, count: int) -> Iterator[np.ndarray]:
     """The rows of one array of an npz file, `count` at a time or as many as `MAX_BATCH_BYTES` hold: no more is held."""
-    with _archive(path) as archive, archive.open(f"{name}.npy") as file:
+    with _open_archive(path) as archive, archive.open(f"{name}.npy") as file:
         header = _header(file, archive.getinfo(f"{name}.npy").file_size, path)
         count = max(1, min(count, MAX_BATCH_BYTES * header.shape[0] // max(header.size, 1)))
         for start in range(0, header.shape[0], count):
@@ -94,34 +94,34 @@ def _read(file: Readable, header: Header) -> np.ndarray:
     data = bytearray(header.size)
     view, at = memoryview(data), 0
     while at < len(data):
-        got = file.read(min(2**24, len(data) - at))
-        if not got:
+        count = file.read(min(2**24, len(data) - at))
+        if not count:
             raise EOFError("it ends too early")
-        view[at : at + len(got)] = got
-        at += len(got)
+        view[at : at + len(count)] = count
+        at += len(count)
     if header.dtype.itemsize == 0:  # an empty text
         return np.zeros(header.shape, header.dtype)
     return np.frombuffer(data, header.dtype).reshape(header.shape)
 
 
 @contextmanager
-def _archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
-    with _vetted(path), zipfile.ZipFile(path) as archive:
+def _open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    with _user_error_on_failure(path), zipfile.ZipFile(path) as archive:
         if len(archive.namelist()) > MAX_MEMBERS:
             raise UserError(f"{path}: holds over {MAX_MEMBERS} files; give an npz with few arrays")
         yield archive
 
 
 @contextmanager
-def _vetted(path: str | Path) -> Iterator[None]:
+def _user_error_on_failure(path: str | Path) -> Iterator[None]:
     """Whatever goes wrong with a file becomes one UserError that names it."""
     try:
         if not Path(path).is_file():  # a pipe or a device would be read for ever
-            told = "not a file" if Path(path).exists() else "no such file"
-            raise UserError(f"{path}: {told}; give an npz or npy file of arrays")
+            problem = "not a file" if Path(path).exists() else "no such file"
+            raise UserError(f"{path}: {problem}; give an npz or npy file of arrays")
         yield
     except UserError:
         raise
     except Exception as error:  # damage leads zipfile, zlib and NumPy to errors of any kind
-        told = reason(error)[:200]
-        raise UserError(f"{path}: cannot be read as arrays ({told}); fetch or make it again") from None
+        problem = describe_error(error)[:200]
+        raise UserError(f"{path}: cannot be read as arrays ({problem}); fetch or make it again") from None

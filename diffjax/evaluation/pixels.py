@@ -12,7 +12,7 @@ from jaxtyping import Float, Integer, UInt8
 from diffjax.errors import UserError
 
 Splits = Mapping[str, tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]]
-NAMES = ("train", "validation", "test")
+SPLIT_NAMES = ("train", "validation", "test")
 
 
 def as_bytes(images: UInt8[np.ndarray, "*shape"], levels: int) -> UInt8[np.ndarray, "*shape"]:
@@ -33,17 +33,19 @@ def fractions(name: str, images: UInt8[np.ndarray, "n h w c"], levels: int) -> F
     return images.reshape(len(images), -1) / (levels - 1)
 
 
-def require(splits: Splits) -> None:
+def require_splits(splits: Splits) -> None:
     """Refuses a data set without one of the three splits."""
-    missing = [name for name in NAMES if name not in splits or len(splits[name][0]) == 0]
+    missing = [name for name in SPLIT_NAMES if name not in splits or len(splits[name][0]) == 0]
     if missing:
-        raise UserError(f"the data set has no {' and no '.join(missing)} split: evaluation needs {', '.join(NAMES)}")
+        raise UserError(
+            f"the data set has no {' and no '.join(missing)} split: evaluation needs {', '.join(SPLIT_NAMES)}"
+        )
 
 
 def fractions_of(splits: Splits, levels: int) -> list[Float[np.ndarray, "_ d"]]:
     """The three splits as points, in the order of `NAMES`."""
-    require(splits)
-    return [fractions(name, splits[name][0], levels) for name in NAMES]
+    require_splits(splits)
+    return [fractions(name, splits[name][0], levels) for name in SPLIT_NAMES]
 
 
 def fractions_like(samples: UInt8[np.ndarray, "n h w c"], splits: Splits) -> Float[np.ndarray, "n d"]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, Integer
 from diffjax.evaluation.classifiers import two_sample_of_kernel
 from diffjax.evaluation.frechet_distance import frechet
 from diffjax.evaluation.mmd import unbiased
-from diffjax.evaluation.pairwise import blocks, pair
+from diffjax.evaluation.pairwise import blocks, validate_pair
 from diffjax.evaluation.precision_recall import Coverage, coverage_of_blocks
 from diffjax.utils import covariances
 
@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
 
 def pairs_of(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], known: Pairs | None = None) -> Pairs:
     """The inner products of two sets; of b's own, those of a `known` pair with the same b are taken."""
-    a, b = pair(a, b, 2)
+    a, b = validate_pair(a, b, 2)
     centre = b.mean(0, dtype=np.float64) if known is None else known.b.mean(0, dtype=np.float64)
     within_b = covariances.inner_products(b, b, centre) if known is None else known.within_b
     return Pairs(

@@ -11,9 +11,16 @@ from jaxtyping import Bool, Float, Float64, Integer
 from scipy.stats import mannwhitneyu
 
 from diffjax.errors import UserError
-from diffjax.evaluation.pairwise import blocks, pair, points, same_width, squared_rows, squared_to
+from diffjax.evaluation.pairwise import (
+    blocks,
+    check_same_dimension,
+    squared_distance_rows,
+    squared_distances_to,
+    validate_pair,
+    validate_points,
+)
 
-_SPARE = 4  # candidates beyond those asked for, whose distances are computed exactly as well
+_EXTRA_CANDIDATES = 4  # candidates beyond those asked for, whose distances are computed exactly as well
 
 Block = Callable[[slice], Float64[np.ndarray, "_ _"]]
 
@@ -27,21 +34,23 @@ class Coverage(NamedTuple):
     coverage: float  # share of real images in whose neighbourhood a sample lies, in [0, 1]
 
 
-class Copying(NamedTuple):
+class Memorization(NamedTuple):
     """How near samples lie to training images, against how near unseen real images lie; see `copying`."""
 
     share: float  # of samples within the limit: about the quantile for samples like the held-out images
     limit: float  # that quantile of the held-out images' distances, in the units of the points
-    nearer: float  # chance that a sample lies nearer than a held-out image: 0.5 is like real, 1 is all copies
+    probability_nearer: (
+        float  # chance that a sample lies nearer than a held-out image: 0.5 is like real, 1 is all copies
+    )
     p: float  # of at least so large a `nearer` among samples like the held-out images
-    alone: float  # share of samples whose nearest training image is three times as near as the second
-    held_out_alone: float  # the same of the held-out images
+    isolated_share: float  # share of samples whose nearest training image is three times as near as the second
+    held_out_isolated_share: float  # the same of the held-out images
     distances: Float64[np.ndarray, "n k"]  # of each sample to its k nearest training images, ascending
     neighbours: Integer[np.ndarray, "n k"]  # which they are
     closest: Integer[np.ndarray, " n"]  # the samples, the nearest to its training image first
 
 
-def nearest_few(
+def nearest_neighbours(
     x: Float[np.ndarray, "n d"], train: Float[np.ndarray, "m d"], count: int
 ) -> tuple[Float64[np.ndarray, "n k"], Integer[np.ndarray, "n k"]]:
     """The distances of every xᵢ to its k = `count` nearest training points, ascending, and which they are.
@@ -49,17 +58,19 @@ def nearest_few(
     Candidates come from one matrix product a block; theirs are then computed as |xᵢ − trainⱼ|, so that a copy lies at
     exactly 0.
     """
-    x, train = points("x", x, 1), points("train", train, max(count, 1))
-    same_width(x, train)
+    x, train = validate_points("x", x, 1), validate_points("train", train, max(count, 1))
+    check_same_dimension(x, train)
     if count < 1:
         raise UserError(f"count is {count}: ask for one neighbour at least")
-    few = min(count + _SPARE, len(train))
+    candidate_count = min(count + _EXTRA_CANDIDATES, len(train))
     distances, indices = np.empty((len(x), count)), np.empty((len(x), count), np.int64)
-    for rows, apart in squared_rows(x, train):
-        near = np.sort(np.argpartition(apart, few - 1, axis=1)[:, :few], axis=1)
-        exact = np.stack([np.linalg.norm(train[column] - x[rows].astype(np.float64), axis=1) for column in near.T], 1)
+    for rows, squared in squared_distance_rows(x, train):
+        candidates = np.sort(np.argpartition(squared, candidate_count - 1, axis=1)[:, :candidate_count], axis=1)
+        exact = np.stack(
+            [np.linalg.norm(train[column] - x[rows].astype(np.float64), axis=1) for column in candidates.T], 1
+        )
         order = np.argsort(exact, axis=1, kind="stable")[:, :count]
-        distances[rows], indices[rows] = (np.take_along_axis(part, order, 1) for part in (exact, near))
+        distances[rows], indices[rows] = (np.take_along_axis(part, order, 1) for part in (exact, candidates))
     return distances, indices
 
 
@@ -67,7 +78,7 @@ def nearest(
     x: Float[np.ndarray, "n d"], train: Float[np.ndarray, "m d"]
 ) -> tuple[Float[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
     """minⱼ |xᵢ − trainⱼ| and the j that attains it, for every i: exact, so that a copy lies at distance 0."""
-    distances, indices = nearest_few(x, train, 1)
+    distances, indices = nearest_neighbours(x, train, 1)
     return distances[:, 0], indices[:, 0]
 
 
@@ -76,22 +87,24 @@ def nearest_distances(x: Float[np.ndarray, "n d"], train: Float[np.ndarray, "m d
     return nearest(x, train)[0]
 
 
-def copies(x: Float[np.ndarray, "n d"], train: Float[np.ndarray, "m d"], reference: Float[np.ndarray, "r d"]) -> float:
+def memorization_ratio(
+    x: Float[np.ndarray, "n d"], train: Float[np.ndarray, "m d"], reference: Float[np.ndarray, "r d"]
+) -> float:
     """Share of x, in [0, 1], as near to a training image as the nearest 1 % of the reference images are.
 
     The limit itself counts: where real images repeat training images exactly, the limit is 0, and copies are
     still found. Images like the reference score about 0.01.
     """
-    return copying(x, train, reference, 1).share
+    return memorization(x, train, reference, 1).share
 
 
-def copying(
+def memorization(
     x: Float[np.ndarray, "n d"],
     train: Float[np.ndarray, "m d"],
     held_out: Float[np.ndarray, "r d"],
     count: int = 2,
     quantile: float = 0.01,
-) -> Copying:
+) -> Memorization:
     """How near samples lie to their nearest training images, calibrated by real images that were not trained on.
 
     `nearer` and `p` are the rank test of Meehan, Chaudhuri & Dasgupta (2020, section 3, there of cells of the space,
@@ -101,24 +114,26 @@ def copying(
     """
     if not 0 < quantile < 1:
         raise UserError(f"quantile is {quantile}: give a share between 0 and 1")
-    enough = min(max(count, 2), len(train))
-    (ours, which), (theirs, _) = (nearest_few(rows, train, max(count, enough)) for rows in (x, held_out))
-    limit = float(np.quantile(theirs[:, 0], quantile))
-    test = mannwhitneyu(ours[:, 0], theirs[:, 0], alternative="less")
-    return Copying(
-        share=float(np.mean(ours[:, 0] <= limit)),
+    neighbour_count = min(max(count, 2), len(train))
+    (sample_distances, neighbours), (held_out_distances, _) = (
+        nearest_neighbours(rows, train, max(count, neighbour_count)) for rows in (x, held_out)
+    )
+    limit = float(np.quantile(held_out_distances[:, 0], quantile))
+    test = mannwhitneyu(sample_distances[:, 0], held_out_distances[:, 0], alternative="less")
+    return Memorization(
+        share=float(np.mean(sample_distances[:, 0] <= limit)),
         limit=limit,
-        nearer=1 - float(test.statistic) / (len(ours) * len(theirs)),
+        probability_nearer=1 - float(test.statistic) / (len(sample_distances) * len(held_out_distances)),
         p=float(test.pvalue),
-        alone=float(_alone(ours).mean()),
-        held_out_alone=float(_alone(theirs).mean()),
-        distances=ours[:, :count],
-        neighbours=which[:, :count],
-        closest=np.argsort(ours[:, 0], kind="stable"),
+        isolated_share=float(_isolated_share(sample_distances).mean()),
+        held_out_isolated_share=float(_isolated_share(held_out_distances).mean()),
+        distances=sample_distances[:, :count],
+        neighbours=neighbours[:, :count],
+        closest=np.argsort(sample_distances[:, 0], kind="stable"),
     )
 
 
-def coverage_of(x: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"], k: int = 5) -> Coverage:
+def coverage_scores(x: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"], k: int = 5) -> Coverage:
     """Precision, recall, density and coverage of samples x against real images.
 
     A point's neighbourhood is the open ball that reaches to the k-th nearest other point of its own set. Precision and
@@ -128,8 +143,8 @@ def coverage_of(x: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"], k: 
     """
     if k < 1:
         raise UserError(f"k is {k}: give the rank of a neighbour, from 1")
-    x, real = pair(x, real, k + 1)
-    within, within_real, from_real = squared_to(x), squared_to(real), squared_to(x)
+    x, real = validate_pair(x, real, k + 1)
+    within, within_real, from_real = squared_distances_to(x), squared_distances_to(real), squared_distances_to(x)
     return coverage_of_blocks(
         lambda rows: within(x[rows]),
         lambda rows: within_real(real[rows]),
@@ -166,15 +181,15 @@ def coverage_of_blocks(
 
 def _radii(within: Block, count: int, k: int) -> Float64[np.ndarray, " n"]:
     """The squared distance of every point to the k-th nearest of the others."""
-    found = np.empty(count)
+    radii = np.empty(count)
     for rows in blocks(count):
-        apart = within(rows)
-        apart[np.arange(len(apart)), np.arange(rows.start, rows.stop)] = 0  # itself, first whatever the rounding
-        found[rows] = np.partition(apart, k, axis=1)[:, k]
-    return found
+        squared = within(rows)
+        squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = 0  # itself, first whatever the rounding
+        radii[rows] = np.partition(squared, k, axis=1)[:, k]
+    return radii
 
 
-def _alone(distances: Float64[np.ndarray, "n k"]) -> Bool[np.ndarray, " n"]:
+def _isolated_share(distances: Float64[np.ndarray, "n k"]) -> Bool[np.ndarray, " n"]:
     if distances.shape[1] < 2:
         return np.zeros(len(distances), bool)
     return 3 * distances[:, 0] < distances[:, 1]

@@ -12,24 +12,24 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from diffjax.errors import UserError
-from diffjax.evaluation.classifiers import label_machine
+from diffjax.evaluation.classifiers import label_classifier
 from diffjax.evaluation.jackknife import Replicates, replicates
 from diffjax.evaluation.paired import (
     GROUPS,
-    LEAST,
+    MIN_IMAGES,
     PIXELS,
-    Measured,
+    Score,
     Sides,
-    beside_real,
-    equal_numbers,
-    repeated,
+    score_with_baseline,
     sides_of,
+    subsample_equally,
+    with_replicates,
 )
 from diffjax.evaluation.pixels import Splits, as_bytes, fractions_like, fractions_of
 from diffjax.evaluation.point_pairs import Pairs, Rows, frechet_of_pairs, mmd2_of_pairs, two_sample_of_pairs
 from diffjax.evaluation.precision_recall import nearest, nearest_distances
 
-TOLD_APART = 1_000  # images of a side in the two-sample test, whose time grows fastest
+TWO_SAMPLE_IMAGES = 1_000  # images of a side in the two-sample test, whose time grows fastest
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Kernels:
     accuracy_gamma: float = 0.256  # of the classifier that checks labels
 
 
-DIGITS = Kernels()
+DIGIT_KERNELS = Kernels()
 
 
 def kernels_for(pixels: int) -> Kernels:
@@ -55,24 +55,24 @@ def kernels_for(pixels: int) -> Kernels:
         raise UserError(f"pixels is {pixels}: give height times width times channels")
     size = pixels / 64
     return Kernels(
-        sigma=DIGITS.sigma * sqrt(size),
-        two_sample_gamma=DIGITS.two_sample_gamma / size,
-        two_sample_C=DIGITS.two_sample_C,
-        accuracy_gamma=DIGITS.accuracy_gamma / size,
+        sigma=DIGIT_KERNELS.sigma * sqrt(size),
+        two_sample_gamma=DIGIT_KERNELS.two_sample_gamma / size,
+        two_sample_C=DIGIT_KERNELS.two_sample_C,
+        accuracy_gamma=DIGIT_KERNELS.accuracy_gamma / size,
     )
 
 
-def measured(
+def all_scores(
     samples: UInt8[np.ndarray, "n h w c"],
     labels: Integer[np.ndarray, " n"] | None,
     splits: Splits,
     levels: int,
     *,
-    kernels: Kernels = DIGITS,
+    kernels: Kernels = DIGIT_KERNELS,
     draws: int = 3,
     seed: int = 0,
-    beside: Sequence[Measured] = (),
-) -> list[Measured]:
+    previous: Sequence[Score] = (),
+) -> list[Score]:
     """Five measures of samples, uint8 scaled to 0 … 255, with the labels they were asked for; four without labels.
 
     - `frechet_ratio`: the Fréchet distance to the test images, over that of the training images: 1 is as good as real
@@ -84,22 +84,22 @@ def measured(
     Real images: training images beside test images in the first three, for accuracy and copies those of validation, on
     which nothing was trained. Distances fall as images are added, so samples and training images are compared in equal
     numbers, evenly chosen. Time grows with the square of the number of images; pass a part of each split for sets above
-    some 10,000. `beside` is what was measured of as many other samples against the same images with the same options:
+    some 10,000. `previous` is what was measured of as many other samples against the same images with the same options:
     what real images get is taken from there.
     """
-    at_hand = {score.key: score.real for score in beside}
-    told = ("frechet_ratio", "Fréchet distance, ratio", "1, lower is better", ".2f")
+    at_hand = {score.key: score.real for score in previous}
+    frechet_spec = ("frechet_ratio", "Fréchet distance, ratio", "1, lower is better", ".2f")
     train, validation, test = fractions_of(splits, levels)
     x = fractions_like(samples, splits)
-    sides = sides_of(*equal_numbers(x, train), test)
-    known = frechet_of_pairs(sides.learnt, *sides.learnt.everything)
-    if known <= 1e-12 * np.square(train).mean():
+    sides = sides_of(*subsample_equally(x, train), test)
+    frechet_to_train = frechet_of_pairs(sides.learnt, *sides.learnt.everything)
+    if frechet_to_train <= 1e-12 * np.square(train).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
-    found = [_ratio(told, sides, at_hand.get(told[0]))]
+    found = [_ratio(frechet_spec, sides, at_hand.get(frechet_spec[0]))]
     return found + _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
 
 
-def _ratio(told: tuple[str, str, str, str], sides: "Sides", real: Replicates | None) -> Measured:
+def _ratio(told: tuple[str, str, str, str], sides: "Sides", real: Replicates | None) -> Score:
     key, name, ideal, form = told
     whole = sides.learnt.everything[0]
     known: dict[bytes, float] = {}
@@ -115,57 +115,57 @@ def _ratio(told: tuple[str, str, str, str], sides: "Sides", real: Replicates | N
             return 1.0
         return frechet_of_pairs(pairs, i, j) / floor(j)
 
-    found = repeated(partial(ratio, sides.ours), *sides.ours.everything)
-    real = real or repeated(partial(ratio, sides.learnt), *sides.learnt.everything)
-    return Measured(key, name, PIXELS, found, real, ideal, form)
+    found = with_replicates(partial(ratio, sides.ours), *sides.ours.everything)
+    real = real or with_replicates(partial(ratio, sides.learnt), *sides.learnt.everything)
+    return Score(key, name, PIXELS, found, real, ideal, form)
 
 
-def resemblance(
+def pairwise_scores(
     samples: UInt8[np.ndarray, "n h w c"],
     labels: Integer[np.ndarray, " n"] | None,
     splits: Splits,
     levels: int,
     *,
-    kernels: Kernels = DIGITS,
+    kernels: Kernels = DIGIT_KERNELS,
     draws: int = 3,
     seed: int = 0,
-    beside: Sequence[Measured] = (),
-) -> list[Measured]:
+    previous: Sequence[Score] = (),
+) -> list[Score]:
     """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`."""
     train, validation, test = fractions_of(splits, levels)
     x = fractions_like(samples, splits)
-    sides = sides_of(*equal_numbers(x, train), test)
-    at_hand = {score.key: score.real for score in beside}
-    return _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
+    sides = sides_of(*subsample_equally(x, train), test)
+    known_baselines = {score.key: score.real for score in previous}
+    return _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, known_baselines)
 
 
 def _resemblance(
     sides: Sides, tables: tuple[np.ndarray, ...], labels: np.ndarray | None, splits: Splits, kernels: Kernels,
     draws: int, seed: int, at_hand: Mapping[str, Replicates],
-) -> list[Measured]:  # fmt: skip
+) -> list[Score]:  # fmt: skip
     mmd2 = partial(mmd2_of_pairs, sigma=kernels.sigma)
     machine = {"gamma": kernels.two_sample_gamma, "C": kernels.two_sample_C}
     told = partial(two_sample_of_pairs, **machine, draws=draws, seed=seed)
     found = [
-        beside_real("mmd2", "MMD²", mmd2, "0, lower is better", "+.4f", sides, real=at_hand.get("mmd2")),
-        beside_real(
+        score_with_baseline("mmd2", "MMD²", mmd2, "0, lower is better", "+.4f", sides, real=at_hand.get("mmd2")),
+        score_with_baseline(
             "two_sample", "two-sample test", told, "0.5, nearer is better", ".3f", sides,
-            most=TOLD_APART, real=at_hand.get("two_sample"),
+            most=TWO_SAMPLE_IMAGES, real=at_hand.get("two_sample"),
         ),
     ]  # fmt: skip
     x, train, validation, test = tables
     known_labels, other_labels = splits["train"][1], splits["validation"][1]
     if labels is not None and known_labels is not None and other_labels is not None:
-        right = label_machine(train, known_labels, kernels.accuracy_gamma)
-        ours_right = _mean(right.predict(x) == labels)
-        real_right = at_hand.get("accuracy") or _mean(right.predict(validation) == other_labels)
+        right = label_classifier(train, known_labels, kernels.accuracy_gamma)
+        ours_right = _mean_share(right.predict(x) == labels)
+        real_right = at_hand.get("accuracy") or _mean_share(right.predict(validation) == other_labels)
         ideal = "as real, higher is better"
-        found += [Measured("accuracy", "label accuracy", PIXELS, ours_right, real_right, ideal, ".1%", True)]
+        found += [Score("accuracy", "label accuracy", PIXELS, ours_right, real_right, ideal, ".1%", True)]
     near = [nearest_distances(part, train)[:, None] for part in (x, validation, test)]
-    close = repeated(_share_within, near[0], near[2])
-    real_close = at_hand.get("copies") or repeated(_share_within, near[1], near[2])
+    close = with_replicates(_fraction_within, near[0], near[2])
+    real_close = at_hand.get("copies") or with_replicates(_fraction_within, near[1], near[2])
     name, ideal = "copies of training images", "as real, lower is better"
-    return [*found, Measured("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
+    return [*found, Score("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
 
 
 def nearest_images(
@@ -177,13 +177,13 @@ def nearest_images(
     return as_bytes(splits["train"][0][indices], levels), distances
 
 
-def _mean(each: Bool[np.ndarray, " n"]) -> Replicates:
+def _mean_share(flags: Bool[np.ndarray, " n"]) -> Replicates:
     """The share of rows that are so."""
-    if len(each) < LEAST:
-        return Replicates(float(each.mean()), np.zeros(0), np.zeros(0))
-    return replicates(lambda part, _: float(part.mean()), each, None, groups=GROUPS, fixed=True)
+    if len(flags) < MIN_IMAGES:
+        return Replicates(float(flags.mean()), np.zeros(0), np.zeros(0))
+    return replicates(lambda part, _: float(part.mean()), flags, None, groups=GROUPS, fixed=True)
 
 
-def _share_within(ours: np.ndarray, theirs: np.ndarray) -> float:
+def _fraction_within(ours: np.ndarray, theirs: np.ndarray) -> float:
     """The share of distances within the first hundredth of the others."""
     return float((ours <= np.quantile(theirs, 0.01)).mean())

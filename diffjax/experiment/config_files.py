@@ -10,26 +10,26 @@ from typing import Any, get_type_hints
 
 from diffjax.errors import UserError
 from diffjax.experiment import run_record
-from diffjax.utils.kinds import holds, named
+from diffjax.utils.kinds import matches_type, type_name
 
 EXAMPLE = "give the config of an experiment, such as --config configs/digits.py"
 
 
 def flag_value(argv: Sequence[str], flag: str) -> str | None:
     """The value of a flag in arguments that are not parsed yet; None where it is left out."""
-    found = re.findall(rf"(?:^|\n)--?{flag}[=\n](.+)", "\n".join(argv))
-    return found[-1] if found else None
+    matches = re.findall(rf"(?:^|\n)--?{flag}[=\n](.+)", "\n".join(argv))
+    return matches[-1] if matches else None
 
 
-def saved(workdir: Path, kind: type) -> Any:
+def saved_config(workdir: Path, kind: type) -> Any:
     """The config of the run in a folder, as a dataclass of that kind.
 
     Raises UserError where the folder holds no run, or one whose config has a field that the dataclass has not.
     """
-    run = run_record.earlier(workdir)
+    run = run_record.existing_record(workdir)
     if run is None:
         raise UserError(f"--config: {workdir} holds no run to resume (there is no {run_record.CONFIG}); {EXAMPLE}")
-    return _filled(kind, run.config, f"{workdir / run_record.CONFIG}: config")
+    return _fill_dataclass(kind, run.config, f"{workdir / run_record.CONFIG}: config")
 
 
 def check_overrides(config: Any, argv: Sequence[str]) -> None:
@@ -37,23 +37,23 @@ def check_overrides(config: Any, argv: Sequence[str]) -> None:
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
         if override:
-            _walk(config, override.group(1))
+            _resolve_names(config, override.group(1))
 
 
-def check_types(given: Any, path: str) -> None:
+def check_types(config: Any, path: str) -> None:
     """Raise UserError where the (nested) dataclass has a field too many, or one that belies its annotation."""
-    kinds = get_type_hints(type(given))
-    for name in vars(given).keys() - kinds.keys():
+    kinds = get_type_hints(type(config))
+    for name in vars(config).keys() - kinds.keys():
         raise UserError(f"{path}.{name}: no such field; {_hint(name, list(kinds))}")
     for name, kind in kinds.items():
-        value = getattr(given, name)
-        if not (type(value) is kind if dataclasses.is_dataclass(kind) else holds(value, kind)):
-            raise UserError(f"{path}.{name}: expected {named(kind)}, got {value!r}")
+        value = getattr(config, name)
+        if not (type(value) is kind if dataclasses.is_dataclass(kind) else matches_type(value, kind)):
+            raise UserError(f"{path}.{name}: expected {type_name(kind)}, got {value!r}")
         if dataclasses.is_dataclass(value):
             check_types(value, f"{path}.{name}")
 
 
-def loaded(path: Path) -> Any:
+def load_config(path: Path) -> Any:
     """The config that a file's get_config() returns. Raises UserError for a file that returns none."""
     if not path.is_file():
         raise UserError(f"--config {path}: no such file; the experiments that come with diffjax are in configs/")
@@ -72,7 +72,7 @@ def _no_config() -> None:
     raise UserError("has no get_config(); see configs/digits.py")
 
 
-def _walk(config: Any, names: str) -> None:
+def _resolve_names(config: Any, names: str) -> None:
     for name in names.split("."):
         fields = _fields(config)
         if name not in fields:
@@ -87,11 +87,11 @@ def _fields(config: Any) -> list[str]:
 
 
 def _hint(name: str, fields: list[str]) -> str:
-    near = difflib.get_close_matches(name, fields, 1)
-    return f"did you mean {near[0]}?" if near else f"the fields here are: {', '.join(fields) or 'none'}"
+    similar = difflib.get_close_matches(name, fields, 1)
+    return f"did you mean {similar[0]}?" if similar else f"the fields here are: {', '.join(fields) or 'none'}"
 
 
-def _filled(kind: type, values: Mapping[str, Any], path: str) -> Any:
+def _fill_dataclass(kind: type, values: Mapping[str, Any], path: str) -> Any:
     """A (nested) dataclass of values as JSON has them; a field that is not among them has its default."""
     config = kind()
     for name, value in values.items():
@@ -99,6 +99,6 @@ def _filled(kind: type, values: Mapping[str, Any], path: str) -> Any:
             raise UserError(f"{path}.{name}: this version has no such field; resume with the version that wrote it")
         default = getattr(config, name)
         if dataclasses.is_dataclass(default):
-            value = _filled(type(default), value, f"{path}.{name}")
+            value = _fill_dataclass(type(default), value, f"{path}.{name}")
         setattr(config, name, tuple(value) if isinstance(value, list) else value)
     return config

@@ -10,19 +10,19 @@ from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.protocols import Denoise, Noise
 
-NONE: Mapping[str, Any] = {"guidance": 1.0, "guidance_when": "", "guidance_rule": "", "guidance_form": ""}
+NO_GUIDANCE: Mapping[str, Any] = {"guidance": 1.0, "guidance_when": "", "guidance_rule": "", "guidance_form": ""}
 
 
-class Guided(NamedTuple):
+class GuidedDenoiser(NamedTuple):
     """A denoiser, and how many predictions of the net one of it takes."""
 
     denoise: Denoise
     evaluations: int
 
 
-def guided(
+def build_guidance(
     denoise: Denoise, noise: Noise, grid: Float[Array, " stops"], null: PyTree, settings: Mapping[str, Any]
-) -> Guided:
+) -> GuidedDenoiser:
     """The denoiser under guidance; itself at scale 1 where nothing more is asked, which is none and costs nothing.
 
     `settings` are those of `NONE`: the scale; when it is so, as `interval(low=0.2, high=0.8)` or `plus_plus()`; the
@@ -31,45 +31,49 @@ def guided(
 
     Raises UserError for settings that are none of guidance, or do not serve the model.
     """
-    chosen = {**NONE, **{name: settings[name] for name in NONE.keys() & settings.keys()}}
-    scale, when, rule, form = chosen.values()
+    arguments = {**NO_GUIDANCE, **{name: settings[name] for name in NO_GUIDANCE.keys() & settings.keys()}}
+    scale, when, rule, form = arguments.values()
     form = form or "cfg"
-    takes = specs.takes(guidance, form, "guidance_form")
+    takes = specs.parameter_names(guidance, form, "guidance_form")
     if not {"denoise", "weak"} & takes or "weak" in takes:
-        told = "needs a second denoiser, so call it from Python" if "weak" in takes else "is none"
-        raise UserError(f"guidance_form: {form} {told}; choose cfg, several, composed or perturbed_attention")
+        problem = "needs a second denoiser, so call it from Python" if "weak" in takes else "is none"
+        raise UserError(f"guidance_form: {form} {problem}; choose cfg, several, composed or perturbed_attention")
     if "scale" in takes and scale == 1 and not when:
-        return Guided(denoise, 1)
+        return GuidedDenoiser(denoise, 1)
     if "null" in takes and null is None:
         raise UserError(f"guidance: {scale:g} needs a conditional model, and this one has no classes; leave it at 1")
     if "scale" not in takes and (scale != 1 or when):
         raise UserError(f"guidance: {form} has scales of its own; leave guidance at 1 and guidance_when empty")
     if rule and "rule" not in takes:
         raise UserError(f"guidance_rule: {form} has none, got {rule!r}; leave it empty, or use cfg")
-    has = {"scale": _when(when, scale, noise, grid), "null": null, **({"rule": _rule(rule, noise)} if rule else {})}
-    made = specs.applied(
-        guidance, form, "guidance_form", denoise, **{name: given for name, given in has.items() if name in takes}
+    has = {
+        "scale": _parse_interval(when, scale, noise, grid),
+        "null": null,
+        **({"rule": _parse_rule(rule, noise)} if rule else {}),
+    }
+    guided = specs.call_with(
+        guidance, form, "guidance_form", denoise, **{name: value for name, value in has.items() if name in takes}
     )
-    scales = specs.arguments(guidance, form, "guidance_form").get("scales")
-    return Guided(made, 2 if scales is None else len(scales) + 1)
+    scales = specs.keyword_arguments(guidance, form, "guidance_form").get("scales")
+    return GuidedDenoiser(guided, 2 if scales is None else len(scales) + 1)
 
 
-def _when(text: str, scale: float, noise: Noise, grid: Float[Array, " stops"]) -> Any:
+def _parse_interval(text: str, scale: float, noise: Noise, grid: Float[Array, " stops"]) -> Any:
     """The scale, or the function of the level that the text makes of it."""
     if not text:
         return scale
-    takes = specs.takes(guidance, text, "guidance_when")
+    takes = specs.parameter_names(guidance, text, "guidance_when")
     has = {"scale": scale, "strength": scale, "noise": noise, "grid": grid}
     if "denoise" in takes or not {"scale", "strength"} & takes:
         raise UserError(f"guidance_when: {text} says nothing of when; choose interval(low=…, high=…) or plus_plus()")
-    return specs.made(guidance, text, "guidance_when", **{name: has[name] for name in has.keys() & takes})
+    return specs.instantiate(guidance, text, "guidance_when", **{name: has[name] for name in has.keys() & takes})
 
 
-def _rule(text: str, noise: Noise) -> Any:
+def _parse_rule(text: str, noise: Noise) -> Any:
     """The rule of that slot; only numbers have other rules than the linear one."""
-    takes = specs.takes(guidance, text, "guidance_rule")
+    takes = specs.parameter_names(guidance, text, "guidance_rule")
     if {"denoise", "scale", "strength"} & takes:
         raise UserError(f"guidance_rule: {text} is none; choose rescaled(), thresholded(), apg() or zero_star()")
     if not hasattr(noise, "schedule"):
         raise UserError(f"guidance_rule: {text} is for numbers, and this model has tokens; leave it empty")
-    return specs.made(guidance, text, "guidance_rule", **({"noise": noise} if "noise" in takes else {}))
+    return specs.instantiate(guidance, text, "guidance_rule", **({"noise": noise} if "noise" in takes else {}))

@@ -19,16 +19,16 @@ from diffjax.data.split_rules import SplitRecord
 from diffjax.data.tfds_validation import check_class_names
 from diffjax.errors import UserError
 from diffjax.experiment import build, data_spec, meaning
-from diffjax.experiment.data_spec import Facts
+from diffjax.experiment.data_spec import DataFacts
 from diffjax.training import identity, retention
 from diffjax.training.identity import Identity
-from diffjax.utils.files import is_plain, write_whole
-from diffjax.utils.kinds import holds
+from diffjax.utils.files import is_single_line, write_atomically
+from diffjax.utils.kinds import matches_type
 
 CONFIG = "config.json"
 _HASHED = ("config", "facts", "run", "adoptions", "splits")  # of config.json; older ones have the first two
-LONGEST_STEP = 20  # digits
-LARGEST, MOST_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
+MAX_STEP_DIGITS = 20  # digits
+MAX_BYTES, MAX_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
 _KINDS = {  # of what a run's user is led by; the rest of a config is of its training alone
     "model": {
         **dict.fromkeys(("net", "noise", "prediction", "schedule", "order"), str),
@@ -50,7 +50,7 @@ class Record:
     """
 
     config: dict[str, Any]
-    facts: Facts
+    facts: DataFacts
     run: str = ""
     adoptions: Mapping[str, str] = field(default_factory=dict)
     splits: SplitRecord | None = None
@@ -58,15 +58,15 @@ class Record:
     @property
     def identity(self) -> Identity:
         """What each of the run's checkpoints must say of itself."""
-        return Identity(self.run, meaning.digest(self.config, self.facts.semantics), self.adoptions)
+        return Identity(self.run, meaning.meaning_hash(self.config, self.facts.semantics), self.adoptions)
 
     @property
     def rule(self) -> str:
         """The rule that made the run's splits."""
-        return split_rules.rule_of(self.splits)
+        return split_rules.recorded_rule(self.splits)
 
 
-def read(workdir: Path) -> Record:
+def read_record(workdir: Path) -> Record:
     """The record of a run. Raises UserError for what is no such, or has changed since it was written."""
     path = workdir / CONFIG
     if not workdir.is_dir():
@@ -74,8 +74,8 @@ def read(workdir: Path) -> Record:
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
             raise ValueError("no file")
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"{path}: larger than {LARGEST:,} bytes, so no run's config; restore it, or train again")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes, so no run's config; restore it, or train again")
         saved = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(
@@ -85,25 +85,35 @@ def read(workdir: Path) -> Record:
         raise
     except (ValueError, OSError, RecursionError):
         raise UserError(f"{path}: cannot be read as a run's config; restore it, or train again") from None
-    return checked(saved, str(path))
+    return validate_record(saved, str(path))
 
 
-def checked(saved: Any, name: str) -> Record:
+def validate_record(saved: Any, name: str) -> Record:
     """A record from what was read under that name: each field that a model is built of is of its kind."""
     try:
-        config, told = saved["config"], saved["facts"]
-        given: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in told.items()}
-        given["parts"] = tuple(build.Heard(name, tuple(shape), vocab) for name, shape, vocab in given.get("parts", ()))
-        facts = Facts(**given)
+        config, facts_document = saved["config"], saved["facts"]
+        values: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in facts_document.items()}
+        values["parts"] = tuple(
+            build.PartSpec(name, tuple(shape), vocab) for name, shape, vocab in values.get("parts", ())
+        )
+        facts = DataFacts(**values)
         sound = all(
-            isinstance(config[part], dict) and all(holds(config[part][field], kind) for field, kind in kinds.items())
+            isinstance(config[part], dict)
+            and all(matches_type(config[part][field], kind) for field, kind in kinds.items())
             for part, kinds in _KINDS.items()
         )
         later = [config["model"].get("adapters", ""), config["train"].get("keep_best", "")]  # not in older runs
         later += [config["sample"].get(f"guidance_{name}", "") for name in ("when", "rule", "form")]
         later += [*config["model"].get("conditions", ()), *config["data"].get("parts", ())]
-        record = Record(config, facts, saved.get("run", ""), saved.get("adoptions", {}), _splits(saved.get("splits")))
-        sound = sound and all(holds(given, str) for given in later) and _sound(facts) and _sound_identity(record)
+        record = Record(
+            config, facts, saved.get("run", ""), saved.get("adoptions", {}), _parse_splits(saved.get("splits"))
+        )
+        sound = (
+            sound
+            and all(matches_type(values, str) for values in later)
+            and _valid_facts(facts)
+            and _valid_identity(record)
+        )
         changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # what format 1 wrote has none
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise UserError(f"{name}: cannot be read as a run's config; restore it, or train again") from None
@@ -112,95 +122,97 @@ def checked(saved: Any, name: str) -> Record:
     check_class_names(facts.class_names, name)
     if changed:
         raise UserError(f"{name}: has changed since it was written; restore it, or train again")
-    data_spec.rule_named(record.rule)
+    data_spec.parse_rule(record.rule)
     return record
 
 
-def _splits(saved: Any) -> SplitRecord | None:
+def _parse_splits(saved: Any) -> SplitRecord | None:
     """The splits of a record; None in older ones."""
     if saved is None:
         return None
     splits = SplitRecord(saved["rule"], dict(saved["counts"]), dict(saved["fingerprints"]))
     texts = [splits.rule, *splits.counts, *splits.fingerprints, *splits.fingerprints.values()]
-    if not all(holds(text, str) and is_plain(text) for text in texts):
+    if not all(matches_type(text, str) and is_single_line(text) for text in texts):
         raise ValueError("splits have names")
-    if not all(holds(count, int) and count >= 0 for count in splits.counts.values()):
+    if not all(matches_type(count, int) and count >= 0 for count in splits.counts.values()):
         raise ValueError("splits are counted")
     return splits
 
 
-def _sound_identity(record: Record) -> bool:
+def _valid_identity(record: Record) -> bool:
     """Whether there can be a run of this identity."""
-    known = [record.run, *record.adoptions, *record.adoptions.values()]
-    return all(holds(text, str) for text in known) and all(_can_be_step(name) for name in record.adoptions)
+    identifiers = [record.run, *record.adoptions, *record.adoptions.values()]
+    return all(matches_type(text, str) for text in identifiers) and all(_valid_step(name) for name in record.adoptions)
 
 
-def _can_be_step(name: str) -> bool:
+def _valid_step(name: str) -> bool:
     """Whether a checkpoint can be named so."""
-    return name.isdecimal() and len(name) <= LONGEST_STEP
+    return name.isdecimal() and len(name) <= MAX_STEP_DIGITS
 
 
-def _sound(facts: Facts) -> bool:
+def _valid_facts(facts: DataFacts) -> bool:
     """Whether there can be data of these facts."""
-    kinds = get_type_hints(Facts).items()
+    kinds = get_type_hints(DataFacts).items()
     return (
-        all(holds(getattr(facts, field), kind) for field, kind in kinds)
+        all(matches_type(getattr(facts, field), kind) for field, kind in kinds)
         and len(facts.shape) == 3
         and min(facts.shape) > 0
-        and prod(facts.shape) <= MOST_PIXELS
+        and prod(facts.shape) <= MAX_PIXELS
         and 2 <= facts.levels <= 2**16
         and facts.classes == len(facts.class_names) == len(facts.label_frequencies)
         and min(facts.label_frequencies, default=0) >= 0
         and (isclose(sum(facts.label_frequencies), 1, abs_tol=1e-3) or not facts.classes)
-        and all(_can_be(part) for part in facts.parts)
+        and all(_valid_part(part) for part in facts.parts)
     )
 
 
-def _can_be(part: build.Heard) -> bool:
+def _valid_part(part: build.PartSpec) -> bool:
     """Whether a part of a condition can be so."""
-    sound = holds(part.part, str) and holds(part.shape, tuple[int, ...]) and holds(part.vocab, int)
-    return sound and min(part.shape, default=1) > 0 and prod(part.shape) <= MOST_PIXELS and 0 <= part.vocab <= 2**20
+    sound = matches_type(part.part, str) and matches_type(part.shape, tuple[int, ...]) and matches_type(part.vocab, int)
+    return sound and min(part.shape, default=1) > 0 and prod(part.shape) <= MAX_PIXELS and 0 <= part.vocab <= 2**20
 
 
 def write_config(workdir: Path, record: Record) -> None:
     """Write it into the run's folder."""
-    text = json.dumps(told(record), indent=1) + "\n"
-    write_whole(workdir / CONFIG, lambda file: file.write(text.encode()))
+    text = json.dumps(record_document(record), indent=1) + "\n"
+    write_atomically(workdir / CONFIG, lambda file: file.write(text.encode()))
 
 
-def earlier(workdir: Path) -> Record | None:
+def existing_record(workdir: Path) -> Record | None:
     """The record of the run that a folder holds; None where it holds none yet.
 
     Raises UserError for checkpoints without a config.json: what their numbers mean is not known.
     """
     if (workdir / CONFIG).exists():
-        return read(workdir)
-    if retention.finished(workdir / "checkpoints"):
+        return read_record(workdir)
+    if retention.complete_checkpoints(workdir / "checkpoints"):
         raise UserError(f"--workdir {workdir}: has checkpoints but no {CONFIG}; restore that, or use a new --workdir")
     return None
 
 
-def at_start(before: Record | None, config: dict[str, Any], facts: Facts, splits: SplitRecord, workdir: Path) -> Record:
+def record_at_start(
+    previous: Record | None, config: dict[str, Any], facts: DataFacts, splits: SplitRecord, workdir: Path
+) -> Record:
     """The record of a run that starts, or goes on, now: it keeps the identity and the splits that it has.
 
     All hosts call it together, before the first of them writes it.
     """
-    drawn = identity.draw_identity()
-    if before and before.run:
-        return replace(before, config=config, facts=facts, splits=before.splits or splits)
-    return Record(config, facts, drawn, identity.manifest_hashes(workdir / "checkpoints"), splits)
+    new_identity = identity.draw_identity()
+    if previous and previous.run:
+        return replace(previous, config=config, facts=facts, splits=previous.splits or splits)
+    return Record(config, facts, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits)
 
 
-def told(record: Record) -> dict[str, Any]:
+def record_document(record: Record) -> dict[str, Any]:
     """What `checked` reads, as JSON has it, with a hash of all."""
-    said: dict[str, Any] = {"config": record.config, "facts": vars(record.facts)}
+    document: dict[str, Any] = {"config": record.config, "facts": vars(record.facts)}
     if record.run:
-        said |= {"run": record.run, "adoptions": dict(record.adoptions)}
+        document |= {"run": record.run, "adoptions": dict(record.adoptions)}
     if record.splits:
-        said["splits"] = vars(record.splits)
-    return {**said, "sha256": _hash(said)}
+        document["splits"] = vars(record.splits)
+    return {**document, "sha256": _hash(document)}
 
 
-def _hash(said: dict[str, Any]) -> str:
-    text = json.dumps({name: said[name] for name in _HASHED if name in said}, sort_keys=True)
+def _hash(document: dict[str, Any]) -> str:
+    text = json.dumps({name: document[name] for name in _HASHED if name in document}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

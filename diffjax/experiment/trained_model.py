@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from diffjax.conditions import knows_labels
+from diffjax.conditions import has_label
 from diffjax.data.split_rules import SplitRecord
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec, run_record
-from diffjax.experiment.data_spec import Facts
+from diffjax.experiment.data_spec import DataFacts
 from diffjax.experiment.run_record import Record
-from diffjax.nets.adapters import plain as plain_net
+from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.order import Order
 from diffjax.protocols import Noise
 from diffjax.training import checkpoint, retention, safetensors_io
@@ -24,19 +24,19 @@ from diffjax.training import ema as averages
 from diffjax.training.ema import STD
 from diffjax.training.identity import Identity, check_file, check_snapshot
 from diffjax.training.variables_files import KIND
-from diffjax.utils.kinds import holds, plain
-from diffjax.utils.tree_paths import by_name
+from diffjax.utils.kinds import matches_type, python_scalar
+from diffjax.utils.tree_paths import leaves_by_name
 
 SNAPSHOTS = "snapshots"
-Step = int | Literal["best"] | None
+StepChoice = int | Literal["best"] | None
 
 
 @dataclass(frozen=True)
-class Info:
+class ModelInfo:
     """Where a loaded denoiser comes from."""
 
     net: Any
-    facts: Facts
+    facts: DataFacts
     config: dict[str, Any]
     config_hash: str
     step: int
@@ -46,7 +46,7 @@ class Info:
     @property
     def conditional(self) -> bool:
         """Whether the net knows classes."""
-        return knows_labels(self.net.null_cond)
+        return has_label(self.net.null_cond)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Weights:
     record: Record
     step: int
     ema: str
-    made: str = ""
+    synthesis: str = ""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -65,15 +65,15 @@ class Weights:
         return self.record.config
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> DataFacts:
         """The facts of the data that it learnt."""
         return self.record.facts
 
 
-Loaded = tuple[NetDenoiser, Noise, Order, Info]
+LoadedModel = tuple[NetDenoiser, Noise, Order, ModelInfo]
 
 
-def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Loaded:
+def load(source: str | Path, *, ema: str | None = None, step: StepChoice = None) -> LoadedModel:
     """The denoiser of a run's folder or of an exported file, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an
@@ -81,18 +81,20 @@ def load(source: str | Path, *, ema: str | None = None, step: Step = None) -> Lo
     run, or not that step or average, or weights of another run or net than its config says.
     """
     _check_request(source, ema, step)
-    found = weights(Path(source), ema, step)
-    built = data_spec.built_model(found.config["model"], found.facts)
-    here = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found.params)  # bound to no device, like keys
-    net, params = plain_net(built.net, here)
-    info = Info(
+    weights = read_weights(Path(source), ema, step)
+    built = data_spec.build_model_for(weights.config["model"], weights.facts)
+    device_params = jax.tree.map(
+        lambda leaf: jnp.asarray(np.asarray(leaf)), weights.params
+    )  # bound to no device, like keys
+    net, params = plain_net(built.net, device_params)
+    info = ModelInfo(
         net,
-        found.facts,
-        found.config,
-        data_spec.config_hash(found.config),
-        found.step,
-        found.ema + found.made,
-        found.record.splits,
+        weights.facts,
+        weights.config,
+        data_spec.config_hash(weights.config),
+        weights.step,
+        weights.ema + weights.synthesis,
+        weights.record.splits,
     )
     return denoiser(built.noise, net, {"params": params}), built.noise, built.order, info
 
@@ -105,107 +107,112 @@ def _check_request(source: Any, ema: Any, step: Any) -> None:
         )
     if ema is not None and not isinstance(ema, str):
         raise UserError(f"load: ema must be the name of an average, such as '0.999', got {ema!r}")
-    if step not in (None, "best") and not holds(plain(step), int):
+    if step not in (None, "best") and not matches_type(python_scalar(step), int):
         raise UserError(f"load: step must be a whole number, 'best' or None, got {step!r}")
 
 
-def weights(source: Path, ema: str | None = None, step: Step = None) -> Weights:
+def read_weights(source: Path, ema: str | None = None, step: StepChoice = None) -> Weights:
     """The weights of a run's folder or of an exported file, the shapes of which are those of its net."""
     if source.is_file():
-        return _of_file(source, ema, step)
-    saved = run_record.read(source)
-    shapes, folder = _net_shapes(saved.config, saved.facts), source / "checkpoints"
+        return _read_exported(source, ema, step)
+    record = run_record.read_record(source)
+    shapes, folder = _net_shapes(record.config, record.facts), source / "checkpoints"
 
-    def chosen(emas: dict[str, PyTree]) -> list[str]:
+    def select(emas: dict[str, PyTree]) -> list[str]:
         for params in emas.values():
             _check_shapes(params, shapes, source)
         if ema is None or ema in emas or not ema.startswith(STD):
-            return [averages.picked(tuple(emas), ema)]
+            return [averages.select_average(tuple(emas), ema)]
         if not (names := [name for name in emas if name.startswith(STD)]):
             raise UserError(f"ema: {ema} can be made where train.ema_std was set, and {source} has none")
         return names
 
-    at, emas = checkpoint.read(folder, _step(folder, saved.config, step), chosen, saved.identity)
+    at, emas = checkpoint.read(folder, _resolve_step(folder, record.config, step), select, record.identity)
     if ema is None or ema in emas:
         (name,) = emas
-        return Weights(emas[name], saved, at, name)
-    params, made = _synthesised(source / SNAPSHOTS, emas, at, ema, shapes, saved.identity)
-    return Weights(params, saved, at, ema, made)
+        return Weights(emas[name], record, at, name)
+    params, synthesis_text = _synthesize_average(source / SNAPSHOTS, emas, at, ema, shapes, record.identity)
+    return Weights(params, record, at, ema, synthesis_text)
 
 
-def export(found: Weights, path: Path) -> None:
+def export_weights(weights: Weights, path: Path) -> None:
     """Write weights and all that is needed to use them into one file, which `load` reads."""
-    identity = found.record.identity
+    identity = weights.record.identity
     whose = identity.about if identity.run else {}
-    about = {**run_record.told(found.record), **whose, "step": found.step, "ema": found.ema + found.made}
-    safetensors_io.write(path, found.params, about)
+    about = {
+        **run_record.record_document(weights.record),
+        **whose,
+        "step": weights.step,
+        "ema": weights.ema + weights.synthesis,
+    }
+    safetensors_io.write(path, weights.params, about)
 
 
-def snapshot(workdir: Path, step: int, emas: dict[str, PyTree], identity: Identity) -> None:
+def store_snapshot(workdir: Path, step: int, emas: dict[str, PyTree], identity: Identity) -> None:
     """Store the averages of constant share at a step, from which those of other lengths are made."""
-    stored = {name: params for name, params in emas.items() if name.startswith(STD)}
+    stored_averages = {name: params for name, params in emas.items() if name.startswith(STD)}
     safetensors_io.write(
-        workdir / SNAPSHOTS / f"{step:08d}{safetensors_io.SUFFIX}", stored, {"step": step, **identity.about}
+        workdir / SNAPSHOTS / f"{step:08d}{safetensors_io.SUFFIX}", stored_averages, {"step": step, **identity.about}
     )
 
 
-def _of_file(path: Path, ema: str | None, step: Step) -> Weights:
+def _read_exported(path: Path, ema: str | None, step: StepChoice) -> Weights:
     """What `export` wrote: one average of one step."""
     params, about = safetensors_io.read(path)
     if about.get("kind") == KIND:
         raise UserError(
             f"{path}: has no config, as dj.save writes weights; read it with dj.load_variables(path, net, x)"
         )
-    saved = run_record.checked(about, str(path))
-    check_file(path, about, saved.identity)
+    record = run_record.validate_record(about, str(path))
+    check_file(path, about, record.identity)
     at, name = about.get("step"), about.get("ema")
     if not isinstance(at, int) or not isinstance(name, str):
         raise UserError(f"{path}: is no exported run; use a file that export.py wrote")
     if ema not in (None, name) or step not in (None, at):
         raise UserError(f"{path}: holds average {name} of step {at:,} alone; leave --ema and --step out")
-    _check_shapes(params, _net_shapes(saved.config, saved.facts), path)
-    return Weights(params, saved, at, name)
+    _check_shapes(params, _net_shapes(record.config, record.facts), path)
+    return Weights(params, record, at, name)
 
 
-def _step(folder: Path, config: dict[str, Any], step: Step) -> int | None:
+def _resolve_step(folder: Path, config: dict[str, Any], step: StepChoice) -> int | None:
     """The step of a request; the best by the metric that the run keeps the best of, or by the validation loss."""
     if step != "best":
         return step
     metric = config["train"].get("keep_best") or "validation_loss"
-    found = retention.best(folder, metric)
-    if found is None:
+    best_path = retention.best_checkpoint(folder, metric)
+    if best_path is None:
         raise UserError(f"{folder}: no checkpoint here has a {metric}; give a step, or leave --step out")
-    return int(found.name)
+    return int(best_path.name)
 
 
-def _synthesised(
+def _synthesize_average(
     folder: Path, emas: dict[str, PyTree], at: int, name: str, shapes: dict[str, tuple[int, ...]], identity: Identity
 ) -> tuple[PyTree, str]:
     """The average of that name after step `at`, of the checkpoint's and those of earlier snapshots, in float64."""
-    std, names = averages.std_of(name), sorted(emas)
+    std, names = averages.std_from_name(name), sorted(emas)
     earlier = [int(path.stem) for path in folder.glob(f"*{safetensors_io.SUFFIX}") if path.stem.isdecimal()]
     steps = sorted(step for step in earlier if step < at)
-    stored = [(step, averages.std_of(each)) for step in (*steps, at) for each in names]
-    amounts, off = averages.synthesis(stored, at, std)
-    if off > averages.WORST:
+    stored_averages = [(step, averages.std_from_name(stored_name)) for step in (*steps, at) for stored_name in names]
+    amounts, error = averages.synthesis_weights(stored_averages, at, std)
+    if error > averages.MAX_RESIDUAL:
         raise UserError(
-            f"ema: {name} is too far from what was stored (its profile would be {off:.0%} off, of {len(steps)} "
+            f"ema: {name} is too far from what was stored (its profile would be {error:.0%} off, of {len(steps)} "
             f"snapshots); ask for one nearer to {', '.join(names)}, or store more with train.snapshot_every_steps"
         )
     total: PyTree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), emas[names[0]])
     for i, step in enumerate((*steps, at)):
         path = folder / f"{step:08d}{safetensors_io.SUFFIX}"
-        source = emas if step == at else _snapshot(path, identity)
-        for each, amount in zip(names, amounts[i * len(names) :], strict=False):
-            _check_shapes(source.get(each, {}), shapes, path)
+        source = emas if step == at else _read_snapshot(path, identity)
+        for stored_name, amount in zip(names, amounts[i * len(names) :], strict=False):
+            _check_shapes(source.get(stored_name, {}), shapes, path)
             total = jax.tree.map(
-                lambda sum, leaf, a=amount: sum + a * np.asarray(leaf, np.float64), total, source[each]
+                lambda sum, leaf, a=amount: sum + a * np.asarray(leaf, np.float64), total, source[stored_name]
             )
     params = jax.tree.map(lambda leaf: leaf.astype(np.float32), total)
-    return params, f" (of {len(steps)} snapshots, profile {off:.2%} off)"
+    return params, f" (of {len(steps)} snapshots, profile {error:.2%} off)"
 
 
-def _snapshot(path: Path, identity: Identity) -> PyTree:
+def _read_snapshot(path: Path, identity: Identity) -> PyTree:
     """The averages of a snapshot of that run."""
     emas, about = safetensors_io.read(path)
     check_snapshot(path, about, identity)
@@ -213,13 +220,13 @@ def _snapshot(path: Path, identity: Identity) -> PyTree:
 
 
 def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Path) -> None:
-    if {path: leaf.shape for path, leaf in by_name(params).items()} != shapes:
+    if {path: leaf.shape for path, leaf in leaves_by_name(params).items()} != shapes:
         config = run_record.CONFIG
         raise UserError(f"{source}: the weights are of another net than {config} says; restore it, or train again")
 
 
-def _net_shapes(config: dict[str, Any], facts: Facts) -> dict[str, tuple[int, ...]]:
+def _net_shapes(config: dict[str, Any], facts: DataFacts) -> dict[str, tuple[int, ...]]:
     """The shape of each weight of the net that a config describes."""
-    net, x = data_spec.built_model(config["model"], facts).net, facts.encoding.nothing(facts.shape)
-    described = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
-    return {path: leaf.shape for path, leaf in by_name(described).items()}
+    net, x = data_spec.build_model_for(config["model"], facts).net, facts.encoding.empty(facts.shape)
+    param_shapes = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
+    return {path: leaf.shape for path, leaf in leaves_by_name(param_shapes).items()}

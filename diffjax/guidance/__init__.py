@@ -1,9 +1,11 @@
 """Guidance maps a denoiser to a denoiser: a pair of predictions, a scale and a rule.
 
-The **pair** is `without` and `given`: a prediction that lacks something, and one that has it. It comes from two
+The **pair** is `unconditional` and `conditional`: a prediction that lacks something, and one that has it. It comes
+from two
 conditions (`cfg`, and `several` for a condition of several parts), or from two models (`autoguidance`,
 `perturbed_attention`). The **scale** w is a number, an array, or a function `t -> w` (`interval`, `plus_plus`); 1 is
-neutral, 0 is `without`. The **rule** `(without, given, w, x_t, t) -> prediction` weighs them: `linear`, or one that
+neutral, 0 is `unconditional`. The **rule** `(unconditional, conditional, w, x_t, t) -> prediction` weighs them:
+`linear`, or one that
 keeps large scales from harm (`rescaled`, `thresholded`, `apg`, `zero_star`).
 
 A number is one for all, [b] one for each example, and whatever broadcasts against t one for each position. All is a
@@ -11,7 +13,7 @@ pytree: arrays pass through `jit` as arguments, and new values compile nothing.
 """
 
 from diffjax.guidance.autoguided import autoguidance, perturbed_attention
-from diffjax.guidance.classifier_free import at_once, cfg, pairs
+from diffjax.guidance.classifier_free import batched_predictions, cfg, pairs
 from diffjax.guidance.momentum_state import momentum
 from diffjax.guidance.multi_condition import composed, several
 from diffjax.guidance.rules import apg, linear, rescaled, thresholded, zero_star
@@ -19,8 +21,8 @@ from diffjax.guidance.scales import interval, plus_plus
 
 __all__ = [
     "apg",
-    "at_once",
     "autoguidance",
+    "batched_predictions",
     "cfg",
     "composed",
     "interval",

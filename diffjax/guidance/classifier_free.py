@@ -7,17 +7,17 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import has_head, is_causal
 from diffjax.errors import UserError
-from diffjax.guidance.rules import Rule, linear, weighed
-from diffjax.guidance.scales import checked, weight
-from diffjax.protocols import Denoise, Pair, repeated
-from diffjax.utils.closures import portable
-from diffjax.utils.shape_checks import described, require_array
+from diffjax.guidance.rules import Rule, apply_rule, linear
+from diffjax.guidance.scales import validate_scale, weight
+from diffjax.protocols import Denoise, Pair, repeat_per_example
+from diffjax.utils.closures import as_pytree
+from diffjax.utils.shape_checks import describe_array, require_array
 
 
-@checked_arguments
+@validate_arguments
 def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, calls: int = 1) -> Partial:
     """(1 - w) d(null) + w d(cond), w = `scale` (Ho & Salimans 2022, eq. 6, with w for their 1 + w; 1 is neutral).
 
@@ -25,51 +25,56 @@ def cfg(denoise: Denoise, scale: Any, null: PyTree, *, rule: Rule = linear, call
     a negative prompt, which is led away from. The weights sum to 1, so guiding x0 is guiding eps, v or the score; on
     logits it is the same formula. Other rules than `linear` look at the prediction of x0 as it is. Both halves are one
     call of twice the batch; `calls=2` makes two of the batch, where memory is short. Where a scale that is a function
-    of t is 1 for all, `without` is not computed, unless the net remembers its calls (`decode`, `nested`).
+    of t is 1 for all, `unconditional` is not computed, unless the net remembers its calls (`decode`, `nested`).
     """
     _check(null, "cfg")
     if calls not in (1, 2):
         raise UserError(f"cfg: calls must be 1, of twice the batch, or 2, got {calls}")
-    denoise, scale, rule = portable(denoise), checked("cfg", scale), portable(rule)
+    denoise, scale, rule = as_pytree(denoise), validate_scale("cfg", scale), as_pytree(rule)
     if calls == 2:  # a net that remembers (decode) has two memories
-        return Partial(_in_turn, denoise, denoise, scale, null, rule)
+        return Partial(_two_calls, denoise, denoise, scale, null, rule)
     of_time = callable(scale) and not is_causal(denoise) and not has_head(denoise)
-    return Partial(_where_needed if of_time else _together, denoise, scale, null, rule)
+    return Partial(_skip_neutral if of_time else _one_call, denoise, scale, null, rule)
 
 
-@checked_arguments
+@validate_arguments
 def pairs(denoise: Denoise, null: PyTree) -> Partial:
-    """Both predictions of `cfg`, unweighed: `(x_t, t, cond) -> (without, given)`, for `momentum`."""
+    """Both predictions of `cfg`, unweighed: `(x_t, t, cond) -> (unconditional, conditional)`, for `momentum`."""
     _check(null, "pairs")
-    return Partial(_pair, portable(denoise), null)
+    return Partial(_pair, as_pytree(denoise), null)
 
 
-def _together(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
-    without, given = _pair(denoise, null, x_t, t, cond)
-    return weighed(rule, scale, without, given, x_t, t)
+def _one_call(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
+    unconditional, conditional = _pair(denoise, null, x_t, t, cond)
+    return apply_rule(rule, scale, unconditional, conditional, x_t, t)
 
 
-def _where_needed(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
+def _skip_neutral(denoise: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
     """The same, from one call of the batch itself where guidance is neutral everywhere."""
     w = weight(scale, jnp.broadcast_to(t, (len(x_t), *t.shape[1:])), t.ndim)
 
     def neutral() -> Array:
-        given = at_once(denoise, x_t, t, cond)[0]
-        return weighed(rule, w, given, given, x_t, t)
+        conditional = batched_predictions(denoise, x_t, t, cond)[0]
+        return apply_rule(rule, w, conditional, conditional, x_t, t)
 
-    return jax.lax.cond(jnp.all(w == 1), neutral, lambda: _together(denoise, w, null, rule, x_t, t, cond))
+    return jax.lax.cond(jnp.all(w == 1), neutral, lambda: _one_call(denoise, w, null, rule, x_t, t, cond))
 
 
-def _in_turn(first: Any, second: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree) -> Array:
-    (without,), (given,) = at_once(first, x_t, t, nothing_of(null, cond, "cfg")), at_once(second, x_t, t, cond)
-    return weighed(rule, scale, without, given, x_t, t)
+def _two_calls(
+    first: Any, second: Any, scale: Any, null: PyTree, rule: Any, x_t: Array, t: Array, cond: PyTree
+) -> Array:
+    (unconditional,), (conditional,) = (
+        batched_predictions(first, x_t, t, broadcast_null(null, cond, "cfg")),
+        batched_predictions(second, x_t, t, cond),
+    )
+    return apply_rule(rule, scale, unconditional, conditional, x_t, t)
 
 
 def _pair(denoise: Any, null: PyTree, x_t: Array, t: Array, cond: PyTree) -> Pair:
-    return Pair(*at_once(denoise, x_t, t, nothing_of(null, cond, "cfg"), cond))
+    return Pair(*batched_predictions(denoise, x_t, t, broadcast_null(null, cond, "cfg"), cond))
 
 
-def at_once(denoise: Any, x_t: Array, t: Array, *conds: PyTree) -> list[Array]:
+def batched_predictions(denoise: Any, x_t: Array, t: Array, *conds: PyTree) -> list[Array]:
     """The predictions under each condition, in float32 at least, from one call of the denoiser.
 
     The copies of an example are side by side, and so on one device; what the denoiser knows of single examples (ranks,
@@ -77,20 +82,20 @@ def at_once(denoise: Any, x_t: Array, t: Array, *conds: PyTree) -> list[Array]:
     """
     count = len(conds)
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
-    copies = (jnp.repeat(each, count, axis=0) for each in (x_t, t))
+    copies = (jnp.repeat(array, count, axis=0) for array in (x_t, t))
     pred = require_array(
-        "the denoiser's prediction", repeated(denoise, count)(*copies, jax.tree.map(_side_by_side, *conds))
+        "the denoiser's prediction", repeat_per_example(denoise, count)(*copies, jax.tree.map(_interleave, *conds))
     )
     if pred.shape[: x_t.ndim] != (count * len(x_t), *x_t.shape[1:]) or not jnp.issubdtype(pred.dtype, jnp.floating):
         raise UserError(
-            f"guidance: for x of shape {(count * len(x_t), *x_t.shape[1:])} the denoiser returned {described(pred)}; "
-            "expected as many floating-point numbers, or logits of each token"
+            f"guidance: for x of shape {(count * len(x_t), *x_t.shape[1:])} the denoiser returned "
+            f"{describe_array(pred)}; expected as many floating-point numbers, or logits of each token"
         )
     pred = pred.astype(jnp.promote_types(pred.dtype, jnp.float32))
     return [pred[i::count] for i in range(count)]
 
 
-def nothing_of(null: PyTree, cond: PyTree, name: str) -> PyTree:
+def broadcast_null(null: PyTree, cond: PyTree, name: str) -> PyTree:
     """The null condition, for every example of the batch."""
     if cond is None:
         raise UserError(f"{name}: guidance needs a condition; give cond=")
@@ -100,12 +105,14 @@ def nothing_of(null: PyTree, cond: PyTree, name: str) -> PyTree:
             f"{jax.tree.structure(cond)}, null {jax.tree.structure(null)}"
         )
     try:
-        return jax.tree.map(lambda leaf, each: jnp.broadcast_to(each, leaf.shape).astype(leaf.dtype), cond, null)
+        return jax.tree.map(
+            lambda leaf, null_leaf: jnp.broadcast_to(null_leaf, leaf.shape).astype(leaf.dtype), cond, null
+        )
     except ValueError as error:
         raise UserError(f"{name}: null must be a condition like cond without the batch axis: {error}") from error
 
 
-def _side_by_side(*batches: Array) -> Array:
+def _interleave(*batches: Array) -> Array:
     return jnp.stack(batches, axis=1).reshape(len(batches) * len(batches[0]), *batches[0].shape[1:])
 
 

@@ -6,28 +6,29 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.guidance.rules import Rule, linear, weighed
-from diffjax.guidance.scales import checked, known
+from diffjax.guidance.rules import Rule, apply_rule, linear
+from diffjax.guidance.scales import is_concrete, validate_scale
 from diffjax.protocols import Noise, Pair, Step
-from diffjax.utils.closures import portable
-from diffjax.utils.memo import one_object
+from diffjax.utils.closures import as_pytree
+from diffjax.utils.memo import memoize_by_arguments
 
 
-@one_object
+@memoize_by_arguments
 def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) -> Step:
     """`step` for a denoiser of `pairs`, guided by a difference that remembers: D = given - without + beta D_before.
 
     (Sadat et al. 2024, algorithm 1, there with `apg` and beta from -0.75 to -0.5: what was led towards before is led
-    towards less.) The rule then sees given - D in the place of `without`. The memory lies in the step's carry, and
+    towards less.) The rule then sees given - D in the place of `unconditional`. The memory lies in the step's carry,
+    and
     starts at 0; beta=0 is `cfg` with this rule. Needs a step of one evaluation; a hook would be given the pair.
     """
-    scale, rule = checked("momentum", scale), portable(rule)
+    scale, rule = validate_scale("momentum", scale), as_pytree(rule)
     if step.evaluations != 1:
         raise UserError(
             f"momentum: {step.name} calls the denoiser {step.evaluations} times a step, and what is remembered is one "
             "difference a step; use ddim, dpmpp_2m or posterior"
         )
-    if known(beta) and not -1 < beta < 1:
+    if is_concrete(beta) and not -1 < beta < 1:
         raise UserError(f"momentum: beta must be in (-1, 1), got {beta}; the paper has -0.5, and 0 remembers nothing")
 
     def update(
@@ -37,9 +38,9 @@ def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) ->
         differences: list[Array] = []
 
         def guided(x_t: Array, t: Array) -> Array:
-            without, given = denoise(x_t, t)
-            differences.append(given - without + beta * before)
-            return weighed(rule, scale, given - differences[-1], given, x_t, t)
+            unconditional, conditional = denoise(x_t, t)
+            differences.append(conditional - unconditional + beta * before)
+            return apply_rule(rule, scale, conditional - differences[-1], conditional, x_t, t)
 
         x, inner = step.update(keys, noise, guided, x, t, s, inner, *row)
         return x, (inner, jnp.where(t == s, before, differences[0]))
@@ -50,7 +51,7 @@ def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) ->
         evaluations=1,
         per_position=step.per_position,
         stochastic=step.stochastic,
-        needs=("moment", *step.needs),
+        needs=("coefficients", *step.needs),
         plan=step.plan,
-        answer=Pair,
+        prediction_type=Pair,
     )

@@ -1,4 +1,5 @@
-"""How two predictions become one: `(without, given, w, x_t, t) -> prediction`, w with as many axes as they have.
+"""How two predictions become one: `(unconditional, conditional, w, x_t, t) -> prediction`, w with as many axes as
+they have.
 
 `linear` alone commutes with what a net outputs and has meaning for tokens. The others look at predictions of x0, one
 number for each example, so they say something of pictures and nothing of single numbers.
@@ -12,105 +13,109 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
-from diffjax.guidance.scales import known, weight
+from diffjax.guidance.scales import is_concrete, weight
 from diffjax.predict import velocity
-from diffjax.utils.closures import portable
+from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import require_like
 
 Rule = Callable[..., Any]
 
 
-def linear(without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
+def linear(unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
     """(1 - w) without + w given. At 1, at 0 and where both are equal it is one of the two, bit for bit.
 
     Of logits, a token is impossible (-inf) where it is so given the condition. One that is impossible without it alone
     stays so for w < 1; beyond, where the ratio of both is infinite, its logit is the given one.
     """
-    never, only_given = jnp.isneginf(given), jnp.isneginf(without) & ~jnp.isneginf(given)
-    a, b = (jnp.where(never | only_given, 0, each) for each in (without, given))
+    never, only_conditional = jnp.isneginf(conditional), jnp.isneginf(unconditional) & ~jnp.isneginf(conditional)
+    a, b = (jnp.where(never | only_conditional, 0, pred) for pred in (unconditional, conditional))
     mixed = jnp.where(w == 0, a + w * (b - a), b + (1 - w) * (a - b))
-    mixed = jnp.where(only_given, jnp.where(w < 1, -jnp.inf, given), mixed)
-    return jnp.where(never, jnp.where(w == 0, without, -jnp.inf), mixed)
+    mixed = jnp.where(only_conditional, jnp.where(w < 1, -jnp.inf, conditional), mixed)
+    return jnp.where(never, jnp.where(w == 0, unconditional, -jnp.inf), mixed)
 
 
-def weighed(rule: Rule, scale: Any, without: Array, given: Array, x_t: Array, t: Array) -> Array:
-    """The rule's prediction. Raises UserError where it, or `without`, has another shape or kind than `given`."""
+def apply_rule(rule: Rule, scale: Any, unconditional: Array, conditional: Array, x_t: Array, t: Array) -> Array:
+    """The rule's prediction. Raises UserError where it, or `unconditional`, has another shape or kind than
+    `conditional`."""
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
-    without = require_like("guidance: the prediction without the condition", without, given)
-    return require_like("guidance rule", rule(without, given, weight(scale, t, given.ndim), x_t, t), given)
+    unconditional = require_like("guidance: the prediction without the condition", unconditional, conditional)
+    return require_like(
+        "guidance rule", rule(unconditional, conditional, weight(scale, t, conditional.ndim), x_t, t), conditional
+    )
 
 
-@checked_arguments
+@validate_arguments
 def rescaled(phi: float = 0.7, rule: Rule = linear) -> Partial:
     """phi x0 std(given)/std(x0) + (1 - phi) x0, for x0 by `rule` (Lin et al. 2024, eq. 15 and 16); neutral at w = 1.
 
     The standard deviation is over all numbers of an example. (They rescale what their net outputs, v; this is x0.)
     """
-    if known(phi) and not 0 <= phi <= 1:
+    if is_concrete(phi) and not 0 <= phi <= 1:
         raise UserError(f"rescaled: phi must be in [0, 1], got {phi}; 0 rescales nothing, 0.7 is the paper's")
-    return Partial(_rescaled, phi, portable(rule))
+    return Partial(_rescaled, phi, as_pytree(rule))
 
 
-def _rescaled(phi: Any, rule: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
-    _of_numbers("rescaled", x_t)
-    x0 = rule(without, given, w, x_t, t)
-    wanted, found = _std(given), _std(x0)
-    varies = found > 8 * jnp.finfo(x0.dtype).eps * jnp.max(jnp.abs(x0), axis=_inner(x0), keepdims=True)
-    ratio = jnp.where(varies, wanted / jnp.where(varies, found, 1), 1)  # of a constant all deviation is rounding
+def _rescaled(phi: Any, rule: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
+    _require_numbers("rescaled", x_t)
+    x0 = rule(unconditional, conditional, w, x_t, t)
+    target_std, std = _std(conditional), _std(x0)
+    varies = std > 8 * jnp.finfo(x0.dtype).eps * jnp.max(jnp.abs(x0), axis=_example_axes(x0), keepdims=True)
+    ratio = jnp.where(varies, target_std / jnp.where(varies, std, 1), 1)  # of a constant all deviation is rounding
     return x0 * (1 + phi * (ratio - 1))
 
 
-@checked_arguments
+@validate_arguments
 def thresholded(percentile: float = 99.5, limit: float = 1.0, rule: Rule = linear) -> Partial:
     """clip(x0, -s, s) limit/s, s the percentile of |x0| in each example, at least `limit`: dynamic thresholding.
 
     (Saharia et al. 2022, section 2.3.) `limit` is the largest value of the data. Neutral at w = 1 where no prediction
     is beyond it.
     """
-    if known(percentile) and not 0 < percentile <= 100:
+    if is_concrete(percentile) and not 0 < percentile <= 100:
         raise UserError(f"thresholded: percentile must be in (0, 100], got {percentile}; the paper has 99.5")
-    if known(limit) and not limit > 0:
+    if is_concrete(limit) and not limit > 0:
         raise UserError(f"thresholded: limit must be positive, the largest value of the data, got {limit}")
-    return Partial(_thresholded, percentile, limit, portable(rule))
+    return Partial(_thresholded, percentile, limit, as_pytree(rule))
 
 
 def _thresholded(
-    percentile: Any, limit: Any, rule: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array
+    percentile: Any, limit: Any, rule: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array
 ) -> Array:
-    _of_numbers("thresholded", x_t)
-    x0 = rule(without, given, w, x_t, t)
-    s = jnp.maximum(jnp.percentile(jnp.abs(x0), percentile, axis=_inner(x0), keepdims=True), limit)
+    _require_numbers("thresholded", x_t)
+    x0 = rule(unconditional, conditional, w, x_t, t)
+    s = jnp.maximum(jnp.percentile(jnp.abs(x0), percentile, axis=_example_axes(x0), keepdims=True), limit)
     return jnp.clip(x0, -s, s) * (limit / s)
 
 
-@checked_arguments
+@validate_arguments
 def apg(eta: float = 0.0, norm: float | None = None) -> Partial:
     """given + (w - 1) (orthogonal + eta parallel), of given - without cut to `norm`: adaptive projected guidance.
 
-    (Sadat et al. 2024, algorithm 1.) The difference is split along `given` and across it: along it only contrast and
+    (Sadat et al. 2024, algorithm 1.) The difference is split along `conditional` and across it: along it only
+    contrast and
     saturation grow. `norm` is the largest length of the difference (None: any), of all numbers of an example. eta=1
     without norm is `linear`. Their reverse momentum is a memory of the steps before: `momentum(step, scale,
     beta=-0.5, rule=apg(...))`.
     """
-    if known(eta) and not -1e6 < eta < 1e6:
+    if is_concrete(eta) and not -1e6 < eta < 1e6:
         raise UserError(f"apg: eta must be finite, got {eta}; 0 leaves the parallel part out, 1 keeps it")
-    if norm is not None and known(norm) and not norm > 0:
+    if norm is not None and is_concrete(norm) and not norm > 0:
         raise UserError(f"apg: norm must be positive, or None for no limit, got {norm}")
     return Partial(_apg, eta, norm)
 
 
-def _apg(eta: Any, norm: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
-    _of_numbers("apg", x_t)
-    difference = given - without
+def _apg(eta: Any, norm: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
+    _require_numbers("apg", x_t)
+    difference = conditional - unconditional
     if norm is not None:
         square = _dot(difference, difference)
         long = square > norm**2
         difference = difference * jnp.where(long, norm / jnp.sqrt(jnp.where(long, square, 1)), 1)
-    square = _dot(given, given)
-    along = jnp.where(square > 0, _dot(difference, given) / jnp.where(square > 0, square, 1), 0) * given
-    return given + (w - 1) * (difference - along + eta * along)
+    square = _dot(conditional, conditional)
+    along = jnp.where(square > 0, _dot(difference, conditional) / jnp.where(square > 0, square, 1), 0) * conditional
+    return conditional + (w - 1) * (difference - along + eta * along)
 
 
 def zero_star(noise: Any, share: float = 0.04) -> Partial:
@@ -120,9 +125,9 @@ def zero_star(noise: Any, share: float = 0.04) -> Partial:
     `share` of the way, t > 1 - share, v = 0: there a net's velocity is worse than none. At w = 1 all is neutral.
     Positions at level 0, which do not move, don't count.
     """
-    if not hasattr(noise, "moment"):
+    if not hasattr(noise, "coefficients"):
         raise UserError(f"zero_star: noise must be Gaussian, got {type(noise).__name__}; tokens have no velocity")
-    if known(share) and not 0 <= share < 1:
+    if is_concrete(share) and not 0 <= share < 1:
         raise UserError(f"zero_star: share must be in [0, 1), got {share}; 0 begins with no zeros, 0.04 is the paper's")
     return Partial(_zero_star(noise), share)
 
@@ -131,34 +136,34 @@ def zero_star(noise: Any, share: float = 0.04) -> Partial:
 def _zero_star(noise: Any) -> Callable:
     """With x0 = skip x_t + scale v, s v is the x0 skip x_t + s (x0 - skip x_t); scale cancels in s."""
 
-    def rule(share: Any, without: Array, given: Array, w: Any, x_t: Array, t: Array) -> Array:
-        m = noise.moment(t)
+    def rule(share: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
+        m = noise.coefficients(t)
         still = velocity.solution(m, noise.data_std)[0] * x_t  # the x0 of no velocity
         moves = m.sigma > 0
-        ahead, behind = (jnp.where(moves, pred - still, 0) for pred in (given, without))
+        ahead, behind = (jnp.where(moves, pred - still, 0) for pred in (conditional, unconditional))
         square = _dot(behind, behind)
         s = jnp.where(square > 0, _dot(ahead, behind) / jnp.where(square > 0, square, 1), 1)
-        x0 = linear(s * without + (1 - s) * still, given, w, x_t, t)
+        x0 = linear(s * unconditional + (1 - s) * still, conditional, w, x_t, t)
         return jnp.where((t > 1 - share) & (w != 1), still, x0)
 
     return rule
 
 
-def _inner(x: Array) -> tuple[int, ...]:
+def _example_axes(x: Array) -> tuple[int, ...]:
     """The axes of an example."""
     return tuple(range(1, x.ndim))
 
 
 def _dot(one: Array, other: Array) -> Array:
-    return jnp.sum(one * other, axis=_inner(one), keepdims=True)
+    return jnp.sum(one * other, axis=_example_axes(one), keepdims=True)
 
 
 def _std(x: Array) -> Array:
     """Of each example; its slope at 0 is 0."""
-    square = jnp.var(x, axis=_inner(x), keepdims=True)
+    square = jnp.var(x, axis=_example_axes(x), keepdims=True)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
-def _of_numbers(name: str, x_t: Array) -> None:
+def _require_numbers(name: str, x_t: Array) -> None:
     if not jnp.issubdtype(x_t.dtype, jnp.floating):
         raise UserError(f"{name}: this rule is of numbers, and x is of tokens; use rule=linear")

@@ -10,23 +10,23 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.protocols import PerExample
-from diffjax.utils.closures import portable
+from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import require_array
 
 Level = Float[Array, "..."]
 
 
-@checked_arguments
+@validate_arguments
 def interval(scale: Any, low: float, high: float) -> Partial:
     """`scale` where low <= t <= high, and 1 outside (Kynkäänniemi et al. 2024, on the clock level t).
 
     Of positions with their own levels, each by its own. `scale` may itself be a function of t.
     """
-    scale = checked("interval", scale)
-    if known(low) and known(high) and not 0 <= low <= high <= 1:
+    scale = validate_scale("interval", scale)
+    if is_concrete(low) and is_concrete(high) and not 0 <= low <= high <= 1:
         raise UserError(f"interval: expected clock levels 0 <= low <= high <= 1, got low={low} and high={high}")
     return Partial(_interval, scale, low, high)
 
@@ -43,10 +43,10 @@ def plus_plus(strength: Any, noise: Any, grid: Float[Array, " stops"]) -> Partia
     is `cfg` at this w under `ddim()`, for `order.together` on this very grid. Strengths lie in [0, 1]: 0 is d(null),
     none is neutral, and w grows with the number of steps.
     """
-    strength = checked("plus_plus", strength)
-    if not hasattr(noise, "kept"):
+    strength = validate_scale("plus_plus", strength)
+    if not hasattr(noise, "noise_correlation"):
         raise UserError(f"plus_plus: noise must be Gaussian, got {type(noise).__name__}; tokens take a plain scale")
-    if known(strength) and not np.all((np.asarray(strength) >= 0) & (np.asarray(strength) <= 1)):
+    if is_concrete(strength) and not np.all((np.asarray(strength) >= 0) & (np.asarray(strength) <= 1)):
         raise UserError(f"plus_plus: expected a strength in [0, 1], got {strength}; 0.6 is much, 0.2 is little")
     return Partial(_plus_plus(noise), strength, jnp.sort(jnp.asarray(grid)))
 
@@ -57,7 +57,7 @@ def _plus_plus(noise: Any) -> Callable:
         below = jnp.searchsorted(stops.astype(t.dtype), t)
         s = jnp.where(below > 0, stops.astype(t.dtype)[jnp.maximum(below - 1, 0)], t)
         still = below == 0  # at the last stop nothing moves
-        left = jnp.where(still, 1, 1 - noise.kept(t, s))
+        left = jnp.where(still, 1, 1 - noise.noise_correlation(t, s))
         return weight(strength, t, t.ndim) / left
 
     return scale
@@ -82,17 +82,17 @@ def weight(scale: Any, t: Level, axes: int) -> Any:
     return w.reshape(w.shape + (1,) * (axes - w.ndim))
 
 
-def known(value: Any) -> bool:
+def is_concrete(value: Any) -> bool:
     """Whether it is a number or an array that can be looked at now."""
     return not callable(value) and not isinstance(value, Tracer)
 
 
-def checked(name: str, scale: Any) -> Any:
+def validate_scale(name: str, scale: Any) -> Any:
     """The scale, once it is known to be finite, as a pytree in which what is of single examples is marked."""
     if isinstance(scale, str | list | tuple | dict | None):
         raise UserError(f"{name}: scale must be a number, an array or a function of t, got {scale!r}; 1 is no guidance")
     if callable(scale):
-        return portable(scale)
-    if known(scale) and not np.all(np.isfinite(np.asarray(scale))):
+        return as_pytree(scale)
+    if is_concrete(scale) and not np.all(np.isfinite(np.asarray(scale))):
         raise UserError(f"{name}: scale must be finite, got {scale}; 1 is no guidance")
     return PerExample(jnp.asarray(scale)) if jnp.ndim(scale) else scale

@@ -1,44 +1,53 @@
 """The laboratory: any step rule, guidance or method of editing, ours or new, held against exact answers.
 
-`report(step)` says all that is measured of a step rule, `guided(make)` what a guidance samples, `posteriors(…)` what
+`report(step)` says all that is measured of a step rule, `guidance_report(make)` what a guidance samples,
+`posteriors(…)` what
 methods draw given what was seen; the other functions measure one thing each.
 """
 
-from diffjax.lab.convergence import at_budgets, distance, slope
-from diffjax.lab.distribution_checks import HARD, SMOOTH, Chances, Law, by_chance, chances, exact_denoiser
-from diffjax.lab.guidance_checks import Drawn, Guided, guided
-from diffjax.lab.guidance_data import TWO, Classes, Tilted, classed_denoiser, tilted
-from diffjax.lab.posterior_checks import Fit, Posteriors, correlated, modal, posteriors
+from diffjax.lab.convergence import distance, error_by_nfe, slope
+from diffjax.lab.distribution_checks import (
+    HARD,
+    SMOOTH,
+    DistributionCheck,
+    Law,
+    compare_distribution,
+    critical_distance,
+    exact_denoiser,
+)
+from diffjax.lab.guidance_checks import GuidanceReport, GuidanceRow, guidance_report
+from diffjax.lab.guidance_data import TWO_CLASSES, Classes, TiltedDensity, class_denoiser, tilted_density
+from diffjax.lab.posterior_checks import Fit, Posteriors, correlated_gaussian, posteriors, three_modes
 from diffjax.lab.reports import Report, report
-from diffjax.lab.robustness import SCHEDULES, not_finite, overhead
+from diffjax.lab.robustness import SCHEDULES, nonfinite_cases, overhead
 
 __all__ = [
     "HARD",
     "SCHEDULES",
     "SMOOTH",
-    "TWO",
-    "Chances",
+    "TWO_CLASSES",
     "Classes",
-    "Drawn",
+    "DistributionCheck",
     "Fit",
-    "Guided",
+    "GuidanceReport",
+    "GuidanceRow",
     "Law",
     "Posteriors",
     "Report",
-    "Tilted",
-    "at_budgets",
-    "by_chance",
-    "chances",
-    "classed_denoiser",
-    "correlated",
+    "TiltedDensity",
+    "class_denoiser",
+    "compare_distribution",
+    "correlated_gaussian",
+    "critical_distance",
     "distance",
+    "error_by_nfe",
     "exact_denoiser",
-    "guided",
-    "modal",
-    "not_finite",
+    "guidance_report",
+    "nonfinite_cases",
     "overhead",
     "posteriors",
     "report",
     "slope",
-    "tilted",
+    "three_modes",
+    "tilted_density",
 ]

@@ -9,7 +9,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffjax import grids, oracles, order
-from diffjax.lab.distribution_checks import HARD, SMOOTH, Law, Makes, chances, exact_denoiser, last
+from diffjax.lab.distribution_checks import (
+    HARD,
+    SMOOTH,
+    GridMaker,
+    Law,
+    compare_distribution,
+    exact_denoiser,
+    last_state,
+)
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.sampling.loop import stepwise
@@ -36,11 +44,11 @@ def slope(
     """
     with jax.enable_x64(True):
         errors = [distance(step, noise, law, jnp.linspace(*interval, count + 1)) for count in counts]
-    told = [(count, e) for count, e in zip(counts, errors, strict=True) if isfinite(e) and e > ROUNDING]
-    if len(told) < 2:
+    valid = [(count, e) for count, e in zip(counts, errors, strict=True) if isfinite(e) and e > ROUNDING]
+    if len(valid) < 2:
         return float("nan")
-    at, fallen = np.log(told).T
-    return -float(np.polyfit(at, fallen, 1)[0])
+    log_counts, log_errors = np.log(valid).T
+    return -float(np.polyfit(log_counts, log_errors, 1)[0])
 
 
 def distance(step: Step, noise: Gaussian, law: Law, grid: Float[Array, " _"], points: int = POINTS) -> float:
@@ -54,31 +62,32 @@ def distance(step: Step, noise: Gaussian, law: Law, grid: Float[Array, " _"], po
         grid = jnp.asarray(np.asarray(grid, np.float64))
         start, exact = (quantile(p, jnp.broadcast_to(t, p.shape)) for t in (grid[0], grid[-1]))
         at, denoise = {"grid": grid, "step": step, "start": start}, exact_denoiser(noise, law)
-        x = last(stepwise(keys(0, points), noise, order.together, denoise, (1,), **at))
+        x = last_state(stepwise(keys(0, points), noise, order.together, denoise, (1,), **at))
         return float(jnp.sqrt(jnp.mean((x - exact) ** 2)))
 
 
-def at_budgets(
+def error_by_nfe(
     step: Step,
     noise: Gaussian,
     law: Law = HARD,
     *,
     budgets: Sequence[int] = BUDGETS,
-    grid: Makes = grids.uniform,
+    grid: GridMaker = grids.uniform,
     draws: int = 20_000,
 ) -> dict[int, float]:
     """The error from t = 1 to 0 where the denoiser may be called so often, in deviations of the law.
 
     Of a deterministic rule that is `distance`; of a stochastic one, whose draws have no exact ends, the distance of
-    so many sorted draws to the exact quantiles (`chances`), which chance alone does not let fall to 0. A rule of two
+    so many sorted draws to the exact quantiles (`compare_distribution`), which chance alone does not let fall to 0.
+    A rule of two
     evaluations a step takes half as many steps, and at least one.
     """
-    found = {}
+    errors = {}
     for budget in budgets:
         steps = max(1, budget // max(1, step.evaluations))
         if step.stochastic:
-            found[budget] = chances(step, noise, law, steps=steps, draws=draws, grid=grid).wasserstein
+            errors[budget] = compare_distribution(step, noise, law, steps=steps, draws=draws, grid=grid).wasserstein
         else:
             with jax.enable_x64(True):
-                found[budget] = distance(step, noise, law, grid(noise, steps)) / law.moments()[1]
-    return found
+                errors[budget] = distance(step, noise, law, grid(noise, steps)) / law.moments()[1]
+    return errors

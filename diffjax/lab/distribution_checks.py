@@ -18,8 +18,8 @@ from diffjax.protocols import Step
 from diffjax.sampling.loop import stepwise
 from diffjax.utils.prng import KeyUse, fold, keys
 
-Makes = Callable[..., Any]  # (noise, steps) -> grid
-REPEATS, SURE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
+GridMaker = Callable[..., Any]  # (noise, steps) -> grid
+REPEATS, CONFIDENCE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
 BIAS = 0.02  # standard deviations
 
 
@@ -51,14 +51,14 @@ HARD = Law((0.5, 0.3, 0.2), (-1.0, 0.1, 1.2), (0.05, 0.1, 0.03))
 
 def exact_denoiser(noise: Gaussian, law: Law) -> Partial:
     """E[x0|x_t], taken the way of a net: as the output that the noise's prediction row asks for, then read off it."""
-    return Partial(_through_row(noise), oracles.mixture(noise, *law.vectors()))
+    return Partial(_through_parameterization(noise), oracles.mixture(noise, *law.vectors()))
 
 
 @functools.cache
-def _through_row(noise: Gaussian) -> Callable:
+def _through_parameterization(noise: Gaussian) -> Callable:
     def denoise(exact: Any, x_t: Array, t: Array, cond: None) -> Array:
         x0 = exact(x_t, t, cond)
-        pair = noise.row.pair(noise.moment(t), noise.data_std)
+        pair = noise.parameterization.pair(noise.coefficients(t), noise.data_std)
         a, b = (jnp.where(jnp.isfinite(value), value, 0) for value in pair)  # a net's output is always finite
         return noise.read(a * x0 + b * noise.eps(x_t, x0, t), x_t, t)
 
@@ -66,7 +66,7 @@ def _through_row(noise: Gaussian) -> Callable:
 
 
 @dataclass(frozen=True)
-class Chances:
+class DistributionCheck:
     """What is wrong with a rule's draws: bias of mean and deviation, and the distance to the law, in its deviations.
 
     `wasserstein` is the mean distance of sorted draws to the exact quantiles, and `allowed` what 99.9 % of 1,000 sets
@@ -86,42 +86,51 @@ class Chances:
         return max(abs(self.mean), abs(self.deviation)) <= BIAS and self.wasserstein <= self.allowed
 
 
-def chances(
+def compare_distribution(
     step: Step,
     noise: Gaussian,
     law: Law = SMOOTH,
     *,
     steps: int = 200,
     draws: int = 20_000,
-    grid: Makes = grids.uniform,
+    grid: GridMaker = grids.uniform,
     seed: int = 0,
-) -> Chances:
+) -> DistributionCheck:
     """Draw with the rule and the exact denoiser, in float32, from exact draws of x_1, and compare with the law."""
     with jax.enable_x64(False), jax.debug_nans(False):
-        some = keys(seed, draws)
+        draw_keys = keys(seed, draws)
         stops, denoise = grid(noise, steps), exact_denoiser(noise, law)
-        start = _noised(fold(some, KeyUse.START), noise, law, float(stops[0]))
-        x = last(
+        start = _noisy_draws(fold(draw_keys, KeyUse.START), noise, law, float(stops[0]))
+        x = last_state(
             stepwise(
-                fold(some, KeyUse.TRAJECTORY), noise, order.together, denoise, (1,), grid=stops, step=step, start=start
+                fold(draw_keys, KeyUse.TRAJECTORY),
+                noise,
+                order.together,
+                denoise,
+                (1,),
+                grid=stops,
+                step=step,
+                start=start,
             )
         )
     x, (mean, std) = np.sort(np.asarray(x, float)[:, 0]), law.moments()
     far = np.mean(np.abs(x - exact_quantiles(law, draws))) / std
     biases = (x.mean() - mean) / std, x.std() / std - 1
-    return Chances(steps, draws, float(biases[0]), float(biases[1]), float(far), by_chance(law, draws))
+    return DistributionCheck(
+        steps, draws, float(biases[0]), float(biases[1]), float(far), critical_distance(law, draws)
+    )
 
 
-def last(states: Any) -> Array:
+def last_state(states: Any) -> Array:
     """The last of a sampler's states; the others are let go."""
     return deque(states, maxlen=1)[0]
 
 
-def _noised(some: Array, noise: Gaussian, law: Law, t: float) -> Float[Array, "b 1"]:
+def _noisy_draws(draw_keys: Array, noise: Gaussian, law: Law, t: float) -> Float[Array, "b 1"]:
     """Exact draws of x_t."""
     alpha, sigma = noise.schedule(jnp.asarray(t))
-    eps = jax.vmap(lambda key: jax.random.normal(key, (1,)))(fold(some, 1))
-    return alpha * oracles.draws(fold(some, 0), *law.vectors()) + sigma * eps
+    eps = jax.vmap(lambda key: jax.random.normal(key, (1,)))(fold(draw_keys, 1))
+    return alpha * oracles.draws(fold(draw_keys, 0), *law.vectors()) + sigma * eps
 
 
 @functools.cache
@@ -134,7 +143,7 @@ def exact_quantiles(law: Law, count: int) -> Float[np.ndarray, " count"]:
 
 
 @functools.cache
-def by_chance(law: Law, draws: int) -> float:
+def critical_distance(law: Law, draws: int) -> float:
     """The distance to the law, in its deviations, that 99.9 % of sets of exact draws stay below."""
     generator, far = np.random.default_rng(0), []
     weights, means, stds = (np.array(values) for values in law)
@@ -142,4 +151,4 @@ def by_chance(law: Law, draws: int) -> float:
         which = np.repeat(np.arange(len(weights)), generator.multinomial(draws, weights / weights.sum()))
         x = np.sort(means[which] + stds[which] * generator.normal(size=draws))
         far.append(np.mean(np.abs(x - exact_quantiles(law, draws))))
-    return float(np.quantile(far, SURE) / law.moments()[1])
+    return float(np.quantile(far, CONFIDENCE) / law.moments()[1])

@@ -33,29 +33,29 @@ class Classes(NamedTuple):
     shares: tuple[float, ...]
     laws: tuple[Law, ...]
 
-    def every(self) -> Law:
+    def marginal(self) -> Law:
         """p(x)."""
         weights = tuple(share * w for share, law in zip(self.shares, self.laws, strict=True) for w in law.weights)
         return Law(weights, *(sum((law[i] for law in self.laws), ()) for i in (1, 2)))
 
-    def smeared(self, factor: float) -> "Classes":
+    def widen(self, factor: float) -> "Classes":
         """The same with every deviation times this: what a model that has not learned enough says."""
         return Classes(self.shares, tuple(law._replace(stds=tuple(factor * s for s in law.stds)) for law in self.laws))
 
 
-TWO = Classes(
+TWO_CLASSES = Classes(
     (0.5, 0.5),
     (Law((0.5, 0.3, 0.2), (-1.0, 0.1, 1.0), (0.25, 0.2, 0.25)), Law((0.6, 0.4), (0.5, 1.6), (0.35, 0.3))),
 )
 """Two classes as likely as each other. Of the three modes of the first, the second comes near to two."""
 
 
-def classed_denoiser(noise: Gaussian, classes: Classes, dimensions: int = 1) -> Partial:
+def class_denoiser(noise: Gaussian, classes: Classes, dimensions: int = 1) -> Partial:
     """E[x0|x_t, label], exactly; the label after the last says nothing: it is the null condition."""
-    return oracles.of_law(noise, _picture(classes, dimensions))
+    return oracles.mixture_denoiser(noise, _image_mixture(classes, dimensions))
 
 
-def null_of(classes: Classes) -> int:
+def null_label(classes: Classes) -> int:
     """The label that says nothing."""
     return len(classes.laws)
 
@@ -66,12 +66,12 @@ def patterns(dimensions: int) -> Float[np.ndarray, "two d"]:
     return np.stack([1.0 - 2.0 * (at % 2), (1.0 - 2.0 * (at // 2 % 2)) * (dimensions > 1)])
 
 
-def _picture(classes: Classes, dimensions: int) -> Mixture:
+def _image_mixture(classes: Classes, dimensions: int) -> Mixture:
     """z = x·p/d has the variance of its mode: a² + g²/d, where x is of covariance a² p pᵀ + c² q qᵀ + g² 1.
 
     Grain is as fine as the finest mode.
     """
-    weights, means, stds = (np.array(values) for values in classes.every())
+    weights, means, stds = (np.array(values) for values in classes.marginal())
     (p, q), g = patterns(dimensions), min(stds)
     along = np.sqrt(np.maximum(stds**2 - g**2 / dimensions, 0))[:, None] * p
     aside = np.broadcast_to(np.sqrt(max(ASIDE.stds[0] ** 2 - g**2 / dimensions, 0)) * q, along.shape)
@@ -86,39 +86,39 @@ def _picture(classes: Classes, dimensions: int) -> Mixture:
 
 
 @dataclass(frozen=True, eq=False)
-class Tilted:
+class TiltedDensity:
     """A density on a line, by its values on an even grid."""
 
     z: Float[np.ndarray, " cells"]
     density: Float[np.ndarray, " cells"]
 
     @property
-    def chances(self) -> Float[np.ndarray, " cells"]:
+    def probabilities(self) -> Float[np.ndarray, " cells"]:
         """Of each cell."""
         return self.density * (self.z[1] - self.z[0])
 
     def moments(self) -> tuple[float, float]:
         """Mean and standard deviation."""
-        mean = float(self.chances @ self.z)
-        return mean, float(np.sqrt(self.chances @ (self.z - mean) ** 2))
+        mean = float(self.probabilities @ self.z)
+        return mean, float(np.sqrt(self.probabilities @ (self.z - mean) ** 2))
 
     def quantiles(self, count: int) -> Float[np.ndarray, " count"]:
         """At (i + ½)/count."""
-        upto = np.cumsum(self.chances) - self.chances / 2
+        upto = np.cumsum(self.probabilities) - self.probabilities / 2
         return np.interp((np.arange(count) + 0.5) / count, upto, self.z)
 
 
 @functools.cache
-def tilted(classes: Classes, label: int, scale: float) -> Tilted:
+def tilted_density(classes: Classes, label: int, scale: float) -> TiltedDensity:
     """p(x|c)^w p(x)^(1-w), normalised on a grid, for w = scale: at 1 the class, at 0 everything."""
-    every = classes.every()
-    least, most = (
-        f(np.array(every.means) + sign * _BEYOND * np.array(every.stds)) for f, sign in ((min, -1), (max, 1))
+    marginal = classes.marginal()
+    low, high = (
+        f(np.array(marginal.means) + sign * _BEYOND * np.array(marginal.stds)) for f, sign in ((min, -1), (max, 1))
     )
-    z = np.linspace(least, most, _CELLS)
-    log_p = scale * log_density(classes.laws[label], z) + (1 - scale) * log_density(every, z)
+    z = np.linspace(low, high, _CELLS)
+    log_p = scale * log_density(classes.laws[label], z) + (1 - scale) * log_density(marginal, z)
     density = np.exp(log_p - log_p.max())
-    return Tilted(z, density / (density.sum() * (z[1] - z[0])))
+    return TiltedDensity(z, density / (density.sum() * (z[1] - z[0])))
 
 
 def log_density(law: Law, z: Numbers) -> Numbers:

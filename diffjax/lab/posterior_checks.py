@@ -14,17 +14,17 @@ from jaxtyping import Array, Float
 from diffjax import edit, grids, oracles, order, predict, schedule
 from diffjax.edit import Method, Observation
 from diffjax.errors import UserError
-from diffjax.lab.distribution_checks import Makes
+from diffjax.lab.distribution_checks import GridMaker
 from diffjax.noise import Gaussian
 from diffjax.oracles.gaussian_mixture import Normals
 from diffjax.protocols import Noise, Step
 from diffjax.utils.prng import KeyUse, fold, keys
 
-SETS, SURE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
+SETS, CONFIDENCE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
 REFERENCE, DIRECTIONS = 20_000, 16  # exact draws that others are compared with, and the lines they are looked at along
 INSIDE = 0.9  # of the interval whose coverage is measured
-Observes = Callable[[Any], Observation]
-Draws = Callable[..., Any]  # as `edit.solve`, without a method
+Observe = Callable[[Any], Observation]
+PosteriorSampler = Callable[..., Any]  # as `edit.solve`, without a method
 
 
 class Fit(NamedTuple):
@@ -71,15 +71,15 @@ class Posteriors:
 
 
 def posteriors(
-    methods: Mapping[str, Method | Draws],
+    methods: Mapping[str, Method | PosteriorSampler],
     prior: Normals,
-    observe: Observes,
+    observe: Observe,
     shape: tuple[int, ...],
     *,
     noise: Noise | None = None,
     step: Step | None = None,
     steps: int = 100,
-    grid: Makes = grids.uniform,
+    grid: GridMaker = grids.uniform,
     draws: int = 1000,
     observations: int = 4,
     seed: int = 0,
@@ -88,7 +88,7 @@ def posteriors(
 
     `observe(x) -> Observation` sees a batch of examples [b, *shape], with noise or without (it is added here), in any
     basis. In a method's place stands any function that draws as `edit.solve` does. The prior is a mixture of normal
-    laws (`lab.correlated`, `lab.modal`) of as many numbers as the shape has. Raises UserError.
+    laws (`lab.correlated_gaussian`, `lab.three_modes`) of as many numbers as the shape has. Raises UserError.
     """
     noise = noise or Gaussian(schedule.cosine, predict.v)
     if not isinstance(noise, Gaussian):
@@ -96,64 +96,64 @@ def posteriors(
     if prior.means.shape[1] != prod(shape):
         raise UserError(f"lab.posteriors: the prior has {prior.means.shape[1]} numbers, and the shape {shape} others")
     with jax.enable_x64(False), jax.debug_nans(False):
-        seen = _seen(keys(seed, observations), prior, observe, shape)
-        laws = [_exact(prior, seen, i) for i in range(observations)]
-        each = jax.tree.map(
+        observation = _observe(keys(seed, observations), prior, observe, shape)
+        laws = [_exact_posterior(prior, observation, i) for i in range(observations)]
+        repeated = jax.tree.map(
             lambda leaf: jnp.repeat(jnp.broadcast_to(leaf, (observations, *leaf.shape[1:])), draws, 0),
-            (seen.values, seen.std),
+            (observation.values, observation.std),
         )
-        every = replace(seen, values=each[0], std=each[1])
-        given = (
+        all_observations = replace(observation, values=repeated[0], std=repeated[1])
+        arguments = (
             fold(keys(seed, observations * draws), KeyUse.POSTERIOR),
             noise,
             order.together,
             oracles.mixture(noise, *prior),
-            every,
+            all_observations,
         )
-        found = {}
+        rows = {}
         for name, method in methods.items():
             draw = partial(edit.solve, method=method, step=step) if isinstance(method, Method) else method
-            x = draw(*given, grid=grid(noise, steps))
-            z = np.asarray(seen.turned(x), np.float64).reshape(observations, draws, -1)
-            found[name] = _mean([law.fit(z[i][:, law.left]) for i, law in enumerate(laws)])
+            x = draw(*arguments, grid=grid(noise, steps))
+            z = np.asarray(observation.to_coordinates(x), np.float64).reshape(observations, draws, -1)
+            rows[name] = _mean([law.fit(z[i][:, law.unknown]) for i, law in enumerate(laws)])
     generator = np.random.default_rng(seed)
     sets = np.array([_mean([law.fit(law.sample(generator, draws)) for law in laws]) for _ in range(SETS)])
     chance = Fit(*(float(value) for value in sets.mean(axis=0)))
     sets[:, -1] = np.abs(sets[:, -1] - INSIDE)
-    return Posteriors(found, chance, Fit(*(float(value) for value in np.quantile(sets, SURE, axis=0))), draws)
+    return Posteriors(rows, chance, Fit(*(float(value) for value in np.quantile(sets, CONFIDENCE, axis=0))), draws)
 
 
-def correlated(numbers: int, correlation: float = 0.8) -> Normals:
+def correlated_gaussian(numbers: int, correlation: float = 0.8) -> Normals:
     """One normal law of variances 1, of which neighbours correlate so much and others the less, the further apart."""
-    return Normals(np.ones(1), np.zeros((1, numbers)), _chain(numbers, correlation)[None])
+    return Normals(np.ones(1), np.zeros((1, numbers)), _correlation_matrix(numbers, correlation)[None])
 
 
-def modal(numbers: int) -> Normals:
+def three_modes(numbers: int) -> Normals:
     """Three modes, of which two cannot be told apart from the first half of the numbers."""
     half = np.arange(numbers) < numbers // 2
     means = np.stack([np.where(half, a, b) for a, b in ((1.0, 1.0), (1.0, -1.0), (-1.0, 0.3))])
-    return Normals(np.array([0.4, 0.3, 0.3]), means, np.stack([0.35**2 * _chain(numbers, 0.6)] * 3))
+    return Normals(np.array([0.4, 0.3, 0.3]), means, np.stack([0.35**2 * _correlation_matrix(numbers, 0.6)] * 3))
 
 
-def _chain(numbers: int, correlation: float) -> Float[np.ndarray, "d d"]:
+def _correlation_matrix(numbers: int, correlation: float) -> Float[np.ndarray, "d d"]:
     at = np.arange(numbers)
     return correlation ** np.abs(at[:, None] - at).astype(float)
 
 
-def _seen(some: Array, prior: Normals, observe: Observes, shape: tuple[int, ...]) -> Observation:
+def _observe(draw_keys: Array, prior: Normals, observe: Observe, shape: tuple[int, ...]) -> Observation:
     """What is seen of as many exact draws as there are keys, and the noise on it."""
-    x = oracles.draws(fold(some, KeyUse.TRUTH), *prior).reshape(len(some), *shape)
-    seen = observe(x)
-    std = jnp.where(jnp.isfinite(seen.std), seen.std, 0)
-    eps = jax.vmap(lambda key: jax.random.normal(key, shape))(fold(some, KeyUse.MEASUREMENT))
-    return replace(seen, values=seen.values + std * eps)
+    x = oracles.draws(fold(draw_keys, KeyUse.TRUTH), *prior).reshape(len(draw_keys), *shape)
+    observation = observe(x)
+    std = jnp.where(jnp.isfinite(observation.std), observation.std, 0)
+    eps = jax.vmap(lambda key: jax.random.normal(key, shape))(fold(draw_keys, KeyUse.MEASUREMENT))
+    return replace(observation, values=observation.values + std * eps)
 
 
-class _Exact(NamedTuple):
-    """The law of the unknown coordinates `left`, exact draws of it, and their places along some lines, sorted."""
+class _ExactPosterior(NamedTuple):
+    """The law of the unknown coordinates `unknown`, exact draws of it, and their places along some lines, sorted."""
 
     law: Normals
-    left: Any
+    unknown: Any
     std: Float[np.ndarray, " d"]
     cov: Float[np.ndarray, "d d"]
     lines: Float[np.ndarray, "d lines"]
@@ -167,26 +167,30 @@ class _Exact(NamedTuple):
         bias = np.sqrt(np.mean(((z.mean(axis=0) - mean) / self.std) ** 2))
         off = np.linalg.norm(np.cov(z.T).reshape(self.cov.shape) - self.cov) / np.linalg.norm(self.cov)
         at = ((np.arange(len(z)) + 0.5) / len(z) * len(self.sorted)).astype(int)
-        apart = np.mean(np.abs(np.sort(z @ self.lines, axis=0) - self.sorted[at])) / np.sqrt(np.mean(self.std**2))
+        sliced = np.mean(np.abs(np.sort(z @ self.lines, axis=0) - self.sorted[at])) / np.sqrt(np.mean(self.std**2))
         ends = np.quantile(z, [(1 - INSIDE) / 2, (1 + INSIDE) / 2], axis=0)[:, None]
         scales = np.sqrt(np.diagonal(law.covs, axis1=1, axis2=2))
         below = (1 + np.vectorize(erf)((ends - law.means) / scales / 2**0.5)) / 2
-        return Fit(float(bias), float(off), float(apart), float(np.mean(law.weights @ (below[1] - below[0]))))
+        return Fit(float(bias), float(off), float(sliced), float(np.mean(law.weights @ (below[1] - below[0]))))
 
 
-def _exact(prior: Normals, seen: Observation, i: int) -> _Exact:
-    shape = seen.shape
-    turn = np.asarray(seen.turned(jnp.eye(prod(shape)).reshape(-1, *shape)), np.float64).reshape(prod(shape), -1).T
+def _exact_posterior(prior: Normals, observation: Observation, i: int) -> _ExactPosterior:
+    shape = observation.shape
+    turn = (
+        np.asarray(observation.to_coordinates(jnp.eye(prod(shape)).reshape(-1, *shape)), np.float64)
+        .reshape(prod(shape), -1)
+        .T
+    )
     values, std = (
         np.array(
             jnp.broadcast_to(leaf, (i + 1, *shape))[i] if len(leaf) == 1 else jnp.broadcast_to(leaf[i], shape),
             np.float64,
         ).ravel()
-        for leaf in (seen.values, seen.std)
+        for leaf in (observation.values, observation.std)
     )
-    known, left = np.isfinite(std), std > 0
-    law = oracles.posterior(*prior, turn[known], values[known], np.diag(std[known] ** 2))
-    law = Normals(law.weights, (law.means @ turn.T)[:, left], (turn @ law.covs @ turn.T)[:, left][:, :, left])
+    finite, unknown = np.isfinite(std), std > 0
+    law = oracles.posterior(*prior, turn[finite], values[finite], np.diag(std[finite] ** 2))
+    law = Normals(law.weights, (law.means @ turn.T)[:, unknown], (turn @ law.covs @ turn.T)[:, unknown][:, :, unknown])
     mean = law.weights @ law.means
     away = law.means - mean
     cov = np.einsum("k,kij->ij", law.weights, law.covs + away[:, :, None] * away[:, None])
@@ -194,7 +198,7 @@ def _exact(prior: Normals, seen: Observation, i: int) -> _Exact:
     lines = generator.normal(size=(len(cov), DIRECTIONS))
     lines /= np.linalg.norm(lines, axis=0)
     reference = np.sort(_sample(generator, law, REFERENCE) @ lines, axis=0)
-    return _Exact(law, left, np.sqrt(np.diag(cov)), cov, lines, reference)
+    return _ExactPosterior(law, unknown, np.sqrt(np.diag(cov)), cov, lines, reference)
 
 
 def _sample(generator: np.random.Generator, law: Normals, count: int) -> Float[np.ndarray, "count d"]:

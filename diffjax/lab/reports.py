@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import isnan
 
 from diffjax import grids, predict, schedule
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
-from diffjax.lab.convergence import BUDGETS, COUNTS, INTERVAL, at_budgets, slope
-from diffjax.lab.distribution_checks import BIAS, Chances, Makes, chances
-from diffjax.lab.robustness import SCHEDULES, SOME, not_finite, overhead
+from diffjax.lab.convergence import BUDGETS, COUNTS, INTERVAL, error_by_nfe, slope
+from diffjax.lab.distribution_checks import BIAS, DistributionCheck, GridMaker, compare_distribution
+from diffjax.lab.robustness import SCHEDULES, STEP_COUNTS, nonfinite_cases, overhead
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.schedule import Schedule
@@ -24,32 +24,32 @@ class Report:
     """What was measured of a rule; `str` is the table, `problems` what it finds wrong, `passed` that it finds nothing.
 
     `order` is the slope over `counts` steps across `interval` (None if stochastic, nan where errors are rounding
-    alone), `errors` belong to budgets of evaluations, `chances` to a stochastic rule, `not_finite` to schedules:
-    numbers of steps out of `tried`. `overhead` is None where it was not timed.
+    alone), `errors` belong to budgets of evaluations, `distribution` to a stochastic rule, `nonfinite` to schedules:
+    numbers of steps out of `step_counts`. `overhead` is None where it was not timed.
     """
 
     step: Step
     noise: Gaussian
     counts: tuple[int, ...]
     interval: tuple[float, float]
-    tried: tuple[int, ...]
+    step_counts: tuple[int, ...]
     order: float | None
     errors: dict[int, float]
-    chances: Chances | None
-    not_finite: dict[str, tuple[int, ...]]
+    distribution: DistributionCheck | None
+    nonfinite: dict[str, tuple[int, ...]]
     overhead: float | None
 
     @property
     def problems(self) -> tuple[str, ...]:
         """One sentence for each thing that is wrong."""
-        found = [_of_order(self.order, self.step.order, max(self.errors.values(), default=1.0))]
-        found.append("" if self.chances is None or self.chances.passed else "its draws are not of the law")
-        found += [
+        messages = [_order_problem(self.order, self.step.order, max(self.errors.values(), default=1.0))]
+        messages.append("" if self.distribution is None or self.distribution.passed else "its draws are not of the law")
+        messages += [
             f"not finite under {name} at N = {', '.join(map(str, counts))}"
-            for name, counts in self.not_finite.items()
+            for name, counts in self.nonfinite.items()
             if counts
         ]
-        return tuple(filter(None, found))
+        return tuple(filter(None, messages))
 
     @property
     def passed(self) -> bool:
@@ -57,20 +57,21 @@ class Report:
         return not self.problems
 
     def __str__(self) -> str:
-        where = f"{self.noise.schedule.__name__} and {self.noise.row.name}"
+        where = f"{self.noise.schedule.__name__} and {self.noise.parameterization.name}"
         rows = {self.step.name: f"evaluations a step: {self.step.evaluations}, under {where}"}
         if self.order is not None:
             claim = "none" if self.step.order is None else self.step.order
-            told = f"{', '.join(map(str, self.counts))} steps, t from {self.interval[0]} to {self.interval[1]}"
-            rows["order"] = f"{self.order:.2f}, claimed: {claim} ({told})"
-        if self.chances is not None:
-            rows |= _rows_of(self.chances)
-        each = ", ".join(f"{error:.2g} at {budget}" for budget, error in self.errors.items())
-        rows["error"] = f"{each} evaluations (hard mixture, t from 1 to 0)"
-        fails = {name: counts for name, counts in self.not_finite.items() if counts}
-        told = "; ".join(f"not under {name} at N = {', '.join(map(str, counts))}" for name, counts in fails.items())
-        tried = f"{', '.join(self.not_finite)} at {len(self.tried)} numbers of steps up to {max(self.tried, default=0)}"
-        rows["finite"] = told or tried
+            details = f"{', '.join(map(str, self.counts))} steps, t from {self.interval[0]} to {self.interval[1]}"
+            rows["order"] = f"{self.order:.2f}, claimed: {claim} ({details})"
+        if self.distribution is not None:
+            rows |= _distribution_rows(self.distribution)
+        errors = ", ".join(f"{error:.2g} at {budget}" for budget, error in self.errors.items())
+        rows["error"] = f"{errors} evaluations (hard mixture, t from 1 to 0)"
+        fails = {name: counts for name, counts in self.nonfinite.items() if counts}
+        details = "; ".join(f"not under {name} at N = {', '.join(map(str, counts))}" for name, counts in fails.items())
+        most_steps = max(self.step_counts, default=0)
+        tried = f"{', '.join(self.nonfinite)} at {len(self.step_counts)} numbers of steps up to {most_steps}"
+        rows["finite"] = details or tried
         if self.overhead is not None:
             rows["overhead"] = f"{self.overhead:.3f} of bare denoiser calls"
         rows["wrong"] = "; ".join(self.problems) or "nothing"
@@ -78,7 +79,7 @@ class Report:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
-def _of_order(order: float | None, claimed: int | None, error: float) -> str:
+def _order_problem(order: float | None, claimed: int | None, error: float) -> str:
     """What is wrong with an order: to be lower than claimed; it is higher where terms of a lower order are small.
 
     Where none is claimed the error must fall, or be small from the start (adaptive).
@@ -93,16 +94,16 @@ def _of_order(order: float | None, claimed: int | None, error: float) -> str:
     return "" if order >= claimed - CLOSE else f"order {order:.2f}, and {claimed} is claimed"
 
 
-def _rows_of(found: Chances) -> dict[str, str]:
-    limits = f"at most {BIAS} ({found.draws} draws, {found.steps} steps)"
+def _distribution_rows(check: DistributionCheck) -> dict[str, str]:
+    limits = f"at most {BIAS} ({check.draws} draws, {check.steps} steps)"
     return {
-        "mean": f"{found.mean:+.4f} deviations, {limits}",
-        "deviation": f"{found.deviation:+.4f} of itself, {limits}",
-        "Wasserstein": f"{found.wasserstein:.4f} deviations, at most {found.allowed:.4f} (99.9 % of exact draws)",
+        "mean": f"{check.mean:+.4f} deviations, {limits}",
+        "deviation": f"{check.deviation:+.4f} of itself, {limits}",
+        "Wasserstein": f"{check.wasserstein:.4f} deviations, at most {check.allowed:.4f} (99.9 % of exact draws)",
     }
 
 
-@checked_arguments
+@validate_arguments
 def report(
     step: Step,
     noise: Gaussian | None = None,
@@ -110,9 +111,9 @@ def report(
     counts: Sequence[int] = COUNTS,
     interval: tuple[float, float] = INTERVAL,
     budgets: Sequence[int] = BUDGETS,
-    grid: Makes = grids.uniform,
+    grid: GridMaker = grids.uniform,
     draws: int = 20_000,
-    finite: Iterable[int] = SOME,
+    finite: Iterable[int] = STEP_COUNTS,
     schedules: Mapping[str, Schedule] = SCHEDULES,
     rounds: int = 5,
 ) -> Report:
@@ -127,13 +128,13 @@ def report(
         raise UserError("step: expected a step rule, such as dj.steps.ddim(), got None")
     noise = noise or Gaussian(schedule.cosine, predict.v)
     _check(step, noise)
-    sure, tried = not step.stochastic, tuple(finite)
+    sure, step_counts = not step.stochastic, tuple(finite)
     order = slope(step, noise, counts=counts, interval=interval) if sure else None
-    errors = at_budgets(step, noise, budgets=budgets, grid=grid, draws=draws)
-    found = None if sure else chances(step, noise, draws=draws, grid=grid)
-    failed = not_finite(step, tried, schedules=schedules, row=noise.row, grid=grid)
+    errors = error_by_nfe(step, noise, budgets=budgets, grid=grid, draws=draws)
+    distribution = None if sure else compare_distribution(step, noise, draws=draws, grid=grid)
+    failed = nonfinite_cases(step, step_counts, schedules=schedules, parameterization=noise.parameterization, grid=grid)
     cost = overhead(step, noise, rounds=rounds) if rounds else None
-    return Report(step, noise, tuple(counts), interval, tried, order, errors, found, failed, cost)
+    return Report(step, noise, tuple(counts), interval, step_counts, order, errors, distribution, failed, cost)
 
 
 def _check(step: Step, noise: Gaussian) -> None:

@@ -12,13 +12,13 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
 from diffjax import grids, order, predict, schedule
-from diffjax.lab.distribution_checks import SMOOTH, Law, Makes, exact_denoiser, last
+from diffjax.lab.distribution_checks import SMOOTH, GridMaker, Law, exact_denoiser, last_state
 from diffjax.noise import Gaussian
-from diffjax.predict import Row
+from diffjax.predict import Parameterization
 from diffjax.protocols import Step
 from diffjax.sampling.loop import sample, stepwise
 from diffjax.schedule import Schedule
-from diffjax.utils.closures import portable
+from diffjax.utils.closures import as_pytree
 from diffjax.utils.prng import keys
 
 SCHEDULES: dict[str, Schedule] = {
@@ -31,31 +31,33 @@ SCHEDULES: dict[str, Schedule] = {
 }
 """The schedules under which a rule has to stay finite; `discrete` is DDPM's chain of 1,000 steps."""
 
-SOME = (1, 2, 3, 4, 5, 10, 20, 60)  # steps
+STEP_COUNTS = (1, 2, 3, 4, 5, 10, 20, 60)  # steps
 EXAMPLES, WIDTH, NUMBERS = 64, 512, 64  # of the net whose calls are timed
 
 
-def not_finite(
+def nonfinite_cases(
     step: Step,
-    counts: Iterable[int] = SOME,
+    counts: Iterable[int] = STEP_COUNTS,
     *,
     schedules: Mapping[str, Schedule] = SCHEDULES,
-    row: Row = predict.v,
+    parameterization: Parameterization = predict.v,
     law: Law = SMOOTH,
-    grid: Makes = grids.uniform,
+    grid: GridMaker = grids.uniform,
 ) -> dict[str, tuple[int, ...]]:
     """For each schedule the numbers of steps from t = 1 to 0 at which x is not finite, in float32; none is right."""
-    found = {}
+    failures = {}
     with jax.enable_x64(False), jax.debug_nans(False):
-        for name, each in schedules.items():
-            noise = Gaussian(each, row)
-            denoise, some = exact_denoiser(noise, law), keys(0, 8)
+        for name, curve in schedules.items():
+            noise = Gaussian(curve, parameterization)
+            denoise, draw_keys = exact_denoiser(noise, law), keys(0, 8)
             ends = {
-                count: last(stepwise(some, noise, order.together, denoise, (1,), grid=grid(noise, count), step=step))
+                count: last_state(
+                    stepwise(draw_keys, noise, order.together, denoise, (1,), grid=grid(noise, count), step=step)
+                )
                 for count in counts
             }
-            found[name] = tuple(count for count, x in ends.items() if not bool(jnp.all(jnp.isfinite(x))))
-    return found
+            failures[name] = tuple(count for count, x in ends.items() if not bool(jnp.all(jnp.isfinite(x))))
+    return failures
 
 
 def overhead(
@@ -75,26 +77,26 @@ def overhead(
     and three dense layers of 512 units: beside a smaller net a rule weighs more, and a busy machine tells nothing.
     """
     with jax.enable_x64(False), jax.debug_nans(False):
-        denoise = portable(_dense() if denoise is None else denoise)
-        some, grid = keys(0, batch), grids.uniform(noise, steps)
-        x = jax.vmap(lambda key: noise.prior(key, shape))(some)
+        denoise = as_pytree(_dense() if denoise is None else denoise)
+        draw_keys, grid = keys(0, batch), grids.uniform(noise, steps)
+        x = jax.vmap(lambda key: noise.prior(key, shape))(draw_keys)
         stops = jnp.repeat(grid[:-1], max(1, step.evaluations))
         turns: list[Callable] = [
-            lambda: sample(some, noise, order.together, denoise, shape, cond=cond, grid=grid, step=step, start=x),
-            lambda: _bare(denoise, x, stops, cond),
+            lambda: sample(draw_keys, noise, order.together, denoise, shape, cond=cond, grid=grid, step=step, start=x),
+            lambda: _bare_calls(denoise, x, stops, cond),
         ]
-        taken = np.array([[_seconds(turn) for turn in turns] for _ in range(rounds + 1)])[1:]
-    return float(np.median(taken[:, 0] / taken[:, 1]))
+        seconds = np.array([[_seconds(turn) for turn in turns] for _ in range(rounds + 1)])[1:]
+    return float(np.median(seconds[:, 0] / seconds[:, 1]))
 
 
 def _seconds(call: Callable) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     jax.block_until_ready(call())
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 @jax.jit
-def _bare(denoise: Any, x: Array, stops: Array, cond: Any) -> Array:
+def _bare_calls(denoise: Any, x: Array, stops: Array, cond: Any) -> Array:
     """The denoiser at every stop, each time of its own answer."""
 
     def body(x: Array, t: Array) -> tuple[Array, None]:
@@ -112,5 +114,5 @@ def _dense() -> Partial:
         return jnp.tanh(jnp.tanh((x_t + t) @ first) @ second) @ third
 
     sizes = ((NUMBERS, WIDTH), (WIDTH, WIDTH), (WIDTH, NUMBERS))
-    some = jax.random.split(jax.random.key(0), len(sizes))
-    return Partial(denoise, [jax.random.normal(k, s) / s[0] ** 0.5 for k, s in zip(some, sizes, strict=True)])
+    weight_keys = jax.random.split(jax.random.key(0), len(sizes))
+    return Partial(denoise, [jax.random.normal(k, s) / s[0] ** 0.5 for k, s in zip(weight_keys, sizes, strict=True)])

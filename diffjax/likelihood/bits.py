@@ -17,20 +17,20 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
-from diffjax.arguments.checked import checked_arguments
-from diffjax.denoising import checked_denoiser, has_head, in_order, is_causal
+from diffjax.arguments.checked import validate_arguments
+from diffjax.denoising import checked_denoiser, has_head, is_causal, with_ranks
 from diffjax.errors import UserError
-from diffjax.likelihood.context import bits_by_visible as bits_by_visible
+from diffjax.likelihood.context import bits_vs_context as bits_vs_context
 from diffjax.likelihood.ode import negative_log_density
-from diffjax.loss.simple import bound_at, positions_of, stops_of, sums
+from diffjax.loss.simple import bound_grid, bound_term, position_shape, sum_per_example
 from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, ranks
-from diffjax.protocols import Denoise, Keys, Noise, State
-from diffjax.utils.closures import compiled
-from diffjax.utils.kinds import holds, named, plain
+from diffjax.protocols import Denoise, Keys, Noise, Sample
+from diffjax.utils.closures import closure_jit
+from diffjax.utils.kinds import matches_type, python_scalar, type_name
 from diffjax.utils.prng import KeyUse, fold
 
-__all__ = ["BitsPerDim", "bits_by_visible", "bits_per_dim"]
+__all__ = ["BitsPerDim", "bits_per_dim", "bits_vs_context"]
 
 Nats = Float[Array, " b"]
 _DATA = 6  # arguments of a method before its options
@@ -45,13 +45,13 @@ class BitsPerDim(NamedTuple):
     discretization: Float[Array | np.ndarray, " check"] = np.zeros(0)  # by how much a doubling of the steps moves bits
 
 
-@checked_arguments
+@validate_arguments
 def bits_per_dim(
     keys: Keys,
     noise: Noise,
     order: Order,
     denoise: Denoise,
-    x: State,
+    x: Sample,
     cond: PyTree = None,
     *,
     method: str = "bound",
@@ -62,7 +62,7 @@ def bits_per_dim(
     * "exact": -log2 p(x) of tokens, for an order that is the same for all (raster): one pass of a causal net, else one
       evaluation a position.
     * "bound": the variational bound, for every order, by `draws` (64) evaluations of terms, noises and orders. With
-      as many draws as `steps`, every term is taken once. `levels`: see `noise.ends`.
+      as many draws as `steps`, every term is taken once. `levels`: see `noise.boundary_terms`.
     * "ode": -log2 p(x) by the probability-flow ODE, for Gaussian noise under order.together, in `steps` (64) steps of
       order 4. The divergence is exact with probes=0 (so up to 16 dimensions), else Hutchinson's estimate by that many.
       `discretization` is measured on the first `check` examples (an eighth of the batch, at least one; 0 skips it), of
@@ -77,8 +77,8 @@ def bits_per_dim(
     if method not in methods:
         raise UserError(f"bits_per_dim: unknown method {method!r}; choose from {', '.join(methods)}")
     _check_options(method, methods[method], options)
-    given = (keys, noise, order, checked_denoiser(noise, denoise), noise.data(x), cond)
-    nats = BitsPerDim(*methods[method](*given, **options))
+    arguments = (keys, noise, order, checked_denoiser(noise, denoise), noise.data(x), cond)
+    nats = BitsPerDim(*methods[method](*arguments, **options))
     bits = x[0].size * jnp.log(2.0)
     return jax.tree.map(lambda values: values / bits, nats)
 
@@ -90,20 +90,20 @@ def _check_options(method: str, call: Callable[..., Any], options: dict[str, Any
     for name, value in options.items():
         if name not in kinds:
             raise UserError(f"bits_per_dim: method {method} takes {', '.join(kinds)}, and no {name}")
-        if not holds(plain(value), kinds[name]):
-            raise UserError(f"bits_per_dim: {name} must be {named(kinds[name])}, got {value!r}")
+        if not matches_type(python_scalar(value), kinds[name]):
+            raise UserError(f"bits_per_dim: {name} must be {type_name(kinds[name])}, got {value!r}")
 
 
 def _exact(
-    keys: Keys, noise: Noise, order: Order, denoise: Any, x: State, cond: PyTree, scan: bool = True
+    keys: Keys, noise: Noise, order: Order, denoise: Any, x: Sample, cond: PyTree, scan: bool = True
 ) -> tuple[Nats, Nats]:
     """Every term of the bound at width 0, for an order that is the same for all: its sum is -log p(x)."""
-    positions = positions_of(noise, x)
+    positions = position_shape(noise, x)
     if order.width > 0 or not is_fixed(order, positions):
-        this = f"has width {order.width:g}" if order.width else "is drawn for each"
+        reason = f"has width {order.width:g}" if order.width else "is drawn for each"
         raise UserError(
             f"bits_per_dim: the exact likelihood needs one order of positions for all examples (order.raster), and "
-            f"this one {this}; use method='bound'"
+            f"this one {reason}; use method='bound'"
         )
     count = prod(positions)
     middle = jnp.full(len(x), 0.5 / count)
@@ -116,7 +116,7 @@ def _bound(
     noise: Noise,
     order: Order,
     denoise: Any,
-    x: State,
+    x: Sample,
     cond: PyTree,
     steps: int | None = None,
     draws: int = 64,
@@ -136,7 +136,7 @@ def _ode(
     noise: Any,
     order: Order,
     denoise: Any,
-    x: State,
+    x: Sample,
     cond: PyTree,
     steps: int = 64,
     probes: int | None = None,
@@ -159,10 +159,10 @@ def _ode(
     nats = density(keys, x=x, cond=cond, steps=steps)
     errors = _error(nats) if probes else jnp.zeros(len(x))
     first = jax.tree.map(lambda leaf: leaf[:check], {"keys": keys, "x": x, "cond": cond})
-    return jnp.mean(nats, axis=0), errors, _moved(density, first, steps // 2)
+    return jnp.mean(nats, axis=0), errors, _discretization(density, first, steps // 2)
 
 
-def _moved(density: Callable[..., Float[Array, "probes n"]], data: dict[str, Any], steps: int) -> Nats:
+def _discretization(density: Callable[..., Float[Array, "probes n"]], data: dict[str, Any], steps: int) -> Nats:
     """By how much twice as many steps move -log p(x), with one set of probes for both.
 
     A pair of the short steps has the probes of the long one, so both are integrals of one function of the path, and
@@ -180,41 +180,43 @@ def _terms(
     data: tuple[Any, ...], noise: Noise, order: Order, steps: int | None, draws: int, levels: int | None, scan: bool
 ) -> Float[Array, "draws b"]:
     """Estimates of the bound in nats; a causal net's one pass holds all steps, so only orders are drawn for it."""
-    if is_causal(data[2]) and is_fixed(order, positions_of(noise, data[1])):
+    if is_causal(data[2]) and is_fixed(order, position_shape(noise, data[1])):
         draws = 1
     term, index = Partial(_term(noise, order, steps, draws, levels), *data), jnp.arange(draws)
-    return _mapped(term, index) if scan else jnp.stack([_called(term, k) for k in index])
+    return _map_terms(term, index) if scan else jnp.stack([_call_term(term, k) for k in index])
 
 
-@compiled
-def _mapped(term: Callable[[Array], Nats], index: Array) -> Float[Array, "draws b"]:
+@closure_jit
+def _map_terms(term: Callable[[Array], Nats], index: Array) -> Float[Array, "draws b"]:
     return jax.lax.map(term, index)
 
 
-@compiled
-def _called(term: Callable[[Array], Nats], k: Array) -> Nats:
+@closure_jit
+def _call_term(term: Callable[[Array], Nats], k: Array) -> Nats:
     return term(k)
 
 
 @functools.cache
 def _term(noise: Noise, order: Order, steps: int | None, draws: int, levels: int | None) -> Callable[..., Nats]:
-    def term(keys: Keys, x: State, denoise: Any, cond: PyTree, first: Array, k: Int[Array, ""]) -> Nats:
+    def term(keys: Keys, x: Sample, denoise: Any, cond: PyTree, first: Array, k: Int[Array, ""]) -> Nats:
         """One estimate: at the quantile (first + k / draws) mod 1 of the clock, with noise and order of its own."""
-        some, positions = fold(keys, k), positions_of(noise, x)
-        rank = ranks(order, fold(some, KeyUse.RANK), positions, noise.channel_axes)
-        told = in_order(denoise, order, rank)
-        if is_causal(told):
+        draw_keys, positions = fold(keys, k), position_shape(noise, x)
+        rank = ranks(order, fold(draw_keys, KeyUse.RANK), positions, noise.channel_axes)
+        ordered = with_ranks(denoise, order, rank)
+        if is_causal(ordered):
             nothing = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(keys)
             t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
-            return sums(noise.bound(x, told(x, s, cond), nothing, t, s))
-        stops, least = stops_of(noise, order, steps, positions, levels)
-        ends = jax.vmap(lambda key, x0: noise.ends(key, x0, least, levels))(fold(some, KeyUse.BOUNDARY), x)
-        quantile, apart = 1 - (first + k / draws) % 1, has_head(told)
-        given = (x, rank, stops, least, apart)
-        between = bound_at(
-            quantile, fold(some, KeyUse.CORRUPT), noise, order, lambda x_t, t: told(x_t, t, cond), *given
+            return sum_per_example(noise.bound(x, ordered(x, s, cond), nothing, t, s))
+        stops, lowest_level = bound_grid(noise, order, steps, positions, levels)
+        ends = jax.vmap(lambda key, x0: noise.boundary_terms(key, x0, lowest_level, levels))(
+            fold(draw_keys, KeyUse.BOUNDARY), x
         )
-        return between + sums(ends)
+        quantile, factorized = 1 - (first + k / draws) % 1, has_head(ordered)
+        arguments = (x, rank, stops, lowest_level, factorized)
+        between = bound_term(
+            quantile, fold(draw_keys, KeyUse.CORRUPT), noise, order, lambda x_t, t: ordered(x_t, t, cond), *arguments
+        )
+        return between + sum_per_example(ends)
 
     return term
 

@@ -7,24 +7,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.arguments.checked import checked_arguments
-from diffjax.denoising import checked_denoiser, in_order
+from diffjax.arguments.checked import validate_arguments
+from diffjax.denoising import checked_denoiser, with_ranks
 from diffjax.errors import UserError
-from diffjax.loss.simple import positions_of
+from diffjax.loss.simple import position_shape
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels, ranks
-from diffjax.protocols import Denoise, Keys, Noise, State
-from diffjax.utils.closures import compiled
+from diffjax.protocols import Denoise, Keys, Noise, Sample
+from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import KeyUse, fold
 
 
-@checked_arguments
-def bits_by_visible(
+@validate_arguments
+def bits_vs_context(
     keys: Keys,
     noise: Noise,
     order: Order,
     denoise: Denoise,
-    x: State,
+    x: Sample,
     cond: PyTree = None,
     *,
     visible: Sequence[int],
@@ -35,22 +35,22 @@ def bits_by_visible(
     that has learnt no context is as far off with one hidden token as with all; in raster order, though, the hidden ones
     are the last, which may be easy by themselves. Raises UserError for numbers.
     """
-    count = prod(positions_of(noise, x))
-    if isinstance(noise, Gaussian) or not all(0 <= shown < count for shown in visible):
+    count = prod(position_shape(noise, x))
+    if isinstance(noise, Gaussian) or not all(0 <= visible_count < count for visible_count in visible):
         raise UserError(
-            f"bits_by_visible: expected Masking noise and counts 0 … {count - 1}, got {type(noise).__name__} noise and "
+            f"bits_vs_context: expected Masking noise and counts 0 … {count - 1}, got {type(noise).__name__} noise and "
             f"{tuple(visible)}"
         )
-    given = (noise, order, keys, checked_denoiser(noise, denoise), noise.data(x), cond)
-    return jnp.stack([_hidden_bits(*given, jnp.asarray(1 - shown / count)) for shown in visible])
+    arguments = (noise, order, keys, checked_denoiser(noise, denoise), noise.data(x), cond)
+    return jnp.stack([_hidden_bits(*arguments, jnp.asarray(1 - visible_count / count)) for visible_count in visible])
 
 
-@compiled(static_argnames=("noise", "order"))
+@closure_jit(static_argnames=("noise", "order"))
 def _hidden_bits(
-    noise: Noise, order: Order, keys: Keys, denoise: Denoise, x: State, cond: PyTree, clock: Array
+    noise: Noise, order: Order, keys: Keys, denoise: Denoise, x: Sample, cond: PyTree, clock: Array
 ) -> Float[Array, ""]:
-    rank = ranks(order, fold(keys, KeyUse.RANK), positions_of(noise, x), noise.channel_axes)
+    rank = ranks(order, fold(keys, KeyUse.RANK), position_shape(noise, x), noise.channel_axes)
     t = levels(order, jnp.broadcast_to(clock, (len(x),)), rank)
     x_t, _ = jax.vmap(noise.corrupt)(fold(keys, KeyUse.CORRUPT), x, t)
-    miss = noise.miss(in_order(denoise, order, rank)(x_t, t, cond), x, x_t, t)
+    miss = noise.miss(with_ranks(denoise, order, rank)(x_t, t, cond), x, x_t, t)
     return jnp.sum(miss) / jnp.maximum(jnp.sum(x != x_t), 1) / jnp.log(2.0)

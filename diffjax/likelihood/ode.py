@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.loss.simple import sums
+from diffjax.loss.simple import sum_per_example
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys
-from diffjax.utils.closures import compiled
+from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import fold
 
 Values = Float[Array, "b *shape"]
@@ -58,14 +58,14 @@ def negative_log_density(
     state = (x, jnp.zeros((max(probes, 1), len(x))))
     stops, step = _stops(noise, steps, repeat), Partial(_step(noise, probes), keys, denoise, cond)
     if scan:
-        y, change = _scanned(step, state, stops)
+        y, change = _scan_steps(step, state, stops)
     else:
         for k in range(steps):
-            state = _called(step, state, jax.tree.map(lambda leaf, k=k: leaf[k], stops))
+            state = _call_step(step, state, jax.tree.map(lambda leaf, k=k: leaf[k], stops))
         y, change = state
     spread = jnp.sin(jnp.pi / 2 * noise.level(jnp.ones(())))
     prior = ((y / spread) ** 2 + jnp.log(2 * jnp.pi)) / 2 + jnp.log(spread)
-    return sums(prior)[None] - change
+    return sum_per_example(prior)[None] - change
 
 
 def _stops(noise: Gaussian, steps: int, repeat: int) -> _Stop:
@@ -82,13 +82,13 @@ def _stops(noise: Gaussian, steps: int, repeat: int) -> _Stop:
     return _Stop(jnp.arange(steps) // repeat, jnp.full(steps, 1 / steps), thirds(t), thirds(speed))
 
 
-@compiled
-def _scanned(step: Callable[..., State], state: State, stops: _Stop) -> State:
+@closure_jit
+def _scan_steps(step: Callable[..., State], state: State, stops: _Stop) -> State:
     return jax.lax.scan(lambda state, stop: (step(state, stop), None), state, stops)[0]
 
 
-@compiled
-def _called(step: Callable[..., State], state: State, stop: _Stop) -> State:
+@closure_jit
+def _call_step(step: Callable[..., State], state: State, stop: _Stop) -> State:
     return step(state, stop)
 
 
@@ -102,9 +102,9 @@ def _step(noise: Gaussian, probes: int) -> Callable[..., State]:
 
         def slope(y: Values, i: int) -> State:
             """dy/dw = v dphi/dw and its divergence."""
-            out, push = jax.linearize(lambda y: stop.speed[i] * _velocity(noise, denoise, cond, y, stop.t[i]), y)
-            each = jax.vmap(lambda d: sums(d * push(d)))(directions)
-            return out, each if probes else jnp.sum(each, axis=0, keepdims=True)
+            out, pushforward = jax.linearize(lambda y: stop.speed[i] * _velocity(noise, denoise, cond, y, stop.t[i]), y)
+            divergence = jax.vmap(lambda d: sum_per_example(d * pushforward(d)))(directions)
+            return out, divergence if probes else jnp.sum(divergence, axis=0, keepdims=True)
 
         h = stop.length
         v1, d1 = slope(y, 0)
@@ -117,7 +117,7 @@ def _step(noise: Gaussian, probes: int) -> Callable[..., State]:
 
 
 def _velocity(noise: Gaussian, denoise: Any, cond: PyTree, y: Values, t: Array) -> Values:
-    m = noise.moment(t)
+    m = noise.coefficients(t)
     length = jnp.sqrt(m.alpha**2 + m.sigma**2)
     level, x_t = jnp.full((len(y),) + (1,) * (y.ndim - 1), t), length * y
     x0 = denoise(x_t, level, cond)
@@ -127,8 +127,8 @@ def _velocity(noise: Gaussian, denoise: Any, cond: PyTree, y: Values, t: Array) 
 def _directions(keys: Keys, y: Values, probes: int) -> Float[Array, "directions b *shape"]:
     """Signs at random for each example, or with no probes, one direction for each dimension."""
     if probes:
-        drawn = jax.vmap(lambda key: jax.random.rademacher(key, (probes, *y.shape[1:]), y.dtype))(keys)
-        return jnp.swapaxes(drawn, 0, 1)
+        signs = jax.vmap(lambda key: jax.random.rademacher(key, (probes, *y.shape[1:]), y.dtype))(keys)
+        return jnp.swapaxes(signs, 0, 1)
     size = y[0].size
     units = jnp.eye(size, dtype=y.dtype).reshape(size, 1, *y.shape[1:])
     return jnp.broadcast_to(units, (size, *y.shape))

@@ -8,38 +8,39 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from diffjax.errors import UserError
-from diffjax.protocols import Keys, State
+from diffjax.protocols import Keys, Sample
 from diffjax.utils.prng import KeyUse, fold
 
 Losses = Float[Array, " b"]
-Loss = Callable[[Keys, Callable[..., Any], State, PyTree], Losses]
+Loss = Callable[[Keys, Callable[..., Any], Sample, PyTree], Losses]
 
 
-def drop_cond(loss: Loss, null: PyTree, rate: float, each: Mapping[str, float] | None = None) -> Loss:
+def drop_cond(loss: Loss, null: PyTree, rate: float, part_rates: Mapping[str, float] | None = None) -> Loss:
     """The loss with each example's condition replaced by `null` at this rate (Ho & Salimans 2022, algorithm 1).
 
-    Of a condition of parts, each is besides replaced by its own at the rate that `each` has for it, independently.
+    Of a condition of parts, each is besides replaced by its own at the rate that `part_rates` has for it,
+    independently.
     """
-    for name, share in {"rate": rate, **(each or {})}.items():
+    for name, share in {"rate": rate, **(part_rates or {})}.items():
         if not 0 <= share <= 1:
             raise UserError(f"drop_cond: {name} must be in [0, 1], got {share}")
 
-    def instead(drop: Bool[Array, " b"], given: PyTree, nothing: PyTree) -> PyTree:
+    def replace_where(drop: Bool[Array, " b"], values: PyTree, null_values: PyTree) -> PyTree:
         def replace(leaf: Array, none: Array) -> Array:
             return jnp.where(drop.reshape((-1,) + (1,) * (leaf.ndim - 1)), none[None], leaf)
 
-        return jax.tree.map(replace, given, nothing)
+        return jax.tree.map(replace, values, null_values)
 
-    def chosen(keys: Keys, share: float) -> Bool[Array, " b"]:
+    def draw_mask(keys: Keys, share: float) -> Bool[Array, " b"]:
         return jax.vmap(lambda key: jax.random.bernoulli(key, share))(keys)
 
-    def dropped(keys: Keys, apply: Callable[..., Any], x0: State, cond: PyTree) -> Losses:
+    def dropout_loss(keys: Keys, apply: Callable[..., Any], x0: Sample, cond: PyTree) -> Losses:
         root = fold(keys, KeyUse.CONDITION_DROPOUT)
-        every = chosen(root, rate)
+        drop_all = draw_mask(root, rate)
         if not isinstance(cond, dict):
-            return loss(keys, apply, x0, instead(every, cond, null))
-        rates = ((name, (each or {}).get(name, 0.0)) for name in sorted(cond))
-        drops = {name: every | chosen(fold(root, i), share) for i, (name, share) in enumerate(rates)}
-        return loss(keys, apply, x0, {name: instead(drops[name], cond[name], null[name]) for name in cond})
+            return loss(keys, apply, x0, replace_where(drop_all, cond, null))
+        rates = ((name, (part_rates or {}).get(name, 0.0)) for name in sorted(cond))
+        drops = {name: drop_all | draw_mask(fold(root, i), share) for i, (name, share) in enumerate(rates)}
+        return loss(keys, apply, x0, {name: replace_where(drops[name], cond[name], null[name]) for name in cond})
 
-    return dropped
+    return dropout_loss

@@ -5,32 +5,37 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Key
 
 
-def hidden_of(key: Key[Array, ""], share: float, positions: tuple[int, ...], channel_axes: int) -> Bool[Array, "..."]:
+def sample_hidden_mask(
+    key: Key[Array, ""], share: float, positions: tuple[int, ...], channel_axes: int
+) -> Bool[Array, "..."]:
     """What is hidden of one example, of which a part is given with this chance, and else nothing; [*positions, 1…]."""
     which, part = jax.random.split(key)
-    hidden = hidden_part(part, positions) | ~jax.random.bernoulli(which, share)
+    hidden = random_or_cut_mask(part, positions) | ~jax.random.bernoulli(which, share)
     return hidden.reshape(positions + (1,) * channel_axes)
 
 
-def up_to(key: Key[Array, ""], most: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+def random_fraction_mask(key: Key[Array, ""], max_share: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
     """Each by chance, of a share that is itself drawn, even in [0, most]."""
     share_key, key = jax.random.split(key)
-    return jax.random.bernoulli(key, most * jax.random.uniform(share_key), shape)
+    return jax.random.bernoulli(key, max_share * jax.random.uniform(share_key), shape)
 
 
-def hidden_part(key: Key[Array, ""], positions: tuple[int, ...]) -> Bool[Array, "..."]:
+def random_or_cut_mask(key: Key[Array, ""], positions: tuple[int, ...]) -> Bool[Array, "..."]:
     """Half of the time each position by chance, of a share by chance; else all on one side of a cut across an axis.
 
     So a net that learns it may be given pixels here and there, or halves, strips and all but strips.
     """
-    kind, share, axis, each = jax.random.split(key, 4)
-    scattered = jax.random.uniform(each, positions) < jax.random.uniform(share)
-    cuts = [_beyond(own, number, positions) for number, own in enumerate(jax.random.split(each, len(positions)))]
+    kind, share, axis, position_key = jax.random.split(key, 4)
+    scattered = jax.random.uniform(position_key, positions) < jax.random.uniform(share)
+    cuts = [
+        _cut_mask(axis_key, number, positions)
+        for number, axis_key in enumerate(jax.random.split(position_key, len(positions)))
+    ]
     cut = jnp.stack(cuts)[jax.random.randint(axis, (), 0, len(positions))]
     return jnp.where(jax.random.bernoulli(kind), scattered, cut)
 
 
-def _beyond(key: Key[Array, ""], axis: int, positions: tuple[int, ...]) -> Bool[Array, "..."]:
+def _cut_mask(key: Key[Array, ""], axis: int, positions: tuple[int, ...]) -> Bool[Array, "..."]:
     """Which positions lie on one side of a cut across that axis, either side, anywhere: one row or more."""
     where, side = jax.random.split(key)
     n = positions[axis]

@@ -12,9 +12,9 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, Key, PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.controlnet import Controlled, control
+from diffjax.nets.controlnet import ControlledNet, control
 from diffjax.nets.interface import check_net
-from diffjax.utils.tree_paths import by_name, check_patterns, matches, named
+from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 __all__ = ["control", "lora"]
 
@@ -22,7 +22,7 @@ FIELD = "model.adapters"
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedNet:
     """A net whose dense kernels W, those with names like `on`, are W + (alpha / rank) down up (Hu et al. 2022, eq. 3).
 
     Its parameters are {"base": the net's own, "lora": the same tree, with {"down": [in, rank], "up": [rank, out]} where
@@ -45,7 +45,7 @@ class Adapted:
     def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
         """The variables. Raises UserError where no kernel is named like `on`, or one is smaller than the rank."""
         base = self.net.init(key, *args, **more)["params"]
-        kernels = {name: leaf for name, leaf in by_name(base).items() if _dense(name, leaf)}
+        kernels = {name: leaf for name, leaf in leaves_by_name(base).items() if _dense(name, leaf)}
         check_patterns(kernels, (self.on,), FIELD)
         chosen = [name for name in kernels if matches(name, (self.on,))]
         keys = jax.random.split(jax.random.fold_in(key, 1), len(chosen))
@@ -58,11 +58,11 @@ class Adapted:
 
     def merged(self, params: PyTree) -> PyTree:
         """The net's own parameters with the changes in them."""
-        changes = by_name(params["lora"])
+        changes = leaves_by_name(params["lora"])
         kernels = {change.rpartition("/")[0] for change in changes}
 
         def changed(path: Any, kernel: Array) -> Array:
-            if (name := named(path)) not in kernels:
+            if (name := leaf_name(path)) not in kernels:
                 return kernel
             change = changes[f"{name}/down"] @ changes[f"{name}/up"]
             return kernel + (self.alpha / self.rank * change).reshape(kernel.shape)
@@ -79,7 +79,7 @@ class Adapted:
         down = nn.initializers.lecun_normal()(key, (inner, self.rank))
         return {"down": down, "up": jnp.zeros((self.rank, outer))}
 
-    def clone(self, **changes: Any) -> "Adapted":
+    def clone(self, **changes: Any) -> "AdaptedNet":
         """The same around the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
@@ -87,7 +87,7 @@ class Adapted:
         return getattr(object.__getattribute__(self, "net"), name)
 
 
-def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> Adapted:
+def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> AdaptedNet:
     """The net with low-rank changes to its dense layers, attention's among them, which alone are to be trained.
 
     `on` is a pattern of the names of kernels, such as `*Attention*`. Raises UserError for a rank below 1, and where it
@@ -96,17 +96,17 @@ def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> Adapted:
     check_net(net)
     if rank < 1 or not alpha or not isfinite(alpha):
         raise UserError(f"expected a rank of at least 1 and a finite alpha that is not 0, got {rank} and {alpha}")
-    return Adapted(net, rank, alpha, on)
+    return AdaptedNet(net, rank, alpha, on)
 
 
-def plain(net: Any, params: PyTree) -> tuple[Any, PyTree]:
+def merge_adapters(net: Any, params: PyTree) -> tuple[Any, PyTree]:
     """The net without adapters, and its parameters with the changes in them."""
-    return (net.net, net.merged(params)) if isinstance(net, Adapted) else (net, params)
+    return (net.net, net.merged(params)) if isinstance(net, AdaptedNet) else (net, params)
 
 
-def with_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
+def map_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
     """The parameters, those of the net itself changed."""
-    added = isinstance(net, (Adapted, Controlled))
+    added = isinstance(net, (AdaptedNet, ControlledNet))
     return {**params, "base": change(params["base"])} if added else change(params)
 
 

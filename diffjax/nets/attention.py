@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.nets.layers import Dropout, Modulation, by_rows
+from diffjax.nets.layers import Dropout, Modulation, dense_dot_general
 from diffjax.protocols import Keys
 
 Tokens = Float[Array, "b n width"]
@@ -26,7 +26,7 @@ class Attention(nn.Module):
     """Softmax attention over all tokens, or of one token over those in a cache.
 
     `causal` blocks of so many tokens see themselves and those before: 1, each token those up to it; 0, all see all
-    that is `seen`. `perturbed`: each token sees itself alone (Ahn et al. 2024, eq. 15).
+    that is `token_mask`. `perturbed`: each token sees itself alone (Ahn et al. 2024, eq. 15).
     """
 
     heads: int
@@ -35,49 +35,49 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, h: Tokens, causal: int, cache: Cache | None = None, seen: Bool[Array, "..."] | None = None
+        self, h: Tokens, causal: int, cache: Cache | None = None, token_mask: Bool[Array, "..."] | None = None
     ) -> tuple[Tokens, Cache | None]:
         b, n, width = h.shape
-        qkv = nn.Dense(3 * width, dtype=self.dtype, dot_general=by_rows)(h)
+        qkv = nn.Dense(3 * width, dtype=self.dtype, dot_general=dense_dot_general)(h)
         query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, width // self.heads), 2, 0)
-        own, seen = value, None if seen is None else seen[:, None, None]
+        token_value, token_mask = value, None if token_mask is None else token_mask[:, None, None]
         if causal > 1:
             block = jnp.arange(n) // causal
-            seen = (block[:, None] >= block[None])[None, None]
+            token_mask = (block[:, None] >= block[None])[None, None]
         if cache is not None:
             key = jax.lax.dynamic_update_slice_in_dim(cache.key, key, cache.filled, axis=1)
             value = jax.lax.dynamic_update_slice_in_dim(cache.value, value, cache.filled, axis=1)
-            seen = (jnp.arange(key.shape[1]) <= cache.filled)[None, None, None]
+            token_mask = (jnp.arange(key.shape[1]) <= cache.filled)[None, None, None]
             cache = Cache(key, value, cache.filled + 1)
         attend = jax.nn.dot_product_attention
-        mixed = own if self.perturbed else attend(query, key, value, mask=seen, is_causal=causal == 1)
-        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)
+        mixed = token_value if self.perturbed else attend(query, key, value, mask=token_mask, is_causal=causal == 1)
+        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_dot_general)
         return out(mixed.reshape(b, n, width)), cache
 
 
 class CrossAttention(nn.Module):
-    """What each of h finds among `tokens`, those that are `seen`; 0 at the start (Rombach et al. 2022, eq. 2)."""
+    """What each of h finds among `tokens`, those that are `token_mask`; 0 at the start (Rombach et al. 2022, eq. 2)."""
 
     heads: int
     dtype: Any
 
     @nn.compact
-    def __call__(self, h: Tokens, tokens: Float[Array, "b m _"], seen: Bool[Array, "b m"]) -> Tokens:
+    def __call__(self, h: Tokens, tokens: Float[Array, "b m _"], token_mask: Bool[Array, "b m"]) -> Tokens:
         b, n, width = h.shape
         inner = nn.LayerNorm(dtype=self.dtype)(h)
-        query = nn.Dense(width, dtype=self.dtype, dot_general=by_rows)(inner)
-        pair = nn.Dense(2 * width, dtype=self.dtype, dot_general=by_rows)(tokens)
+        query = nn.Dense(width, dtype=self.dtype, dot_general=dense_dot_general)(inner)
+        pair = nn.Dense(2 * width, dtype=self.dtype, dot_general=dense_dot_general)(tokens)
         key, value = jnp.moveaxis(pair.reshape(b, -1, 2, self.heads, width // self.heads), 2, 0)
         query = query.reshape(b, n, self.heads, -1)
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=seen[:, None, None])
-        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)
+        mixed = jax.nn.dot_product_attention(query, key, value, mask=token_mask[:, None, None])
+        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_dot_general)
         return out(mixed.reshape(b, n, width))
 
 
 class Block(nn.Module):
     """h + attention(norm(h)), then h + MLP(norm(h)), both norms modulated (Peebles & Xie 2023); starts as identity.
 
-    Between the two, where there are `tokens` of a condition, h + what it finds among those that are `seen`.
+    Between the two, where there are `tokens` of a condition, h + what it finds among those that are `token_mask`.
     """
 
     heads: int
@@ -94,17 +94,19 @@ class Block(nn.Module):
         causal: int,
         cache: Cache | None = None,
         tokens: Float[Array, "b m _"] | None = None,
-        seen: Bool[Array, "b m"] | None = None,
+        token_mask: Bool[Array, "b m"] | None = None,
     ) -> tuple[Tokens, Cache | None]:
         width = h.shape[-1]
         inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
         mixed, cache = Attention(self.heads, self.dtype, self.perturbed)(inner, causal, cache)
         h += Dropout(self.dropout)(mixed, keys)
-        if tokens is not None and seen is not None:
-            h += CrossAttention(self.heads, self.dtype)(h, tokens, seen)
+        if tokens is not None and token_mask is not None:
+            h += CrossAttention(self.heads, self.dtype)(h, tokens, token_mask)
         inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
-        inner = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, dot_general=by_rows)(inner))
-        inner = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)(inner)
+        inner = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, dot_general=dense_dot_general)(inner))
+        inner = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_dot_general)(
+            inner
+        )
         return h + Dropout(self.dropout)(inner, keys), cache
 
 

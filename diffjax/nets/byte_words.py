@@ -18,7 +18,7 @@ _SPACE = 1 + ord(" ")
 _PRIME, _SPREAD = 0x01000193, 0x9E3779B1  # odd, so that both have inverses modulo 2**32
 
 
-class Words(NamedTuple):
+class WordIndex(NamedTuple):
     """Of each byte: its word, 0 … (n - 1) // 2, if it is in one, and the hash of that word up to here."""
 
     word: Int[Array, "b n"]
@@ -26,7 +26,7 @@ class Words(NamedTuple):
     beginning: UInt32[Array, "b n"]
 
 
-def words_of(tokens: Int[Array, "b n"]) -> Words:
+def split_words(tokens: Int[Array, "b n"]) -> WordIndex:
     """The words of texts, which are what stands between spaces."""
     n = tokens.shape[1]
     inside = (tokens > 0) & (tokens != _SPACE)
@@ -36,9 +36,9 @@ def words_of(tokens: Int[Array, "b n"]) -> Words:
     sums = jnp.cumsum(tokens.astype(jnp.uint32) * inverses[None], axis=1, dtype=jnp.uint32)
     start = jax.lax.cummax(jnp.where(first, jnp.arange(n)[None], 0), axis=1)
     before = jnp.take_along_axis(jnp.pad(sums, ((0, 0), (1, 0))), start, axis=1)
-    return Words(jnp.cumsum(first, axis=1) - 1, inside, (sums - before) * powers[None])
+    return WordIndex(jnp.cumsum(first, axis=1) - 1, inside, (sums - before) * powers[None])
 
 
-def buckets(beginning: UInt32[Array, "b n"], count: int) -> Int[Array, "b n"]:
+def hash_bucket(beginning: UInt32[Array, "b n"], count: int) -> Int[Array, "b n"]:
     """Where in a table of `count` rows, a power of two, a hash is found (Fibonacci hashing)."""
     return ((beginning * np.uint32(_SPREAD)) >> np.uint32(33 - count.bit_length())).astype(jnp.int32)

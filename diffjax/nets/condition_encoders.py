@@ -1,6 +1,7 @@
 """What a net is told beside x and its level: the named parts of a condition, each with an encoder and a way in.
 
-A condition of parts is `{"label": [b], part: Given(value, present), …}`. An encoder speaks of one part: as a vector,
+A condition of parts is `{"label": [b], part: ConditionPart(value, present), …}`. An encoder speaks of one part: as a
+vector,
 added to the embedding of the level; as tokens, which the net attends to; or as channels, a picture beside x. Where a
 part is not present the net sees what it has learnt in its place. One value has one of `axes` many axes.
 """
@@ -12,21 +13,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.nets.attention import Attention
-from diffjax.nets.byte_words import BYTES, buckets, words_of
-from diffjax.nets.layers import by_rows
-from diffjax.protocols import Given
+from diffjax.nets.byte_words import BYTES, hash_bucket, split_words
+from diffjax.nets.layers import dense_dot_general
+from diffjax.protocols import ConditionPart
 
 __all__ = ["Category", "Embedded", "Number", "Picture", "Text"]  # choices of a config's model.conditions
 
-Spoken = Float[Array, "b n features"]
+Features = Float[Array, "b n features"]
 
 
-class Told(NamedTuple):
+class EncoderOutputs(NamedTuple):
     """What encoders say: a vector for each example, tokens and which of them are there, and a picture."""
 
     vector: Float[Array, "b features"] | None = None
-    tokens: Spoken | None = None
-    seen: Bool[Array, "b n"] | None = None
+    tokens: Features | None = None
+    token_mask: Bool[Array, "b n"] | None = None
     channels: Float[Array, "b h w _"] | None = None
 
 
@@ -41,9 +42,9 @@ class Category(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (0,)
 
     @nn.compact
-    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
+    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
         table = nn.Embed(self.vocab + 1, features, embedding_init=nn.initializers.normal(1.0))
-        return Told(vector=table(jnp.where(given.present, given.value, self.vocab)))
+        return EncoderOutputs(vector=table(jnp.where(condition.present, condition.value, self.vocab)))
 
 
 class Number(nn.Module):
@@ -62,10 +63,12 @@ class Number(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (0, 1)
 
     @nn.compact
-    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
-        value = (given.value.reshape(len(given.value), -1) - self.center) / self.spread
-        hidden = nn.silu(nn.Dense(features, dot_general=by_rows)(value))
-        return Told(vector=_or_null(self, nn.Dense(features, dot_general=by_rows)(hidden), given.present))
+    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+        value = (condition.value.reshape(len(condition.value), -1) - self.center) / self.spread
+        hidden = nn.silu(nn.Dense(features, dot_general=dense_dot_general)(value))
+        return EncoderOutputs(
+            vector=_or_null(self, nn.Dense(features, dot_general=dense_dot_general)(hidden), condition.present)
+        )
 
 
 class Text(nn.Module):
@@ -92,17 +95,21 @@ class Text(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (1,)
 
     @nn.compact
-    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
-        h, seen = nn.Embed(self.vocab, self.width, dtype=dtype)(given.value), given.value > 0
+    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+        h, token_mask = nn.Embed(self.vocab, self.width, dtype=dtype)(condition.value), condition.value > 0
         if self.vocab == BYTES:
-            h, seen = _by_word(h, given.value, nn.Embed(self.table, self.width, dtype=dtype))
+            h, token_mask = _sum_by_word(h, condition.value, nn.Embed(self.table, self.width, dtype=dtype))
         h += nn.Embed(h.shape[1], self.width, dtype=dtype)(jnp.arange(h.shape[1]))[None]
         for _ in range(self.depth):
             inner = nn.LayerNorm(dtype=dtype)(h)
-            h += Attention(self.heads, dtype)(inner, 0, seen=seen)[0]
-            inner = nn.gelu(nn.Dense(4 * self.width, dtype=dtype, dot_general=by_rows)(nn.LayerNorm(dtype=dtype)(h)))
-            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=dtype, dot_general=by_rows)(inner)
-        return _spoken(self, nn.LayerNorm(dtype=dtype)(h), seen, given.present, features)
+            h += Attention(self.heads, dtype)(inner, 0, token_mask=token_mask)[0]
+            inner = nn.gelu(
+                nn.Dense(4 * self.width, dtype=dtype, dot_general=dense_dot_general)(nn.LayerNorm(dtype=dtype)(h))
+            )
+            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=dtype, dot_general=dense_dot_general)(
+                inner
+            )
+        return _encode_tokens(self, nn.LayerNorm(dtype=dtype)(h), token_mask, condition.present, features)
 
 
 class Embedded(nn.Module):
@@ -115,8 +122,10 @@ class Embedded(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (2,)
 
     @nn.compact
-    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
-        return _spoken(self, given.value.astype(dtype), jnp.any(given.value != 0, axis=-1), given.present, features)
+    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+        return _encode_tokens(
+            self, condition.value.astype(dtype), jnp.any(condition.value != 0, axis=-1), condition.present, features
+        )
 
 
 class Picture(nn.Module):
@@ -129,34 +138,38 @@ class Picture(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (3,)
 
     @nn.compact
-    def __call__(self, given: Given, features: int, dtype: Any) -> Told:
-        there = jnp.broadcast_to(given.present[:, None, None, None], (*given.value.shape[:3], 1))
-        both = jnp.concatenate([jnp.where(there, given.value, 0), there], axis=-1)
-        return Told(channels=both.astype(dtype))
+    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+        there = jnp.broadcast_to(condition.present[:, None, None, None], (*condition.value.shape[:3], 1))
+        both = jnp.concatenate([jnp.where(there, condition.value, 0), there], axis=-1)
+        return EncoderOutputs(channels=both.astype(dtype))
 
 
-def _by_word(
-    h: Spoken, tokens: Int[Array, "b n"], table: nn.Embed
+def _sum_by_word(
+    h: Features, tokens: Int[Array, "b n"], table: nn.Embed
 ) -> tuple[Float[Array, "b m features"], Bool[Array, "b m"]]:
     """For each word the sum of its bytes and of its beginnings, and which words there are, of (n + 1) // 2 at most."""
-    word, inside, beginning = words_of(tokens)
+    word, inside, beginning = split_words(tokens)
     number = jnp.arange((tokens.shape[1] + 1) // 2)
-    own = inside[:, None] & (word[:, None] == number[None, :, None])
-    return jnp.matmul(own.astype(h.dtype), h + table(buckets(beginning, table.num_embeddings))), jnp.any(own, axis=2)
+    belongs = inside[:, None] & (word[:, None] == number[None, :, None])
+    return jnp.matmul(belongs.astype(h.dtype), h + table(hash_bucket(beginning, table.num_embeddings))), jnp.any(
+        belongs, axis=2
+    )
 
 
-def _spoken(module: nn.Module, h: Spoken, seen: Bool[Array, "b n"], present: Bool[Array, " b"], features: int) -> Told:
+def _encode_tokens(
+    module: nn.Module, h: Features, token_mask: Bool[Array, "b n"], present: Bool[Array, " b"], features: int
+) -> EncoderOutputs:
     """Tokens with one before them that is seen in their place where they are not there; and their mean, a vector."""
-    seen &= present[:, None]
+    token_mask &= present[:, None]
     width = h.shape[-1]
-    instead = module.param("nothing", nn.initializers.normal(1.0), (width,)).astype(h.dtype)
-    tokens = jnp.concatenate([jnp.broadcast_to(instead, (len(h), 1, width)), h], axis=1)
-    mean = jnp.sum(h * seen[:, :, None], axis=1) / jnp.maximum(jnp.sum(seen, axis=1, keepdims=True), 1)
-    vector = nn.Dense(features, dot_general=by_rows)(mean.astype(jnp.float32))
-    return Told(
+    null_token = module.param("nothing", nn.initializers.normal(1.0), (width,)).astype(h.dtype)
+    tokens = jnp.concatenate([jnp.broadcast_to(null_token, (len(h), 1, width)), h], axis=1)
+    mean = jnp.sum(h * token_mask[:, :, None], axis=1) / jnp.maximum(jnp.sum(token_mask, axis=1, keepdims=True), 1)
+    vector = nn.Dense(features, dot_general=dense_dot_general)(mean.astype(jnp.float32))
+    return EncoderOutputs(
         vector=_or_null(module, vector, present),
-        tokens=nn.Dense(features, dtype=h.dtype, dot_general=by_rows)(tokens),
-        seen=jnp.concatenate([~present[:, None], seen], axis=1),
+        tokens=nn.Dense(features, dtype=h.dtype, dot_general=dense_dot_general)(tokens),
+        token_mask=jnp.concatenate([~present[:, None], token_mask], axis=1),
     )
 
 

@@ -12,13 +12,13 @@ from jaxtyping import Array, Key, PyTree
 from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Picture
-from diffjax.utils.tree_paths import by_name
+from diffjax.utils.tree_paths import leaves_by_name
 
 __all__ = ["control"]
 
 
 @dataclass(frozen=True)
-class Controlled:
+class ControlledNet:
     """A net that a copy of itself, which is told one part more, adds to through layers that are 0 at the start.
 
     `net` knows all parts, `part` among them; the base is the net without it. Parameters are {"base": its own, "copy":
@@ -36,36 +36,40 @@ class Controlled:
     @property
     def base(self) -> Any:
         """The net without the part."""
-        return self.net.clone(conditions=tuple(each for each in self.net.conditions if each.part != self.part))
+        return self.net.clone(conditions=tuple(encoder for encoder in self.net.conditions if encoder.part != self.part))
 
     def init(self, key: Key[Array, ""], x: Any, level: Any, cond: PyTree = None, **more: Any) -> PyTree:
         """The variables."""
-        base = self.base.init(key, x, level, self._known(cond), **more)["params"]
+        base = self.base.init(key, x, level, self._base_condition(cond), **more)["params"]
         states, copied = self.net.init_with_output(jax.random.fold_in(key, 1), x, level, cond, **more, inside=True)
-        shared, copy = by_name(base), by_name(copied["params"])
+        shared, copy = leaves_by_name(base), leaves_by_name(copied["params"])
         differences = {name: jnp.zeros_like(leaf) if name in shared else leaf for name, leaf in copy.items()}
-        zero = {f"Dense_{i}": _layer(state).init(key, state)["params"] for i, state in enumerate(states)}
+        zero = {f"Dense_{i}": _zero_layer(state).init(key, state)["params"] for i, state in enumerate(states)}
         return {"params": {"base": base, "copy": unflatten_dict(differences, sep="/"), "zero": zero}}
 
     def apply(self, variables: PyTree, x: Any, level: Any, cond: PyTree = None, keys: Any = None, **more: Any) -> Any:
         """The output of the base, with what the copy adds."""
         params = variables["params"]
-        shared = by_name(params["base"])
-        copy = {name: leaf + shared.get(name, 0) for name, leaf in by_name(params["copy"]).items()}
+        shared = leaves_by_name(params["base"])
+        copy = {name: leaf + shared.get(name, 0) for name, leaf in leaves_by_name(params["copy"]).items()}
         states = self.net.apply({"params": unflatten_dict(copy, sep="/")}, x, level, cond, keys, **more, inside=True)
-        added = [_layer(state).apply({"params": params["zero"][f"Dense_{i}"]}, state) for i, state in enumerate(states)]
-        return self.base.apply({"params": params["base"]}, x, level, self._known(cond), keys, **more, added=added)
+        added = [
+            _zero_layer(state).apply({"params": params["zero"][f"Dense_{i}"]}, state) for i, state in enumerate(states)
+        ]
+        return self.base.apply(
+            {"params": params["base"]}, x, level, self._base_condition(cond), keys, **more, added=added
+        )
 
-    def _known(self, cond: PyTree) -> PyTree:
+    def _base_condition(self, cond: PyTree) -> PyTree:
         """What the base is told."""
         null = self.base.null_cond
         if not isinstance(cond, dict):
             return cond
         return (
-            {name: given for name, given in cond.items() if name in null} if isinstance(null, dict) else cond.get(LABEL)
+            {name: value for name, value in cond.items() if name in null} if isinstance(null, dict) else cond.get(LABEL)
         )
 
-    def clone(self, **changes: Any) -> "Controlled":
+    def clone(self, **changes: Any) -> "ControlledNet":
         """The same around the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
@@ -73,21 +77,21 @@ class Controlled:
         return getattr(object.__getattribute__(self, "net"), name)
 
 
-def control(net: Any, part: str = "sketch") -> Controlled:
+def control(net: Any, part: str = "sketch") -> ControlledNet:
     """The net as it is without `part`, one of its conditions and a picture, and a copy that is told it and is trained.
 
     Raises UserError where the net is not told of the part, or has no place for what a copy adds.
     """
-    chosen = [each for each in net.conditions if each.part == part]
+    chosen = [encoder for encoder in net.conditions if encoder.part == part]
     if not chosen or not isinstance(chosen[0], Picture):
         raise UserError(f"control: add Picture(part={part!r}) to model.conditions, so that the copy can be told of it")
     if getattr(net, "causal", 0) == 1 or not hasattr(net, "perturbed"):
         raise UserError(
             f"control: a {type(net).__name__} like this has no blocks to add to; use UNet, DiT or Transformer"
         )
-    return Controlled(net, part)
+    return ControlledNet(net, part)
 
 
-def _layer(state: Any) -> nn.Dense:
+def _zero_layer(state: Any) -> nn.Dense:
     """From what is inside the copy to what it adds there: 0 at the start."""
     return nn.Dense(state.shape[-1], kernel_init=nn.initializers.zeros, dtype=state.dtype)

@@ -9,17 +9,17 @@ from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, check_blocks, check_heads
-from diffjax.nets.condition_embedding import beside, check, heard, label_of, null_of
+from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.layers import (
     Embedding,
     Places,
-    by_rows,
     check_fields,
+    dense_dot_general,
+    dense_float32,
     levels_of_tokens,
-    remembered,
-    summed,
+    remat_block,
 )
-from diffjax.nets.patchify import Picture, cut, joined, levels_of_patches, sides_in_patches
+from diffjax.nets.patchify import Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
 from diffjax.protocols import Keys
 
 
@@ -50,7 +50,7 @@ class DiT(nn.Module):
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
-        check(self.conditions, self.classes)
+        check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (sees all patches) or the patches of a block, got {self.causal}")
@@ -59,7 +59,7 @@ class DiT(nn.Module):
     @property
     def null_cond(self) -> PyTree:
         """The condition that says nothing."""
-        return null_of(self.classes, self.conditions)
+        return null_condition(self.classes, self.conditions)
 
     @nn.compact
     def __call__(
@@ -72,26 +72,28 @@ class DiT(nn.Module):
         inside: bool = False,
     ) -> Picture | list[Array]:
         """The output, or what is `inside`, h after each block; `added` to the same (see nets/controlled.py)."""
-        sides, label = sides_in_patches(x, self.patch, "DiT"), label_of(self.conditions, self.classes, cond)
-        told = heard(self.conditions, cond, len(x), self.width, self.dtype)
-        patches, shown = cut(x, self.patch), beside(told.channels, x.shape[1:])
+        sides, label = sides_in_patches(x, self.patch, "DiT"), extract_label(self.conditions, self.classes, cond)
+        encoded = encode_conditions(self.conditions, cond, len(x), self.width, self.dtype)
+        patches, channels = to_patches(x, self.patch), resize_to(encoded.channels, x.shape[1:])
         if self.causal and patches.shape[1] % self.causal:
             raise UserError(f"DiT: expected {patches.shape[1]} patches to divide into blocks of causal={self.causal}")
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
-        embedding = Embedding(self.width, self.classes, self.dtype)(levels, label, told.vector)
+        embedding = Embedding(self.width, self.classes, self.dtype)(levels, label, encoded.vector)
         places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
-        h = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches) + places[None]
-        if shown is not None:
-            h += nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows, name="Shown")(cut(shown, self.patch))
-        block = remembered(Block, self.remat, static=(4,))
+        h = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches) + places[None]
+        if channels is not None:
+            h += nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general, name="Shown")(
+                to_patches(channels, self.patch)
+            )
+        block = remat_block(Block, self.remat, static=(4,))
         states = []
         for i in range(self.depth):
-            made = block(self.heads, self.dropout, self.dtype, i in self.perturbed)
-            h, _ = made(h, embedding, keys, self.causal, None, told.tokens, told.seen)
+            layer = block(self.heads, self.dropout, self.dtype, i in self.perturbed)
+            h, _ = layer(h, embedding, keys, self.causal, None, encoded.tokens, encoded.token_mask)
             states.append(h)
             h = h if added is None else h + added[i]
         if inside:
             return states
         h = nn.LayerNorm(dtype=self.dtype)(h)
-        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
-        return joined(out(h), x.shape, self.patch).astype(jnp.float32)
+        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_float32)
+        return from_patches(out(h), x.shape, self.patch).astype(jnp.float32)

@@ -13,11 +13,11 @@ from diffjax.nets.module_net import (
     ModuleNet,
     check_module,
     check_parameters,
-    content,
-    identity_of,
-    name_of,
+    hashable_content,
+    make_identity,
+    path_names,
+    read_traits,
     shapes,
-    traits_of,
 )
 from diffjax.protocols import Keys
 
@@ -43,7 +43,7 @@ def from_equinox(module: Any) -> ModuleNet:
     _check_stateless(equinox, module)
     params, rest = equinox.partition(module, equinox.is_inexact_array)
     paths, treedef = jax.tree_util.tree_flatten_with_path(params)
-    arrays = {name_of(path): leaf for path, leaf in paths}
+    arrays = {path_names(path): leaf for path, leaf in paths}
     check_parameters("from_equinox", module, arrays)
 
     def build(arrays: Sequence[Array]) -> Any:
@@ -58,8 +58,8 @@ def from_equinox(module: Any) -> ModuleNet:
 
         return jax.vmap(one)(x, level, cond, keys, more)
 
-    identity = identity_of("from_equinox", module, content((shapes(params), rest)))
-    return ModuleNet(identity, arrays, build, call, traits_of(module))
+    identity = make_identity("from_equinox", module, hashable_content((shapes(params), rest)))
+    return ModuleNet(identity, arrays, build, call, read_traits(module))
 
 
 def _check_stateless(equinox: Any, module: Any) -> None:
@@ -71,6 +71,6 @@ def _check_stateless(equinox: Any, module: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(module, is_leaf=is_state):
         if is_state(leaf):
             raise UserError(
-                f"from_equinox: {type(module).__name__} keeps a state at {'/'.join(name_of(path))}, and a net is a "
+                f"from_equinox: {type(module).__name__} keeps a state at {'/'.join(path_names(path))}, and a net is a "
                 "function of its parameters alone; use eqx.nn.GroupNorm or eqx.nn.LayerNorm for eqx.nn.BatchNorm"
             )

@@ -44,11 +44,11 @@ def check_arguments(module: Any, positional: Sequence[str], keywords: Sequence[s
     except TypeError as error:
         name = type(module).__name__
         parameters = list(signature.parameters.values())[1:]
-        problem = _unknown(parameters, positional, keywords) or _required(parameters, positional, keywords)
+        problem = _missing_parameters(parameters, positional, keywords) or _required(parameters, positional, keywords)
         raise UserError(f"net: {name}.__call__ {problem or error}; write {write}") from None
 
 
-def _unknown(parameters: Sequence[Parameter], positional: Sequence[str], keywords: Sequence[str]) -> str:
+def _missing_parameters(parameters: Sequence[Parameter], positional: Sequence[str], keywords: Sequence[str]) -> str:
     """Which of the arguments there is no parameter for."""
     kinds = {parameter.kind for parameter in parameters}
     places = sum(parameter.kind in _POSITIONAL for parameter in parameters)
@@ -63,8 +63,8 @@ def _required(parameters: Sequence[Parameter], positional: Sequence[str], keywor
     """Which parameters have no default and are not given."""
     places = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
     others = [parameter for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
-    left = [each for each in (*places[len(positional) :], *others) if each.name not in keywords]
-    names = [each.name for each in left if each.default is Parameter.empty]
+    left = [candidate for candidate in (*places[len(positional) :], *others) if candidate.name not in keywords]
+    names = [candidate.name for candidate in left if candidate.default is Parameter.empty]
     return f"needs the argument {' and '.join(names)}, which is not always given: it needs a default" if names else ""
 
 
@@ -72,7 +72,7 @@ def check_variables(net: Any, variables: PyTree) -> None:
     """Raise UserError where what `init` returned is not parameters alone, as with BatchNorm."""
     name = type(net).__name__
     if not isinstance(variables, Mapping) or "params" not in variables:
-        raise UserError(f'net: {name}.init must return {{"params": parameters}}, got {_described(variables)}')
+        raise UserError(f'net: {name}.init must return {{"params": parameters}}, got {_describe_variables(variables)}')
     others = [collection for collection in variables if collection != "params"]
     if others:
         raise UserError(
@@ -82,7 +82,7 @@ def check_variables(net: Any, variables: PyTree) -> None:
 
 
 @contextmanager
-def explained(net: Any) -> Iterator[None]:
+def explain_flax_errors(net: Any) -> Iterator[None]:
     """Flax's errors about random numbers and state, inside, as a UserError: nets are given neither."""
     try:
         yield
@@ -99,7 +99,7 @@ def explained(net: Any) -> Iterator[None]:
         ) from error
 
 
-def _described(variables: PyTree) -> str:
+def _describe_variables(variables: PyTree) -> str:
     if isinstance(variables, Mapping):
         return f"a dict of {', '.join(map(str, variables)) or 'nothing'}"
     return f"a {type(variables).__name__}"

@@ -14,7 +14,7 @@ from diffjax.errors import UserError
 from diffjax.protocols import Keys
 
 
-def one_level(x: Array, level: Array) -> Float[Array, " b"]:
+def require_scalar_level(x: Array, level: Array) -> Float[Array, " b"]:
     """The level of each example, for nets that take one. Raises UserError where positions have their own."""
     if level.size != len(level):
         raise UserError(
@@ -24,11 +24,11 @@ def one_level(x: Array, level: Array) -> Float[Array, " b"]:
     return jnp.broadcast_to(level.reshape(-1), (len(x),))
 
 
-MOST = {
+MAX_SIZES = {
     **{"depth": 512, "head_depth": 512, "blocks": 64, "heads": 1_024},
     **{"depths": 16, "multiplier": 1_024, "shape": 2**16, "vocab": 2**20},
 }
-WIDEST = 2**16
+MAX_WIDTH = 2**16
 
 
 def check_fields(dtype: Any, dropout: float, **sizes: int) -> None:
@@ -37,9 +37,9 @@ def check_fields(dtype: Any, dropout: float, **sizes: int) -> None:
     Sizes are at least 1, and at most what a net of any use has. float16 would need its losses scaled.
     """
     for name, size in sizes.items():
-        most = MOST.get(name, WIDEST)
-        if not 1 <= size <= most:
-            raise UserError(f"net: {name} must be at least 1 and at most {most:,}, got {size!s:.20}")
+        maximum = MAX_SIZES.get(name, MAX_WIDTH)
+        if not 1 <= size <= maximum:
+            raise UserError(f"net: {name} must be at least 1 and at most {maximum:,}, got {size!s:.20}")
     if not 0 <= dropout < 1:
         raise UserError(f"net: dropout must be a rate in [0, 1), got {dropout}")
     if not isinstance(dtype, Hashable) or dtype not in ("float32", "bfloat16", jnp.float32, jnp.bfloat16):
@@ -49,7 +49,7 @@ def check_fields(dtype: Any, dropout: float, **sizes: int) -> None:
 def levels_of_tokens(x: Array, level: Float[Array, "_ _"]) -> Float[Array, "b *n"]:
     """Of tokens x, [b, n, …], the level of each example, [b], or of each token, [b, n], as it comes."""
     if level.shape[1] == 1:
-        return one_level(x, level)
+        return require_scalar_level(x, level)
     return jnp.broadcast_to(level, x.shape[:2])
 
 
@@ -59,7 +59,7 @@ def sinusoids(level: Float[Array, "*b"], features: int) -> Float[Array, "*b feat
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def by_rows(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
+def dense_dot_general(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
     """x [..., i] times a matrix [i, j], the leading axes of x as one: `dot_general` for the dense layers of tokens.
 
     The same numbers; XLA's gradients of the product with several leading axes take twice as long on a CPU.
@@ -68,13 +68,13 @@ def by_rows(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
     return out.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
-def summed(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
-    """`by_rows` for the last layer: what was computed in bfloat16 is summed up, and comes out, in float32."""
+def dense_float32(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
+    """`dense_dot_general` for the last layer: what was computed in bfloat16 is summed up, and comes out, in float32."""
     kind = jnp.promote_types(x.dtype, jnp.float32)
-    return by_rows(x, matrix, dimensions, preferred_element_type=kind, **options)
+    return dense_dot_general(x, matrix, dimensions, preferred_element_type=kind, **options)
 
 
-def remembered(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
+def remat_block(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
     """The block itself, or, with `remat`, one that remembers its input alone and computes the rest again going back.
 
     A block is a class of modules, or a method of one, given unbound. The parameters have the same names. `static` are
@@ -82,15 +82,16 @@ def remembered(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
     """
     if not remat:
         return block
-    made: Any = nn.remat(block, static_argnums=static)
-    made.__name__ = block.__name__  # Flax names parameters by it
-    return made
+    rematerialized: Any = nn.remat(block, static_argnums=static)
+    rematerialized.__name__ = block.__name__  # Flax names parameters by it
+    return rematerialized
 
 
 class Embedding(nn.Module):
     """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label.
 
-    To these is added what the encoders of other conditions have `told`. One vector for each level given: of an example,
+    To these is added what the encoders of other conditions have `condition_vector`. One vector for each level given:
+    of an example,
     [b], or of each of its tokens, [b, n]; computed in float32, since the highest of the sinusoids tell levels apart
     that bfloat16 would not.
     """
@@ -104,11 +105,11 @@ class Embedding(nn.Module):
         self,
         level: Float[Array, "b *n"],
         cond: Int[Array, " b"] | None,
-        told: Float[Array, "b features"] | None = None,
+        condition_vector: Float[Array, "b features"] | None = None,
     ) -> Float[Array, "b *n features"]:
         shared = len(level), *(1,) * (level.ndim - 1), -1
-        hidden = nn.Dense(self.features, dot_general=by_rows)(sinusoids(level, self.features))
-        hidden = nn.Dense(self.features, dot_general=by_rows)(nn.silu(hidden))
+        hidden = nn.Dense(self.features, dot_general=dense_dot_general)(sinusoids(level, self.features))
+        hidden = nn.Dense(self.features, dot_general=dense_dot_general)(nn.silu(hidden))
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond
             table = nn.Embed(self.classes + 1, self.features, embedding_init=nn.initializers.normal(1.0))
@@ -117,8 +118,8 @@ class Embedding(nn.Module):
             raise UserError(
                 "this net has no classes and was given a condition: build it with classes=, or give cond=None"
             )
-        if told is not None:
-            hidden += told.reshape(shared)
+        if condition_vector is not None:
+            hidden += condition_vector.reshape(shared)
         return nn.silu(hidden).astype(self.dtype)
 
 
@@ -133,8 +134,8 @@ class Places(nn.Module):
     def __call__(self, index: Int[Array, "*some"]) -> Float[Array, "*some features"]:
         coordinates = jnp.unravel_index(index, self.shape)
         tables = [nn.Embed(size, self.features, self.dtype) for size in self.shape]
-        each = [table(along) for table, along in zip(tables, coordinates, strict=True)]
-        return functools.reduce(jnp.add, each)
+        vectors = [table(along) for table, along in zip(tables, coordinates, strict=True)]
+        return functools.reduce(jnp.add, vectors)
 
 
 class Dropout(nn.Module):
@@ -148,10 +149,10 @@ class Dropout(nn.Module):
             return x
         layer = crc32("/".join(self.path).encode())
 
-        def kept(key: Key[Array, ""]) -> Bool[Array, "..."]:
+        def keep_mask(key: Key[Array, ""]) -> Bool[Array, "..."]:
             return jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - self.rate, x.shape[1:])
 
-        return jnp.where(jax.vmap(kept)(keys), x / (1 - self.rate), 0)
+        return jnp.where(jax.vmap(keep_mask)(keys), x / (1 - self.rate), 0)
 
 
 class Modulation(nn.Module):
@@ -161,9 +162,9 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, embedding: Float[Array, "b *n e"]) -> Array:
-        both = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)(
-            embedding
-        )
+        both = nn.Dense(
+            2 * x.shape[-1], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_dot_general
+        )(embedding)
         shared = (1,) * (x.ndim - embedding.ndim)
         scale, shift = jnp.split(both.reshape(len(x), *shared, *both.shape[1:]), 2, axis=-1)
         return x * (1 + scale) + shift

@@ -8,14 +8,22 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, check_heads
-from diffjax.nets.condition_embedding import beside, check, heard, label_of, null_of
-from diffjax.nets.layers import Embedding, Modulation, Places, by_rows, check_fields, remembered, summed
-from diffjax.nets.patchify import Patches, Picture, cut, joined, levels_of_patches, sides_in_patches
+from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
+from diffjax.nets.layers import (
+    Embedding,
+    Modulation,
+    Places,
+    check_fields,
+    dense_dot_general,
+    dense_float32,
+    remat_block,
+)
+from diffjax.nets.patchify import Patches, Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
 from diffjax.protocols import Keys
 
 Context = Float[Array, "b n width"]
 Level = Float[Array, "_ _ _ 1"]
-MOST_OCTAVES = 16  # beyond them float32 has no digits of an angle left
+MAX_OCTAVES = 16  # beyond them float32 has no digits of an angle left
 
 
 class MAR(nn.Module):
@@ -56,15 +64,15 @@ class MAR(nn.Module):
         sizes |= {"head_width": self.head_width, "head_depth": self.head_depth}
         check_fields(self.dtype, self.dropout, **sizes)
         check_heads(self.width, self.heads)
-        check(self.conditions, self.classes)
-        if not 0 <= self.octaves <= MOST_OCTAVES:
-            raise UserError(f"net: octaves must be in 0 … {MOST_OCTAVES}, got {self.octaves}")
+        check_encoders(self.conditions, self.classes)
+        if not 0 <= self.octaves <= MAX_OCTAVES:
+            raise UserError(f"net: octaves must be in 0 … {MAX_OCTAVES}, got {self.octaves}")
         super().__post_init__()
 
     @property
     def null_cond(self) -> PyTree:
         """The condition that says nothing."""
-        return null_of(self.classes, self.conditions)
+        return null_condition(self.classes, self.conditions)
 
     def setup(self) -> None:
         sizes = (self.width, self.depth, self.heads, self.classes, self.dropout, self.remat, self.dtype)
@@ -82,29 +90,29 @@ class MAR(nn.Module):
 
     def context(self, x: Picture, level: Level, cond: PyTree = None, keys: Keys | None = None) -> Context:
         """What is known of each patch from those of level 0."""
-        sides, patches = sides_in_patches(x, self.patch, "MAR"), cut(x, self.patch)
+        sides, patches = sides_in_patches(x, self.patch, "MAR"), to_patches(x, self.patch)
         known = levels_of_patches(level, self.patch) == 0
         known = jnp.broadcast_to(known, patches.shape[:2])
         return self.backbone(patches, known, sides, x.shape[1:3], cond, keys)
 
     def head(self, x: Picture, level: Level, z: Context, places: Int[Array, "b k"] | None = None) -> Picture:
         """The output, given the context; of these patches alone where they are given, and 0 elsewhere."""
-        patches = cut(x, self.patch)
+        patches = to_patches(x, self.patch)
         levels = jnp.broadcast_to(levels_of_patches(level, self.patch), patches.shape[:2])
         if places is None:
             out = self.small(patches, levels, z)
         else:
             at = jnp.arange(len(x))[:, None], places
             out = jnp.zeros(patches.shape).at[at].set(self.small(patches[at], levels[at], z[at]))
-        return joined(out, x.shape, self.patch).astype(jnp.float32)
+        return from_patches(out, x.shape, self.patch).astype(jnp.float32)
 
-    def places(self, moving: Bool[Array, "b _ _ 1"], most: int) -> Int[Array, "b k"]:
+    def places(self, moving: Bool[Array, "b _ _ 1"], max_pixels: int) -> Int[Array, "b k"]:
         """The patches with a pixel that moves, and so many others that they are as many of each example.
 
-        `most` is how many pixels move at most.
+        `max_pixels` is how many pixels move at most.
         """
-        touched = jnp.any(cut(moving, self.patch), axis=2)
-        return jnp.argsort(~touched, axis=1, stable=True)[:, :most]
+        touched = jnp.any(to_patches(moving, self.patch), axis=2)
+        return jnp.argsort(~touched, axis=1, stable=True)[:, :max_pixels]
 
 
 class Backbone(nn.Module):
@@ -130,18 +138,20 @@ class Backbone(nn.Module):
         keys: Keys | None,
     ) -> Context:
         hidden = self.param("hidden", nn.initializers.normal(1.0), (self.width,)).astype(self.dtype)
-        seen = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(patches)
+        embedded = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches)
         places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
-        h = jnp.where(known[:, :, None], seen, hidden[None, None]) + places[None]
-        told = heard(self.conditions, cond, len(patches), self.width, self.dtype)
-        if (shown := beside(told.channels, pixels)) is not None:
-            beside_each = cut(shown, pixels[0] // sides[0])
-            h += nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows, name="Shown")(beside_each)
-        label = label_of(self.conditions, self.classes, cond)
-        embedding = Embedding(self.width, self.classes, self.dtype)(jnp.zeros(len(patches)), label, told.vector)
-        block = remembered(Block, self.remat, static=(4,))
+        h = jnp.where(known[:, :, None], embedded, hidden[None, None]) + places[None]
+        encoded = encode_conditions(self.conditions, cond, len(patches), self.width, self.dtype)
+        if (channels := resize_to(encoded.channels, pixels)) is not None:
+            channel_patches = to_patches(channels, pixels[0] // sides[0])
+            h += nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general, name="Shown")(channel_patches)
+        label = extract_label(self.conditions, self.classes, cond)
+        embedding = Embedding(self.width, self.classes, self.dtype)(jnp.zeros(len(patches)), label, encoded.vector)
+        block = remat_block(Block, self.remat, static=(4,))
         for _ in range(self.depth):
-            h, _ = block(self.heads, self.dropout, self.dtype)(h, embedding, keys, 0, None, told.tokens, told.seen)
+            h, _ = block(self.heads, self.dropout, self.dtype)(
+                h, embedding, keys, 0, None, encoded.tokens, encoded.token_mask
+            )
         return nn.LayerNorm(dtype=self.dtype)(h)
 
 
@@ -155,19 +165,26 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, patches: Patches, level: Float[Array, "b n"], z: Context) -> Patches:
-        context = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(z)
-        told = nn.silu(context + Embedding(self.width, 0, self.dtype)(level, None))
-        h = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(with_octaves(patches, self.octaves)) + context
+        context = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(z)
+        modulation = nn.silu(context + Embedding(self.width, 0, self.dtype)(level, None))
+        h = (
+            nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(
+                fourier_features(patches, self.octaves)
+            )
+            + context
+        )
         for _ in range(self.depth):
-            inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), told)
-            inner = nn.silu(nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)(inner))
-            h += nn.Dense(self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=by_rows)(inner)
-        h = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), told)
-        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
+            inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), modulation)
+            inner = nn.silu(nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(inner))
+            h += nn.Dense(
+                self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_dot_general
+            )(inner)
+        h = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), modulation)
+        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_float32)
         return out(h)
 
 
-def with_octaves(x: Patches, count: int) -> Float[Array, "b n _"]:
+def fourier_features(x: Patches, count: int) -> Float[Array, "b n _"]:
     """x, and beside it sin and cos of π x, 2π x, 4π x, …: so many octaves (Kingma et al. 2021, VDM: Fourier features).
 
     They tell values apart that lie close, as levels of pixels do.

@@ -6,15 +6,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.nets.condition_embedding import check, heard, label_of, null_of
+from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
     Modulation,
     check_fields,
-    one_level,
-    remembered,
-    summed,
+    dense_float32,
+    remat_block,
+    require_scalar_level,
 )
 from diffjax.protocols import Keys
 
@@ -37,13 +37,13 @@ class MLP(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self.dtype, self.dropout, width=self.width, depth=self.depth)
-        check(self.conditions, self.classes)
+        check_encoders(self.conditions, self.classes)
         super().__post_init__()
 
     @property
     def null_cond(self) -> PyTree:
         """The condition that says nothing."""
-        return null_of(self.classes, self.conditions)
+        return null_condition(self.classes, self.conditions)
 
     @nn.compact
     def __call__(
@@ -53,16 +53,18 @@ class MLP(nn.Module):
         cond: PyTree = None,
         keys: Keys | None = None,
     ) -> Float[Array, "b *shape"]:
-        told = heard(self.conditions, cond, len(x), self.width, self.dtype)
-        label = label_of(self.conditions, self.classes, cond)
-        embedding = Embedding(self.width, self.classes, self.dtype)(one_level(x, level), label, told.vector)
+        encoded = encode_conditions(self.conditions, cond, len(x), self.width, self.dtype)
+        label = extract_label(self.conditions, self.classes, cond)
+        embedding = Embedding(self.width, self.classes, self.dtype)(
+            require_scalar_level(x, level), label, encoded.vector
+        )
         h = nn.Dense(self.width, dtype=self.dtype)(x.reshape(len(x), -1))
-        if told.channels is not None:
-            h += nn.Dense(self.width, dtype=self.dtype, name="Shown")(told.channels.reshape(len(x), -1))
-        block = remembered(MLP._block, self.remat)
+        if encoded.channels is not None:
+            h += nn.Dense(self.width, dtype=self.dtype, name="Shown")(encoded.channels.reshape(len(x), -1))
+        block = remat_block(MLP._block, self.remat)
         for _ in range(self.depth):
             h = block(self, h, embedding, keys)
-        last = nn.Dense(x[0].size, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=summed)
+        last = nn.Dense(x[0].size, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_float32)
         return last(nn.LayerNorm(dtype=self.dtype)(h)).reshape(x.shape).astype(jnp.float32)
 
     def _block(

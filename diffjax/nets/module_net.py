@@ -86,7 +86,7 @@ class Identity:
         return f"{self._parts[0]}({self._parts[1].__name__})"  # type: ignore[attr-defined]
 
 
-def identity_of(maker: str, module: Any, *parts: Hashable) -> Identity:
+def make_identity(maker: str, module: Any, *parts: Hashable) -> Identity:
     """Raises UserError where a part of the module cannot be hashed."""
     try:
         return Identity(maker, type(module), *parts)
@@ -97,7 +97,7 @@ def identity_of(maker: str, module: Any, *parts: Hashable) -> Identity:
         ) from error
 
 
-def content(tree: PyTree) -> Hashable:
+def hashable_content(tree: PyTree) -> Hashable:
     """The tree as something to compare: its arrays by their bytes."""
     leaves, treedef = jax.tree.flatten(tree)
     return treedef, tuple(map(_bytes, leaves))
@@ -117,12 +117,12 @@ def shapes(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
-def name_of(path: tuple[Any, ...]) -> Name:
+def path_names(path: tuple[Any, ...]) -> Name:
     """The names along a path in a tree."""
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
-def traits_of(module: Any) -> dict[str, Any]:
+def read_traits(module: Any) -> dict[str, Any]:
     """What the module says of itself."""
     return {name: getattr(module, name) for name in TRAITS if hasattr(module, name)}
 

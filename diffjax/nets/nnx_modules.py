@@ -14,11 +14,11 @@ from diffjax.nets.module_net import (
     ModuleNet,
     check_module,
     check_parameters,
-    content,
-    identity_of,
-    name_of,
+    hashable_content,
+    make_identity,
+    path_names,
+    read_traits,
     shapes,
-    traits_of,
 )
 from diffjax.protocols import Keys
 
@@ -39,50 +39,50 @@ def from_nnx(module: Any) -> ModuleNet:
     check_module("from_nnx", module, nnx.Module, "flax.nnx")
     check_arguments(module, ARGUMENTS, (), SIGNATURE)
     graph, *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
-    params, streams, rest = _copied(states)
+    params, streams, rest = _copy(states)
     paths, treedef = jax.tree_util.tree_flatten_with_path(params)
-    arrays = {name_of(path[:-1]): leaf for path, leaf in paths}  # the last step is from a variable to its array
+    arrays = {path_names(path[:-1]): leaf for path, leaf in paths}  # the last step is from a variable to its array
     check_parameters("from_nnx", module, arrays)
 
     def build(arrays: Sequence[Array], streams: PyTree = streams) -> Any:
-        return nnx.merge(graph, *_copied((jax.tree.unflatten(treedef, arrays), streams, rest)))
+        return nnx.merge(graph, *_copy((jax.tree.unflatten(treedef, arrays), streams, rest)))
 
     def call(arrays: Sequence[Array], x: Any, level: Any, cond: PyTree, keys: Keys | None, **more: Any) -> Any:
         if keys is None:
-            built = build(arrays, _seeded(streams, jax.random.key(0)))
+            built = build(arrays, _reseed(streams, jax.random.key(0)))
             built.set_attributes(deterministic=True, raise_if_not_found=False)
-            return _unchanged(built, x, level, cond, None, **more)
+            return _call_unchanged(built, x, level, cond, None, **more)
         if not jax.tree.leaves(streams):
-            return _unchanged(build(arrays), x, level, cond, keys, **more)
+            return _call_unchanged(build(arrays), x, level, cond, keys, **more)
 
-        def one(key: Key[Array, ""], given: PyTree) -> Any:
-            (x, level, cond), more = jax.tree.map(lambda leaf: leaf[None], given)
-            return _unchanged(build(arrays, _seeded(streams, key)), x, level, cond, key[None], **more)[0]
+        def one(key: Key[Array, ""], example: PyTree) -> Any:
+            (x, level, cond), more = jax.tree.map(lambda leaf: leaf[None], example)
+            return _call_unchanged(build(arrays, _reseed(streams, key)), x, level, cond, key[None], **more)[0]
 
         return jax.vmap(one)(keys, ((x, level, cond), more))
 
-    identity = identity_of("from_nnx", module, graph, content((shapes(params), shapes(streams), rest)))
-    return ModuleNet(identity, arrays, build, call, traits_of(module))
+    identity = make_identity("from_nnx", module, graph, hashable_content((shapes(params), shapes(streams), rest)))
+    return ModuleNet(identity, arrays, build, call, read_traits(module))
 
 
-def _copied(states: PyTree) -> PyTree:
+def _copy(states: PyTree) -> PyTree:
     """The same arrays in variables of their own: NNX changes variables in place, in a state that was split off too."""
     return jax.tree.map(lambda leaf: leaf, states)
 
 
-def _seeded(streams: PyTree, key: Key[Array, ""]) -> PyTree:
+def _reseed(streams: PyTree, key: Key[Array, ""]) -> PyTree:
     """The states of random streams, begun anew: the i-th from fold_in(key, i)."""
     leaves, treedef = jax.tree.flatten(streams)
 
-    def begun(i: int, leaf: Array) -> Array:
+    def reset(i: int, leaf: Array) -> Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.split(jax.random.fold_in(key, i), leaf.shape)
         return jnp.zeros_like(leaf)
 
-    return jax.tree.unflatten(treedef, [begun(i, leaf) for i, leaf in enumerate(leaves)])
+    return jax.tree.unflatten(treedef, [reset(i, leaf) for i, leaf in enumerate(leaves)])
 
 
-def _unchanged(module: Any, *args: Any, **more: Any) -> Any:
+def _call_unchanged(module: Any, *args: Any, **more: Any) -> Any:
     """The output of a module. Raises UserError where the call changes a variable that is no random stream."""
     before = _values(module)
     out = module(*args, **more)

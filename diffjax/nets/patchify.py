@@ -9,15 +9,15 @@ Picture = Float[Array, "b _ _ _"]
 Patches = Float[Array, "b n features"]
 
 
-def cut(x: Shaped[Array, "b _ _ _"], patch: int) -> Shaped[Array, "b n features"]:
+def to_patches(x: Shaped[Array, "b _ _ _"], patch: int) -> Shaped[Array, "b n features"]:
     """The patches in raster order, each as one vector."""
     b, h, w, c = x.shape
     squares = x.reshape(b, h // patch, patch, w // patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
     return squares.reshape(b, h * w // patch**2, patch**2 * c)
 
 
-def joined(patches: Patches, shape: tuple[int, ...], patch: int) -> Picture:
-    """The picture of these patches: `cut` undone."""
+def from_patches(patches: Patches, shape: tuple[int, ...], patch: int) -> Picture:
+    """The picture of these patches: `to_patches` undone."""
     b, h, w, c = shape
     squares = patches.reshape(b, h // patch, w // patch, patch, patch, c).transpose(0, 1, 3, 2, 4, 5)
     return squares.reshape(shape)
@@ -25,7 +25,7 @@ def joined(patches: Patches, shape: tuple[int, ...], patch: int) -> Picture:
 
 def levels_of_patches(level: Float[Array, "_ _ _ 1"], patch: int) -> Float[Array, "_ _"]:
     """The mean level of each patch's pixels, [b, n], or the one level of all, [b, 1]."""
-    return level[:, :, 0, 0] if level.shape[1:3] == (1, 1) else jnp.mean(cut(level, patch), axis=2)
+    return level[:, :, 0, 0] if level.shape[1:3] == (1, 1) else jnp.mean(to_patches(level, patch), axis=2)
 
 
 def sides_in_patches(x: Picture, patch: int, net: str) -> tuple[int, int]:

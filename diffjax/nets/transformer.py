@@ -10,16 +10,16 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, Cache, check_blocks, check_heads
-from diffjax.nets.condition_embedding import by_token, check, heard, label_of, null_of
-from diffjax.nets.condition_encoders import Told
+from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, per_token
+from diffjax.nets.condition_encoders import EncoderOutputs
 from diffjax.nets.layers import (
     Embedding,
     Places,
-    by_rows,
     check_fields,
+    dense_dot_general,
+    dense_float32,
     levels_of_tokens,
-    remembered,
-    summed,
+    remat_block,
 )
 from diffjax.protocols import Keys
 
@@ -62,14 +62,14 @@ class Transformer(nn.Module):
         sizes = {"vocab": self.vocab, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, shape=min(self.shape, default=0), **sizes)
         check_heads(self.width, self.heads)
-        check(self.conditions, self.classes)
+        check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
         super().__post_init__()
 
     @property
     def null_cond(self) -> PyTree:
         """The condition that says nothing."""
-        return null_of(self.classes, self.conditions)
+        return null_condition(self.classes, self.conditions)
 
     @property
     def length(self) -> int:
@@ -77,7 +77,7 @@ class Transformer(nn.Module):
         return prod(self.shape)
 
     @property
-    def begin(self) -> int:
+    def start_token(self) -> int:
         """The causal net's input before the first token; `vocab` is the mask."""
         return self.vocab + 1
 
@@ -92,12 +92,12 @@ class Transformer(nn.Module):
         if self.causal:
             self.targets = Places(self.shape, self.width, self.dtype)
         self.embedding = Embedding(self.width, self.classes, self.dtype)
-        block = remembered(Block, self.remat, static=(4,))
+        block = remat_block(Block, self.remat, static=(4,))
         perturbed = [i in self.perturbed for i in range(self.depth)]
         self.blocks = [block(self.heads, self.dropout, self.dtype, alone) for alone in perturbed]
-        self.shown = nn.Dense(self.width, dtype=self.dtype, dot_general=by_rows)
+        self.shown = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)
         self.norm = nn.LayerNorm(dtype=self.dtype)
-        self.logits = nn.Dense(self.vocab, dtype=self.dtype, dot_general=summed)
+        self.logits = nn.Dense(self.vocab, dtype=self.dtype, dot_general=dense_float32)
 
     def __call__(
         self,
@@ -111,22 +111,24 @@ class Transformer(nn.Module):
     ) -> Logits | list[Array]:
         """The logits, or what is `inside`, h after each block; `added` to the same (see nets/controlled.py)."""
         self._check(x, rank)
-        told = self._hear(cond, len(x))
+        encoded = self._encode_conditions(cond, len(x))
         if not self.causal:
             h = self.tokens(x) + self.positions(jnp.arange(self.length))[None]
-            embedding = self._told(levels_of_tokens(x, level), cond, told)
-            states = self._inside(self._beside(h, told, None), embedding, keys, told, added)
-            return states if inside else self._read(states[-1] if added is None else states[-1] + added[-1])
+            embedding = self._embed(levels_of_tokens(x, level), cond, encoded)
+            states = self._run_blocks(self._add_channels(h, encoded, None), embedding, keys, encoded, added)
+            return states if inside else self._to_logits(states[-1] if added is None else states[-1] + added[-1])
         order = jnp.argsort(jnp.zeros(x.shape) if rank is None else rank, axis=1)
         first = jnp.zeros((len(x), 1), order.dtype)
-        tokens = jnp.concatenate([first + self.begin, jnp.take_along_axis(x, order[:, :-1], axis=1)], axis=1)
+        tokens = jnp.concatenate([first + self.start_token, jnp.take_along_axis(x, order[:, :-1], axis=1)], axis=1)
         h = self._inputs(tokens, jnp.concatenate([first, order[:, :-1]], axis=1), order)
-        out = self._read(
-            self._inside(self._beside(h, told, order), self._told(jnp.zeros(len(x)), cond, told), keys, told)[-1]
+        out = self._to_logits(
+            self._run_blocks(
+                self._add_channels(h, encoded, order), self._embed(jnp.zeros(len(x)), cond, encoded), keys, encoded
+            )[-1]
         )
         return jnp.take_along_axis(out, jnp.argsort(order, axis=1)[:, :, None], axis=1)
 
-    def next(
+    def decode_step(
         self,
         token: Int[Array, " b"],
         here: Int[Array, " b"],
@@ -136,59 +138,60 @@ class Transformer(nn.Module):
     ) -> tuple[Float[Array, "b vocab"], Caches]:
         """One output of the causal net: the logits for position `there`, and the caches with this input in them.
 
-        `token`, at position `here`, is the one revealed last (`begin` where none is); the caches know all before it.
+        `token`, at position `here`, is the one revealed last (`start_token` where none is); the caches know all
+        before it.
         """
-        told, target = self._hear(cond, len(token)), there[:, None]
-        h = self._beside(self._inputs(token[:, None], here[:, None], target), told, target)
-        embedding = self._told(jnp.zeros(len(token)), cond, told)
-        kept = []
+        encoded, target = self._encode_conditions(cond, len(token)), there[:, None]
+        h = self._add_channels(self._inputs(token[:, None], here[:, None], target), encoded, target)
+        embedding = self._embed(jnp.zeros(len(token)), cond, encoded)
+        new_caches = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            h, cache = block(h, embedding, None, False, cache, told.tokens, told.seen)
-            kept.append(cache)
-        return self._read(h)[:, 0], tuple(kept)
+            h, cache = block(h, embedding, None, False, cache, encoded.tokens, encoded.token_mask)
+            new_caches.append(cache)
+        return self._to_logits(h)[:, 0], tuple(new_caches)
 
-    def empty_caches(self, batch: int) -> Caches:
-        """The caches before the first call of `next`."""
+    def init_cache(self, batch: int) -> Caches:
+        """The caches before the first call of `decode_step`."""
         nothing = jnp.zeros((batch, self.length, self.heads, self.width // self.heads), self.dtype)
         return (Cache(nothing, nothing, jnp.zeros((), jnp.int32)),) * self.depth
 
     def _inputs(self, tokens: Tokens, here: Tokens, there: Tokens) -> Float[Array, "b n width"]:
         """What the causal net reads: the token before, where it stands, and the position to predict."""
-        stands = jnp.where((tokens == self.begin)[:, :, None], 0, self.positions(here))
+        stands = jnp.where((tokens == self.start_token)[:, :, None], 0, self.positions(here))
         return self.tokens(tokens) + stands + self.targets(there)
 
-    def _hear(self, cond: PyTree, batch: int) -> Told:
-        return heard(self.conditions, cond, batch, self.width, self.dtype)
+    def _encode_conditions(self, cond: PyTree, batch: int) -> EncoderOutputs:
+        return encode_conditions(self.conditions, cond, batch, self.width, self.dtype)
 
-    def _told(self, level: Float[Array, "b *n"], cond: PyTree, told: Told) -> Float[Array, "b *n e"]:
-        return self.embedding(level, label_of(self.conditions, self.classes, cond), told.vector)
+    def _embed(self, level: Float[Array, "b *n"], cond: PyTree, encoded: EncoderOutputs) -> Float[Array, "b *n e"]:
+        return self.embedding(level, extract_label(self.conditions, self.classes, cond), encoded.vector)
 
-    def _beside(
-        self, h: Float[Array, "b n width"], told: Told, places: Int[Array, "b n"] | None
+    def _add_channels(
+        self, h: Float[Array, "b n width"], encoded: EncoderOutputs, places: Int[Array, "b n"] | None
     ) -> Float[Array, "b n width"]:
         """h with what is shown beside each token; of those at these places."""
-        shown = by_token(told.channels, self.shape)
-        if shown is None:
+        channels = per_token(encoded.channels, self.shape)
+        if channels is None:
             return h
-        return h + self.shown(shown if places is None else jnp.take_along_axis(shown, places[:, :, None], axis=1))
+        return h + self.shown(channels if places is None else jnp.take_along_axis(channels, places[:, :, None], axis=1))
 
-    def _inside(
+    def _run_blocks(
         self,
         h: Float[Array, "b n width"],
         embedding: Float[Array, "b *n e"],
         keys: Keys | None,
-        told: Told,
+        encoded: EncoderOutputs,
         added: Sequence[Array] | None = None,
     ) -> list[Array]:
         """h after each block, to all but the last of which what is `added` has been."""
         states = []
         for i, block in enumerate(self.blocks):
-            h, _ = block(h, embedding, keys, self.causal, None, told.tokens, told.seen)
+            h, _ = block(h, embedding, keys, self.causal, None, encoded.tokens, encoded.token_mask)
             states.append(h)
             h = h if added is None else h + added[i]
         return states
 
-    def _read(self, h: Float[Array, "b n width"]) -> Logits:
+    def _to_logits(self, h: Float[Array, "b n width"]) -> Logits:
         return self.logits(self.norm(h)).astype(jnp.float32)
 
     def _check(self, x: Tokens, rank: Array | None) -> None:

@@ -12,15 +12,15 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import CrossAttention, check_blocks
-from diffjax.nets.condition_embedding import beside, check, heard, label_of, null_of
-from diffjax.nets.condition_encoders import Told
+from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
+from diffjax.nets.condition_encoders import EncoderOutputs
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
     Modulation,
     check_fields,
-    one_level,
-    remembered,
+    remat_block,
+    require_scalar_level,
 )
 from diffjax.protocols import Keys
 
@@ -46,7 +46,8 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all pixels, added to its input, and then over the `tokens` that are `seen`; starts at 0.
+    """Self-attention over all pixels, added to its input, and then over the `tokens` that are `token_mask`; starts
+    at 0.
 
     `perturbed`: each pixel sees itself alone.
     """
@@ -57,7 +58,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Picture, tokens: Float[Array, "b m _"] | None = None, seen: Bool[Array, "b m"] | None = None
+        self, x: Picture, tokens: Float[Array, "b m _"] | None = None, token_mask: Bool[Array, "b m"] | None = None
     ) -> Picture:
         b, h, w, c = x.shape
         pixels = _norm(c, self.dtype)(x).reshape(b, h * w, c)
@@ -66,8 +67,8 @@ class Attention(nn.Module):
         mixed = value if self.perturbed else jax.nn.dot_product_attention(query, key, value)
         out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, h * w, c))
         x += out.reshape(x.shape)
-        if tokens is not None and seen is not None:
-            x += CrossAttention(self.heads, self.dtype)(x.reshape(b, h * w, c), tokens, seen).reshape(x.shape)
+        if tokens is not None and token_mask is not None:
+            x += CrossAttention(self.heads, self.dtype)(x.reshape(b, h * w, c), tokens, token_mask).reshape(x.shape)
         return x
 
 
@@ -117,14 +118,14 @@ class UNet(nn.Module):
                 raise UserError(
                     f"UNet: attention at depth {depth} needs channels there that divide by {self.heads} heads"
                 )
-        check(self.conditions, self.classes)
+        check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, depths)
         super().__post_init__()
 
     @property
     def null_cond(self) -> PyTree:
         """The condition that says nothing."""
-        return null_of(self.classes, self.conditions)
+        return null_condition(self.classes, self.conditions)
 
     @nn.compact
     def __call__(
@@ -138,43 +139,47 @@ class UNet(nn.Module):
     ) -> Picture | list[Array]:
         """The output, or what is `inside`, h at each depth going down; `added` to the same (see nets/controlled.py)."""
         self._check(x)
-        told = heard(self.conditions, cond, len(x), 2 * self.width, self.dtype)
-        label = label_of(self.conditions, self.classes, cond)
+        encoded = encode_conditions(self.conditions, cond, len(x), 2 * self.width, self.dtype)
+        label = extract_label(self.conditions, self.classes, cond)
         channels = [self.width * multiplier for multiplier in self.multipliers]
         h = nn.Conv(channels[0], (3, 3), dtype=self.dtype)(x)
         if self.per_pixel:
-            each = jnp.broadcast_to(level, (*x.shape[:3], 1)).astype(self.dtype)
-            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Levels")(each)
+            level_channel = jnp.broadcast_to(level, (*x.shape[:3], 1)).astype(self.dtype)
+            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Levels")(level_channel)
             level = jnp.mean(level, axis=range(1, level.ndim), keepdims=True)
-        embedding = Embedding(2 * self.width, self.classes, self.dtype)(one_level(x, level), label, told.vector)
-        if (shown := beside(told.channels, x.shape[1:])) is not None:
-            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Shown")(shown)
+        embedding = Embedding(2 * self.width, self.classes, self.dtype)(
+            require_scalar_level(x, level), label, encoded.vector
+        )
+        if (channels_beside := resize_to(encoded.channels, x.shape[1:])) is not None:
+            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Shown")(channels_beside)
         skips = []
         for depth, deeper in enumerate(channels[1:]):
-            h = self._blocks(h, embedding, depth, keys, told)
+            h = self._blocks(h, embedding, depth, keys, encoded)
             skips.append(h)
             h = nn.Conv(deeper, (2, 2), strides=2, dtype=self.dtype)(h)
-        block, attention = (remembered(kind, self.remat) for kind in (Block, Attention))
+        block, attention = (remat_block(kind, self.remat) for kind in (Block, Attention))
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
         deepest = len(skips) in self.perturbed
-        h = attention(self.heads, self.dtype, deepest)(h, told.tokens, told.seen)
+        h = attention(self.heads, self.dtype, deepest)(h, encoded.tokens, encoded.token_mask)
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
         if inside:
             return [*skips, h]
         if added is not None:
             *skips, h = (state + more for state, more in zip([*skips, h], added, strict=True))
         for depth in reversed(range(len(skips))):
-            h = _twice_as_large(nn.Dense(channels[depth], dtype=self.dtype)(h))
-            h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, told)
+            h = _upsample(nn.Dense(channels[depth], dtype=self.dtype)(h))
+            h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, encoded)
         h = nn.silu(_norm(channels[0], jnp.float32)(h))  # the last layer, of few channels, in float32
         return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
 
-    def _blocks(self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None, told: Told) -> Picture:
-        block, attention = (remembered(kind, self.remat) for kind in (Block, Attention))
+    def _blocks(
+        self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None, encoded: EncoderOutputs
+    ) -> Picture:
+        block, attention = (remat_block(kind, self.remat) for kind in (Block, Attention))
         for _ in range(self.blocks):
             h = block(self.width * self.multipliers[depth], self.dropout, self.dtype)(h, embedding, keys)
             if depth in self.attention:
-                h = attention(self.heads, self.dtype, depth in self.perturbed)(h, told.tokens, told.seen)
+                h = attention(self.heads, self.dtype, depth in self.perturbed)(h, encoded.tokens, encoded.token_mask)
         return h
 
     def _check(self, x: Picture) -> None:
@@ -183,7 +188,7 @@ class UNet(nn.Module):
             raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
 
 
-def _twice_as_large(x: Picture) -> Picture:
+def _upsample(x: Picture) -> Picture:
     """Each pixel becomes a square of four."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)

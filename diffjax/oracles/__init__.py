@@ -6,7 +6,7 @@ which all values and their probabilities are listed (`listed`, `tokens`).
 """
 
 from diffjax.oracles.discrete_points import atoms
-from diffjax.oracles.gaussian_mixture import draws, gaussian, log_density, mixture, of_law, posterior, score
+from diffjax.oracles.gaussian_mixture import draws, gaussian, log_density, mixture, mixture_denoiser, posterior, score
 from diffjax.oracles.quantile_flow import quantile, quantile_map
 from diffjax.oracles.token_joint import entropy, joint
 
@@ -18,7 +18,7 @@ __all__ = [
     "joint",
     "log_density",
     "mixture",
-    "of_law",
+    "mixture_denoiser",
     "posterior",
     "quantile",
     "quantile_map",

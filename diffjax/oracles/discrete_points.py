@@ -47,7 +47,7 @@ def _denoiser(noise: Gaussian) -> Callable:
         known = sigma**2 <= jnp.finfo(flat.dtype).tiny ** 0.5  # less would overflow in the quotient
         noisy = jnp.where(known, 0, 1 / jnp.where(known, 1, 2 * sigma**2))
 
-        def seen(sums: tuple[Array, Array], number: tuple[Array, ...]) -> tuple[tuple[Array, Array], None]:
+        def accumulate(sums: tuple[Array, Array], number: tuple[Array, ...]) -> tuple[tuple[Array, Array], None]:
             x, alpha, noisy, known, state = number
             away = (x[:, None] - alpha[:, None] * state[None]) ** 2
             more = away - jnp.min(away, axis=1, keepdims=True)  # than at this number's nearest state: no large sums
@@ -55,9 +55,9 @@ def _denoiser(noise: Gaussian) -> Callable:
 
         none = jnp.zeros((len(flat), len(law.states)), flat.dtype)
         numbers = (flat.T, alpha.T, noisy.T, known.T, law.states.T)
-        (apart, log_p), _ = jax.lax.scan(seen, (none, none + law.log_weights[None]), numbers)
+        (distance, log_p), _ = jax.lax.scan(accumulate, (none, none + law.log_weights[None]), numbers)
         size = jnp.sum(jnp.where(known, flat**2, 0), axis=1, keepdims=True)
-        nearest = apart <= jnp.min(apart, axis=1, keepdims=True) + 8 * jnp.finfo(flat.dtype).eps * size
+        nearest = distance <= jnp.min(distance, axis=1, keepdims=True) + 8 * jnp.finfo(flat.dtype).eps * size
         p = jax.nn.softmax(jnp.where(nearest, log_p, -jnp.inf), axis=1)
         x0 = jnp.matmul(p, law.states, precision="highest")
         return jnp.where(known, flat, x0).reshape(x_t.shape)

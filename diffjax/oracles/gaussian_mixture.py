@@ -15,7 +15,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from diffjax.distributions import Mixture, inverse_of
+from diffjax.distributions import Mixture, inverse_and_log_det
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys
@@ -32,7 +32,7 @@ class Normals(NamedTuple):
     covs: Float[np.ndarray, "k d d"]
 
 
-class _Turned(NamedTuple):
+class _Diagonalized(NamedTuple):
     """The same on the device; a covariance is its axes (columns) and the variances along them."""
 
     log_weights: Float[Array, " k"]
@@ -41,7 +41,7 @@ class _Turned(NamedTuple):
     axes: Float[Array, "k d d"]
 
 
-class _Seen(NamedTuple):
+class _ComponentPosterior(NamedTuple):
     """What is to be known of x_t: log w_k + log q_t(x_t | k), (A C_k A + S²)⁻¹ (x_t - A mean_k), and A."""
 
     log_p: Float[Array, "b k"]
@@ -60,17 +60,17 @@ def gaussian(noise: Gaussian, mean: Real, cov: Real) -> Partial:
 
 def mixture(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
     """E[x0|x_t] = Σ_k p(k|x_t) E[x0|x_t, k], for data from Σ_k weights_k N(means_k, covs_k): [k], [k, d], [k, d, d]."""
-    return Partial(_denoiser(noise), _turned(weights, means, covs))
+    return Partial(_denoiser(noise), _diagonalize(weights, means, covs))
 
 
 def score(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
     """`(x_t, t) -> ∇ log q_t(x_t)` of that data, in the shape of x_t; finite also where sigma = 0."""
-    return Partial(_score(noise), _turned(weights, means, covs))
+    return Partial(_score(noise), _diagonalize(weights, means, covs))
 
 
 def log_density(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
     """`(x_t, t) -> log q_t(x_t)` of that data, [b] in nats: at t = 0 its own density."""
-    return Partial(_log_density(noise), _turned(weights, means, covs))
+    return Partial(_log_density(noise), _diagonalize(weights, means, covs))
 
 
 def posterior(weights: Real, means: Real, covs: Real, matrix: Real, y: Real, cov: Real) -> Normals:
@@ -79,75 +79,78 @@ def posterior(weights: Real, means: Real, covs: Real, matrix: Real, y: Real, cov
     `matrix` is [m, d], `y` [m] and `cov` [m, m], which may be 0 where matrix C matrixᵀ is positive definite. Each
     component is conditioned as a joint normal law is, and weighs as much more as it makes y likely.
     """
-    prior = _checked(weights, means, covs)
+    prior = _validate(weights, means, covs)
     matrix, y, cov = (np.asarray(a, np.float64) for a in (matrix, y, cov))
     if matrix.shape != (len(y), prior.means.shape[1]) or cov.shape != (len(y), len(y)):
         raise UserError(
             f"oracles.posterior: expected a matrix [m, d], y [m] and cov [m, m] of x with d = {prior.means.shape[1]} "
             f"numbers, got {matrix.shape}, {y.shape} and {cov.shape}"
         )
-    own = matrix @ prior.covs @ matrix.T + cov
-    if not np.all(np.linalg.eigvalsh(own) > 0):
+    observation_cov = matrix @ prior.covs @ matrix.T + cov
+    if not np.all(np.linalg.eigvalsh(observation_cov) > 0):
         raise UserError("oracles.posterior: y is not random in every direction; add a little to cov's diagonal")
-    gain = np.linalg.solve(own, matrix @ prior.covs).swapaxes(1, 2)
+    gain = np.linalg.solve(observation_cov, matrix @ prior.covs).swapaxes(1, 2)
     left = y - prior.means @ matrix.T
-    likely = -(np.einsum("ki,kij,kj->k", left, np.linalg.inv(own), left) + np.linalg.slogdet(own)[1]) / 2
+    likely = (
+        -(np.einsum("ki,kij,kj->k", left, np.linalg.inv(observation_cov), left) + np.linalg.slogdet(observation_cov)[1])
+        / 2
+    )
     log_p = np.log(prior.weights) + likely
     share = np.exp(log_p - log_p.max())
-    kept = np.eye(matrix.shape[1]) - gain @ matrix
-    spread = kept @ prior.covs @ kept.swapaxes(1, 2) + gain @ cov @ gain.swapaxes(1, 2)
+    remainder = np.eye(matrix.shape[1]) - gain @ matrix
+    spread = remainder @ prior.covs @ remainder.swapaxes(1, 2) + gain @ cov @ gain.swapaxes(1, 2)
     return Normals(share / share.sum(), prior.means + np.einsum("kij,kj->ki", gain, left), spread)
 
 
 def draws(keys: Keys, weights: Real, means: Real, covs: Real) -> Float[Array, "b d"]:
     """One exact draw of the mixture for each key; covariances may be singular, as a posterior's are."""
-    law = _diagonal(Normals(*(np.asarray(a, np.float64) for a in (weights, means, covs))))
-    return _drawn(keys, law._replace(variances=jnp.maximum(law.variances, 0)))
+    law = _eigendecompose(Normals(*(np.asarray(a, np.float64) for a in (weights, means, covs))))
+    return _draw(keys, law._replace(variances=jnp.maximum(law.variances, 0)))
 
 
-def of_law(noise: Gaussian, law: Mixture) -> Partial:
+def mixture_denoiser(noise: Gaussian, law: Mixture) -> Partial:
     """E[x0|x_t, cond] of a law of few factors and many numbers; a condition is a label, or None to know nothing."""
-    return Partial(_denoised(noise), law)
+    return Partial(_low_rank_denoiser(noise), law)
 
 
 @functools.cache
-def _denoised(noise: Gaussian) -> Callable:
+def _low_rank_denoiser(noise: Gaussian) -> Callable:
     def denoise(law: Mixture, x_t: Array, t: Array, cond: Array | None) -> Array:
-        m = noise.moment(jnp.broadcast_to(t, x_t.shape))
-        return law.denoised(x_t, m.alpha, m.sigma, cond)[0]
+        m = noise.coefficients(jnp.broadcast_to(t, x_t.shape))
+        return law.posterior_mean(x_t, m.alpha, m.sigma, cond)[0]
 
     return denoise
 
 
 @functools.cache
 def _denoiser(noise: Gaussian) -> Callable:
-    def denoise(law: _Turned, x_t: Array, t: Array, cond: None) -> Array:
-        seen = _seen(noise, law, x_t, t)
-        along = _product("bkd,kde->bke", seen.alpha * seen.pull, law.axes)
+    def denoise(law: _Diagonalized, x_t: Array, t: Array, cond: None) -> Array:
+        components = _component_posterior(noise, law, x_t, t)
+        along = _product("bkd,kde->bke", components.alpha * components.pull, law.axes)
         x0 = law.means[None] + _product("bke,kde->bkd", law.variances[None] * along, law.axes)
-        return jnp.sum(jax.nn.softmax(seen.log_p)[..., None] * x0, axis=1).reshape(x_t.shape)
+        return jnp.sum(jax.nn.softmax(components.log_p)[..., None] * x0, axis=1).reshape(x_t.shape)
 
     return denoise
 
 
 @functools.cache
 def _score(noise: Gaussian) -> Callable:
-    def score(law: _Turned, x_t: Array, t: Array) -> Array:
-        seen = _seen(noise, law, x_t, t)
-        return -jnp.sum(jax.nn.softmax(seen.log_p)[..., None] * seen.pull, axis=1).reshape(x_t.shape)
+    def score(law: _Diagonalized, x_t: Array, t: Array) -> Array:
+        components = _component_posterior(noise, law, x_t, t)
+        return -jnp.sum(jax.nn.softmax(components.log_p)[..., None] * components.pull, axis=1).reshape(x_t.shape)
 
     return score
 
 
 @functools.cache
 def _log_density(noise: Gaussian) -> Callable:
-    def log_density(law: _Turned, x_t: Array, t: Array) -> Array:
-        return jax.nn.logsumexp(_seen(noise, law, x_t, t).log_p, axis=1)
+    def log_density(law: _Diagonalized, x_t: Array, t: Array) -> Array:
+        return jax.nn.logsumexp(_component_posterior(noise, law, x_t, t).log_p, axis=1)
 
     return log_density
 
 
-def _seen(noise: Gaussian, law: _Turned, x_t: Array, t: Any) -> _Seen:
+def _component_posterior(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Any) -> _ComponentPosterior:
     """Of every component at once, with no solve where an example has one level, by Gauss-Jordan where it has more."""
     one_level = jnp.shape(t) == (len(x_t),) + (1,) * (x_t.ndim - 1)
     alpha, sigma = noise.schedule((t if one_level else jnp.broadcast_to(t, x_t.shape)).reshape(len(x_t), 1, -1))
@@ -159,14 +162,14 @@ def _seen(noise: Gaussian, law: _Turned, x_t: Array, t: Any) -> _Seen:
     else:
         covs = _product("kde,ke,kfe->kdf", law.axes, law.variances, law.axes)
         noisy = sigma[..., None] ** 2 * jnp.eye(away.shape[2])[None, None]
-        inverse, log_det = inverse_of(alpha[..., None] * covs[None] * alpha[:, :, None] + noisy)
+        inverse, log_det = inverse_and_log_det(alpha[..., None] * covs[None] * alpha[:, :, None] + noisy)
         pull = _product("bkde,bke->bkd", inverse, away)
     square = jnp.sum(away * pull, axis=2) + away.shape[2] * jnp.log(2 * jnp.pi)
-    return _Seen(law.log_weights[None] - (square + log_det) / 2, pull, alpha)
+    return _ComponentPosterior(law.log_weights[None] - (square + log_det) / 2, pull, alpha)
 
 
 @jax.jit
-def _drawn(keys: Keys, law: _Turned) -> Array:
+def _draw(keys: Keys, law: _Diagonalized) -> Array:
     def one(key: Array) -> Array:
         which, grain = jax.random.split(key)
         k = jax.random.categorical(which, law.log_weights)
@@ -176,17 +179,17 @@ def _drawn(keys: Keys, law: _Turned) -> Array:
     return jax.vmap(one)(keys)
 
 
-def _turned(weights: Real, means: Real, covs: Real) -> _Turned:
-    return _diagonal(_checked(weights, means, covs))
+def _diagonalize(weights: Real, means: Real, covs: Real) -> _Diagonalized:
+    return _eigendecompose(_validate(weights, means, covs))
 
 
-def _diagonal(law: Normals) -> _Turned:
+def _eigendecompose(law: Normals) -> _Diagonalized:
     variances, axes = np.linalg.eigh(law.covs)
     weights = law.weights / law.weights.sum()
-    return _Turned(*(jnp.asarray(a) for a in (np.log(weights), law.means, variances, axes)))
+    return _Diagonalized(*(jnp.asarray(a) for a in (np.log(weights), law.means, variances, axes)))
 
 
-def _checked(weights: Real, means: Real, covs: Real) -> Normals:
+def _validate(weights: Real, means: Real, covs: Real) -> Normals:
     law = Normals(*(np.asarray(a, np.float64) for a in (weights, means, covs)))
     k, d = law.means.shape if law.means.ndim == 2 else (0, 0)
     if law.weights.shape != (k,) or law.covs.shape != (k, d, d):

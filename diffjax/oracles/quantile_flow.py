@@ -37,39 +37,39 @@ def quantile_map(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Par
     the precision of x, in both tails too, and differentiable in x. A point where q_s has next to no density is known
     only as well as its quantile tells.
     """
-    return Partial(_map(noise), _checked(weights, means, stds))
+    return Partial(_map(noise), _validate(weights, means, stds))
 
 
 def quantile(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Partial:
     """`(p, t) -> x` with F_t(x) = p: the quantiles of that data at level t, for p in (0, 1) of any shape."""
-    return Partial(_quantile(noise), _checked(weights, means, stds))
+    return Partial(_quantile(noise), _validate(weights, means, stds))
 
 
 @functools.cache
 def _map(noise: Gaussian) -> Callable:
     @jax.jit
-    def mapped(law: _Law, x: Array, t: Array, s: Array) -> Array:
-        at_t, at_s = (_at(noise, law, jnp.broadcast_to(level, x.shape)) for level in (t, s))
+    def transport(law: _Law, x: Array, t: Array, s: Array) -> Array:
+        at_t, at_s = (_at_level(noise, law, jnp.broadcast_to(level, x.shape)) for level in (t, s))
         z = (x[..., None] - at_t.means) / at_t.stds
         upper = _log_tail(at_t, x, jnp.zeros(x.shape, bool)) > _log_tail(at_t, x, jnp.ones(x.shape, bool))
-        known = _log_tail(at_t, x, upper)
-        return jnp.where(t == s, x, _solved(at_s, upper, known, jnp.min(z, axis=-1), jnp.max(z, axis=-1)))
+        log_tail = _log_tail(at_t, x, upper)
+        return jnp.where(t == s, x, _solve(at_s, upper, log_tail, jnp.min(z, axis=-1), jnp.max(z, axis=-1)))
 
-    return mapped
+    return transport
 
 
 @functools.cache
 def _quantile(noise: Gaussian) -> Callable:
     @jax.jit
-    def of(law: _Law, p: Array, t: Array) -> Array:
+    def solve_quantile(law: _Law, p: Array, t: Array) -> Array:
         upper, z = p > 0.5, ndtri(p)
-        known = jnp.where(upper, jnp.log1p(-p), jnp.log(p))
-        return _solved(_at(noise, law, jnp.broadcast_to(t, p.shape)), upper, known, z, z)
+        log_tail = jnp.where(upper, jnp.log1p(-p), jnp.log(p))
+        return _solve(_at_level(noise, law, jnp.broadcast_to(t, p.shape)), upper, log_tail, z, z)
 
-    return of
+    return solve_quantile
 
 
-def _at(noise: Gaussian, law: _Law, t: Array) -> _Law:
+def _at_level(noise: Gaussian, law: _Law, t: Array) -> _Law:
     """The law at each level."""
     alpha, sigma = (values[..., None] for values in noise.schedule(t))
     weights, means, stds = (a.reshape((1,) * t.ndim + a.shape) for a in law)
@@ -82,31 +82,31 @@ def _log_tail(law: _Law, x: Values, upper: Bool[Array, "..."]) -> Values:
     return logsumexp(law.log_weights + log_ndtr(jnp.where(upper[..., None], -z, z)), axis=-1)
 
 
-def _solved(law: _Law, upper: Array, known: Values, least: Values, most: Values) -> Values:
-    """The x whose tail has this logarithm, where Φ⁻¹(F(x)) is between `least` and `most`.
+def _solve(law: _Law, upper: Array, log_tail: Values, z_low: Values, z_high: Values) -> Values:
+    """The x whose tail has this logarithm, where Φ⁻¹(F(x)) is between `z_low` and `z_high`.
 
     F(x) is a mean over components of Φ(z_k), so some z_k lie below Φ⁻¹(F(x)) and some above: that brackets x, and is
-    halved until nothing is left. A last step of Newton's gives the slope in `known`.
+    halved until nothing is left. A last step of Newton's gives the slope in `log_tail`.
     """
 
     def halve(_: Array, bracket: tuple[Values, Values]) -> tuple[Values, Values]:
         low, high = bracket
         x = (low + high) / 2
-        beyond = (_log_tail(law, x, upper) > known) ^ upper
+        beyond = (_log_tail(law, x, upper) > log_tail) ^ upper
         return jnp.where(beyond, low, x), jnp.where(beyond, x, high)
 
-    ends = jnp.min(law.means + law.stds * least[..., None], -1), jnp.max(law.means + law.stds * most[..., None], -1)
-    halvings = int(jnp.finfo(known.dtype).nmant) + 12
+    ends = jnp.min(law.means + law.stds * z_low[..., None], -1), jnp.max(law.means + law.stds * z_high[..., None], -1)
+    halvings = int(jnp.finfo(log_tail.dtype).nmant) + 12
     low, high = jax.lax.fori_loop(0, halvings, halve, jax.lax.stop_gradient(ends))
     x = (low + high) / 2
-    found = _log_tail(law, x, upper)
+    log_tail_at_x = _log_tail(law, x, upper)
     square = ((x[..., None] - law.means) / law.stds) ** 2 + jnp.log(2 * jnp.pi)
     density = logsumexp(law.log_weights - square / 2 - jnp.log(law.stds), axis=-1)
-    over = jnp.exp(jnp.minimum(found - density, 10.0))  # the tail over its slope, which may be almost 0
-    return x + jnp.where(upper, -over, over) * jnp.clip(known - found, -1e-3, 1e-3)
+    over = jnp.exp(jnp.minimum(log_tail_at_x - density, 10.0))  # the tail over its slope, which may be almost 0
+    return x + jnp.where(upper, -over, over) * jnp.clip(log_tail - log_tail_at_x, -1e-3, 1e-3)
 
 
-def _checked(weights: Real, means: Real, stds: Real) -> _Law:
+def _validate(weights: Real, means: Real, stds: Real) -> _Law:
     law = [np.asarray(a, np.float64) for a in (weights, means, stds)]
     if any(a.ndim != 1 or len(a) != len(law[0]) for a in law):
         raise UserError(f"oracles: expected weights, means and stds of shape [k], got {[a.shape for a in law]}")

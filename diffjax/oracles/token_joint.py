@@ -16,7 +16,7 @@ from diffjax.noise import Masking
 class _Joint(NamedTuple):
     probabilities: Float[Array, " states"]
     states: Integer[Array, "states n"]
-    taken: Float[Array, "states n vocab"]
+    one_hot: Float[Array, "states n vocab"]
 
 
 def joint(noise: Masking, table: Float[np.ndarray, "..."]) -> Partial:
@@ -26,15 +26,15 @@ def joint(noise: Masking, table: Float[np.ndarray, "..."]) -> Partial:
     observations give -inf everywhere.
     """
     states = np.array(list(itertools.product(range(noise.vocab), repeat=table.ndim)))
-    taken = np.eye(noise.vocab, dtype=np.float32)[states]
-    return Partial(_denoiser(noise), _Joint(*(jnp.asarray(a) for a in (table.ravel(), states, taken))))
+    one_hot = np.eye(noise.vocab, dtype=np.float32)[states]
+    return Partial(_denoiser(noise), _Joint(*(jnp.asarray(a) for a in (table.ravel(), states, one_hot))))
 
 
 @functools.cache
 def _denoiser(noise: Masking) -> Callable:
     def denoise(law: _Joint, x_t: Array, t: Array, cond: None) -> Array:
         fits = jnp.all((x_t[:, None] == noise.vocab) | (x_t[:, None] == law.states[None]), axis=2)
-        mass = jnp.einsum("bs,sna->bna", fits * law.probabilities[None], law.taken)
+        mass = jnp.einsum("bs,sna->bna", fits * law.probabilities[None], law.one_hot)
         total = jnp.max(jnp.sum(mass, axis=2), axis=1)[:, None, None]
         return jnp.log(mass) - jnp.log(jnp.where(total > 0, total, 1))
 

@@ -34,7 +34,7 @@ def batch_for(shape: tuple[int, ...], most: int, numbers: int = NUMBERS_AT_ONCE)
     return max(1, min(most, numbers // prod(shape)))
 
 
-def batched(
+def map_in_batches(
     call: Callable[..., PyTree],
     root: Key[Array, ""],
     count: int,
@@ -55,9 +55,9 @@ def batched(
     with tqdm(total=count, unit="img", disable=True if count <= batch or report else None, leave=False) as bar:
         for start in range(0, count, batch):
             rows = np.minimum(np.arange(start, start + batch), count - 1)
-            some = jax.tree.map(lambda leaf, rows=rows: leaf[rows], data)
-            made = call(*jax.device_put((keys(root, batch, start), *some), over_devices))
-            parts.append(jax.tree.map(lambda leaf, start=start: np.asarray(leaf)[: count - start], made))
+            batch_data = jax.tree.map(lambda leaf, rows=rows: leaf[rows], data)
+            output = call(*jax.device_put((keys(root, batch, start), *batch_data), over_devices))
+            parts.append(jax.tree.map(lambda leaf, start=start: np.asarray(leaf)[: count - start], output))
             bar.update(min(batch, count - start))
             if report is not None:
                 report(min(start + batch, count), count)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from diffjax.errors import UserError, warn
-from diffjax.utils.files import reason
+from diffjax.utils.files import describe_error
 
 LOST = os.EX_TEMPFAIL  # exit code of a run that lost a host: the same command goes on
 _BEAT_S = 1.0
@@ -39,7 +39,9 @@ def _gather(port: int, hosts: int, timeout_s: float) -> Peers:
         family = socket.AF_INET6 if both else socket.AF_INET
         server = socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=128)
     except OSError as error:
-        raise UserError(f"--hosts: cannot listen at port {port} ({reason(error)}); choose another port") from None
+        raise UserError(
+            f"--hosts: cannot listen at port {port} ({describe_error(error)}); choose another port"
+        ) from None
     with server:
         while len(peers) < hosts - 1 and (left := deadline - time.monotonic()) > 0:
             server.settimeout(left)
@@ -80,7 +82,7 @@ def _join(address: str, port: int, hosts: int, host: int, deadline: float, timeo
             peer = socket.create_connection((address.strip("[]"), port), timeout=left)
             break
         except OSError as error:  # it may not listen yet, and its name may not be known yet
-            problem = reason(error)
+            problem = describe_error(error)
             time.sleep(min(0.2, left))
     else:
         raise UserError(

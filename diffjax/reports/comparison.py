@@ -10,32 +10,32 @@ from pathlib import Path
 import numpy as np
 
 from diffjax.errors import UserError
-from diffjax.evaluation.jackknife import Difference, Replicates, chance, difference, interval_of
+from diffjax.evaluation.jackknife import Difference, Replicates, difference, format_p_value, interval_from_replicates
 from diffjax.reports import html
 from diffjax.reports.evaluation_report import Curves
-from diffjax.reports.json_report import Numbers
+from diffjax.reports.json_report import ReportNumbers
 from diffjax.reports.plots import curve
-from diffjax.reports.tables import mean_and_error, plain
-from diffjax.utils.files import write_whole
+from diffjax.reports.tables import format_table, mean_and_error
+from diffjax.utils.files import write_atomically
 
-SURE = 0.05  # probability that any difference at all is called one where there is none
-MOST = 8  # lines of a plot
+SIGNIFICANCE_LEVEL = 0.05  # probability that any difference at all is called one where there is none
+MAX_REPORTS = 8  # lines of a plot
 NOTE = "Called beyond noise by Holm's procedure over all rows, at 0.05; intervals are those of each row alone."
 HEAD = ("measure", "", "less", "difference", "95 % interval", "p", "verdict")
 
 
 @dataclass(frozen=True)
-class Compared:
+class MetricComparison:
     """One measure of two reports; `beyond` says whether the difference is more than noise."""
 
     measure: str
     first: str
     second: str
-    apart: Difference
-    beyond: bool
+    difference: Difference
+    significant: bool
 
 
-def compare(reports: Sequence[Numbers]) -> list[Compared]:
+def compare(reports: Sequence[ReportNumbers]) -> list[MetricComparison]:
     """Every measure that two reports share, of each pair; scores by `difference`, bits image by image.
 
     Holm 1979 over all of them: with probability 0.95 nothing is called a difference that is none. Raises UserError for
@@ -43,47 +43,65 @@ def compare(reports: Sequence[Numbers]) -> list[Compared]:
     """
     if len(reports) < 2 or len({report.name for report in reports}) < len(reports):
         raise UserError("compare: give two or more runs, each once")
-    for other in reports[1:]:
-        if other.about != reports[0].about:
+    for second in reports[1:]:
+        if second.about != reports[0].about:
             raise UserError(
-                f"{reports[0].name} and {other.name} were evaluated on other reference images, features or kernels; "
+                f"{reports[0].name} and {second.name} were evaluated on other reference images, features or kernels; "
                 "evaluate both anew, with equal flags"
             )
     rows = []
     for a, b in combinations(reports, 2):
-        rows += [(name, a, b, difference(a.found[name], b.found[name])) for name in a.found if _both(a, b, name)]
+        rows += [
+            (name, a, b, difference(a.scores[name], b.scores[name])) for name in a.scores if _comparable(a, b, name)
+        ]
         shared = (name for name in a.bits if len(a.bits[name]) == len(b.bits.get(name, ())))
-        rows += [(name, a, b, _paired(a.bits[name] - b.bits[name])) for name in shared]
-    beyond = _holm([apart.p for *_, apart in rows])
-    return [Compared(name, a.name, b.name, apart, sure) for (name, a, b, apart), sure in zip(rows, beyond, strict=True)]
+        rows += [(name, a, b, _paired_difference(a.bits[name] - b.bits[name])) for name in shared]
+    beyond = _holm_rejections([change.p for *_, change in rows])
+    return [
+        MetricComparison(name, a.name, b.name, change, sure)
+        for (name, a, b, change), sure in zip(rows, beyond, strict=True)
+    ]
 
 
-def compared_table(reports: Sequence[Numbers], rows: Sequence[Compared]) -> str:
+def comparison_table(reports: Sequence[ReportNumbers], rows: Sequence[MetricComparison]) -> str:
     """The values of all runs, and then their differences, for the terminal."""
-    return "\n\n".join([plain(_values(reports)), plain([HEAD, *_lines(reports, rows)])])
+    return "\n\n".join([format_table(_value_rows(reports)), format_table([HEAD, *_difference_rows(reports, rows)])])
 
 
-def write_comparison(folder: str | Path, reports: Sequence[Numbers], rows: Sequence[Compared]) -> Path:
+def write_comparison(folder: str | Path, reports: Sequence[ReportNumbers], rows: Sequence[MetricComparison]) -> Path:
     """Writes folder/comparison.html, what is beyond noise standing out, and the same as comparison.json.
 
     Curves that all runs have are drawn into comparison_NAME.png, too, and the samples of each stand below.
     """
-    folder, names = Path(folder), names_of(reports)
+    folder, names = Path(folder), short_names(reports)
     title = " and ".join(names)
-    marked = [number for number, row in enumerate(rows, 1) if row.beyond]
-    told = [{**vars(row), "apart": row.apart._asdict()} for row in rows]
-    text = json.dumps(told, indent=1) + "\n"
-    write_whole(folder / "comparison.json", lambda file: file.write(text.encode()))
-    drawn = []
-    for key, curves in together(reports).items():
-        drawn.append((curves, folder / f"comparison_{key}.png"))
-        curve(drawn[-1][1], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
+    significant_rows = [number for number, row in enumerate(rows, 1) if row.significant]
+    row_documents = [
+        {
+            "measure": row.measure,
+            "first": row.first,
+            "second": row.second,
+            "apart": row.difference._asdict(),
+            "beyond": row.significant,
+        }
+        for row in rows
+    ]
+    text = json.dumps(row_documents, indent=1) + "\n"
+    write_atomically(folder / "comparison.json", lambda file: file.write(text.encode()))
+    figures = []
+    for key, curves in common_curves(reports).items():
+        figures.append((curves, folder / f"comparison_{key}.png"))
+        curve(figures[-1][1], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
     html.write_page(
         folder / "comparison.html",
         f"Comparison of {title}",
-        html.section("Side by side", html.table(_values(reports))),
-        html.section("Differences", html.table([HEAD, *_lines(reports, rows)], marked), html.told([NOTE])),
-        *(html.section(curves.caption, html.figure(file, curves.caption)) for curves, file in drawn),
+        html.section("Side by side", html.table(_value_rows(reports))),
+        html.section(
+            "Differences",
+            html.table([HEAD, *_difference_rows(reports, rows)], significant_rows),
+            html.bullet_list([NOTE]),
+        ),
+        *(html.section(curves.caption, html.figure(file, curves.caption)) for curves, file in figures),
         *(
             html.section(f"{caption}: {name}", html.figure(file, caption))
             for name, report in zip(names, reports, strict=True)
@@ -93,80 +111,84 @@ def write_comparison(folder: str | Path, reports: Sequence[Numbers], rows: Seque
     return folder / "comparison.html"
 
 
-def names_of(reports: Sequence[Numbers]) -> list[str]:
+def short_names(reports: Sequence[ReportNumbers]) -> list[str]:
     """The last part of each name, and as much more as tells them apart."""
     parts = [Path(report.name).absolute().parts for report in reports]
-    most = max(map(len, parts))
-    depth = next((n for n in range(1, most) if len({part[-n:] for part in parts}) == len(parts)), most)
+    max_depth = max(map(len, parts))
+    depth = next((n for n in range(1, max_depth) if len({part[-n:] for part in parts}) == len(parts)), max_depth)
     return ["/".join(part[-depth:]) for part in parts]
 
 
-def together(reports: Sequence[Numbers]) -> dict[str, Curves]:
+def common_curves(reports: Sequence[ReportNumbers]) -> dict[str, Curves]:
     """The curves that all have, in one plot each: what is equal in all once, the rest under each run's name."""
-    found, first, names = {}, reports[0], names_of(reports)
+    result, first, names = {}, reports[0], short_names(reports)
     for key in first.curves:
         if not all(key in report.curves for report in reports):
             continue
         lines = {}
         for name, line in first.curves[key].lines.items():
-            theirs = [report.curves[key].lines.get(name) for report in reports]
-            if all(_alike(line, other) for other in theirs):
+            variants = [report.curves[key].lines.get(name) for report in reports]
+            if all(_same_line(line, variant) for variant in variants):
                 lines[name] = line
             else:
-                lines |= {f"{run}: {name}": each for run, each in zip(names, theirs, strict=True) if each is not None}
-        if len(lines) <= MOST:
-            found[key] = replace(first.curves[key], lines=lines)
-    return found
+                lines |= {
+                    f"{run}: {name}": line_of_run
+                    for run, line_of_run in zip(names, variants, strict=True)
+                    if line_of_run is not None
+                }
+        if len(lines) <= MAX_REPORTS:
+            result[key] = replace(first.curves[key], lines=lines)
+    return result
 
 
-def _alike(line: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray] | None) -> bool:
+def _same_line(line: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray] | None) -> bool:
     return other is not None and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(line, other, strict=True))
 
 
-def _values(reports: Sequence[Numbers]) -> list[tuple[str, ...]]:
+def _value_rows(reports: Sequence[ReportNumbers]) -> list[tuple[str, ...]]:
     """A row for each measure, a column for each run, and an empty one for alignment."""
-    names = list(dict.fromkeys(name for report in reports for name in (*report.found, *report.bits)))
-    head = ("measure", *names_of(reports), "")
+    names = list(dict.fromkeys(name for report in reports for name in (*report.scores, *report.bits)))
+    head = ("measure", *short_names(reports), "")
     return [head, *((name, *(_value(report, name) for report in reports), "") for name in names)]
 
 
-def _value(report: Numbers, name: str) -> str:
+def _value(report: ReportNumbers, name: str) -> str:
     if name in report.bits:
         return mean_and_error(report.bits[name])
-    if name not in report.found:
+    if name not in report.scores:
         return "none"
-    value, error, *_ = interval_of(report.found[name])
+    value, error, *_ = interval_from_replicates(report.scores[name])
     return f"{value:.4g} ± {error:.2g}" if isfinite(error) else f"{value:.4g}"
 
 
-def _lines(reports: Sequence[Numbers], rows: Sequence[Compared]) -> list[tuple[str, ...]]:
-    short = dict(zip((report.name for report in reports), names_of(reports), strict=True))
-    found = []
+def _difference_rows(reports: Sequence[ReportNumbers], rows: Sequence[MetricComparison]) -> list[tuple[str, ...]]:
+    short = dict(zip((report.name for report in reports), short_names(reports), strict=True))
+    table_rows = []
     for row in rows:
-        apart, verdict = row.apart, "beyond noise" if row.beyond else "within noise"
-        between = f"{apart.low:+.3g} … {apart.high:+.3g}"
+        change, verdict = row.difference, "beyond noise" if row.significant else "within noise"
+        between = f"{change.low:+.3g} … {change.high:+.3g}"
         pair = short[row.first], short[row.second]
-        found.append((row.measure, *pair, f"{apart.value:+.3g}", between, chance(apart.p), verdict))
-    return found
+        table_rows.append((row.measure, *pair, f"{change.value:+.3g}", between, format_p_value(change.p), verdict))
+    return table_rows
 
 
-def _both(a: Numbers, b: Numbers, name: str) -> bool:
+def _comparable(a: ReportNumbers, b: ReportNumbers, name: str) -> bool:
     """Whether both have the score, and it varies in one of them at least."""
-    return name in b.found and all(len(one.found[name].samples) for one in (a, b))
+    return name in b.scores and all(len(report.scores[name].samples) for report in (a, b))
 
 
-def _paired(each: np.ndarray) -> Difference:
+def _paired_difference(differences: np.ndarray) -> Difference:
     """The mean of differences of single images."""
-    without = (each.sum() - each) / (len(each) - 1)
+    without = (differences.sum() - differences) / (len(differences) - 1)
     none = np.zeros(0)
-    return difference(Replicates(float(each.mean()), without, none), Replicates(0.0, none, none))
+    return difference(Replicates(float(differences.mean()), without, none), Replicates(0.0, none, none))
 
 
-def _holm(p: Sequence[float]) -> list[bool]:
+def _holm_rejections(p: Sequence[float]) -> list[bool]:
     """Which of the hypotheses fall (Holm 1979): from the least p on, while p ≤ 0.05/(how many are left)."""
     sure, order = [False] * len(p), np.argsort(p)
     for place, row in enumerate(order):
-        if p[row] > SURE / (len(p) - place):
+        if p[row] > SIGNIFICANCE_LEVEL / (len(p) - place):
             break
         sure[row] = True
     return sure

@@ -14,49 +14,55 @@ from jaxtyping import Float64
 
 from diffjax.errors import UserError
 from diffjax.evaluation.jackknife import Replicates
-from diffjax.evaluation.paired import Measured
-from diffjax.reports.json_report import finite
-from diffjax.utils.files import is_plain, write_whole
+from diffjax.evaluation.paired import Score
+from diffjax.reports.json_report import replace_nonfinite
+from diffjax.utils.files import is_single_line, write_atomically
 
 FORMAT = 1  # that changes where measures do: rows of another are not at hand
-LARGEST = 2**24  # bytes of a row that are read
-TEXTS = ("key", "name", "features", "ideal", "form")
-FORM = re.compile(r"\+?\.\d[efg%]")
+MAX_BYTES = 2**24  # bytes of a row that are read
+TEXT_FIELDS = ("key", "name", "features", "ideal", "form")
+FORMAT_SPEC = re.compile(r"\+?\.\d[efg%]")
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepRow:
     """What samples of one setting got, and what they cost."""
 
     settings: Mapping[str, Any]
     evaluations: int  # of the net per sample
     seconds: float  # of drawing them all, compilation included
-    scores: Sequence[Measured]
+    scores: Sequence[Score]
 
 
 def row_file(folder: str | Path, about: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
     """The file of a row: its name changes with anything that its numbers depend on."""
-    return Path(folder) / f"{hashlib.sha256(_text(about, settings).encode()).hexdigest()[:16]}.json"
+    return Path(folder) / f"{hashlib.sha256(_row_identity(about, settings).encode()).hexdigest()[:16]}.json"
 
 
-def write_row(folder: str | Path, about: Mapping[str, Any], row: Swept) -> Path:
+def write_row(folder: str | Path, about: Mapping[str, Any], row: SweepRow) -> Path:
     """Writes the row into its file, whole or not at all."""
     path = row_file(folder, about, row.settings)
     scores = [
-        {**vars(score), "found": _replicated(score.found), "real": _replicated(score.real)} for score in row.scores
+        {
+            **{name: getattr(score, name) for name in TEXT_FIELDS},
+            "share": score.share,
+            "found": _replicates_document(score.samples),
+            "real": _replicates_document(score.real),
+        }
+        for score in row.scores
     ]
-    told = {
-        "of": _text(about, row.settings),
+    document = {
+        "of": _row_identity(about, row.settings),
         "evaluations": row.evaluations,
         "seconds": row.seconds,
         "scores": scores,
     }
-    text = json.dumps(finite(told), indent=1, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    text = json.dumps(replace_nonfinite(document), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
     return path
 
 
-def read_row(folder: str | Path, about: Mapping[str, Any], settings: Mapping[str, Any]) -> Swept | None:
+def read_row(folder: str | Path, about: Mapping[str, Any], settings: Mapping[str, Any]) -> SweepRow | None:
     """The row of those settings as it was written, bit for bit; None where there is none.
 
     Raises UserError for a file that is damaged, or of something else.
@@ -65,47 +71,53 @@ def read_row(folder: str | Path, about: Mapping[str, Any], settings: Mapping[str
     try:
         if not path.exists():
             return None
-        if not path.is_file() or path.stat().st_size > LARGEST:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
             raise ValueError("no file, or too large")
-        told = json.loads(path.read_text())
-        scores = [_score(given) for given in told["scores"]]
-        if told["of"] != _text(about, settings) or type(told["evaluations"]) is not int or not scores:
+        document = json.loads(path.read_text())
+        scores = [_parse_score(score_document) for score_document in document["scores"]]
+        if document["of"] != _row_identity(about, settings) or type(document["evaluations"]) is not int or not scores:
             raise ValueError("of something else")
-        return Swept(dict(settings), told["evaluations"], _number(told["seconds"]), scores)
+        return SweepRow(dict(settings), document["evaluations"], _parse_number(document["seconds"]), scores)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: cannot be read as a row of a sweep") from None
 
 
-def _text(about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def _row_identity(about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """All that a row's numbers depend on."""
     return json.dumps({"format": FORMAT, "about": {**about}, "settings": {**settings}}, sort_keys=True)
 
 
-def _replicated(found: Replicates) -> dict[str, Any]:
-    return {"value": found.value, "samples": found.samples.tolist(), "reference": found.reference.tolist()}
+def _replicates_document(replicates: Replicates) -> dict[str, Any]:
+    return {
+        "value": replicates.value,
+        "samples": replicates.samples.tolist(),
+        "reference": replicates.reference.tolist(),
+    }
 
 
-def _score(given: dict[str, Any]) -> Measured:
-    texts = {name: given[name] for name in TEXTS}
-    sound = all(isinstance(text, str) and is_plain(text) for text in texts.values())
-    if not sound or not FORM.fullmatch(texts["form"]) or type(given["share"]) is not bool:
+def _parse_score(document: dict[str, Any]) -> Score:
+    texts = {name: document[name] for name in TEXT_FIELDS}
+    sound = all(isinstance(text, str) and is_single_line(text) for text in texts.values())
+    if not sound or not FORMAT_SPEC.fullmatch(texts["form"]) or type(document["share"]) is not bool:
         raise ValueError("no measure")
-    found, real = (_replicates(given[side]) for side in ("found", "real"))
-    return Measured(**texts, found=found, real=real, share=given["share"])
+    samples, real = (_parse_replicates(document[side]) for side in ("found", "real"))
+    return Score(**texts, samples=samples, real=real, share=document["share"])
 
 
-def _replicates(given: dict[str, Any]) -> Replicates:
-    return Replicates(_number(given["value"]), _numbers(given["samples"]), _numbers(given["reference"]))
+def _parse_replicates(document: dict[str, Any]) -> Replicates:
+    return Replicates(
+        _parse_number(document["value"]), _parse_numbers(document["samples"]), _parse_numbers(document["reference"])
+    )
 
 
-def _number(given: Any) -> float:
+def _parse_number(value: Any) -> float:
     """The number; null stands for one that is not finite."""
-    if given is None:
+    if value is None:
         return nan
-    if type(given) not in (int, float) or not isfinite(given):
-        raise ValueError(given)
-    return float(given)
+    if type(value) not in (int, float) or not isfinite(value):
+        raise ValueError(value)
+    return float(value)
 
 
-def _numbers(given: list[Any]) -> Float64[np.ndarray, " _"]:
-    return np.array([_number(each) for each in given], np.float64)
+def _parse_numbers(values: list[Any]) -> Float64[np.ndarray, " _"]:
+    return np.array([_parse_number(value) for value in values], np.float64)

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from diffjax.evaluation.paired import Measured
-from diffjax.evaluation.pixels import NAMES, Splits, require
-from diffjax.evaluation.suite import DIGITS, Kernels
+from diffjax.evaluation.paired import Score
+from diffjax.evaluation.pixels import SPLIT_NAMES, Splits, require_splits
+from diffjax.evaluation.suite import DIGIT_KERNELS, Kernels
 from diffjax.reports.findings import Findings
 
 
@@ -24,7 +24,7 @@ class Provenance:
     made: str  # by what
     reference: Mapping[str, int]  # images in each split; none where only their moments are known
     fingerprint: str  # of those images
-    kernels: Kernels = DIGITS
+    kernels: Kernels = DIGIT_KERNELS
     more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # printed as "name: value"
 
 
@@ -33,7 +33,7 @@ class Likelihoods:
     """Bits per dimension of images of train and of test under some models: name -> (bits of train, bits of test)."""
 
     bits: Mapping[str, tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]]
-    told: str  # how they were measured
+    description: str  # how they were measured
     accuracy: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))  # of this model's mean, in bits
 
 
@@ -53,7 +53,7 @@ class Report:
     """All that is told of a set of samples, and of the model that drew them."""
 
     title: str
-    scores: Sequence[Measured]
+    scores: Sequence[Score]
     source: Provenance
     findings: Findings | None = None  # None: nothing was looked for
     likelihoods: Likelihoods | None = None
@@ -62,14 +62,14 @@ class Report:
 
 
 def provenance(
-    samples: int, sampler: str, steps: int, seed: int, splits: Splits, kernels: Kernels = DIGITS, **more: str
+    samples: int, sampler: str, steps: int, seed: int, splits: Splits, kernels: Kernels = DIGIT_KERNELS, **more: str
 ) -> Provenance:
     """The provenance of `samples` images drawn by `sampler` in `steps` steps; `more` might be config="…", bits="…"."""
-    require(splits)
+    require_splits(splits)
     digest = hashlib.sha256()
-    for name in NAMES:
+    for name in SPLIT_NAMES:
         digest.update(f"{name}{splits[name][0].shape}".encode())
         digest.update(np.ascontiguousarray(splits[name][0]).tobytes())
-    counts = {name: len(splits[name][0]) for name in NAMES}
+    counts = {name: len(splits[name][0]) for name in SPLIT_NAMES}
     made = f"{sampler}, {steps} steps, seed {seed}"
     return Provenance(samples, made, counts, digest.hexdigest()[:12], kernels, more)

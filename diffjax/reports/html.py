@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffjax.errors import UserError
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched, whatever it says
 STYLE = """
@@ -29,10 +29,10 @@ ul { padding-left: 1.2rem; }
 def table(rows: Sequence[Sequence[str]], alarms: Sequence[int] = ()) -> str:
     """A table whose first row is its head; the rows of these numbers, from 1 on, stand out."""
     head, *body = rows
-    lines = [f"<tr>{_cells('th', head)}</tr>"]
+    lines = [f"<tr>{_format_row('th', head)}</tr>"]
     for number, row in enumerate(body, 1):
         kind = ' class="alarm"' if number in alarms else ""
-        lines.append(f"<tr{kind}>{_cells('td', row)}</tr>")
+        lines.append(f"<tr{kind}>{_format_row('td', row)}</tr>")
     return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 
@@ -41,7 +41,7 @@ def paragraph(text: str) -> str:
     return f"<p>{html.escape(text)}</p>"
 
 
-def told(lines: Sequence[str], kind: Literal["told", "alarms"] = "told") -> str:
+def bullet_list(lines: Sequence[str], kind: Literal["told", "alarms"] = "told") -> str:
     """A list: of asides, such as where numbers come from, or of what must not be overlooked."""
     items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f'<ul class="{kind}">\n{items}\n</ul>'
@@ -74,11 +74,13 @@ def write_page(path: str | Path, title: str, *parts: str) -> None:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )
-    write_whole(path, lambda file: file.write(page.encode(errors="backslashreplace")))
+    write_atomically(path, lambda file: file.write(page.encode(errors="backslashreplace")))
 
 
-def _cells(kind: str, row: Sequence[str]) -> str:
+def _format_row(kind: str, row: Sequence[str]) -> str:
     """The last column is words, where there are more than two."""
     words = len(row) - 1 if len(row) > 2 else None
-    kinds = [' class="last"' if column == words else "" for column in range(len(row))]
-    return "".join(f"<{kind}{how}>{html.escape(text)}</{kind}>" for how, text in zip(kinds, row, strict=True))
+    attributes = [' class="last"' if column == words else "" for column in range(len(row))]
+    return "".join(
+        f"<{kind}{attribute}>{html.escape(text)}</{kind}>" for attribute, text in zip(attributes, row, strict=True)
+    )

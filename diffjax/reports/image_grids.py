@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from diffjax.errors import UserError
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
-LEGIBLE = 56  # pixels, the least side of an image when the scale is left open
+MIN_LEGIBLE_SIDE = 56  # pixels, the least side of an image when the scale is left open
 LINE = 3  # pixels between images and around them
 MARGIN = 12  # pixels of white around text
 TEXT = 15  # pixels, the size of letters
@@ -29,7 +29,7 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int | None =
     if columns < 1 or len(images) == 0:
         raise UserError(f"a grid of {len(images)} images in {columns} columns is empty: give at least one of each")
     columns = min(columns, len(images))
-    return cells([images[start : start + columns] for start in range(0, len(images), columns)], columns, scale)
+    return enlarged_cells([images[start : start + columns] for start in range(0, len(images), columns)], columns, scale)
 
 
 def labelled_grid(
@@ -46,7 +46,7 @@ def labelled_grid(
         raise UserError(f"{len(images)} images need as many labels, each from 0 to {len(names) - 1}, the last name")
     classes = [int(label) for label in np.unique(labels)]
     rows = [images[labels == label][:columns] for label in classes]
-    return named_rows([names[label] for label in classes], rows, max(map(len, rows)), scale)
+    return labelled_rows([names[label] for label in classes], rows, max(map(len, rows)), scale)
 
 
 def side_by_side(
@@ -61,7 +61,7 @@ def side_by_side(
         raise UserError(f"{len(samples)} samples, {len(matches)} matches, {columns} columns: give at least one pair")
     columns = min(columns, len(samples))
     parts = [slice(start, start + columns) for start in range(0, len(samples), columns)]
-    bands = [named_rows(names, [samples[part], matches[part]], columns, scale) for part in parts]
+    bands = [labelled_rows(names, [samples[part], matches[part]], columns, scale) for part in parts]
     space = np.full((MARGIN, bands[0].shape[1], 3), PAPER, np.uint8)
     return np.concatenate([piece for band in bands for piece in (space, band)][1:])
 
@@ -79,27 +79,29 @@ def strip(
     """
     if len(frames) != len(levels) or frames.size == 0:
         raise UserError(f"{len(frames)} frames and {len(levels)} levels: give one level for each of at least one frame")
-    picture = cells(list(np.swapaxes(frames, 0, 1)), len(frames), scale)
+    picture = enlarged_cells(list(np.swapaxes(frames, 0, 1)), len(frames), scale)
     texts = [level if isinstance(level, str) else f"{level:.2f}" for level in levels]
     cell = (picture.shape[1] - LINE) / len(frames)
-    every = int(np.ceil((max(map(text_width, texts)) + MARGIN) / cell))
+    label_every = int(np.ceil((max(map(text_width, texts)) + MARGIN) / cell))
     left = text_width(caption) + 2 * MARGIN
-    image = on_paper(picture, left=left, bottom=TEXT + MARGIN, right=MARGIN)
+    image = pad_with_white(picture, left=left, bottom=TEXT + MARGIN, right=MARGIN)
     pen, line = ImageDraw.Draw(image), picture.shape[0] + MARGIN // 2
     pen.text((left - MARGIN, line), caption, FAINT, font(), anchor="rt")
-    for index in range(len(texts) - 1, -1, -every):
+    for index in range(len(texts) - 1, -1, -label_every):
         pen.text((left + LINE / 2 + (index + 0.5) * cell, line), texts[index], INK, font(), anchor="mt")
     return np.asarray(image)
 
 
-def crossed(images: UInt8[np.ndarray, "rows columns n h w c"], rows: Sequence[str], columns: Sequence[str]) -> Picture:
+def crossed_grid(
+    images: UInt8[np.ndarray, "rows columns n h w c"], rows: Sequence[str], columns: Sequence[str]
+) -> Picture:
     """n images for each pair of a row and a column, as a square of them, under the columns' names, beside the rows'."""
     if images.size == 0 or images.shape[:2] != (len(rows), len(columns)):
         raise UserError(f"images {images.shape} need {len(rows)} rows and {len(columns)} columns of at least one each")
     side = int(np.ceil(images.shape[2] ** 0.5))
-    tiles = [[grid(some, side) for some in line] for line in images]
-    height, own = tiles[0][0].shape[:2]
-    width = max(own, *map(text_width, columns)) + MARGIN
+    tiles = [[grid(tile_images, side) for tile_images in line] for line in images]
+    height, tile_width = tiles[0][0].shape[:2]
+    width = max(tile_width, *map(text_width, columns)) + MARGIN
     left, top = max(map(text_width, rows)) + 2 * MARGIN, TEXT + MARGIN if any(columns) else MARGIN
     image = Image.new("RGB", (left + width * len(columns), top + (height + MARGIN) * len(rows)), PAPER)
     pen = ImageDraw.Draw(image)
@@ -107,26 +109,26 @@ def crossed(images: UInt8[np.ndarray, "rows columns n h w c"], rows: Sequence[st
         y = top + r * (height + MARGIN)
         pen.text((left - MARGIN, y + height / 2), rows[r], INK, font(), anchor="rm")
         for q, tile in enumerate(line):
-            image.paste(Image.fromarray(tile), (left + q * width + (width - MARGIN - own) // 2, y))
+            image.paste(Image.fromarray(tile), (left + q * width + (width - MARGIN - tile_width) // 2, y))
     for q, name in enumerate(columns):
         pen.text((left + q * width + (width - MARGIN) / 2, MARGIN // 2), name, INK, font(), anchor="mt")
     return np.asarray(image)
 
 
-def named_rows(
+def labelled_rows(
     names: Sequence[str], rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int | None
 ) -> Picture:
     """Rows of at most `columns` images, the name of each at its left."""
-    picture = cells(rows, columns, scale)
+    picture = enlarged_cells(rows, columns, scale)
     left, cell = max(map(text_width, names)) + 2 * MARGIN, (picture.shape[0] - LINE) / len(rows)
-    image = on_paper(picture, left=left)
+    image = pad_with_white(picture, left=left)
     pen = ImageDraw.Draw(image)
     for index, name in enumerate(names):
         pen.text((left - MARGIN, LINE / 2 + (index + 0.5) * cell), name, INK, font(), anchor="rm")
     return np.asarray(image)
 
 
-def cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int | None) -> Picture:
+def enlarged_cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int | None) -> Picture:
     """Rows of at most `columns` enlarged images, each in a thin frame that it shares with its neighbours."""
     shape = rows[0].shape
     if rows[0].dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
@@ -134,7 +136,7 @@ def cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int
             f"images are {rows[0].dtype} {shape}: pictures need uint8 [n, h, w, c], c = 1 (grey) or 3 (RGB)"
         )
     height, width = shape[1:3]
-    scale = legible(height, width) if scale is None else scale
+    scale = legible_scale(height, width) if scale is None else scale
     if scale < 1:
         raise UserError(f"scale is {scale}: an image pixel needs at least one pixel")
     down, across = height * scale + LINE, width * scale + LINE
@@ -143,21 +145,21 @@ def cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, scale: int
         for q, image in enumerate(images):
             top, left = r * down, q * across
             picture[top : top + down + LINE, left : left + across + LINE] = RULE
-            picture[top + LINE : top + down, left + LINE : left + across] = enlarged(image, scale)
+            picture[top + LINE : top + down, left + LINE : left + across] = enlarge(image, scale)
     return picture
 
 
-def enlarged(image: UInt8[np.ndarray, "h w c"], scale: int) -> UInt8[np.ndarray, "_ _ c"]:
+def enlarge(image: UInt8[np.ndarray, "h w c"], scale: int) -> UInt8[np.ndarray, "_ _ c"]:
     """Every pixel repeated `scale` times down and across (nearest neighbour)."""
     return image.repeat(scale, 0).repeat(scale, 1)
 
 
-def legible(height: int, width: int) -> int:
+def legible_scale(height: int, width: int) -> int:
     """The smallest scale that makes the longer side at least `LEGIBLE` pixels."""
-    return max(1, -(-LEGIBLE // max(height, width)))
+    return max(1, -(-MIN_LEGIBLE_SIDE // max(height, width)))
 
 
-def on_paper(picture: Picture, top: int = 0, right: int = 0, bottom: int = 0, left: int = 0) -> Image.Image:
+def pad_with_white(picture: Picture, top: int = 0, right: int = 0, bottom: int = 0, left: int = 0) -> Image.Image:
     """The picture with so many pixels of white around it."""
     padding = ((top, bottom), (left, right), (0, 0))
     return Image.fromarray(np.pad(picture, padding, constant_values=255))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffjax.errors import UserError
 from diffjax.reports.image_grids import grid
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 
 INSIDE = 6  # names that a legend holds within the axes; of more it stands beside them
 COLOURS, STYLES = 10, ("-", ":", "-.", (0, (5, 1)))  # how lines differ: all colours of one style come first
@@ -22,7 +22,7 @@ COLOURS, STYLES = 10, ("-", ":", "-.", (0, (5, 1)))  # how lines differ: all col
 def write_png(path: str | Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
     """Writes a grey (c = 1) or RGB (c = 3) picture; the folder is made; a file of that name is replaced at once."""
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    write_whole(path, lambda file: image.save(file, "PNG", optimize=True))
+    write_atomically(path, lambda file: image.save(file, "PNG", optimize=True))
 
 
 def animation(
@@ -38,7 +38,7 @@ def animation(
         raise UserError(f"{path}: no frames to show; give at least one")
     first, *rest = [Image.fromarray(grid(images, columns, scale)) for images in frames]
     shown_ms = [frame_ms] * len(rest) + [last_ms]
-    write_whole(
+    write_atomically(
         path,
         lambda file: first.save(file, "GIF", save_all=True, append_images=rest, duration=shown_ms, loop=0),
     )
@@ -80,4 +80,4 @@ def curve(
         figure.legend(frameon=False, loc="outside right upper")
     elif count > 1:
         axes.legend(frameon=False)
-    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))

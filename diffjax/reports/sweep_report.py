@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diffjax.evaluation.jackknife import Replicates, interval_of
-from diffjax.evaluation.paired import Measured
+from diffjax.evaluation.jackknife import Replicates, interval_from_replicates
+from diffjax.evaluation.paired import Score
 from diffjax.reports import html
-from diffjax.reports.comparison_rows import Swept
-from diffjax.reports.json_report import finite, scores_of
+from diffjax.reports.comparison_rows import SweepRow
+from diffjax.reports.json_report import replace_nonfinite, scores_document
 from diffjax.reports.plots import curve
-from diffjax.reports.tables import plain
-from diffjax.utils.files import write_whole
+from diffjax.reports.tables import format_table
+from diffjax.utils.files import write_atomically
 
 NOTES = (
     "± is the standard error of a row by itself",
@@ -36,14 +36,14 @@ class Sweep:
 
     title: str
     names: Sequence[str]
-    rows: Sequence[Swept]
+    rows: Sequence[SweepRow]
     about: Mapping[str, Any]  # what else their numbers depend on
 
 
 def sweep_table(sweep: Sweep) -> str:
     """The aligned table for the terminal, measures by their keys, and where it comes from."""
     heads = [score.key for score in sweep.rows[0].scores]
-    return "\n\n".join([plain(_table(sweep, heads)), "\n".join(_told(sweep))])
+    return "\n\n".join([format_table(_table(sweep, heads)), "\n".join(_describe_sweep(sweep))])
 
 
 def write_sweep(folder: str | Path, sweep: Sweep) -> Path:
@@ -53,59 +53,63 @@ def write_sweep(folder: str | Path, sweep: Sweep) -> Path:
     with no steps; one line for each combination of what else is; it is a PNG file beside them, too.
     """
     folder, scores = Path(folder), sweep.rows[0].scores
-    parts = [html.section("Table", html.table(_table(sweep, [score.name for score in scores])), html.told(NOTES))]
+    parts = [
+        html.section("Table", html.table(_table(sweep, [score.name for score in scores])), html.bullet_list(NOTES))
+    ]
     for score in scores:
         path = folder / f"sweep_{score.key}.png"
-        _plot(path, sweep, score)
+        _write_plot(path, sweep, score)
         parts.append(html.section(f"{score.name} ({score.ideal})", html.figure(path, score.name)))
-    parts.append(html.section("Where this comes from", html.told(_told(sweep))))
-    rows = [{**vars(row), "settings": {**row.settings}, "scores": scores_of(row.scores)} for row in sweep.rows]
-    told = finite({"title": sweep.title, "swept": list(sweep.names), "rows": rows, "about": {**sweep.about}})
-    text = json.dumps(told, indent=1, allow_nan=False) + "\n"
-    write_whole(folder / "sweep.json", lambda file: file.write(text.encode()))
+    parts.append(html.section("Where this comes from", html.bullet_list(_describe_sweep(sweep))))
+    rows = [{**vars(row), "settings": {**row.settings}, "scores": scores_document(row.scores)} for row in sweep.rows]
+    document = replace_nonfinite(
+        {"title": sweep.title, "swept": list(sweep.names), "rows": rows, "about": {**sweep.about}}
+    )
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "sweep.json", lambda file: file.write(text.encode()))
     html.write_page(folder / "sweep.html", sweep.title, *parts)
     return folder / "sweep.html"
 
 
-def settings_told(settings: Mapping[str, Any]) -> str:
+def describe_settings(settings: Mapping[str, Any]) -> str:
     """Settings in words, as `sampler heun, steps 20`."""
-    return ", ".join(f"{name} {_text(value)}" for name, value in settings.items())
+    return ", ".join(f"{name} {_format_setting(value)}" for name, value in settings.items())
 
 
 def _table(sweep: Sweep, heads: Sequence[str]) -> list[tuple[str, ...]]:
     """A row for each setting, and one of real images; a last column that is empty, for alignment."""
     body = [
         (
-            *(_text(row.settings[name]) for name in sweep.names),
+            *(_format_setting(row.settings[name]) for name in sweep.names),
             f"{row.evaluations:,}",
             f"{row.seconds:.2f}",
-            *(_value(score, score.found) for score in row.scores),
+            *(_format_value(score, score.samples) for score in row.scores),
             "",
         )
         for row in sweep.rows
     ]
-    real = (_value(score, score.real) for score in sweep.rows[0].scores)
+    real = (_format_value(score, score.real) for score in sweep.rows[0].scores)
     blank = ("",) * (len(sweep.names) + 1)
     return [(*sweep.names, "evaluations", "seconds", *heads, ""), *body, ("real images", *blank, *real, "")]
 
 
-def _value(score: Measured, found: Replicates) -> str:
+def _format_value(score: Score, replicates: Replicates) -> str:
     """A value and its standard error, where there is one."""
-    told, error = score.told(found.value), interval_of(found).error
-    return f"{told} ± {score.told(error).removeprefix('+')}" if isfinite(error) else told
+    text, error = score.format(replicates.value), interval_from_replicates(replicates).error
+    return f"{text} ± {score.format(error).removeprefix('+')}" if isfinite(error) else text
 
 
-def _text(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
-def _told(sweep: Sweep) -> list[str]:
+def _describe_sweep(sweep: Sweep) -> list[str]:
     fixed = {name: value for name, value in sweep.rows[0].settings.items() if name not in sweep.names and value != ""}
-    lines = [f"{name}: {_text(value)}" for name, value in sweep.about.items()]
-    return [f"in every row: {settings_told(fixed)}", *lines] if fixed else lines
+    lines = [f"{name}: {_format_setting(value)}" for name, value in sweep.about.items()]
+    return [f"in every row: {describe_settings(fixed)}", *lines] if fixed else lines
 
 
-def _plot(path: Path, sweep: Sweep, score: Measured) -> None:
+def _write_plot(path: Path, sweep: Sweep, score: Score) -> None:
     """One measure of all rows."""
     along = "guidance" if "guidance" in sweep.names and "steps" not in sweep.names else "steps"
     lines = _lines(sweep, score.key, along)
@@ -124,18 +128,18 @@ def _plot(path: Path, sweep: Sweep, score: Measured) -> None:
 
 def _lines(sweep: Sweep, key: str, along: str) -> dict[str, Line]:
     """By all settings that are varied but the one that a line follows."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    points_of_line: dict[str, list[tuple[float, float, float]]] = {}
     for row in sweep.rows:
         (score,) = (score for score in row.scores if score.key == key)
-        told = [
-            f"{name} {_text(row.settings[name])}" if name in WORDS else _text(row.settings[name])
+        line_names = [
+            f"{name} {_format_setting(row.settings[name])}" if name in WORDS else _format_setting(row.settings[name])
             for name in sweep.names
             if name != along
         ]
         x = row.evaluations if along == "steps" else row.settings[along]
-        error = np.nan_to_num(interval_of(score.found).error)  # no bar where there is none
-        found.setdefault(", ".join(told) or "samples", []).append((x, score.found.value, float(error)))
-    arrays = {name: np.array(sorted(points), float).T for name, points in found.items()}
+        error = np.nan_to_num(interval_from_replicates(score.samples).error)  # no bar where there is none
+        points_of_line.setdefault(", ".join(line_names) or "samples", []).append((x, score.samples.value, float(error)))
+    arrays = {name: np.array(sorted(points), float).T for name, points in points_of_line.items()}
     return {name: (x, values, errors) for name, (x, values, errors) in arrays.items()}
 
 

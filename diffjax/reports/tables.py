@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from diffjax.evaluation.image_statistics import Flag
-from diffjax.evaluation.jackknife import interval_of
-from diffjax.evaluation.paired import Measured
+from diffjax.evaluation.jackknife import interval_from_replicates
+from diffjax.evaluation.paired import Score
 from diffjax.reports import html
 from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report
 from diffjax.reports.findings import Findings
-from diffjax.reports.json_report import record
+from diffjax.reports.json_report import report_document
 from diffjax.reports.plots import curve
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 
 HEAD = ("measure", "samples", "95 % interval", "real images", "ideal")
 FLAGS = ("of a picture", "samples", "real images", "standard errors", "effect", "verdict")
@@ -26,10 +26,10 @@ BITS = ("bits per dimension", "train", "test", "ideal")
 
 def table(report: Report) -> str:
     """Aligned tables for the terminal: every measure, what real images get, what is ideal; bits; the provenance."""
-    parts = [plain([HEAD, *lines(report.scores)])]
+    parts = [format_table([HEAD, *score_rows(report.scores)])]
     if report.likelihoods is not None:
-        parts += [plain([BITS, *bit_lines(report.likelihoods)])]
-    return "\n\n".join([*parts, "\n".join(origin(report.source, report.likelihoods))])
+        parts += [format_table([BITS, *bit_rows(report.likelihoods)])]
+    return "\n\n".join([*parts, "\n".join(describe_provenance(report.source, report.likelihoods))])
 
 
 def write_report(folder: str | Path, report: Report) -> Path:
@@ -37,32 +37,34 @@ def write_report(folder: str | Path, report: Report) -> Path:
 
     Curves are drawn into PNG files of their names, too. Findings come first, the provenance last.
     """
-    folder, found = Path(folder), report.findings or Findings()
-    said = (
-        [html.told(found.alarms, "alarms")]
-        if found.alarms
+    folder, findings = Path(folder), report.findings or Findings()
+    sections = (
+        [html.bullet_list(findings.alarms, "alarms")]
+        if findings.alarms
         else [html.paragraph("Nothing that was looked for was found.")]
     )
-    parts = [html.section("What stands out", *said)] if report.findings is not None else []
-    parts += [html.section("Scores", html.table([HEAD, *lines(report.scores)]))]
+    parts = [html.section("What stands out", *sections)] if report.findings is not None else []
+    parts += [html.section("Scores", html.table([HEAD, *score_rows(report.scores)]))]
     if report.likelihoods is not None:
-        parts += [html.section("Bits per dimension", html.table([BITS, *bit_lines(report.likelihoods)]))]
-    if found.flags:
-        raised = [number for number, flag in enumerate(found.flags, 1) if flag.raised]
-        parts += [html.section("Artefacts", html.table([FLAGS, *flag_lines(found.flags)], raised))]
-    shown = {caption: Path(path) for caption, path in report.pictures.items()}
+        parts += [html.section("Bits per dimension", html.table([BITS, *bit_rows(report.likelihoods)]))]
+    if findings.flags:
+        raised = [number for number, flag in enumerate(findings.flags, 1) if flag.raised]
+        parts += [html.section("Artefacts", html.table([FLAGS, *flag_rows(findings.flags)], raised))]
+    figures = {caption: Path(path) for caption, path in report.pictures.items()}
     for name, curves in report.curves.items():
-        shown[curves.caption] = folder / f"{name}.png"
-        curve(shown[curves.caption], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
-    parts += [html.section(caption, html.figure(path, caption)) for caption, path in shown.items()]
-    parts += [html.section("Where this comes from", html.told(origin(report.source, report.likelihoods)))]
-    text = json.dumps(record(report), indent=1, allow_nan=False) + "\n"
-    write_whole(folder / "report.json", lambda file: file.write(text.encode()))
+        figures[curves.caption] = folder / f"{name}.png"
+        curve(figures[curves.caption], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
+    parts += [html.section(caption, html.figure(path, caption)) for caption, path in figures.items()]
+    parts += [
+        html.section("Where this comes from", html.bullet_list(describe_provenance(report.source, report.likelihoods)))
+    ]
+    text = json.dumps(report_document(report), indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
     html.write_page(folder / "report.html", report.title, *parts)
     return folder / "report.html"
 
 
-def flag_lines(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
+def flag_rows(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
     """One line per measure of pictures: its mean over samples and over real images, and whether they differ."""
     return [
         (
@@ -77,21 +79,22 @@ def flag_lines(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
     ]
 
 
-def lines(scores: Sequence[Measured]) -> list[tuple[str, ...]]:
+def score_rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
     """One line per measure: its name, the samples' value and interval, that of real images, what to wish for."""
     rows = []
     for score in scores:
-        found = interval_of(score.found)
-        between = f"{score.told(found.low)} … {score.told(found.high)}" if isfinite(found.error) else NONE
-        real = score.told(score.real.value) if isfinite(score.real.value) else NONE
-        rows.append((score.name, score.told(found.value), between, real, score.ideal))
+        interval = interval_from_replicates(score.samples)
+        between = f"{score.format(interval.low)} … {score.format(interval.high)}" if isfinite(interval.error) else NONE
+        real = score.format(score.real.value) if isfinite(score.real.value) else NONE
+        rows.append((score.name, score.format(interval.value), between, real, score.ideal))
     return rows
 
 
-def bit_lines(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
+def bit_rows(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
     """One line per model: its name, its mean bits with their standard error over the images of each split."""
     return [
-        (name, *(mean_and_error(bits) for bits in both), "lower is better") for name, both in likelihoods.bits.items()
+        (name, *(mean_and_error(bits) for bits in bits_of_splits), "lower is better")
+        for name, bits_of_splits in likelihoods.bits.items()
     ]
 
 
@@ -102,11 +105,11 @@ def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
     return f"{bits.mean():.3f} ± {bits.std(ddof=1) / len(bits) ** 0.5:.3f}"
 
 
-def origin(source: Provenance, likelihoods: Likelihoods | None = None) -> list[str]:
+def describe_provenance(source: Provenance, likelihoods: Likelihoods | None = None) -> list[str]:
     """The provenance in lines of text."""
     counts, widths = source.reference, source.kernels
     images = ", ".join(f"{count:,} {name}" for name, count in counts.items()) + " images" if counts else "moments"
-    told = [
+    lines = [
         f"{source.samples:,} samples: {source.made}",
         f"reference: {images}, sha256 {source.fingerprint}",
         f"kernels: MMD² sigma {widths.sigma:.4g}; two-sample gamma {widths.two_sample_gamma:.3g}, "
@@ -114,20 +117,20 @@ def origin(source: Provenance, likelihoods: Likelihoods | None = None) -> list[s
         *(f"{name}: {value}" for name, value in source.more.items()),
     ]
     if likelihoods is not None:
-        told.append(f"bits per dimension: {likelihoods.told}")
+        lines.append(f"bits per dimension: {likelihoods.description}")
     if source.samples < counts.get("train", 0):
-        told.append(f"distances: of {source.samples:,} samples, as of so many training images; more of both are lower")
-    return told
+        lines.append(f"distances: of {source.samples:,} samples, as of so many training images; more of both are lower")
+    return lines
 
 
-def plain(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Rows, the first of them the head, aligned for a terminal."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    body = ["  ".join(aligned(row, widths)).rstrip() for row in rows]
+    body = ["  ".join(align_columns(row, widths)).rstrip() for row in rows]
     return "\n".join([body[0], "  ".join("─" * width for width in widths).rstrip(), *body[1:]])
 
 
-def aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+def align_columns(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Words to the left, numbers (the middle columns) to the right."""
     return [
         text.ljust(width) if column in (0, len(row) - 1) else text.rjust(width)

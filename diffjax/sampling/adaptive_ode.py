@@ -17,22 +17,22 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
-from diffjax.arguments.checked import checked_arguments
+from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Denoise, Keys, Noise
-from diffjax.utils.closures import compiled
+from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import KeyUse, fold
 
 __all__ = ["adaptive"]
 
 Values = Float[Array, "b *shape"]
 Evaluations = Int[Array, " b"]
-_MOST = 4096  # steps
+_MAX_STEPS = 4096  # steps
 
 
-@checked_arguments
+@validate_arguments
 def adaptive(
     keys: Keys,
     noise: Noise,
@@ -53,17 +53,17 @@ def adaptive(
     then ends[0] must be 1), to ends[1]: ends=(0, 1) takes data to noise.
     Raises UserError without diffrax, for a tolerance that is not positive, and where 4096 steps do not reach the end.
     """
-    _checked(noise, rtol, atol, ends, start)
+    _check(noise, rtol, atol, ends, start)
     _diffrax()
-    given = (checked_denoiser(noise, denoise), cond, rtol, atol, jnp.asarray(ends, float))
-    x, evaluations, reached = _solved(keys, start, *given, noise=noise, shape=tuple(shape))
+    arguments = (checked_denoiser(noise, denoise), cond, rtol, atol, jnp.asarray(ends, float))
+    x, evaluations, reached = _solve(keys, start, *arguments, noise=noise, shape=tuple(shape))
     if not isinstance(reached, Tracer) and not bool(jnp.all(reached)):
-        raise UserError(f"rtol: {rtol:g} was not reached in {_MOST} steps; use a larger one, or float64")
+        raise UserError(f"rtol: {rtol:g} was not reached in {_MAX_STEPS} steps; use a larger one, or float64")
     return x, evaluations
 
 
-@compiled(static_argnames=("noise", "shape"))
-def _solved(
+@closure_jit(static_argnames=("noise", "shape"))
+def _solve(
     keys: Keys,
     start: Any,
     denoise: Any,
@@ -78,11 +78,11 @@ def _solved(
     if start is None:
         noise.check_prior()
         start = jax.vmap(lambda key: noise.prior(key, shape))(fold(keys, KeyUse.PRIOR))
-    one = functools.partial(_one, noise, denoise, rtol, atol, ends.astype(start.dtype))
+    one = functools.partial(_solve_one, noise, denoise, rtol, atol, ends.astype(start.dtype))
     return jax.vmap(one)(start, cond)
 
 
-def _one(
+def _solve_one(
     noise: Any, denoise: Any, rtol: Any, atol: Any, ends: Array, x: Array, cond: PyTree
 ) -> tuple[Array, Array, Array]:
     """The solution of one example, its evaluations, and whether the end was reached; infinite where not."""
@@ -101,7 +101,7 @@ def _one(
         x / length[0],
         args=cond,
         stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-        max_steps=_MOST,
+        max_steps=_MAX_STEPS,
         throw=False,
     )
     reached = solution.result == diffrax.RESULTS.successful
@@ -111,7 +111,7 @@ def _one(
 
 def _velocity(noise: Gaussian, denoise: Any, cond: PyTree, y: Array, t: Array) -> Array:
     """dy/dphi at clock t."""
-    m, length = noise.moment(t), _length(noise, t)
+    m, length = noise.coefficients(t), _length(noise, t)
     level = jnp.full((len(y),) + (1,) * (y.ndim - 1), t)
     x0 = denoise(length * y, level, cond)
     return (m.alpha * noise.eps(length * y, x0, level) - m.sigma * x0) / length
@@ -127,13 +127,13 @@ def _length(noise: Gaussian, t: Array) -> Array:
     return jnp.hypot(*noise.schedule(t))
 
 
-def _checked(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Any) -> None:
+def _check(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Any) -> None:
     """Raise UserError where there is nothing to solve, or no tolerance."""
     if not hasattr(noise, "eps"):
         raise UserError(f"noise: {type(noise).__name__} has no probability-flow ODE; use Gaussian")
-    for name, given in (("rtol", rtol), ("atol", atol)):
-        if not given > 0:
-            raise UserError(f"{name}: expected a positive number, got {given}")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not value > 0:
+            raise UserError(f"{name}: expected a positive number, got {value}")
     if not all(0 <= end <= 1 for end in ends) or ends[0] == ends[1]:
         raise UserError(f"ends: expected two clock values in [0, 1], from where and to where, got {ends}")
     if start is None and ends[0] != 1:

@@ -16,7 +16,7 @@ from diffjax.protocols import Noise, Step
 Grid = Float[Array, " stops"]
 
 
-def checked_grid(
+def validate_grid(
     grid: Grid | None, steps: int, noise: Noise, order: Order, denoise: Any, step: Step, start: Any
 ) -> Grid:
     """The grid, or `steps` even ones, once it is known to serve, and the rule with it."""
@@ -34,7 +34,7 @@ def checked_grid(
 
 
 def _falls(stops: np.ndarray) -> bool:
-    """Whether the clock falls at every step but the last ones, where it may stand still (`grids.padded`)."""
+    """Whether the clock falls at every step but the last ones, where it may stand still (`grids.pad_grid`)."""
     falls = np.diff(stops)
     moves = np.count_nonzero(falls)
     return bool(moves and np.all(falls[:moves] < 0))

@@ -16,18 +16,18 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
-from diffjax.arguments.checked import checked_arguments
-from diffjax.denoising import NetDenoiser, has_head, over_nets
+from diffjax.arguments.checked import validate_arguments
+from diffjax.denoising import NetDenoiser, has_head, map_nets
 from diffjax.errors import UserError
 from diffjax.order import Order, levels
-from diffjax.protocols import Denoise, Keys, Noise, State, Step
-from diffjax.sampling.arguments import checked_grid
-from diffjax.sampling.loop import advance, begin, rows_of
+from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
+from diffjax.sampling.arguments import validate_grid
+from diffjax.sampling.loop import init_state, sampling_step, step_coefficients
 from diffjax.steps import posterior
-from diffjax.utils.closures import compiled, portable
+from diffjax.utils.closures import as_pytree, closure_jit
 
 
-@checked_arguments
+@validate_arguments
 def sample(
     keys: Keys,
     noise: Noise,
@@ -39,10 +39,11 @@ def sample(
     steps: int | None = None,
     grid: Float[Array, " _"] | None = None,
     step: Step | None = None,
-) -> State:
+) -> Sample:
     """As `dj.sample`, from the same arguments and but for rounding, for nets with a head under `order.blocks`.
 
-    `grid` is that of all blocks, as `grids.repeated` makes it; `steps`, by default 50 in each block, spaces it evenly.
+    `grid` is that of all blocks, as `grids.repeat_per_block` makes it; `steps`, by default 50 in each block, spaces
+    it evenly.
     In all the large part of the net is evaluated once a block, and the head once a step, on the positions of one block.
     Raises UserError where the denoiser holds other nets, or where blocks of the grid are not those of the order.
     """
@@ -54,30 +55,31 @@ def sample(
         )
     if not order.blocks:
         raise UserError("nested: expected an order of blocks, such as order.blocks(16); or use dj.sample")
-    grid = checked_grid(grid, 50 * order.blocks if steps is None else steps, noise, order, denoise, step, None)
-    if not block_by_block(grid, order):
+    grid = validate_grid(grid, 50 * order.blocks if steps is None else steps, noise, order, denoise, step, None)
+    if not is_blockwise(grid, order):
         raise UserError(
             f"nested: each of the {order.blocks} blocks takes as many steps, from 1 to 0, and this grid of "
-            f"{len(grid) - 1} steps does not do so; make it by grids.repeated(grid, {order.blocks}), or use dj.sample"
+            f"{len(grid) - 1} steps does not do so; make it by grids.repeat_per_block(grid, {order.blocks}), or "
+            "use dj.sample"
         )
     if step.evaluations > 1:
         raise UserError(f"nested: {step.name} calls the denoiser {step.evaluations} times a step; use dj.sample")
-    rows = rows_of(step, noise, grid)
-    return _scan(keys, grid, rows, portable(denoise), cond, noise=noise, order=order, step=step, shape=tuple(shape))
+    rows = step_coefficients(step, noise, grid)
+    return _scan(keys, grid, rows, as_pytree(denoise), cond, noise=noise, order=order, step=step, shape=tuple(shape))
 
 
-def block_by_block(grid: Float[Array, " _"], order: Order) -> bool:
+def is_blockwise(grid: Float[Array, " _"], order: Order) -> bool:
     """Whether every block of the order takes as many steps of the grid, and is known when they are over."""
-    each, rest = divmod(len(grid) - 1, max(order.blocks, 1))
-    if rest or not each or not order.blocks:
+    steps_per_block, rest = divmod(len(grid) - 1, max(order.blocks, 1))
+    if rest or not steps_per_block or not order.blocks:
         return False
     if isinstance(grid, Tracer):
         return True
     begins = np.linspace(1, 0, order.blocks + 1)
-    return bool(np.allclose(np.asarray(grid)[::each], begins, rtol=0, atol=4 * np.finfo(np.float32).eps))
+    return bool(np.allclose(np.asarray(grid)[::steps_per_block], begins, rtol=0, atol=4 * np.finfo(np.float32).eps))
 
 
-@compiled(static_argnames=("noise", "order", "step", "shape"))
+@closure_jit(static_argnames=("noise", "order", "step", "shape"))
 def _scan(
     keys: Keys,
     grid: Array,
@@ -89,43 +91,45 @@ def _scan(
     order: Order,
     step: Step,
     shape: tuple[int, ...],
-) -> State:
-    x, rank, carry = begin(keys, None, noise, order, step, shape)
+) -> Sample:
+    x, rank, carry = init_state(keys, None, noise, order, step, shape)
     positions = shape[: len(shape) - noise.channel_axes]
-    most = -(-prod(positions) // order.blocks)
-    given = {"noise": noise, "order": order, "step": step}
+    max_positions = -(-prod(positions) // order.blocks)
+    settings = {"noise": noise, "order": order, "step": step}
 
-    def block(state: tuple[State, Any], stops: Any) -> tuple[tuple[State, Any], None]:
+    def block(state: tuple[Sample, Any], stops: Any) -> tuple[tuple[Sample, Any], None]:
         (_, u, v, _) = stops
         t, s = (levels(order, jnp.broadcast_to(clock, len(x)), rank) for clock in (u[0], v[-1]))
         moving = jnp.broadcast_to(t > s, (len(x), *positions, 1))
-        seen = _seen(denoise, state[0], t, cond, moving, most)
+        contexts = _block_contexts(denoise, state[0], t, cond, moving, max_positions)
 
-        def body(state: tuple[State, Any], stop: Any) -> tuple[tuple[State, Any], None]:
-            each = iter(seen)
-            heads = over_nets(denoise, lambda part: _Head(part, cycle(next(each))))
-            return advance(keys, rank, stop, state, heads, cond, None, **given), None
+        def body(state: tuple[Sample, Any], stop: Any) -> tuple[tuple[Sample, Any], None]:
+            remaining = iter(contexts)
+            heads = map_nets(denoise, lambda part: _Head(part, cycle(next(remaining))))
+            return sampling_step(keys, rank, stop, state, heads, cond, None, **settings), None
 
         return jax.lax.scan(body, state, stops)[0], None
 
     stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:], rows)
-    blocks = jax.tree.map(lambda each: each.reshape(order.blocks, -1, *each.shape[1:]), stops)
+    blocks = jax.tree.map(lambda leaf: leaf.reshape(order.blocks, -1, *leaf.shape[1:]), stops)
     return jax.lax.scan(block, (x, carry), blocks)[0][0]
 
 
-Seen = tuple[Array, Array]  # the context of every patch, and which patches the block moves
+BlockContext = tuple[Array, Array]  # the context of every patch, and which patches the block moves
 
 
-def _seen(denoise: Any, x: State, t: Array, cond: PyTree, moving: Bool[Array, "b ..."], most: int) -> list[list[Seen]]:
+def _block_contexts(
+    denoise: Any, x: Sample, t: Array, cond: PyTree, moving: Bool[Array, "b ..."], max_positions: int
+) -> list[list[BlockContext]]:
     """What each net sees at the beginning of a block, in each of its calls."""
     nets: list[_Backbone] = []
 
-    def seeing(part: NetDenoiser) -> _Backbone:
-        nets.append(_Backbone(part, moving, most))
+    def collect(part: NetDenoiser) -> _Backbone:
+        nets.append(_Backbone(part, moving, max_positions))
         return nets[-1]
 
-    over_nets(denoise, seeing)(x, t, cond)
-    return [net.seen for net in nets]
+    map_nets(denoise, collect)(x, t, cond)
+    return [net.contexts for net in nets]
 
 
 @dataclass
@@ -134,14 +138,14 @@ class _Backbone:
 
     part: NetDenoiser
     moving: Bool[Array, "b ..."]
-    most: int
-    seen: list[Seen] = field(default_factory=list)
+    max_positions: int
+    contexts: list[BlockContext] = field(default_factory=list)
 
     def __call__(self, x_t: Array, t: Array, cond: PyTree) -> Array:
         net, noise = self.part.net, self.part.noise
         z = net.apply(self.part.variables, noise.feed(x_t, t), noise.level(t), cond, method="context")
-        places = net.places(self.moving, self.most)
-        self.seen.append((z, jnp.repeat(places, len(x_t) // len(places), axis=0)))  # guidance: copies side by side
+        places = net.places(self.moving, self.max_positions)
+        self.contexts.append((z, jnp.repeat(places, len(x_t) // len(places), axis=0)))  # guidance: copies side by side
         return jnp.zeros_like(x_t)
 
 
@@ -150,9 +154,9 @@ class _Head:
     """The head of a net, which has been told in the same order of calls what the large part sees."""
 
     part: NetDenoiser
-    seen: Iterator[Seen]
+    contexts: Iterator[BlockContext]
 
     def __call__(self, x_t: Array, t: Array, cond: PyTree) -> Array:
-        noise, (z, places) = self.part.noise, next(self.seen)
+        noise, (z, places) = self.part.noise, next(self.contexts)
         out = self.part.net.apply(self.part.variables, noise.feed(x_t, t), noise.level(t), z, places, method="head")
         return noise.read(out, x_t, t)

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from diffjax.arguments.checked import checked_arguments
-from diffjax.denoising import NetDenoiser, hooked, is_causal, over_nets, require_one_after_the_other
+from diffjax.arguments.checked import validate_arguments
+from diffjax.denoising import NetDenoiser, bind_hook, is_causal, map_nets, require_sequential_order
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Hook, Hooks, Keys, Noise, State, Step
-from diffjax.sampling.arguments import checked_grid
-from diffjax.sampling.loop import advance, begin, rows_of
+from diffjax.protocols import Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
+from diffjax.sampling.arguments import validate_grid
+from diffjax.sampling.loop import init_state, sampling_step, step_coefficients
 from diffjax.steps import posterior
-from diffjax.utils.closures import compiled
+from diffjax.utils.closures import closure_jit
 
 
-@checked_arguments
+@validate_arguments
 def sample(
     keys: Keys,
     noise: Noise,
@@ -34,8 +34,8 @@ def sample(
     steps: int | None = None,
     grid: Float[Array, " _"] | None = None,
     step: Step | None = None,
-    hook: Hook | Hooks | None = None,
-) -> State:
+    hook: Hook | NoiseAwareHook | None = None,
+) -> Sample:
     """As `dj.sample`, bit for bit but for the rounding of logits, for causal nets under an order of width 0.
 
     `steps` is by default, and must be, the number of positions: one is revealed at each. Raises UserError where the
@@ -47,26 +47,26 @@ def sample(
             "decode: a key-value cache needs a causal net, and this denoiser holds none; build the net with "
             "causal=True, or use dj.sample"
         )
-    require_one_after_the_other(order)
-    grid = checked_grid(grid, n if steps is None else steps, noise, order, denoise, step, None)
-    if not one_by_one(grid, n):
+    require_sequential_order(order)
+    grid = validate_grid(grid, n if steps is None else steps, noise, order, denoise, step, None)
+    if not is_one_per_step(grid, n):
         raise UserError(
             f"decode: one of the {n} positions is revealed at each step, and this grid of {len(grid) - 1} steps does "
             f"not do so; give steps={n}, or use dj.sample"
         )
     if step.evaluations > 1:
         raise UserError(f"decode: {step.name} calls the denoiser {step.evaluations} times a step; use dj.sample")
-    denoise, hook = hooked(hook, noise, order, denoise, (len(keys), *shape))
-    rows = rows_of(step, noise, grid)
+    denoise, hook = bind_hook(hook, noise, order, denoise, (len(keys), *shape))
+    rows = step_coefficients(step, noise, grid)
     return _scan(keys, grid, rows, denoise, cond, hook, noise=noise, order=order, step=step, shape=tuple(shape))
 
 
-def one_by_one(grid: Float[Array, " _"], positions: int) -> bool:
+def is_one_per_step(grid: Float[Array, " _"], positions: int) -> bool:
     """Whether an order of width 0 reveals one position at each step of the grid: the stops lie between the ranks."""
     return bool(np.array_equal(np.round(np.asarray(grid) * positions), np.arange(positions, -1, -1)))
 
 
-@compiled(static_argnames=("noise", "order", "step", "shape"))
+@closure_jit(static_argnames=("noise", "order", "step", "shape"))
 def _scan(
     keys: Keys,
     grid: Array,
@@ -79,8 +79,8 @@ def _scan(
     order: Order,
     step: Step,
     shape: tuple[int, ...],
-) -> State:
-    x, rank, carry = begin(keys, None, noise, order, step, shape)
+) -> Sample:
+    x, rank, carry = init_state(keys, None, noise, order, step, shape)
     places = jnp.argsort(rank, axis=1)  # the position that each step reveals
 
     def body(state: tuple[Any, Any], stop: tuple[Array, Array, Array, PyTree]) -> tuple[tuple[Any, Any], None]:
@@ -91,12 +91,12 @@ def _scan(
             nets.append(_Cached(part, places, stop[0], caches[len(nets)]))
             return nets[-1]
 
-        with_caches = over_nets(denoise, cached)
-        moved = advance(keys, rank, stop, moving, with_caches, cond, hook, noise=noise, order=order, step=step)
+        with_caches = map_nets(denoise, cached)
+        moved = sampling_step(keys, rank, stop, moving, with_caches, cond, hook, noise=noise, order=order, step=step)
         return (moved, [net.caches for net in nets]), None
 
     stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:], rows)
-    return jax.lax.scan(body, ((x, carry), _empty(denoise, x, cond)), stops)[0][0][0]
+    return jax.lax.scan(body, ((x, carry), _init_caches(denoise, x, cond)), stops)[0][0][0]
 
 
 @dataclass
@@ -112,13 +112,15 @@ class _Cached:
         net, rows = self.part.net, jnp.arange(len(x_t))
         places = jnp.repeat(self.places, len(x_t) // len(self.places), axis=0)  # guidance: copies side by side
         here, there = places[:, self.index - 1], places[:, self.index]
-        token = jnp.where(self.index > 0, x_t[rows, here], net.begin)
-        logits, self.caches = net.apply(self.part.variables, token, here, there, cond, self.caches, method="next")
+        token = jnp.where(self.index > 0, x_t[rows, here], net.start_token)
+        logits, self.caches = net.apply(
+            self.part.variables, token, here, there, cond, self.caches, method="decode_step"
+        )
         out = jnp.zeros((*x_t.shape, net.vocab)).at[rows, there].set(logits)
         return self.part.noise.read(out, x_t, t)
 
 
-def _empty(denoise: Any, x: Int[Array, "b n"], cond: PyTree) -> list[Any]:
+def _init_caches(denoise: Any, x: Int[Array, "b n"], cond: PyTree) -> list[Any]:
     """The empty caches of every net, each for as many examples as it is given: guidance asks for two of each."""
     sizes: list[int] = []
 
@@ -133,6 +135,6 @@ def _empty(denoise: Any, x: Int[Array, "b n"], cond: PyTree) -> list[Any]:
         return count
 
     nets: list[NetDenoiser] = []
-    over_nets(denoise, lambda part: nets.append(part))
-    jax.eval_shape(over_nets(denoise, counting), x, jnp.zeros((len(x), 1)), cond)
-    return [part.net.empty_caches(size) for part, size in zip(nets, sizes, strict=True)]
+    map_nets(denoise, lambda part: nets.append(part))
+    jax.eval_shape(map_nets(denoise, counting), x, jnp.zeros((len(x), 1)), cond)
+    return [part.net.init_cache(size) for part, size in zip(nets, sizes, strict=True)]

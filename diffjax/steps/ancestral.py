@@ -9,24 +9,24 @@ from jaxtyping import Array
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Noise, Step
-from diffjax.utils.memo import one_object
+from diffjax.utils.memo import memoize_by_arguments
 
 
-def nothing(x: Any) -> None:
+def no_carry(x: Any) -> None:
     """The memory of a rule that has none."""
 
 
-@one_object
+@memoize_by_arguments
 def posterior() -> Step:
     """x_s ~ q(x_s | x_t, x0 = E[x0|x_t]): ancestral sampling (Ho et al. 2020, eq. 7), for every noise and order."""
 
     def update(keys: Array, noise: Noise, denoise: Any, x: Array, t: Array, s: Array, carry: Any) -> tuple[Array, Any]:
         return jax.vmap(noise.posterior)(keys, x, denoise(x, t), t, s), carry
 
-    return Step(nothing, update, per_position=True, stochastic=True)
+    return Step(no_carry, update, per_position=True, stochastic=True)
 
 
-@one_object
+@memoize_by_arguments
 def ddim(eta: float = 0.0) -> Step:
     """x_s = alpha_s x0 + sigma_s (√(1 - eta² (1 - rho²)) eps + eta √(1 - rho²) z) (Song et al. 2021, DDIM, eq. 12).
 
@@ -41,14 +41,14 @@ def ddim(eta: float = 0.0) -> Step:
         x0 = denoise(x, t)
         direction = noise.eps(x, x0, t)
         if eta > 0:
-            fresh = eta**2 * (1 - noise.kept(t, s) ** 2)
+            fresh = eta**2 * (1 - noise.noise_correlation(t, s) ** 2)
             z = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
             direction = jnp.sqrt(1 - fresh) * direction + square_root(fresh) * z
-        at_s = noise.moment(s)
+        at_s = noise.coefficients(s)
         return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * direction), carry
 
     order = None if eta > 0 else 1
-    return Step(nothing, update, per_position=True, stochastic=eta > 0, needs=("eps",), order=order)
+    return Step(no_carry, update, per_position=True, stochastic=eta > 0, needs=("eps",), order=order)
 
 
 def square_root(value: Array) -> Array:

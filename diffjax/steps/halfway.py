@@ -14,32 +14,34 @@ from jaxtyping import Array
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
 from diffjax.schedule import log_snr
-from diffjax.steps.ancestral import nothing
+from diffjax.steps.ancestral import no_carry
 from diffjax.steps.ode import ddim_step
-from diffjax.utils.memo import one_object
+from diffjax.utils.memo import memoize_by_arguments
 
 
-class _Row(NamedTuple):
+class _MidpointCoefficients(NamedTuple):
     half: Array  # the clock half way in log-SNR
     of_x0: Array  # alpha_s - sigma_s alpha_t / sigma_t: by how much x_s changes with x0
     of_eps: Array  # sigma_s - alpha_s sigma_t / alpha_t: with eps
 
 
-def _plan(noise: Gaussian, grid: Array) -> _Row:
+def _plan(noise: Gaussian, grid: Array) -> _MidpointCoefficients:
     """Both gains are 0, and half way is t, where a log-SNR is infinite and where nothing moves."""
     level, (alpha, sigma) = log_snr(noise.schedule, grid), noise.schedule(grid)
     finite = jnp.isfinite(level)
-    known, level = finite[:-1] & finite[1:] & (grid[:-1] != grid[1:]), jnp.where(finite, level, 0)
+    is_regular, level = finite[:-1] & finite[1:] & (grid[:-1] != grid[1:]), jnp.where(finite, level, 0)
     half = noise.time((level[:-1] + level[1:]) / 2)
-    snr = jnp.where(known, alpha[:-1], 1) / jnp.where(known, sigma[:-1], 1)
+    snr = jnp.where(is_regular, alpha[:-1], 1) / jnp.where(is_regular, sigma[:-1], 1)
     of_x0, of_eps = alpha[1:] - sigma[1:] * snr, sigma[1:] - alpha[1:] / snr
-    return _Row(jnp.where(known, half, grid[:-1]), jnp.where(known, of_x0, 0), jnp.where(known, of_eps, 0))
+    return _MidpointCoefficients(
+        jnp.where(is_regular, half, grid[:-1]), jnp.where(is_regular, of_x0, 0), jnp.where(is_regular, of_eps, 0)
+    )
 
 
-_planned = jax.jit(_plan, static_argnums=0)
+_jitted_plan = jax.jit(_plan, static_argnums=0)
 
 
-@one_object
+@memoize_by_arguments
 def midpoint() -> Step:
     """x_s = ddim's step with the eps found half way in log-SNR, reached by ddim's step. Order 2.
 
@@ -49,17 +51,17 @@ def midpoint() -> Step:
     """
 
     def update(
-        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any, row: _Row
+        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any, row: _MidpointCoefficients
     ) -> tuple[Array, Any]:
         x0, half = denoise(x, t), jnp.full_like(t, row.half)
         there = ddim_step(noise, x0, x, t, half)
         change = noise.eps(there, denoise(there, half), half) - noise.eps(x, x0, t)
         return ddim_step(noise, x0, x, t, s) + row.of_eps * change, carry
 
-    return Step(nothing, update, evaluations=2, needs=("eps",), plan=_planned, order=2)
+    return Step(no_carry, update, evaluations=2, needs=("eps",), plan=_jitted_plan, order=2)
 
 
-@one_object
+@memoize_by_arguments
 def dpmpp_2s() -> Step:
     """x_s = ddim's step with the x0 found half way in log-SNR, reached by ddim's step. Order 2.
 
@@ -67,10 +69,10 @@ def dpmpp_2s() -> Step:
     """
 
     def update(
-        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any, row: _Row
+        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any, row: _MidpointCoefficients
     ) -> tuple[Array, Any]:
         x0, half = denoise(x, t), jnp.full_like(t, row.half)
         there = ddim_step(noise, x0, x, t, half)
         return ddim_step(noise, x0, x, t, s) + row.of_x0 * (denoise(there, half) - x0), carry
 
-    return Step(nothing, update, evaluations=2, needs=("eps",), plan=_planned, order=2)
+    return Step(no_carry, update, evaluations=2, needs=("eps",), plan=_jitted_plan, order=2)

@@ -20,14 +20,14 @@ from jaxtyping import Array
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.schedule import log_snr, steep
-from diffjax.steps.ancestral import nothing
-from diffjax.steps.multistep_weights import Axis, Row, averages, planned
+from diffjax.schedule import has_infinite_slope, log_snr
+from diffjax.steps.ancestral import no_carry
+from diffjax.steps.multistep_weights import Axis, StepCoefficients, make_plan, polynomial_averages
 from diffjax.steps.ode import ddim_step, euler_step, velocity
-from diffjax.utils.memo import one_object
+from diffjax.utils.memo import memoize_by_arguments
 
 
-@one_object
+@memoize_by_arguments
 def adams(order: int = 4, start: Step | None = None) -> Step:
     """Adams-Bashforth on the clock: dx/dt is the polynomial in t through its last values. Attains min(order, 2).
 
@@ -37,14 +37,14 @@ def adams(order: int = 4, start: Step | None = None) -> Step:
     """
     _check("adams", order, 4, start)
 
-    def update(*given: Any) -> tuple[Array, Any]:
-        return _onward(velocity, _on_clock, start, *given)
+    def update(*arguments: Any) -> tuple[Array, Any]:
+        return _multistep_update(velocity, _clock_step, start, *arguments)
 
-    plan = planned(order, _clock, averages, start=start)
-    return Step(_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained(order, start))
+    plan = make_plan(order, _clock_axis, polynomial_averages, start=start)
+    return Step(_empty_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained_order(order, start))
 
 
-@one_object
+@memoize_by_arguments
 def dpmpp_3m(start: Step | None = None) -> Step:
     """DPM-Solver++ of three levels: x0 is the parabola in half log-SNR through its last values. Attains 2.
 
@@ -53,14 +53,14 @@ def dpmpp_3m(start: Step | None = None) -> Step:
     """
     _check("dpmpp_3m", 3, 3, start)
 
-    def update(*given: Any) -> tuple[Array, Any]:
-        return _onward(_x0, ddim_step, start, *given)
+    def update(*arguments: Any) -> tuple[Array, Any]:
+        return _multistep_update(_x0, ddim_step, start, *arguments)
 
-    plan = planned(3, _of_x0, _rising, start=start)
-    return Step(_memory(2), update, needs=("eps",), plan=plan, order=_attained(3, start))
+    plan = make_plan(3, _x0_axis, _x0_weights, start=start)
+    return Step(_empty_memory(2), update, needs=("eps",), plan=plan, order=_attained_order(3, start))
 
 
-@one_object
+@memoize_by_arguments
 def deis(order: int = 3, start: Step | None = None) -> Step:
     """eps is the polynomial in half log-SNR through its last values, integrated exactly. Attains min(order, 2).
 
@@ -70,14 +70,14 @@ def deis(order: int = 3, start: Step | None = None) -> Step:
     """
     _check("deis", order, 4, start)
 
-    def update(*given: Any) -> tuple[Array, Any]:
-        return _onward(_eps, ddim_step, start, *given)
+    def update(*arguments: Any) -> tuple[Array, Any]:
+        return _multistep_update(_eps, ddim_step, start, *arguments)
 
-    plan = planned(order, _of_eps, _falling, start=start)
-    return Step(_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained(order, start))
+    plan = make_plan(order, _eps_axis, _eps_weights, start=start)
+    return Step(_empty_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained_order(order, start))
 
 
-@one_object
+@memoize_by_arguments
 def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> Step:
     """A predictor of so many levels in half log-SNR, whose x_t the next prediction corrects. Attains min(order + 1, 3).
 
@@ -99,18 +99,18 @@ def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> St
     def predicted(h: Array, nodes: Array, used: Array) -> Array:
         growth = -scale(h) * h / (2 * jnp.where(nodes[1:2] == 0, 1, nodes[1:2]))
         simple = jnp.concatenate([1 + growth, -growth, jnp.zeros_like(nodes[2:])])
-        return jnp.where(jnp.sum(used) == 2, simple, _rising(h, nodes, used))
+        return jnp.where(jnp.sum(used) == 2, simple, _x0_weights(h, nodes, used))
 
     def corrected(h: Array, nodes: Array, used: Array) -> Array:
         half = scale(h)[None] / 2
         simple = jnp.concatenate([half, 1 - half, jnp.zeros_like(nodes[2:])])
-        return jnp.where(jnp.sum(used) == 2, simple, _rising(h, nodes, used))
+        return jnp.where(jnp.sum(used) == 2, simple, _x0_weights(h, nodes, used))
 
-    def update(*given: Any) -> tuple[Array, Any]:
-        return _onward(_x0, ddim_step, start, *given)
+    def update(*arguments: Any) -> tuple[Array, Any]:
+        return _multistep_update(_x0, ddim_step, start, *arguments)
 
-    plan = planned(order, _of_x0, predicted if order > 1 else _rising, corrected, start)
-    return Step(_memory(order), update, needs=("eps",), plan=plan, order=_attained(order + 1, start, 2))
+    plan = make_plan(order, _x0_axis, predicted if order > 1 else _x0_weights, corrected, start)
+    return Step(_empty_memory(order), update, needs=("eps",), plan=plan, order=_attained_order(order + 1, start, 2))
 
 
 _SCALES: dict[str, Callable[[Array], Array]] = {
@@ -119,7 +119,7 @@ _SCALES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _onward(
+def _multistep_update(
     value: Callable,
     first: Callable,
     start: Step | None,
@@ -130,13 +130,13 @@ def _onward(
     t: Array,
     s: Array,
     past: tuple[Array, ...],
-    row: Row,
+    row: StepCoefficients,
 ) -> tuple[Array, tuple[Array, ...]]:
     """x_t corrected, moved by the one-step rule `first` and by what the row adds of the values known so far."""
     x0 = denoise(x, t)
-    known = (value(noise, x0, x, t), *past)
-    here = x + _sum(row.correct, known) if len(known) == len(row.correct) else x
-    moved = first(noise, x0, here, t, s) + _sum(row.extra, known)
+    values = (value(noise, x0, x, t), *past)
+    here = x + _sum(row.correct, values) if len(values) == len(row.correct) else x
+    moved = first(noise, x0, here, t, s) + _sum(row.extra, values)
     if start is not None:
         answers = [x0]  # to the first question, which is the same
 
@@ -147,8 +147,8 @@ def _onward(
         moved = jax.lax.cond(
             row.starting > 0, lambda: start.update(keys, noise, again, x, t, s, None, *rows)[0], lambda: moved
         )
-    kept = [jnp.where(t == s, old, new) for old, new in zip(past, known, strict=False)]
-    return jnp.where(t == s, x, moved), tuple(kept)
+    memory = [jnp.where(t == s, old, new) for old, new in zip(past, values, strict=False)]
+    return jnp.where(t == s, x, moved), tuple(memory)
 
 
 def _sum(weights: Any, values: tuple[Array, ...]) -> Array:
@@ -158,7 +158,7 @@ def _sum(weights: Any, values: tuple[Array, ...]) -> Array:
     return total
 
 
-def _memory(size: int) -> Callable[[Array], tuple[Array, ...]]:
+def _empty_memory(size: int) -> Callable[[Array], tuple[Array, ...]]:
     return lambda x: (jnp.zeros_like(x),) * size
 
 
@@ -170,68 +170,75 @@ def _eps(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:
     return noise.eps(x, x0, t)
 
 
-def _on_clock(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
+def _clock_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
     """Euler's step, and ddim's where it would need an infinite slope."""
-    regular = (noise.moment(t).sigma > 0) & ~steep(noise.moment(s))
+    regular = (noise.coefficients(t).sigma > 0) & ~has_infinite_slope(noise.coefficients(s))
     return jnp.where(regular, euler_step(noise, x0, x, t, s), ddim_step(noise, x0, x, t, s))
 
 
-def _rising(h: Array, nodes: Array, used: Array) -> Array:
-    return averages(h, nodes, used, 1)  # x0 is integrated over d(alpha/sigma), which grows like e^lambda
+def _x0_weights(h: Array, nodes: Array, used: Array) -> Array:
+    return polynomial_averages(h, nodes, used, 1)  # x0 is integrated over d(alpha/sigma), which grows like e^lambda
 
 
-def _falling(h: Array, nodes: Array, used: Array) -> Array:
-    return averages(h, nodes, used, -1)  # eps over d(sigma/alpha)
+def _eps_weights(h: Array, nodes: Array, used: Array) -> Array:
+    return polynomial_averages(h, nodes, used, -1)  # eps over d(sigma/alpha)
 
 
-def _clock(noise: Gaussian, grid: Array) -> Axis:
-    m = noise.moment(grid)
+def _clock_axis(noise: Gaussian, grid: Array) -> Axis:
+    m = noise.coefficients(grid)
     noisy = m.sigma > 0
-    reached = noisy[:-1] & ~steep(m)[1:]
-    return Axis(grid, noisy & ~steep(m), reached, jnp.diff(grid), _shift(*_finite(noise, grid)))
+    reached = noisy[:-1] & ~has_infinite_slope(m)[1:]
+    return Axis(
+        grid, noisy & ~has_infinite_slope(m), reached, jnp.diff(grid), _step_lengths(*_finite_half_log_snr(noise, grid))
+    )
 
 
-def _half_log_snr(noise: Gaussian, grid: Array, gain: Array) -> Axis:
-    at, finite = _finite(noise, grid)
+def _half_log_snr_axis(noise: Gaussian, grid: Array, gain: Array) -> Axis:
+    at, finite = _finite_half_log_snr(noise, grid)
     both = finite[:-1] & finite[1:]
-    return Axis(at, finite, both, jnp.where(both, gain, 0), _shift(at, finite))
+    return Axis(at, finite, both, jnp.where(both, gain, 0), _step_lengths(at, finite))
 
 
-def _finite(noise: Gaussian, grid: Array) -> tuple[Array, Array]:
+def _finite_half_log_snr(noise: Gaussian, grid: Array) -> tuple[Array, Array]:
     """Half the log-SNR, 0 where it is infinite, and where it is finite."""
     at = log_snr(noise.schedule, grid) / 2
     finite = jnp.isfinite(at)
     return jnp.where(finite, at, 0), finite
 
 
-def _shift(at: Array, finite: Array) -> Array:
+def _step_lengths(at: Array, finite: Array) -> Array:
     """The length of each step, infinite where an end is."""
     return jnp.where(finite[:-1] & finite[1:], jnp.abs(jnp.diff(at)), jnp.inf)
 
 
-def _of_x0(noise: Gaussian, grid: Array) -> Axis:
+def _x0_axis(noise: Gaussian, grid: Array) -> Axis:
     """x_s = alpha_s x0 + sigma_s (x_t - alpha_t x0) / sigma_t: alpha_s - sigma_s alpha_t / sigma_t times x0."""
     alpha, sigma = noise.schedule(grid)
-    return _half_log_snr(noise, grid, alpha[1:] - sigma[1:] * alpha[:-1] / jnp.where(sigma[:-1] > 0, sigma[:-1], 1))
+    return _half_log_snr_axis(
+        noise, grid, alpha[1:] - sigma[1:] * alpha[:-1] / jnp.where(sigma[:-1] > 0, sigma[:-1], 1)
+    )
 
 
-def _of_eps(noise: Gaussian, grid: Array) -> Axis:
+def _eps_axis(noise: Gaussian, grid: Array) -> Axis:
     """x_s = alpha_s (x_t - sigma_t eps) / alpha_t + sigma_s eps: sigma_s - alpha_s sigma_t / alpha_t times eps."""
     alpha, sigma = noise.schedule(grid)
-    return _half_log_snr(noise, grid, sigma[1:] - alpha[1:] * sigma[:-1] / jnp.where(alpha[:-1] > 0, alpha[:-1], 1))
+    return _half_log_snr_axis(
+        noise, grid, sigma[1:] - alpha[1:] * sigma[:-1] / jnp.where(alpha[:-1] > 0, alpha[:-1], 1)
+    )
 
 
-def _attained(order: int, start: Step | None, own: int = 1) -> int:
-    """The first steps, of order p, err by h^(p + 1) in all; p of its `own` ones, where there is no other start."""
-    return min(order, ((start and start.order) or own) + 1)
+def _attained_order(order: int, start: Step | None, start_order: int = 1) -> int:
+    """The first steps, of order p, err by h^(p + 1) in all; p of its `start_order` ones, where there is no other
+    start."""
+    return min(order, ((start and start.order) or start_order) + 1)
 
 
-def _check(rule: str, order: int, most: int, start: Step | None) -> None:
+def _check(rule: str, order: int, max_order: int, start: Step | None) -> None:
     """Raise UserError for an order that is not there, or a start that is not one step of a deterministic rule."""
-    if order not in range(1, most + 1):
-        there = ", ".join(str(k) for k in range(1, most))
-        raise UserError(f"{rule}: order must be {there} or {most}, got {order}")
-    if start is not None and (start.init is not nothing or start.stochastic):
+    if order not in range(1, max_order + 1):
+        orders = ", ".join(str(k) for k in range(1, max_order))
+        raise UserError(f"{rule}: order must be {orders} or {max_order}, got {order}")
+    if start is not None and (start.init is not no_carry or start.stochastic):
         raise UserError(
             f"{rule}: start must be a deterministic rule of one step, such as steps.rk4(); got {start.name}"
         )

@@ -11,32 +11,32 @@ from jaxtyping import Array
 
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.schedule import steep
-from diffjax.steps.ancestral import nothing
-from diffjax.utils.memo import one_object
+from diffjax.schedule import has_infinite_slope
+from diffjax.steps.ancestral import no_carry
+from diffjax.utils.memo import memoize_by_arguments
 
 
 def velocity(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:
     """dx/dt = alpha' x0 + sigma' eps; 0 where the slope is infinite, from where `euler_step` takes the limit."""
-    m = noise.moment(t)
-    start = steep(m)
+    m = noise.coefficients(t)
+    start = has_infinite_slope(m)
     return jnp.where(start, 0, m.d_alpha) * x0 + jnp.where(start, 0, m.d_sigma) * noise.eps(x, x0, t)
 
 
 def euler_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
     """x_s = x_t + (s - t) dx/dt; from clean data, where eps is not defined, alpha_s x0 (as DDIM does)."""
-    noisy = noise.moment(t).sigma > 0
-    moved = jnp.where(noisy, x + (s - t) * velocity(noise, x0, x, t), noise.moment(s).alpha * x0)
+    noisy = noise.coefficients(t).sigma > 0
+    moved = jnp.where(noisy, x + (s - t) * velocity(noise, x0, x, t), noise.coefficients(s).alpha * x0)
     return jnp.where(t == s, x, moved)
 
 
 def ddim_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
     """x_s = alpha_s x0 + sigma_s eps, exact where x0 stays the same; x where t = s."""
-    at_s = noise.moment(s)
+    at_s = noise.coefficients(s)
     return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * noise.eps(x, x0, t))
 
 
-@one_object
+@memoize_by_arguments
 def euler() -> Step:
     """x_s = x_t + (s - t) dx/dt. Order 1."""
 
@@ -45,10 +45,10 @@ def euler() -> Step:
     ) -> tuple[Array, Any]:
         return euler_step(noise, denoise(x, t), x, t, s), carry
 
-    return Step(nothing, update, needs=("eps",), order=1)
+    return Step(no_carry, update, needs=("eps",), order=1)
 
 
-@one_object
+@memoize_by_arguments
 def heun() -> Step:
     """The trapezoidal rule, with Euler's step for its far end (Karras et al. 2022, algorithm 1). Order 2.
 
@@ -61,13 +61,13 @@ def heun() -> Step:
         x0 = denoise(x, t)
         there = euler_step(noise, x0, x, t, s)
         slopes = velocity(noise, x0, x, t) + velocity(noise, denoise(there, s), there, s)
-        noisy = (noise.moment(t).sigma > 0) & (noise.moment(s).sigma > 0)
+        noisy = (noise.coefficients(t).sigma > 0) & (noise.coefficients(s).sigma > 0)
         return jnp.where(noisy & (t != s), x + (s - t) * slopes / 2, there), carry
 
-    return Step(nothing, update, evaluations=2, needs=("eps",), order=2)
+    return Step(no_carry, update, evaluations=2, needs=("eps",), order=2)
 
 
-@one_object
+@memoize_by_arguments
 def rk4() -> Step:
     """The classic Runge-Kutta method: slopes at t, twice half way and at s, weighed 1 : 2 : 2 : 1. Order 4.
 
@@ -88,7 +88,7 @@ def rk4() -> Step:
         second = slope(first, half)
         third = slope(second, half)
         mean = (first + 2 * second + 2 * third + slope(third, s)) / 6
-        noisy = (noise.moment(t).sigma > 0) & (noise.moment(s).sigma > 0)
+        noisy = (noise.coefficients(t).sigma > 0) & (noise.coefficients(s).sigma > 0)
         return jnp.where(noisy, x + (s - t) * mean, ddim_step(noise, x0, x, t, s)), carry
 
-    return Step(nothing, update, evaluations=4, needs=("eps",), order=4)
+    return Step(no_carry, update, evaluations=4, needs=("eps",), order=4)

@@ -18,15 +18,15 @@ from jaxtyping import Array
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys, Step
-from diffjax.steps.ancestral import nothing, square_root
+from diffjax.steps.ancestral import no_carry, square_root
 from diffjax.steps.ode import euler_step, heun
-from diffjax.steps.two_levels import Past, ahead, nothing_past
-from diffjax.utils.memo import one_object
+from diffjax.steps.two_levels import Past, empty_past, extrapolate
+from diffjax.utils.memo import memoize_by_arguments
 
-_MOST = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that no more noise is added than there is
+_MAX_GROWTH = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that no more noise is added than there is
 
 
-@one_object
+@memoize_by_arguments
 def euler_maruyama(eta: float = 1.0) -> Step:
     """x_s = x_t + (s - t) (alpha' x0 + (sigma' + eta² pull) eps) + eta √(2 sigma pull (t - s)) z. Weak order 1.
 
@@ -41,18 +41,18 @@ def euler_maruyama(eta: float = 1.0) -> Step:
         x0 = denoise(x, t)
         there = euler_step(noise, x0, x, t, s)
         if eta > 0:
-            m = noise.moment(t)
-            inside = (m.alpha > 0) & (noise.moment(s).sigma > 0) & (t != s)
+            m = noise.coefficients(t)
+            inside = (m.alpha > 0) & (noise.coefficients(s).sigma > 0) & (t != s)
             slope = jnp.where(inside, m.d_sigma, 0), jnp.where(inside, m.d_alpha / jnp.where(inside, m.alpha, 1), 0)
             pull = slope[0] - m.sigma * slope[1]
-            drawn = square_root(2 * m.sigma * pull * (t - s)) * _normal(keys, x)
-            there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * drawn
+            noise_term = square_root(2 * m.sigma * pull * (t - s)) * _normal(keys, x)
+            there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * noise_term
         return there, carry
 
-    return Step(nothing, update, stochastic=eta > 0, needs=("eps",))
+    return Step(no_carry, update, stochastic=eta > 0, needs=("eps",))
 
 
-@one_object
+@memoize_by_arguments
 def dpmpp_2m_sde(eta: float = 1.0) -> Step:
     """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022b, section 5, in the form of their algorithm 2). Weak order 2.
 
@@ -65,23 +65,23 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
     def update(
         keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, past: Past
     ) -> tuple[Array, Past]:
-        d, past = ahead(noise, denoise(x, t), t, s, past)
-        at_s, direction = noise.moment(s), noise.eps(x, d, t)
+        d, past = extrapolate(noise, denoise(x, t), t, s, past)
+        at_s, direction = noise.coefficients(s), noise.eps(x, d, t)
         if eta > 0:
-            kept = noise.kept(t, s) ** eta**2
-            direction = kept * direction + square_root(1 - kept**2) * _normal(keys, x)
+            correlation = noise.noise_correlation(t, s) ** eta**2
+            direction = correlation * direction + square_root(1 - correlation**2) * _normal(keys, x)
         return jnp.where(t == s, x, at_s.alpha * d + at_s.sigma * direction), past
 
-    return Step(nothing_past, update, per_position=True, stochastic=eta > 0, needs=("eps",))
+    return Step(empty_past, update, per_position=True, stochastic=eta > 0, needs=("eps",))
 
 
 class _Churn(NamedTuple):
     up: Array  # the level to which a step goes back first
     keep: Array  # what x is multiplied with on the way
-    fresh: Array  # the standard deviation of the noise that is added
+    noise_std: Array  # the standard deviation of the noise that is added
 
 
-@one_object
+@memoize_by_arguments
 def edm_stochastic(
     churn: float = 40.0, noise_scale: float = 1.0, sigma_min: float = 0.0, sigma_max: float = math.inf
 ) -> Step:
@@ -91,9 +91,9 @@ def edm_stochastic(
     1 + min(churn/N, √2 - 1), but no further than t = 1, and noise to match, times noise_scale (their S_noise, 1 for an
     exact denoiser). churn = 0 is heun.
     """
-    for name, given in (("churn", churn), ("noise_scale", noise_scale), ("sigma_min", sigma_min)):
-        if not 0 <= given < math.inf:
-            raise UserError(f"edm_stochastic: {name} must be at least 0 and finite, got {given}")
+    for name, value in (("churn", churn), ("noise_scale", noise_scale), ("sigma_min", sigma_min)):
+        if not 0 <= value < math.inf:
+            raise UserError(f"edm_stochastic: {name} must be at least 0 and finite, got {value}")
     if not sigma_max >= sigma_min:
         raise UserError(f"edm_stochastic: sigma_max must be at least sigma_min = {sigma_min:g}, got {sigma_max}")
     solver = heun()
@@ -101,10 +101,10 @@ def edm_stochastic(
     def plan(noise: Gaussian, grid: Array) -> _Churn:
         t, moves = grid[:-1], grid[:-1] != grid[1:]
         now = noise.log_snr(t)
-        grows = jnp.minimum(churn / jnp.maximum(jnp.sum(moves), 1), _MOST)
+        grows = jnp.minimum(churn / jnp.maximum(jnp.sum(moves), 1), _MAX_GROWTH)
         chosen = moves & (now <= _log_snr_of(sigma_min)) & (now >= _log_snr_of(sigma_max))
         up = jnp.where(chosen & (grows > 0), jnp.maximum(noise.time(now - 2 * jnp.log1p(grows)), t), t)
-        at_t, at_up, same = noise.moment(t), noise.moment(up), up == t
+        at_t, at_up, same = noise.coefficients(t), noise.coefficients(up), up == t
         keep = jnp.where(same, 1, at_up.alpha / jnp.where(same, 1, at_t.alpha))
         return _Churn(up, keep, noise_scale * square_root(at_up.sigma**2 - (keep * at_t.sigma) ** 2))
 
@@ -112,11 +112,11 @@ def edm_stochastic(
         keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any, row: _Churn
     ) -> tuple[Array, Any]:
         if churn > 0:
-            x = jnp.where(row.up == t, x, row.keep * x + row.fresh * _normal(keys, x))
+            x = jnp.where(row.up == t, x, row.keep * x + row.noise_std * _normal(keys, x))
             t = jnp.broadcast_to(row.up, t.shape)
         return solver.update(keys, noise, denoise, x, t, s, carry)
 
-    return Step(nothing, update, evaluations=2, stochastic=churn > 0, needs=("eps",), plan=plan)
+    return Step(no_carry, update, evaluations=2, stochastic=churn > 0, needs=("eps",), plan=plan)
 
 
 def _log_snr_of(sigma: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PLAIN = re.compile(r"[\w ./:,=+@~-]+")
+_PLAIN_PATH = re.compile(r"[\w ./:,=+@~-]+")
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
     Where the folder's own path has others, it is that of a link in a temporary folder, which goes at the end.
     """
     real = folder.resolve()
-    if _PLAIN.fullmatch(str(real)):
+    if _PLAIN_PATH.fullmatch(str(real)):
         yield real
         return
     with tempfile.TemporaryDirectory(prefix="diffjax-") as temporary:

@@ -9,7 +9,7 @@ import numpy as np
 from diffjax.arguments import expected
 from diffjax.errors import UserError, warn
 from diffjax.training.step import Batch
-from diffjax.utils.kinds import kind_of
+from diffjax.utils.kinds import describe_value
 
 
 def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:
@@ -20,18 +20,18 @@ def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:
     of another size than the first, as a last one often is, are left out of both. Both are said on stderr.
     """
     if isinstance(batches, str | Mapping) or not isinstance(batches, Iterable):
-        raise UserError(f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {kind_of(batches)}')
+        raise UserError(f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {describe_value(batches)}')
     if isinstance(batches, jax.Array | np.ndarray):
         raise UserError(
             f"fit: batches must be an iterable of batches, got one array of shape {batches.shape}; write "
             '[{"x": array}], or a generator that yields {"x": some of it}'
         )
     if isinstance(batches, Sequence):
-        return _shuffled([checked(batch) for batch in batches], position)
-    return _begun_again(batches) if isinstance(batches, Sized) else map(checked, batches)
+        return _epochs_of_list([validate_batch(batch) for batch in batches], position)
+    return _epochs_of_loader(batches) if isinstance(batches, Sized) else map(validate_batch, batches)
 
 
-def checked(batch: Any) -> Batch:
+def validate_batch(batch: Any) -> Batch:
     """The batch, x and every leaf of the condition as an array. Raises UserError for another kind of thing."""
     if not isinstance(batch, Mapping):
         hint = ""
@@ -39,51 +39,53 @@ def checked(batch: Any) -> Batch:
             hint = '; of a pair (x, cond) make {"x": x, "cond": cond}'
         elif isinstance(batch, jax.Array | np.ndarray):
             hint = '; of an array x make {"x": x}'
-        raise UserError(f'fit: a batch must be a dict {{"x": array, "cond": …}}, got {kind_of(batch)}{hint}')
+        raise UserError(f'fit: a batch must be a dict {{"x": array, "cond": …}}, got {describe_value(batch)}{hint}')
     if "x" not in batch:
         raise UserError(f"fit: a batch has no 'x', the data; it has {', '.join(map(repr, batch)) or 'nothing'}")
-    whole = {**batch, "x": expected.data("x")(batch["x"]), "cond": expected.cond(batch.get("cond"))}
-    expected.require_count(len(whole["x"]), "examples of x", {"cond": whole["cond"]})
-    return whole
+    arrays = {**batch, "x": expected.data("x")(batch["x"]), "cond": expected.cond(batch.get("cond"))}
+    expected.require_count(len(arrays["x"]), "examples of x", {"cond": arrays["cond"]})
+    return arrays
 
 
-def _shuffled(batches: list[Batch], position: int) -> Iterator[Batch]:
+def _epochs_of_list(batches: list[Batch], position: int) -> Iterator[Batch]:
     """A list in every epoch: first as it is, then in an order drawn by the number of the epoch."""
     if not batches:
         raise UserError("fit: batches are an empty list; give one batch or more")
     alike = [batch for batch in batches if len(batch["x"]) == len(batches[0]["x"])]
-    _say(f"the list of {len(alike)} batches is repeated, in another order in each epoch")
+    _print_line(f"the list of {len(alike)} batches is repeated, in another order in each epoch")
     if len(alike) < len(batches):
-        _say(
+        _print_line(
             f"{len(batches) - len(alike)} of {len(batches)} batches are left out, being of another size than the first"
         )
-    return _endless(alike, *divmod(position, len(alike)))
+    return _epochs_from(alike, *divmod(position, len(alike)))
 
 
-def _endless(batches: list[Batch], epoch: int, taken: int) -> Iterator[Batch]:
+def _epochs_from(batches: list[Batch], epoch: int, position: int) -> Iterator[Batch]:
     """From an epoch on, of which so many were taken before."""
     while True:
         order = np.arange(len(batches)) if epoch == 0 else np.random.default_rng(epoch).permutation(len(batches))
-        yield from (batches[i] for i in order[taken:])
-        epoch, taken = epoch + 1, 0
+        yield from (batches[i] for i in order[position:])
+        epoch, position = epoch + 1, 0
 
 
-def _begun_again(batches: Iterable[Any]) -> Iterator[Batch]:
+def _epochs_of_loader(batches: Iterable[Any]) -> Iterator[Batch]:
     """What has a length and is no list, such as a loader: in every epoch as it comes."""
-    size, said = 0, False
-    _say("the batches have an end, and are begun again there")
+    size, warned = 0, False
+    _print_line("the batches have an end, and are begun again there")
     while True:
-        some = False
-        for batch in map(checked, batches):
-            size, some = size or len(batch["x"]), True
+        any_batches = False
+        for batch in map(validate_batch, batches):
+            size, any_batches = size or len(batch["x"]), True
             if len(batch["x"]) == size:
                 yield batch
-            elif not said:
-                _say(f"a batch of {len(batch['x'])} examples is left out, the first having {size}; so are others")
-                said = True
-        if not some:
+            elif not warned:
+                _print_line(
+                    f"a batch of {len(batch['x'])} examples is left out, the first having {size}; so are others"
+                )
+                warned = True
+        if not any_batches:
             raise UserError("fit: the batches gave nothing when they were gone through; give a list, or a generator")
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     warn(f"fit: {line}")

@@ -24,15 +24,24 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError, warn
 from diffjax.training import checkpoint_validation, data_parallel, manifest, retention
 from diffjax.training.aliases import plain_path
-from diffjax.training.identity import Identity, check, check_all, tell_if_unknown
-from diffjax.training.retention import ATTEMPTS, Keep, describe_steps, newest_good, of_step
+from diffjax.training.identity import Identity, check_all_checkpoints, check_checkpoint, report_if_unknown
+from diffjax.training.retention import (
+    DELETE_ATTEMPTS,
+    RetentionPolicy,
+    checkpoint_at_step,
+    describe_steps,
+    newest_valid,
+)
 from diffjax.training.running_means import FIELD, Sums
-from diffjax.training.state import State, finite
-from diffjax.utils.files import cause, reason
+from diffjax.training.state import State, all_finite
+from diffjax.utils.files import cause, describe_error
 
-_finite = jax.jit(finite)
-_FIRST = ("step", "params", "opt_state", "emas", "key")
-FIELDS: dict[int, tuple[str, ...]] = {1: _FIRST, 2: (*_FIRST, "position", "faults")}  # of the state, by the format
+_finite = jax.jit(all_finite)
+_BASE_FIELDS = ("step", "params", "opt_state", "emas", "key")
+FIELDS: dict[int, tuple[str, ...]] = {
+    1: _BASE_FIELDS,
+    2: (*_BASE_FIELDS, "position", "faults"),
+}  # of the state, by the format
 
 
 class Saver:
@@ -42,7 +51,7 @@ class Saver:
     `close` raise. `about` is said in every manifest, such as whose run it is and the hash of the config.
     """
 
-    def __init__(self, folder: Path, keep: Keep, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, keep: RetentionPolicy, about: Mapping[str, Any] | None = None) -> None:
         self.folder, self.keep, self.about = folder, keep, dict(about or {})
         self._saved: int | None = None  # the last step that is on the disk, or on its way there
         self._orbax = ocp.StandardCheckpointer()
@@ -63,17 +72,17 @@ class Saver:
         self.wait()
         self._saved = step
         self._attempts += 1
-        self._guarded(self._begin, step, state)
+        self._guard(self._begin, step, state)
         if not self._problem:
             values = {name: float(np.ravel(value)[-1]) for name, value in metrics.items()}
             about = {**self.about, "step": step, "position": int(state.position), "metrics": values}
             about |= {FIELD: dict(sums)} if sums else {}
-            self._pending = self._thread.submit(self._guarded, self._finish, step, about)
+            self._pending = self._thread.submit(self._guard, self._finish, step, about)
 
-    def has(self, step: int) -> bool:
+    def contains(self, step: int) -> bool:
         """Whether the state after this step is what was saved last; waits until that is on disk."""
         self.wait()
-        return bool(data_parallel.first_says(self._saved == step))
+        return bool(data_parallel.broadcast_from_first_host(self._saved == step))
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
@@ -105,34 +114,36 @@ class Saver:
         problem: Exception | None = None
         if jax.process_index() == 0:
             try:
-                retention.prepare(self._partial(step), sum(leaf.nbytes for leaf in jax.tree.leaves(plain(state))))
+                retention.prepare(self._partial(step), sum(leaf.nbytes for leaf in jax.tree.leaves(to_orbax(state))))
             except OSError as error:
                 problem = error
-        if data_parallel.first_says(problem is not None):  # on every host or on none: they write together
+        if data_parallel.broadcast_from_first_host(
+            problem is not None
+        ):  # on every host or on none: they write together
             raise problem or OSError("the first host says why")
-        copied = data_parallel.replicated(
-            plain(state), data_parallel.one_each()
+        host_copy = data_parallel.replicate(
+            to_orbax(state), data_parallel.first_device_per_host()
         )  # the trainer donates its own to the next step
         self._alias.close()
-        self._orbax.save(self._alias.enter_context(plain_path(self._partial(step))) / "state", copied)
+        self._orbax.save(self._alias.enter_context(plain_path(self._partial(step))) / "state", host_copy)
 
     def _finish(self, step: int, about: dict[str, Any]) -> None:
         """The manifest, the final name, and only then the deletion of what is no longer kept."""
         self._orbax.wait_until_finished()
         if jax.process_index() != 0:
             return
-        manifest.write(self._partial(step), about)
+        manifest.write_manifest(self._partial(step), about)
         retention.commit(self._partial(step), self.folder / f"{step:08d}")
         manifest.sync(self.folder)
-        retention.forget(self.folder, self.keep, step)
+        retention.prune(self.folder, self.keep, step)
 
-    def _guarded(self, call: Callable[..., None], step: int, *args: Any) -> None:
+    def _guard(self, call: Callable[..., None], step: int, *args: Any) -> None:
         """The call; whatever a disk or a network may raise in it is told, and remembered until a save succeeds."""
         try:
             call(step, *args)
             self._problem = ""
         except Exception as error:
-            self._problem = f"step {step} could not be saved ({reason(cause(error))[:300]})"
+            self._problem = f"step {step} could not be saved ({describe_error(cause(error))[:300]})"
             if self._saved == step:
                 self._saved = None
             warn(f"{self.folder}: {self._problem}; training goes on")
@@ -148,76 +159,76 @@ def restore(folder: Path, like: State, identity: Identity | None = None) -> Stat
     With an `identity`, all finished checkpoints of the folder must be of that run: UserError names one that is not.
     """
     if identity is not None:
-        check_all(folder, identity)
-    found = newest_good(folder)
-    if found is None:
+        check_all_checkpoints(folder, identity)
+    checkpoint_path = newest_valid(folder)
+    if checkpoint_path is None:
         return None
-    fields = FIELDS[manifest.about(found)["format"]]
-    target = {name: leaf for name, leaf in plain(like).items() if name in fields}
-    with _readable(found, "move it away to use another"):
-        tree = checkpoint_validation.described(found / "state")
+    fields = FIELDS[manifest.read_manifest(checkpoint_path)["format"]]
+    target = {name: leaf for name, leaf in to_orbax(like).items() if name in fields}
+    with _user_error_on_failure(checkpoint_path, "move it away to use another"):
+        tree = checkpoint_validation.array_specs(checkpoint_path / "state")
         if by_keys(jax.tree.map(_shape, tree)) != by_keys(jax.tree.map(_shape, target)):
-            raise UserError(f"{found}: holds another model than the config describes; use a new --workdir")
-        stored = by_keys(checkpoint_validation.arrays(found / "state", tree))
+            raise UserError(f"{checkpoint_path}: holds another model than the config describes; use a new --workdir")
+        arrays = by_keys(checkpoint_validation.read_arrays(checkpoint_path / "state", tree))
     if identity is not None:
-        tell_if_unknown(found, identity)
-    saved = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jax.device_put(stored[_keys(path)], leaf.sharding), target
+        report_if_unknown(checkpoint_path, identity)
+    state = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jax.device_put(arrays[_keys(path)], leaf.sharding), target
     )
-    saved = {"position": jnp.copy(saved["step"]), "faults": jnp.zeros_like(saved["step"]), **saved}
-    return replace(like, **{**saved, "key": jax.random.wrap_key_data(saved["key"])})
+    state = {"position": jnp.copy(state["step"]), "faults": jnp.zeros_like(state["step"]), **state}
+    return replace(like, **{**state, "key": jax.random.wrap_key_data(state["key"])})
 
 
 def read(
     folder: Path,
     step: int | None,
-    chosen: Callable[[dict[str, PyTree]], Sequence[str]],
+    select: Callable[[dict[str, PyTree]], Sequence[str]],
     identity: Identity | None = None,
 ) -> tuple[int, dict[str, PyTree]]:
     """The step and the chosen averages of the newest good checkpoint, or of that step's, on this host.
 
-    Whatever the devices were that wrote it. `chosen` is given all averages as shapes and says which are read; it raises
+    Whatever the devices were that wrote it. `select` is given all averages as shapes and says which are read; it raises
     UserError where they are not what they should be. With an `identity` the checkpoint must be of that run.
 
     Where a trainer deletes the newest one meanwhile, it is the one that is then the newest.
     """
-    for _ in range(ATTEMPTS):
-        found = newest_good(folder) if step is None else of_step(folder, step)
-        if found is None:
+    for _ in range(DELETE_ATTEMPTS):
+        checkpoint_path = newest_valid(folder) if step is None else checkpoint_at_step(folder, step)
+        if checkpoint_path is None:
             raise UserError(f"{folder}: no checkpoint here yet; train first, or check --workdir")
         try:
-            return _read(found, chosen, identity)
+            return _read(checkpoint_path, select, identity)
         except (UserError, OSError):
-            if found.exists():
+            if checkpoint_path.exists():
                 raise
         if step is not None:
-            raise UserError(f"{found}: was deleted while it was read; {describe_steps(folder)}")
-    raise UserError(f"{folder}: each of {ATTEMPTS} checkpoints was deleted while it was read; keep more of them")
+            raise UserError(f"{checkpoint_path}: was deleted while it was read; {describe_steps(folder)}")
+    raise UserError(f"{folder}: each of {DELETE_ATTEMPTS} checkpoints was deleted while it was read; keep more of them")
 
 
 def _read(
-    found: Path, chosen: Callable[[dict[str, PyTree]], Sequence[str]], identity: Identity | None
+    checkpoint_path: Path, select: Callable[[dict[str, PyTree]], Sequence[str]], identity: Identity | None
 ) -> tuple[int, dict[str, PyTree]]:
     if identity is not None:
-        check(found, identity)
-    with _readable(found, "use another --step"):
-        averages = checkpoint_validation.described(found / "state")["emas"]
-        names = chosen(jax.tree.map(_shape, averages))
-        saved = checkpoint_validation.arrays(found / "state", {name: averages[name] for name in names})
+        check_checkpoint(checkpoint_path, identity)
+    with _user_error_on_failure(checkpoint_path, "use another --step"):
+        averages = checkpoint_validation.array_specs(checkpoint_path / "state")["emas"]
+        names = select(jax.tree.map(_shape, averages))
+        arrays = checkpoint_validation.read_arrays(checkpoint_path / "state", {name: averages[name] for name in names})
         if identity is not None:
-            tell_if_unknown(found, identity)
-        return int(found.name), saved
+            report_if_unknown(checkpoint_path, identity)
+        return int(checkpoint_path.name), arrays
 
 
 @contextmanager
-def _readable(found: Path, remedy: str) -> Iterator[None]:
+def _user_error_on_failure(checkpoint_path: Path, remedy: str) -> Iterator[None]:
     """Turns whatever TensorStore raises, which has no common kind, into a UserError with this remedy."""
     try:
         yield
     except UserError:
         raise
     except Exception as mistake:
-        raise UserError(f"{found}: cannot be read ({reason(mistake)[:200]}); {remedy}") from mistake
+        raise UserError(f"{checkpoint_path}: cannot be read ({describe_error(mistake)[:200]}); {remedy}") from mistake
 
 
 def by_keys(tree: PyTree) -> dict[tuple[str, ...], Any]:
@@ -233,6 +244,6 @@ def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
-def plain(state: State) -> dict[str, Any]:
+def to_orbax(state: State) -> dict[str, Any]:
     """The state as Orbax is given it: keys as their bits."""
     return {**{name: getattr(state, name) for name in FIELDS[manifest.FORMAT]}, "key": jax.random.key_data(state.key)}

@@ -23,7 +23,7 @@ from diffjax.errors import UserError
 from diffjax.parallel.hosts import Watch, meet
 from diffjax.training.state import State
 from diffjax.training.step import Batch, Metrics
-from diffjax.utils.files import reason
+from diffjax.utils.files import describe_error
 
 AXIS = "devices"
 Tree = TypeVar("Tree")
@@ -47,7 +47,7 @@ class Memory(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Advance:
+class AdvanceState:
     """The program that `pmapped` makes, for so many devices of this host."""
 
     program: Any
@@ -70,7 +70,7 @@ class Advance:
         return Memory(*(getattr(found, f"{name}_size_in_bytes") for name in names))
 
 
-def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> Advance:
+def pmap_step(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> AdvanceState:
     """`step(state, batch, axis=…)` on every device, given its share of each batch of a chunk; the state is donated.
 
     The chunk has axes [device, step, example, …], and `count` says how many of its steps are taken: one program, with
@@ -87,25 +87,27 @@ def pmapped(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) 
             state, metrics = body(carried[0], jax.tree.map(lambda leaf: leaf[i], batches))
             return state, jax.tree.map(lambda all, one: all.at[i].set(one), carried[1], metrics)
 
-        described = jax.eval_shape(lambda *given: body(*given)[1], state, jax.tree.map(lambda leaf: leaf[0], batches))
-        empty = jax.tree.map(lambda one: jnp.zeros((length, *one.shape), one.dtype), described)
-        begun = state, empty
-        state, metrics = take(0, begun) if length == 1 else jax.lax.fori_loop(0, count, take, begun)
+        metrics_shape = jax.eval_shape(
+            lambda *arguments: body(*arguments)[1], state, jax.tree.map(lambda leaf: leaf[0], batches)
+        )
+        empty = jax.tree.map(lambda one: jnp.zeros((length, *one.shape), one.dtype), metrics_shape)
+        initial = state, empty
+        state, metrics = take(0, initial) if length == 1 else jax.lax.fori_loop(0, count, take, initial)
         return state, {**metrics, "stop": jax.lax.pmax(stop.astype(jnp.int32), AXIS)}
 
-    mapped = jax.pmap(chunk, AXIS, in_axes=(None, 0, None, 0), out_axes=None, devices=devices, donate_argnums=0)
-    return Advance(mapped, len(local(devices)))
+    parallel_chunk = jax.pmap(chunk, AXIS, in_axes=(None, 0, None, 0), out_axes=None, devices=devices, donate_argnums=0)
+    return AdvanceState(parallel_chunk, len(addressable_devices(devices)))
 
 
-def join(hosts: str, timeout_s: float = 60.0) -> Watch | None:
+def initialize_distributed(hosts: str, timeout_s: float = 60.0) -> Watch | None:
     """Make this process one of the hosts of a run, before anything is asked of a device.
 
     `auto` leaves it to JAX to find the others (TPU pods, Slurm, Open MPI, Kubernetes) and returns None; elsewhere it is
     `ADDRESS:PORT,HOSTS,HOST`: where the first host listens, how many there are, and which this is, from 0 on. Returns
     what watches the other hosts. Raises UserError where one does not come within `timeout_s` seconds.
     """
-    found = re.fullmatch(r"auto|([^,\s]+):(\d{1,5}),(\d{1,6}),(\d{1,6})", hosts)
-    if found is None or (found[1] and (int(found[3]) <= int(found[4]) or not 0 < int(found[2]) < 2**16)):
+    match = re.fullmatch(r"auto|([^,\s]+):(\d{1,5}),(\d{1,6}),(\d{1,6})", hosts)
+    if match is None or (match[1] and (int(match[3]) <= int(match[4]) or not 0 < int(match[2]) < 2**16)):
         raise UserError(
             f"--hosts: expected auto, or ADDRESS:PORT,HOSTS,HOST such as 10.0.0.1:1234,2,0 for the first of two, got "
             f"{hosts!r}"
@@ -116,16 +118,18 @@ def join(hosts: str, timeout_s: float = 60.0) -> Watch | None:
         "heartbeat_timeout_seconds": max(100, math.ceil(3 * timeout_s)),  # `Watch` is to be the first that notices
     }
     try:
-        if not found[1]:
+        if not match[1]:
             jax.distributed.initialize(**limits)
             return None
-        port, count, host = int(found[2]), int(found[3]), int(found[4])
-        watch = Watch(meet(found[1], port, count, host, timeout_s), count, timeout_s)
-        jax.distributed.initialize(f"{found[1]}:{port}", count, host, **limits)
+        port, count, host = int(match[2]), int(match[3]), int(match[4])
+        watch = Watch(meet(match[1], port, count, host, timeout_s), count, timeout_s)
+        jax.distributed.initialize(f"{match[1]}:{port}", count, host, **limits)
     except UserError:
         raise
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"--hosts: {hosts}: the hosts did not find each other ({reason(error)[:200]})") from None
+        raise UserError(
+            f"--hosts: {hosts}: the hosts did not find each other ({describe_error(error)[:200]})"
+        ) from None
     return watch
 
 
@@ -142,52 +146,54 @@ def watched(watch: Watch | None) -> Iterator[None]:
         watch.close()
 
 
-def first_says(value: float) -> float:
+def broadcast_from_first_host(value: float) -> float:
     """The first host's value, on all of them."""
     return float(broadcast_one_to_all(np.float32(value))) if jax.process_count() > 1 else value
 
 
 def random_bytes(count: int) -> bytes:
     """So many random bytes, those of the first host on all of them."""
-    drawn = secrets.token_bytes(count)
+    data = secrets.token_bytes(count)
     if jax.process_count() == 1:
-        return drawn
-    return bytes(np.asarray(broadcast_one_to_all(np.frombuffer(drawn, np.uint8))))
+        return data
+    return bytes(np.asarray(broadcast_one_to_all(np.frombuffer(data, np.uint8))))
 
 
-def local(devices: Sequence[Any]) -> list[Any]:
+def addressable_devices(devices: Sequence[Any]) -> list[Any]:
     """Those of this process."""
     return [device for device in devices if device.process_index == jax.process_index()]
 
 
-def together(name: str) -> None:
+def barrier(name: str) -> None:
     """Wait until all hosts are here."""
     if jax.process_count() > 1:
         sync_global_devices(name)
 
 
-def one_each() -> list[Any]:
+def first_device_per_host() -> list[Any]:
     """The first device of every host."""
-    return [next(each for each in jax.devices() if each.process_index == host) for host in range(jax.process_count())]
+    return [
+        next(device for device in jax.devices() if device.process_index == host) for host in range(jax.process_count())
+    ]
 
 
-def replicated(state: Tree, devices: Sequence[Any]) -> Tree:
+def replicate(state: Tree, devices: Sequence[Any]) -> Tree:
     """A copy of the state on all these devices, laid out as `pmapped` returns it: the second call compiles nothing.
 
     A copy, since the trainer donates its state to every step and the caller may still want his. Every host takes part.
     """
     everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
-    here = local(devices)
+    local_devices = addressable_devices(devices)
 
     def spread(leaf: Any) -> Any:
         leaf = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
-        copies = [jax.device_put(leaf, device, may_alias=False) for device in here]
+        copies = [jax.device_put(leaf, device, may_alias=False) for device in local_devices]
         return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)
 
     return jax.tree.map(spread, state)
 
 
-def shares(batches: list[Batch], devices: int, length: int) -> PyTree:
+def shard_batches(batches: list[Batch], devices: int, length: int) -> PyTree:
     """Batches as one chunk [device, step, example, …], each example with its index in the batch of all hosts.
 
     The chunk has `length` steps; where there are fewer batches, the last one fills it up.

@@ -10,11 +10,11 @@ from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.interface import check_net
-from diffjax.utils.tree_paths import by_name, check_patterns, matches, named
+from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenNet:
     """A net of which some weights get no gradient, so that none is computed; in all else the net itself."""
 
     net: Any
@@ -22,25 +22,25 @@ class Frozen:
 
     fixed: ClassVar[tuple[str, ...]] = ()  # nothing is left to freeze: `patterns` hold what the net says of itself
 
-    def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
+    def init(self, key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree:
         """The net's own variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
-        variables = self.net.init(key, *args, **more)
-        names = by_name(variables["params"])
+        variables = self.net.init(key, *args, **kwargs)
+        names = leaves_by_name(variables["params"])
         check_patterns(names, self.patterns, "train.freeze")
         if all(matches(name, self.patterns) for name in names):
             raise UserError(f"train.freeze: {', '.join(self.patterns)} leave nothing to train; leave something out")
         return variables
 
-    def apply(self, variables: PyTree, *args: Any, **more: Any) -> Any:
+    def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
         """The net's output."""
 
-        def held(path: Any, leaf: Array) -> Array:
-            return jax.lax.stop_gradient(leaf) if matches(named(path), self.patterns) else leaf
+        def stop_frozen(path: Any, leaf: Array) -> Array:
+            return jax.lax.stop_gradient(leaf) if matches(leaf_name(path), self.patterns) else leaf
 
-        params = jax.tree_util.tree_map_with_path(held, variables["params"])
-        return self.net.apply({**variables, "params": params}, *args, **more)
+        params = jax.tree_util.tree_map_with_path(stop_frozen, variables["params"])
+        return self.net.apply({**variables, "params": params}, *args, **kwargs)
 
-    def clone(self, **changes: Any) -> "Frozen":
+    def clone(self, **changes: Any) -> "FrozenNet":
         """The same around the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
@@ -63,15 +63,15 @@ def freeze(
         return net, optimizer
 
     def label(path: Any, _: Any) -> str:
-        return "frozen" if matches(named(path), patterns) else "trained"
+        return "frozen" if matches(leaf_name(path), patterns) else "trained"
 
     def labels(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(label, params)
 
     kinds: dict[Hashable, optax.GradientTransformation] = {"trained": optimizer, "frozen": optax.set_to_zero()}
-    return Frozen(net, patterns), optax.partition(kinds, labels)
+    return FrozenNet(net, patterns), optax.partition(kinds, labels)
 
 
 def frozen_patterns(net: Any) -> tuple[str, ...]:
     """Patterns of the parameters that training leaves alone, of a net that `freeze` returned; else none."""
-    return net.patterns if isinstance(net, Frozen) else ()
+    return net.patterns if isinstance(net, FrozenNet) else ()

@@ -13,7 +13,7 @@ from typing import Any
 from diffjax.errors import UserError, warn
 from diffjax.training import data_parallel, manifest, retention
 
-BYTES = 16  # of an identity
+ID_BYTES = 16  # of an identity
 
 
 @dataclass(frozen=True)
@@ -36,61 +36,61 @@ class Identity:
 
 def draw_identity() -> str:
     """The identity of a new run, one on all hosts."""
-    return data_parallel.random_bytes(BYTES).hex()
+    return data_parallel.random_bytes(ID_BYTES).hex()
 
 
 def manifest_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the manifest of every finished checkpoint, by the folder's name."""
-    return {path.name: _hash(path) for path in retention.finished(folder) if retention.readable(path)}
+    return {path.name: _hash(path) for path in retention.complete_checkpoints(folder) if retention.is_readable(path)}
 
 
-def check(found: Path, identity: Identity) -> None:
+def check_checkpoint(checkpoint_path: Path, identity: Identity) -> None:
     """Raise UserError for a checkpoint of another run, or of another meaning."""
-    said = manifest.about(found)
-    adopted = identity.adoptions.get(found.name) == _hash(found)
-    _check(said, identity, adopted, f"{found}", "move it away")
+    recorded = manifest.read_manifest(checkpoint_path)
+    adopted = identity.adoptions.get(checkpoint_path.name) == _hash(checkpoint_path)
+    _check_identity(recorded, identity, adopted, f"{checkpoint_path}", "move it away")
 
 
-def check_snapshot(path: Path, said: Mapping[str, Any], identity: Identity) -> None:
+def check_snapshot(path: Path, recorded: Mapping[str, Any], identity: Identity) -> None:
     """The same for a snapshot; one that says nothing may be of the time before the run got its identity."""
     adopted = int(path.stem) <= max((int(name) for name in identity.adoptions if name.isdecimal()), default=-1)
-    _check(said, identity, adopted, f"{path}", "move it away")
+    _check_identity(recorded, identity, adopted, f"{path}", "move it away")
 
 
-def check_file(path: Path, said: Mapping[str, Any], identity: Identity) -> None:
+def check_file(path: Path, recorded: Mapping[str, Any], identity: Identity) -> None:
     """The same for an exported file, which has its own config: only the meaning can differ."""
-    _check(said, identity, False, f"{path}", "export it again")
+    _check_identity(recorded, identity, False, f"{path}", "export it again")
 
 
-def check_all(folder: Path, identity: Identity) -> None:
+def check_all_checkpoints(folder: Path, identity: Identity) -> None:
     """Raise UserError for any finished checkpoint in a folder that is not of this run.
 
     One that is not taken now would be kept as if it were the run's own, and might be taken when a newer one is damaged.
     """
-    for path in retention.finished(folder):
-        if retention.readable(path):
-            check(path, identity)
+    for path in retention.complete_checkpoints(folder):
+        if retention.is_readable(path):
+            check_checkpoint(path, identity)
 
 
-def tell_if_unknown(found: Path, identity: Identity) -> None:
+def report_if_unknown(checkpoint_path: Path, identity: Identity) -> None:
     """Say that a checkpoint was taken of which nothing says whose it is."""
     if not identity.run:
-        told = "was written before checkpoints had the identity of their run; it is taken as this folder's own"
-        warn(f"{found} {told}")
+        message = "was written before checkpoints had the identity of their run; it is taken as this folder's own"
+        warn(f"{checkpoint_path} {message}")
 
 
-def _check(said: Mapping[str, Any], identity: Identity, adopted: bool, name: str, remedy: str) -> None:
-    if said.get("run") is None and (adopted or not identity.run):
+def _check_identity(recorded: Mapping[str, Any], identity: Identity, adopted: bool, name: str, remedy: str) -> None:
+    if recorded.get("run") is None and (adopted or not identity.run):
         return
-    if said.get("run") != identity.run:
-        fault = "carries no identity, unlike" if said.get("run") is None else "is of another run than"
+    if recorded.get("run") != identity.run:
+        fault = "carries no identity, unlike" if recorded.get("run") is None else "is of another run than"
         raise UserError(f"{name}: {fault} config.json; {remedy}, or restore the config.json it belongs to")
-    if said.get("meaning") != identity.meaning:
+    if recorded.get("meaning") != identity.meaning:
         raise UserError(
             f"{name}: its numbers have another meaning than config.json says (model, data or seed differ); restore "
             f"that config.json, or {remedy}"
         )
 
 
-def _hash(found: Path) -> str:
-    return hashlib.sha256((found / manifest.MANIFEST).read_bytes()).hexdigest()
+def _hash(checkpoint_path: Path) -> str:
+    return hashlib.sha256((checkpoint_path / manifest.MANIFEST).read_bytes()).hexdigest()

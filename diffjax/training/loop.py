@@ -20,15 +20,15 @@ from diffjax.parallel.dispatch import steps_per_dispatch
 from diffjax.training import data_parallel, fit_arguments, nonfinite
 from diffjax.training.batch_stream import stream as batches_from
 from diffjax.training.freezing import freeze
-from diffjax.training.nonfinite import Fault, Policy, examiner
+from diffjax.training.nonfinite import Fault, Policy, locate_nonfinite
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics, train_step
-from diffjax.utils.closures import interned, remembered
+from diffjax.utils.closures import cache_hashable, intern_function
 
 Event = tuple[int, Callable[[int, State, Metrics], None]]
-AHEAD = 4  # dispatches in the device's queue, at most, before the host waits for the oldest
-QUEUE_S = 2.0  # how long they may take together, so that a run can stop soon when it is told to
+MAX_DISPATCHES_AHEAD = 4  # dispatches in the device's queue, at most, before the host waits for the oldest
+QUEUE_SECONDS = 2.0  # how long they may take together, so that a run can stop soon when it is told to
 
 
 def fit(
@@ -69,35 +69,38 @@ def fit(
 
     Raises UserError when batches run out or do not divide by the devices, faults.Diverged where the policy says so.
     """
-    given = fit_arguments.checked(keys, net, loss, steps, optimizer, ema, start, accumulate, dispatch)
+    arguments = fit_arguments.validate_arguments(keys, net, loss, steps, optimizer, ema, start, accumulate, dispatch)
     fit_arguments.check_events(events)
     devices = devices or jax.devices()
-    net, loss, optimizer = _parts(net, loss, given.optimizer or adamw(given.steps))
+    net, loss, optimizer = _parts(net, loss, arguments.optimizer or adamw(arguments.steps))
     stream = batches_from(batches, 0 if start is None else int(start.position))
     first = _next(stream, 0)
     _check_tokens(net, first["x"])
-    begun = start or create(given.key, net, optimizer, given.averages, first["x"], first.get("cond"))
+    initial = start or create(arguments.key, net, optimizer, arguments.averages, first["x"], first.get("cond"))
     if start is not None:
-        fit_arguments.check_start(start, optimizer, given.averages)
-    most = dispatch or steps_per_dispatch(net)
-    examined, advance = examiner(net, loss, optimizer), _program(net, loss, optimizer, accumulate, tuple(devices))
-    run = _Run(advance, devices, most, itertools.chain([first], stream), watch)
-    state, done = data_parallel.replicated(begun, devices), int(begun.step)
-    while done < steps:
-        size = min([run.pace.size, steps - done, *(every - done % every for every, _ in events if every)])
-        state, done = run.dispatched(state, done, size, stopping is not None and stopping())
-        due = [call for every, call in events if done == steps or (every and done % every == 0)]
-        if wrong := run.confirmed(0 if due or done == steps else run.pace.ahead):
-            fault = examined(state, run.cut(wrong.batches[:1]))
+        fit_arguments.check_start(start, optimizer, arguments.averages)
+    max_steps = dispatch or steps_per_dispatch(net)
+    locate, advance = (
+        locate_nonfinite(net, loss, optimizer),
+        _compiled_step(net, loss, optimizer, accumulate, tuple(devices)),
+    )
+    run = _Run(advance, devices, max_steps, itertools.chain([first], stream), watch)
+    state, steps_done = data_parallel.replicate(initial, devices), int(initial.step)
+    while steps_done < steps:
+        size = min([run.pace.size, steps - steps_done, *(every - steps_done % every for every, _ in events if every)])
+        state, steps_done = run.dispatch(state, steps_done, size, stopping is not None and stopping())
+        due_calls = [call for every, call in events if steps_done == steps or (every and steps_done % every == 0)]
+        if nonfinite_step := run.confirm(0 if due_calls or steps_done == steps else run.pace.ahead):
+            fault = locate(state, run.shard(nonfinite_step.batches[:1]))
             if report is not None:
                 report(fault)
-            went_on = (on_fault or nonfinite.stop())(fault, state, lambda: (restore and restore()) or begun)
-            state, done = data_parallel.replicated(went_on, devices), int(went_on.step)
+            continued = (on_fault or nonfinite.stop())(fault, state, lambda: (restore and restore()) or initial)
+            state, steps_done = data_parallel.replicate(continued, devices), int(continued.step)
         elif run.told_to_stop:
             return state
         else:
-            for call in due:
-                call(done, state, run.last)
+            for call in due_calls:
+                call(steps_done, state, run.last)
     return state
 
 
@@ -117,9 +120,11 @@ def step_memory(
     `batch` is one of this host. The program is compiled for this, once: `fit` then finds it.
     """
     devices = devices or jax.devices()
-    advance = _program(*_parts(net, loss, optimizer), accumulate, tuple(devices))
-    chunk = data_parallel.shares([batch], len(data_parallel.local(devices)), dispatch or steps_per_dispatch(net))
-    return advance.memory(data_parallel.replicated(start, devices), chunk)
+    advance = _compiled_step(*_parts(net, loss, optimizer), accumulate, tuple(devices))
+    chunk = data_parallel.shard_batches(
+        [batch], len(data_parallel.addressable_devices(devices)), dispatch or steps_per_dispatch(net)
+    )
+    return advance.memory(data_parallel.replicate(start, devices), chunk)
 
 
 def _parts(
@@ -127,19 +132,19 @@ def _parts(
 ) -> tuple[Any, Loss, optax.GradientTransformation]:
     """The same without what the net leaves as it is, each equal part being one object: programs are found by them."""
     net, optimizer = freeze(net, optimizer)
-    return net, interned(loss), optax.GradientTransformation(*map(interned, optimizer))
+    return net, intern_function(loss), optax.GradientTransformation(*map(intern_function, optimizer))
 
 
-@remembered(4)
-def _program(
+@cache_hashable(4)
+def _compiled_step(
     net: Any, loss: Loss, optimizer: optax.GradientTransformation, parts: int, devices: tuple[Any, ...]
-) -> data_parallel.Advance:
+) -> data_parallel.AdvanceState:
     """The training step on these devices: a second run of an equal net, loss and optimizer compiles nothing."""
-    return data_parallel.pmapped(partial(train_step, net, loss, optimizer, parts=parts), devices)
+    return data_parallel.pmap_step(partial(train_step, net, loss, optimizer, parts=parts), devices)
 
 
 @dataclass(frozen=True)
-class _Flight:
+class _Dispatch:
     """A dispatch in the device's queue: the steps done after it, its batches and metrics, and when it was begun."""
 
     done: int
@@ -148,22 +153,22 @@ class _Flight:
     begun_s: float
 
 
-class _Pace:
+class _DispatchPace:
     """How many steps a dispatch takes, and how many dispatches may wait, so that all of them last QUEUE_S at most.
 
     The first dispatch compiles and the second is timed, one step each.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.size, self.ahead, self._seen = most, 1, 0, 0
+    def __init__(self, max_steps: int) -> None:
+        self.most, self.size, self.ahead, self._seen = max_steps, 1, 0, 0
 
-    def see(self, seconds: float) -> None:
+    def record_seconds(self, seconds: float) -> None:
         """A dispatch has taken so long; only the second one tells."""
         self._seen += 1
         if self._seen == 2:
-            seconds = data_parallel.first_says(seconds)  # all hosts must dispatch the same
-            self.size = int(np.clip(QUEUE_S / AHEAD / max(seconds, 1e-9), 1, self.most))
-            self.ahead = int(np.clip(QUEUE_S / max(seconds * self.size, 1e-9), 1, AHEAD)) - 1
+            seconds = data_parallel.broadcast_from_first_host(seconds)  # all hosts must dispatch the same
+            self.size = int(np.clip(QUEUE_SECONDS / MAX_DISPATCHES_AHEAD / max(seconds, 1e-9), 1, self.most))
+            self.ahead = int(np.clip(QUEUE_SECONDS / max(seconds * self.size, 1e-9), 1, MAX_DISPATCHES_AHEAD)) - 1
 
 
 class _Run:
@@ -171,28 +176,28 @@ class _Run:
 
     def __init__(
         self,
-        advance: data_parallel.Advance,
+        advance: data_parallel.AdvanceState,
         devices: Sequence[Any],
-        most: int,
+        max_steps: int,
         stream: Iterator[Batch],
         watch: Callable[[int, Metrics], None] | None,
     ) -> None:
-        self.advance, self.here, self.most = advance, len(data_parallel.local(devices)), most
-        self.stream, self.watch, self.pace = stream, watch, _Pace(most)
-        self.queue: deque[_Flight] = deque()
+        self.advance, self.here, self.most = advance, len(data_parallel.addressable_devices(devices)), max_steps
+        self.stream, self.watch, self.pace = stream, watch, _DispatchPace(max_steps)
+        self.queue: deque[_Dispatch] = deque()
         self.last: Metrics = {}
         self.told_to_stop = False
 
-    def dispatched(self, state: State, done: int, size: int, stop: bool) -> tuple[State, int]:
+    def dispatch(self, state: State, done: int, size: int, stop: bool) -> tuple[State, int]:
         """Send so many steps to the device, and do not wait for them."""
         batches = [_next(self.stream, done + i) for i in range(size)]
         begun_s = time.monotonic()
-        chunk = data_parallel.shares(batches, self.here, self.most)
+        chunk = data_parallel.shard_batches(batches, self.here, self.most)
         state, metrics = self.advance(state, chunk, size, stop)
-        self.queue.append(_Flight(done + size, batches, metrics, begun_s))
+        self.queue.append(_Dispatch(done + size, batches, metrics, begun_s))
         return state, done + size
 
-    def confirmed(self, leave: int) -> _Flight | None:
+    def confirm(self, leave: int) -> _Dispatch | None:
         """Wait until at most so many dispatches are under way, or all where one of them was told to stop.
 
         Returns the one that went wrong, if any, cut to what follows the last good step; the batches after its first go
@@ -201,24 +206,24 @@ class _Run:
         while len(self.queue) > (0 if self.told_to_stop else leave):
             flight = self.queue.popleft()
             metrics = {name: np.asarray(metric) for name, metric in flight.metrics.items()}  # waits for the device
-            self.pace.see(time.monotonic() - flight.begun_s)
+            self.pace.record_seconds(time.monotonic() - flight.begun_s)
             self.told_to_stop |= bool(metrics.pop("stop"))
-            fine = metrics.pop("fine")[: len(flight.batches)]
-            good = len(fine) if fine.all() else int(np.argmin(fine))
-            self.last = {name: metric[:good] for name, metric in metrics.items()}
-            if good and self.watch is not None:
-                self.watch(flight.done - len(fine) + good, self.last)
-            if good < len(fine):
-                left = flight.batches[good:]
+            finite_steps = metrics.pop("fine")[: len(flight.batches)]
+            good_count = len(finite_steps) if finite_steps.all() else int(np.argmin(finite_steps))
+            self.last = {name: metric[:good_count] for name, metric in metrics.items()}
+            if good_count and self.watch is not None:
+                self.watch(flight.done - len(finite_steps) + good_count, self.last)
+            if good_count < len(finite_steps):
+                untaken = flight.batches[good_count:]
                 later = [batch for flight in self.queue for batch in flight.batches]
-                self.stream = itertools.chain(left[1:], later, self.stream)
+                self.stream = itertools.chain(untaken[1:], later, self.stream)
                 self.queue.clear()
-                return _Flight(flight.done - len(left), left, flight.metrics, flight.begun_s)
+                return _Dispatch(flight.done - len(untaken), untaken, flight.metrics, flight.begun_s)
         return None
 
-    def cut(self, batches: list[Batch]) -> list[Batch]:
+    def shard(self, batches: list[Batch]) -> list[Batch]:
         """A batch as the devices see it, one part for each."""
-        chunk = data_parallel.shares(batches, self.here, 1)
+        chunk = data_parallel.shard_batches(batches, self.here, 1)
         return [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i, 0]), chunk) for i in range(self.here)]
 
 

@@ -23,12 +23,12 @@ from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttr
 
 from diffjax.errors import UserError, warn
 from diffjax.training import metrics_file
-from diffjax.utils.files import reason, write_whole
+from diffjax.utils.files import describe_error, write_atomically
 
 __all__ = ["jsonl", "tensorboard", "wandb"]
 
 FLUSH_SECONDS = 5.0  # tensorboardX syncs with the disk at each flush
-MOST_KEPT = 10_000  # rows that a writer may owe
+MAX_BUFFERED = 10_000  # rows that a writer may owe
 
 
 @runtime_checkable
@@ -60,10 +60,10 @@ def wandb(folder: Path, start: int, about: Mapping[str, Any], project: str = "di
     A run that goes on keeps its W&B run, by the id in the file wandb_id of its folder. What was written beyond
     `start` is written again: W&B forgets nothing. WANDB_MODE=offline keeps all in the folder, for `wandb sync`.
     """
-    return _WeightsAndBiases(_imported(), folder, about, project, entity)
+    return _WeightsAndBiases(_import_wandb(), folder, about, project, entity)
 
 
-class Patient:
+class RetryingWriter:
     """A writer that never raises. What another could not write is told, kept, and tried again, ever more rarely."""
 
     def __init__(self, writer: Writer) -> None:
@@ -73,26 +73,26 @@ class Patient:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values, and first those that are owed; after the n-th failure in a row, 2ⁿ calls only keep."""
-        if len(self._owed) == MOST_KEPT:
+        if len(self._owed) == MAX_BUFFERED:
             self._owed.popleft()
             self._lost += 1
         self._owed.append((step, values))
         if self._pause:
             self._pause -= 1
         else:
-            self._pay()
+            self._write_pending()
 
     def close(self) -> None:
         """A last attempt, and a line on what is missing then."""
-        self._pay()
+        self._write_pending()
         try:
             self._writer.close()
         except Exception as error:
-            warn(f"{self._name} could not be closed ({reason(error)}); its last metrics may be missing")
+            warn(f"{self._name} could not be closed ({describe_error(error)}); its last metrics may be missing")
         if missing := len(self._owed) + self._lost:
             warn(f"{missing} rows of metrics are missing in {self._name}")
 
-    def _pay(self) -> None:
+    def _write_pending(self) -> None:
         try:
             while self._owed:
                 self._writer.write(*self._owed[0])
@@ -101,8 +101,8 @@ class Patient:
             self._failures += 1
             self._pause = 2**self._failures
             if self._failures == 1:
-                told = "training goes on, they are kept, and it is tried again"
-                warn(f"metrics cannot be written by {self._name} ({reason(error)}); {told}")
+                message = "training goes on, they are kept, and it is tried again"
+                warn(f"metrics cannot be written by {self._name} ({describe_error(error)}); {message}")
         else:
             if self._failures:
                 warn(f"metrics are written by {self._name} again")
@@ -113,14 +113,16 @@ class _JsonLines:
     """Opens the file for each row: a row is there whole or not at all."""
 
     def __init__(self, path: Path, start: int) -> None:
-        self._path, self._start, self._begun = path, start, False
+        self._path, self._start, self._open = path, start, False
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        if not self._begun:
-            kept = b"".join(metrics_file.line(*row) for row in metrics_file.read(self._path) if row.step <= self._start)
-            write_whole(self._path, lambda file: file.write(kept))
-            self._begun = True
-        row = metrics_file.line(step, values)
+        if not self._open:
+            kept_lines = b"".join(
+                metrics_file.format_line(*row) for row in metrics_file.read(self._path) if row.step <= self._start
+            )
+            write_atomically(self._path, lambda file: file.write(kept_lines))
+            self._open = True
+        row = metrics_file.format_line(step, values)
         with self._path.open("ab", buffering=0) as file:
             before = file.tell()
             if file.write(row) < len(row):  # the disk is full
@@ -140,9 +142,9 @@ class _TensorBoard:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         try:
-            events = self._events = self._events or self._begun()
-            told = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
-            events.write_event(Event(wall_time=time.time(), step=step, summary=told))
+            events = self._events = self._events or self._open()
+            summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+            events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
             if time.monotonic() - self._flushed > FLUSH_SECONDS:
                 events.flush()
                 self._flushed = time.monotonic()
@@ -156,7 +158,7 @@ class _TensorBoard:
         if self._events is not None:
             self._events.close()
 
-    def _begun(self) -> EventsWriter:
+    def _open(self) -> EventsWriter:
         """A new file, which tells TensorBoard to hide what others hold of step `_purge` and beyond."""
         self._folder.mkdir(parents=True, exist_ok=True)
         events = EventsWriter(str(self._folder / "events"), f".{os.getpid()}.{self._purge}")
@@ -175,19 +177,19 @@ class _WeightsAndBiases:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if self._run is None:
-            self._run = self._begun()
+            self._run = self._open()
         self._run.log({"step": step, **values})
 
     def close(self) -> None:
         if self._run is not None:
             self._run.finish()
 
-    def _begun(self) -> Any:
+    def _open(self) -> Any:
         run = self._package.init(
             project=self._project,
             entity=self._entity or None,
             name=self._folder.name,
-            id=_kept_id(self._folder / "wandb_id"),
+            id=_run_id(self._folder / "wandb_id"),
             resume="allow",
             dir=str(self._folder),
             config=dict(self._about),
@@ -197,19 +199,19 @@ class _WeightsAndBiases:
         return run
 
 
-def _kept_id(path: Path) -> str:
+def _run_id(path: Path) -> str:
     """The id in that file, or a new one, which is kept there."""
     text = path.read_text(errors="replace").strip() if path.exists() else ""
     if re.fullmatch("[0-9a-f]{16}", text):
         return text
     if path.exists():
         warn(f"{path} holds no id of a W&B run; a new run is begun there")
-    made = secrets.token_hex(8)
-    write_whole(path, lambda file: file.write(made.encode()))
-    return made
+    new_id = secrets.token_hex(8)
+    write_atomically(path, lambda file: file.write(new_id.encode()))
+    return new_id
 
 
-def _imported() -> Any:
+def _import_wandb() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it deprecates is its own affair

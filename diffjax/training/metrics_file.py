@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffjax.errors import UserError, warn
-from diffjax.utils.files import reason
+from diffjax.utils.files import describe_error
 
 NAME = "metrics.jsonl"
 _WORDS = frozenset(("NaN", "Infinity", "-Infinity"))
-_MOST = 2**63  # a step that is larger is no step
+_MAX_STEP = 2**63  # a step that is larger is no step
 
 
-class Reading(NamedTuple):
+class MetricsRow(NamedTuple):
     """What was told of one step: a name and a number each."""
 
     step: int
     values: dict[str, float]
 
 
-def line(step: int, values: Mapping[str, float]) -> bytes:
+def format_line(step: int, values: Mapping[str, float]) -> bytes:
     """One line of the file, its end included."""
-    told = {name: value if isfinite(value) else json.dumps(value) for name, value in values.items()}
-    return json.dumps({"step": step, **told}, allow_nan=False).encode() + b"\n"
+    finite_values = {name: value if isfinite(value) else json.dumps(value) for name, value in values.items()}
+    return json.dumps({"step": step, **finite_values}, allow_nan=False).encode() + b"\n"
 
 
-def read(path: Path) -> list[Reading]:
+def read(path: Path) -> list[MetricsRow]:
     """The readings of a file, one for each step, none where there is no file.
 
     What was told of a step several times is joined, the last of each value. Where the steps of the file fall the run
@@ -40,35 +40,35 @@ def read(path: Path) -> list[Reading]:
     try:
         lines = [text for text in path.read_bytes().split(b"\n") if text] if path.exists() else []
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)}); move it away") from None
-    found = [_reading(text) for text in lines]
-    damaged = found.count(None)
+        raise UserError(f"{path}: cannot be read ({describe_error(error)}); move it away") from None
+    rows = [_parse_line(text) for text in lines]
+    damaged = rows.count(None)
     if damaged:
-        told = f"{damaged} of {len(lines)} lines cannot be read and are left out"
-        warn(f"{path} is damaged: {told}")
-    return _joined([reading for reading in found if reading is not None])
+        message = f"{damaged} of {len(lines)} lines cannot be read and are left out"
+        warn(f"{path} is damaged: {message}")
+    return _merge([reading for reading in rows if reading is not None])
 
 
-def _joined(readings: list[Reading]) -> list[Reading]:
-    found: list[Reading] = []
+def _merge(readings: list[MetricsRow]) -> list[MetricsRow]:
+    merged: list[MetricsRow] = []
     for step, values in readings:
-        while found and found[-1].step > step:
-            found.pop()
-        if found and found[-1].step == step:
-            found[-1].values.update(values)
+        while merged and merged[-1].step > step:
+            merged.pop()
+        if merged and merged[-1].step == step:
+            merged[-1].values.update(values)
         else:
-            found.append(Reading(step, values))
-    return found
+            merged.append(MetricsRow(step, values))
+    return merged
 
 
-def _reading(text: bytes) -> Reading | None:
+def _parse_line(text: bytes) -> MetricsRow | None:
     """What a line says; None where it is not as `line` writes it."""
     try:
-        values: Any = json.loads(text.decode(), parse_constant=_refused)
+        values: Any = json.loads(text.decode(), parse_constant=_reject_word)
         step = values.pop("step")
-        if type(step) is not int or not 0 <= step < _MOST:
+        if type(step) is not int or not 0 <= step < _MAX_STEP:
             return None
-        return Reading(step, {name: _number(value) for name, value in values.items()})
+        return MetricsRow(step, {name: _number(value) for name, value in values.items()})
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
@@ -80,5 +80,5 @@ def _number(value: Any) -> float:
     return number
 
 
-def _refused(word: str) -> float:
+def _reject_word(word: str) -> float:
     raise ValueError(word)

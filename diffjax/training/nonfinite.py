@@ -17,15 +17,15 @@ from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
 from diffjax.loss.simple import Loss
-from diffjax.training.ema import averaged
+from diffjax.training.ema import update_averages
 from diffjax.training.state import State
-from diffjax.training.step import Batch, Spied, losses
-from diffjax.utils.prng import keys_of
-from diffjax.utils.tree_paths import named
+from diffjax.training.step import Batch, LevelRecorder, losses
+from diffjax.utils.prng import fold_index
+from diffjax.utils.tree_paths import leaf_name
 
 __all__ = ["rewind", "skip", "stop"]
 
-_SHOWN = 5  # examples that a line of the report names
+_MAX_SHOWN = 5  # examples that a line of the report names
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,27 @@ class Fault:
     levels: tuple[tuple[float, float], ...]
     sound: bool
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """On one line, for people."""
-        where = f"step {self.step + 1:,} (batch {self.position:,} of the data's order)"
+        place = f"step {self.step + 1:,} (batch {self.position:,} of the data's order)"
         for first in self.leaves[:1]:
-            more = f" and {len(self.leaves) - 1} more" if len(self.leaves) > 1 else ""
-            return f"{where}: {first}{more} not finite; {self._levels()}"
-        return f"{where}: not finite, but taken again it was: suspect the machine; {self._levels()}"
+            others = f" and {len(self.leaves) - 1} more" if len(self.leaves) > 1 else ""
+            return f"{place}: {first}{others} not finite; {self._describe_levels()}"
+        return f"{place}: not finite, but taken again it was: suspect the machine; {self._describe_levels()}"
 
-    def _levels(self) -> str:
-        least, most = min(low for low, _ in self.levels), max(high for _, high in self.levels)
-        told = f"noise levels {least:.4g} … {most:.4g} in the batch"
-        bad = [f"{row} at {_interval(*self.levels[row])}" for row in self.rows[:_SHOWN]]
-        more = " …" if len(self.rows) > _SHOWN else ""
-        return f"{told}, {len(self.rows)} bad example(s): {', '.join(bad)}{more}" if bad else told
+    def _describe_levels(self) -> str:
+        lowest, highest = min(low for low, _ in self.levels), max(high for _, high in self.levels)
+        text = f"noise levels {lowest:.4g} … {highest:.4g} in the batch"
+        at_fault = [f"{row} at {_format_interval(*self.levels[row])}" for row in self.rows[:_MAX_SHOWN]]
+        ellipsis = " …" if len(self.rows) > _MAX_SHOWN else ""
+        return f"{text}, {len(self.rows)} bad example(s): {', '.join(at_fault)}{ellipsis}" if at_fault else text
 
 
 class Diverged(ArithmeticError):
     """Training cannot go on by its policy. `state` is the one before the wrong step, as good as `fault.sound` says."""
 
     def __init__(self, fault: Fault, state: State, why: str) -> None:
-        super().__init__(f"{fault.told()}; {why}")
+        super().__init__(f"{fault.describe()}; {why}")
         self.fault, self.state = fault, state
 
 
@@ -85,110 +85,120 @@ def stop() -> Policy:
 
 def skip(limit: int = 10) -> Policy:
     """Pass over the batch, at most `limit` times in a run."""
-    _at_least_one(limit)
+    _check_positive(limit)
 
     def decide(fault: Fault, state: State, restore: Restore) -> State:
         if not fault.sound:
             raise Diverged(fault, state, "the state itself is not finite, so skipping cannot help; use rewind")
-        _within(limit, fault, state)
-        return _passed(state, fault)
+        _check_limit(limit, fault, state)
+        return _skip_batch(state, fault)
 
     return decide
 
 
 def rewind(limit: int = 10) -> Policy:
     """Go back to the last good checkpoint, and on with the batch after the bad one, at most `limit` times in a run."""
-    _at_least_one(limit)
+    _check_positive(limit)
 
     def decide(fault: Fault, state: State, restore: Restore) -> State:
-        _within(limit, fault, state)
-        return _passed(restore(), fault)
+        _check_limit(limit, fault, state)
+        return _skip_batch(restore(), fault)
 
     return decide
 
 
-def examiner(net: Any, loss: Loss, optimizer: optax.GradientTransformation) -> Callable[[State, list[Batch]], Fault]:
+def locate_nonfinite(
+    net: Any, loss: Loss, optimizer: optax.GradientTransformation
+) -> Callable[[State, list[Batch]], Fault]:
     """`(state, batches) -> fault`: of the step from this (halted) state, its batch in parts that one device can hold.
 
     What it needs is compiled at the first fault, once for a run.
     """
-    look, move = jax.jit(partial(_looked, net, loss)), jax.jit(partial(_moved, optimizer))
+    part_gradients, apply_gradients = (
+        jax.jit(partial(_part_gradients, net, loss)),
+        jax.jit(partial(_apply_gradients, optimizer)),
+    )
 
-    def examined(state: State, batches: list[Batch]) -> Fault:
+    def locate(state: State, batches: list[Batch]) -> Fault:
         state = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, state)
-        found, total = [], None
+        results, total = [], None
         for part in batches:
-            grads, each, levels = look(state, part)
+            grads, losses, levels = part_gradients(state, part)
             total = grads if total is None else jax.tree.map(jnp.add, total, grads)
-            found.append((np.isfinite(each), np.asarray(levels)))
+            results.append((np.isfinite(losses), np.asarray(levels)))
         grads = jax.tree.map(lambda leaf: leaf / len(batches), total)
-        moved, emas = move(state, grads)
-        given = [{"x": part["x"], "cond": part["cond"]} for part in batches]
-        before = {"batch": jax.tree.map(lambda *parts: np.concatenate(parts), *given), **_content(state)}
-        good, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        after = {"loss": np.where(good, 0.0, np.nan), "gradient": grads, "new params": moved, "new emas": emas}
+        new_params, emas = apply_gradients(state, grads)
+        arrays = [{"x": part["x"], "cond": part["cond"]} for part in batches]
+        before = {"batch": jax.tree.map(lambda *parts: np.concatenate(parts), *arrays), **_state_content(state)}
+        finite_losses, levels = (np.concatenate(parts) for parts in zip(*results, strict=True))
+        after = {
+            "loss": np.where(finite_losses, 0.0, np.nan),
+            "gradient": grads,
+            "new params": new_params,
+            "new emas": emas,
+        }
         return Fault(
             step=int(state.step),
             position=int(state.position),
             count=int(state.faults) + 1,
-            leaves=tuple(_wrong(before) + _wrong(after)),
-            rows=tuple(np.flatnonzero(~good).tolist()),
+            leaves=tuple(_nonfinite_names(before) + _nonfinite_names(after)),
+            rows=tuple(np.flatnonzero(~finite_losses).tolist()),
             levels=tuple((float(low), float(high)) for low, high in levels),
-            sound=not _wrong(_content(state)),
+            sound=not _nonfinite_names(_state_content(state)),
         )
 
-    return examined
+    return locate
 
 
-def _looked(net: Any, loss: Loss, state: State, batch: Batch) -> tuple[PyTree, Array, Array]:
+def _part_gradients(net: Any, loss: Loss, state: State, batch: Batch) -> tuple[PyTree, Array, Array]:
     """Gradient, losses, and the least and greatest level of each example, of a part of a batch."""
-    keys = keys_of(jax.random.fold_in(state.key, state.position), batch["index"])
+    keys = fold_index(jax.random.fold_in(state.key, state.position), batch["index"])
 
     def mean_loss(params: PyTree) -> tuple[Array, tuple[Array, Array]]:
-        spied = Spied(net)
-        each = losses(spied, loss, params, keys, batch["x"], batch["cond"])
-        level = spied.seen()
-        return jnp.mean(each), (each, jnp.stack([level.min(axis=1), level.max(axis=1)], axis=1))
+        recorder = LevelRecorder(net)
+        example_losses = losses(recorder, loss, params, keys, batch["x"], batch["cond"])
+        level = recorder.recorded_levels()
+        return jnp.mean(example_losses), (example_losses, jnp.stack([level.min(axis=1), level.max(axis=1)], axis=1))
 
-    grads, (each, levels) = jax.grad(mean_loss, has_aux=True)(state.params)
-    return grads, each, levels
+    grads, (example_losses, levels) = jax.grad(mean_loss, has_aux=True)(state.params)
+    return grads, example_losses, levels
 
 
-def _moved(optimizer: optax.GradientTransformation, state: State, grads: PyTree) -> tuple[PyTree, PyTree]:
+def _apply_gradients(optimizer: optax.GradientTransformation, state: State, grads: PyTree) -> tuple[PyTree, PyTree]:
     updates, _ = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    return params, averaged(state.emas, params, state.step)
+    return params, update_averages(state.emas, params, state.step)
 
 
-def _content(state: State) -> dict[str, PyTree]:
+def _state_content(state: State) -> dict[str, PyTree]:
     return {name: getattr(state, name) for name in ("params", "emas", "opt_state")}
 
 
-def _wrong(trees: dict[str, PyTree]) -> list[str]:
+def _nonfinite_names(trees: dict[str, PyTree]) -> list[str]:
     """The names of the leaves that are not finite, tree after tree."""
     names = []
     for name, tree in trees.items():
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.all(jnp.isfinite(leaf)):
-                names.append("/".join(filter(None, (name, named(path)))))
+                names.append("/".join(filter(None, (name, leaf_name(path)))))
     return names
 
 
-def _passed(state: State, fault: Fault) -> State:
+def _skip_batch(state: State, fault: Fault) -> State:
     """The state, about to take the batch after the bad one."""
     position, faults = (jnp.asarray(number, jnp.int32) for number in (fault.position + 1, fault.count))
     return replace(state, position=position, faults=faults, halted=jnp.zeros((), bool))
 
 
-def _within(limit: int, fault: Fault, state: State) -> None:
+def _check_limit(limit: int, fault: Fault, state: State) -> None:
     if fault.count > limit:
         raise Diverged(fault, state, f"the run has had {fault.count} faults, and train.on_fault allows {limit}")
 
 
-def _at_least_one(limit: int) -> None:
+def _check_positive(limit: int) -> None:
     if limit < 1:
         raise UserError(f"limit must be at least 1, got {limit}")
 
 
-def _interval(low: float, high: float) -> str:
+def _format_interval(low: float, high: float) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"

@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import optax
 
-from diffjax.utils.memo import one_object
+from diffjax.utils.memo import memoize_by_arguments
 
 
-@one_object
+@memoize_by_arguments
 def adamw(
     steps: int,
     learning_rate: float = 2e-3,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from tqdm import tqdm
 
 from diffjax.errors import tell
-from diffjax.training.metric_writers import Patient, Writer
-from diffjax.training.running_means import Sums, add, means
+from diffjax.training.metric_writers import RetryingWriter, Writer
+from diffjax.training.running_means import Sums, add_metrics, means
 from diffjax.training.step import Metrics
 
 
@@ -30,7 +30,7 @@ class Log:
     ) -> None:
         """Go on from step `start`, with the `sums` saved there; `quiet`, as all hosts but the first, prints nothing."""
         self.steps, self.every, self.batch_size, self.quiet = steps, every, batch_size, quiet
-        self._writers = [Patient(writer) for writer in writers]
+        self._writers = [RetryingWriter(writer) for writer in writers]
         self.sums: Sums = sums or {}
         self._last: tuple[int, float] | None = None  # where the interval began, and when
         self.bar = tqdm(  # disable=None: no bar where stderr is no terminal
@@ -42,30 +42,30 @@ class Log:
             leave=False,
         )
 
-    def watch(self, step: int, metrics: Metrics) -> None:
+    def log_steps(self, step: int, metrics: Metrics) -> None:
         """Take the metrics of the steps up to this one, and write each interval that ends among them."""
         count = len(metrics["loss"])
         self.bar.update(count * self.batch_size)
         for i in range(count):
-            self.sums = add(self.sums, {name: float(metric[i]) for name, metric in metrics.items()})
+            self.sums = add_metrics(self.sums, {name: float(metric[i]) for name, metric in metrics.items()})
             at = step - count + 1 + i
             ends = self.every > 0 and at % self.every == 0
             if ends or at == self.steps:
-                self.tell(at, {**means(self.sums), **self._speed(at)})
+                self.log_values(at, {**means(self.sums), **self._speed(at)})
             if ends:
                 self.sums = {}
 
-    def tell(self, step: int, values: Mapping[str, float]) -> None:
+    def log_values(self, step: int, values: Mapping[str, float]) -> None:
         """Write these values of a step, also those from elsewhere, such as the loss of validation.
 
         On the screen are those alone that are no part of another, as `validation_loss/0.123` is.
         """
         for writer in self._writers:
             writer.write(step, values)
-        shown = ", ".join(f"{name} {value:.5g}" for name, value in values.items() if "/" not in name)
-        self.bar.set_postfix_str(shown, refresh=False)
+        text = ", ".join(f"{name} {value:.5g}" for name, value in values.items() if "/" not in name)
+        self.bar.set_postfix_str(text, refresh=False)
         if self.bar.disable and not self.quiet:
-            tell(f"step {step:,} of {self.steps:,}: {shown}")
+            tell(f"step {step:,} of {self.steps:,}: {text}")
 
     def close(self) -> None:
         """End all of it."""

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from diffjax.errors import UserError, warn
 from diffjax.training import manifest
-from diffjax.utils.files import reason
+from diffjax.utils.files import describe_error
 
-ATTEMPTS = 10  # to read the newest checkpoint, beside a trainer that deletes it
+DELETE_ATTEMPTS = 10  # to read the newest checkpoint, beside a trainer that deletes it
 
 
 @dataclass(frozen=True)
-class Keep:
+class RetentionPolicy:
     """The newest `last`; every step that divides by `every_steps` (0: none); and the one with the least `best_by`.
 
     `best_by` names a metric that is saved with a checkpoint; empty, none is best.
@@ -30,43 +30,43 @@ class Keep:
             raise UserError(f"train.keep_every_steps: expected 0 (none) or more, got {self.every_steps}")
 
 
-def candidates(folder: Path) -> list[Path]:
+def checkpoint_folders(folder: Path) -> list[Path]:
     """Folders that are named like checkpoints, the newest first."""
-    named = (path for path in _folders(folder, "*") if path.name.isdecimal())
-    return sorted(named, key=lambda path: int(path.name), reverse=True)
+    paths = (path for path in _folders(folder, "*") if path.name.isdecimal())
+    return sorted(paths, key=lambda path: int(path.name), reverse=True)
 
 
-def finished(folder: Path) -> list[Path]:
+def complete_checkpoints(folder: Path) -> list[Path]:
     """Those of them whose writing was finished."""
-    return [path for path in candidates(folder) if (path / manifest.MANIFEST).exists()]
+    return [path for path in checkpoint_folders(folder) if (path / manifest.MANIFEST).exists()]
 
 
-def best(folder: Path, metric: str) -> Path | None:
+def best_checkpoint(folder: Path, metric: str) -> Path | None:
     """The finished checkpoint with the least value of a metric; None where none has it."""
-    values = [(found, path) for path in finished(folder) if (found := _metric(path, metric)) is not None]
+    values = [(value, path) for path in complete_checkpoints(folder) if (value := _metric(path, metric)) is not None]
     return min(values, key=lambda pair: pair[0])[1] if values else None
 
 
-def of_step(folder: Path, step: int) -> Path:
+def checkpoint_at_step(folder: Path, step: int) -> Path:
     """The checkpoint of that step. Raises UserError where it is not whole."""
-    found = folder / f"{step:08d}"
-    if problem := "it is a link" if found.is_symlink() else manifest.damage(found):
-        raise UserError(f"{found}: {problem}; {describe_steps(folder)}")
-    return found
+    checkpoint_path = folder / f"{step:08d}"
+    if problem := "it is a link" if checkpoint_path.is_symlink() else manifest.find_damage(checkpoint_path):
+        raise UserError(f"{checkpoint_path}: {problem}; {describe_steps(folder)}")
+    return checkpoint_path
 
 
 def describe_steps(folder: Path) -> str:
     """The steps of a folder, for a message."""
-    return f"the steps here are: {', '.join(str(int(path.name)) for path in candidates(folder)) or 'none'}"
+    return f"the steps here are: {', '.join(str(int(path.name)) for path in checkpoint_folders(folder)) or 'none'}"
 
 
-def newest_good(folder: Path) -> Path | None:
+def newest_valid(folder: Path) -> Path | None:
     """The newest checkpoint that is whole; None where there is none at all. Raises UserError where all are damaged."""
     have: list[Path] = []
-    for _ in range(ATTEMPTS):  # a trainer deletes one only when a newer one is whole
-        have = candidates(folder)
+    for _ in range(DELETE_ATTEMPTS):  # a trainer deletes one only when a newer one is whole
+        have = checkpoint_folders(folder)
         for path in have:
-            problem = manifest.damage(path)
+            problem = manifest.find_damage(path)
             if not problem:
                 return path
             if not path.exists():
@@ -107,21 +107,21 @@ def commit(partial: Path, final: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def forget(folder: Path, keep: Keep, newest: int) -> None:
+def prune(folder: Path, keep: RetentionPolicy, newest: int) -> None:
     """Delete the finished checkpoints up to `newest` that the policy does not keep; warn where that fails."""
-    steps = [path for path in finished(folder) if int(path.name) <= newest]
-    kept = set(steps[: keep.last])
-    kept |= {path for path in steps if keep.every_steps and int(path.name) % keep.every_steps == 0}
-    kept |= {best(folder, keep.best_by)} if keep.best_by else set()
+    steps = [path for path in complete_checkpoints(folder) if int(path.name) <= newest]
+    kept_steps = set(steps[: keep.last])
+    kept_steps |= {path for path in steps if keep.every_steps and int(path.name) % keep.every_steps == 0}
+    kept_steps |= {best_checkpoint(folder, keep.best_by)} if keep.best_by else set()
     try:
         for path in steps:
-            if path not in kept:
-                remove(path)
+            if path not in kept_steps:
+                delete(path)
     except OSError as error:
-        warn(f"{folder}: an old checkpoint cannot be deleted ({reason(error)}); the next save tries again")
+        warn(f"{folder}: an old checkpoint cannot be deleted ({describe_error(error)}); the next save tries again")
 
 
-def remove(path: Path) -> None:
+def delete(path: Path) -> None:
     """Take a folder's name away first, so that a kill leaves it whole or no checkpoint."""
     gone = _deleted(path)
     shutil.rmtree(gone, ignore_errors=True)
@@ -129,18 +129,20 @@ def remove(path: Path) -> None:
     shutil.rmtree(gone)
 
 
-def tidy(folder: Path) -> None:
+def clean_up_partial(folder: Path) -> None:
     """Clear away what a killed run left: what was being deleted, and what was being written unless it is whole.
 
     Raises UserError where what is whole cannot be given its name.
     """
     for path in _folders(folder, ".*.partial"):
         final = folder / path.name.split(".")[1]
-        if not final.exists() and not manifest.damage(path):
+        if not final.exists() and not manifest.find_damage(path):
             try:
                 path.rename(final)
             except OSError as error:
-                raise UserError(f"{path}: cannot be renamed to {final.name} ({reason(error)}); rename it") from None
+                raise UserError(
+                    f"{path}: cannot be renamed to {final.name} ({describe_error(error)}); rename it"
+                ) from None
     clear(folder)
 
 
@@ -161,16 +163,16 @@ def _folders(folder: Path, pattern: str) -> list[Path]:
     return [path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink()]
 
 
-def readable(path: Path) -> bool:
+def is_readable(path: Path) -> bool:
     """Whether a checkpoint's manifest can be read, and says something."""
     try:
-        return isinstance(manifest.about(path), dict)
+        return isinstance(manifest.read_manifest(path), dict)
     except (ValueError, OSError, RecursionError):
         return False
 
 
 def _metric(path: Path, name: str) -> float | None:
     """A metric that was saved with a checkpoint; None where it was not, or its manifest cannot be read."""
-    metrics = manifest.about(path).get("metrics") if readable(path) else None
+    metrics = manifest.read_manifest(path).get("metrics") if is_readable(path) else None
     value = metrics.get(name) if isinstance(metrics, dict) else None
     return value if isinstance(value, float) and isfinite(value) else None

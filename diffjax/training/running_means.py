@@ -14,7 +14,7 @@ FIELD = "running_sums"
 Sums = Mapping[str, tuple[float, int]]  # by the metric's name
 
 
-def add(sums: Sums, metrics: Mapping[str, float]) -> Sums:
+def add_metrics(sums: Sums, metrics: Mapping[str, float]) -> Sums:
     """The sums with the metrics of one more step. A metric that a step lacks stays as it is."""
     zero = (0.0, 0)
     new = {name: (sums.get(name, zero)[0] + value, sums.get(name, zero)[1] + 1) for name, value in metrics.items()}
@@ -26,14 +26,14 @@ def means(sums: Sums) -> dict[str, float]:
     return {name: total / count for name, (total, count) in sums.items()}
 
 
-def of_checkpoint(folder: Path, step: int) -> Sums:
+def read_sums(folder: Path, step: int) -> Sums:
     """The sums that were saved with the checkpoint of this step; empty where an older version saved none."""
     path = folder / f"{step:08d}"
-    value = manifest.about(path).get(FIELD) if retention.readable(path) else None
-    return parse(value, step)
+    value = manifest.read_manifest(path).get(FIELD) if retention.is_readable(path) else None
+    return parse_sums(value, step)
 
 
-def parse(value: Any, steps: int) -> Sums:
+def parse_sums(value: Any, steps: int) -> Sums:
     """Sums over at most so many steps from what a manifest holds; empty where it holds anything else."""
     if not (isinstance(value, dict) and all(_is_sum(pair, steps) for pair in value.values())):
         return {}

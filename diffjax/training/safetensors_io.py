@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from diffjax.errors import UserError
-from diffjax.utils.files import reason, write_whole
+from diffjax.utils.files import describe_error, write_atomically
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
@@ -28,10 +28,10 @@ def write(path: Path, tree: PyTree, about: dict[str, Any]) -> None:
     flat = {
         name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in flatten_dict(dict(tree), sep="/").items()
     }
-    told = json.dumps(about)
-    header = {"diffjax": FORMAT, "about": told, "sha256": _hash(flat, told)}
+    metadata = json.dumps(about)
+    header = {"diffjax": FORMAT, "about": metadata, "sha256": _hash(flat, metadata)}
     data = save(flat, header)
-    write_whole(path, lambda file: file.write(data))
+    write_atomically(path, lambda file: file.write(data))
 
 
 def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
@@ -42,9 +42,9 @@ def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             if header.get("diffjax") != FORMAT:
-                made = header.get("diffjax", "another program")[:40]
+                writer = header.get("diffjax", "another program")[:40]
                 raise UserError(
-                    f"{path}: not weights of this version's kind (written by {made!r}); save or export them again"
+                    f"{path}: not weights of this version's kind (written by {writer!r}); save or export them again"
                 )
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
         if header.get("sha256") != _hash(flat, header.get("about", "")):
@@ -53,14 +53,16 @@ def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
     except UserError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({reason(error)[:200]}); save or export it again") from None
+        raise UserError(
+            f"{path}: cannot be read as weights ({describe_error(error)[:200]}); save or export it again"
+        ) from None
     return unflatten_dict(flat, sep="/"), about
 
 
 def _hash(flat: dict[str, np.ndarray], about: str) -> str:
     """Over names, types, shapes, numbers and what is said of them."""
-    found = hashlib.sha256(about.encode())
+    digest = hashlib.sha256(about.encode())
     for name in sorted(flat):
-        found.update(f"{name} {flat[name].dtype} {flat[name].shape} ".encode())
-        found.update(flat[name].reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
+        digest.update(f"{name} {flat[name].dtype} {flat[name].shape} ".encode())
+        digest.update(flat[name].reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

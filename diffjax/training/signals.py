@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any
 
 from diffjax.errors import UserError, warn
-from diffjax.utils.files import reason
+from diffjax.utils.files import describe_error
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Sentry:
+class SignalMonitor:
     """A context in which SIGTERM and SIGINT ask for an orderly end (`stopping`), a second one ends at once.
 
     Until the first `beat` there is nothing to lose, and one signal ends the program at once, with exit code 0. A `beat`
@@ -40,7 +40,7 @@ class Sentry:
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> "Sentry":
+    def __enter__(self) -> "SignalMonitor":
         self._fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         self._thread.start()
@@ -60,50 +60,52 @@ class Sentry:
 
     def _listen(self) -> None:
         while True:
-            self._reader.settimeout(self._patience_s())
+            self._reader.settimeout(self._silence_limit_s())
             try:
-                heard = self._reader.recv(1)
+                data = self._reader.recv(1)
             except TimeoutError:
-                self._tell_silence()
+                self._report_silence()
                 continue
-            if not heard:
+            if not data:
                 return
-            if heard[0] in SIGNALS:
-                self._obey(heard[0])
+            if data[0] in SIGNALS:
+                self._handle(data[0])
 
-    def _obey(self, number: int) -> None:
+    def _handle(self, number: int) -> None:
         name = signal.Signals(number).name
         if self.stopping:
-            _end(f"{name} again: ending at once; the last checkpoint stays", 128 + number)
+            _exit_process(f"{name} again: ending at once; the last checkpoint stays", 128 + number)
         self.stopping = True
         if self._step is None:
-            _end(f"{name}: ending; no step was taken, and there is nothing new to save", 0)
-        _tell(f"{name}: saving the last finished step, then ending; a second signal ends at once")
+            _exit_process(f"{name}: ending; no step was taken, and there is nothing new to save", 0)
+        _print_line(f"{name}: saving the last finished step, then ending; a second signal ends at once")
 
-    def _patience_s(self) -> float | None:
+    def _silence_limit_s(self) -> float | None:
         """How long until silence is to be told."""
         return max(0.01, self._heard_s + self._limit_s - time.monotonic()) if self._limit_s else None
 
-    def _tell_silence(self) -> None:
-        if self._patience_s() != 0.01:  # there was a beat while we waited
+    def _report_silence(self) -> None:
+        if self._silence_limit_s() != 0.01:  # there was a beat while we waited
             return
         self._heard_s = time.monotonic()  # tell again after as long
         last = (
             "the first step, which compiles, is not finished" if self._step is None else f"the last was {self._step:,}"
         )
-        _tell(f"no step was finished for {self._limit_s:g} s ({last}); where each thread stands is in {self._stacks}")
+        _print_line(
+            f"no step was finished for {self._limit_s:g} s ({last}); where each thread stands is in {self._stacks}"
+        )
         try:
             self._stacks.parent.mkdir(parents=True, exist_ok=True)
             with self._stacks.open("a") as file:
                 faulthandler.dump_traceback(file, all_threads=True)
         except OSError as error:
-            _tell(f"{self._stacks}: cannot be written ({reason(error)})")
+            _print_line(f"{self._stacks}: cannot be written ({describe_error(error)})")
 
 
-def _tell(words: str) -> None:
+def _print_line(words: str) -> None:
     warn(words, new_line=True)
 
 
-def _end(words: str, code: int) -> None:
-    _tell(words)
+def _exit_process(words: str, code: int) -> None:
+    _print_line(words)
     os._exit(code)  # the main thread may not come back for minutes

@@ -13,9 +13,9 @@ from flax import struct
 from jax.core import eval_jaxpr
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
-from diffjax.nets.interface import check_variables, explained
-from diffjax.training.ema import default, named
-from diffjax.utils.closures import remembered
+from diffjax.nets.interface import check_variables, explain_flax_errors
+from diffjax.training.ema import average_names, default_average
+from diffjax.utils.closures import cache_hashable
 
 
 @struct.dataclass
@@ -40,7 +40,7 @@ class State:
     @property
     def ema(self) -> PyTree:
         """The default average, as Flax variables."""
-        return {"params": self.emas[default(tuple(self.emas))]}
+        return {"params": self.emas[default_average(tuple(self.emas))]}
 
 
 def create(
@@ -55,51 +55,51 @@ def create(
 
     Raises UserError for a net with more variables than its parameters.
     """
-    names = named(averages)
+    names = average_names(averages)
     level = jnp.zeros((1,) * x.ndim)
-    one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
+    example = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
 
     init_key, run_key = jax.random.split(key)
-    params, opt_state = _initialised(net, optimizer, init_key, one[0], level, one[1])
+    params, opt_state = _initialize(net, optimizer, init_key, example[0], level, example[1])
     emas = {name: jax.tree.map(jnp.copy, params) for name in names}
     step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
     return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
 
 
-def _initialised(net: Any, optimizer: optax.GradientTransformation, *given: Any) -> tuple[PyTree, PyTree]:
+def _initialize(net: Any, optimizer: optax.GradientTransformation, *arguments: Any) -> tuple[PyTree, PyTree]:
     """Parameters and the optimizer's state, by one program for equal nets and optimizers.
 
     Arrays that a net holds, such as a module's weights, are arguments of the program: as constants they would take
     several times their size on the host, and equal nets may hold other weights.
     """
 
-    def init(*given: Any) -> tuple[PyTree, PyTree]:
-        with explained(net):
-            variables = net.init(*given)
+    def init(*arguments: Any) -> tuple[PyTree, PyTree]:
+        with explain_flax_errors(net):
+            variables = net.init(*arguments)
         check_variables(net, variables)
         return variables["params"], optimizer.init(variables["params"])
 
-    traced, described = jax.make_jaxpr(init, return_shape=True)(*given)
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((traced.consts, given)))
-    programs = _programs(net, optimizer)
+    traced, tree = jax.make_jaxpr(init, return_shape=True)(*arguments)
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((traced.consts, arguments)))
+    programs = _compiled_programs(net, optimizer)
     if shapes not in programs:
         programs[shapes] = jax.jit(partial(eval_jaxpr, traced.jaxpr))
-    leaves = programs[shapes](traced.consts, *jax.tree.leaves(given))
-    return jax.tree.unflatten(jax.tree.structure(described), leaves)
+    leaves = programs[shapes](traced.consts, *jax.tree.leaves(arguments))
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
-@remembered(8)
-def _programs(net: Any, optimizer: optax.GradientTransformation) -> dict[Any, Callable]:
+@cache_hashable(8)
+def _compiled_programs(net: Any, optimizer: optax.GradientTransformation) -> dict[Any, Callable]:
     """The programs of equal nets and optimizers, by the shapes of what they are given."""
     return {}
 
 
-def begun_with(state: State, params: PyTree) -> State:
+def warm_start(state: State, params: PyTree) -> State:
     """The state, from these weights on: all its averages begin with them."""
     return replace(state, params=params, emas={name: jax.tree.map(jnp.copy, params) for name in state.emas})
 
 
-def finite(tree: PyTree) -> Bool[Array, ""]:
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether every number of a tree is finite; whole numbers and keys are."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))

@@ -13,12 +13,12 @@ from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.loss.simple import Loss
-from diffjax.nets.interface import explained
+from diffjax.nets.interface import explain_flax_errors
 from diffjax.parallel.dispatch import loops_are_slow
 from diffjax.protocols import Keys
-from diffjax.training.ema import averaged
-from diffjax.training.state import State, finite
-from diffjax.utils.prng import keys_of
+from diffjax.training.ema import update_averages
+from diffjax.training.state import State, all_finite
+from diffjax.utils.prng import fold_index
 
 Metrics = Mapping[str, Any]  # scalars of a step, or one entry per step of a dispatch
 Batch = Mapping[str, Any]  # x, cond, and index: each example's place in the whole batch, over all devices and hosts
@@ -45,24 +45,26 @@ def train_step(
         value, grads = jax.lax.pmean((value, grads), axis)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
-    moved = replace(
+    new_state = replace(
         state,
         step=state.step + 1,
         position=state.position + 1,
         params=params,
         opt_state=opt_state,
-        emas=averaged(state.emas, params, state.step),
+        emas=update_averages(state.emas, params, state.step),
     )
     norm = optax.tree.norm(grads)
-    fine = finite((value, norm, moved.emas)) & ~state.halted  # an average takes in every weight, and so tells of both
-    stays = replace(state, halted=jnp.ones((), bool))
-    state = jax.tree.map(lambda new, old: jnp.where(fine, new, old), moved, stays)
-    return state, {"loss": value, "grad_norm": norm, "fine": fine}
+    is_finite = (
+        all_finite((value, norm, new_state.emas)) & ~state.halted
+    )  # an average takes in every weight, and so tells of both
+    halted_state = replace(state, halted=jnp.ones((), bool))
+    state = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), new_state, halted_state)
+    return state, {"loss": value, "grad_norm": norm, "fine": is_finite}
 
 
 def gradients(net: Any, loss: Loss, state: State, batch: Batch, parts: int) -> tuple[Array, PyTree]:
     """The mean loss of a batch and its gradient, of so many parts of it one after the other."""
-    keys = keys_of(jax.random.fold_in(state.key, state.position), batch["index"])
+    keys = fold_index(jax.random.fold_in(state.key, state.position), batch["index"])
     count = len(keys)
     if count % parts:
         raise UserError(f"train.accumulate: a device's {count} examples do not divide by {parts}; choose a divisor")
@@ -80,30 +82,30 @@ def gradients(net: Any, loss: Loss, state: State, batch: Batch, parts: int) -> t
     def add(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
         return jax.tree.map(jnp.add, total, of_part(*part)), None
 
-    every = jax.tree.map(cut, (keys, batch["x"], batch["cond"]))
-    first, rest = jax.tree.map(lambda leaf: leaf[0], every), jax.tree.map(lambda leaf: leaf[1:], every)
+    part_batches = jax.tree.map(cut, (keys, batch["x"], batch["cond"]))
+    first, rest = jax.tree.map(lambda leaf: leaf[0], part_batches), jax.tree.map(lambda leaf: leaf[1:], part_batches)
     total, _ = jax.lax.scan(add, of_part(*first), rest, unroll=loops_are_slow(net))
     return jax.tree.map(lambda leaf: leaf / parts, total)
 
 
 def losses(net: Any, loss: Loss, params: PyTree, keys: Keys, x: Any, cond: PyTree) -> Array:
     """The loss of each example. Raises UserError for a net that asks for a Flax rng or keeps a state."""
-    with explained(net):
-        found = loss(keys, partial(net.apply, {"params": params}), x, cond)
-    chex.assert_shape(found, (len(keys),))
-    return found
+    with explain_flax_errors(net):
+        example_losses = loss(keys, partial(net.apply, {"params": params}), x, cond)
+    chex.assert_shape(example_losses, (len(keys),))
+    return example_losses
 
 
-class Spied:
+class LevelRecorder:
     """A net that remembers the levels it was told."""
 
     def __init__(self, net: Any) -> None:
         self.net, self._levels = net, []
 
-    def apply(self, variables: PyTree, x: Any, level: Array, *more: Any, **options: Any) -> Any:
+    def apply(self, variables: PyTree, x: Any, level: Array, *kwargs: Any, **options: Any) -> Any:
         self._levels.append(jnp.broadcast_to(level, (len(x), *level.shape[1:])))
-        return self.net.apply(variables, x, level, *more, **options)
+        return self.net.apply(variables, x, level, *kwargs, **options)
 
-    def seen(self) -> Float[Array, "b levels"]:
+    def recorded_levels(self) -> Float[Array, "b levels"]:
         """All of an example's levels, of each position that has its own."""
         return jnp.concatenate([level.reshape(len(level), -1) for level in self._levels], axis=1)

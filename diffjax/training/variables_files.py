@@ -12,15 +12,15 @@ import numpy as np
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.interface import check_net, check_variables, explained
+from diffjax.nets.interface import check_net, check_variables, explain_flax_errors
 from diffjax.training import ema as averages
 from diffjax.training import safetensors_io
 from diffjax.training.state import State
-from diffjax.utils.kinds import kind_of
-from diffjax.utils.tree_paths import by_name, named
+from diffjax.utils.kinds import describe_value
+from diffjax.utils.tree_paths import leaf_name, leaves_by_name
 
 KIND = "variables"  # in the header of a file: weights alone, without the config of a run
-SHOWN = 3  # parameters that a message names
+MAX_SHOWN = 3  # parameters that a message names
 
 
 def save(state: State, path: str | Path, *, ema: float | str | None = None) -> None:
@@ -34,12 +34,12 @@ def save(state: State, path: str | Path, *, ema: float | str | None = None) -> N
     where the file cannot be written.
     """
     if not isinstance(state, State):
-        raise UserError(f"save: state must be what dj.fit returned, got {kind_of(state)}")
+        raise UserError(f"save: state must be what dj.fit returned, got {describe_value(state)}")
     path = _path("save", path)
     if path.suffix != safetensors_io.SUFFIX or path.is_dir():
         raise UserError(f"save: path must be a file such as weights{safetensors_io.SUFFIX}, got {str(path)!r}")
-    name = averages.picked(tuple(state.emas), None if ema is None else averages.named((ema,))[0])
-    params = {leaf: np.asarray(value) for leaf, value in by_name(state.emas[name]).items()}
+    name = averages.select_average(tuple(state.emas), None if ema is None else averages.average_names((ema,))[0])
+    params = {leaf: np.asarray(value) for leaf, value in leaves_by_name(state.emas[name]).items()}
     for leaf, value in params.items():
         if not np.isfinite(value.astype(np.float64)).all():
             raise UserError(f"save: parameter {leaf} of average {name} is not finite; save an earlier state")
@@ -59,49 +59,53 @@ def load_variables(path: str | Path, net: Any, x: Any, cond: PyTree = None) -> d
     path = _path("load_variables", path)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file that dj.save wrote, or read a run's folder with dj.load")
-    described = _initialised(net, x, cond)
-    stored = by_name(safetensors_io.read(path)[0])
-    if different := _differences(stored, by_name(described)):
-        more = f", and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+    expected_shapes = _net_shapes(net, x, cond)
+    stored = leaves_by_name(safetensors_io.read(path)[0])
+    if different := _differences(stored, leaves_by_name(expected_shapes)):
+        others = f", and {len(different) - MAX_SHOWN} more" if len(different) > MAX_SHOWN else ""
         raise UserError(
-            f"{path}: holds the parameters of another net: {'; '.join(different[:SHOWN])}{more}; give the net and an x "
+            f"{path}: holds the parameters of another net: {'; '.join(different[:MAX_SHOWN])}{others}; give the net "
+            "and an x "
             "of the shape that it was trained with"
         )
-    return {"params": jax.tree_util.tree_map_with_path(lambda at, _: jnp.asarray(stored[named(at)]), described)}
+    return {
+        "params": jax.tree_util.tree_map_with_path(lambda at, _: jnp.asarray(stored[leaf_name(at)]), expected_shapes)
+    }
 
 
 def _path(function: str, path: Any) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise UserError(
-            f"{function}: path must be a file such as 'weights{safetensors_io.SUFFIX}', got {kind_of(path)}"
+            f"{function}: path must be a file such as 'weights{safetensors_io.SUFFIX}', got {describe_value(path)}"
         )
     return Path(path)
 
 
-def _initialised(net: Any, x: Any, cond: PyTree) -> PyTree:
+def _net_shapes(net: Any, x: Any, cond: PyTree) -> PyTree:
     """The shape and dtype of each parameter of a net for such a batch; none is made."""
     if not getattr(x, "shape", ()):
         raise UserError(
-            f"load_variables: x must be a batch as in training, such as jnp.zeros((1, 8, 8, 1)), got {kind_of(x)}"
+            "load_variables: x must be a batch as in training, such as jnp.zeros((1, 8, 8, 1)), got "
+            f"{describe_value(x)}"
         )
     x, cond = jax.eval_shape(partial(jax.tree.map, lambda leaf: jnp.asarray(leaf)[:1]), (x, cond))
-    with explained(net):
+    with explain_flax_errors(net):
         variables = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), cond)
     check_variables(net, variables)
     return variables["params"]
 
 
-def _differences(stored: Mapping[str, Any], described: Mapping[str, Any]) -> list[str]:
+def _differences(stored: Mapping[str, Any], expected_shapes: Mapping[str, Any]) -> list[str]:
     """In what parameters differ, those in the file and those of the net, one text for each that does."""
-    found = []
-    for name in sorted(stored.keys() | described.keys()):
+    differences = []
+    for name in sorted(stored.keys() | expected_shapes.keys()):
         if name not in stored:
-            found.append(f"{name} is missing in the file")
-        elif name not in described:
-            found.append(f"{name} is not in the net")
-        elif (one := _format(stored[name])) != (other := _format(described[name])):
-            found.append(f"{name} is {one} in the file and {other} in the net")
-    return found
+            differences.append(f"{name} is missing in the file")
+        elif name not in expected_shapes:
+            differences.append(f"{name} is not in the net")
+        elif (stored_format := _format(stored[name])) != (expected_format := _format(expected_shapes[name])):
+            differences.append(f"{name} is {stored_format} in the file and {expected_format} in the net")
+    return differences
 
 
 def _format(leaf: Any) -> str:

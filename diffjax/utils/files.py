@@ -14,11 +14,11 @@ from typing import BinaryIO
 from diffjax.errors import UserError
 
 _PART = re.compile(r"\..*\.([0-9]{1,10})\.part", re.DOTALL)  # of a file that is being written, with its process
-_MOST_LETTERS = 50  # of a file's name that the name of its part repeats: file systems take 255 bytes
-_OLD_S = 3600.0  # after which a part is no longer written, whoever has the number of its process
+_MAX_NAME_LETTERS = 50  # of a file's name that the name of its part repeats: file systems take 255 bytes
+_STALE_SECONDS = 3600.0  # after which a part is no longer written, whoever has the number of its process
 
 
-def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Calls `write` on a file beside `path` and renames it to `path`: readers see the old file or the new one.
 
     The first call for a folder clears away what killed processes left of such files there.
@@ -27,7 +27,7 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_parts_once(path.parent.resolve())
-        part = path.with_name(f".{path.name[:_MOST_LETTERS]}.{os.getpid()}.part")
+        part = path.with_name(f".{path.name[:_MAX_NAME_LETTERS]}.{os.getpid()}.part")
         with _open_part(part) as file:
             try:
                 write(file)
@@ -39,12 +39,12 @@ def write_whole(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
                     part.unlink()
                 raise
     except OSError as error:
-        message = f"cannot write {path.name} there ({reason(error)}); choose another folder"
+        message = f"cannot write {path.name} there ({describe_error(error)}); choose another folder"
         raise UserError(f"{path.parent}: {message}") from None
 
 
 def clear_parts(folder: Path) -> None:
-    """Delete what killed calls of `write_whole` left in a folder; what cannot be deleted stays.
+    """Delete what killed calls of `write_atomically` left in a folder; what cannot be deleted stays.
 
     That is the user's own files that are named so and that nobody holds a lock of, once the process that their name
     tells is gone from this machine, or after an hour: a number is given to another process in time, and a process may
@@ -63,10 +63,10 @@ def _clear_parts_once(folder: Path) -> None:
 
 
 def _clear_part(part: Path, writer: int) -> None:
-    found = part.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+    status = part.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         return
-    if _is_running(writer) and time.time() - found.st_mtime < _OLD_S:
+    if _is_running(writer) and time.time() - status.st_mtime < _STALE_SECONDS:
         return
     descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
@@ -100,26 +100,26 @@ def _open_part(part: Path) -> BinaryIO:
         os.close(descriptor)  # cleared, or renamed by another thread, before we had the lock
 
 
-def reason(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What went wrong, on one line and without the path."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return " ".join((told or str(error)).split()) or type(error).__name__
+    text = error.strerror if isinstance(error, OSError) else None
+    return " ".join((text or str(error)).split()) or type(error).__name__
 
 
 def cause(error: Exception) -> Exception:
-    """The OSError behind a UserError of `write_whole`; any other error itself."""
+    """The OSError behind a UserError of `write_atomically`; any other error itself."""
     found = error.__context__
     return found if isinstance(error, UserError) and isinstance(found, OSError) else error
 
 
 def check_writable(folder: str | Path, flag: str) -> None:
     """Raise UserError where files could not be written into the folder, which need not exist yet; writes nothing."""
-    nearest = existing(folder)
+    nearest = nearest_existing(folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(f"{flag} {folder}: cannot be written ({nearest} is no folder of yours); choose another")
 
 
-def existing(path: str | Path) -> Path:
+def nearest_existing(path: str | Path) -> Path:
     """The path, or the nearest of the folders above it that is there."""
     nearest = Path(path).absolute()
     while not nearest.exists():
@@ -127,13 +127,13 @@ def existing(path: str | Path) -> Path:
     return nearest
 
 
-def is_plain(name: str) -> bool:
+def is_single_line(name: str) -> bool:
     """Whether a name is one line of Unicode text, without control characters."""
     return not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", name)
 
 
 @contextmanager
-def claimed(folder: Path | None) -> Iterator[None]:
+def lock_folder(folder: Path | None) -> Iterator[None]:
     """Holds a folder against other processes that claim it; nothing where there is none yet.
 
     Raises UserError where another has it.
@@ -141,11 +141,11 @@ def claimed(folder: Path | None) -> Iterator[None]:
     if folder is None or not folder.is_dir():
         yield
         return
-    held = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
         raise UserError(f"{folder}: another process is at work here; wait for its end, or use another folder") from None
     finally:
-        os.close(held)
+        os.close(descriptor)

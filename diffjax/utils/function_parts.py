@@ -58,7 +58,8 @@ class Call:
 class Function:
     """A function: its code, a part for each thing that it captured, and the globals of one that is of a library.
 
-    `read` are the globals that a user's function reads, and as `module.name` numbers that it may read of modules of the
+    `reads` are the globals that a user's function reads, and as `module.name` numbers that it may read of modules of
+    the
     user's, by which it is only compared. `attributes` are those that were set on the function.
     """
 
@@ -66,7 +67,7 @@ class Function:
     library: Any
     defaults: Tree
     cells: tuple[Any, ...]
-    read: tuple[tuple[str, Any], ...]
+    reads: tuple[tuple[str, Any], ...]
     attributes: tuple[tuple[str, Any], ...]
 
 
@@ -83,7 +84,7 @@ class Globals:
         return id(self.names)
 
 
-def built(part: Any, arrays: tuple[Any, ...]) -> Any:
+def build_value(part: Any, arrays: tuple[Any, ...]) -> Any:
     """The value of a part, with these arrays."""
     match part:
         case Leaf(place):
@@ -93,11 +94,11 @@ def built(part: Any, arrays: tuple[Any, ...]) -> Any:
         case Identity():
             return part.ref()
         case Tree(structure, parts):
-            return jax.tree.unflatten(structure, [built(each, arrays) for each in parts])
+            return jax.tree.unflatten(structure, [build_value(inner, arrays) for inner in parts])
         case Call(make, parts):
-            return make(*(built(each, arrays) for each in parts))
+            return make(*(build_value(inner, arrays) for inner in parts))
         case Function():
-            return _built_function(part, arrays)
+            return _build_function(part, arrays)
     raise TypeError(part)
 
 
@@ -107,19 +108,19 @@ def identities(part: Any) -> Iterator[Identity]:
         case Identity():
             yield part
         case Tree(_, parts) | Call(_, parts):
-            yield from (each for inner in parts for each in identities(inner))
+            yield from (identity for inner in parts for identity in identities(inner))
         case Function(_, _, defaults, cells, read, attributes):
-            inner = (defaults, *cells, *(each for _, each in (*read, *attributes)))
-            yield from (each for one in inner for each in identities(one))
+            inner = (defaults, *cells, *(identity for _, identity in (*read, *attributes)))
+            yield from (identity for one in inner for identity in identities(one))
 
 
-def _built_function(part: Function, arrays: tuple[Any, ...]) -> Any:
+def _build_function(part: Function, arrays: tuple[Any, ...]) -> Any:
     count, keywords = part.defaults.structure
-    given = [built(each, arrays) for each in part.defaults.parts]
-    scope = {name: built(each, arrays) for name, each in part.read if "." not in name}
-    known = {"__builtins__": builtins, **scope} if part.library is None else part.library.names
-    cells = tuple(types.CellType(built(each, arrays)) for each in part.cells)
-    function = types.FunctionType(part.code, known, part.code.co_name, tuple(given[:count]), cells)
-    function.__kwdefaults__ = dict(zip(keywords, given[count:], strict=True))
-    vars(function).update({name: built(each, arrays) for name, each in part.attributes})
+    defaults = [build_value(inner, arrays) for inner in part.defaults.parts]
+    scope = {name: build_value(inner, arrays) for name, inner in part.reads if "." not in name}
+    namespace = {"__builtins__": builtins, **scope} if part.library is None else part.library.names
+    cells = tuple(types.CellType(build_value(inner, arrays)) for inner in part.cells)
+    function = types.FunctionType(part.code, namespace, part.code.co_name, tuple(defaults[:count]), cells)
+    function.__kwdefaults__ = dict(zip(keywords, defaults[count:], strict=True))
+    vars(function).update({name: build_value(inner, arrays) for name, inner in part.attributes})
     return function

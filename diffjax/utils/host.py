@@ -15,7 +15,7 @@ def on_host(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        if any(isinstance(each, Tracer) for each in (*args, *kwargs.values())):
+        if any(isinstance(argument, Tracer) for argument in (*args, *kwargs.values())):
             return function(*args, **kwargs)
         with eval_context():
             return function(*args, **kwargs)

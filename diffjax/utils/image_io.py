@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from diffjax.errors import UserError
-from diffjax.utils.files import is_plain, reason
+from diffjax.utils.files import describe_error, is_single_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
@@ -27,7 +27,7 @@ MAX_BYTES = 5 * MAX_PIXELS  # of a file: more than so many pixels need in any of
 MAX_EXIF_BYTES = 2**17  # twice what a JPEG segment holds; the time to read them grows with their square
 MAX_SCANS = 64  # of a progressive JPEG, each of them a pass over all pixels; writers make ten
 
-_SHOWN = 255  # letters of a path that cannot be
+_MAX_PATH_LETTERS = 255  # letters of a path that cannot be
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # those of its values that swap height and width
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG (ITU-T T.81, table B.1), those within coded data left out
@@ -51,7 +51,7 @@ class Header(NamedTuple):
     transparent: bool
 
 
-def suffixes() -> frozenset[str]:
+def image_suffixes() -> frozenset[str]:
     """The suffixes, in lower case, by which files are known as images, if of a kind that is not read."""
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
 
@@ -63,15 +63,15 @@ def image_files(folder: str | Path, name: str) -> tuple[Path, list[Path]]:
     folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
     itself may be a link.
     """
-    root, known, files = _root(folder, name), suffixes(), []
+    root, extensions, files = _resolve_folder(folder, name), image_suffixes(), []
     for path in root.rglob("*"):
         file = path.relative_to(root)
         if any(part.startswith(".") for part in file.parts):
             continue
         if path.is_symlink():
-            _check_link(root, path, known, name)
-        if file.suffix.lower() in known and path.is_file():
-            if not is_plain(str(file)):
+            _check_link(root, path, extensions, name)
+        if file.suffix.lower() in extensions and path.is_file():
+            if not is_single_line(str(file)):
                 raise UserError(f"{name}: {str(file)!r} has control characters in its name; rename it")
             files.append(file)
     if not files:
@@ -81,7 +81,7 @@ def image_files(folder: str | Path, name: str) -> tuple[Path, list[Path]]:
 
 def read_header(path: Path) -> Header:
     """Size and kind of an image file, without decoding it; raises `UserError` naming a file that is no image."""
-    with _opened(path, str(path)) as image:
+    with _open_image(path, str(path)) as image:
         width, height = image.size
         if _orientation(image, str(path)) in _SIDEWAYS:
             width, height = height, width
@@ -99,43 +99,45 @@ def decode_file(path: Path, channels: int | None, image_size: int | None) -> UIn
     By default it has its own size and as many channels as it needs, 1 or 3. Raises `UserError` for a file that is
     missing, is no image, has more than 8 bits a channel, or has more than `MAX_PIXELS` pixels.
     """
-    with _opened(path, str(path)) as image:
+    with _open_image(path, str(path)) as image:
         _check_scans(image, str(path))
-        own = 1 if image.mode in _GREY else 3
+        default_channels = 1 if image.mode in _GREY else 3
         upright = ImageOps.exif_transpose(image) if _orientation(image, str(path)) else image
-        return _array(_on_white(upright), channels or own, image_size)
+        return _array(_on_white(upright), channels or default_channels, image_size)
 
 
 def is_transparent(path: Path) -> bool:
     """Whether some of an image file may be seen through, without decoding it."""
-    with _opened(path, str(path)) as image:
+    with _open_image(path, str(path)) as image:
         return image.has_transparency_data
 
 
-def fitted(picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int) -> UInt8[np.ndarray, "_ _ _"]:
+def crop_and_resize(
+    picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int
+) -> UInt8[np.ndarray, "_ _ _"]:
     """The largest centred part of these proportions, averaged over areas to this size, in so many channels."""
     return _array_of(_fit(_image(picture).convert(MODES[channels]), height, width), channels)
 
 
 def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) -> UInt8[np.ndarray, "h w c"]:
     """An encoded image just as it is stored; `name` is what to call it in a `UserError`."""
-    with _opened(io.BytesIO(data), name) as image:
+    with _open_image(io.BytesIO(data), name) as image:
         _check_scans(image, name)
         return _array(image, channels, image_size)
 
 
-def _root(path: str | Path, name: str) -> Path:
+def _resolve_folder(path: str | Path, name: str) -> Path:
     try:
         root = Path(path).expanduser()
         if root.is_dir():
             return root
-        told = "no such folder"
+        problem = "no such folder"
     except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such home
-        told = reason(error)
-    raise UserError(f"{name[:_SHOWN]}: {told}; give the path of a folder of images")
+        problem = describe_error(error)
+    raise UserError(f"{name[:_MAX_PATH_LETTERS]}: {problem}; give the path of a folder of images")
 
 
-def _check_link(root: Path, path: Path, known: Collection[str], name: str) -> None:
+def _check_link(root: Path, path: Path, extensions: Collection[str], name: str) -> None:
     """Raises `UserError` for a link that would leave a class out, or let a file of somewhere else in."""
     if path.is_dir():
         raise UserError(f"{name}: {path.relative_to(root)} is a link to a folder; put the folder itself there")
@@ -143,12 +145,12 @@ def _check_link(root: Path, path: Path, known: Collection[str], name: str) -> No
         inside = path.resolve(strict=True).is_relative_to(root.resolve())
     except (OSError, RuntimeError):  # to nowhere, or in a circle
         inside = False
-    if path.suffix.lower() in known and not inside:
+    if path.suffix.lower() in extensions and not inside:
         raise UserError(f"{name}: {path.relative_to(root)} is a link out of it; put the file itself there")
 
 
 @contextmanager
-def _opened(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
+def _open_image(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
     """An open image that is fit to be decoded; whatever Pillow raises, then or now, becomes a `UserError`."""
     _check_length(file, name)
     try:
@@ -158,21 +160,21 @@ def _opened(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(_too_large(name)) from None
+        raise UserError(_describe_too_large(name)) from None
     except UnidentifiedImageError:
-        raise UserError(_unreadable(name, f"not {', '.join(FORMATS)}")) from None
+        raise UserError(_describe_unreadable(name, f"not {', '.join(FORMATS)}")) from None
     except Exception as error:  # damage leads Pillow's readers to errors of any kind
-        raise UserError(_unreadable(name, reason(error))) from error
+        raise UserError(_describe_unreadable(name, describe_error(error))) from error
 
 
 def _check_length(file: Path | io.BytesIO, name: str) -> None:
     try:
         if isinstance(file, Path) and not file.is_file():  # a pipe or a device would be read for ever
-            told = "not a file" if file.exists() else "no such file"
-            raise UserError(f"{name}: {told}; give a PNG or JPEG image")
+            problem = "not a file" if file.exists() else "no such file"
+            raise UserError(f"{name}: {problem}; give a PNG or JPEG image")
         length = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
     except OSError as error:
-        raise UserError(_unreadable(name, reason(error))) from None
+        raise UserError(_describe_unreadable(name, describe_error(error))) from None
     if length > MAX_BYTES:
         raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
 
@@ -180,7 +182,7 @@ def _check_length(file: Path | io.BytesIO, name: str) -> None:
 def _check(image: ImageFile, name: str) -> None:
     """Raises `UserError` for more pixels than may be decoded, or more bits than a byte holds of each."""
     if image.width * image.height > MAX_PIXELS:
-        raise UserError(_too_large(name))
+        raise UserError(_describe_too_large(name))
     coded = [str(tile[3]) for tile in image.tile] if image.format == "PNG" else []  # Pillow reads 16-bit RGB as 8
     deep = [mode for mode in (image.mode, *coded) if mode.startswith(("I", "F")) or mode.endswith(";16B")]
     if deep:
@@ -193,18 +195,18 @@ def _check_scans(image: ImageFile, name: str) -> None:
         return
     image.fp.seek(0)
     data, at, scans = image.fp.read(), 2, 0
-    while (found := _MARKER.search(data, at)) and data[found.end() - 1] != _END:
-        scans += data[found.end() - 1] == _SCAN
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    while (marker := _MARKER.search(data, at)) and data[marker.end() - 1] != _END:
+        scans += data[marker.end() - 1] == _SCAN
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
         if scans > MAX_SCANS:
             raise UserError(f"{name}: a JPEG of over {MAX_SCANS} scans; save it again or take it away")
 
 
-def _unreadable(name: str, why: str) -> str:
+def _describe_unreadable(name: str, why: str) -> str:
     return f"{name}: cannot be read as an image ({why}); replace it or take it away"
 
 
-def _too_large(name: str) -> str:
+def _describe_too_large(name: str) -> str:
     return f"{name}: larger than {MAX_PIXELS // 10**6} megapixels; make it smaller or take it away"
 
 

@@ -13,33 +13,33 @@ import numpy as np
 from jax.core import Tracer
 
 
-def holds(given: Any, kind: Any) -> bool:
+def matches_type(value: Any, kind: Any) -> bool:
     """Whether a value is of an annotation's kind; annotations that are not plain (Any, arrays) take every value."""
     if get_origin(kind) in (Union, UnionType):
-        return any(holds(given, each) for each in get_args(kind))
+        return any(matches_type(value, option) for option in get_args(kind))
     if get_origin(kind) in (tuple, Sequence):
-        return isinstance(given, tuple) and all(holds(item, get_args(kind)[0]) for item in given)
+        return isinstance(value, tuple) and all(matches_type(item, get_args(kind)[0]) for item in value)
     if get_origin(kind) is Callable:
-        return callable(given)
+        return callable(value)
     if kind is float:
-        return type(given) in (int, float) and abs(given) <= sys.float_info.max  # which also an integer may exceed
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # which also an integer may exceed
     if kind in (bool, int, str, NoneType):
-        return type(given) is kind
-    return isinstance(given, kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else True
+        return type(value) is kind
+    return isinstance(value, kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else True
 
 
-def named(kind: Any) -> str:
-    """An annotation that `holds` knows, in words."""
+def type_name(kind: Any) -> str:
+    """An annotation that `matches_type` knows, in words."""
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join(named(each) for each in get_args(kind))
+        return " or ".join(type_name(option) for option in get_args(kind))
     if get_origin(kind) is Callable:
         return "a name"
     if get_args(kind):
-        return f"a tuple, each {named(get_args(kind)[0])}"
+        return f"a tuple, each {type_name(get_args(kind)[0])}"
     return {float: "a finite number", NoneType: "None"}.get(kind, str(getattr(kind, "__name__", kind)))
 
 
-def plain(value: Any) -> Any:
+def python_scalar(value: Any) -> Any:
     """A number of NumPy or JAX as Python's; everything else as it is."""
     scalar = isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0
     if not scalar or isinstance(value, Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
     return value.item()
 
 
-def kind_of(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """What a value is, for messages: a function that makes other things is told to be called."""
     if isinstance(value, str):
         return f"the text {value!r}"
@@ -57,6 +57,6 @@ def kind_of(value: Any) -> str:
         return f"the function {value.__name__}; call it if it is a maker: {value.__name__}(…)"
     if isinstance(value, jax.Array | np.ndarray):
         return f"an array, {value.dtype} of shape {value.shape}"
-    if isinstance(value, tuple | list) and not all(isinstance(each, int | float | str) for each in value):
+    if isinstance(value, tuple | list) and not all(isinstance(item, int | float | str) for item in value):
         return f"a {type(value).__name__} of {len(value)}"
     return f"{type(value).__name__} {value!r}"[:80]

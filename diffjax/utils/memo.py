@@ -8,13 +8,13 @@ from typing import Any, ParamSpec, TypeVar
 from jax.core import Tracer
 
 from diffjax.errors import UserError
-from diffjax.utils.kinds import holds, named, plain
+from diffjax.utils.kinds import matches_type, python_scalar, type_name
 
 Arguments = ParamSpec("Arguments")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def one_object(maker: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+def memoize_by_arguments(maker: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Cache a maker by what its arguments mean: `ddim()`, `ddim(0)` and `ddim(eta=0.0)` are one object.
 
     Numbers of NumPy and JAX count as Python's. Raises UserError for an argument that is not of its annotation's kind,
@@ -24,19 +24,19 @@ def one_object(maker: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
     name = maker.__name__.lstrip("_")
 
     @functools.cache
-    def made(*named: tuple[str, Hashable]) -> Any:
-        return maker(**dict(named))  # type: ignore[call-arg]
+    def cached(*items: tuple[str, Hashable]) -> Any:
+        return maker(**dict(items))  # type: ignore[call-arg]
 
     @functools.wraps(maker)
-    def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+    def make(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        given = {key: plain(value) for key, value in bound.arguments.items()}
-        for key, value in given.items():
+        arguments = {key: python_scalar(value) for key, value in bound.arguments.items()}
+        for key, value in arguments.items():
             parameter = signature.parameters[key]
             if value is not parameter.default:
                 _check(f"{name}: {key}", value, parameter.annotation)
-        return made(*given.items())
+        return cached(*arguments.items())
 
     return make
 
@@ -45,8 +45,8 @@ def _check(argument: str, value: Any, kind: Any) -> None:
     """Raise UserError for a value that is not of the kind, or that cannot be a part of a program."""
     if isinstance(value, Tracer):
         raise UserError(f"{argument} must be known before tracing; give a Python number, not a traced one")
-    if not holds(value, kind):
-        raise UserError(f"{argument} must be {named(kind)}, got {value!r}")
+    if not matches_type(value, kind):
+        raise UserError(f"{argument} must be {type_name(kind)}, got {value!r}")
     if not _hashable(value):
         raise UserError(f"{argument} must be one number or name that can be hashed, got {type(value).__name__}")
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int, Integer, Key
 
 from diffjax.errors import UserError
-from diffjax.utils.kinds import holds, kind_of, plain
+from diffjax.utils.kinds import describe_value, matches_type, python_scalar
 
 Keys = Key[Array, " b"]  # one key per example
 
@@ -65,27 +65,27 @@ def keys(seed: int | Key[Array, ""], count: int, start: int = 0) -> Keys:
 
     Raises UserError for a seed that is neither a whole number nor one key, and for a count below 0.
     """
-    number, count = plain(seed), plain(count)
-    root = jax.random.key(number) if holds(number, int) else one_key("keys: seed", seed)
+    number, count = python_scalar(seed), python_scalar(count)
+    root = jax.random.key(number) if matches_type(number, int) else require_key("keys: seed", seed)
     if root.ndim:
         raise UserError(f"keys: seed must be a whole number or one key, got keys of shape {root.shape}")
-    if not holds(count, int) or count < 0:
+    if not matches_type(count, int) or count < 0:
         raise UserError(f"keys: count must be a whole number of at least 0, got {count!r}")
-    return keys_of(root, start + jnp.arange(count))
+    return fold_index(root, start + jnp.arange(count))
 
 
-def one_key(name: str, value: Any) -> Any:
+def require_key(name: str, value: Any) -> Any:
     """A key of `jax.random.key`, or several. Raises UserError for numbers and legacy keys."""
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return value
     legacy = isinstance(value, jax.Array | np.ndarray) and value.dtype == np.uint32
     hint = "jax.random.wrap_key_data(…) makes keys of legacy ones" if legacy else "make one by jax.random.key(0)"
     raise UserError(
-        f"{name}: expected keys of jax.random.key, got {kind_of(value)}; {hint}, and n of it by dj.keys(0, n)"
+        f"{name}: expected keys of jax.random.key, got {describe_value(value)}; {hint}, and n of it by dj.keys(0, n)"
     )
 
 
-def keys_of(root: Key[Array, ""], index: Integer[Array, " b"]) -> Keys:
+def fold_index(root: Key[Array, ""], index: Integer[Array, " b"]) -> Keys:
     """Keys of the examples with these global indices."""
     return jax.vmap(jax.random.fold_in, (None, 0))(root, index)
 

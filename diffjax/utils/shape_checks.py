@@ -18,27 +18,27 @@ Shape = tuple[int, ...]
 
 def require_floating(source: str, value: Any, shape: Shape) -> Array:
     """The value, once it is an array of real floating-point numbers of exactly this shape. Raises UserError."""
-    found = require_array(source, value)
-    if found.shape != shape or not jnp.issubdtype(found.dtype, jnp.floating):
-        raise UserError(f"{source}: expected floating-point numbers of shape {shape}, got {described(found)}")
-    return found
+    array = require_array(source, value)
+    if array.shape != shape or not jnp.issubdtype(array.dtype, jnp.floating):
+        raise UserError(f"{source}: expected floating-point numbers of shape {shape}, got {describe_array(array)}")
+    return array
 
 
 def require_like(source: str, value: Any, model: Array) -> Array:
     """The value in the dtype of `model`, once it has its shape and is, like it, floating or integer."""
-    found = require_array(source, value)
+    array = require_array(source, value)
     kind = jnp.floating if jnp.issubdtype(model.dtype, jnp.floating) else jnp.integer
-    if found.shape != model.shape or not jnp.issubdtype(found.dtype, kind):
-        raise UserError(f"{source}: expected {described(model)}, got {described(found)}")
-    return found.astype(model.dtype)
+    if array.shape != model.shape or not jnp.issubdtype(array.dtype, kind):
+        raise UserError(f"{source}: expected {describe_array(model)}, got {describe_array(array)}")
+    return array.astype(model.dtype)
 
 
 def require_shape(source: str, value: Any, shape: Shape) -> Array:
     """The value, once it is an array of exactly this shape. Raises UserError."""
-    found = require_array(source, value)
-    if found.shape != shape:
-        raise UserError(f"{source}: expected shape {shape}, got {described(found)}")
-    return found
+    array = require_array(source, value)
+    if array.shape != shape:
+        raise UserError(f"{source}: expected shape {shape}, got {describe_array(array)}")
+    return array
 
 
 def require_array(source: str, value: Any) -> Array:
@@ -48,6 +48,6 @@ def require_array(source: str, value: Any) -> Array:
     return jnp.asarray(value)
 
 
-def described(value: Array) -> str:
+def describe_array(value: Array) -> str:
     """Dtype and shape, for messages."""
     return f"{value.dtype} of shape {value.shape}"

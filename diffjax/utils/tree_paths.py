@@ -11,14 +11,14 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError
 
 
-def named(path: Any) -> str:
+def leaf_name(path: Any) -> str:
     """The name of a leaf, of its path in a tree."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def by_name(tree: PyTree) -> dict[str, Any]:
+def leaves_by_name(tree: PyTree) -> dict[str, Any]:
     """All leaves by their names."""
-    return {named(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -32,5 +32,5 @@ def check_patterns(names: Iterable[str], patterns: Iterable[str], field: str) ->
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern, names, 3, cutoff=0.3) or names[:3]
-            some = f"there are, of {len(names)}, {', '.join(near)}"
-            raise UserError(f"{field}: no parameter is named like {pattern!r}; {some}")
+            examples = f"there are, of {len(names)}, {', '.join(near)}"
+            raise UserError(f"{field}: no parameter is named like {pattern!r}; {examples}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from diffjax.data.attributes import NAMES, measure
+from diffjax.data.attributes import ATTRIBUTES, measure
 from diffjax.errors import UserError
 
 LEVELS = 17
@@ -68,7 +68,7 @@ def test_a_shear_adds_to_the_slant_and_leaves_weight_and_width():
 def test_a_mirror_turns_slant_and_position_round():
     images = digits()
     before, after = measure(images, LEVELS), measure(images[:, :, ::-1], LEVELS)
-    for name, sign in zip(NAMES, (1, -1, 1, -1), strict=True):
+    for name, sign in zip(ATTRIBUTES, (1, -1, 1, -1), strict=True):
         np.testing.assert_allclose(after[name], sign * before[name], atol=1e-6)
 
 
@@ -95,8 +95,8 @@ def test_no_ink_and_a_single_row_have_numbers_too():
     row = np.zeros((8, 8, 1), np.uint8)
     row[3] = 16
     found = of(np.zeros((8, 8, 1), np.uint8), row)
-    assert [float(found[name][0]) for name in NAMES] == [0, 0, 0, 0]
-    np.testing.assert_allclose([found[name][1] for name in NAMES], [1 / 8, 0, 1, 0], atol=1e-6)
+    assert [float(found[name][0]) for name in ATTRIBUTES] == [0, 0, 0, 0]
+    np.testing.assert_allclose([found[name][1] for name in ATTRIBUTES], [1 / 8, 0, 1, 0], atol=1e-6)
 
 
 def test_levels_that_bytes_cannot_hold_are_refused():

@@ -11,7 +11,7 @@ import pytest
 from diffjax.data import Dataset, batches, pixel_representation
 from diffjax.data.augment import Augment, flip, shift, turn
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import augment_named
+from diffjax.experiment.data_spec import parse_augment
 from diffjax.utils.prng import keys
 
 MANY = 2000
@@ -106,10 +106,10 @@ def test_changes_differ_with_row_step_seed_and_place_in_the_list(digits: Dataset
 
 def test_slots_name_them():
     image = picture(6, 6)
-    made_by_name = [made(change, image, 8) for change in augment_named(("flip", "shift(pixels=2)", "turn()"))]
+    made_by_name = [made(change, image, 8) for change in parse_augment(("flip", "shift(pixels=2)", "turn()"))]
     expected = [made(change, image, 8) for change in (flip(), shift(2), turn())]
     np.testing.assert_array_equal(np.stack(made_by_name), np.stack(expected))
-    assert augment_named(()) == ()
+    assert parse_augment(()) == ()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_slots_name_them():
 )
 def test_a_slot_that_cannot_be_is_refused(slot: str, message: str):
     with pytest.raises(UserError, match=rf"^data\.augment: .*{message}"):
-        augment_named((slot,))
+        parse_augment((slot,))
 
 
 def test_a_change_that_does_not_suit_the_images_is_refused_before_any_is_read(digits: Dataset):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffjax.data import Dataset, open_dataset
-from diffjax.data.captions import fits, traits, written
+from diffjax.data.captions import describe_traits, matches_caption, write_caption
 from diffjax.errors import UserError
 
 OUT = ("bold three", "a zero leaning left")
@@ -19,7 +19,7 @@ def fewer(digits: Dataset, data_dir: Path) -> Dataset:
 
 def matching(dataset: Dataset, split: str) -> np.ndarray:
     images, labels = dataset.arrays(split)
-    return np.any([fits(text, images, labels, 17) for text in OUT], axis=0)
+    return np.any([matches_caption(text, images, labels, 17) for text in OUT], axis=0)
 
 
 def test_training_and_validation_have_none_and_test_has_all(fewer: Dataset, digits: Dataset):
@@ -39,7 +39,7 @@ def test_what_training_lost_is_a_split_and_the_rest_is_as_before(fewer: Dataset,
 
 def test_each_of_their_words_is_still_seen(fewer: Dataset):
     images, labels = fewer.arrays("train")
-    told = traits(images, labels, 17)
+    told = describe_traits(images, labels, 17)
     assert np.bincount(labels).min() > 80
     for name, trait in (("weight", "bold"), ("slant", "left")):
         assert sum(own.get(name) == trait for own in told) > 150
@@ -69,6 +69,6 @@ def test_described_digits_are_the_digits_with_their_texts(digits: Dataset, data_
         (images, labels), rows = digits.arrays(name), range(0, len(digits.split(name)), 7)
         for ours, theirs in zip(told.arrays(name), (images, labels), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-        every = traits(images, labels, 17)
+        every = describe_traits(images, labels, 17)
         said = [told.splits[name].features(row)["text"].decode() for row in rows]
-        assert said == [written(int(labels[row]), every[row]) for row in rows]
+        assert said == [write_caption(int(labels[row]), every[row]) for row in rows]

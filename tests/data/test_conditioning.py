@@ -14,17 +14,17 @@ from diffjax.data import (
     Part,
     batch_ids,
     batches,
+    build_parts,
     condition_parts,
-    conditions_of,
     open_dataset,
-    parts_of,
     pixel_representation,
+    split_conditions,
 )
 from diffjax.data.augment import flip
 from diffjax.data.condition_parts import Maker
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec
-from diffjax.protocols import Given
+from diffjax.protocols import ConditionPart
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -49,7 +49,7 @@ def take(dataset: Dataset, count: int = 2, makers: Any = MAKERS, seed: int = 0, 
     """Batches of one host, or of several joined."""
     steps = []
     for host in range(options.get("hosts", 1)):
-        given = {"parts": parts_of(makers, dataset), "host": host, **options}
+        given = {"parts": build_parts(makers, dataset), "host": host, **options}
         stream = batches(dataset, "train", BATCH, seed, **given)
         steps.append([jax.tree.map(np.asarray, batch) for batch in itertools.islice(stream, count)])
         stream.close()
@@ -67,7 +67,7 @@ def test_each_row_has_the_parts_of_its_own_picture(small: Dataset):
     for batch, step in zip(take(small), range(2), strict=True):
         cond, rows = batch["cond"], batch_ids(N, BATCH, 0, step)
         assert cond.keys() == NAMES
-        expected = conditions_of(small, "train", rows, parts_of(MAKERS, small))
+        expected = split_conditions(small, "train", rows, build_parts(MAKERS, small))
         for name in NAMES - {"text"}:
             jax.tree.map(np.testing.assert_array_equal, cond[name], expected[name])
         assert all(cond[name].present.all() and cond[name].present.dtype == bool for name in NAMES - {"label"})
@@ -75,7 +75,7 @@ def test_each_row_has_the_parts_of_its_own_picture(small: Dataset):
 
 def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset):
     """Each of four in a quarter of 256 rows: outside 64 ± 35 with probability 1e-6; the seed is fixed."""
-    (text,) = parts_of((condition_parts.caption(choices=4),), small)
+    (text,) = build_parts((condition_parts.caption(choices=4),), small)
     images, labels = small.arrays("train")
     every = np.stack([text.make(image, int(label)) for image, label in zip(images, labels, strict=True)])
     taken = []
@@ -87,7 +87,7 @@ def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset
         taken.append((own == given).all(-1)[alone])
     counts = np.concatenate(taken).sum(0)
     assert (abs(counts - counts.sum() / 4) < 5 * (counts.sum() * 3 / 16) ** 0.5).all()
-    np.testing.assert_array_equal(conditions_of(small, "train", None, (text,))["text"].value, every[:, 0])
+    np.testing.assert_array_equal(split_conditions(small, "train", None, (text,))["text"].value, every[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -154,20 +154,20 @@ def test_stored_features_belong_to_their_pictures(stored: Dataset, resident: boo
 
 
 def test_slots_name_them(small: Dataset):
-    named = data_spec.parts_named(("sketch", "low_res(factor=4)", "caption(choices=2)", "measured('width')"), small)
+    named = data_spec.parse_parts(("sketch", "low_res(factor=4)", "caption(choices=2)", "measured('width')"), small)
     assert [part.name for part in named] == ["sketch", "low_res", "text", "width"]
     assert [part.shape for part in named] == [(8, 8, 1), (2, 2, 1), (64,), ()]
     with pytest.raises(UserError, match=r"data\.parts: unknown 'sketsch'; choose from caption, feature, low_res"):
-        data_spec.parts_named(("sketsch()",), small)
+        data_spec.parse_parts(("sketsch()",), small)
     with pytest.raises(UserError, match=r"data\.parts: data set 'digits': low_res: factor must divide"):
-        data_spec.parts_named(("low_res(factor=3)",), small)
+        data_spec.parse_parts(("low_res(factor=3)",), small)
 
 
 def test_conditions_without_parts_are_labels_or_none(small: Dataset, stored: Dataset):
-    np.testing.assert_array_equal(conditions_of(small, "train"), small.split("train").labels())
-    assert conditions_of(stored, "train") is None
-    given = conditions_of(stored, "train", np.array([3]), parts_of(FEATURES, stored))
-    assert isinstance(given["kind"], Given)
+    np.testing.assert_array_equal(split_conditions(small, "train"), small.split("train").labels())
+    assert split_conditions(stored, "train") is None
+    given = split_conditions(stored, "train", np.array([3]), build_parts(FEATURES, stored))
+    assert isinstance(given["kind"], ConditionPart)
     assert given["kind"].value.shape == (1,)
 
 
@@ -197,4 +197,4 @@ def test_parts_that_cannot_be_are_refused(small: Dataset, makers: Any, message: 
 
 def test_a_known_law_has_no_parts():
     with pytest.raises(UserError, match=r"^data\.parts: 'known8' is drawn from a law"):
-        parts_of((condition_parts.sketch(),), open_dataset("known8"))
+        build_parts((condition_parts.sketch(),), open_dataset("known8"))

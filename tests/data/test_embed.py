@@ -14,8 +14,8 @@ from test_catalogue import picture, png, write
 
 from diffjax.commands import embed
 from diffjax.commands.embed import write_embedded
-from diffjax.data import condition_parts, encoders, open_dataset, parts_of
-from diffjax.data.condition_batches import conditions_of
+from diffjax.data import build_parts, condition_parts, encoders, open_dataset
+from diffjax.data.condition_batches import split_conditions
 from diffjax.errors import UserError
 
 LENGTH = 12
@@ -24,7 +24,7 @@ LENGTH = 12
 def encoder(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Each letter as its number and its place: a tiny encoder, of which the answer is known."""
     letters = [np.array([[ord(letter), i] for i, letter in enumerate(text)], np.float32) for text in texts]
-    return encoders.padded(letters, LENGTH)
+    return encoders.pad(letters, LENGTH)
 
 
 ROWS = [
@@ -53,11 +53,11 @@ def test_all_is_there_again_and_each_text_has_its_own(folder: Path, tmp_path: Pa
     old, new = open_dataset("little_told", folder), open_dataset("little_told_embedded", tmp_path)
     assert (new.shape, new.class_names, new.levels) == (old.shape, old.class_names, old.levels)
     assert new.features.keys() == {"note", "extra", "note_embedding", "note_mask"}
-    chosen = parts_of([condition_parts.feature(name) for name in ("extra", "note_embedding", "note_mask")], new)
+    chosen = build_parts([condition_parts.feature(name) for name in ("extra", "note_embedding", "note_mask")], new)
     for split in old.splits:
         for ours, theirs in zip(new.arrays(split), old.arrays(split), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-        cond = conditions_of(new, split, None, chosen)
+        cond = split_conditions(new, split, None, chosen)
         texts = [old.splits[split].features(row)["note"].decode() for row in range(len(old.split(split)))]
         embeddings, mask = encoder(texts)
         np.testing.assert_array_equal(cond["note_embedding"].value, embeddings)

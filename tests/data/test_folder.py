@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from diffjax.data import batches, open_dataset
-from diffjax.data.split_rules import Rule
+from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Part
 from diffjax.errors import UserError
 
 # All pictures are for training, where a test is about how they are read.
-WHOLE = Rule(
+WHOLE = SplitRule(
     folder=lambda keys, labels: {"train": Part(np.arange(len(keys)), "")},
-    carved=lambda count, key, missing: {"train": Part(np.arange(count), "")},
+    partition_train=lambda count, key, missing: {"train": Part(np.arange(count), "")},
 )
 
 

@@ -32,7 +32,7 @@ def test_every_level_comes_back(name, levels, channels) -> None:
     form, v = ALL[name], images(levels, channels)
     x = encoded(form, v, levels)
     assert x.shape[1:] == form.shape(v.shape[1:])
-    assert (x.dtype, x.shape[1:]) == (form.nothing(v.shape[1:]).dtype, form.nothing(v.shape[1:]).shape[1:])
+    assert (x.dtype, x.shape[1:]) == (form.empty(v.shape[1:]).dtype, form.empty(v.shape[1:]).shape[1:])
     np.testing.assert_array_equal(form.decode(x, v.shape[1:], levels), v)
     shown = np.broadcast_to(as_bytes(v.astype(np.uint8), levels), form.frame(x, v.shape[1:], levels).shape)
     off = np.abs(form.frame(x, v.shape[1:], levels).astype(int) - shown)
@@ -48,9 +48,9 @@ def test_hidden_pixels_alone_have_a_colour() -> None:
     x = jnp.array([[0, 17, 16, 17]])
     shown = pixel_representation.tokens.frame(x, (2, 2, 1), 17)
     np.testing.assert_array_equal(
-        shown[0], [[[0] * 3, pixel_representation.HIDDEN], [[255] * 3, pixel_representation.HIDDEN]]
+        shown[0], [[[0] * 3, pixel_representation.HIDDEN_COLOUR], [[255] * 3, pixel_representation.HIDDEN_COLOUR]]
     )
-    assert len(set(pixel_representation.HIDDEN)) == 3  # no grey
+    assert len(set(pixel_representation.HIDDEN_COLOUR)) == 3  # no grey
 
 
 def test_a_uniform_law_costs_the_bits_of_a_level_in_every_form() -> None:

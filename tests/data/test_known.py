@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from diffjax.data import Dataset, augment, batch_ids, batches, open_dataset, pixel_representation
-from diffjax.data.synthetic_shapes import HELD_OUT, TRAIN
+from diffjax.data.synthetic_shapes import HELD_OUT_COUNT, TRAIN_COUNT
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
 from diffjax.experiment import data_spec
@@ -40,7 +40,7 @@ def same(ours: list[Any], theirs: list[Any]) -> None:
 
 def test_a_batch_is_the_examples_of_its_ids(known) -> None:
     (batch,) = take(known, 1, start_step=5)
-    examples = [known.split("train")[int(i)] for i in batch_ids(TRAIN, 16, 3, 5)]
+    examples = [known.split("train")[int(i)] for i in batch_ids(TRAIN_COUNT, 16, 3, 5)]
     np.testing.assert_array_equal(batch["x"], np.stack([example["image"] for example in examples]))
     np.testing.assert_array_equal(batch["cond"], [example["label"] for example in examples])
     assert (batch["x"].shape, batch["x"].dtype, batch["cond"].dtype) == ((16, 8, 8, 1), np.float32, np.int32)
@@ -58,7 +58,7 @@ def test_starting_late_is_running_there(known) -> None:
 
 
 def test_no_example_comes_twice(known) -> None:
-    ids = np.concatenate([batch_ids(TRAIN, 64, seed, step) for seed in (0, 1) for step in range(50)])
+    ids = np.concatenate([batch_ids(TRAIN_COUNT, 64, seed, step) for seed in (0, 1) for step in range(50)])
     assert len(np.unique(ids[:3200])) == 3200
     assert len(np.unique(ids)) > 6390  # of two seeds by chance: 6400² / 2³³, so 0.005 expected
     splits = [known.split(name)[0]["image"] for name in ("train", "validation", "test")]
@@ -76,7 +76,7 @@ def test_what_is_drawn_is_of_the_law(known) -> None:
     error = (found.var() / len(found) + expected.var() / len(expected)) ** 0.5
     assert abs(found.mean() - expected.mean()) < 5 * error
     shares = np.bincount(labels, minlength=10) / len(labels)
-    np.testing.assert_allclose(shares, known.split("train").shares(10), atol=5 * (0.09 / 300) ** 0.5)
+    np.testing.assert_allclose(shares, known.split("train").class_frequencies(10), atol=5 * (0.09 / 300) ** 0.5)
 
 
 def test_the_classes_are_told_apart(known) -> None:
@@ -107,18 +107,18 @@ def test_pictures_show_the_nearest_levels(known) -> None:
 
 
 def test_a_model_is_told_the_shares_of_the_law(known) -> None:
-    facts = data_spec.facts_of(known, "real")
+    facts = data_spec.data_facts(known, "real")
     assert facts.label_frequencies == pytest.approx((0.1,) * 10)
-    assert len(known.split("train")) == TRAIN
+    assert len(known.split("train")) == TRAIN_COUNT
     assert len(known.split("test").labels()[:3]) == 3
-    assert len(known.split("validation")) == HELD_OUT
+    assert len(known.split("validation")) == HELD_OUT_COUNT
 
 
 def test_mistakes_are_told(known, digits) -> None:
     with pytest.raises(UserError, match=r"data.form: pixels of 'known8' are real numbers; use real, got 'unit'"):
-        data_spec.facts_of(known, "unit")
+        data_spec.data_facts(known, "unit")
     with pytest.raises(UserError, match=r"data.form: pixels of 'digits' are levels"):
-        data_spec.facts_of(digits, "real")
+        data_spec.data_facts(digits, "real")
     with pytest.raises(UserError, match=r"data.balance: data set 'known8' draws"):
         batches(known, "train", 16, 0, form=pixel_representation.real, balance=True)
     with pytest.raises(UserError, match=r"data.augment: it would change the law of 'known8'"):
@@ -129,4 +129,4 @@ def test_mistakes_are_told(known, digits) -> None:
         open_dataset("known16", image_size=32)
     assert open_dataset("known16", image_size=16).shape == (16, 16, 1)
     with pytest.raises(IndexError):
-        known.split("test")[HELD_OUT]
+        known.split("test")[HELD_OUT_COUNT]

@@ -6,21 +6,21 @@ from scipy import ndimage
 
 from diffjax.data import Dataset, byte_tokenizer, condition_parts
 from diffjax.data.attributes import measure
-from diffjax.data.captions import traits, understood
-from diffjax.data.condition_parts import About, Maker, Part, about
+from diffjax.data.captions import describe_traits, parse_caption
+from diffjax.data.condition_parts import Maker, Part, PartContext, part_context
 from diffjax.data.splits import Feature
 from diffjax.errors import UserError
 
-PHOTO = About((12, 16, 3), ("a",), 256, {})
+PHOTO = PartContext((12, 16, 3), ("a",), 256, {})
 NEIGHBOURS = np.ones((3, 3), bool)
 
 
-def grey(height: int, width: int) -> About:
-    return About((height, width, 1), ("a",), 256, {})
+def grey(height: int, width: int) -> PartContext:
+    return PartContext((height, width, 1), ("a",), 256, {})
 
 
 def of(maker: Maker, image: np.ndarray, levels: int = 256, label: int = 0) -> np.ndarray:
-    part = maker(About(image.shape, ("a",), levels, {}))
+    part = maker(PartContext(image.shape, ("a",), levels, {}))
     value = part.make(image, label)
     assert (value.shape, value.dtype) == (part.shape, part.dtype)
     return value
@@ -42,7 +42,7 @@ def test_the_sketch_of_a_bar_is_its_middle_line(thickness: int):
 
 def test_a_sketch_is_lines_in_the_strokes_and_holds_together_as_they_do(digits: Dataset):
     images, _ = digits.arrays("validation", np.arange(80))
-    make = condition_parts.sketch()(about(digits)).make
+    make = condition_parts.sketch()(part_context(digits)).make
     for image in images:
         drawn, ink = make(image, 0)[..., 0], ndimage.binary_dilation(image[..., 0] > 0, NEIGHBOURS)
         assert set(np.unique(drawn)) <= {0, 1}
@@ -84,12 +84,12 @@ def test_low_res_is_the_mean_of_each_block_in_the_units_of_x():
 
 def test_captions_are_texts_that_are_true(digits: Dataset):
     images, labels = digits.arrays("test", np.arange(20))
-    part = condition_parts.caption(choices=3)(about(digits))
+    part = condition_parts.caption(choices=3)(part_context(digits))
     assert (part.name, part.shape, part.choices, part.vocab) == ("text", (64,), 3, 257)
-    for image, label, own in zip(images, labels, traits(images, labels, 17), strict=True):
+    for image, label, own in zip(images, labels, describe_traits(images, labels, 17), strict=True):
         value = part.make(image, int(label))
         assert (value.shape, value.dtype) == ((3, 64), np.int32)
-        said = [understood(told) for told in byte_tokenizer.decode(value)]
+        said = [parse_caption(told) for told in byte_tokenizer.decode(value)]
         assert said[0] == (label, own)
         assert all(digit == label and some.items() <= own.items() for digit, some in said)
 
@@ -97,7 +97,7 @@ def test_captions_are_texts_that_are_true(digits: Dataset):
 def test_a_measured_part_is_the_attribute_of_the_picture(digits: Dataset):
     images, _ = digits.arrays("test", np.arange(5))
     for name, expected in measure(images, 17).items():
-        part = condition_parts.measured(name)(about(digits))
+        part = condition_parts.measured(name)(part_context(digits))
         assert (part.name, part.shape) == (name, ())
         np.testing.assert_array_equal([part.make(image, 0) for image in images], expected)
 
@@ -113,7 +113,7 @@ STORED = {
 
 
 def stored(name: str) -> Part:
-    return condition_parts.feature(name)(About((8, 8, 1), (), 17, STORED))
+    return condition_parts.feature(name)(PartContext((8, 8, 1), (), 17, STORED))
 
 
 def test_features_come_as_they_are_stored():
@@ -134,7 +134,7 @@ def test_the_bytes_of_a_part_are_those_of_its_values(digits: Dataset):
         condition_parts.caption(choices=2),
         condition_parts.measured("slant"),
     ):
-        part = maker(about(digits))
+        part = maker(part_context(digits))
         assert part.make(image, 0).nbytes == part.bytes
 
 

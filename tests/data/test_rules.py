@@ -73,8 +73,8 @@ def test_shares_are_a_tenth_each() -> None:
 
 
 def test_validation_is_the_same_whether_or_not_the_set_has_a_test_split() -> None:
-    both = by_key.carved(60, KEYS.__getitem__, ["test", "validation"])
-    alone = by_key.carved(60, KEYS.__getitem__, ["validation"])
+    both = by_key.partition_train(60, KEYS.__getitem__, ["test", "validation"])
+    alone = by_key.partition_train(60, KEYS.__getitem__, ["validation"])
     assert alone.keys() == {"train", "validation"}
     np.testing.assert_array_equal(alone["validation"].ids, both["validation"].ids)
     assert set(alone["train"].ids) == set(both["train"].ids) | set(both["test"].ids)
@@ -86,7 +86,7 @@ def test_the_older_rule_is_what_it_was() -> None:
     assert {name: len(part.ids) for name, part in parts.items()} == {"train": 48, "validation": 6, "test": 6}
     assert parts["test"].ids.tolist() == [1, 26, 36, 37, 44, 51]  # printed by the version that knew no other rule
     assert parts["validation"].ids.tolist() == [2, 4, 18, 30, 34, 35]
-    carved = by_rank.carved(40, KEYS.__getitem__, ["test", "validation"])
+    carved = by_rank.partition_train(40, KEYS.__getitem__, ["test", "validation"])
     assert {name: part.ids.tolist() for name, part in carved.items()} == {
         **{"test": [36, 37, 38, 39], "validation": [32, 33, 34, 35]},
         "train": [*range(32)],
@@ -163,7 +163,7 @@ def test_as_many_pictures_that_are_not_the_same_are_noticed(tmp_path: Path) -> N
     recorded = split_record(dataset, "by_key")
     place = int(dataset.splits["train"].ids[0])
     old = sorted(path.name for path in tmp_path.iterdir())[place]
-    new = next(f"n{i}.png" for i in range(100) if split_rules.places([f"n{i}.png".encode()])[0] > 0.2)
+    new = next(f"n{i}.png" for i in range(100) if split_rules.hash_positions([f"n{i}.png".encode()])[0] > 0.2)
     (tmp_path / old).rename(tmp_path / new)
     told = describe_changes(recorded, open_dataset(f"folder:{tmp_path}"))
     assert "train has as many" in told
@@ -180,7 +180,7 @@ def test_sets_with_splits_of_their_own_are_counted_alone(digits: Dataset) -> Non
 def test_of_a_few_pictures_all_are_for_training_where_none_would_be() -> None:
     """Those whose place is in [0, 0.2); with one more, of another place, that alone is for training."""
     names = [f"{i}.png".encode() for i in range(200)]
-    place = split_rules.places(names)
+    place = split_rules.hash_positions(names)
     held_out = [name for name, at in zip(names, place, strict=True) if at < 0.2][:3]
     other = next(name for name, at in zip(names, place, strict=True) if at >= 0.2)
     alone = split_rules.by_key.folder(held_out, [0] * 3)

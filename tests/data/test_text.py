@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffjax.data.byte_tokenizer import VOCAB, decode, encode, normalised
+from diffjax.data.byte_tokenizer import VOCAB, decode, encode, normalize_text
 from diffjax.errors import UserError
 
 TEXTS = ["a bold three, leaning left", "eine schräge Sieben", "七", "🙂 x", "\x00 and ~", "a"]
@@ -30,8 +30,8 @@ def test_a_longer_room_only_pads():
 def test_what_looks_alike_is_alike():
     alike = ["caf\u00e9 au lait", "cafe\u0301 au lait", "  caf\u00e9\t au\n lait ", "caf\u00e9\u00a0au lait"]
     assert len({row.tobytes() for row in encode(alike, 20)}) == 1
-    assert normalised("A b") != normalised("a b")
-    assert all(normalised(normalised(text)) == normalised(text) for text in (*alike, *TEXTS))
+    assert normalize_text("A b") != normalize_text("a b")
+    assert all(normalize_text(normalize_text(text)) == normalize_text(text) for text in (*alike, *TEXTS))
 
 
 def test_a_text_that_fills_its_room_is_whole():

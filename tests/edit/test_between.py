@@ -73,7 +73,7 @@ def test_between_two_classes_of_one_covariance_is_the_class_of_the_mean_between(
     x, t = jax.random.normal(jax.random.key(1), (3, 2)), jnp.full((3, 1), 0.6)
     zero, one, w = jnp.zeros(3, jnp.int32), jnp.ones(3, jnp.int32), jnp.asarray([0.0, 0.3, 1.0])
     classes = jax.jit(CLASSES)
-    found = jax.jit(edit.mixed(CLASSES))(x, t, edit.Between(zero, one, w))
+    found = jax.jit(edit.mixed(CLASSES))(x, t, edit.MixedCondition(zero, one, w))
     law = jax.jit(oracles.gaussian(NOISE, 0.7 * MEANS[0] + 0.3 * MEANS[1], COV))(x, t, None)
     expected = [classes(x, t, zero)[0], law[1], classes(x, t, one)[2]]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -84,7 +84,7 @@ def test_a_picture_comes_back_under_every_schedule(name) -> None:
     """At 50 steps of a second-order rule."""
     noise = Gaussian(SCHEDULES[name], predict.v)
     denoise, x0 = oracles.gaussian(noise, MEANS[0], COV), jnp.asarray([[0.7, -1.4], [1.5, -0.2], [-0.6, -2.0]])
-    grid = edit.reversible(noise, 50)
+    grid = edit.inversion_grid(noise, 50)
     assert len(grid) == 51
     assert bool(jnp.all(jnp.diff(grid) < 0))
     at = {"grid": grid, "step": steps.midpoint()}
@@ -135,4 +135,4 @@ def test_what_draws_noise_of_its_own_is_refused() -> None:
     with pytest.raises(UserError, match="cannot be run backwards"):
         edit.interpolate(keys(0, 1), NOISE, order.together, denoise, x, x, jnp.ones(1), step=steps.posterior())
     with pytest.raises(UserError, match="steps"):
-        edit.reversible(NOISE, 0)
+        edit.inversion_grid(NOISE, 0)

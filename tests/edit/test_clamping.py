@@ -40,7 +40,7 @@ def test_replacement_is_as_biased_as_it_is_known_to_be() -> None:
 def test_a_number_seen_with_noise_is_clamped_at_its_own_level() -> None:
     """x_1 + 0.5 n = 1: the mean of (x_1, x_2) is (0.8, 0.64) and its covariance known."""
     seen = edit.inpaint(jnp.array([1.0, 0.0]), np.array([True, False]), noise_std=0.5)
-    x = mean_of_the_other(edit.clamp(), seen=seen)[0]
+    x = mean_of_the_other(edit.clamp(), observation=seen)[0]
     law = oracles.posterior(
         np.ones(1),
         np.zeros((1, 2)),

@@ -30,7 +30,7 @@ def test_a_strength_is_the_same_noise_under_every_schedule(name) -> None:
     """But for what is beyond a schedule's own noisiest."""
     noise = Gaussian(SCHEDULES[name], predict.v)
     strengths = np.array([0.05, 0.3, 0.5, 0.75, 1.0])
-    clock = jnp.asarray([edit.clock_at(noise, w) for w in strengths])
+    clock = jnp.asarray([edit.strength_to_time(noise, w) for w in strengths])
     most = float(noise.log_snr(jnp.ones(())))
     expected = np.maximum(10 - 20 * strengths, most)
     expected[-1] = most
@@ -39,7 +39,7 @@ def test_a_strength_is_the_same_noise_under_every_schedule(name) -> None:
 
 
 def test_half_of_all_tokens_are_hidden_at_one_half() -> None:
-    assert edit.clock_at(TOKENS, 0.5) == pytest.approx(0.5, abs=1e-6)
+    assert edit.strength_to_time(TOKENS, 0.5) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_at_strength_1_nothing_of_the_picture_is_left() -> None:
@@ -75,7 +75,7 @@ def test_an_example_is_its_key_s_alone() -> None:
 
 def test_tokens_are_hidden_and_drawn_anew() -> None:
     tokens = jnp.ones((400, 6), jnp.int32)
-    hidden = edit.destroyed(keys(0, 400), TOKENS, order.together, tokens, edit.clock_at(TOKENS, 0.5)) == 2
+    hidden = edit.noise_to(keys(0, 400), TOKENS, order.together, tokens, edit.strength_to_time(TOKENS, 0.5)) == 2
     assert abs(float(jnp.mean(hidden)) - 0.5) < 4.5 * 0.5 / 2400**0.5
     x = edit.vary(keys(0, 400), TOKENS, order.together, LAW, tokens, strength=0.5, steps=6)
     np.testing.assert_array_equal(np.asarray(x)[~np.asarray(hidden)], 1)
@@ -87,7 +87,7 @@ def test_in_an_order_it_is_the_last_positions_that_are_drawn_anew(which) -> None
     """As many in each example, and the same as those that sampling then shows."""
     tokens = jnp.ones((40, 6), jnp.int32)
     made = getattr(order, which)
-    start = edit.destroyed(keys(0, 40), TOKENS, made, tokens, 0.5)
+    start = edit.noise_to(keys(0, 40), TOKENS, made, tokens, 0.5)
     np.testing.assert_array_equal(jnp.sum(start == 2, axis=1), 3)
     if which == "raster":
         np.testing.assert_array_equal(start[:, :3], 1)
@@ -98,11 +98,11 @@ def test_in_an_order_it_is_the_last_positions_that_are_drawn_anew(which) -> None
 
 def test_a_grid_is_cut_where_it_begins() -> None:
     grid = grids.uniform(NOISE, 4)
-    np.testing.assert_allclose(edit.cut(grid, 0.6), [0.6, 0.5, 0.25, 0])
-    np.testing.assert_array_equal(edit.cut(grid, 0.5), [0.5, 0.25, 0])
-    np.testing.assert_array_equal(edit.cut(grid, 1.0), grid)
+    np.testing.assert_allclose(edit.truncate_grid(grid, 0.6), [0.6, 0.5, 0.25, 0])
+    np.testing.assert_array_equal(edit.truncate_grid(grid, 0.5), [0.5, 0.25, 0])
+    np.testing.assert_array_equal(edit.truncate_grid(grid, 1.0), grid)
     with pytest.raises(UserError, match=r"strength: the grid ends at 0\.1"):
-        edit.cut(jnp.asarray([1.0, 0.1]), 0.05)
+        edit.truncate_grid(jnp.asarray([1.0, 0.1]), 0.05)
 
 
 def test_strokes_stay_where_the_noise_is_little() -> None:
@@ -124,4 +124,4 @@ def kept(keys, x, pred, t, s):
 @pytest.mark.parametrize("strength", [0.0, -0.1, 1.01, float("nan")])
 def test_a_strength_that_cannot_be(strength) -> None:
     with pytest.raises(UserError, match=r"strength: expected a number in \(0, 1\]"):
-        edit.clock_at(NOISE, strength)
+        edit.strength_to_time(NOISE, strength)

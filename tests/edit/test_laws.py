@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 import diffjax as dj
 from diffjax import edit, lab, oracles, order, predict
 from diffjax.edit import constraints, gradient_guidance, projection
-from diffjax.edit.time_travel import moves
+from diffjax.edit.time_travel import jump_schedule
 from diffjax.errors import UserError
 from diffjax.utils.prng import fold
 
@@ -35,9 +35,9 @@ def half_of(x_t, t, cond):
 def test_what_is_seen_exactly_is_ddnm_by_the_posterior() -> None:
     """The rule of DDNM+ is the posterior of the prediction with what was seen in it (Wang et al. 2023, algorithm 1)."""
     exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
-    rule = projection._by_null_space()
+    rule = projection._null_space_step()
     x, _ = rule.update(
-        KEYS, NOISE, lambda x, t: projection.Sight(half_of(x, t, None), exact), X, level(T), level(S), None
+        KEYS, NOISE, lambda x, t: projection.ObservedPrediction(half_of(x, t, None), exact), X, level(T), level(S), None
     )
     pred = half_of(X, None, None).at[:, 0].set(0.5)
     np.testing.assert_allclose(x, jax.vmap(NOISE.posterior)(fold(KEYS, 0), X, pred, level(T), level(S)), atol=1e-6)
@@ -52,16 +52,18 @@ def test_noise_on_what_was_seen_takes_the_place_of_the_steps_own() -> None:
     x_t = jnp.broadcast_to(X[:1], (many, 4))
     t, s = (jnp.full((many, 1), u) for u in (T, S))
     pred = half_of(x_t, t, None)
-    x, _ = projection._by_null_space().update(some, NOISE, lambda *_: projection.Sight(pred, seen), x_t, t, s, None)
-    np.testing.assert_allclose(x.std(axis=0), projection.fresh(NOISE, t, s)[0, 0], rtol=0.03)
+    x, _ = projection._null_space_step().update(
+        some, NOISE, lambda *_: projection.ObservedPrediction(pred, seen), x_t, t, s, None
+    )
+    np.testing.assert_allclose(x.std(axis=0), projection.fresh_noise_std(NOISE, t, s)[0, 0], rtol=0.03)
 
 
 def test_ddrm_is_its_three_cases() -> None:
     """Kawar et al. 2022, eq. 8, with x_t = alpha times their x̄_t and eta = 0, so that only seen noise is random."""
-    rule = projection._by_coordinates(0.0, 1.0)
+    rule = projection._spectral_step(0.0, 1.0)
     pred = half_of(X, None, None)
-    x, _ = rule.update(KEYS, NOISE, lambda x, t: projection.Sight(pred, SEEN), X, level(T), level(S), None)
-    m, n = NOISE.moment(jnp.asarray(S)), constraints.normal(KEYS, X)
+    x, _ = rule.update(KEYS, NOISE, lambda x, t: projection.ObservedPrediction(pred, SEEN), X, level(T), level(S), None)
+    m, n = NOISE.coefficients(jnp.asarray(S)), constraints.normal(KEYS, X)
     bar = m.sigma / m.alpha
     right = [
         m.alpha * (VALUES[0] + bar * n[:, 0]),
@@ -77,19 +79,19 @@ def test_of_white_data_pigdm_is_led_to_the_exact_mean(t) -> None:
     """x0 ~ N(0, 2²): E[x0 | x_t, values], in every coordinate a mean weighed by precisions."""
     noise = dj.Gaussian(dj.schedule.cosine, predict.v, data_std=2.0)
     white = oracles.gaussian(noise, np.zeros(4), 4.0 * np.eye(4))
-    found = gradient_guidance.look(noise, SEEN, white, X, level(t), None)
+    found = gradient_guidance.reconstruct(noise, SEEN, white, X, level(t), None)
     alpha, sigma = (float(a) for a in noise.schedule(jnp.asarray(t)))
     prior = 0.25 + (alpha / sigma) ** 2 if sigma else np.inf
     for i, std in enumerate(np.asarray(STD)):
         mean = 4 * alpha / (4 * alpha**2 + sigma**2) * X[:, i]
         more = 1 / std**2 if std else np.inf
         weight = 1.0 if std == 0 else more / (prior + more)
-        np.testing.assert_allclose(found.led[:, i], (1 - weight) * mean + weight * float(VALUES[i]), atol=1e-5)
+        np.testing.assert_allclose(found.guided[:, i], (1 - weight) * mean + weight * float(VALUES[i]), atol=1e-5)
 
 
 def test_dps_moves_down_the_length_of_what_is_missed() -> None:
     exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
-    _, push = gradient_guidance._pushing(exact, 0.3, Partial(half_of), X, level(T), None)
+    _, push = gradient_guidance._with_gradient(exact, 0.3, Partial(half_of), X, level(T), None)
     gap = VALUES[0] - half_of(X, None, None)[:, 0]
     slope = np.array([0.5, 0, 0, 0.1])  # of the prediction's first number
     np.testing.assert_allclose(push, 0.3 * np.sign(gap)[:, None] * slope[None], atol=1e-6)
@@ -97,9 +99,9 @@ def test_dps_moves_down_the_length_of_what_is_missed() -> None:
 
 def test_the_clock_of_repaint_is_the_papers() -> None:
     """Lugmayr et al. 2022, appendix B: after each jump of steps down it goes up as many, r - 1 times."""
-    np.testing.assert_array_equal(moves(5, 2, 2), [0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4, 5])
-    np.testing.assert_array_equal(moves(3, 1, 2), [0, 1, 2, 3])
-    path = moves(50, 10, 10)
+    np.testing.assert_array_equal(jump_schedule(5, 2, 2), [0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4, 5])
+    np.testing.assert_array_equal(jump_schedule(3, 1, 2), [0, 1, 2, 3])
+    path = jump_schedule(50, 10, 10)
     np.testing.assert_array_equal(np.unique(np.diff(path)), [-10, 1])
     assert np.sum(np.diff(path) == -10) == 9 * 4  # from 1, 11, 21 and 31 steps before the end
     assert path[-1] == 50
@@ -120,7 +122,7 @@ def test_particles_are_the_law_and_know_how_likely_what_was_seen_is(noise_std) -
     it = edit.particles(dj.keys(0, 16), NOISE, order.together, denoise, seen, steps=60, count=256)
     weights = np.exp(it.log_weights)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-4)
-    assert bool(jnp.all((it.effective >= 1) & (it.effective <= 256.1)))
+    assert bool(jnp.all((it.effective_sample_size >= 1) & (it.effective_sample_size <= 256.1)))
     means = np.einsum("bp,bpd->bd", weights, it.x)
     var = 1 + noise_std**2
     tight = means.std(axis=0) / 4 * 4.5 + 0.01  # 4.5 standard errors, and the steps
@@ -135,7 +137,7 @@ def test_the_exact_ones_draw_the_law_and_others_are_biased_as_is_known() -> None
     """Two modes that what is seen cannot tell apart: no number of clamp is beyond what 99.9 % of exact draws have."""
     found = lab.posteriors(
         {"clamp": edit.clamp(), "replacement": edit.replacement()},
-        lab.modal(2),
+        lab.three_modes(2),
         lambda x: edit.inpaint(x, FIRST, batched=True),
         (2,),
         draws=400,
@@ -152,6 +154,6 @@ def test_mistakes_of_the_laboratory_are_named() -> None:
         return edit.inpaint(x, FIRST, batched=True)
 
     with pytest.raises(UserError, match="must be Gaussian"):
-        lab.posteriors({}, lab.modal(2), see, (2,), noise=dj.Masking(3))
+        lab.posteriors({}, lab.three_modes(2), see, (2,), noise=dj.Masking(3))
     with pytest.raises(UserError, match="has 2 numbers"):
-        lab.posteriors({}, lab.modal(2), see, (3,))
+        lab.posteriors({}, lab.three_modes(2), see, (3,))

@@ -11,7 +11,7 @@ from quickly import few
 import diffjax as dj
 from diffjax import edit, order, predict, steps
 from diffjax.edit import time_travel
-from diffjax.edit.orthonormal import blocks, channels, waves
+from diffjax.edit.orthonormal import block_basis, channel_basis, hartley
 from diffjax.errors import UserError
 from diffjax.parallel import dispatch
 
@@ -83,16 +83,18 @@ def test_known_pixels_are_the_images_and_an_example_does_not_know_its_batch(meth
 def test_an_observation_is_what_it_says_and_is_known_in_what_is_drawn(name) -> None:
     seen, of, was = SEEN[name]
     x = jax.random.normal(jax.random.key(0), (2, *SHAPE))
-    np.testing.assert_allclose(seen.back(seen.turned(x)), x, atol=1e-5)
-    np.testing.assert_allclose(jnp.sum(seen.turned(x) ** 2), jnp.sum(x**2), rtol=1e-5)
+    np.testing.assert_allclose(seen.from_coordinates(seen.to_coordinates(x)), x, atol=1e-5)
+    np.testing.assert_allclose(jnp.sum(seen.to_coordinates(x) ** 2), jnp.sum(x**2), rtol=1e-5)
     known = np.broadcast_to(np.isfinite(seen.std), SHAPE)
-    np.testing.assert_allclose(seen.turned(IMAGE[None])[0][known], seen.values[known], atol=1e-5)
+    np.testing.assert_allclose(seen.to_coordinates(IMAGE[None])[0][known], seen.values[known], atol=1e-5)
     drawn = solve("pigdm" if name == "blurred" else "ddnm", seen)
     np.testing.assert_allclose(of(drawn), np.broadcast_to(was, (4, *was.shape)), atol=1e-5)
     assert float(jnp.min(jnp.max(jnp.abs(drawn - IMAGE[None]), axis=(1, 2, 3)))) > 0.1
 
 
-@pytest.mark.parametrize("turn", [blocks(2), channels((0.3, 0.6, 0.1)), channels((1.0, 0.0, 0.0)), waves])
+@pytest.mark.parametrize(
+    "turn", [block_basis(2), channel_basis((0.3, 0.6, 0.1)), channel_basis((1.0, 0.0, 0.0)), hartley]
+)
 def test_every_basis_is_its_own_inverse_and_serves_solve(turn) -> None:
     std = jnp.full((4, 4, 3), jnp.inf).at[:2].set(0.1)
     seen = edit.observed(turn, turn, jnp.ones(SHAPE), std)  # which looks whether it is

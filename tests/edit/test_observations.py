@@ -68,7 +68,7 @@ def test_a_basis_must_be_orthonormal() -> None:
     turn, back = Partial(by_matrix, TURN), Partial(by_matrix, TURN.T)
     seen = edit.observed(turn, back, jnp.ones(SHAPE), jnp.where(jnp.arange(32) < 5, 0, jnp.inf).reshape(SHAPE))
     x = dj.sample(SOME, NOISE, dj.order.together, DENOISE, SHAPE, steps=5, hook=seen)
-    np.testing.assert_allclose(seen.turned(x).reshape(3, -1)[:, :5], 1, atol=1e-5)
+    np.testing.assert_allclose(seen.to_coordinates(x).reshape(3, -1)[:, :5], 1, atol=1e-5)
     for forward, inverse in ((turn, turn), (lambda x: 2 * x, lambda z: z / 2), (jnp.ravel, lambda z: z)):
         with pytest.raises(UserError, match="orthonormal"):
             edit.observed(forward, inverse, jnp.ones(SHAPE), jnp.zeros(SHAPE))

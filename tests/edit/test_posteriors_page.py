@@ -33,7 +33,7 @@ def test_a_row_of_the_page_is_what_is_measured() -> None:
     """The cheapest, drawn again."""
     given = {"noise": posteriors.NOISE, "steps": posteriors.STEPS, "draws": posteriors.DRAWS}
     found = lab.posteriors(
-        {"ddrm": edit.ddrm()}, lab.correlated(2), posteriors.SEEN["mask"], posteriors.SHAPES[2], **given
+        {"ddrm": edit.ddrm()}, lab.correlated_gaussian(2), posteriors.SEEN["mask"], posteriors.SHAPES[2], **given
     )
     page = json.loads(posteriors.FIGURES.read_text())["normal, mask, 2"]
     np.testing.assert_allclose(found.rows["ddrm"], page["rows"]["ddrm"], atol=2e-3)

@@ -65,7 +65,7 @@ def main() -> None:
     def planes(pixels: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
 
-    net, found = reference(weights(inception_weights.shapes())), {}
+    net, found = reference(weights(inception_weights.tensor_shapes())), {}
     for name, size in SIZES.items():
         found[f"{name}_pool3"], found[f"{name}_logits"] = (part[0].numpy() for part in net(planes(image(name, size))))
     for name, size in RESIZED.items():

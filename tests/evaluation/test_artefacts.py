@@ -25,7 +25,7 @@ BOARD = np.indices((16, 16)).sum(0)[..., None] % 2 * 2 - 1
 
 
 def raised(samples: np.ndarray) -> set[str]:
-    return {flag.name for flag in image_statistics.flags(samples, REAL, LEVELS) if flag.raised}
+    return {flag.name for flag in image_statistics.compare_measures(samples, REAL, LEVELS) if flag.raised}
 
 
 def changed(change) -> np.ndarray:
@@ -54,13 +54,15 @@ def test_what_was_put_in_is_named(change, name) -> None:
 def test_noise_is_no_checkerboard_and_a_checkerboard_in_rows_alone_is_one() -> None:
     stripes = np.broadcast_to(np.arange(16)[:, None, None] % 2 * 2 - 1, (16, 16, 1))
     assert "checkerboard" in raised(changed(lambda x: x + 8 * stripes))
-    noisy = image_statistics.measures(changed(lambda x: x + np.random.default_rng(0).normal(size=x.shape) * 10), LEVELS)
+    noisy = image_statistics.image_measures(
+        changed(lambda x: x + np.random.default_rng(0).normal(size=x.shape) * 10), LEVELS
+    )
     assert noisy["checkerboard"].mean() < noisy["high frequencies"].mean() / 20
 
 
 def test_the_measures_of_what_is_known() -> None:
     board = (255 * (np.indices((8, 8)).sum(0) % 2)).astype(np.uint8)[None, ..., None]
-    found = image_statistics.measures(board, LEVELS)
+    found = image_statistics.image_measures(board, LEVELS)
     assert {name: pytest.approx(value[0]) for name, value in found.items()} == {
         "mean": 0.5,
         "contrast": 0.5,
@@ -69,15 +71,15 @@ def test_the_measures_of_what_is_known() -> None:
         "checkerboard": 1,
     }
     grey = np.full((3, 5, 7, 3), 100, np.uint8)
-    assert all(np.isfinite(value).all() for value in image_statistics.measures(grey, LEVELS).values())
-    assert not any(flag.raised for flag in image_statistics.flags(grey, grey, LEVELS))
-    assert {flag.name for flag in image_statistics.flags(grey + 50, grey, LEVELS) if flag.raised} == {"mean"}
+    assert all(np.isfinite(value).all() for value in image_statistics.image_measures(grey, LEVELS).values())
+    assert not any(flag.raised for flag in image_statistics.compare_measures(grey, grey, LEVELS))
+    assert {flag.name for flag in image_statistics.compare_measures(grey + 50, grey, LEVELS) if flag.raised} == {"mean"}
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(UserError, match="one size"):
-        image_statistics.flags(REAL[:, :8], REAL, LEVELS)
+        image_statistics.compare_measures(REAL[:, :8], REAL, LEVELS)
     with pytest.raises(UserError, match="2 or more"):
-        image_statistics.flags(REAL[:1], REAL, LEVELS)
+        image_statistics.compare_measures(REAL[:1], REAL, LEVELS)
     with pytest.raises(UserError, match="4 x 4"):
-        image_statistics.measures(REAL[:, :3], LEVELS)
+        image_statistics.image_measures(REAL[:, :3], LEVELS)

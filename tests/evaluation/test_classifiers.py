@@ -5,10 +5,10 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.evaluation.classifiers import (
+    knn_vote,
     label_accuracy,
     logistic,
-    machine,
-    majority,
+    rbf_svm,
     two_sample_accuracy,
     two_sample_test,
 )
@@ -54,7 +54,7 @@ def test_label_accuracy_of_real_digits_is_what_is_known(digits):
     assert accuracy == pytest.approx(0.981, abs=0.5 / 360)
 
 
-@pytest.mark.parametrize("classifier", [logistic(), majority(5), machine(0.3, 1.0)])
+@pytest.mark.parametrize("classifier", [logistic(), knn_vote(5), rbf_svm(0.3, 1.0)])
 def test_each_classifier_is_a_coin_on_one_distribution_and_sure_on_two(classifier):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((60, 3)), rng.standard_normal((60, 3))
@@ -68,7 +68,7 @@ def test_each_classifier_is_a_coin_on_one_distribution_and_sure_on_two(classifie
 def test_what_means_do_not_tell_neighbours_do():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((150, 2)), 4 * rng.standard_normal((150, 2))
-    assert two_sample_test(a, b, majority(11), 3, 19).z > 5
+    assert two_sample_test(a, b, knn_vote(11), 3, 19).z > 5
     assert two_sample_test(a, b, logistic(), 3, 19).z < 3
 
 
@@ -78,7 +78,7 @@ def test_equal_distributions_raise_as_many_alarms_as_p_says():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         a, b = rng.standard_normal((25, 2)), rng.standard_normal((25, 2))
-        found.append(two_sample_test(a, b, machine(0.5, 1.0), folds=2, permutations=9, seed=seed).p)
+        found.append(two_sample_test(a, b, rbf_svm(0.5, 1.0), folds=2, permutations=9, seed=seed).p)
     assert (np.array(found) <= 0.1).sum() <= 16
     assert 0.45 < np.mean(found) < 0.7  # 0.55, the mean of 0.1 … 1.0, ± 2.7 errors; ties of accuracies raise it
 
@@ -92,7 +92,7 @@ def test_equal_distributions_raise_as_many_alarms_as_p_says():
         (lambda x: two_sample_test(x, x, logistic(), folds=1), "folds is 1"),
         (lambda x: two_sample_test(x, x, logistic(), permutations=1), "permutations is 1"),
         (lambda x: logistic(0.0), "C is 0"),
-        (lambda x: majority(0), "k is 0"),
+        (lambda x: knn_vote(0), "k is 0"),
         (lambda x: label_accuracy(x, np.zeros(9, int), x, np.zeros(9, int), 1.0), "single class"),
     ],
 )

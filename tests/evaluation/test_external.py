@@ -6,15 +6,22 @@ import numpy as np
 import pytest
 
 from diffjax.commands import file_evaluation
-from diffjax.commands.file_evaluation import report_of
-from diffjax.commands.file_pair import beside, halves, open_sides
+from diffjax.commands.file_evaluation import build_report
+from diffjax.commands.file_pair import default_report_dir, open_pair, split_half
 from diffjax.errors import UserError
 from diffjax.evaluation import reference_stats, suite
-from diffjax.evaluation.features import described, extracted, moments_of, pixel_features, precomputed, write_features
+from diffjax.evaluation.features import (
+    describe_features,
+    extract_features,
+    feature_moments,
+    pixel_features,
+    precomputed_features,
+    write_features,
+)
 from diffjax.evaluation.frechet_distance import frechet, write_moments
 from diffjax.evaluation.image_sources import fingerprint, open_images
-from diffjax.evaluation.jackknife import interval_of
-from diffjax.evaluation.reference_stats import in_batches, kept_moments, moments_of_parts
+from diffjax.evaluation.jackknife import interval_from_replicates
+from diffjax.evaluation.reference_stats import cached_moments, in_batches, moments_of_parts
 from diffjax.reports.comparison import compare
 from diffjax.reports.json_report import read_numbers
 from diffjax.reports.plots import write_png
@@ -41,11 +48,11 @@ def files(tmp_path):
 @pytest.fixture
 def judge(tmp_path, monkeypatch):
     """`judge(samples, reference, …)`: the report, the pair statistics of a few images where they take long."""
-    monkeypatch.setattr(suite, "TOLD_APART", 20)
+    monkeypatch.setattr(suite, "TWO_SAMPLE_IMAGES", 20)
 
     def run(samples, reference, features=(PIXELS,), most=60, cache=None, tell=pytest.fail):
-        opened = open_sides(samples, reference, most, tmp_path / "out")
-        return report_of(opened, features, tmp_path / "out", cache, tell)
+        opened = open_pair(samples, reference, most, tmp_path / "out")
+        return build_report(opened, features, tmp_path / "out", cache, tell)
 
     return run
 
@@ -53,12 +60,12 @@ def judge(tmp_path, monkeypatch):
 @pytest.fixture
 def distances_alone(monkeypatch):
     """Without what takes long and is not looked at."""
-    monkeypatch.setattr(file_evaluation, "pairs_in", lambda *_: [])
-    monkeypatch.setattr(file_evaluation, "resemblance", lambda *_, **__: [])
+    monkeypatch.setattr(file_evaluation, "pairwise_feature_scores", lambda *_: [])
+    monkeypatch.setattr(file_evaluation, "pairwise_scores", lambda *_, **__: [])
 
 
 def values(report):
-    return {(score.features, score.key): interval_of(score.found) for score in report.scores}
+    return {(score.features, score.key): interval_from_replicates(score.samples) for score in report.scores}
 
 
 def test_samples_of_the_reference_s_own_distribution_score_as_its_floor(judge, files):
@@ -66,7 +73,7 @@ def test_samples_of_the_reference_s_own_distribution_score_as_its_floor(judge, f
     report = judge(*files)
     for score in report.scores:
         if np.isfinite(score.real.value) and score.key != "two_sample":
-            found = interval_of(score.found)
+            found = interval_from_replicates(score.samples)
             assert found.low <= score.real.value <= found.high, score.key
     assert report.findings is not None
     assert report.findings.alarms == []
@@ -76,7 +83,7 @@ def test_other_samples_score_worse_and_are_pointed_out(judge, files, tmp_path):
     np.savez(tmp_path / "other.npz", arr_0=drawn(60, 2, shift=40))
     report = judge(tmp_path / "other.npz", files[1])
     (score,) = (score for score in report.scores if score.key == "frechet")
-    assert interval_of(score.found).low > 5 * score.real.value
+    assert interval_from_replicates(score.samples).low > 5 * score.real.value
     assert report.findings is not None
     assert any(alarm.startswith("mean of samples") for alarm in report.findings.alarms)
 
@@ -95,9 +102,9 @@ def test_a_copy_of_the_reference_is_at_no_distance_and_is_called_one(judge, file
 def test_a_distance_read_in_batches_is_that_of_all_images_at_once(judge, files, monkeypatch):
     monkeypatch.setattr(reference_stats, "BATCH", 7)
     found = values(judge(*files))
-    ours, theirs = (extracted(PIXELS, open_images(path).batches(1_000)) for path in files)
+    ours, theirs = (extract_features(PIXELS, open_images(path).batches(1_000)) for path in files)
     assert found["pixels", "frechet_all"].value == pytest.approx(frechet(ours, theirs), rel=1e-9)
-    half = theirs[halves(len(theirs))[1]]
+    half = theirs[split_half(len(theirs))[1]]
     assert found["pixels", "frechet"].value == pytest.approx(frechet(ours, half), rel=1e-9)
 
 
@@ -107,27 +114,27 @@ def test_samples_are_compared_with_as_many_of_either_half(judge, files, tmp_path
     """Fewer than a half holds, as many, a few more, and many more: beyond it they are thinned for the same count."""
     np.savez(tmp_path / "some.npz", arr_0=drawn(count, 3))
     report = judge(tmp_path / "some.npz", files[1])
-    whole = extracted(PIXELS, open_images(tmp_path / "some.npz").batches(1_000))
-    theirs = extracted(PIXELS, open_images(files[1]).batches(1_000))
+    whole = extract_features(PIXELS, open_images(tmp_path / "some.npz").batches(1_000))
+    theirs = extract_features(PIXELS, open_images(files[1]).batches(1_000))
     assert values(report)["pixels", "frechet_all"].value == pytest.approx(frechet(whole, theirs), rel=1e-9)
     assert f"halves: {min(count, 60)} samples, and as many" in table(report)
 
 
-@pytest.mark.parametrize("of", ["", described(PIXELS)])
+@pytest.mark.parametrize("of", ["", describe_features(PIXELS)])
 @pytest.mark.usefixtures("distances_alone")
 def test_moments_alone_give_the_same_distance_as_their_images(judge, files, tmp_path, of):
-    write_moments(tmp_path / "moments.npz", moments_of(PIXELS, in_batches(open_images(files[1]))), of)
+    write_moments(tmp_path / "moments.npz", feature_moments(PIXELS, in_batches(open_images(files[1]))), of)
     told = []
     report = judge(files[0], tmp_path / "moments.npz", tell=told.append)
     (score,) = report.scores
-    assert score.found.value == values(judge(*files))["pixels", "frechet_all"].value
+    assert score.samples.value == values(judge(*files))["pixels", "frechet_all"].value
     assert len(told) == 1
     assert "moments, not images" in told[0]
     assert "–" in table(report)  # noqa: RUF001 (the dash of a floor that cannot be)
 
 
 def test_moments_of_other_features_are_refused(judge, files, tmp_path):
-    write_moments(tmp_path / "moments.npz", moments_of(PIXELS, [drawn(30, 0)]), "of something else")
+    write_moments(tmp_path / "moments.npz", feature_moments(PIXELS, [drawn(30, 0)]), "of something else")
     with pytest.raises(UserError, match=r"--reference .*moments\.npz: moments of of something else, but compared"):
         judge(files[0], tmp_path / "moments.npz")
 
@@ -151,9 +158,9 @@ def test_what_was_kept_gives_the_same_to_the_bit_and_what_is_damaged_is_made_ane
 def test_kept_moments_are_those_of_their_images_alone(files, tmp_path):
     """What is kept is not taken for that of other images, other parts, or other features."""
     source, everything = open_images(files[1]), {"all": np.ones(120, bool)}
-    (found,) = kept_moments(PIXELS, source, fingerprint(source), everything, tmp_path / "cache", pytest.fail)
+    (found,) = cached_moments(PIXELS, source, fingerprint(source), everything, tmp_path / "cache", pytest.fail)
     blind = PIXELS._replace(extract=lambda _: pytest.fail("looked again"))
-    (again,) = kept_moments(blind, source, fingerprint(source), everything, tmp_path / "cache", pytest.fail)
+    (again,) = cached_moments(blind, source, fingerprint(source), everything, tmp_path / "cache", pytest.fail)
     np.testing.assert_array_equal(found.covariance, again.covariance)
     for own, features, parts in (
         ("0" * 64, PIXELS, everything),
@@ -162,15 +169,15 @@ def test_kept_moments_are_those_of_their_images_alone(files, tmp_path):
         (fingerprint(source), PIXELS, {"half": np.arange(120) < 60}),
     ):
         before = len(list((tmp_path / "cache").iterdir()))
-        kept_moments(features, source, own, parts, tmp_path / "cache", pytest.fail)
+        cached_moments(features, source, own, parts, tmp_path / "cache", pytest.fail)
         assert len(list((tmp_path / "cache").iterdir())) == before + 1
 
 
 def test_a_part_s_moments_are_those_of_its_images(files):
     source, part = open_images(files[1]), np.arange(120) % 3 == 1
     whole, some = moments_of_parts(PIXELS, source, [np.ones(120, bool), part])
-    np.testing.assert_array_equal(whole.covariance, moments_of(PIXELS, in_batches(source)).covariance)
-    np.testing.assert_allclose(some.mean, extracted(PIXELS, source.batches(120))[part].mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(whole.covariance, feature_moments(PIXELS, in_batches(source)).covariance)
+    np.testing.assert_allclose(some.mean, extract_features(PIXELS, source.batches(120))[part].mean(0), rtol=1e-6)
 
 
 def test_a_folder_and_a_file_score_the_same(judge, files, tmp_path):
@@ -192,8 +199,8 @@ def test_features_from_files_score_as_the_extractor_does(judge, files, tmp_path,
         if told:
             write_features(place, PIXELS, source.batches(50))
         else:
-            np.save(place, extracted(PIXELS, source.batches(50)))
-    stored = precomputed(*places, sources=sources)
+            np.save(place, extract_features(PIXELS, source.batches(50)))
+    stored = precomputed_features(*places, sources=sources)
     found = values(judge(*files, features=(stored,), cache=tmp_path / "cache"))
     expected = {key: value for (name, key), value in values(judge(*files)).items() if name == "pixels"}
     assert {key: value for (name, key), value in found.items() if name == stored.name}.items() <= expected.items()
@@ -201,7 +208,7 @@ def test_features_from_files_score_as_the_extractor_does(judge, files, tmp_path,
 
 
 def test_wide_features_are_compared_without_moments(judge, files, monkeypatch):
-    monkeypatch.setattr(file_evaluation, "WIDEST", 15)
+    monkeypatch.setattr(file_evaluation, "MAX_DIMENSION", 15)
     told = []
     report = judge(*files, tell=told.append)
     assert {"frechet", "kid", "coverage"} <= {score.key for score in report.scores}
@@ -214,7 +221,7 @@ def test_reports_of_one_reference_compare(judge, files, tmp_path):
     for name, samples in (("a", files[0]), ("b", tmp_path / "other.npz")):
         write_report(tmp_path / name, judge(samples, files[1]))
     rows = compare([read_numbers(tmp_path / name) for name in "ab"])
-    assert {row.measure: row.beyond for row in rows}["Fréchet distance of pixels, all images"]
+    assert {row.measure: row.significant for row in rows}["Fréchet distance of pixels, all images"]
 
 
 @pytest.mark.usefixtures("distances_alone")
@@ -224,7 +231,7 @@ def test_a_file_of_samples_says_how_it_was_made(judge, files, tmp_path):
     assert judge(tmp_path / "told.npz", files[1]).source.made.endswith("told.npz, sampler ddim(eta=0.0), steps 50")
     for damaged in ("{", "3", "[]"):
         np.savez(tmp_path / "told.npz", arr_0=drawn(60, 0), provenance=np.array(damaged))
-        assert open_sides(tmp_path / "told.npz", files[1], 60, tmp_path).some.shape == (60, 4, 4, 1)
+        assert open_pair(tmp_path / "told.npz", files[1], 60, tmp_path).sample_images.shape == (60, 4, 4, 1)
         assert sides._made(str(tmp_path / "told.npz")).endswith("told.npz")
 
 
@@ -249,12 +256,12 @@ def test_what_cannot_be_compared_is_refused_by_name(ours, theirs, most, says, tm
     np.savez(tmp_path / "samples.npz", arr_0=ours)
     np.savez(tmp_path / "reference.npz", arr_0=theirs)
     with pytest.raises(UserError, match=says):
-        open_sides(tmp_path / "samples.npz", tmp_path / "reference.npz", most, tmp_path)
+        open_pair(tmp_path / "samples.npz", tmp_path / "reference.npz", most, tmp_path)
 
 
 def test_a_report_lies_beside_what_it_is_of_and_never_in_it(files, tmp_path):
     write_png(tmp_path / "pictures" / "0.png", drawn(1, 0)[0])
-    assert beside(files[0]) == tmp_path / "evaluation"
-    assert beside(tmp_path / "pictures") == tmp_path / "pictures-evaluation"
+    assert default_report_dir(files[0]) == tmp_path / "evaluation"
+    assert default_report_dir(tmp_path / "pictures") == tmp_path / "pictures-evaluation"
     with pytest.raises(UserError, match=r"--out .*deeper: lies in .*pictures"):
-        open_sides(tmp_path / "pictures", files[1], 60, tmp_path / "pictures" / "deeper")
+        open_pair(tmp_path / "pictures", files[1], 60, tmp_path / "pictures" / "deeper")

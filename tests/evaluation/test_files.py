@@ -6,7 +6,7 @@ from PIL import Image
 
 from diffjax.errors import UserError
 from diffjax.reports.plots import animation, curve, write_png
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 from diffjax.utils.image_io import read_image
 
 
@@ -28,7 +28,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
     (tmp_path / "x.png").write_bytes(b"old")
     with pytest.raises(UserError, match="No space left") as error:
-        write_whole(tmp_path / "x.png", broken)
+        write_atomically(tmp_path / "x.png", broken)
     assert str(tmp_path) in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
     assert (tmp_path / "x.png").read_bytes() == b"old"

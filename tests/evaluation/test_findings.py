@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diffjax.reports.findings import findings_of
+from diffjax.reports.findings import find_problems
 
 LEVELS = 17
 
@@ -25,7 +25,7 @@ def drawn(count: int = 300, seed: int = 9) -> np.ndarray:
 
 def test_what_is_real_stands_out_in_nothing() -> None:
     for seed in range(9, 14):
-        found = findings_of(drawn(seed=seed), SPLITS, LEVELS)
+        found = find_problems(drawn(seed=seed), SPLITS, LEVELS)
         assert found.alarms == []
         assert len(found.flags) == 5
 
@@ -33,13 +33,13 @@ def test_what_is_real_stands_out_in_nothing() -> None:
 def test_a_model_that_copies_a_quarter_is_pointed_out() -> None:
     images = drawn()
     images[:75] = np.rint(SPLITS["train"][0][:75] * (255 / 16))
-    (alarm,) = findings_of(images, SPLITS, LEVELS).alarms
+    (alarm,) = find_problems(images, SPLITS, LEVELS).alarms
     assert "of the samples are as near to a training image" in alarm
     assert "26" in alarm or "25" in alarm
 
 
 def test_a_saturated_model_is_pointed_out_after_other_alarms() -> None:
     images = np.where(drawn() > 100, 255, 0).astype(np.uint8)
-    found = findings_of(images, SPLITS, LEVELS, ["before"])
+    found = find_problems(images, SPLITS, LEVELS, ["before"])
     assert found.alarms[0] == "before"
     assert any(alarm.startswith("saturation of samples is 1, of real images 0.") for alarm in found.alarms)

@@ -9,7 +9,15 @@ from jaxtyping import TypeCheckError
 from scipy.stats import ortho_group
 
 from diffjax.errors import UserError
-from diffjax.evaluation.frechet_distance import Moments, frechet, frechet_of, gather, merge, read_moments, write_moments
+from diffjax.evaluation.frechet_distance import (
+    Moments,
+    frechet,
+    frechet_from_moments,
+    gather_moments,
+    merge_moments,
+    read_moments,
+    write_moments,
+)
 
 
 def gaussian(seed, mean, cov, n=50):
@@ -72,7 +80,7 @@ def test_moments_are_those_of_all_points_in_any_batches():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 7)) @ rng.standard_normal((7, 7)) + 1e4  # a mean that a plain sum of squares loses
     for cuts in ([300], [1, 2, 250], [299]):
-        found = gather(np.split(x, cuts))
+        found = gather_moments(np.split(x, cuts))
         assert found.rows == 300
         np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-14)
         np.testing.assert_allclose(found.covariance, np.cov(x, rowvar=False), rtol=1e-9, atol=1e-11)
@@ -82,9 +90,13 @@ def test_batches_merge_in_any_order():
     """Merging is commutative and associative, and the same as gathering at once."""
     rng = np.random.default_rng(0)
     parts = [rng.standard_normal((n, 5)) + n for n in (1, 2, 40)]
-    a, b, c = (gather([part]) for part in parts)
-    whole = gather(parts)
-    for found in (merge(merge(a, b), c), merge(a, merge(c, b)), merge(c, merge(b, a))):
+    a, b, c = (gather_moments([part]) for part in parts)
+    whole = gather_moments(parts)
+    for found in (
+        merge_moments(merge_moments(a, b), c),
+        merge_moments(a, merge_moments(c, b)),
+        merge_moments(c, merge_moments(b, a)),
+    ):
         assert found.rows == whole.rows == 43
         np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-13)
         np.testing.assert_allclose(found.covariance, whole.covariance, rtol=1e-12)
@@ -94,7 +106,7 @@ def test_moments_of_single_precision_are_gathered_in_double():
     """2²⁴ + 1 is no float32: summed in float32, the mean of these would be lost."""
     x = np.full((1_000, 2), 2.0**24, np.float32)
     x[::2] += 2
-    found = gather(x[start : start + 10] for start in range(0, 1_000, 10))
+    found = gather_moments(x[start : start + 10] for start in range(0, 1_000, 10))
     np.testing.assert_array_equal(found.mean, 2.0**24 + 1)
     np.testing.assert_allclose(found.covariance, 1_000 / 999, rtol=1e-12)
 
@@ -103,9 +115,9 @@ def test_the_distance_of_moments_is_that_of_the_points():
     rng = np.random.default_rng(0)
     for n, d in ((60, 8), (9, 40)):  # also of singular covariances
         a, b = rng.standard_normal((n, d)), 2 * rng.standard_normal((n + 5, d)) + 1
-        assert frechet_of(gather([a]), gather([b])) == pytest.approx(frechet(a, b), rel=1e-7)
+        assert frechet_from_moments(gather_moments([a]), gather_moments([b])) == pytest.approx(frechet(a, b), rel=1e-7)
     zero = Moments(0, np.ones(3), np.zeros((3, 3)))
-    assert frechet_of(zero, gather([a[:, :3]])) == pytest.approx(
+    assert frechet_from_moments(zero, gather_moments([a[:, :3]])) == pytest.approx(
         np.square(1 - a[:, :3].mean(0)).sum() + a[:, :3].var(0, ddof=1).sum(), rel=1e-12
     )
 
@@ -113,14 +125,14 @@ def test_the_distance_of_moments_is_that_of_the_points():
 def test_gathering_holds_one_batch_at_a_time():
     batches = (np.random.default_rng(seed).standard_normal((100, 20)) for seed in range(200))
     start()
-    gather(batches)
+    gather_moments(batches)
     peak = get_traced_memory()[1]
     stop()
     assert peak < 10 * 100 * 20 * 8
 
 
 def test_moments_come_back_from_their_file_and_say_of_what_they_are(tmp_path):
-    found = gather([np.random.default_rng(0).standard_normal((10, 4))])
+    found = gather_moments([np.random.default_rng(0).standard_normal((10, 4))])
     write_moments(tmp_path / "x.npz", found, "pixels, 10 images")
     for of in (None, "pixels, 10 images"):
         back = read_moments(tmp_path / "x.npz", of)
@@ -132,7 +144,7 @@ def test_moments_come_back_from_their_file_and_say_of_what_they_are(tmp_path):
 
 
 def test_public_statistics_are_read_and_what_changed_is_found(tmp_path):
-    found = gather([np.random.default_rng(0).standard_normal((10, 4))])
+    found = gather_moments([np.random.default_rng(0).standard_normal((10, 4))])
     np.savez(tmp_path / "public.npz", mu=found.mean.astype(np.float32), sigma=found.covariance)
     assert read_moments(tmp_path / "public.npz").rows == 0
     write_moments(tmp_path / "x.npz", found, "x")
@@ -167,10 +179,10 @@ def test_statistics_that_are_none_are_refused(arrays, message, tmp_path):
     [
         (lambda x: frechet(x[:1], x), "a has 1 rows"),
         (lambda x: frechet(x, np.full_like(x, np.nan)), "b holds NaN"),
-        (lambda x: gather([]), "no points"),
-        (lambda x: gather([x, x[:, :2]]), "3 and 2 values"),
-        (lambda x: merge(gather([x]), gather([x])._replace(rows=0)), "unknown number"),
-        (lambda x: frechet_of(gather([x[:1]]), gather([x])), "single point"),
+        (lambda x: gather_moments([]), "no points"),
+        (lambda x: gather_moments([x, x[:, :2]]), "3 and 2 values"),
+        (lambda x: merge_moments(gather_moments([x]), gather_moments([x])._replace(rows=0)), "unknown number"),
+        (lambda x: frechet_from_moments(gather_moments([x[:1]]), gather_moments([x])), "single point"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(call, message):

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffjax.evaluation.frechet_distance import frechet, frechet_of, gather
+from diffjax.evaluation.frechet_distance import frechet, frechet_from_moments, gather_moments
 from diffjax.evaluation.mmd import kid, mmd2
-from diffjax.evaluation.precision_recall import coverage_of
+from diffjax.evaluation.precision_recall import coverage_scores
 
 CASES = json.loads((Path(__file__).parent / "data" / "golden.json").read_text())["cases"]
 
@@ -37,7 +37,9 @@ def test_frechet_agrees(golden):
     """The last case has fewer points than values: there a root of the product is least certain elsewhere."""
     case, samples, real = golden
     assert frechet(samples, real) == pytest.approx(case["frechet"], rel=1e-6)
-    assert frechet_of(gather([samples]), gather([real])) == pytest.approx(case["frechet"], rel=1e-6)
+    assert frechet_from_moments(gather_moments([samples]), gather_moments([real])) == pytest.approx(
+        case["frechet"], rel=1e-6
+    )
 
 
 def test_kid_and_mmd2_agree(golden):
@@ -56,4 +58,4 @@ def test_kid_agrees_on_the_same_subsets(golden):
 @pytest.mark.parametrize("k", [3, 5])
 def test_coverage_agrees(golden, k):
     case, samples, real = golden
-    assert coverage_of(samples, real, k)._asdict() == pytest.approx(case["prdc"][str(k)], abs=1e-12)
+    assert coverage_scores(samples, real, k)._asdict() == pytest.approx(case["prdc"][str(k)], abs=1e-12)

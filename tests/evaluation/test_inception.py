@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from diffjax.errors import UserError
 from diffjax.evaluation import inception, inception_weights
-from diffjax.evaluation.features import described, extracted, moments_of
+from diffjax.evaluation.features import describe_features, extract_features, feature_moments
 from diffjax.evaluation.inception import ANTIALIASED, TENSORFLOW_1
 
 FIRST, SHAPE = "Conv2d_1a_3x3.conv.weight", (32, 3, 3, 3)
@@ -31,7 +31,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    tensors = weights(inception_weights.shapes())
+    tensors = weights(inception_weights.tensor_shapes())
     tensors |= {"fc.bias": np.ones(1008), "Mixed_5b.branch1x1.bn.num_batches_tracked": np.array(0)}
     path = tmp_path_factory.mktemp("weights") / "inception.safetensors"
     np.savez(path.with_suffix(".npz"), **tensors)
@@ -41,12 +41,12 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(path):
-    return inception_weights.load(path)
+    return inception_weights.load_weights(path)
 
 
 @pytest.fixture(scope="module")
 def see(loaded):
-    return inception.features(loaded.variables, batch=1)
+    return inception.inception_function(loaded.variables, batch=1)
 
 
 @pytest.mark.parametrize("name", few(SIZES, "small"))
@@ -60,7 +60,7 @@ class Levels(nn.Module):
     """In place of the net: the levels that come to it, lowest and highest."""
 
     def __call__(self, x):
-        return inception.Seen(128 * x.min((1, 2)) + 128, 128 * x.max((1, 2)) + 128)
+        return inception.InceptionOutput(128 * x.min((1, 2)) + 128, 128 * x.max((1, 2)) + 128)
 
 
 @pytest.mark.parametrize(("batch", "channels"), [(1, 3), (2, 1), (3, 3), (5, 3)])
@@ -69,7 +69,7 @@ def test_every_image_is_seen_once_in_its_place_and_grey_is_rgb_of_one_level(batc
     images = np.concatenate([image(name, (13, 23)) for name in "abc"])[
         ..., :channels
     ]  # sides of which 299 is a multiple
-    seen = inception.features({}, batch=batch)(images)
+    seen = inception.inception_function({}, batch=batch)(images)
     for found, expected in ((seen.pool3, images.min((1, 2))), (seen.logits, images.max((1, 2)))):
         np.testing.assert_allclose(found, np.broadcast_to(expected, (3, 3)), atol=1e-4)
 
@@ -109,18 +109,18 @@ def test_only_one_rule_sees_fine_stripes_as_grey() -> None:
 )
 def test_other_arrays_are_no_images(images) -> None:
     with pytest.raises(UserError, match=r"images are (float64|uint8) .*uint8 \[n, h, w, c\]"):
-        inception.check(images)
+        inception.check_images(images)
 
 
 def test_images_are_looked_at_before_the_net_is_and_a_batch_has_one() -> None:
     with pytest.raises(UserError, match="c 1 or 3"):
-        inception.features({})(np.zeros((2, 8, 8, 2), np.uint8))
+        inception.inception_function({})(np.zeros((2, 8, 8, 2), np.uint8))
     with pytest.raises(UserError, match="batch is 0"):
-        inception.features({}, batch=0)
+        inception.inception_function({}, batch=0)
 
 
 def test_both_kinds_of_file_hold_the_same_and_are_known_by_their_hash(path, loaded) -> None:
-    other = inception_weights.load(path.with_suffix(".npz"))
+    other = inception_weights.load_weights(path.with_suffix(".npz"))
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, other.variables)
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() != other.sha256
 
@@ -133,15 +133,17 @@ def pool3(path):
 def test_features_are_pool3_and_say_of_which_file_and_rule(path, pool3) -> None:
     assert (pool3.name, pool3.resize, pool3.dim) == ("inception-v3 pool3", "tensorflow_1", 2048)
     assert pool3.hash == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert described(pool3).startswith("inception-v3 pool3, 2048 values, resize tensorflow_1, sha256 ")
+    assert describe_features(pool3).startswith("inception-v3 pool3, 2048 values, resize tensorflow_1, sha256 ")
 
 
 def test_features_are_what_the_net_sees_however_images_are_cut(see, pool3) -> None:
     images = np.concatenate([image(name, (32, 32)) for name in "abc"])
-    rows = extracted(pool3, [images[:2], images[2:]])
+    rows = extract_features(pool3, [images[:2], images[2:]])
     assert (rows.shape, rows.dtype) == ((3, 2048), np.float32)
     np.testing.assert_array_equal(rows, see(images).pool3)
-    np.testing.assert_allclose(moments_of(pool3, [images[:1], images[1:]]).mean, rows.mean(0, dtype=float), atol=1e-12)
+    np.testing.assert_allclose(
+        feature_moments(pool3, [images[:1], images[1:]]).mean, rows.mean(0, dtype=float), atol=1e-12
+    )
 
 
 def test_features_of_grey_are_those_of_rgb_of_one_level(pool3) -> None:
@@ -154,7 +156,9 @@ def test_features_follow_the_rule_that_is_named(path, loaded, pool3) -> None:
     other = inception_weights.inception_features(path, "antialiased", batch=1)
     assert other.resize == "antialiased"
     found = other.extract(some)
-    np.testing.assert_array_equal(found, inception.features(loaded.variables, ANTIALIASED, batch=1)(some).pool3)
+    np.testing.assert_array_equal(
+        found, inception.inception_function(loaded.variables, ANTIALIASED, batch=1)(some).pool3
+    )
     assert np.abs(found - pool3.extract(some)).max() > 0.01 * found.std()
 
 
@@ -181,7 +185,7 @@ def test_a_tensor_that_is_wrong_is_named(tensors, told, suffix, tmp_path) -> Non
     else:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
     with pytest.raises(UserError, match=told):
-        inception_weights.load(path)
+        inception_weights.load_weights(path)
 
 
 @pytest.mark.parametrize(
@@ -193,35 +197,35 @@ def test_a_tensor_that_is_wrong_is_named(tensors, told, suffix, tmp_path) -> Non
     ],
 )
 def test_weights_of_another_net_are_refused(change, told, path) -> None:
-    tensors = {name: np.zeros(shape, np.float16) for name, shape in inception_weights.shapes().items()}
+    tensors = {name: np.zeros(shape, np.float16) for name, shape in inception_weights.tensor_shapes().items()}
     with pytest.raises(UserError, match=told):
-        inception_weights.check(path, tensors | change)
+        inception_weights.check_tensors(path, tensors | change)
 
 
 def test_a_pickle_is_not_opened_and_the_way_to_convert_it_is_told(tmp_path) -> None:
     with pytest.raises(
         UserError, match=r"convert it .* by python -c '.*weights_only=True.*' .*/a\.pth .*/a\.safetensors"
     ):
-        inception_weights.load(tmp_path / "a.pth")
+        inception_weights.load_weights(tmp_path / "a.pth")
     for name in ("a.npz", "a.safetensors"):
         (tmp_path / name).write_bytes(pickle.dumps({FIRST: ONE}))
         with pytest.raises(UserError, match=rf"a\.\w+: cannot be read as {name[2:]}"):
-            inception_weights.load(tmp_path / name)
+            inception_weights.load_weights(tmp_path / name)
     np.savez(tmp_path / "a.npz", **{FIRST: np.array([{}], object)})
     with pytest.raises(UserError, match="cannot be read as npz"):
-        inception_weights.load(tmp_path / "a.npz")
+        inception_weights.load_weights(tmp_path / "a.npz")
 
 
 def test_what_is_no_file_or_never_ends_is_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(UserError, match="no such file"):
-        inception_weights.load(tmp_path / "none.npz")
+        inception_weights.load_weights(tmp_path / "none.npz")
     os.mkfifo(tmp_path / "pipe.npz")
     with pytest.raises(UserError, match="no such file"):
-        inception_weights.load(tmp_path / "pipe.npz")
-    monkeypatch.setattr(inception_weights, "MOST_BYTES", 100_000)
+        inception_weights.load_weights(tmp_path / "pipe.npz")
+    monkeypatch.setattr(inception_weights, "MAX_BYTES", 100_000)
     np.savez_compressed(tmp_path / "bomb.npz", **{FIRST: np.zeros(10**6)})
     with pytest.raises(UserError, match="unpacks to more than 100,000 bytes"):
-        inception_weights.load(tmp_path / "bomb.npz")
+        inception_weights.load_weights(tmp_path / "bomb.npz")
     np.savez(tmp_path / "large.npz", **{FIRST: np.zeros(10**6)})
     with pytest.raises(UserError, match="more than 100,000 bytes"):
-        inception_weights.load(tmp_path / "large.npz")
+        inception_weights.load_weights(tmp_path / "large.npz")

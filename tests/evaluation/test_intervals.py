@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import ttest_ind
 
 from diffjax.errors import UserError
-from diffjax.evaluation.frechet_distance import frechet, frechet_of, gather
-from diffjax.evaluation.jackknife import difference, floor, interval, interval_of_moments, replicates
+from diffjax.evaluation.frechet_distance import frechet, frechet_from_moments, gather_moments
+from diffjax.evaluation.jackknife import difference, interval, interval_of_moments, real_data_baseline, replicates
 from diffjax.evaluation.mmd import mmd2
-from diffjax.evaluation.precision_recall import coverage_of
+from diffjax.evaluation.precision_recall import coverage_scores
 
 
 def gaussians(seed, n, d, gap=0.5, scale=1.3):
@@ -55,7 +55,7 @@ def test_the_limit_of_a_frechet_distance_covers_that_of_the_gaussians(n, d):
     [
         frechet,
         pytest.param(partial(mmd2, sigma=1.5), marks=pytest.mark.long),
-        pytest.param(lambda a, b: coverage_of(a, b, 3).precision, marks=pytest.mark.long),
+        pytest.param(lambda a, b: coverage_scores(a, b, 3).precision, marks=pytest.mark.long),
     ],
     ids=["frechet", "mmd2", "precision"],
 )
@@ -99,9 +99,11 @@ def test_moments_of_groups_give_the_interval_of_their_rows():
     a, b = gaussians(0, 200, 3)
     dealt = [np.random.default_rng((0, side)).permutation(200) for side in (0, 1)]
     parts = [[x[rows] for rows in np.array_split(order, 10)] for x, order in zip((a, b), dealt, strict=True)]
-    ours = interval_of_moments(frechet_of, *([gather([rows]) for rows in side] for side in parts))
+    ours = interval_of_moments(frechet_from_moments, *([gather_moments([rows]) for rows in side] for side in parts))
     assert ours == pytest.approx(interval(frechet, a, b, groups=10, seed=0), rel=1e-8)
-    alone = interval_of_moments(frechet_of, [gather([rows]) for rows in parts[0]], gather([b]))
+    alone = interval_of_moments(
+        frechet_from_moments, [gather_moments([rows]) for rows in parts[0]], gather_moments([b])
+    )
     assert alone.error < ours.error
 
 
@@ -113,15 +115,15 @@ def test_a_floor_is_of_real_rows_that_are_all_different():
         assert len(b) == 30
         return float(len(np.union1d(a, b)))
 
-    np.testing.assert_array_equal(floor(disjoint, real, 20, 30), np.full(10, 50.0))
-    first = floor(lambda a, b: float(a.mean()), real, 20, 10, repeats=5)
-    np.testing.assert_array_equal(first[:3], floor(lambda a, b: float(a.mean()), real, 20, 10, repeats=3))
+    np.testing.assert_array_equal(real_data_baseline(disjoint, real, 20, 30), np.full(10, 50.0))
+    first = real_data_baseline(lambda a, b: float(a.mean()), real, 20, 10, repeats=5)
+    np.testing.assert_array_equal(first[:3], real_data_baseline(lambda a, b: float(a.mean()), real, 20, 10, repeats=3))
     assert len(np.unique(first)) == 5
 
 
 def test_a_floor_at_more_images_is_lower():
     real = np.random.default_rng(0).standard_normal((800, 5))
-    assert floor(frechet, real, 50, 200).mean() > 2 * floor(frechet, real, 400, 400).mean()
+    assert real_data_baseline(frechet, real, 50, 200).mean() > 2 * real_data_baseline(frechet, real, 400, 400).mean()
 
 
 @pytest.mark.parametrize(
@@ -131,10 +133,10 @@ def test_a_floor_at_more_images_is_lower():
         (lambda x: interval(frechet, x, x[:15]), "reference has 15 rows"),
         (lambda x: interval(frechet, x, x, groups=1), "two groups"),
         (lambda x: interval(frechet, x, x, level=95.0), "level is 95"),
-        (lambda x: interval_of_moments(frechet_of, [gather([x])], gather([x])), "one group"),
+        (lambda x: interval_of_moments(frechet_from_moments, [gather_moments([x])], gather_moments([x])), "one group"),
         (lambda x: difference(*(replicates(frechet, x, x, groups=n) for n in (5, 10))), "not computed against one"),
-        (lambda x: floor(frechet, x, 30, 31), "60 real images cannot be split into 30 and 31"),
-        (lambda x: floor(frechet, x, 30, 0), "at least one of each"),
+        (lambda x: real_data_baseline(frechet, x, 30, 31), "60 real images cannot be split into 30 and 31"),
+        (lambda x: real_data_baseline(frechet, x, 30, 0), "at least one of each"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(call, message):

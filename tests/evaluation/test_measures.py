@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.evaluation.feature_measures import measured_in
+from diffjax.evaluation.feature_measures import feature_scores
 from diffjax.evaluation.frechet_distance import frechet
 from diffjax.evaluation.jackknife import difference
 from diffjax.evaluation.paired import PIXELS
 from diffjax.evaluation.pixels import as_bytes, fractions
-from diffjax.evaluation.suite import DIGITS, kernels_for, measured, nearest_images
+from diffjax.evaluation.suite import DIGIT_KERNELS, all_scores, kernels_for, nearest_images
 
 LEVELS = 17
 
 
 def scores(*args, **more):
     """The values of samples, and those of real images, by key."""
-    told = measured(*args, **more)
-    return tuple({each.key: getattr(each, side).value for each in told} for side in ("found", "real"))
+    told = all_scores(*args, **more)
+    return tuple({each.key: getattr(each, side).value for each in told} for side in ("samples", "real"))
 
 
 @pytest.mark.long
@@ -73,7 +73,7 @@ def test_kernels_for_more_pixels_keep_the_scores_of_enlarged_images(digits):
     x, labels = as_bytes(digits["test"][0][120:240], LEVELS), digits["test"][1][120:240]
     small, _ = scores(x, labels, part, LEVELS)
     assert scores(large(x), labels, twice, LEVELS, kernels=kernels_for(256))[0] == pytest.approx(small)
-    assert kernels_for(64) == DIGITS
+    assert kernels_for(64) == DIGIT_KERNELS
 
 
 @pytest.mark.long
@@ -88,15 +88,15 @@ def test_features_are_compared_at_equal_numbers(digits):
     """Real images are as good as real: half of the training images beside the other half, in six measures."""
     (train, _), (test, _) = digits["train"], digits["test"]
     rows = [fractions("x", part, LEVELS) for part in (train[::2], train[1::2], test)]
-    for each in measured_in(PIXELS, *rows):
-        apart = difference(each.found, each.real)
+    for each in feature_scores(PIXELS, *rows):
+        apart = difference(each.samples, each.real)
         assert apart.low <= 0 <= apart.high
-        assert each.found.value != each.real.value
-        assert len(each.found.samples) == len(each.found.reference) == 10
-    (few,) = (each for each in measured_in(PIXELS, rows[0][:40], *rows[1:]) if each.key == "frechet")
+        assert each.samples.value != each.real.value
+        assert len(each.samples.samples) == len(each.samples.reference) == 10
+    (few,) = (each for each in feature_scores(PIXELS, rows[0][:40], *rows[1:]) if each.key == "frechet")
     assert few.real.value > 3 * frechet(*rows[1:])  # of 40 training images: what 40 images get
     with pytest.raises(UserError, match="give 20 images or more"):
-        measured_in(PIXELS, rows[0][:19], *rows[1:])
+        feature_scores(PIXELS, rows[0][:19], *rows[1:])
 
 
 def test_the_nearest_image_of_a_training_image_is_itself(digits):

@@ -7,7 +7,14 @@ from scipy.spatial.distance import cdist
 
 from diffjax.errors import UserError
 from diffjax.evaluation import pairwise
-from diffjax.evaluation.precision_recall import copies, copying, coverage_of, nearest, nearest_distances, nearest_few
+from diffjax.evaluation.precision_recall import (
+    coverage_scores,
+    memorization,
+    memorization_ratio,
+    nearest,
+    nearest_distances,
+    nearest_neighbours,
+)
 
 
 def normal(seed, *shape):
@@ -28,24 +35,24 @@ def test_nearest_agrees_with_a_tree_search(monkeypatch):
 def test_copies_finds_every_training_image_and_one_percent_of_the_reference():
     rng = np.random.default_rng(0)
     train, reference = rng.standard_normal((300, 8)), rng.standard_normal((500, 8))
-    assert copies(train, train, reference) == 1.0
-    assert copies(reference, train, reference) == pytest.approx(0.01, abs=1 / 500)
-    assert copies(reference + 50, train, reference) == 0.0
+    assert memorization_ratio(train, train, reference) == 1.0
+    assert memorization_ratio(reference, train, reference) == pytest.approx(0.01, abs=1 / 500)
+    assert memorization_ratio(reference + 50, train, reference) == 0.0
 
 
 def test_copies_are_found_where_real_images_repeat_the_training_set():
     rng = np.random.default_rng(0)
     train = rng.standard_normal((100, 4))
     reference = np.concatenate([train[:5], rng.standard_normal((95, 4))])
-    assert copies(train, train, reference) == 1.0
-    assert copies(reference[5:], train, reference) == 0.0
+    assert memorization_ratio(train, train, reference) == 1.0
+    assert memorization_ratio(reference[5:], train, reference) == 0.0
 
 
 def test_the_nearest_few_agree_with_a_tree_search_wherever_the_cloud_lies(monkeypatch):
     monkeypatch.setattr(pairwise, "BLOCK", 16)
     x, train = normal(0, 40, 5) + 1e3, normal(1, 60, 5) + 1e3
     far, index = KDTree(train).query(x, 7)
-    found, where = nearest_few(x, train, 7)
+    found, where = nearest_neighbours(x, train, 7)
     np.testing.assert_allclose(found, far, rtol=1e-12)
     np.testing.assert_array_equal(where, index)
 
@@ -54,14 +61,14 @@ def test_planted_copies_come_first_and_are_counted():
     """A tenth are copies of training images with a little noise."""
     train, held_out, x = normal(0, 400, 10), normal(1, 300, 10), normal(2, 200, 10)
     x[::10] = train[:20] + 1e-3 * normal(3, 20, 10)
-    found = copying(x, train, held_out, 3)
+    found = memorization(x, train, held_out, 3)
     assert set(found.closest[:20]) == set(range(0, 200, 10))
     np.testing.assert_array_equal(found.neighbours[::10, 0], np.arange(20))
     assert 0.1 <= found.share < 0.14
-    assert found.alone == pytest.approx(0.1)
-    assert found.held_out_alone == 0
-    assert copying(train[:50], train, held_out).nearer == 1
-    assert copying(train[:50], train, held_out).p < 1e-20
+    assert found.isolated_share == pytest.approx(0.1)
+    assert found.held_out_isolated_share == 0
+    assert memorization(train[:50], train, held_out).probability_nearer == 1
+    assert memorization(train[:50], train, held_out).p < 1e-20
     assert (np.diff(found.distances) >= 0).all()
 
 
@@ -72,9 +79,9 @@ def test_samples_like_held_out_images_are_no_copies():
     """
     train, false, nearer, share = normal(0, 300, 6), 0, [], []
     for seed in range(100):
-        found = copying(normal(2 * seed + 1, 60, 6), train, normal(2 * seed + 2, 80, 6), 2, quantile=0.25)
+        found = memorization(normal(2 * seed + 1, 60, 6), train, normal(2 * seed + 2, 80, 6), 2, quantile=0.25)
         false += found.p < 0.05
-        nearer.append(found.nearer)
+        nearer.append(found.probability_nearer)
         share.append(found.share)
     assert false < 15
     assert np.mean(nearer) == pytest.approx(0.5, abs=0.02)
@@ -85,7 +92,7 @@ def test_coverage_is_its_definition():
     """All four from the whole array of distances, each written as its paper's equation has it."""
     x, real, k = normal(0, 30, 4), normal(1, 40, 4) * 1.2, 3
     across, reach = cdist(real, x), [np.sort(cdist(part, part), 1)[:, k] for part in (real, x)]
-    found = coverage_of(x, real, k)
+    found = coverage_scores(x, real, k)
     assert found.precision == np.mean([any(across[j, i] < reach[0][j] for j in range(40)) for i in range(30)])
     assert found.recall == np.mean([any(across[j, i] < reach[1][i] for i in range(30)) for j in range(40)])
     assert found.density == pytest.approx((across < reach[0][:, None]).sum() / (k * 30))
@@ -94,10 +101,10 @@ def test_coverage_is_its_definition():
 
 def test_coverage_does_not_depend_on_blocks_or_place(monkeypatch):
     x, real = normal(0, 50, 4), normal(1, 60, 4)
-    whole = coverage_of(x, real)
+    whole = coverage_scores(x, real)
     monkeypatch.setattr(pairwise, "BLOCK", 16)
-    assert coverage_of(x, real) == whole
-    assert coverage_of(3 * x + 5, 3 * real + 5) == whole
+    assert coverage_scores(x, real) == whole
+    assert coverage_scores(3 * x + 5, 3 * real + 5) == whole
 
 
 def test_coverage_of_like_samples_is_known():
@@ -105,15 +112,15 @@ def test_coverage_of_like_samples_is_known():
 
     Naeem et al. 2020, Lemmas 1 and 2; twenty draws of 200.
     """
-    found = np.array([coverage_of(normal(s, 200, 3), normal(s + 100, 200, 3), 4) for s in range(20)])
+    found = np.array([coverage_scores(normal(s, 200, 3), normal(s + 100, 200, 3), 4) for s in range(20)])
     assert found[:, 2].mean() == pytest.approx(1, abs=0.03)
     assert found[:, 3].mean() == pytest.approx(1 - 2.0**-4, abs=0.01)
 
 
 def test_far_samples_cover_nothing_and_one_mode_covers_its_part():
     real = normal(0, 200, 3)
-    assert coverage_of(real + 50, real) == (0, 0, 0, 0)
-    one = coverage_of(normal(1, 200, 3), np.concatenate([real[:100], real[100:] + 50]))
+    assert coverage_scores(real + 50, real) == (0, 0, 0, 0)
+    one = coverage_scores(normal(1, 200, 3), np.concatenate([real[:100], real[100:] + 50]))
     assert one.precision > 0.85
     assert one.recall < 0.55
     assert one.coverage < 0.55
@@ -123,10 +130,10 @@ def test_far_samples_cover_nothing_and_one_mode_covers_its_part():
     ("call", "message"),
     [
         (lambda x: nearest(x, x[:0]), "train has 0 rows"),
-        (lambda x: nearest_few(x, x, 10), "train has 9 rows: give at least 10"),
-        (lambda x: coverage_of(x, x, 9), "a has 9 rows"),
-        (lambda x: coverage_of(x, x, 0), "k is 0"),
-        (lambda x: copying(x, x, x, quantile=0.0), "quantile is 0"),
+        (lambda x: nearest_neighbours(x, x, 10), "train has 9 rows: give at least 10"),
+        (lambda x: coverage_scores(x, x, 9), "a has 9 rows"),
+        (lambda x: coverage_scores(x, x, 0), "k is 0"),
+        (lambda x: memorization(x, x, x, quantile=0.0), "quantile is 0"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(call, message):

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.reports.image_grids import LEGIBLE, LINE, PAPER, RULE, crossed, grid, labelled_grid, side_by_side, strip
+from diffjax.reports.image_grids import (
+    LINE,
+    MIN_LEGIBLE_SIDE,
+    PAPER,
+    RULE,
+    crossed_grid,
+    grid,
+    labelled_grid,
+    side_by_side,
+    strip,
+)
 
 
 def random_images(*shape):
@@ -37,16 +47,16 @@ def test_lines_frame_the_images_and_empty_cells_stay_white():
 
 
 def test_small_images_are_enlarged_until_legible_and_large_ones_are_not():
-    assert grid(random_images(1, 8, 8, 1), 1).shape[0] >= LEGIBLE
+    assert grid(random_images(1, 8, 8, 1), 1).shape[0] >= MIN_LEGIBLE_SIDE
     assert grid(random_images(1, 64, 80, 3), 1).shape == (64 + 2 * LINE, 80 + 2 * LINE, 3)
 
 
 def test_a_crossed_picture_holds_each_pair_as_a_square_in_its_row_and_column():
     images = random_images(2, 3, 4, 5, 5, 1)
-    picture = crossed(images, ["one", "two"], ["a", "b", "a longer name than its images are wide"])
+    picture = crossed_grid(images, ["one", "two"], ["a", "b", "a longer name than its images are wide"])
     assert all(contains(picture, grid(images[r, q], 2)) for r, q in np.ndindex(2, 3))
     with pytest.raises(UserError, match="2 rows and 1 columns"):
-        crossed(images, ["one", "two"], ["a"])
+        crossed_grid(images, ["one", "two"], ["a"])
 
 
 def test_a_labelled_grid_has_a_row_for_each_class_in_order_and_a_name_beside_it():

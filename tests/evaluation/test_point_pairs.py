@@ -14,7 +14,7 @@ from diffjax.evaluation.point_pairs import (
     pairs_of,
     two_sample_of_pairs,
 )
-from diffjax.evaluation.precision_recall import coverage_of
+from diffjax.evaluation.precision_recall import coverage_scores
 
 
 @pytest.fixture(params=[(30, 40, 3), (30, 40, 35), (40, 30, 2_100)], ids="{0[0]}x{0[2]}".format)
@@ -31,7 +31,7 @@ SCORES = {
     "frechet": (frechet_of_pairs, frechet),
     "mmd2": (lambda *each: mmd2_of_pairs(*each, sigma=4.0), lambda a, b: mmd2(a, b, 4.0)),
     "kid": (kid_of_pairs, lambda a, b: kid(a, b).value),
-    "coverage": (lambda *each: coverage_of_pairs(*each, k=3), lambda a, b: coverage_of(a, b, 3)),
+    "coverage": (lambda *each: coverage_of_pairs(*each, k=3), lambda a, b: coverage_scores(a, b, 3)),
     "two_sample": (
         lambda *each: two_sample_of_pairs(*each, gamma=0.05, C=3.0, draws=2, seed=1),
         lambda a, b: two_sample_accuracy(a, b, 0.05, 3.0, 2, 1),

@@ -9,8 +9,8 @@ import pytest
 
 from diffjax.errors import UserError
 from diffjax.evaluation.image_statistics import Flag
-from diffjax.evaluation.jackknife import Replicates, interval_of
-from diffjax.evaluation.paired import Measured
+from diffjax.evaluation.jackknife import Replicates, interval_from_replicates
+from diffjax.evaluation.paired import Score
 from diffjax.reports.evaluation_report import Curves, Likelihoods, Report, provenance
 from diffjax.reports.findings import Findings
 from diffjax.reports.plots import write_png
@@ -20,7 +20,7 @@ from diffjax.reports.tables import table, write_report
 def score(key, value, real, form, spread=0.0, **more):
     """One with ten replicates on the samples' side where it has a spread, which gives it an interval."""
     each = np.zeros(0) if not spread else value + spread * np.arange(-4.5, 5)
-    return Measured(key, f"the {key}", "pixels", Replicates(value, each, np.zeros(0)),
+    return Score(key, f"the {key}", "pixels", Replicates(value, each, np.zeros(0)),
                     Replicates(real, np.zeros(0), np.zeros(0)), "1, lower is better", form, **more)  # fmt: skip
 
 
@@ -132,8 +132,8 @@ def test_the_numbers_are_beside_it_in_json(tmp_path):
     told = json.loads((tmp_path / "report.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     ratio = told["scores"]["pixels"]["ratio"]
     assert ratio["value"] == 1.234
-    assert ratio["error"] == pytest.approx(interval_of(SCORES[0].found).error)
-    assert ratio["without"] == {"samples": SCORES[0].found.samples.tolist(), "reference": []}
+    assert ratio["error"] == pytest.approx(interval_from_replicates(SCORES[0].samples).error)
+    assert ratio["without"] == {"samples": SCORES[0].samples.samples.tolist(), "reference": []}
     assert told["scores"]["pixels"]["mmd2"]["error"] is None
     assert told["bits_per_dim"]["this model"]["test"] == {"mean": 3.0, "error": 1.0, "images": [2.0, 4.0]}
     known = {"unit": "bits per dimension", "standard_error": 0.01, "discretization": None, "checked": 1}

@@ -149,7 +149,7 @@ def test_pictures_of_different_sizes_are_named(tmp_path):
 
 def test_more_than_may_be_held_is_refused(tmp_path, monkeypatch):
     np.savez(tmp_path / "x.npz", arr_0=IMAGES)
-    monkeypatch.setattr(image_sources, "MAX_HELD_BYTES", IMAGES.size - 1)
+    monkeypatch.setattr(image_sources, "MAX_BYTES_IN_MEMORY", IMAGES.size - 1)
     with pytest.raises(UserError, match="read them in batches"):
         all_images(open_images(tmp_path / "x.npz"))
     with pytest.raises(UserError, match="over 0 megabytes"):

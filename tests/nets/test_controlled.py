@@ -10,10 +10,10 @@ from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Number, Picture
 from diffjax.nets.controlnet import control
 from diffjax.noise import Gaussian
-from diffjax.protocols import Given
+from diffjax.protocols import ConditionPart
 from diffjax.training.freezing import freeze
 from diffjax.training.optimizers import adamw
-from diffjax.training.state import begun_with, create
+from diffjax.training.state import create, warm_start
 from diffjax.training.step import train_step
 from tests.quickly import few
 
@@ -25,11 +25,11 @@ BASES = {
     "parts": nets.DiT(patch=2, width=8, depth=1, heads=2, conditions=(Number(),)),
     "tokens": nets.Transformer(vocab=5, shape=(4, 4, 1), width=8, depth=2, heads=2),
 }
-SKETCHES = Given(jnp.linspace(0, 1, B * 16).reshape(B, 4, 4, 1), jnp.ones(B, bool))
+SKETCHES = ConditionPart(jnp.linspace(0, 1, B * 16).reshape(B, 4, 4, 1), jnp.ones(B, bool))
 CONDITIONS = {
     "unet": {"label": jnp.arange(B) % 3},
     "dit": {"label": jnp.arange(B) % 3},
-    "parts": {"number": Given(jnp.arange(B) / 4, jnp.ones(B, bool))},
+    "parts": {"number": ConditionPart(jnp.arange(B) / 4, jnp.ones(B, bool))},
     "tokens": {},
 }
 
@@ -64,7 +64,7 @@ def test_training_moves_what_was_added_alone_and_so_the_sketch_matters(made) -> 
     if jnp.issubdtype(x.dtype, jnp.integer):
         pytest.skip("the same code, with another noise")
     net, optimizer = freeze(bare, adamw(20, 0.1, 0))
-    state = begun_with(create(jax.random.key(0), net, optimizer, (0.9,), x, cond), variables["params"])
+    state = warm_start(create(jax.random.key(0), net, optimizer, (0.9,), x, cond), variables["params"])
     before = jax.tree.map(jnp.copy, state.params)
     noise = Gaussian(schedule.cosine, predict.v)
     some = loss.regression(noise, order.together)
@@ -75,7 +75,7 @@ def test_training_moves_what_was_added_alone_and_so_the_sketch_matters(made) -> 
         *(jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(each["base"])]) for each in (before, state.params))
     )
     apply = jax.jit(lambda cond: net.apply({"params": state.params}, x, level, cond))
-    other = {**cond, "sketch": Given(1 - SKETCHES.value, SKETCHES.present)}
+    other = {**cond, "sketch": ConditionPart(1 - SKETCHES.value, SKETCHES.present)}
     assert float(jnp.max(jnp.abs(apply(cond) - apply(other)))) > 1e-4
 
 

@@ -11,12 +11,12 @@ import pytest
 from jaxtyping import PyTree
 
 import diffjax as dj
-from diffjax.denoising import in_order, is_causal
+from diffjax.denoising import is_causal, with_ranks
 from diffjax.nets.adapters import lora
 from diffjax.nets.condition_encoders import Picture
 from diffjax.nets.controlnet import control
 from diffjax.order import ranks
-from diffjax.protocols import Given
+from diffjax.protocols import ConditionPart
 from tests.quickly import few
 
 B, SCALE = 3, 2.5
@@ -66,7 +66,7 @@ def in_some_order(denoise: Any) -> Any:
     """Causal nets told an order, another one for each example."""
     if not is_causal(denoise):
         return denoise
-    return in_order(denoise, dj.order.shuffled, ranks(dj.order.shuffled, dj.keys(0, B), (16,), 0))
+    return with_ranks(denoise, dj.order.shuffled, ranks(dj.order.shuffled, dj.keys(0, B), (16,), 0))
 
 
 def moved(variables: PyTree) -> PyTree:
@@ -88,7 +88,10 @@ def case(request: Any) -> tuple[Any, Any, tuple[Any, Any], Any]:
     t = jnp.linspace(0.2, 0.9, B).reshape((B, 1) if tokens else (B, 1, 1, 1))
     cond: Any = jnp.arange(B) % 3
     if "controlled" in request.param:
-        cond = {"label": cond, "sketch": Given(jax.random.uniform(jax.random.key(3), (B, 4, 4, 1)), jnp.ones(B, bool))}
+        cond = {
+            "label": cond,
+            "sketch": ConditionPart(jax.random.uniform(jax.random.key(3), (B, 4, 4, 1)), jnp.ones(B, bool)),
+        }
     noise = TOKENS if tokens else GAUSSIAN
     variables = moved(jax.jit(net.init)(jax.random.key(0), x, noise.level(t), cond))
     return dj.denoiser(noise, net, variables), dj.denoiser(noise, perturbed, variables), (x, t), cond

@@ -10,7 +10,7 @@ from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Category, Embedded, Number, Picture, Text
 from diffjax.noise import Masking
-from diffjax.protocols import Given
+from diffjax.protocols import ConditionPart
 from diffjax.sampling import cached
 from diffjax.sampling.loop import sample
 from diffjax.utils.prng import keys
@@ -56,7 +56,7 @@ def condition(seed: int) -> dict:
         "font": ((np.arange(B) + seed) % 3).astype(np.int32),
         "other": rng.normal(size=(B, 2, 5)).astype(np.float32),
     }
-    parts = {name: Given(jnp.asarray(value), there) for name, value in values.items()}
+    parts = {name: ConditionPart(jnp.asarray(value), there) for name, value in values.items()}
     return {"label": (jnp.arange(B) + seed) % 4, **parts}
 
 
@@ -74,7 +74,7 @@ def net(request):
 
 def without(cond: dict, part: str) -> dict:
     """The condition with a part that is not present."""
-    return {**cond, part: Given(cond[part].value, jnp.zeros(B, bool))}
+    return {**cond, part: ConditionPart(cond[part].value, jnp.zeros(B, bool))}
 
 
 def test_every_part_matters_and_each_example_has_its_own(net) -> None:

@@ -15,10 +15,10 @@ from flax import nnx
 import diffjax as dj
 from diffjax.nets import from_equinox, from_nnx, lora
 from diffjax.nets.module_net import ModuleNet
-from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.retention import Keep
-from diffjax.training.state import begun_with, create
-from diffjax.utils.tree_paths import by_name
+from diffjax.training.checkpoint import Saver, restore, to_orbax
+from diffjax.training.retention import RetentionPolicy
+from diffjax.training.state import create, warm_start
+from diffjax.utils.tree_paths import leaves_by_name
 
 eqx = pytest.importorskip("equinox")
 
@@ -128,7 +128,7 @@ def test_training_is_that_of_the_same_net_in_linen(framework) -> None:
 
 def begun_with_key(state, params):
     """The state with these weights, and the key that `fit` would have given it."""
-    return begun_with(state, params).replace(key=jax.random.split(jax.random.key(1))[1])
+    return warm_start(state, params).replace(key=jax.random.split(jax.random.key(1))[1])
 
 
 def test_samples_are_those_of_the_same_net_in_linen(framework) -> None:
@@ -181,7 +181,7 @@ def test_what_is_frozen_by_its_path_stays(framework) -> None:
     net = framework[0]()
     frozen, optimizer = dj.freeze(net, optax.adam(1e-2), ("layers/0/*",))
     state, _ = trained(frozen, optimizer=optimizer)
-    before, after = by_name(net.variables["params"]), by_name(state.params)
+    before, after = leaves_by_name(net.variables["params"]), leaves_by_name(state.params)
     assert {name for name in before if np.array_equal(before[name], after[name])} == {
         name for name in before if name.startswith("layers/0/")
     }
@@ -191,18 +191,18 @@ def test_low_rank_changes_are_trained_alone(framework) -> None:
     net = lora(framework[0](), rank=2, on="layers/*")
     state, losses = trained(net)
     close(state.params["base"], net.variables["params"])
-    assert len(by_name(state.params["lora"])) == 4
+    assert len(leaves_by_name(state.params["lora"])) == 4
     assert np.isfinite(losses).all()
 
 
 def test_a_checkpoint_holds_all(framework, tmp_path) -> None:
     net = framework[0]()
-    with closing(Saver(tmp_path, Keep())) as saver:
+    with closing(Saver(tmp_path, RetentionPolicy())) as saver:
         whole, _ = trained(net, steps=4, events=[(2, saver.save)])
     fresh = create(jax.random.key(0), framework[0](1), optax.adam(1e-2), (0.5,), X, LABELS)
     again = restore(tmp_path, fresh)
     assert again is not None
-    for one, other in zip(jax.tree.leaves(plain(again)), jax.tree.leaves(plain(whole)), strict=True):
+    for one, other in zip(jax.tree.leaves(to_orbax(again)), jax.tree.leaves(to_orbax(whole)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

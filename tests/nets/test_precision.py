@@ -149,7 +149,7 @@ def test_a_cache_does_not_know_that_blocks_are_computed_twice() -> None:
     for remat in (False, True):
         net = dataclasses.replace(NETS["causal"][0], dtype="bfloat16", remat=remat)
         drawn.append(cached.sample(keys(0, 4), MASKING, order.raster, denoiser(MASKING, net, weights), (16,)))
-        assert {str(cache.key.dtype) for cache in net.empty_caches(1)} == {"bfloat16"}
+        assert {str(cache.key.dtype) for cache in net.init_cache(1)} == {"bfloat16"}
     np.testing.assert_array_equal(*drawn)
     assert len(np.unique(drawn[0])) > 1
 
@@ -224,4 +224,4 @@ def test_what_no_net_is_is_refused_as_it_is_made(kind, given, told) -> None:
 def test_a_config_of_such_a_net_is_refused_by_its_field() -> None:
     for text in ("UNet(width=1000000000)", f"UNet(multipliers={[1] * 3_000})", "UNet(dropout=1.5)"):
         with pytest.raises(UserError, match=r"^model\.net: net: (width|depths|dropout) must be "):
-            specs.made(nets, text, "model.net", classes=0)
+            specs.instantiate(nets, text, "model.net", classes=0)

@@ -8,9 +8,9 @@ import pytest
 from quickly import few
 
 from diffjax import loss, nets, order
-from diffjax.denoising import denoiser, in_order
+from diffjax.denoising import denoiser, with_ranks
 from diffjax.errors import UserError
-from diffjax.nets.patchify import cut, joined
+from diffjax.nets.patchify import from_patches, to_patches
 from diffjax.noise import Gaussian, Masking
 from diffjax.predict import v
 from diffjax.schedule import cosine
@@ -69,7 +69,7 @@ def test_one_pass_is_every_step_of_the_generic_path(causal, name) -> None:
     """The bound's step that reveals position i has the logits, and the nats, of the one pass over all tokens."""
     net, variables = causal
     rank = order.ranks(ORDERS[name], SOME, (N,), 0)
-    told = in_order(denoiser(NOISE, net, variables), ORDERS[name], rank)
+    told = with_ranks(denoiser(NOISE, net, variables), ORDERS[name], rank)
     at_once = told(X0, jnp.zeros((4, N)), COND)
     total = jnp.zeros(4)
     for k in range(N):
@@ -92,10 +92,10 @@ def test_the_cache_gives_every_position_its_logits(causal) -> None:
     net, variables = causal
     rank = order.ranks(order.shuffled, SOME, (N,), 0)
     at_once = net.apply(variables, X0, jnp.zeros((4, 1)), COND, None, rank)
-    at, rows, caches = jnp.argsort(rank, axis=1), jnp.arange(4), net.empty_caches(4)
-    following = jax.jit(lambda *given: net.apply(variables, *given, method="next"))
+    at, rows, caches = jnp.argsort(rank, axis=1), jnp.arange(4), net.init_cache(4)
+    following = jax.jit(lambda *given: net.apply(variables, *given, method="decode_step"))
     for k in range(N):
-        token = X0[rows, at[:, k - 1]] if k else jnp.full(4, net.begin)
+        token = X0[rows, at[:, k - 1]] if k else jnp.full(4, net.start_token)
         logits, caches = following(token, at[:, k - 1], at[:, k], COND, caches)
         np.testing.assert_allclose(logits, at_once[rows, at[:, k]], atol=1e-5)
 
@@ -176,10 +176,10 @@ def test_a_dit_causal_in_blocks_sees_its_block_and_those_before() -> None:
 
 def test_patches_come_back_where_they_were() -> None:
     x = jnp.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)
-    patches = cut(x, 2)
+    patches = to_patches(x, 2)
     assert patches.shape == (2, 6, 12)
     np.testing.assert_array_equal(patches[0, 1].reshape(2, 2, 3), x[0, :2, 2:4])
-    np.testing.assert_array_equal(joined(patches, x.shape, 2), x)
+    np.testing.assert_array_equal(from_patches(patches, x.shape, 2), x)
 
 
 def test_examples_drop_by_their_own_keys() -> None:
@@ -227,7 +227,7 @@ def test_mistakes_are_told(causal, both_ways) -> None:
         (lambda: nets.Transformer(5, (3, 4), width=10).init(jax.random.key(0), X0, level), "heads"),
         (lambda: nets.Transformer(5, (0, 4)).init(jax.random.key(0), X0, level), "shape"),
         (lambda: nets.DiT(patch=3).init(jax.random.key(0), jnp.ones((1, 4, 4, 1)), jnp.ones((1, 1, 1, 1))), "patch"),
-        (lambda: in_order(denoiser(NOISE, *causal), order.rolling(0.5), rank), "width is 0.5"),
+        (lambda: with_ranks(denoiser(NOISE, *causal), order.rolling(0.5), rank), "width is 0.5"),
         (lambda: denoiser(Masking(7), *causal), "vocabulary of 7.*vocabulary of 5"),
         (lambda: denoiser(Gaussian(cosine, v), *causal), "no tokens"),
     ):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffjax.data import byte_tokenizer
-from diffjax.nets.byte_words import buckets, words_of
+from diffjax.nets.byte_words import hash_bucket, split_words
 from diffjax.nets.condition_encoders import Text
-from diffjax.protocols import Given
+from diffjax.protocols import ConditionPart
 
 SAID = ["a bold three, leaning left", "three bold", "ünï cödé three,", "x"]
 LENGTH = 30
@@ -18,15 +18,15 @@ LENGTH = 30
 def heads() -> list[list[tuple[str, int]]]:
     """Of each text: every beginning of every word with its hash, found letter by letter."""
     tokens = byte_tokenizer.encode(SAID, LENGTH)
-    word, inside, beginning = (np.asarray(part) for part in jax.jit(words_of)(jnp.asarray(tokens)))
+    word, inside, beginning = (np.asarray(part) for part in jax.jit(split_words)(jnp.asarray(tokens)))
     found = []
     for row in range(len(SAID)):
         parts: dict[int, list[int]] = {}
         for k in np.flatnonzero(inside[row]):
             parts.setdefault(int(word[row, k]), []).append(int(k))
-        assert [byte_tokenizer.decode(tokens[row, ks][None])[0] for ks in parts.values()] == byte_tokenizer.normalised(
-            SAID[row]
-        ).split()
+        assert [
+            byte_tokenizer.decode(tokens[row, ks][None])[0] for ks in parts.values()
+        ] == byte_tokenizer.normalize_text(SAID[row]).split()
         found.append(
             [(str(tokens[row, ks[: i + 1]]), int(beginning[row, k])) for ks in parts.values() for i, k in enumerate(ks)]
         )
@@ -41,7 +41,7 @@ def test_words_are_what_stands_between_spaces_and_beginnings_have_one_hash_where
 
 def test_buckets_are_spread_over_the_table() -> None:
     numbers = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (1, 20_000)), jnp.uint32)
-    counts = np.bincount(np.asarray(buckets(numbers, 64))[0], minlength=64)
+    counts = np.bincount(np.asarray(hash_bucket(numbers, 64))[0], minlength=64)
     assert len(counts) == 64
     assert abs(counts - 20_000 / 64).max() < 5 * (20_000 / 64) ** 0.5
 
@@ -49,10 +49,10 @@ def test_buckets_are_spread_over_the_table() -> None:
 def test_an_encoder_hears_words_however_they_are_padded_and_their_order() -> None:
     encoder, there = Text(width=8, depth=1, heads=2, shape=(LENGTH,)), jnp.ones(len(SAID), bool)
     tokens = jnp.asarray(byte_tokenizer.encode(SAID, LENGTH))
-    variables = encoder.init(jax.random.key(0), Given(tokens, there), 8, jnp.float32)
-    told: Any = encoder.apply(variables, Given(tokens, there), 8, jnp.float32)
+    variables = encoder.init(jax.random.key(0), ConditionPart(tokens, there), 8, jnp.float32)
+    told: Any = encoder.apply(variables, ConditionPart(tokens, there), 8, jnp.float32)
     assert told.tokens.shape == (len(SAID), 1 + (LENGTH + 1) // 2, 8)
-    np.testing.assert_array_equal(np.asarray(told.seen).sum(axis=1), [5, 2, 3, 1])
+    np.testing.assert_array_equal(np.asarray(told.token_mask).sum(axis=1), [5, 2, 3, 1])
     turned = jnp.asarray(byte_tokenizer.encode(["bold three"], LENGTH))
-    other: Any = encoder.apply(variables, Given(turned, jnp.ones(1, bool)), 8, jnp.float32)
+    other: Any = encoder.apply(variables, ConditionPart(turned, jnp.ones(1, bool)), 8, jnp.float32)
     assert np.abs(np.asarray(other.tokens[0, 1:3]) - np.asarray(told.tokens[1, 1:3])).max() > 0.1

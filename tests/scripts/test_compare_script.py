@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from diffjax.evaluation import measured_in
+from diffjax.evaluation import feature_scores
 from diffjax.reports import Curves, Report, provenance, write_report
 
 
@@ -17,7 +17,7 @@ def scored(tmp_path):
     for seed, folder in enumerate(folders):
         x, y = np.random.default_rng(seed).normal(size=(2, 40, 3))
         curves = {"levels": Curves("Errors", {"this model": (x[:, 0], x[:, 1])}, "error", "log-SNR")}
-        write_report(folder, Report("A run", measured_in("pixels", x, y, y + 1), source, curves=curves))
+        write_report(folder, Report("A run", feature_scores("pixels", x, y, y + 1), source, curves=curves))
     return folders
 
 

@@ -18,8 +18,8 @@ from diffjax.commands import training_plan
 from diffjax.data import pipeline
 from diffjax.experiment import trained_model
 from diffjax.training import checkpoint, metrics_file, retention
-from diffjax.training.signals import Sentry
-from diffjax.utils.files import claimed
+from diffjax.training.signals import SignalMonitor
+from diffjax.utils.files import lock_folder
 
 OLD = Path(__file__).parents[1] / "training" / "old" / "format_1"
 QUIET = ["--config.train.writers=('jsonl',)", "--config.train.validate_images=0"]
@@ -48,7 +48,7 @@ def test_told_to_stop_a_run_saves_its_last_step_and_goes_on_from_there(number, c
     step = metrics_file.read(tmp_path / "run" / metrics_file.NAME)[-1].step
     assert told.code == 0, told.err
     assert f"stopped at step {step:,}, saved; the same command goes on" in told.err
-    assert [int(path.name) for path in retention.finished(tmp_path / "run" / "checkpoints")] == [step]
+    assert [int(path.name) for path in retention.complete_checkpoints(tmp_path / "run" / "checkpoints")] == [step]
     told = call("train.py", *argv, f"--config.train.steps={step + 2}")
     assert told.code == 0, told.err
     assert f"step {step:,} to {step + 2:,}" in told.err
@@ -69,7 +69,7 @@ def test_numbers_that_go_wrong_end_a_run_with_the_last_good_state_saved(call, ti
     (report,) = [json.loads(line) for line in (tmp_path / "run" / "faults.jsonl").read_text().splitlines()]
     assert report["leaves"]
     assert len(report["levels"]) == 64
-    kept = [int(path.name) for path in retention.finished(tmp_path / "run" / "checkpoints")]
+    kept = [int(path.name) for path in retention.complete_checkpoints(tmp_path / "run" / "checkpoints")]
     assert max(kept) == report["step"]
     _, tree = checkpoint.read(tmp_path / "run" / "checkpoints", None, tuple)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
@@ -92,7 +92,9 @@ def test_a_run_stopped_at_any_step_logs_what_one_that_is_not_stopped_logs(call, 
     assert [*straight] == [5, 10, 12]
     for step in (2, 4, 8):
         with monkeypatch.context() as patched:
-            patched.setattr(Sentry, "beat", lambda self, done, step=step: setattr(self, "stopping", done >= step - 1))
+            patched.setattr(
+                SignalMonitor, "beat", lambda self, done, step=step: setattr(self, "stopping", done >= step - 1)
+            )
             told = call("train.py", *argv, "--config.train.snapshot_every_steps=1", "--workdir", tmp_path / "stopped")
         assert f"stopped at step {step}, saved" in told.err, "one step later than it is told to"
     assert call("train.py", *argv, "--workdir", tmp_path / "stopped").code == 0
@@ -148,7 +150,7 @@ def test_a_bad_batch_is_passed_and_the_run_reaches_its_end(policy, call, tiny, t
     rows = metrics_file.read(tmp_path / "run" / metrics_file.NAME)
     assert {row.step for row in rows} == {1, 2, 3, 4, 5, 6}
     assert all(np.isfinite(row.values["loss"]) for row in rows)
-    assert [path.name for path in retention.finished(tmp_path / "run" / "checkpoints")] == [
+    assert [path.name for path in retention.complete_checkpoints(tmp_path / "run" / "checkpoints")] == [
         "00000006",
         "00000004",
         "00000002",
@@ -194,7 +196,7 @@ def test_a_disk_without_room_is_told_before_anything_is_done(call, tiny, tmp_pat
 
 def test_a_run_of_another_process_is_left_alone(call, tiny, tmp_path) -> None:
     copy = shutil.copytree(tiny.workdir, tmp_path / "run")
-    with claimed(copy):
+    with lock_folder(copy):
         told = call("train.py", "--config", tiny.config, "--workdir", copy, "--config.train.steps=4")
     assert told.code == 2
     assert "another process is at work here" in told.err

@@ -93,12 +93,12 @@ def test_checkpoints_without_a_config_are_not_gone_on_from(call, tiny, run) -> N
 
 
 def test_a_run_keeps_the_identity_that_it_began_with(call, tiny, run) -> None:
-    first = run_record.read(tiny.workdir)
+    first = run_record.read_record(tiny.workdir)
     assert call("train.py", "--config", tiny.config, "--workdir", run, "--config.train.steps=4").code == 0
-    now = run_record.read(run)
+    now = run_record.read_record(run)
     assert (now.run, now.adoptions, now.splits) == (first.run, {}, first.splits)
-    for path in retention.finished(run / "checkpoints"):
-        said = manifest.about(path)
+    for path in retention.complete_checkpoints(run / "checkpoints"):
+        said = manifest.read_manifest(path)
         assert (said["run"], said["meaning"]) == (now.run, now.identity.meaning)
 
 
@@ -108,13 +108,13 @@ def test_a_run_of_before_is_taken_and_gets_an_identity(call, tiny, tmp_path) -> 
     told = call("sample.py", "--workdir", run, "--out", tmp_path / "out", "--num=2")
     assert told.code == 0, told.err
     assert told.err.count(f"diffjax: {place} ") == 1
-    assert run_record.read(run).run == ""
+    assert run_record.read_record(run).run == ""
     for steps in (4, 6):
         argv = ["--config", tiny.config, "--workdir", run, f"--config.train.steps={steps}"]
         told = call("train.py", *argv)
         assert told.code == 0, told.err
         assert told.err.count(f"diffjax: {place} ") == (steps == 4)
-    saved = run_record.read(run)
+    saved = run_record.read_record(run)
     assert saved.run
     assert saved.adoptions.keys() == {"00000002"}
     assert saved.rule == "by_rank"
@@ -134,17 +134,17 @@ def test_snapshots_and_files_say_whose_they_are(tmp_path, data_dir) -> None:
         for name in ("one", "other")
         if (tmp_path / name).mkdir() is None
     )
-    mine = run_record.read(one.workdir).identity
+    mine = run_record.read_record(one.workdir).identity
     path = one.workdir / trained_model.SNAPSHOTS / "00000004.safetensors"
     assert safetensors_io.read(path)[1] == {"step": 4, **mine.about}
-    assert "of 3 snapshots" in trained_model.weights(one.workdir, "std=0.07").made
+    assert "of 3 snapshots" in trained_model.read_weights(one.workdir, "std=0.07").synthesis
     shutil.copy(other.workdir / trained_model.SNAPSHOTS / path.name, path)
     with pytest.raises(UserError, match=f"{path}: is of another run"):
-        trained_model.weights(one.workdir, "std=0.07")
+        trained_model.read_weights(one.workdir, "std=0.07")
     exported = tmp_path / "w.safetensors"
     assert called("export.py", "--workdir", one.workdir, "--out", exported) == 0
-    assert trained_model.weights(exported).record.identity == mine
+    assert trained_model.read_weights(exported).record.identity == mine
     tree, about = safetensors_io.read(exported)
     safetensors_io.write(exported, tree, {**about, "meaning": "0" * 64})
     with pytest.raises(UserError, match=f"{exported}: .*meaning"):
-        trained_model.weights(exported)
+        trained_model.read_weights(exported)

@@ -34,7 +34,7 @@ def test_a_run_that_goes_on_is_one_that_never_stopped(known, call, tmp_path) -> 
     told = call("train.py", "--config", known.config, "--workdir", workdir, *KNOWN)
     assert told.code == 0, told.err
     assert "step 2 to 4" in told.err
-    ours, theirs = (trained_model.weights(folder).params for folder in (workdir, known.workdir))
+    ours, theirs = (trained_model.read_weights(folder).params for folder in (workdir, known.workdir))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 

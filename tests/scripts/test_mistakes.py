@@ -214,8 +214,8 @@ def refused(call, places, monkeypatch) -> Callable[..., None]:
 
     def check(script: str, argv: list[str], says: list[str]) -> None:
         monkeypatch.setattr("diffjax.training.loop.fit", too_late)
-        monkeypatch.setattr("diffjax.training.data_parallel.pmapped", too_late)
-        monkeypatch.setattr("diffjax.commands.image_sampler.images", too_late)
+        monkeypatch.setattr("diffjax.training.data_parallel.pmap_step", too_late)
+        monkeypatch.setattr("diffjax.commands.image_sampler.sample_images", too_late)
         before = {name: content(place) for name, place in places.items()}
         told = call(script, *(argument.format(**places) for argument in argv))
         assert told.code == 2, told.err
@@ -356,7 +356,7 @@ def test_a_config_that_cannot_be_read(refused, damaged, script) -> None:
 
 
 def test_a_run_of_a_later_version_is_not_resumed_without_its_fields(refused, damaged) -> None:
-    saved = run_record.read(damaged)
+    saved = run_record.read_record(damaged)
     saved.config["train"]["later"] = 3
     run_record.write_config(damaged, saved)
     refused("train.py", ["--workdir", "{run}"], ["{run}/config.json", "config.train.later", "version"])

@@ -45,7 +45,7 @@ def argv(run: Trained, workdir: Path, *more: str) -> list[object]:
 
 
 def recorded(workdir: Path) -> float:
-    return run_record.read(workdir).config["model"]["data_std"]
+    return run_record.read_record(workdir).config["model"]["data_std"]
 
 
 def test_a_new_run_records_the_deviation_of_its_training_images(learnt) -> None:
@@ -77,7 +77,7 @@ def test_a_run_that_goes_on_keeps_its_number_whatever_the_folder_has_become(lear
             path.unlink()
     assert told.code == 0, told.err
     assert recorded(run) == before
-    assert max(int(path.name) for path in retention.finished(run / "checkpoints")) == 3
+    assert max(int(path.name) for path in retention.complete_checkpoints(run / "checkpoints")) == 3
 
 
 def test_a_number_that_is_given_is_kept_and_noted_where_it_is_far_off(learnt, call, tmp_path) -> None:
@@ -127,9 +127,9 @@ def test_check_says_the_deviations_the_splits_the_background_and_what_a_step_tak
 
 def test_0_is_never_and_the_last_step_is_saved_and_logged(learnt) -> None:
     """With its validation loss, as every save; and without a picture."""
-    saved = retention.finished(learnt.workdir / "checkpoints")
+    saved = retention.complete_checkpoints(learnt.workdir / "checkpoints")
     assert [int(path.name) for path in saved] == [2]
-    assert "validation_loss" in manifest.about(saved[0])["metrics"]
+    assert "validation_loss" in manifest.read_manifest(saved[0])["metrics"]
     steps = [json.loads(line)["step"] for line in (learnt.workdir / "metrics.jsonl").read_text().splitlines()]
     assert set(steps) == {2}
     assert not list(learnt.workdir.glob("pictures/*"))

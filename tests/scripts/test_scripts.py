@@ -31,12 +31,12 @@ def saved_config(workdir: Path) -> dict:
 
 
 def test_a_run_holds_what_it_promises(tiny) -> None:
-    saved = run_record.read(tiny.workdir)
+    saved = run_record.read_record(tiny.workdir)
     config, facts = saved.config, saved.facts
     assert config["model"]["net"] == "MLP(width=8, depth=1)"
     assert (facts.shape, facts.classes, facts.levels) == ((8, 8, 1), 10, 17)
     assert sum(facts.label_frequencies) == pytest.approx(1)
-    assert [path.name for path in retention.candidates(tiny.workdir / "checkpoints")] == ["00000002"]
+    assert [path.name for path in retention.checkpoint_folders(tiny.workdir / "checkpoints")] == ["00000002"]
     assert (tiny.workdir / "pictures" / "step_00000002.png").is_file()
     lines = [json.loads(line) for line in (tiny.workdir / "metrics.jsonl").read_text().splitlines()]
     assert {line["step"] for line in lines} == {2}
@@ -83,7 +83,7 @@ def test_a_workdir_alone_resumes_with_the_config_of_the_run(tiny, tmp_path, call
 def test_a_workdir_alone_resumes_a_run_of_an_earlier_version(tiny, tmp_path, call) -> None:
     """A field that its config does not have yet is the default."""
     workdir = shutil.copytree(tiny.workdir, tmp_path / "run")
-    saved = run_record.read(workdir)
+    saved = run_record.read_record(workdir)
     del saved.config["train"]["label_drop"]
     run_record.write_config(workdir, saved)
     told = call("train.py", "--workdir", workdir, "--check")
@@ -97,7 +97,7 @@ def test_samples_are_in_the_form_that_evaluators_read(drawn, tiny) -> None:
     assert saved["arr_0"].max() > 127 > saved["arr_0"].min()
     assert saved["arr_1"].shape == (12,)
     assert set(saved["arr_1"]) <= set(range(10))
-    config = run_record.read(tiny.workdir).config
+    config = run_record.read_record(tiny.workdir).config
     source = json.loads(str(saved["provenance"]))
     assert source == {**config["sample"], "seed": 0, "config": data_spec.config_hash(config), "step": 2, "ema": "0.999"}
 
@@ -133,10 +133,10 @@ def test_one_label_and_another_way_to_sample(drawn, tiny, tmp_path, call) -> Non
 def test_labels_have_the_frequencies_of_training() -> None:
     """4,000 draws: six standard errors of a share are at most 0.05, and what never occurs is never drawn."""
     shares = (0.25, 0.0, 0.75)
-    drawn = image_sampler.labels(jax.random.key(0), 4_000, shares, None)
+    drawn = image_sampler.sample_labels(jax.random.key(0), 4_000, shares, None)
     np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 4_000, shares, atol=0.05)
     assert not (drawn == 1).any()
-    np.testing.assert_array_equal(image_sampler.labels(jax.random.key(0), 10, shares, None), drawn[:10])
+    np.testing.assert_array_equal(image_sampler.sample_labels(jax.random.key(0), 10, shares, None), drawn[:10])
 
 
 def test_an_unconditional_run_has_no_labels(unconditional, tmp_path, call) -> None:
@@ -202,7 +202,7 @@ def test_an_evaluation_that_is_stopped_reports_what_it_has(tiny, tmp_path, call,
     def stopped(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("diffjax.commands.likelihood_report.likelihoods", stopped)
+    monkeypatch.setattr("diffjax.commands.likelihood_report.compare_likelihoods", stopped)
     few = ("--num=20", "--most=40", "--without=pictures,features")
     told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path, *few)
     assert told.code == 130
@@ -225,7 +225,7 @@ def test_models_of_tokens_are_drawn_from_as_all_others(which, request, tmp_path,
     np.testing.assert_array_equal(samples(tmp_path / "some")["arr_0"], samples(tmp_path / "all")["arr_0"])
     with Image.open(tmp_path / "all" / "strip.png") as picture:
         colours = picture.convert("RGB").getcolors(1 << 16)
-    assert pixel_representation.HIDDEN in [colour for _, colour in colours]
+    assert pixel_representation.HIDDEN_COLOUR in [colour for _, colour in colours]
 
 
 @pytest.mark.long

@@ -39,7 +39,7 @@ def test_files_that_cannot_grow_end_in_lines(limit, tiny, tmp_path) -> None:
     assert end.returncode == 2, end.stderr
     assert "Traceback" not in end.stderr
     assert "Warning" not in end.stderr
-    assert not retention.candidates(workdir / "checkpoints")
+    assert not retention.checkpoint_folders(workdir / "checkpoints")
     if limit == 100:
         assert "config.json" in end.stderr.splitlines()[-1]
         return

@@ -49,12 +49,12 @@ def grown(learnt):
         path.unlink()
 
 
-def counts(pets: Path, rule: split_rules.Rule = split_rules.by_key) -> dict[str, int]:
+def counts(pets: Path, rule: split_rules.SplitRule = split_rules.by_key) -> dict[str, int]:
     return {name: len(split) for name, split in open_dataset(f"folder:{pets}", rule=rule).splits.items()}
 
 
 def test_a_run_records_its_rule_and_its_splits(learnt) -> None:
-    saved = run_record.read(learnt.workdir)
+    saved = run_record.read_record(learnt.workdir)
     pets = learnt.workdir.parent / "pets"
     assert saved.splits is not None
     assert (saved.rule, saved.splits.counts) == ("by_key", counts(pets))
@@ -65,7 +65,7 @@ def test_a_set_that_has_grown_is_said_by_evaluation_and_by_training(call, learnt
     few = ("--num=12", "--bits_of=2", "--likelihood=none")
     told = call("evaluate.py", "--workdir", run, "--out", tmp_path / "out", *few)
     assert told.code == 0, told.err
-    saved = run_record.read(run)
+    saved = run_record.read_record(run)
     assert saved.splits is not None
     before, after = saved.splits.counts["train"], counts(grown)["train"]
     line = f"train had {before} pictures and has {after}"
@@ -75,30 +75,30 @@ def test_a_set_that_has_grown_is_said_by_evaluation_and_by_training(call, learnt
     told = call("train.py", *argv, "--config.train.steps=4")
     assert told.code == 0, told.err
     assert sum(line in each for each in told.err.splitlines()) == 1
-    assert run_record.read(run).splits == saved.splits, "what it began with"
+    assert run_record.read_record(run).splits == saved.splits, "what it began with"
 
 
 def test_a_set_that_has_not_is_not_spoken_of(learnt, capsys) -> None:
-    found = evaluation_subject.opened(learnt.workdir, None, None, 100)
+    found = evaluation_subject.open_subject(learnt.workdir, None, None, 100)
     assert found.changes == ""
-    assert "data" not in found.told
+    assert "data" not in found.provenance
     assert capsys.readouterr().err == ""
 
 
 def of_before(run: Path) -> None:
     """The run as an older version wrote it."""
-    for path in retention.finished(run / "checkpoints"):
-        said = manifest.about(path)
+    for path in retention.complete_checkpoints(run / "checkpoints"):
+        said = manifest.read_manifest(path)
         (path / manifest.MANIFEST).unlink()
-        manifest.write(path, {name: said[name] for name in ("step", "position", "metrics", "config")})
-    run_record.write_config(run, replace(run_record.read(run), run="", adoptions={}, splits=None))
+        manifest.write_manifest(path, {name: said[name] for name in ("step", "position", "metrics", "config")})
+    run_record.write_config(run, replace(run_record.read_record(run), run="", adoptions={}, splits=None))
 
 
 def test_a_run_of_before_keeps_the_rule_that_made_its_splits(call, learnt, run) -> None:
     of_before(run)
     pets = learnt.workdir.parent / "pets"
     assert trained_model.load(run)[3].splits is None
-    found = evaluation_subject.opened(run, None, None, 100)
+    found = evaluation_subject.open_subject(run, None, None, 100)
     older = counts(pets, split_rules.by_rank)
     assert (
         {name: len(images) for name, (images, _) in found.real.items()}
@@ -113,15 +113,15 @@ def test_a_run_of_before_keeps_the_rule_that_made_its_splits(call, learnt, run) 
     told = call("train.py", *argv, "--config.train.steps=4")
     assert told.code == 0, told.err
     assert "48 images" in told.err
-    saved = run_record.read(run)
+    saved = run_record.read_record(run)
     assert saved.splits is not None
     assert (saved.rule, saved.splits.counts) == ("by_rank", older)
-    assert training_plan.planned(saved.config, run, saved).dataset.splits.keys() == older.keys()
+    assert training_plan.plan_training(saved.config, run, saved).dataset.splits.keys() == older.keys()
 
 
 def in_split(name: str, wanted: str) -> bool:
     """Whether the rule puts the picture of that path into that split."""
-    place = split_rules.places([name.encode()])[0]
+    place = split_rules.hash_positions([name.encode()])[0]
     return wanted == ("test" if place < 0.1 else "validation" if place < 0.2 else "train")
 
 
@@ -178,9 +178,9 @@ def test_the_best_checkpoint_by_a_loss_of_no_images_is_refused(call, learnt, tmp
 def test_real_images_are_of_the_split_that_is_asked_for(learnt, split) -> None:
     """Of train one half stands beside the other; nothing is in both."""
     pets = open_dataset(f"folder:{learnt.workdir.parent / 'pets'}")
-    found = evaluation_subject.opened(learnt.workdir, None, None, 100, split)
+    found = evaluation_subject.open_subject(learnt.workdir, None, None, 100, split)
     assert found.comparable
-    assert split in found.told["real images"]
+    assert split in found.provenance["real images"]
     test, train = (found.real[name][0] for name in ("test", "train"))
     both = {image.tobytes() for image in test} | {image.tobytes() for image in train}
     assert len(both) == len(test) + len(train)
@@ -201,7 +201,7 @@ def test_an_unknown_split_is_named_with_those_that_there_are(call, learnt, tmp_p
 
 def test_a_class_without_a_picture_for_training_is_said(call, learnt, tmp_path) -> None:
     names = [f"{i}.png" for i in range(200)]
-    place = dict(zip(names, split_rules.places([f"rare/{name}".encode() for name in names]), strict=True))
+    place = dict(zip(names, split_rules.hash_positions([f"rare/{name}".encode() for name in names]), strict=True))
     for i in range(60):
         save(tmp_path / "some" / ("cat" if i % 2 else "dog") / f"{i}.png", i)
     save(tmp_path / "some" / "rare" / next(name for name in names if place[name] < 0.1), 99)

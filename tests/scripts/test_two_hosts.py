@@ -51,10 +51,10 @@ def test_a_signal_to_one_host_stops_all_and_one_process_goes_on(call, tiny, tmp_
     second.send_signal(signal.SIGTERM)
     told = [host.communicate(timeout=180)[1] for host in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], told
-    newest = retention.finished(folder)[0]
+    newest = retention.complete_checkpoints(folder)[0]
     step = int(newest.name)
-    assert not manifest.damage(newest)
-    identity.check(newest, run_record.read(tmp_path / "run").identity)
+    assert not manifest.find_damage(newest)
+    identity.check_checkpoint(newest, run_record.read_record(tmp_path / "run").identity)
     assert "SIGTERM: saving" not in told[0]
     assert "SIGTERM: saving" in told[1]
     assert all(f"stopped at step {step:,}, saved" in each for each in told)
@@ -78,7 +78,7 @@ def test_a_host_that_is_lost_ends_the_other_with_a_line(number, tiny, tmp_path) 
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *STEP]
     first, second = hosts(2, *argv, "--config.train.steps=1000000", "--hosts_timeout=20")
     folder, begun = tmp_path / "run" / "checkpoints", time.monotonic()
-    while not retention.finished(folder):
+    while not retention.complete_checkpoints(folder):
         assert first.poll() is None, first.communicate()
         assert time.monotonic() - begun < 300, "the hosts do not get on"
         time.sleep(0.05)
@@ -89,7 +89,7 @@ def test_a_host_that_is_lost_ends_the_other_with_a_line(number, tiny, tmp_path) 
     assert first.returncode == LOST, told
     assert "host 1 of 2" in told
     assert "Traceback" not in told
-    assert retention.newest_good(folder) is not None
+    assert retention.newest_valid(folder) is not None
 
 
 @pytest.mark.parametrize("host", [0, pytest.param(1, marks=pytest.mark.long)])

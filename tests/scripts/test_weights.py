@@ -10,7 +10,7 @@ import pytest
 from conftest import Trained, trained
 
 from diffjax.errors import UserError
-from diffjax.experiment import trained_model, warm_start
+from diffjax.experiment import initial_weights, trained_model
 from diffjax.training import safetensors_io
 
 AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=4", "--config.train.steps=40")
@@ -51,7 +51,7 @@ def test_a_file_is_read_as_its_run_is(tiny, exported, call, tmp_path) -> None:
 
 
 def test_a_file_has_one_average_of_one_step(tiny, exported, call, tmp_path) -> None:
-    trained_model.export(trained_model.weights(tiny.workdir), exported)
+    trained_model.export_weights(trained_model.read_weights(tiny.workdir), exported)
     for option in ("--ema=0.9", "--step=1", "--step=best"):
         told = call("sample.py", "--workdir", exported, "--out", tmp_path / "out", option)
         assert told.code == 2
@@ -64,8 +64,8 @@ def test_a_file_has_one_average_of_one_step(tiny, exported, call, tmp_path) -> N
 
 @pytest.mark.long
 def test_a_step_is_chosen_by_number_or_as_the_best(stored, call, tmp_path) -> None:
-    assert trained_model.weights(stored.workdir, step=20).step == 20
-    assert trained_model.weights(stored.workdir, step="best").step in (20, 40)
+    assert trained_model.read_weights(stored.workdir, step=20).step == 20
+    assert trained_model.read_weights(stored.workdir, step="best").step in (20, 40)
     for step in ("7", "-1", "late", "9" * 30):
         told = call("sample.py", "--workdir", stored.workdir, "--out", tmp_path / "out", f"--step={step}")
         assert told.code == 2
@@ -77,31 +77,31 @@ def test_a_step_is_chosen_by_number_or_as_the_best(stored, call, tmp_path) -> No
 def test_an_average_made_afterwards_is_the_one_that_was_not_kept(stored, tmp_path, data_dir) -> None:
     """The same training with std=0.07 kept from the start; averages change no step."""
     kept = trained(tmp_path, data_dir, True, "--config.train.ema_std=(0.07,)", "--config.train.steps=40")
-    expected, found = (leaves(trained_model.weights(each.workdir, "std=0.07")) for each in (kept, stored))
-    other = leaves(trained_model.weights(stored.workdir, "std=0.1"))
+    expected, found = (leaves(trained_model.read_weights(each.workdir, "std=0.07")) for each in (kept, stored))
+    other = leaves(trained_model.read_weights(stored.workdir, "std=0.1"))
     apart, nearest = (
         max(np.abs(one - other).max() for one, other in zip(expected, each, strict=True)) for each in (found, other)
     )
     assert 0 < apart < nearest / 20
-    assert "of 9 snapshots" in trained_model.weights(stored.workdir, "std=0.07").made
-    assert "of 4 snapshots" in trained_model.weights(stored.workdir, "std=0.07", 20).made
-    assert trained_model.weights(stored.workdir, "std=0.05").made == ""
+    assert "of 9 snapshots" in trained_model.read_weights(stored.workdir, "std=0.07").synthesis
+    assert "of 4 snapshots" in trained_model.read_weights(stored.workdir, "std=0.07", 20).synthesis
+    assert trained_model.read_weights(stored.workdir, "std=0.05").synthesis == ""
 
 
 def test_an_average_that_cannot_be_made_is_refused(stored, tiny, tmp_path) -> None:
     with pytest.raises(UserError, match=r"std=0\.01 is too far .*std=0\.05, std=0\.1"):
-        trained_model.weights(stored.workdir, "std=0.01")
+        trained_model.read_weights(stored.workdir, "std=0.01")
     with pytest.raises(UserError, match=r"where train\.ema_std was set"):
-        trained_model.weights(tiny.workdir, "std=0.1")
+        trained_model.read_weights(tiny.workdir, "std=0.1")
     run = shutil.copytree(stored.workdir, tmp_path / "run")
     path = run / trained_model.SNAPSHOTS / "00000012.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     with pytest.raises(UserError, match=r"00000012.* has changed"):
-        trained_model.weights(run, "std=0.07")
+        trained_model.read_weights(run, "std=0.07")
     tree, about = safetensors_io.read(run / trained_model.SNAPSHOTS / "00000016.safetensors")
     safetensors_io.write(path, {"std=0.05": tree["std=0.05"]}, about)
     with pytest.raises(UserError, match=r"00000012.*another net"):
-        trained_model.weights(run, "std=0.07")
+        trained_model.read_weights(run, "std=0.07")
 
 
 def test_a_new_run_begins_with_what_fits(tiny, call, tmp_path, data_dir) -> None:
@@ -113,21 +113,21 @@ def test_a_new_run_begins_with_what_fits(tiny, call, tmp_path, data_dir) -> None
     assert f"parameters are those of {tiny.workdir}, step 2, 0.999" in told.err
     assert "left: Embedding_0/Embed_0/embedding (11, 8)" in told.err
     assert "fresh" not in told.err
-    given, found = trained_model.weights(tiny.workdir).params, trained_model.weights(tmp_path / "run").params
+    given, found = trained_model.read_weights(tiny.workdir).params, trained_model.read_weights(tmp_path / "run").params
     np.testing.assert_allclose(found["Dense_0"]["kernel"], given["Dense_0"]["kernel"], atol=1e-6)
     told = call(*command, "--config.train.learning_rate=1e-30", "--config.train.steps=3")
     assert "init_from" not in told.err, "it goes on from its own checkpoint"
 
 
 def test_a_new_run_of_another_size_is_told_what_is_fresh(tiny) -> None:
-    given = trained_model.weights(tiny.workdir)
+    given = trained_model.read_weights(tiny.workdir)
     ours = {**given.params, "Dense_0": {"kernel": np.ones((3, 8), np.float32), "bias": np.ones(8, np.float32)}}
-    taken, told = warm_start.taken(ours, given, "there")
+    taken, told = initial_weights.matching_weights(ours, given, "there")
     assert any(line.startswith("  fresh: Dense_0/kernel (3, 8); there it is (64, 8)") for line in told)
     np.testing.assert_array_equal(taken["Dense_0"]["kernel"], 1)
     np.testing.assert_array_equal(taken["Dense_0"]["bias"], given.params["Dense_0"]["bias"])
     with pytest.raises(UserError, match=r"train\.init_from: no weight of there"):
-        warm_start.taken({"Other": {"kernel": np.ones(3)}}, given, "there")
+        initial_weights.matching_weights({"Other": {"kernel": np.ones(3)}}, given, "there")
 
 
 def test_what_is_no_run_is_no_beginning(tiny, call, tmp_path) -> None:
@@ -153,7 +153,7 @@ def test_a_run_is_fine_tuned_by_adapters_and_drawn_from(tiny, call, tmp_path) ->
     for line in (checked.out, told.err):
         assert re.search(r"[\d,]+ of [\d,]+ parameters trained", line)
         assert re.search(r"([\d,]+) of \1 parameters are those of ", line), line
-    given, found = trained_model.weights(tiny.workdir), trained_model.weights(tmp_path / "run")
+    given, found = trained_model.read_weights(tiny.workdir), trained_model.read_weights(tmp_path / "run")
     jax.tree.map(np.testing.assert_array_equal, found.params["base"], given.params)
     np.testing.assert_array_equal(found.params["lora"]["Dense_0"]["kernel"]["up"], 0)
     assert np.any(found.params["lora"]["Dense_3"]["kernel"]["up"])

@@ -152,7 +152,7 @@ def swapped() -> Step:
 
     def update(keys, noise, denoise, x, t, s, past):
         moved, after = right.update(keys, noise, denoise, x, t, s, past)
-        kept = noise.moment(s).sigma / noise.moment(t).sigma * x
+        kept = noise.coefficients(s).sigma / noise.coefficients(t).sigma * x
         h = jnp.where(t == s, 1, noise.log_snr(s) / 2 - noise.log_snr(t) / 2)
         before = jnp.where((t == s) | jnp.isinf(past.h), h, past.h)
         return kept + (moved - kept) * jnp.expm1(-before) / jnp.expm1(-h), after

@@ -12,8 +12,8 @@ from quickly import few
 from diffjax import grids, oracles, order, predict, schedule, steps
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.sampling.loop import invert, rows_of, sample, stepwise
-from diffjax.steps.multistep_weights import averages
+from diffjax.sampling.loop import invert, sample, step_coefficients, stepwise
+from diffjax.steps.multistep_weights import polynomial_averages
 from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
@@ -48,7 +48,7 @@ def test_steps_that_go_nowhere_change_nothing(rule) -> None:
 def test_a_step_that_goes_nowhere_is_exact(rule, level) -> None:
     step, x = RULES[rule], jnp.array([[0.3, -0.7, 1e-4]])
     t, carry = jnp.full((1, 1), level), jax.tree.map(lambda a: a + 0.5, step.init(x))
-    rows = rows_of(step, NOISE, jnp.array([level, level]))
+    rows = step_coefficients(step, NOISE, jnp.array([level, level]))
     row = () if step.plan is None else (jax.tree.map(lambda a: a[0], rows),)
     denoise = lambda x, t: away(1.1, x, t, None)  # noqa: E731
     moved, kept = step.update(keys(0, 1), NOISE, denoise, x, t, t, carry, *row)
@@ -132,10 +132,10 @@ def test_weights_are_the_known_ones() -> None:
     """Adams-Bashforth of order 4, and 2M's exact integral: (1 - h - e^-h)/(1 - e^-h) h_before of the difference."""
     with jax.enable_x64(True):
         every = jnp.ones(4, bool)
-        even = averages(jnp.array(0.3), -0.3 * jnp.arange(4), every)
+        even = polynomial_averages(jnp.array(0.3), -0.3 * jnp.arange(4), every)
         np.testing.assert_allclose(even, np.array([55, -59, 37, -9]) / 24, rtol=1e-12)
         for h in (1e-3, 0.7, 20.0):
-            last = averages(jnp.array(h), jnp.array([0.0, -0.4]), every[:2], 1)[1]
+            last = polynomial_averages(jnp.array(h), jnp.array([0.0, -0.4]), every[:2], 1)[1]
             np.testing.assert_allclose(last, (1 - h - np.exp(-h)) / (-np.expm1(-h) * 0.4), rtol=1e-9)
 
 

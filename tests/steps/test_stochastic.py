@@ -14,7 +14,7 @@ from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Step
-from diffjax.sampling.loop import invert, rows_of, sample
+from diffjax.sampling.loop import invert, sample, step_coefficients
 from diffjax.utils.prng import keys
 
 MEAN, STD = 0.7, 0.4
@@ -38,7 +38,7 @@ def test_without_noise_each_is_a_rule_of_the_ode(name) -> None:
     for make in (schedule.cosine, schedule.linear_beta):
         noise = Gaussian(make, predict.v)
         denoise = Partial(lambda x, t, cond: jnp.tanh(x) - 0.2 * t)
-        for grid in (grids.karras(noise, 7), grids.padded(grids.uniform(noise, 5), 7)):
+        for grid in (grids.karras(noise, 7), grids.pad_grid(grids.uniform(noise, 5), 7)):
             ours, theirs = (
                 sample(keys(0, 3), noise, order.together, denoise, (2,), grid=grid, step=rule) for rule in PAIRS[name]
             )
@@ -80,8 +80,8 @@ def normal_after(rule: Step, noise: Gaussian, grid: jax.Array, rows) -> tuple[ja
 
 
 def bias(rule: Step, noise: Gaussian, grid: jax.Array, length: int = 400) -> np.ndarray:
-    grid = grids.padded(grid, length)  # one compilation
-    return np.abs(np.array(normal_after(rule, noise, grid, rows_of(rule, noise, grid))))
+    grid = grids.pad_grid(grid, length)  # one compilation
+    return np.abs(np.array(normal_after(rule, noise, grid, step_coefficients(rule, noise, grid))))
 
 
 @pytest.mark.parametrize("make", few(SCHEDULES, "cosine"))
@@ -145,7 +145,7 @@ def holds(rule: Step, name: str, noise: Gaussian, steps: int, count: int, atol: 
     """
     law = LAWS[name]
     grid = grids.uniform(noise, steps)
-    given = (noise, order.together, oracles.of_law(noise, law), law.means.shape[1:])
+    given = (noise, order.together, oracles.mixture_denoiser(noise, law), law.means.shape[1:])
     x = np.asarray(sample(keys(1, count), *given, grid=grid, step=rule))
     w, squares = np.exp(law.log_weights), law.floors + jnp.sum(law.factors**2, axis=2) + law.means**2
     mean = w @ np.asarray(law.means)
@@ -224,13 +224,15 @@ def test_churn_adds_the_published_noise() -> None:
     """Karras et al. 2022, algorithm 2, by hand on sigma = 80 t: 8 / 4 steps is cut to √2 - 1, and 0.4 / 4 is not."""
     noise, grid = Gaussian(schedule.edm_of(rho=1.0), predict.edm), jnp.array([0.5, 0.25, 0.125, 0.0625, 0.0])
     with jax.enable_x64(True):
-        rows = rows_of(steps.edm_stochastic(churn=8.0), noise, grid)
+        rows = step_coefficients(steps.edm_stochastic(churn=8.0), noise, grid)
         np.testing.assert_allclose(rows.up, grid[:-1] * 2**0.5, rtol=1e-6)
         np.testing.assert_allclose(rows.fresh, 80 * grid[:-1], rtol=1e-6)  # so that sigma² doubles
-        rows = rows_of(steps.edm_stochastic(0.4, 1.5, sigma_min=10.0, sigma_max=30.0), noise, grids.padded(grid, 9))
+        rows = step_coefficients(
+            steps.edm_stochastic(0.4, 1.5, sigma_min=10.0, sigma_max=30.0), noise, grids.pad_grid(grid, 9)
+        )
         np.testing.assert_allclose(rows.up, [0.5, 0.25 * 1.1, 0.125 * 1.1, 0.0625, 0, 0, 0, 0, 0], rtol=1e-6)
         np.testing.assert_allclose(rows.fresh[:4], [0, 20 * 1.5 * 0.21**0.5, 10 * 1.5 * 0.21**0.5, 0], rtol=1e-6)
-    rows = rows_of(steps.edm_stochastic(), noise, jnp.array([1.0, 0.9, 0.0]))  # no further than to t = 1
+    rows = step_coefficients(steps.edm_stochastic(), noise, jnp.array([1.0, 0.9, 0.0]))  # no further than to t = 1
     np.testing.assert_allclose(rows, [[1, 1], [1, 1], [0, (80**2 - 72**2) ** 0.5]], rtol=1e-5)
 
 

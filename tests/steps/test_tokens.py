@@ -133,7 +133,7 @@ def test_no_number_of_steps_takes_entropy_from_independent_tokens(rule) -> None:
     exact = stats.entropy(p)
     error = (np.sum(p * (np.log(p) + exact) ** 2) / n) ** 0.5
     for count in (1, 4, 16):
-        grid = grids.padded(grids.uniform(noise, count), 16)
+        grid = grids.pad_grid(grids.uniform(noise, count), 16)
         x = sample(keys(11, 50), noise, order.together, denoise, (n // 50,), grid=grid, step=rule)
         found = stats.entropy(np.bincount(np.asarray(x).ravel(), minlength=40)) + 39 / (2 * n)  # (Miller 1955)
         assert abs(found - exact) < 4.5 * error, (count, found, exact)

@@ -12,15 +12,15 @@ from diffjax.training import data_parallel, loop, nonfinite
 @pytest.fixture(scope="module")
 def compiled_once() -> Iterator[None]:
     """Runs of one net, loss, optimizer and number of parts share their programs."""
-    pmapped, made = data_parallel.pmapped, {}
+    pmapped, made = data_parallel.pmap_step, {}
 
-    def shared(step: Callable[..., Any], devices: Sequence[Any]) -> data_parallel.Advance:
+    def shared(step: Callable[..., Any], devices: Sequence[Any]) -> data_parallel.AdvanceState:
         key = (step.func, step.args, tuple(step.keywords.items()), tuple(devices))
         if key not in made:
             made[key] = pmapped(step, devices)
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_parallel, "pmapped", shared)
-        patch.setattr(loop, "examiner", cache(nonfinite.examiner))
+        patch.setattr(data_parallel, "pmap_step", shared)
+        patch.setattr(loop, "locate_nonfinite", cache(nonfinite.locate_nonfinite))
         yield

@@ -18,7 +18,7 @@ from diffjax.reports import html
 from diffjax.training import checkpoint
 from diffjax.training.aliases import plain_path
 from diffjax.training.checkpoint import Saver
-from diffjax.training.retention import Keep
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create
 
 NOT_UTF8 = os.fsdecode(b"\xff\xfe")
@@ -48,7 +48,7 @@ def fresh() -> State:
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_what_is_saved_under_any_name_is_read_back(tmp_path, fresh: State, name: str) -> None:
     folder = Path(f"{tmp_path}/{name}/checkpoints")
-    saver = Saver(folder, Keep(last=1))
+    saver = Saver(folder, RetentionPolicy(last=1))
     for step in (1, 2):
         saver.save(step, fresh, {"loss": 1.0})
     saver.close()
@@ -64,7 +64,7 @@ def test_a_pattern_finds_no_other_folder(tmp_path, fresh: State) -> None:
     """`a*` also fits `ab`, whose checkpoint of the same step has other numbers."""
     other = jax.tree.map(lambda leaf: leaf + 1, fresh.params)
     for name, params in (("a*", fresh.params), ("ab", other), ("a[b]", fresh.params)):
-        saver = Saver(tmp_path / name, Keep())
+        saver = Saver(tmp_path / name, RetentionPolicy())
         saver.save(1, fresh.replace(params=params), {})
         saver.close()
     for name, params in (("a*", fresh.params), ("ab", other), ("a[b]", fresh.params)):
@@ -100,7 +100,7 @@ def test_a_warning_of_any_path_is_one_line_on_any_stream(monkeypatch, encoding: 
 def test_a_script_prints_any_path(monkeypatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
     monkeypatch.setattr(sys, "stdout", stream)
-    errors.spell_out()
+    errors.escape_unencodable()
     print(NOT_UTF8, flush=True)
     assert stream.buffer.getvalue() == b"\\udcff\\udcfe\n"  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -13,8 +13,8 @@ from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.checkpoint import Saver, restore
-from diffjax.training.manifest import MANIFEST, damage
-from diffjax.training.retention import Keep
+from diffjax.training.manifest import MANIFEST, find_damage
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)
@@ -28,7 +28,7 @@ def state(step: int) -> State:
 
 
 def equal(one: State, other: State) -> bool:
-    pairs = zip(jax.tree.leaves(checkpoint.plain(one)), jax.tree.leaves(checkpoint.plain(other)), strict=True)
+    pairs = zip(jax.tree.leaves(checkpoint.to_orbax(one)), jax.tree.leaves(checkpoint.to_orbax(other)), strict=True)
     return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in pairs)
 
 
@@ -36,7 +36,7 @@ def equal(one: State, other: State) -> bool:
 def saved(tmp_path_factory):
     """Checkpoints of steps 10, 20 and 30; 5 was saved before and is no longer kept."""
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
-    saver = Saver(folder, Keep(last=3))
+    saver = Saver(folder, RetentionPolicy(last=3))
     for step in (5, 10, 20, 30):
         saver.save(step, state(step), FINE)
     saver.close()
@@ -58,17 +58,17 @@ def test_every_leaf_comes_back_bit_for_bit(saved) -> None:
 
 def test_running_sums_are_those_of_the_step(tmp_path) -> None:
     """And none where none were saved, as older versions did, where there is no checkpoint, and where it is damaged."""
-    saver, sums = Saver(tmp_path, Keep()), {"loss": (0.1 + 0.2, 3), "grad_norm": (1e-300, 3)}
+    saver, sums = Saver(tmp_path, RetentionPolicy()), {"loss": (0.1 + 0.2, 3), "grad_norm": (1e-300, 3)}
     saver.save(13, state(13), FINE, sums)
     saver.save(20, state(20), FINE)
     saver.close()
-    assert [running_means.of_checkpoint(tmp_path, step) for step in (13, 20, 0)] == [sums, {}, {}]
+    assert [running_means.read_sums(tmp_path, step) for step in (13, 20, 0)] == [sums, {}, {}]
     (tmp_path / "00000013" / MANIFEST).write_text("{")
-    assert running_means.of_checkpoint(tmp_path, 13) == {}
+    assert running_means.read_sums(tmp_path, 13) == {}
 
 
 def test_the_newest_are_kept(saved) -> None:
-    assert [int(path.name) for path in retention.candidates(saved)] == [30, 20, 10]
+    assert [int(path.name) for path in retention.checkpoint_folders(saved)] == [30, 20, 10]
 
 
 def test_nothing_saved_is_nothing_restored(tmp_path) -> None:
@@ -86,7 +86,7 @@ def test_any_flipped_bit_is_noticed(folder, capsys) -> None:
             continue
         middle = len(before) // 2
         file.write_bytes(before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :])
-        newest = checkpoint.newest_good(folder)
+        newest = checkpoint.newest_valid(folder)
         assert newest is not None
         assert newest.name == "00000020", file
         assert "00000030 is not taken" in capsys.readouterr().err
@@ -117,7 +117,7 @@ def test_unfinished_and_empty_folders_are_passed_over(folder, capsys) -> None:
 
 
 def test_nothing_good_is_an_error_and_not_a_fresh_start(folder) -> None:
-    for path in retention.candidates(folder):
+    for path in retention.checkpoint_folders(folder):
         (path / MANIFEST).write_text("{")
     with pytest.raises(UserError, match="none of the 3 checkpoints is whole"):
         restore(folder, state(0))
@@ -152,10 +152,10 @@ def test_a_save_replaces_what_a_killed_one_left(folder) -> None:
     left = folder / ".00000040.partial" / "state"
     left.mkdir(parents=True)
     (left / "junk").write_text("half")
-    saver = Saver(folder, Keep(last=2))
+    saver = Saver(folder, RetentionPolicy(last=2))
     saver.save(40, state(40), FINE)
     saver.close()
-    assert [int(path.name) for path in retention.candidates(folder)] == [40, 30]
+    assert [int(path.name) for path in retention.checkpoint_folders(folder)] == [40, 30]
     assert equal(restore(folder, state(0)), state(40))
 
 
@@ -163,15 +163,15 @@ def test_folders_that_are_no_checkpoints_push_nothing_out(folder) -> None:
     """After a fall-back, damaged folders of later steps stand beside what is saved: nothing good may go for them."""
     for step in (40, 50, 60):
         (folder / f"{step:08d}").mkdir()
-    saver = Saver(folder, Keep(last=3))
+    saver = Saver(folder, RetentionPolicy(last=3))
     saver.save(35, state(35), FINE)
     saver.close()
-    good = [int(path.name) for path in retention.candidates(folder) if not damage(path)]
+    good = [int(path.name) for path in retention.checkpoint_folders(folder) if not find_damage(path)]
     assert good == [35, 30, 20]
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path) -> None:
-    saver, good = Saver(tmp_path / "checkpoints", Keep()), state(7)
+    saver, good = Saver(tmp_path / "checkpoints", RetentionPolicy()), state(7)
     for name in ("params", "emas", "opt_state"):
         with jax.debug_nans(False):
             nan = {name: jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), getattr(good, name))}
@@ -199,7 +199,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_read_is_read_from_a_newer_one(
         return damage_of(path)
 
     monkeypatch.setattr(checkpoint.vetting, "described", described_late)
-    monkeypatch.setattr(checkpoint.manifest, "damage", damage_late)
+    monkeypatch.setattr(checkpoint.manifest, "find_damage", damage_late)
     assert checkpoint.read(folder, None, tuple)[0] == 30
     assert not capsys.readouterr().err, "what went in the usual course is no damage"
 
@@ -219,4 +219,4 @@ def test_files_that_go_while_they_are_hashed_are_damage(folder, monkeypatch) -> 
         raise FileNotFoundError(file)
 
     monkeypatch.setattr("diffjax.training.manifest._hash", gone)
-    assert "deleted" in damage(folder / "00000030")
+    assert "deleted" in find_damage(folder / "00000030")

@@ -8,7 +8,7 @@ from diffjax import loss, order, predict, schedule
 from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
-from diffjax.training.checkpoint import plain
+from diffjax.training.checkpoint import to_orbax
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import create
@@ -47,7 +47,7 @@ def test_what_is_no_event_is_named(untyped, event) -> None:
 @pytest.mark.parametrize("length", [1, 10])
 def test_the_memory_of_a_step_has_the_state_and_the_batches_to_the_byte(untyped, length) -> None:
     """Of its arguments: the state, an eighth of each batch with an index for each example, and two flags."""
-    state = sum(leaf.nbytes for leaf in jax.tree.leaves(plain(STATE)))
+    state = sum(leaf.nbytes for leaf in jax.tree.leaves(to_orbax(STATE)))
     found = {
         size: step_memory(NET, LOSS, batch(size), optimizer=OPTIMIZER, start=STATE, dispatch=length)
         for size in (64, 128)

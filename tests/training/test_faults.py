@@ -15,7 +15,7 @@ from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 from diffjax.training import nonfinite
-from diffjax.training.checkpoint import plain
+from diffjax.training.checkpoint import to_orbax
 from diffjax.training.loop import fit
 from diffjax.training.nonfinite import Diverged
 from diffjax.training.optimizers import adamw
@@ -96,11 +96,11 @@ def trained(given, steps, **options):
 
 
 def finite(state) -> bool:
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(plain(state)))
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(to_orbax(state)))
 
 
 def equal(one, other) -> bool:
-    pairs = zip(jax.tree.leaves(plain(one)), jax.tree.leaves(plain(other)), strict=True)
+    pairs = zip(jax.tree.leaves(to_orbax(one)), jax.tree.leaves(to_orbax(other)), strict=True)
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
@@ -141,7 +141,7 @@ def test_the_report_names_the_example_and_its_noise() -> None:
     LOSS(keys, spy, jnp.asarray(batch(BAD)["x"]), None)
     assert fault.rows == (5,)
     np.testing.assert_allclose(fault.levels, np.stack([seen[0], seen[0]], axis=1), rtol=1e-6)
-    assert f"5 at {seen[0][5]:.4g}" in fault.told()
+    assert f"5 at {seen[0][5]:.4g}" in fault.describe()
 
 
 def test_a_state_that_is_bad_itself_is_told_and_never_saved() -> None:
@@ -164,10 +164,10 @@ def test_a_fault_that_is_gone_when_taken_again_points_at_the_machine() -> None:
         traced.append(1)
         return LOSS(*args)
 
-    examined = nonfinite.examiner(NET, counted, OPTIMIZER)
+    examined = nonfinite.locate_nonfinite(NET, counted, OPTIMIZER)
     for fault in (examined(fresh(), [part]), examined(fresh(), [part])):
         assert fault.leaves == ()
-        assert "suspect the machine" in fault.told()
+        assert "suspect the machine" in fault.describe()
     assert traced == [1]
 
 

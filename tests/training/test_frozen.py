@@ -19,14 +19,14 @@ from diffjax.nets import MLP, DiT, Transformer, UNet, adapters, lora
 from diffjax.noise import Gaussian, Masking
 from diffjax.sampling import cached
 from diffjax.sampling.loop import sample
-from diffjax.training.checkpoint import Saver, plain, restore
+from diffjax.training.checkpoint import Saver, restore, to_orbax
 from diffjax.training.freezing import freeze
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
-from diffjax.training.retention import Keep
-from diffjax.training.state import begun_with, create
+from diffjax.training.retention import RetentionPolicy
+from diffjax.training.state import create, warm_start
 from diffjax.utils.prng import keys
-from diffjax.utils.tree_paths import by_name
+from diffjax.utils.tree_paths import leaves_by_name
 
 NET = MLP(width=8, depth=1, classes=2)
 LOSS = loss.regression(Gaussian(schedule.cosine, predict.v), order.together)
@@ -51,9 +51,9 @@ def begun():
 def test_what_is_frozen_keeps_every_bit_and_has_no_state(begun) -> None:
     """Though its weights would decay; and all else moves."""
     net, optimizer = freeze(NET, adamw(10, 0.1, 0, weight_decay=0.5), ("Embedding_0/*", "*/bias"))
-    start = begun_with(create(jax.random.key(0), net, optimizer, (0.9,), X, BATCH["cond"]), begun)
+    start = warm_start(create(jax.random.key(0), net, optimizer, (0.9,), X, BATCH["cond"]), begun)
     state = trained(net, optimizer, start)
-    before, after = by_name(begun), by_name(state.params)
+    before, after = leaves_by_name(begun), leaves_by_name(state.params)
     for name in before:
         same = np.array_equal(before[name], after[name])
         assert same == (name.startswith("Embedding_0/") or name.endswith("/bias")), name
@@ -68,7 +68,7 @@ def test_the_norm_that_is_clipped_and_told_is_of_what_is_trained(begun) -> None:
     patterns = ("Embedding_0/*", "Dense_0/*", "Dense_1/*", "Dense_2/*", "Layer*", "Mod*")
     plain = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(1.0))
     net, optimizer = freeze(NET, plain, patterns)
-    start = begun_with(create(jax.random.key(0), net, optimizer, (0.9,), X, BATCH["cond"]), begun)
+    start = warm_start(create(jax.random.key(0), net, optimizer, (0.9,), X, BATCH["cond"]), begun)
     told = []
     state = fit(
         jax.random.key(0),
@@ -86,7 +86,7 @@ def test_the_norm_that_is_clipped_and_told_is_of_what_is_trained(begun) -> None:
     free = trained(
         NET,
         optax.sgd(1.0),
-        begun_with(create(jax.random.key(0), NET, optax.sgd(1.0), (0.9,), X, BATCH["cond"]), begun),
+        warm_start(create(jax.random.key(0), NET, optax.sgd(1.0), (0.9,), X, BATCH["cond"]), begun),
         1,
     )
     of_last = jax.tree.map(jnp.subtract, begun["Dense_3"], free.params["Dense_3"])
@@ -138,15 +138,17 @@ def test_adapters_begin_as_the_net_and_merge_into_it(name) -> None:
     )
     jax.tree.map(np.testing.assert_array_equal, net.merged(params), params["base"])
     moved = {**params, "lora": jax.tree.map(lambda leaf: leaf + 0.1, params["lora"])}
-    bare, merged = adapters.plain(net, moved)
+    bare, merged = adapters.merge_adapters(net, moved)
     assert bare is net.net
     np.testing.assert_allclose(
         jax.jit(net.apply)({"params": moved}, *given), jax.jit(bare.apply)({"params": merged}, *given), atol=1e-6
     )
     changed = {
-        name for name, leaf in by_name(merged).items() if not np.array_equal(leaf, by_name(params["base"])[name])
+        name
+        for name, leaf in leaves_by_name(merged).items()
+        if not np.array_equal(leaf, leaves_by_name(params["base"])[name])
     }
-    assert changed == {name.rpartition("/")[0] for name in by_name(params["lora"])}
+    assert changed == {name.rpartition("/")[0] for name in leaves_by_name(params["lora"])}
     assert changed
     assert all(name.endswith("/kernel") and "Conv" not in name for name in changed)
     assert (net.convolutional, net.null_cond) == (bare.convolutional, None)
@@ -161,8 +163,8 @@ def test_a_change_has_its_rank_and_its_scale() -> None:
             lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), params["lora"]
         ),
     }
-    base, merged = by_name(params["base"]), by_name(net.merged(moved))
-    twice = by_name(dataclasses.replace(net, alpha=2 * net.alpha).merged(moved))
+    base, merged = leaves_by_name(params["base"]), leaves_by_name(net.merged(moved))
+    twice = leaves_by_name(dataclasses.replace(net, alpha=2 * net.alpha).merged(moved))
     for name in merged:
         if merged[name].ndim == 2 and not np.array_equal(merged[name], base[name]):
             assert np.linalg.matrix_rank(np.asarray(merged[name] - base[name], np.float64), tol=1e-4) == 2
@@ -173,7 +175,7 @@ def test_a_change_has_its_rank_and_its_scale() -> None:
 def tuned(tmp_path_factory):
     """A net with adapters, its optimizer, its state after four steps of plain `fit`, and where that of two is saved."""
     net, optimizer = lora(NET, rank=2, on="Dense_*"), adamw(10, 0.1, 0, weight_decay=0.5)
-    with closing(Saver(tmp_path_factory.mktemp("tuned"), Keep(last=9))) as saver:
+    with closing(Saver(tmp_path_factory.mktemp("tuned"), RetentionPolicy(last=9))) as saver:
         return net, optimizer, trained(net, optimizer, steps=4, events=[(2, saver.save)]), saver.folder
 
 
@@ -184,9 +186,12 @@ def test_training_moves_adapters_alone(tuned) -> None:
     for params in (state.params, state.ema["params"]):
         jax.tree.map(np.testing.assert_array_equal, params["base"], start.params["base"])
         assert all(
-            np.any(leaf != by_name(start.params["lora"])[name]) for name, leaf in by_name(params["lora"]).items()
+            np.any(leaf != leaves_by_name(start.params["lora"])[name])
+            for name, leaf in leaves_by_name(params["lora"]).items()
         )
-    shapes = {name: leaf.shape for name, leaf in by_name(start.params["base"]).items() if name.startswith("Dense_")}
+    shapes = {
+        name: leaf.shape for name, leaf in leaves_by_name(start.params["base"]).items() if name.startswith("Dense_")
+    }
     count = sum(net.rank * sum(shape) for name, shape in shapes.items() if name.endswith("/kernel"))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params["lora"])) == count
     assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim) == 2 * count
@@ -199,7 +204,7 @@ def test_going_on_from_disk_is_never_having_stopped(tuned, tmp_path) -> None:
     net, optimizer = freeze(net, optimizer)
     fresh = create(jax.random.key(1), net, optimizer, (0.999,), X, BATCH["cond"])
     again = trained(net, optimizer, restore(tmp_path, fresh), steps=4)
-    for one, other in zip(jax.tree.leaves(plain(again)), jax.tree.leaves(plain(whole)), strict=True):
+    for one, other in zip(jax.tree.leaves(to_orbax(again)), jax.tree.leaves(to_orbax(whole)), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -216,7 +221,7 @@ def test_a_causal_net_with_adapters_is_drawn_from_with_its_cache() -> None:
 
 def test_adapters_are_no_net_to_choose() -> None:
     with pytest.raises(UserError, match=r"^model\.net: unknown 'lora'; choose from DiT, MAR, MLP, Transformer, UNet$"):
-        specs.made(nets, "lora(MLP())", "model.net")
+        specs.instantiate(nets, "lora(MLP())", "model.net")
 
 
 @pytest.mark.parametrize(

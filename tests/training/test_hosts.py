@@ -74,10 +74,12 @@ def test_two_hosts_train_and_save_as_one(tmp_path) -> None:
     assert first == second
     np.testing.assert_allclose(first[0], alone[0], rtol=1e-5)
     np.testing.assert_allclose(first[1], alone[1], rtol=1e-4, atol=1e-5)
-    assert len(first[3]) == 2 * identity.BYTES, "one identity on both hosts, by which each takes what both have saved"
+    assert len(first[3]) == 2 * identity.ID_BYTES, (
+        "one identity on both hosts, by which each takes what both have saved"
+    )
     assert [alone[2], first[2], second[2]] == [True] * 3, "all that was saved comes back, bit for bit, on every host"
     for folder in (tmp_path / "one", tmp_path / "two"):
         assert [path.name for path in folder.iterdir()] == ["00000005"]
-        assert not manifest.damage(folder / "00000005")
+        assert not manifest.find_damage(folder / "00000005")
     emas = checkpoint.read(tmp_path / "two", None, tuple)[1]["0.999"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(emas)), "and is read by a single process"

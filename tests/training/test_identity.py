@@ -15,7 +15,7 @@ from diffjax.nets import MLP
 from diffjax.training import checkpoint, identity, manifest, retention
 from diffjax.training.checkpoint import Saver
 from diffjax.training.identity import Identity
-from diffjax.training.retention import Keep
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create
 
 NET = MLP(width=8, depth=1)
@@ -34,7 +34,7 @@ def saved(tmp_path_factory, fresh) -> Path:
     """Steps 10 and 20 of three runs of one shape."""
     folder = tmp_path_factory.mktemp("runs")
     for name, about in ABOUT.items():
-        with contextlib.closing(Saver(folder / name, Keep(last=2), about)) as saver:
+        with contextlib.closing(Saver(folder / name, RetentionPolicy(last=2), about)) as saver:
             for step in (10, 20):
                 saver.save(step, fresh, {"loss": 1.0})
     return folder
@@ -109,7 +109,7 @@ def test_a_run_of_before_takes_none_that_has_an_identity(saved, fresh, whose) ->
 def test_what_was_adopted_is_taken_and_nothing_else_without_an_identity(saved, tmp_path, fresh, capsys) -> None:
     folder = shutil.copytree(saved / "older", tmp_path / "checkpoints")
     adopting = Identity(OURS.run, OURS.meaning, identity.manifest_hashes(folder))
-    with contextlib.closing(Saver(folder, Keep(last=9), adopting.about)) as saver:
+    with contextlib.closing(Saver(folder, RetentionPolicy(last=9), adopting.about)) as saver:
         saver.save(30, fresh, {"loss": 1.0})
     for step in (10, 20, 30):
         assert checkpoint.read(folder, step, tuple, adopting)[0] == step
@@ -117,7 +117,7 @@ def test_what_was_adopted_is_taken_and_nothing_else_without_an_identity(saved, t
     assert capsys.readouterr().err == ""
     other = json.loads((folder / "00000010" / manifest.MANIFEST).read_text())
     (folder / "00000010" / manifest.MANIFEST).unlink()
-    manifest.write(folder / "00000010", {"step": 10, "metrics": {**other["metrics"], "loss": 2.0}})
+    manifest.write_manifest(folder / "00000010", {"step": 10, "metrics": {**other["metrics"], "loss": 2.0}})
     with pytest.raises(UserError, match="00000010: carries no identity"):
         checkpoint.restore(folder, fresh, adopting)
     put(saved, "theirs", 10, folder)
@@ -128,7 +128,7 @@ def test_what_was_adopted_is_taken_and_nothing_else_without_an_identity(saved, t
 def test_identities_are_drawn_anew() -> None:
     drawn = {identity.draw_identity() for _ in range(100)}
     assert len(drawn) == 100
-    assert {len(each) for each in drawn} == {2 * identity.BYTES}
+    assert {len(each) for each in drawn} == {2 * identity.ID_BYTES}
 
 
 def test_snapshots_of_before_are_adopted_with_the_checkpoints_that_follow_them() -> None:
@@ -146,4 +146,4 @@ def test_a_manifest_that_is_no_file_has_no_hash(saved, tmp_path) -> None:
     (folder / "00000010" / manifest.MANIFEST).unlink()
     (folder / "00000010" / manifest.MANIFEST).symlink_to("/dev/zero")
     assert identity.manifest_hashes(folder).keys() == {"00000020"}
-    assert [path.name for path in retention.finished(folder)] == ["00000020", "00000010"]
+    assert [path.name for path in retention.complete_checkpoints(folder)] == ["00000020", "00000010"]

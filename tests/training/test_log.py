@@ -14,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 from diffjax.errors import UserError
 from diffjax.experiment import build
 from diffjax.training import metric_writers, metrics_file, running_means
-from diffjax.training.metrics_file import Reading
+from diffjax.training.metrics_file import MetricsRow
 from diffjax.training.progress import Log
 
 
@@ -35,14 +35,14 @@ class Rows:
 
 
 def made(text: str, folder: Path, start: int = 0, **about):
-    return build.writers((text,), folder=folder, start=start, about=about)[0]
+    return build.build_writers((text,), folder=folder, start=start, about=about)[0]
 
 
 def logged(*given, steps: int = 6, every: int = 2, dispatch: int = 1, told=lambda log, step: None) -> None:
     """A run, watched at each dispatch: the loss of step n is n."""
     log = Log(given, 0, steps, every, 4, quiet=True)
     for step in range(dispatch, steps + 1, dispatch):
-        log.watch(step, {"loss": np.arange(step - dispatch + 1, step + 1, dtype=np.float32)})
+        log.log_steps(step, {"loss": np.arange(step - dispatch + 1, step + 1, dtype=np.float32)})
         told(log, step)
     log.close()
 
@@ -63,7 +63,7 @@ def loss_log(writer, first: int, last: int, dispatch: int = 1, sums=None) -> Log
     log = Log([writer], first, 12, 5, 4, quiet=True, sums=sums)
     losses = np.random.default_rng(0).normal(size=12).astype(np.float32)
     for step in range(first, last, dispatch):
-        log.watch(min(step + dispatch, last), {"loss": losses[step : min(step + dispatch, last)]})
+        log.log_steps(min(step + dispatch, last), {"loss": losses[step : min(step + dispatch, last)]})
     return log
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_stops_at_any_step_logs_the_means_of_one_that_does_not(stop, 
     straight, stopped = Rows(), Rows()
     loss_log(straight, 0, 12)
     saved = json.loads(json.dumps(loss_log(stopped, 0, stop, dispatch).sums))
-    loss_log(stopped, stop, 12, dispatch, running_means.parse(saved, stop))
+    loss_log(stopped, stop, 12, dispatch, running_means.parse_sums(saved, stop))
     means = [[(step, values["loss"]) for step, values in rows.rows] for rows in (straight, stopped)]
     assert [step for step, _ in means[0]] == [5, 10, 12]
     assert means[0] == means[1]
@@ -82,9 +82,9 @@ def test_a_run_that_stops_at_any_step_logs_the_means_of_one_that_does_not(stop, 
 @pytest.mark.parametrize("pair", [3.0, [3.0], [3, 2], [3.0, 0], [3.0, 8], [3.0, True], ["3", 2], [3.0, 1, 1]], ids=str)
 def test_running_sums_that_cannot_be_are_not_taken(pair) -> None:
     """A manifest that somebody rewrote begins the means anew; 8 are more steps than were taken."""
-    assert running_means.parse({"loss": [3.0, 2]}, 7) == {"loss": (3.0, 2)}
-    assert running_means.parse({"loss": [3.0, 2], "other": pair}, 7) == {}
-    assert running_means.parse([pair], 7) == {}
+    assert running_means.parse_sums({"loss": [3.0, 2]}, 7) == {"loss": (3.0, 2)}
+    assert running_means.parse_sums({"loss": [3.0, 2], "other": pair}, 7) == {}
+    assert running_means.parse_sums([pair], 7) == {}
 
 
 def test_the_speed_leaves_out_the_interval_that_compiled() -> None:
@@ -104,7 +104,7 @@ def test_what_is_told_is_written_at_once() -> None:
 def test_values_that_come_now_and_then_join_their_step(tmp_path) -> None:
     def validate(log, step) -> None:
         if step in (3, 4):
-            log.tell(step, {"validation_loss": step / 8})
+            log.log_values(step, {"validation_loss": step / 8})
 
     logged(made("jsonl", tmp_path), told=validate)
     read = metrics_file.read(tmp_path / metrics_file.NAME)
@@ -117,13 +117,16 @@ def test_a_run_that_goes_back_tells_its_steps_again(tmp_path) -> None:
     writer = made("jsonl", tmp_path)
     for step, loss in ((10, 1.0), (20, 2.0), (30, 3.0), (20, 4.0)):
         writer.write(step, {"loss": loss})
-    assert metrics_file.read(tmp_path / metrics_file.NAME) == [Reading(10, {"loss": 1.0}), Reading(20, {"loss": 4.0})]
+    assert metrics_file.read(tmp_path / metrics_file.NAME) == [
+        MetricsRow(10, {"loss": 1.0}),
+        MetricsRow(20, {"loss": 4.0}),
+    ]
 
 
 def test_what_is_not_finite_is_told_as_it_is() -> None:
     rows = Rows()
     log = Log([rows], 0, 2, 2, 1, quiet=True)
-    log.watch(2, {"loss": np.array([np.inf, -np.inf]), "one": np.array([np.inf, 1.0])})
+    log.log_steps(2, {"loss": np.array([np.inf, -np.inf]), "one": np.array([np.inf, 1.0])})
     log.close()
     assert math.isnan(rows.rows[0][1]["loss"])
     assert rows.rows[0][1]["one"] == math.inf
@@ -180,17 +183,20 @@ JUNK = {
 @pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_damaged_lines_are_left_out_and_counted(junk, place, tmp_path, capsys) -> None:
-    whole = [metrics_file.line(10, {"loss": 0.5}), metrics_file.line(30, {"loss": 0.25})]
+    whole = [metrics_file.format_line(10, {"loss": 0.5}), metrics_file.format_line(30, {"loss": 0.25})]
     whole.insert(place, junk + b"\n" * (place < 2))
     (tmp_path / metrics_file.NAME).write_bytes(b"".join(whole))
-    assert metrics_file.read(tmp_path / metrics_file.NAME) == [Reading(10, {"loss": 0.5}), Reading(30, {"loss": 0.25})]
+    assert metrics_file.read(tmp_path / metrics_file.NAME) == [
+        MetricsRow(10, {"loss": 0.5}),
+        MetricsRow(30, {"loss": 0.25}),
+    ]
     told = capsys.readouterr().err
     assert len(told.splitlines()) == 1
     assert "1 of 3 lines" in told
 
 
 def test_no_flipped_bit_and_no_cut_stops_a_reader(tmp_path) -> None:
-    whole = metrics_file.line(10, {"loss": 0.5, "bad": math.nan}) + metrics_file.line(20, {"loss": 0.25})
+    whole = metrics_file.format_line(10, {"loss": 0.5, "bad": math.nan}) + metrics_file.format_line(20, {"loss": 0.25})
     flipped = (
         whole[:byte] + bytes([whole[byte] ^ (1 << bit)]) + whole[byte + 1 :]
         for byte in range(len(whole))
@@ -211,7 +217,7 @@ def test_no_file_holds_nothing_and_one_that_cannot_be_read_is_named(tmp_path) ->
 def test_lines_beyond_the_checkpoint_are_dropped_when_a_run_goes_on(tmp_path, capsys) -> None:
     path = tmp_path / metrics_file.NAME
     path.write_bytes(
-        b"".join(metrics_file.line(step, {"loss": step / 10}) for step in (10, 20, 30)) + b'{"step": 40, "lo'
+        b"".join(metrics_file.format_line(step, {"loss": step / 10}) for step in (10, 20, 30)) + b'{"step": 40, "lo'
     )
     writer = made("jsonl", tmp_path, start=20)
     assert path.read_bytes().count(b"\n") == 3, "nothing is written before there is something to say"
@@ -263,7 +269,7 @@ def test_tensorboard_gets_every_value_and_hides_what_a_killed_run_wrote(tmp_path
 
 
 def test_a_broken_tensorboard_file_is_left_and_another_begun(tmp_path, monkeypatch, capsys) -> None:
-    writer = metric_writers.Patient(made("tensorboard", tmp_path))
+    writer = metric_writers.RetryingWriter(made("tensorboard", tmp_path))
     writer.write(1, {"loss": 1.0})
     with monkeypatch.context() as broken:
         broken.setattr(metric_writers.EventsWriter, "write_event", lambda self, event: Path("/").write_text("no file"))
@@ -330,4 +336,4 @@ def test_wandb_is_asked_for_by_name_when_it_is_missing(tmp_path, monkeypatch) ->
 
 def test_each_writer_once(tmp_path) -> None:
     with pytest.raises(UserError, match=r"train\.writers: .*once"):
-        build.writers(("jsonl", "jsonl()"), folder=tmp_path, start=0, about={})
+        build.build_writers(("jsonl", "jsonl()"), folder=tmp_path, start=0, about={})

@@ -14,11 +14,11 @@ from diffjax.errors import UserError
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 from diffjax.training import checkpoint, retention
-from diffjax.training.checkpoint import Saver, plain
+from diffjax.training.checkpoint import Saver, to_orbax
 from diffjax.training.loop import fit
-from diffjax.training.retention import Keep
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import create
-from diffjax.training.validation import by_level, held_out
+from diffjax.training.validation import losses_by_level, validation_function
 from diffjax.utils.prng import keys
 
 NET = MLP(width=16, depth=1, dropout=0.2)
@@ -88,7 +88,7 @@ def by_hand(params) -> np.ndarray:
 
 
 def validation(batch: int = 512):
-    return held_out(NET, LOSS, keys(0, 48), jnp.asarray(HELD_OUT), None, batch)
+    return validation_function(NET, LOSS, keys(0, 48), jnp.asarray(HELD_OUT), None, batch)
 
 
 @pytest.mark.parametrize(("batch", "used"), [(512, 48), (24, 48), (40, 40)])
@@ -113,22 +113,22 @@ def test_validation_by_level_makes_up_the_whole_and_is_of_the_level_it_says(para
         return apply(x0, t, cond, keys)[:, 0] - 0.5
 
     net = SimpleNamespace(apply=lambda variables, x, level, cond, keys: level + 0.5)
-    told = held_out(net, level_of, keys(0, 48), jnp.asarray(HELD_OUT), None)({})
+    told = validation_function(net, level_of, keys(0, 48), jnp.asarray(HELD_OUT), None)({})
     bands = {float(name.split("/")[1]): value for name, value in told.items() if "/" in name}
     assert list(bands) == pytest.approx(list(bands.values()), abs=1e-3)
     assert list(bands) == pytest.approx(np.linspace(0.1, 0.9, 48).reshape(8, 6).mean(1), abs=1e-3)
 
 
 def test_levels_that_are_all_one_make_no_bands() -> None:
-    assert by_level(np.ones(9), np.full(9, 0.5)) == {}
-    assert len(by_level(np.arange(3.0), np.arange(3.0))) == 3
+    assert losses_by_level(np.ones(9), np.full(9, 0.5)) == {}
+    assert len(losses_by_level(np.arange(3.0), np.arange(3.0))) == 3
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     """A run that is measured and saved at each step: its state, its folder, and what was measured."""
     folder, validate, measured = tmp_path_factory.mktemp("run"), validation(), {}
-    with contextlib.closing(Saver(folder, Keep(last=1, best_by="validation_loss"))) as saver:
+    with contextlib.closing(Saver(folder, RetentionPolicy(last=1, best_by="validation_loss"))) as saver:
 
         def save(step, state, metrics):
             measured[step] = validate(state.ema["params"])["validation_loss"]
@@ -140,7 +140,7 @@ def watched(tmp_path_factory):
 
 def test_validation_and_saving_do_not_disturb_training(watched, whole) -> None:
     """Bit for bit, in the state and in what is told of the steps."""
-    pairs = zip(jax.tree.leaves(plain(watched[0])), jax.tree.leaves(plain(whole[0])), strict=True)
+    pairs = zip(jax.tree.leaves(to_orbax(watched[0])), jax.tree.leaves(to_orbax(whole[0])), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
     assert watched[1] == whole[1]
 
@@ -150,8 +150,8 @@ def test_the_best_is_kept_and_is_what_it_was_when_it_was_measured(watched) -> No
     _, _, folder, measured = watched
     least = min(measured, key=lambda step: measured[step])
     assert 1 < least < STEPS
-    assert sorted(int(path.name) for path in retention.finished(folder)) == [least, STEPS]
-    best = retention.best(folder, "validation_loss")
+    assert sorted(int(path.name) for path in retention.complete_checkpoints(folder)) == [least, STEPS]
+    best = retention.best_checkpoint(folder, "validation_loss")
     assert best is not None
     assert int(best.name) == least
     _, emas = checkpoint.read(folder, least, tuple)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.training.signals import Sentry
+from diffjax.training.signals import SignalMonitor
 
 PROGRAM = """
 import sys, time
@@ -36,7 +36,7 @@ def until(condition, seconds: float = 5.0) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_for_an_orderly_end(number, tmp_path, capfd) -> None:
     before = signal.getsignal(number)
-    with Sentry(0.0, tmp_path / "stacks.txt") as sentry:
+    with SignalMonitor(0.0, tmp_path / "stacks.txt") as sentry:
         sentry.beat(3)
         assert not sentry.stopping
         os.kill(os.getpid(), number)
@@ -48,7 +48,7 @@ def test_a_signal_asks_for_an_orderly_end(number, tmp_path, capfd) -> None:
 def test_it_is_heard_while_the_main_thread_computes(tmp_path) -> None:
     """As in a compilation, or a wait for the device: no Python runs in the main thread then."""
     matrix, heard = np.random.default_rng(0).normal(size=(200, 200)), []
-    with Sentry(0.0, tmp_path / "stacks.txt") as sentry:
+    with SignalMonitor(0.0, tmp_path / "stacks.txt") as sentry:
         sentry.beat(3)
         threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
         threading.Thread(target=lambda: until(lambda: sentry.stopping) and heard.append(time.monotonic())).start()
@@ -83,7 +83,7 @@ def test_before_the_first_step_one_signal_ends_and_later_a_second_one_does(stage
 
 
 def test_silence_is_told_with_where_each_thread_stands(tmp_path, capfd) -> None:
-    with Sentry(0.1, tmp_path / "run" / "stacks.txt") as sentry:
+    with SignalMonitor(0.1, tmp_path / "run" / "stacks.txt") as sentry:
         assert until((tmp_path / "run" / "stacks.txt").exists)
         assert "the first step, which compiles" in capfd.readouterr().err
         sentry.beat(1_234)
@@ -93,10 +93,10 @@ def test_silence_is_told_with_where_each_thread_stands(tmp_path, capfd) -> None:
 
 def test_steps_are_no_silence_and_zero_is_no_limit(tmp_path, capfd) -> None:
     for limit in (0.5, 0.0):
-        with Sentry(limit, tmp_path / "stacks.txt") as sentry:
+        with SignalMonitor(limit, tmp_path / "stacks.txt") as sentry:
             for step in range(10):
                 sentry.beat(step)
                 time.sleep(0.1)
     assert capfd.readouterr().err == ""
     with pytest.raises(UserError, match=r"train\.hang_limit_s"):
-        Sentry(-1.0, tmp_path / "stacks.txt")
+        SignalMonitor(-1.0, tmp_path / "stacks.txt")

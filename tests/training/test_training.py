@@ -12,11 +12,11 @@ from diffjax.errors import UserError
 from diffjax.nets import MLP, Transformer, UNet
 from diffjax.noise import Gaussian, Masking
 from diffjax.training import data_parallel
-from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.ema import averaged
+from diffjax.training.checkpoint import Saver, restore, to_orbax
+from diffjax.training.ema import update_averages
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
-from diffjax.training.retention import Keep
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import create
 from diffjax.training.step import train_step
 
@@ -56,7 +56,7 @@ def trained(steps: int, **options):
 
 
 def bits(state) -> list[np.ndarray]:
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(plain(state))]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(to_orbax(state))]
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def test_the_pmapped_step_is_the_plain_one(straight) -> None:
     step = partial(train_step, NET, LOSS, OPTIMIZER)
     plain, metrics = jax.jit(step)(state, {**batch, "index": jnp.arange(64)})
     devices = jax.devices()
-    mapped, mapped_metrics = data_parallel.pmapped(step, devices)(
-        data_parallel.replicated(state, devices), data_parallel.shares([batch], len(devices), 1), 1, False
+    mapped, mapped_metrics = data_parallel.pmap_step(step, devices)(
+        data_parallel.replicate(state, devices), data_parallel.shard_batches([batch], len(devices), 1), 1, False
     )
     np.testing.assert_allclose(mapped_metrics["loss"][0], metrics["loss"], rtol=1e-5)
     for one, other in zip(bits(plain), bits(mapped), strict=True):
@@ -103,7 +103,7 @@ def test_going_on_in_bfloat16_is_never_having_stopped(tmp_path) -> None:
     net = MLP(width=8, depth=1, classes=3, dtype=jnp.bfloat16)
     whole, losses = trained(8, net=net)
     half, _ = trained(4, net=net)
-    saver = Saver(tmp_path, Keep(last=1))
+    saver = Saver(tmp_path, RetentionPolicy(last=1))
     saver.save(4, half, {})
     saver.close()
     example = next(batches())
@@ -133,7 +133,7 @@ def test_going_on_is_never_having_stopped(straight) -> None:
 
 
 def test_going_on_from_disk_is_never_having_stopped(straight, tmp_path) -> None:
-    saver = Saver(tmp_path, Keep(last=1))
+    saver = Saver(tmp_path, RetentionPolicy(last=1))
     half, _ = trained(10)
     saver.save(10, half, {})
     saver.close()
@@ -156,7 +156,7 @@ def test_average_is_the_weighted_sum_of_the_past() -> None:
     """With the warm-up decay d_n = (1 + n)/(10 + n), three steps by hand."""
     emas = {"0.999": jnp.asarray(5.0)}
     for n, value in enumerate((1.0, 2.0, 4.0)):
-        emas = averaged(emas, jnp.asarray(value), jnp.asarray(n))
+        emas = update_averages(emas, jnp.asarray(value), jnp.asarray(n))
     expected = ((5 * 0.1 + 1 * 0.9) * (2 / 11) + 2 * (9 / 11)) * (3 / 12) + 4 * (9 / 12)
     np.testing.assert_allclose(emas["0.999"], expected, rtol=1e-6)
 

@@ -14,7 +14,7 @@ import pytest
 import diffjax as dj
 from diffjax.nets import lora
 from diffjax.training import safetensors_io
-from diffjax.utils.tree_paths import by_name
+from diffjax.utils.tree_paths import leaves_by_name
 
 ROOT = Path(__file__).parents[2]
 NOISE = dj.Gaussian(dj.schedule.cosine, dj.predict.v)
@@ -180,4 +180,7 @@ def test_what_cannot_be_loaded_says_what_to_do(state, path, tmp_path, untyped) -
 def test_an_exported_file_gives_its_variables_too(state, path, tmp_path) -> None:
     """What the header says beside the weights does not matter."""
     safetensors_io.write(tmp_path / "exported.safetensors", state.ema["params"], {"config": {}, "step": 3})
-    assert by_name(dj.load_variables(tmp_path / "exported.safetensors", NET, ONE)).keys() == by_name(state.ema).keys()
+    assert (
+        leaves_by_name(dj.load_variables(tmp_path / "exported.safetensors", NET, ONE)).keys()
+        == leaves_by_name(state.ema).keys()
+    )

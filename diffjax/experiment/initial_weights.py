@@ -8,24 +8,24 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec
 from diffjax.experiment.trained_model import Weights
-from diffjax.nets.adapters import plain as plain_net
-from diffjax.utils.tree_paths import by_name, named
+from diffjax.nets.adapters import merge_adapters as plain_net
+from diffjax.utils.tree_paths import leaf_name, leaves_by_name
 
 
-def taken(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str]]:
+def matching_weights(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str]]:
     """A net's weights with those of another run in place of all that have the same name and shape; and a list.
 
     The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
     UserError where nothing fits.
     """
-    net = data_spec.built_model(given.config["model"], given.facts).net
-    ours, theirs = by_name(params), by_name(plain_net(net, given.params)[1])
+    net = data_spec.build_model_for(given.config["model"], given.facts).net
+    ours, theirs = leaves_by_name(params), leaves_by_name(plain_net(net, given.params)[1])
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
     if not fits:
         raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")
     merged = jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
-            jnp.asarray(np.asarray(theirs[named(path)]), leaf.dtype, copy=True) if named(path) in fits else leaf
+            jnp.asarray(np.asarray(theirs[leaf_name(path)]), leaf.dtype, copy=True) if leaf_name(path) in fits else leaf
         ),
         params,
     )
