@@ -5,10 +5,7 @@ Writes into --out samples.npz (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labe
 sample as samples/N.png; of an interpolation strip.png and animation.gif in place of the grid (docs/editing.md).
 """
 
-import io
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +16,21 @@ from diffjax import loss
 from diffjax.commands import (
     command_line,
     condition_inputs,
+    edit_inputs,
     edit_requests,
     edit_run,
     image_grid_sweep,
     image_sampler,
     interpolation_run,
 )
-from diffjax.errors import UserError
+from diffjax.commands.sample_files import MAX_SINGLES, write_samples, write_singles, write_trajectory
+from diffjax.errors import UserError, tell
 from diffjax.experiment import specs, trained_model
 from diffjax.reports import animation, grid, labelled_grid, strip, write_png
 from diffjax.reports.edit_figures import edit_figure
-from diffjax.utils.files import check_writable, write_atomically
+from diffjax.utils.files import check_writable
 
 PER_CELL = 4  # samples of each setting of a sweep
-MAX_SINGLES = 1_000  # samples that are also written as single files, unless --singles says so
 INTERPOLATION_IMAGES, STEPS = 8, 50  # edits, and their steps at least, unless as many are asked for
 
 command_line.define_sampling_flags()
@@ -98,10 +96,13 @@ def draw_samples(out: Path, loaded_model: trained_model.LoadedModel, request: im
     if labels is not None and request.label is None:
         picture = labelled_grid(images[:100], labels[:100], info.facts.class_names, 12)
     write_png(out / "grid.png", picture)
-    write_singles(out / "samples", images)
+    write_singles(out / "samples", images, SINGLES.value)
     if TRAJECTORY.value or ANIMATE.value:
         write_trajectory(
-            out, *image_sampler.sample_trajectory(ready.sampler, ready.root, min(NUM.value, 8), ready.cond)
+            out,
+            *image_sampler.sample_trajectory(ready.sampler, ready.root, min(NUM.value, 8), ready.cond),
+            as_strip=TRAJECTORY.value,
+            animated=ANIMATE.value,
         )
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
@@ -139,7 +140,7 @@ def draw_edit(
             **edit_flags,
             "label_to": image_grid_sweep.label_index(info, edit_flags["label_to"], "--label_to"),
         }
-    edit_plan = edit_requests.build_edit(name, edit_requests.EditRequest(info.facts, **about_model, **edit_flags))
+    edit_plan = edit_requests.build_edit(name, edit_inputs.EditRequest(info.facts, **about_model, **edit_flags))
     count = NUM.value if NUM.present else INTERPOLATION_IMAGES
     if not given_flags["steps"] and loaded_model[2].width == 1:
         request = request.with_value("steps", max(request.settings["steps"], STEPS))
@@ -150,13 +151,13 @@ def draw_edit(
         )
     else:
         edit_run.check_edit(edit_plan, ready.sampler, ready.cond)
-        print_notes(edit_plan.notes)
+        tell(*edit_plan.notes)
         images = edit_run.draw_edit(edit_plan, ready.sampler, ready.root, count, flags.FLAGS.batch, ready.cond)
         about = edit_plan.about
         write_png(out / "grid.png", edit_figure(edit_run.preview_panels(edit_plan, images), images[:64]))
     labels = None if isinstance(edit_plan, interpolation_run.Interpolation) else ready.labels
     write_samples(out, images, labels, {**sample_provenance(info, request), "edit": name, **edit_flags, **about})
-    write_singles(out / "samples", images)
+    write_singles(out / "samples", images, SINGLES.value)
     print(f"{count} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
@@ -179,7 +180,7 @@ def draw_interpolation(
     )
     sampler = interpolation_run.interpolation_sampler(interpolation, ready.sampler, given_settings)
     interpolation_run.check_interpolation(interpolation, sampler, count, ready.cond, end_cond)
-    print_notes(interpolation.notes)
+    tell(*interpolation.notes)
     images = interpolation_run.draw_interpolation(
         interpolation, sampler, ready.root, count, flags.FLAGS.batch, ready.cond, end_cond
     )
@@ -208,49 +209,6 @@ def sample_provenance(info: trained_model.ModelInfo, request: image_grid_sweep.S
     words = {name: value for name in ("prompt", "negative") if (value := getattr(request, name)) is not None}
     run = {"config": info.config_hash, "step": info.step, "ema": info.ema}
     return {**request.settings, **words, "seed": request.seed, **run}
-
-
-def print_notes(lines: Sequence[str]) -> None:
-    """What was done to the inputs."""
-    for line in lines:
-        print(line, file=sys.stderr)
-
-
-def write_samples(out: Path, images: np.ndarray, labels: np.ndarray | None, source: dict[str, Any]) -> None:
-    """samples.npz in the form that public evaluators read, with where the samples come from."""
-    arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(source))}
-    if labels is not None:
-        arrays["arr_1"] = labels
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomically(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
-
-
-def write_singles(folder: Path, images: np.ndarray) -> None:
-    """Each sample as N.png, unless there are many and --singles does not ask for them.
-
-    N has as many digits as the largest. Pictures of an earlier call that stay beside them are reported.
-    """
-    count = len(images)
-    enabled = count <= MAX_SINGLES if SINGLES.value is None else SINGLES.value
-    names = [f"{place:0{len(str(count - 1))}}.png" for place in range(count)] if enabled else []
-    for name, image in zip(names, images, strict=False):
-        write_png(folder / name, image)
-    if not enabled and SINGLES.value is None:
-        print_notes([f"more than {MAX_SINGLES:,} samples are not written as single PNGs; --singles writes them too"])
-    numbered = {path.name for path in folder.glob("*.png") if path.stem.isdecimal()}
-    if old := sorted(numbered - {*names}):
-        print_notes(
-            [f"{folder}: {len(old)} pictures, such as {old[0]}, are of an earlier call; delete them if you want none"]
-        )
-
-
-def write_trajectory(out: Path, frames: np.ndarray, clock: list[float]) -> None:
-    """All states of the first pictures, as a strip and as an animation."""
-    if TRAJECTORY.value:
-        write_png(out / "strip.png", strip(*image_sampler.subsample_states(frames, clock), caption="clock"))
-    if ANIMATE.value:
-        animation(out / "animation.gif", frames, columns=frames.shape[1])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diffjax.commands import edit_requests, image_inputs
-from diffjax.commands.edit_requests import EditRequest
+from diffjax.commands.edit_inputs import EditRequest
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataFacts
 

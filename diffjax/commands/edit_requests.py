@@ -4,7 +4,6 @@ All that can be wrong with the flags and the files of an edit is met here, befor
 """
 
 import sys
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from jaxtyping import Bool, UInt8
 
 from diffjax import edit
 from diffjax.commands import edit_run, image_inputs
+from diffjax.commands.edit_inputs import EditRequest, check_numbers, parse_place, read_single, single_path
 from diffjax.commands.edit_run import Edit
 from diffjax.commands.image_inputs import InputImage
 from diffjax.commands.interpolation_run import Interpolation
@@ -39,27 +39,6 @@ FLAGS_BY_EDIT = {  # the flags that say something of each edit
 }
 
 
-@dataclass(frozen=True)
-class EditRequest:
-    """What the flags of an edit say, and of what data the model is.
-
-    `own_rule`: a sampler was asked for. `fills`: the net takes a level for each pixel, and was taught to be given some.
-    """
-
-    facts: DataFacts
-    image: tuple[str, ...] = ()
-    mask: str | None = None
-    strokes: str | None = None
-    method: str | None = None
-    strength: float | None = None
-    place: str | None = None
-    seed_to: int | None = None
-    label_to: int | None = None
-    prompt_to: str | None = None
-    own_rule: bool = False
-    fills: bool = False
-
-
 def build_edit(name: str, request: EditRequest) -> Edit | Interpolation:
     """The edit of that name. Raises UserError for one that is not known, and for a flag that does not belong to it."""
     build = specs.lookup(sys.modules[__name__], name, "--edit")
@@ -73,7 +52,7 @@ def build_edit(name: str, request: EditRequest) -> Edit | Interpolation:
 
 def inpaint(request: EditRequest) -> Edit:
     """A picture of which the mask's white part is painted anew."""
-    picture = _read_single(request)
+    picture = read_single(request)
     if request.mask is None:
         raise UserError("--mask: inpaint needs one; give a picture of the same size, white where it is to be painted")
     return _inpainting(request, picture, picture.pixels, image_inputs.read_mask(request.mask, picture))
@@ -81,12 +60,12 @@ def inpaint(request: EditRequest) -> Edit:
 
 def outpaint(request: EditRequest) -> Edit:
     """A picture as the middle, or another place, of a larger one."""
-    path, (height, width) = _single_path(request), request.facts.shape[:2]
+    path, (height, width) = single_path(request), request.facts.shape[:2]
     file_size = image_inputs.picture_size(path)
     is_smaller = file_size[0] <= height and file_size[1] <= width and file_size != (height, width)
     size = file_size if is_smaller else (-(-height // 2), -(-width // 2))
     picture = image_inputs.read_picture(path, request.facts, size)
-    top, left = _parse_place(request.place, (height - size[0], width - size[1]))
+    top, left = parse_place(request.place, (height - size[0], width - size[1]))
     mask, pixels = np.ones((height, width), bool), np.zeros(request.facts.shape, np.uint8)
     mask[top : top + size[0], left : left + size[1]] = False
     pixels[top : top + size[0], left : left + size[1]] = picture.pixels
@@ -95,13 +74,13 @@ def outpaint(request: EditRequest) -> Edit:
 
 def variations(request: EditRequest) -> Edit:
     """Other pictures like one: destroyed to the strength, and restored."""
-    picture = _read_single(request)
+    picture = read_single(request)
     return _sdedit_edit(request, picture, picture.pixels, {}, ())
 
 
 def sketch(request: EditRequest) -> Edit:
     """A picture that was drawn over, or a drawing alone, made one: what was drawn is kept in spirit."""
-    picture = _read_single(request)
+    picture = read_single(request)
     if request.strokes is None:
         return _sdedit_edit(request, picture, picture.pixels, {}, ())
     drawing = image_inputs.read_picture(request.strokes, request.facts)
@@ -124,8 +103,8 @@ def sketch(request: EditRequest) -> Edit:
 
 def super_resolve(request: EditRequest) -> Edit:
     """A picture of which the means of blocks are known: a small one, made as large as the model's are."""
-    path, (height, width) = _single_path(request), request.facts.shape[:2]
-    _check_numbers(request, "super_resolve")
+    path, (height, width) = single_path(request), request.facts.shape[:2]
+    check_numbers(request, "super_resolve")
     file_size = image_inputs.picture_size(path)
     factor = height // file_size[0]
     if factor < 2 or (file_size[0] * factor, file_size[1] * factor) != (height, width):
@@ -141,8 +120,8 @@ def colourise(request: EditRequest) -> Edit:
     """A grey picture in colours."""
     if request.facts.shape[2] != 3:
         raise UserError("--edit colourise: this model draws grey pictures and knows no colours; use one of RGB")
-    _check_numbers(request, "colourise")
-    picture = _read_single(request)
+    check_numbers(request, "colourise")
+    picture = read_single(request)
     grey = image_inputs.to_model_scale(picture.pixels, request.facts) @ jnp.asarray(LUMA)
     grey_picture = np.rint(picture.pixels @ np.asarray(LUMA)).astype(np.uint8)[..., None].repeat(3, axis=-1)
     return _solver_edit(
@@ -154,7 +133,7 @@ def interpolate(request: EditRequest) -> Interpolation:
     """The way from one picture to another; without pictures from one seed, label or prompt to another."""
     if len(request.image) not in (0, 2):
         raise UserError(f"--image: interpolate goes from one picture to another, got {len(request.image)}; give two")
-    _check_numbers(request, "interpolate")
+    check_numbers(request, "interpolate")
     if request.image and request.seed_to is not None:
         raise UserError("--seed_to: the pictures say where the way begins and ends; leave it out")
     if not request.image:
@@ -170,43 +149,6 @@ def interpolate(request: EditRequest) -> Interpolation:
         for name, picture in zip(("from", "to"), pictures, strict=True)
     }
     return Interpolation(ends, None, panels, _nonempty_lines(*(picture.notes for picture in pictures)))
-
-
-def _single_path(request: EditRequest) -> str:
-    """The path of the one picture."""
-    if len(request.image) != 1:
-        raise UserError(f"--image: expected one picture to edit, got {len(request.image) or 'none'}; give one")
-    return request.image[0]
-
-
-def _read_single(request: EditRequest) -> InputImage:
-    """The one picture, of the model's size."""
-    return image_inputs.read_picture(_single_path(request), request.facts)
-
-
-def _check_numbers(request: EditRequest, name: str) -> None:
-    """Raise UserError for a model of tokens."""
-    if request.facts.encoding.discrete:
-        raise UserError(
-            f"--edit {name}: needs a model of numbers, and this one draws tokens, which have neither sums nor anything "
-            "between them; use inpaint, outpaint, sketch or variations"
-        )
-
-
-def _parse_place(text: str | None, room: tuple[int, int]) -> tuple[int, int]:
-    """Rows above and columns to the left of a picture with so much room; in the middle by default."""
-    if text is None:
-        return room[0] // 2, room[1] // 2
-    try:
-        top, left = (int(number) for number in text.split(","))
-    except ValueError:
-        top, left = -1, -1
-    if not (0 <= top <= room[0] and 0 <= left <= room[1]):
-        raise UserError(
-            f"--place {text}: expected TOP,LEFT, the rows above the picture, 0 … {room[0]}, and the columns at its "
-            f"left, 0 … {room[1]}"
-        )
-    return top, left
 
 
 def _inpainting(

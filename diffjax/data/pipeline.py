@@ -11,18 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Int32, Int64, Key, Shaped, UInt8, UInt32
+from jaxtyping import Int32, Key, Shaped, UInt8, UInt32
 
 from diffjax.data import condition_batches, pixel_representation
 from diffjax.data.augment import Augment, apply_augmentations, check_augment
+from diffjax.data.batch_order import balanced_ids, check_numbers, host_part, ids_by_class, seed_words, shuffled_ids
 from diffjax.data.condition_parts import Part
 from diffjax.data.pixel_representation import Form, Images
-from diffjax.data.splits import Dataset, GeneratedSplit, Split, label_frequencies
-from diffjax.errors import UserError
+from diffjax.data.splits import Dataset, GeneratedSplit, Split
 from diffjax.utils.prng import fold_index
 
 RESIDENT_BYTES = 256 * 10**6  # splits of up to this size, decoded, live on the device unless told otherwise
-_STREAM_LENGTH = 2**62  # rows
 
 
 class Batch(TypedDict):
@@ -84,7 +83,7 @@ def batches(
     within a class every epoch is another permutation. Raises `UserError` for a split or for numbers that do not fit.
     """
     source = dataset.split(split)
-    _check_numbers(batch_size, seed, start_step, host, hosts)
+    check_numbers(batch_size, seed, start_step, host, hosts)
     condition_batches.check_parts(parts, dataset, bool(augment))
     check_augment(augment, dataset)
     size = math.prod(dataset.shape) + sum(part.bytes for part in parts)
@@ -92,75 +91,18 @@ def batches(
     finish = _DeviceTransforms(dataset.levels, form, tuple(augment), tuple(parts))
     chances = _random_words(seed, start_step, host * (batch_size // hosts)) if finish.random else itertools.repeat(None)
     ids = (
-        _balanced_ids(_ids_by_class(dataset, split), seed)
-        if balance
-        else _shuffled_ids(len(source), _seed_words(seed)[0])
+        balanced_ids(ids_by_class(dataset, split), seed) if balance else shuffled_ids(len(source), seed_words(seed)[0])
     )
     if fits if resident is None else resident:
-        return _resident_batches(dataset, split, _host_part(ids, batch_size, host, hosts), start_step, finish, chances)
-    order = _host_part(ids.map(partial(_read_example, source, finish.parts)), batch_size, host, hosts)
+        return _resident_batches(dataset, split, host_part(ids, batch_size, host, hosts), start_step, finish, chances)
+    order = host_part(ids.map(partial(_read_example, source, finish.parts)), batch_size, host, hosts)
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=prefetch_batches)
     return _streamed_batches(dataset, order[start_step:].to_iter_dataset(options), finish, chances)
 
 
-def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, hosts: int = 1) -> Int64[np.ndarray, " b"]:
-    """Which of n examples are this host's rows of the batch at `step`: a pure function, as quick at any step."""
-    if n < 1:
-        raise UserError(f"n: expected at least one example, got {n}; use a split that is not empty")
-    _check_numbers(batch_size, seed, step, host, hosts)
-    return np.asarray(_host_part(_shuffled_ids(n, _seed_words(seed)[0]), batch_size, host, hosts)[step])
-
-
-def _shuffled_ids(n: int, seed: int) -> grain.MapDataset:
-    """The numbers 0 … n - 1 without end, reshuffled for each epoch.
-
-    Grain shuffles in at least 16 bits and skips what is out of range: an id costs 20 µs in a set of 1257, 2 ms in 8.
-    """
-    epochs = _STREAM_LENGTH // n  # as good as endless; without a number Grain overflows at one row a host
-    return grain.MapDataset.range(n).shuffle(seed).repeat(epochs, reseed_each_epoch=True)
-
-
-def _balanced_ids(classes: Sequence[Int64[np.ndarray, " _"]], seed: int) -> grain.MapDataset:
-    """Row r is of class r mod `len(classes)`: any so many rows on end hold each class once."""
-    count = len(classes)
-    orders = [
-        _shuffled_ids(len(ids), word) for ids, word in zip(classes, _seed_words(seed, count)[-count:], strict=True)
-    ]
-    return grain.MapDataset.range(_STREAM_LENGTH).map(
-        lambda row: classes[row % count][orders[row % count][row // count]]
-    )
-
-
-def _ids_by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:
-    """The ids of each class; raises `UserError` where there are none, or no end of them."""
-    if isinstance(dataset.split(split), GeneratedSplit):
-        raise UserError(f"data.balance: data set {dataset.name!r} draws each class by its own share; leave it off")
-    if not dataset.classes:
-        raise UserError(f"data.balance: data set {dataset.name!r} has no classes to balance; leave it off")
-    labels = dataset.split(split).labels()
-    absent = np.flatnonzero(label_frequencies(labels, dataset.classes) == 0)
-    if len(absent):
-        name = dataset.class_names[absent[0]]
-        raise UserError(f"data.balance: no example of class {name!r} in split {split!r}; leave it off, or add some")
-    return [np.flatnonzero(labels == number) for number in range(dataset.classes)]
-
-
-def _host_part(examples: grain.MapDataset, batch_size: int, host: int, hosts: int) -> grain.MapDataset:
-    """Element k is this host's part of batch k; slicing comes after the shuffle, so that hosts share one order."""
-    return examples.batch(batch_size // hosts)[host::hosts]
-
-
-def _seed_words(seed: int, classes: int = 0) -> list[int]:
-    """Unrelated 32-bit seeds: of the order, the noise, the augmentation, and the order within each class.
-
-    Grain's epoch e of seed s is epoch 0 of s + e: numbers that are near each other would not do.
-    """
-    return np.random.SeedSequence(seed).generate_state(3 + classes).tolist()
-
-
 def _random_words(seed: int, start_step: int, first_row: int) -> Iterator[_Randomness]:
     further = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1).tolist()  # `_words` are all in use
-    words = (*_seed_words(seed)[1:3], *further)
+    words = (*seed_words(seed)[1:3], *further)
     noise, augment, choice = (jax.random.key(word, impl="threefry2x32") for word in words)
     for step in itertools.count(start_step):
         yield _Randomness(noise, augment, choice, np.uint32(step), np.uint32(first_row))
@@ -246,15 +188,3 @@ def _transform_batch(
         else labels
     )
     return {"x": finish.form.encode(noise, images, finish.levels), "cond": cond}
-
-
-def _check_numbers(batch_size: int, seed: int, step: int, host: int, hosts: int) -> None:
-    """Raises `UserError` for a number that does not fit, by its field's name."""
-    if hosts < 1 or not 0 <= host < hosts:
-        raise UserError(f"host: expected 0 … hosts - 1, got host {host} of {hosts}; pass jax.process_index()")
-    if batch_size < 1 or batch_size % hosts:
-        raise UserError(f"batch_size: expected a positive multiple of hosts ({hosts}), got {batch_size}; change it")
-    if seed < 0:
-        raise UserError(f"seed: expected 0 or more, got {seed}; choose another")
-    if not 0 <= step < 2**32:
-        raise UserError(f"step: expected 0 … 2**32 - 1, got {step}; start at 0 or at a saved step")
