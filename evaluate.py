@@ -117,21 +117,21 @@ def evaluate() -> None:
         BITS_OF.value or likelihood_report.images_for(shape),
         flag_values.seed,
     )
-    found = assessment.Results()
+    results = assessment.Results()
 
     def report_what_there_is() -> None:
-        if found.images is not None:
-            publish(out, assessment.report_of(plan, found))
+        if results.images is not None:
+            publish(out, assessment.report_of(plan, results))
 
     with interruption.ended_in_time(report_what_there_is):
-        assessment.assess(plan, names, found)
-    publish(out, assessment.report_of(plan, found))
+        assessment.assess(plan, names, results)
+    publish(out, assessment.report_of(plan, results))
 
 
 def batch_of(shape: tuple[int, ...]) -> int:
     """--batch as it is given, or as many images as go well into memory."""
-    most = flags.FLAGS.batch
-    return most if flags.FLAGS["batch"].present else dispatch.batch_for(shape, most)
+    batch = flags.FLAGS.batch
+    return batch if flags.FLAGS["batch"].present else dispatch.batch_for(shape, batch)
 
 
 def publish(out: Path, report: reports.Report) -> None:

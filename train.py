@@ -60,8 +60,8 @@ def run_on_this_host(config: Config) -> None:
     fields = json.loads(json.dumps(dataclasses.asdict(config)))
     if CHECK.value:
         plan, _, changed = prepare_run(fields, workdir)
-        told = [*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, *changed]
-        print(*told, sep="\n", flush=True)
+        lines = [*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, *changed]
+        print(*lines, sep="\n", flush=True)
         print(*measure_step(plan), sep="\n")
         return
     first = jax.process_index() == 0

@@ -38,163 +38,171 @@ def select_parts(without: Collection[str], quick: bool) -> list[str]:
     """The names of the parts that are not left out. Raises UserError for a name of none."""
     for name in without:
         if name not in PARTS or name == "samples":
-            names = ", ".join(each for each in PARTS if each != "samples")
+            names = ", ".join(part for part in PARTS if part != "samples")
             raise UserError(f"--without: no part {name!r}; choose from {names}")
     return [name for name in PARTS if name not in without and (not quick or name in SCORES)]
 
 
-def assess(plan: Plan, names: Collection[str], found: Results) -> None:
+def assess(plan: Plan, names: Collection[str], results: Results) -> None:
     """Add every part of those names that there is of the model, telling on stderr how far it is."""
     parts = {name: part for name, part in PARTS.items() if name in names and part.applies(plan)}
     progress = PartProgress({name: part.cost(plan) for name, part in parts.items()}, SECONDS_A_UNIT)
     for name, part in parts.items():
         with progress.part(name):
-            part.add(plan, found, progress.report)
-        found.done.append(name)
+            part.add(plan, results, progress.report)
+        results.done.append(name)
 
 
-def report_of(plan: Plan, found: Results) -> reports.Report:
+def report_of(plan: Plan, results: Results) -> reports.Report:
     """Of all that is found. Raises UserError before there are samples."""
-    if found.images is None:
+    if results.images is None:
         raise UserError("no samples were drawn, so there is nothing to report")
     model, settings, painter = plan.model, plan.settings, plan.sampler
-    missing = [name for name, part in PARTS.items() if name not in found.done and part.applies(plan)]
-    told = found.told | {
+    missing = [name for name, part in PARTS.items() if name not in results.done and part.applies(plan)]
+    provenance = results.provenance | {
         "evaluations": image_sampler.describe_cost(painter),
         "grid": settings["grid"],
         "guidance": f"{settings['guidance']:g}",
         **model.provenance,
         **({"left out": ", ".join(missing)} if missing else {}),
     }
-    drawn = (len(found.images), settings["sampler"], settings["steps"], plan.seed)
-    alarms = [] if found.judged.profile is None else level_profile.describe_alarms(found.judged.profile)
+    drawn = (len(results.images), settings["sampler"], settings["steps"], plan.seed)
+    alarms = [] if results.judged.profile is None else level_profile.describe_alarms(results.judged.profile)
     return reports.Report(
         f"Evaluation of {model.workdir.name}",
-        found.scores,
-        reports.provenance(*drawn, model.splits, plan.kernels, **told),
-        reports.Findings([*alarms, *found.findings.alarms], found.findings.flags) if has_findings(found) else None,
-        found.likelihoods,
-        logged_curves.training_curves(model.workdir) | model_diagnostics.diagnostic_curves(found.judged) | found.curves,
-        found.pictures,
+        results.scores,
+        reports.provenance(*drawn, model.splits, plan.kernels, **provenance),
+        reports.Findings([*alarms, *results.findings.alarms], results.findings.flags)
+        if has_findings(results)
+        else None,
+        results.likelihoods,
+        logged_curves.training_curves(model.workdir)
+        | model_diagnostics.diagnostic_curves(results.judged)
+        | results.curves,
+        results.pictures,
     )
 
 
-def has_findings(found: Results) -> bool:
+def has_findings(results: Results) -> bool:
     """Whether anything was looked for that may stand out."""
-    return bool({"findings", "levels"} & {*found.done})
+    return bool({"findings", "levels"} & {*results.done})
 
 
-def _samples(plan: Plan, found: Results, report: Report) -> None:
-    found.cond, found.labels = plan.model.balanced_conditions(plan.count)
-    how = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, found.cond, report)
+def _samples(plan: Plan, results: Results, report: Report) -> None:
+    results.cond, results.labels = plan.model.balanced_conditions(plan.count)
+    how = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, results.cond, report)
     if plan.model.law is None:
         images = image_sampler.sample_images(*how)
     else:
-        found.states = image_sampler.sample_states(*how)
-        images = image_sampler.to_bytes(found.states, plan.sampler.facts)
-    shown = reports.grid(images[:100], 10)
-    if found.labels is not None:
-        shown = reports.labelled_grid(images, found.labels, plan.sampler.facts.class_names, 12)
-    _show(plan, found, "Samples", "grid.png", shown)
-    found.images = images
+        results.states = image_sampler.sample_states(*how)
+        images = image_sampler.to_bytes(results.states, plan.sampler.facts)
+    picture = reports.grid(images[:100], 10)
+    if results.labels is not None:
+        picture = reports.labelled_grid(images, results.labels, plan.sampler.facts.class_names, 12)
+    _show(plan, results, "Samples", "grid.png", picture)
+    results.images = images
 
 
-def _scores(plan: Plan, found: Results, _: Report) -> None:
-    found.scores += plan.model.scores(_of(found), found.labels, plan.kernels)
+def _scores(plan: Plan, results: Results, _: Report) -> None:
+    results.scores += plan.model.scores(_of(results), results.labels, plan.kernels)
 
 
-def _features(plan: Plan, found: Results, _: Report) -> None:
+def _features(plan: Plan, results: Results, _: Report) -> None:
     """Six measures in each of the features; none where there are too few images for them."""
-    images, splits = _of(found), plan.model.splits
+    images, splits = _of(results), plan.model.splits
     train, test = (ev.as_bytes(splits[name][0], plan.levels) for name in ("train", "test"))
     for features in plan.features:
-        found.told[f"features {features.name}"] = ev.describe_features(features)
+        results.provenance[f"features {features.name}"] = ev.describe_features(features)
         if min(map(len, (images, train, test))) < ev.MIN_IMAGES:
             few = f"fewer than {ev.MIN_IMAGES} images of a kind are not compared in {features.name}"
             print(f"{few}, and have no intervals", file=sys.stderr)
         else:
             parts = (ev.extract_features(features, [part]) for part in (images, train, test))
-            found.scores += ev.feature_scores(features.name, *parts)
+            results.scores += ev.feature_scores(features.name, *parts)
 
 
-def _pictures(plan: Plan, found: Results, _: Report) -> None:
+def _pictures(plan: Plan, results: Results, _: Report) -> None:
     """The nearest training images beside some samples, and the way from noise."""
-    images = _of(found)
+    images = _of(results)
     few = images[:: max(1, len(images) // 12)][:12]
     beside = ev.nearest_images(few, plan.model.splits, plan.levels)[0]
     _show(
-        plan, found, "Samples above their nearest training images", "nearest.png", reports.side_by_side(few, beside, 12)
+        plan,
+        results,
+        "Samples above their nearest training images",
+        "nearest.png",
+        reports.side_by_side(few, beside, 12),
     )
-    cond = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], found.cond)
+    cond = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], results.cond)
     way = image_sampler.sample_trajectory(plan.sampler, jax.random.key(plan.seed), min(6, len(images)), cond)
     _show(
         plan,
-        found,
+        results,
         "From noise to image",
         "strip.png",
         reports.strip(*image_sampler.subsample_states(*way), caption="clock"),
     )
 
 
-def _findings(plan: Plan, found: Results, _: Report) -> None:
-    found.findings = reports.find_problems(_of(found), plan.model.splits, plan.levels)
+def _findings(plan: Plan, results: Results, _: Report) -> None:
+    results.findings = reports.find_problems(_of(results), plan.model.splits, plan.levels)
 
 
-def _bits(plan: Plan, found: Results, report: Report) -> None:
+def _bits(plan: Plan, results: Results, report: Report) -> None:
     assert plan.reader is not None, "bits are among the parts, and nothing measures them"
     how = (plan.model.real, plan.model.law, plan.seed, plan.bits_of, plan.batch, plan.likelihood_steps, report)
-    found.likelihoods, curves = likelihood_report.compare_likelihoods(plan.reader, *how)
-    found.curves |= curves
+    results.likelihoods, curves = likelihood_report.compare_likelihoods(plan.reader, *how)
+    results.curves |= curves
 
 
-def _levels(plan: Plan, found: Results, _: Report) -> None:
-    held = _held(plan, found)
-    found.judged = found.judged._replace(profile=model_diagnostics.profile_by_level(held, plan.model.denoise))
+def _levels(plan: Plan, results: Results, _: Report) -> None:
+    held_out = _held_out(plan, results)
+    results.judged = results.judged._replace(profile=model_diagnostics.profile_by_level(held_out, plan.model.denoise))
 
 
-def _training(plan: Plan, found: Results, _: Report) -> None:
-    held = _held(plan, found)
-    found.judged = found.judged._replace(
-        learnt=model_diagnostics.training_weights(held, plan.model.denoise, plan.model.training_loss)
+def _training(plan: Plan, results: Results, _: Report) -> None:
+    held_out = _held_out(plan, results)
+    results.judged = results.judged._replace(
+        training_weights=model_diagnostics.training_weights(held_out, plan.model.denoise, plan.model.training_loss)
     )
 
 
-def _steps(plan: Plan, found: Results, _: Report) -> None:
-    belief, local = model_diagnostics.prediction_path(_held(plan, found))
-    found.judged = found.judged._replace(belief=belief, local=local)
+def _steps(plan: Plan, results: Results, _: Report) -> None:
+    belief, local = model_diagnostics.prediction_path(_held_out(plan, results))
+    results.judged = results.judged._replace(prediction_path=belief, local_errors=local)
 
 
-def _truth(plan: Plan, found: Results, _: Report) -> None:
+def _truth(plan: Plan, results: Results, _: Report) -> None:
     assert plan.model.law is not None
-    assert found.states is not None
-    how = (plan.sampler, found.states, found.labels, plan.model.real["test"], plan.bits_of, plan.seed)
-    curves, told = model_diagnostics.compare_with_density(plan.model.law, *how)
-    found.curves |= curves
-    found.told |= told
+    assert results.states is not None
+    how = (plan.sampler, results.states, results.labels, plan.model.real["test"], plan.bits_of, plan.seed)
+    curves, summary = model_diagnostics.compare_with_density(plan.model.law, *how)
+    results.curves |= curves
+    results.provenance |= summary
 
 
-def _of(found: Results) -> np.ndarray:
-    assert found.images is not None
-    return found.images
+def _of(results: Results) -> np.ndarray:
+    assert results.images is not None
+    return results.images
 
 
-def _held(plan: Plan, found: Results) -> model_diagnostics.HeldOut:
+def _held_out(plan: Plan, results: Results) -> model_diagnostics.HeldOut:
     """Encoded once, for all parts that look at the net by level or by step."""
-    if found.held is None:
+    if results.held_out is None:
         real = plan.model.real
-        found.held = model_diagnostics.encode_held_out(
+        results.held_out = model_diagnostics.encode_held_out(
             plan.sampler,
             real["train"][0],
             likelihood_report.evenly_spaced_images(real["test"], plan.bits_of),
             plan.seed,
         )
-    assert found.held is not None
-    return found.held
+    assert results.held_out is not None
+    return results.held_out
 
 
-def _show(plan: Plan, found: Results, caption: str, name: str, picture: Any) -> None:
+def _show(plan: Plan, results: Results, caption: str, name: str, picture: Any) -> None:
     reports.write_png(plan.out / name, picture)
-    found.pictures[caption] = plan.out / name
+    results.pictures[caption] = plan.out / name
 
 
 def _comparable(plan: Plan) -> bool:

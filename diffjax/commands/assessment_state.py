@@ -56,9 +56,9 @@ class Results:
     scores: list[ev.Score] = field(default_factory=list)
     findings: reports.Findings = field(default_factory=reports.Findings)
     judged: model_diagnostics.Diagnostics = field(default_factory=model_diagnostics.Diagnostics)
-    held: model_diagnostics.HeldOut | None = None
+    held_out: model_diagnostics.HeldOut | None = None
     likelihoods: reports.Likelihoods | None = None
     curves: dict[str, reports.Curves] = field(default_factory=dict)
     pictures: dict[str, Path] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)

@@ -79,7 +79,7 @@ def device_memory() -> tuple[int, int]:
     return room, 1
 
 
-def check_disk(workdir: Path, keep: RetentionPolicy, t: Fields, each: int) -> None:
+def check_disk(workdir: Path, keep: RetentionPolicy, t: Fields, checkpoint_bytes: int) -> None:
     """Raise UserError where the checkpoints that the policy will keep have no room, one more of them being written."""
     needed = (
         max_checkpoints(keep, t["steps"], t["save_every_steps"])
@@ -87,9 +87,9 @@ def check_disk(workdir: Path, keep: RetentionPolicy, t: Fields, each: int) -> No
         - len(retention.complete_checkpoints(workdir / "checkpoints"))
     )
     free = shutil.disk_usage(nearest_existing(workdir)).free
-    if needed * each > free:
+    if needed * checkpoint_bytes > free:
         raise UserError(
-            f"--workdir {workdir}: {needed} more checkpoints of {format_bytes(each)} do not fit into the "
+            f"--workdir {workdir}: {needed} more checkpoints of {format_bytes(checkpoint_bytes)} do not fit into the "
             f"{format_bytes(free)} that are "
             "free; make room, or lower train.keep_checkpoints, or raise train.keep_every_steps"
         )
@@ -109,19 +109,19 @@ def check_loss(loss: Loss, net: Any, params: Any, x: Any, cond: Any) -> None:
     count = max(8, min(LEVELS, MOST // x.size))
 
     def of_nothing(x: Any, cond: Any, zero: Any) -> tuple[Any, Any]:
-        seen: list[Any] = []
+        net_levels: list[Any] = []
 
-        def silent(given: Any, level: Any, *more: Any) -> Any:
-            seen.append(jnp.broadcast_to(level.reshape(len(level), -1)[:, 0], count))
-            out = jax.eval_shape(Partial(net.apply, {"params": params}), given, level, *more)
+        def silent(x_t: Any, level: Any, *more: Any) -> Any:
+            net_levels.append(jnp.broadcast_to(level.reshape(len(level), -1)[:, 0], count))
+            out = jax.eval_shape(Partial(net.apply, {"params": params}), x_t, level, *more)
             return jnp.full(out.shape, zero, out.dtype)  # of constants XLA would compute the loss as it compiles
 
-        return loss(keys(0, count), silent, x, cond), seen[0]
+        return loss(keys(0, count), silent, x, cond), net_levels[0]
 
     with jax.debug_nans(False):
         many = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), (x, cond))
-        each, levels = jax.jit(of_nothing)(*many, 0.0)
-    if (bad := ~np.isfinite(each)).any():
+        losses, levels = jax.jit(of_nothing)(*many, 0.0)
+    if (bad := ~np.isfinite(losses)).any():
         where = np.asarray(levels)[bad]
         raise UserError(
             f"train.weight: with model.prediction, model.schedule and train.times as they are the loss is infinite at "
@@ -129,16 +129,22 @@ def check_loss(loss: Loss, net: Any, params: Any, x: Any, cond: Any) -> None:
         )
 
 
-def check_data_std(given: float, measured: float) -> list[str]:
+def check_data_std(configured_std: float, measured: float) -> list[str]:
     """A note where model.data_std and the data's own, 0 of tokens, are more than `NOTED` times apart.
 
-    Raises UserError where they are more than `APART` times apart.
+    Raises UserError where they are more than `MAX_SPREAD_RATIO` times apart.
     """
-    ratio = max(given, measured) / max(min(given, measured), np.finfo(np.float32).tiny) if measured else 1.0
-    told = f"config.model.data_std: {given:g}, and the training images have {measured:.3g}"
+    ratio = (
+        max(configured_std, measured) / max(min(configured_std, measured), np.finfo(np.float32).tiny)
+        if measured
+        else 1.0
+    )
+    message = f"config.model.data_std: {configured_std:g}, and the training images have {measured:.3g}"
     if ratio > MAX_SPREAD_RATIO:
-        raise UserError(f"{told}; set it to that, or leave it out of the config to have it measured")
-    return [f"{told}, more than {NOTED - 1:.0%} apart; left out of the config it is measured"] if ratio > NOTED else []
+        raise UserError(f"{message}; set it to that, or leave it out of the config to have it measured")
+    return (
+        [f"{message}, more than {NOTED - 1:.0%} apart; left out of the config it is measured"] if ratio > NOTED else []
+    )
 
 
 def check_validation(dataset: Dataset, t: Fields) -> tuple[int, list[str]]:
@@ -148,10 +154,10 @@ def check_validation(dataset: Dataset, t: Fields) -> tuple[int, list[str]]:
     """
     if not t["validate_images"] or len(dataset.splits["validation"]):
         return t["validate_images"], []
-    told = f"{dataset.name} has no image for validation"
+    message = f"{dataset.name} has no image for validation"
     if t["keep_best"] == "validation_loss":
-        raise UserError(f"config.train.keep_best: {told}, so no validation_loss; add images, or choose another")
-    return 0, [f"{told}, so no validation loss is measured"]
+        raise UserError(f"config.train.keep_best: {message}, so no validation_loss; add images, or choose another")
+    return 0, [f"{message}, so no validation loss is measured"]
 
 
 def format_bytes(count: int) -> str:

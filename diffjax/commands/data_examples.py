@@ -51,10 +51,10 @@ def standard_deviation(dataset: Dataset, facts: data_spec.DataFacts) -> float:
         return 0.0
     count = max(1, min(MAX_EXAMPLES, LARGEST // prod(facts.shape)))
     x = np.asarray(encode_examples(dataset, "train", count, facts)[1])
-    found = broadcast_from_first_host(
+    std = broadcast_from_first_host(
         float(x.std()) if x.min() < x.max() else 0.0
     )  # rounding leaves something where all are equal
-    return float(f"{found:.{DIGITS}g}")
+    return float(f"{std:.{DIGITS}g}")
 
 
 def with_data_std(model: dict[str, Any], measured: float, facts: data_spec.DataFacts) -> dict[str, Any]:

@@ -131,9 +131,9 @@ def sample_states(
     sampler: ImageSampler, root: Key[Array, ""], count: int, batch: int, cond: PyTree, report: Report | None = None
 ) -> Shaped[np.ndarray, "n ..."]:
     """The same examples as the model has them, before they are rounded to bytes."""
-    given = _complete_condition(sampler, cond, count)
+    full_cond = _complete_condition(sampler, cond, count)
     return map_in_batches(
-        partial(_sample_batch, _fastest_driver(sampler), sampler), root, count, batch, given, report=report
+        partial(_sample_batch, _fastest_driver(sampler), sampler), root, count, batch, full_cond, report=report
     )
 
 

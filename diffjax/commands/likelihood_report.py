@@ -89,8 +89,8 @@ def estimate_bits(
         return bits_per_dim(keys, r.noise, r.order, r.denoise, x, cond, method=r.method, **options)
 
     images, labels = data
-    given = labels if has_label(r.net.null_cond) else None
-    result = map_in_batches(measure, root, len(images), batch, images, given, report=report)
+    cond = labels if has_label(r.net.null_cond) else None
+    result = map_in_batches(measure, root, len(images), batch, images, cond, report=report)
     return result._replace(bits=result.bits + offset)
 
 

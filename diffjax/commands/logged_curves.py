@@ -17,8 +17,8 @@ def training_curves(workdir: Path) -> dict[str, Curves]:
     for row in metrics_file.read(workdir / metrics_file.NAME):
         for name, value in row.values.items():
             lines.setdefault(name, []).append((row.step, value))
-    told = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
-    losses = {name: told[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in told}
-    bands = {f"level {name.removeprefix(BAND)}": told[name] for name in sorted(told) if name.startswith(BAND)}
-    found = {"loss": Curves("Loss over training", losses, "loss")} if losses else {}
-    return found | ({"bands": Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})
+    series = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
+    losses = {name: series[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in series}
+    bands = {f"level {name.removeprefix(BAND)}": series[name] for name in sorted(series) if name.startswith(BAND)}
+    curves = {"loss": Curves("Loss over training", losses, "loss")} if losses else {}
+    return curves | ({"bands": Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})

@@ -54,8 +54,7 @@ class TrainingWeights(NamedTuple):
 class Diagnostics(NamedTuple):
     """What is known of a model by noise level and by step; None for what was left out, or is not there.
 
-    `local` is what each step is off by, None where the sampler is stochastic; `learnt` is None where the loss of the
-    training draws no levels.
+    `local_errors` is None where the sampler is stochastic, `training_weights` where the training loss draws no levels.
     """
 
     profile: NoiseLevelProfile | None = None
@@ -93,19 +92,21 @@ def encode_held_out(
     return HeldOut(sampler, keys(seed, len(x)), x, cond, known)
 
 
-def profile_by_level(held: HeldOut, denoise: Denoise) -> NoiseLevelProfile:
+def profile_by_level(held_out: HeldOut, denoise: Denoise) -> NoiseLevelProfile:
     """The denoiser without guidance, which changes what it is the mean of."""
-    noise = _gaussian(held.painter.noise)
-    return level_profile.noise_level_profile(held.keys, noise, denoise, held.x, held.cond, held.train, batch=held.batch)
+    noise = _gaussian(held_out.painter.noise)
+    return level_profile.noise_level_profile(
+        held_out.keys, noise, denoise, held_out.x, held_out.cond, held_out.train, batch=held_out.batch
+    )
 
 
-def prediction_path(held: HeldOut) -> tuple[PredictionPath, Real | None]:
+def prediction_path(held_out: HeldOut) -> tuple[PredictionPath, Real | None]:
     """What is believed at each step of the sampler, under guidance, as it draws; and what each step is off by."""
-    p = held.painter
-    few = trajectories_for(held.x.shape[1:])
-    cond = None if held.cond is None else held.cond[:few]
-    way = (held.keys[:few], p.noise, p.order, p.denoise, held.x.shape[1:], p.grid)
-    belief = _prediction_path(by_noise_level.predictions(*way, cond=cond, step=p.step), held.train)
+    p = held_out.painter
+    few = trajectories_for(held_out.x.shape[1:])
+    cond = None if held_out.cond is None else held_out.cond[:few]
+    way = (held_out.keys[:few], p.noise, p.order, p.denoise, held_out.x.shape[1:], p.grid)
+    belief = _prediction_path(by_noise_level.predictions(*way, cond=cond, step=p.step), held_out.train)
     if p.step.stochastic:
         return belief, None
     off = by_noise_level.local_error(*way, cond=cond, step=p.step)
@@ -117,11 +118,11 @@ def trajectories_for(shape: tuple[int, ...]) -> int:
     return max(4, min(TRAJECTORIES, FOLLOWED // prod(shape)))
 
 
-def training_weights(held: HeldOut, denoise: Denoise, trained: LossByLevel | None) -> TrainingWeights | None:
+def training_weights(held_out: HeldOut, denoise: Denoise, trained: LossByLevel | None) -> TrainingWeights | None:
     """Of the loss that a net learnt by: on held-out examples, without dropout."""
     if trained is None or not isinstance(denoise, NetDenoiser):
         return None
-    noise = _gaussian(held.painter.noise)
+    noise = _gaussian(held_out.painter.noise)
 
     def apply(variables: PyTree) -> Apply:
         def silent(x: Any, level: Any, cond: PyTree, keys: Any) -> Any:
@@ -132,9 +133,9 @@ def training_weights(held: HeldOut, denoise: Denoise, trained: LossByLevel | Non
     def level(quantile: Array) -> Array:
         return noise.log_snr(trained.times(noise, quantile))
 
-    given = (held.keys, noise, trained.loss_of, apply, denoise.variables, held.x, held.cond)
-    batch = max(1, held.batch // 4)  # a gradient needs what every layer made
-    shares = loss_shares.gradients(*given, bins=BINS, times=trained.times, batch=batch)
+    arguments = (held_out.keys, noise, trained.loss_of, apply, denoise.variables, held_out.x, held_out.cond)
+    batch = max(1, held_out.batch // 4)  # a gradient needs what every layer made
+    shares = loss_shares.gradients(*arguments, bins=BINS, times=trained.times, batch=batch)
     log_snr, slope = jax.vmap(jax.value_and_grad(level))((BINS - 0.5 - jnp.arange(BINS)) / BINS)
     weight = jnp.exp(trained.log_weight(log_snr)) / jnp.abs(slope)  # levels have the density 1/|slope|
     return TrainingWeights(np.asarray(log_snr, np.float64), np.asarray(weight, np.float64), shares)
@@ -166,10 +167,10 @@ def _of_levels(profile: NoiseLevelProfile) -> dict[str, Curves]:
     errors = {"this model": profile.error, "the best linear denoiser": profile.linear}
     moves = {"answers move by": profile.change[1:], "the error falls by": (profile.change - profile.excess)[1:]}
     caption = f"The error of x0 at each noise level (the linear denoiser: {profile.linear_from})"
-    told = "How answers move from one noise level to the next: of a consistent model, by what its error falls"
+    agreement = "How answers move from one noise level to the next: of a consistent model, by what its error falls"
     return {
         "levels": Curves(caption, _lines_over(profile.log_snr, errors), "error of x0", "log-SNR", "log"),
-        "agreement": Curves(told, _lines_over(profile.log_snr[1:], moves), "per number of x0", "log-SNR"),
+        "agreement": Curves(agreement, _lines_over(profile.log_snr[1:], moves), "per number of x0", "log-SNR"),
     }
 
 

@@ -35,7 +35,7 @@ class PartProgress:
         self._terminal = sys.stderr.isatty()
         self._spent: dict[str, tuple[float, float]] = {}  # of each kind: seconds and units
         self._done: list[str] = []
-        self._name, self._begun, self._share, self._told = "", 0.0, 0.0, 0.0
+        self._name, self._begun, self._share, self._written_at = "", 0.0, 0.0, 0.0
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -53,7 +53,7 @@ class PartProgress:
     def report(self, done: int, whole: int) -> None:
         """So much of the part that runs is done."""
         self._share = done / whole
-        if self._clock() - self._told >= EVERY_S[self._terminal]:
+        if self._clock() - self._written_at >= EVERY_S[self._terminal]:
             self._write(f" {done:,} of {whole:,}")
 
     def seconds_left(self) -> float | None:
@@ -82,11 +82,11 @@ class PartProgress:
 
     def _write(self, done: str) -> None:
         left = self.seconds_left()
-        told = "" if left is None else f", about {_duration(left)} left"
-        self._line(f"[{len(self._done) + 1}/{len(self._costs)}] {self._name}{done} …{told}")
+        remaining = "" if left is None else f", about {_duration(left)} left"
+        self._line(f"[{len(self._done) + 1}/{len(self._costs)}] {self._name}{done} …{remaining}")
 
     def _line(self, text: str, *, end: bool = False) -> None:
-        self._told = self._clock()
+        self._written_at = self._clock()
         if self._terminal:
             text = f"\r\033[K{text}"
         print(text, end="\n" if end or not self._terminal else "", file=sys.stderr, flush=True)

@@ -43,14 +43,14 @@ def describe_size(plan: TrainingPlan) -> str:
 def describe_data(plan: TrainingPlan) -> list[str]:
     """How the images are divided, and on what transparent ones are laid: what a run does to data that it is given."""
     name, several = plan.dataset.name, plan.dataset.transparent != 1
-    told = [f"{name}: {describe_splits(plan.dataset, data_spec.parse_rule(plan.splits.rule))}"]
+    lines = [f"{name}: {describe_splits(plan.dataset, data_spec.parse_rule(plan.splits.rule))}"]
     if plan.dataset.transparent:
         total = sum(map(len, plan.dataset.splits.values()))
-        told += [
+        lines += [
             f"{name}: {plan.dataset.transparent:,} of {total:,} images {'have' if several else 'has'} transparency and "
             f"{'are' if several else 'is'} laid on white"
         ]
-    return told
+    return lines
 
 
 def describe_plan(plan: TrainingPlan, workdir: Path) -> list[str]:
@@ -95,7 +95,7 @@ def _data_std(plan: TrainingPlan) -> list[str]:
 def _describe_memory(plan: TrainingPlan) -> list[str]:
     """The peak of the very program that would run, compiled for this; nothing where the platform does not say."""
     batch = next(plan.stream)
-    found = step_memory(
+    memory = step_memory(
         plan.net,
         plan.loss,
         batch,
@@ -103,16 +103,16 @@ def _describe_memory(plan: TrainingPlan) -> list[str]:
         start=plan.start,
         accumulate=plan.fields["train"]["accumulate"],
     )
-    if found is None:
+    if memory is None:
         return []
     room, sharing = device_memory()
-    told = (
-        f"memory:      {format_bytes(found.peak)} at the peak of a step on each device (state and batch "
-        f"{format_bytes(found.arguments)}, temporaries {format_bytes(found.temporaries)})"
+    line = (
+        f"memory:      {format_bytes(memory.peak)} at the peak of a step on each device (state and batch "
+        f"{format_bytes(memory.arguments)}, temporaries {format_bytes(memory.temporaries)})"
     )
-    if found.peak * sharing > room:
-        told += f", more than the {format_bytes(room)} there are: lower data.batch_size, or raise train.accumulate"
-    return [told]
+    if memory.peak * sharing > room:
+        line += f", more than the {format_bytes(room)} there are: lower data.batch_size, or raise train.accumulate"
+    return [line]
 
 
 def _describe_time(plan: TrainingPlan, compiled: float) -> str:
@@ -125,12 +125,13 @@ def _describe_time(plan: TrainingPlan, compiled: float) -> str:
         stopping=lambda: len(ends) > 1 + MIN_TIMED_STEPS and ends[-1] - ends[1] > TIMING_LIMIT_S,
         dispatch=1,
     )
-    each = [after - before for before, after in pairwise(ends[1:])]
-    least = min(each)
-    left, speed = max(t["steps"] - done, 0) * least, plan.fields["data"]["batch_size"] / least
+    step_seconds = [after - before for before, after in pairwise(ends[1:])]
+    min_seconds = min(step_seconds)
+    left, speed = max(t["steps"] - done, 0) * min_seconds, plan.fields["data"]["batch_size"] / min_seconds
     return (
-        f"time:        {1000 * least:.3g} ms a step, the least of {len(each)} ({speed:,.0f} images/s), {_clock(left)} "
-        f"in all, {compiled + ends[1] - ends[0]:.1f} s before the first; a dispatch of several steps may be faster"
+        f"time:        {1000 * min_seconds:.3g} ms a step, the least of {len(step_seconds)} ({speed:,.0f} images/s), "
+        f"{_clock(left)} in all, {compiled + ends[1] - ends[0]:.1f} s before the first; "
+        "a dispatch of several steps may be faster"
     )
 
 

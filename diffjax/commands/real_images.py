@@ -24,17 +24,17 @@ class RealImages(NamedTuple):
     note: str
 
 
-def choose_real_images(dataset: Dataset, split: str, most: int) -> RealImages:
+def choose_real_images(dataset: Dataset, split: str, max_images: int) -> RealImages:
     """At most so many images each: for comparison those of `split`, or of the best that there is.
 
     That is the larger of validation and test, then train, of which one half is compared with the other. Below twice
-    `LEAST` images, all of them stand for every split, and there are no scores. Raises UserError for a split that the
+    `MIN_IMAGES`, all of them stand for every split, and there are no scores. Raises UserError for a split that the
     set does not have, and where it has no image for training.
     """
     sizes = {name: len(images) for name, images in dataset.splits.items()}
     if split not in sizes:
         dataset.split(split)  # raises
-    train = dataset.split("train").sample_indices(most)
+    train = dataset.split("train").sample_indices(max_images)
     held_out = [name for name in ("test", "validation") if sizes.get(name, 0) >= MIN_IMAGES]
     too_few = sizes[split] < MIN_IMAGES
     reference = max(held_out, key=lambda name: sizes[name], default="train") if too_few else split
@@ -44,25 +44,25 @@ def choose_real_images(dataset: Dataset, split: str, most: int) -> RealImages:
     other = next((name for name in held_out if name != reference), reference)
     rows = {
         "train": ("train", train),
-        "validation": (other, dataset.split(other).sample_indices(most)),
-        "test": (reference, dataset.split(reference).sample_indices(most)),
+        "validation": (other, dataset.split(other).sample_indices(max_images)),
+        "test": (reference, dataset.split(reference).sample_indices(max_images)),
     }
     comparable = len(train) >= MIN_IMAGES
-    told = "" if reference == "test" else f"{why}what is called test is split {reference}, {_images(sizes[reference])}"
+    note = "" if reference == "test" else f"{why}what is called test is split {reference}, {_images(sizes[reference])}"
     alone = "" if comparable else f"split train has {_images(len(train))}, too few for scores"
-    said = "; ".join(part for part in (told, alone) if part)
+    said = "; ".join(part for part in (note, alone) if part)
     return RealImages(rows, comparable, f"{dataset.name}: {said}" if said else "")
 
 
 def _of_train(name: str, train: Integer[np.ndarray, " _"], why: str) -> RealImages:
     """One half of the training images beside the other, or all of them for every split where they are very few."""
     if len(train) < 2 * MIN_IMAGES:
-        told = f"{why}what is called test is split train, {_images(len(train))}, too few for scores"
-        return RealImages(dict.fromkeys(("train", "validation", "test"), ("train", train)), False, f"{name}: {told}")
+        note = f"{why}what is called test is split train, {_images(len(train))}, too few for scores"
+        return RealImages(dict.fromkeys(("train", "validation", "test"), ("train", train)), False, f"{name}: {note}")
     halves = train[::2], train[1::2]
     rows = {"train": ("train", halves[0]), "validation": ("train", halves[1]), "test": ("train", halves[1])}
-    told = f"{why}what is called test is every second image of split train, and train the others"
-    return RealImages(rows, True, f"{name}: {told}")
+    note = f"{why}what is called test is every second image of split train, and train the others"
+    return RealImages(rows, True, f"{name}: {note}")
 
 
 def _images(count: int) -> str:

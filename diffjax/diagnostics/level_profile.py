@@ -51,12 +51,15 @@ def noise_level_profile(
     parts = []
     for start in range(0, len(x), batch or len(x)):
         rows = slice(start, start + (batch or len(x)))
-        some = noise, denoise, x[rows], jax.tree.map(lambda leaf, rows=rows: leaf[rows], cond), t
+        arguments = noise, denoise, x[rows], jax.tree.map(lambda leaf, rows=rows: leaf[rows], cond), t
         parts.append(
-            (by_noise_level.denoising_error(keys[rows], *some), *by_noise_level.martingale_gap(keys[rows], *some))
+            (
+                by_noise_level.denoising_error(keys[rows], *arguments),
+                *by_noise_level.martingale_gap(keys[rows], *arguments),
+            )
         )
     errors, *gaps = (
-        np.concatenate([np.asarray(each, np.float64) for each in one], 1) for one in zip(*parts, strict=True)
+        np.concatenate([np.asarray(values, np.float64) for values in one], 1) for one in zip(*parts, strict=True)
     )
     first = np.zeros((1, len(x)))
     change, excess = (np.concatenate([first, part]) for part in gaps)

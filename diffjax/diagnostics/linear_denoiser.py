@@ -32,14 +32,14 @@ def best_linear(x: Shaped[np.ndarray, "n d"], alpha: Levels, sigma: Levels) -> L
     is the true one, of variances 1/k it is at most 5 % too low where the plain covariance's is 56 %. Time grows with
     min(n, d)³.
     """
-    found = covariances.spectrum(x)
+    spectrum = covariances.spectrum(x)
     unbiased = len(x) / max(len(x) - 1, 1)
-    rest = found.shrinkage * found.mean_variance * unbiased
-    spread = (1 - found.shrinkage) * found.variances * unbiased + rest
-    variances, counts = np.append(spread, rest), np.append(np.ones(len(spread)), found.dim - len(spread))
+    rest = spectrum.shrinkage * spectrum.mean_variance * unbiased
+    spread = (1 - spectrum.shrinkage) * spectrum.variances * unbiased + rest
+    variances, counts = np.append(spread, rest), np.append(np.ones(len(spread)), spectrum.dim - len(spread))
     noise, gain = (np.square(part.astype(np.float64))[:, None] for part in (sigma, alpha))
     errors = variances * noise / (gain * variances + noise)
-    return Linear(errors @ counts / found.dim, found.shrinkage, len(x), found.dim)
+    return Linear(errors @ counts / spectrum.dim, spectrum.shrinkage, len(x), spectrum.dim)
 
 
 def describe_linear(linear: Linear) -> str:

@@ -68,19 +68,19 @@ def gradients(
         ]
         return jax.block_until_ready(jax.tree.map(lambda *leaves: sum(leaves) / len(parts), *every))
 
-    found = [graded_of(k) for k in range(bins)]
-    flat = jnp.stack([ravel_pytree(gradient)[0] for _, gradient in found])
+    loss_gradients = [graded_of(k) for k in range(bins)]
+    flat = jnp.stack([ravel_pytree(gradient)[0] for _, gradient in loss_gradients])
     norms, mean = jnp.linalg.norm(flat, axis=1), jnp.mean(flat, axis=0)
     towards = flat @ mean / jnp.maximum(norms * jnp.linalg.norm(mean), jnp.finfo(flat.dtype).tiny)
     edges = noise.log_snr(quantile(noise, jnp.linspace(1.0, 0.0, bins + 1)))
     return [
-        Share((float(edges[k]), float(edges[k + 1])), float(found[k][0]), float(norms[k]), float(towards[k]))
+        Share((float(edges[k]), float(edges[k + 1])), float(loss_gradients[k][0]), float(norms[k]), float(towards[k]))
         for k in range(bins)
     ]
 
 
-def _equal_parts(count: int, most: int) -> list[slice]:
+def _equal_parts(count: int, max_size: int) -> list[slice]:
     """As few parts of one size as hold at most so many each."""
-    parts = -(-count // most)
+    parts = -(-count // max_size)
     size = count // parts
     return [slice(part * size, (part + 1) * size) for part in range(parts)]

@@ -38,19 +38,19 @@ def gaussian_per_class(train: LabelledImages, sets: Sequence[LabelledImages], le
     return _by_class(_normal, train, sets)
 
 
-def _normal(some: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.Generator], Bits]:
+def _normal(train_rows: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.Generator], Bits]:
     """Along the eigenvectors of n images a variance for each, and one variance everywhere else."""
-    axes = covariances.axes(some)
-    found = axes.spectrum
-    rest = found.shrinkage * found.mean_variance + 1 / 12
-    variances = (1 - found.shrinkage) * found.variances + rest
-    log_det = np.log(variances).sum() + (found.dim - len(variances)) * np.log(rest)
+    axes = covariances.axes(train_rows)
+    spectrum = axes.spectrum
+    rest = spectrum.shrinkage * spectrum.mean_variance + 1 / 12
+    variances = (1 - spectrum.shrinkage) * spectrum.variances + rest
+    log_det = np.log(variances).sum() + (spectrum.dim - len(variances)) * np.log(rest)
 
     def bits(others: UInt8[np.ndarray, "_ d"], noise: np.random.Generator) -> Bits:
         x = others + noise.random(others.shape) - 0.5
         square = np.square(x - axes.mean).sum(1) / rest
-        square += (1 / variances - 1 / rest) @ np.square(covariances.along(axes, some, x))
-        return (square + log_det + found.dim * np.log(2 * np.pi)) / (2 * found.dim * np.log(2))
+        square += (1 / variances - 1 / rest) @ np.square(covariances.along(axes, train_rows, x))
+        return (square + log_det + spectrum.dim * np.log(2 * np.pi)) / (2 * spectrum.dim * np.log(2))
 
     return bits
 
@@ -58,16 +58,16 @@ def _normal(some: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.G
 def _by_class(fit: Fit, train: LabelledImages, sets: Sequence[LabelledImages]) -> list[Bits]:
     """Every class is fitted once, and the noise of dequantisation is the same for every set."""
     flat, known = train[0].reshape(len(train[0]), -1), _labels(train)
-    found = [np.empty(len(images)) for images, _ in sets]
+    bits_by_set = [np.empty(len(images)) for images, _ in sets]
     noises = [np.random.default_rng(_DEQUANTISE) for _ in sets]
-    for label in np.unique(np.concatenate([_labels(each) for each in sets])):
-        own = known == label
-        read = fit(flat[own] if own.sum() >= 2 else flat)
-        for bits, noise, each in zip(found, noises, sets, strict=True):
-            asked = _labels(each) == label
-            if asked.any():
-                bits[asked] = read(each[0][asked].reshape(asked.sum(), -1), noise)
-    return found
+    for label in np.unique(np.concatenate([_labels(labelled_set) for labelled_set in sets])):
+        class_mask = known == label
+        read = fit(flat[class_mask] if class_mask.sum() >= 2 else flat)
+        for bits, noise, labelled_set in zip(bits_by_set, noises, sets, strict=True):
+            mask = _labels(labelled_set) == label
+            if mask.any():
+                bits[mask] = read(labelled_set[0][mask].reshape(mask.sum(), -1), noise)
+    return bits_by_set
 
 
 def _labels(images: LabelledImages) -> Integer[np.ndarray, " _"]:

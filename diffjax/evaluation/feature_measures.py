@@ -20,17 +20,17 @@ def feature_scores(
     """Six measures of any features of images, `features` being what they are called; see `frechet` and so on.
 
     `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
-    as many training images. Raises UserError for fewer than `LEAST` rows of a kind.
+    as many training images. Raises UserError for fewer than `MIN_IMAGES` rows of a kind.
     """
     sides = _enough(features, samples, train, test)
-    told = ("frechet", f"Fréchet distance of {features}", frechet_of_pairs, "as real, lower is better", ".4g")
-    return [score_with_baseline(*told, sides, features=features), *_pairs_in(features, sides)]
+    spec = ("frechet", f"Fréchet distance of {features}", frechet_of_pairs, "as real, lower is better", ".4g")
+    return [score_with_baseline(*spec, sides, features=features), *_pairs_in(features, sides)]
 
 
 def pairwise_feature_scores(
     features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
 ) -> list[Score]:
-    """`measured_in` without its first, the Fréchet distance: what remains needs the distances of all pairs of rows."""
+    """`feature_scores` without the Fréchet distance: the five measures that need the distances of all pairs of rows."""
     return _pairs_in(features, _enough(features, samples, train, test))
 
 
@@ -41,8 +41,8 @@ def _enough(features: str, samples: np.ndarray, train: np.ndarray, test: np.ndar
 
 
 def _pairs_in(features: str, sides: "Sides") -> list[Score]:
-    told = ("kid", f"KID of {features}", kid_of_pairs, "0, lower is better", "+.3g")
-    return [score_with_baseline(*told, sides, features=features), *_coverage_scores(features, sides)]
+    spec = ("kid", f"KID of {features}", kid_of_pairs, "0, lower is better", "+.3g")
+    return [score_with_baseline(*spec, sides, features=features), *_coverage_scores(features, sides)]
 
 
 def _coverage_scores(features: str, sides: Sides) -> list[Score]:
@@ -54,6 +54,6 @@ def _coverage_scores(features: str, sides: Sides) -> list[Score]:
     ideals = ("as real, higher is better",) * 2 + ("1, higher is better", "as real, higher is better")
     rows = zip(Coverage._fields, ours, real, ideals, strict=True)
     return [
-        Score(name, f"{name} of {features}", features, found, beside, ideal, ".3f", share=name != "density")
-        for name, found, beside, ideal in rows
+        Score(name, f"{name} of {features}", features, sample_score, real_score, ideal, ".3f", share=name != "density")
+        for name, sample_score, real_score, ideal in rows
     ]

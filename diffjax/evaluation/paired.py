@@ -62,20 +62,20 @@ def sides_of(ours: np.ndarray, learnt: np.ndarray, test: np.ndarray) -> Sides:
 
 def score_with_baseline(
     key: str, name: str, score: Callable[[Pairs, Rows, Rows], float], ideal: str, form: str, sides: Sides,
-    *, features: str = PIXELS, most: int | None = None, real: Replicates | None = None,
+    *, features: str = PIXELS, max_images: int | None = None, real: Replicates | None = None,
 ) -> Score:  # fmt: skip
     """A score of samples, and the same of training images, which may be at hand, against test images.
 
-    Where both sides have more than `most`, they are so many, evenly chosen.
+    Where both sides have more than `max_images`, they are so many, evenly chosen.
     """
     rows = sides.ours.everything
-    if most is not None and min(map(len, rows)) > most:
-        rows = tuple(part[evenly_spaced(len(part), most)] for part in rows)
-    found, real = (
+    if max_images is not None and min(map(len, rows)) > max_images:
+        rows = tuple(part[evenly_spaced(len(part), max_images)] for part in rows)
+    sample_score, real = (
         with_replicates(partial(score, sides.ours), *rows),
         real or with_replicates(partial(score, sides.learnt), *rows),
     )
-    return Score(key, name, features, found, real, ideal, form, share=key == "two_sample")
+    return Score(key, name, features, sample_score, real, ideal, form, share=key == "two_sample")
 
 
 def with_replicates(score: ScoreFunction, samples: np.ndarray, reference: np.ndarray) -> Replicates:

@@ -140,11 +140,11 @@ def _block(pairs: Pairs, s: int, t: int) -> Callable[[Rows, Rows], tuple[Square,
 
 def _sums(pairs: Pairs, i: Rows, j: Rows, kernel: Callable[[Square, Square], Square]) -> tuple[float, float, float]:
     """A kernel's sums over pairs of different points of a and of b, and over those across."""
-    found = []
+    totals = []
     for s, t, u, v in ((0, 0, i, i), (1, 1, j, j), (0, 1, i, j)):
         total, block = 0.0, _block(pairs, s, t)
         for rows in blocks(len(u)):
             values = kernel(*block(u[rows], v))
             total += float(values.sum()) - (float(values[:, rows].trace()) if s == t else 0.0)
-        found.append(total)
-    return found[0], found[1], found[2]
+        totals.append(total)
+    return totals[0], totals[1], totals[2]

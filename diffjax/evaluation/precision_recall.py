@@ -166,11 +166,11 @@ def coverage_of_blocks(
     inside, covered = np.zeros(counts[0], np.int64), np.zeros(counts[1], bool)
     recalled: Bool[np.ndarray, " m"] = np.zeros(counts[1], bool)
     for rows in blocks(counts[1]):
-        apart = from_real(rows)
-        near = apart < real_radii[rows, None]
+        distances = from_real(rows)
+        near = distances < real_radii[rows, None]
         inside += near.sum(0)
         covered[rows] = near.any(1)
-        recalled[rows] = (apart < radii).any(1)
+        recalled[rows] = (distances < radii).any(1)
     return Coverage(
         precision=float((inside > 0).mean()),
         recall=float(recalled.mean()),

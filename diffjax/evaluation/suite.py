@@ -95,12 +95,12 @@ def all_scores(
     frechet_to_train = frechet_of_pairs(sides.learnt, *sides.learnt.everything)
     if frechet_to_train <= 1e-12 * np.square(train).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
-    found = [_ratio(frechet_spec, sides, at_hand.get(frechet_spec[0]))]
-    return found + _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
+    scores = [_ratio(frechet_spec, sides, at_hand.get(frechet_spec[0]))]
+    return scores + _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
 
 
-def _ratio(told: tuple[str, str, str, str], sides: "Sides", real: Replicates | None) -> Score:
-    key, name, ideal, form = told
+def _ratio(spec: tuple[str, str, str, str], sides: "Sides", real: Replicates | None) -> Score:
+    key, name, ideal, form = spec
     whole = sides.learnt.everything[0]
     known: dict[bytes, float] = {}
 
@@ -115,9 +115,9 @@ def _ratio(told: tuple[str, str, str, str], sides: "Sides", real: Replicates | N
             return 1.0
         return frechet_of_pairs(pairs, i, j) / floor(j)
 
-    found = with_replicates(partial(ratio, sides.ours), *sides.ours.everything)
+    sample_score = with_replicates(partial(ratio, sides.ours), *sides.ours.everything)
     real = real or with_replicates(partial(ratio, sides.learnt), *sides.learnt.everything)
-    return Score(key, name, PIXELS, found, real, ideal, form)
+    return Score(key, name, PIXELS, sample_score, real, ideal, form)
 
 
 def pairwise_scores(
@@ -131,7 +131,7 @@ def pairwise_scores(
     seed: int = 0,
     previous: Sequence[Score] = (),
 ) -> list[Score]:
-    """`measured` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`."""
+    """`all_scores` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`."""
     train, validation, test = fractions_of(splits, levels)
     x = fractions_like(samples, splits)
     sides = sides_of(*subsample_equally(x, train), test)
@@ -145,12 +145,12 @@ def _resemblance(
 ) -> list[Score]:  # fmt: skip
     mmd2 = partial(mmd2_of_pairs, sigma=kernels.sigma)
     machine = {"gamma": kernels.two_sample_gamma, "C": kernels.two_sample_C}
-    told = partial(two_sample_of_pairs, **machine, draws=draws, seed=seed)
-    found = [
+    two_sample = partial(two_sample_of_pairs, **machine, draws=draws, seed=seed)
+    scores = [
         score_with_baseline("mmd2", "MMD²", mmd2, "0, lower is better", "+.4f", sides, real=at_hand.get("mmd2")),
         score_with_baseline(
-            "two_sample", "two-sample test", told, "0.5, nearer is better", ".3f", sides,
-            most=TWO_SAMPLE_IMAGES, real=at_hand.get("two_sample"),
+            "two_sample", "two-sample test", two_sample, "0.5, nearer is better", ".3f", sides,
+            max_images=TWO_SAMPLE_IMAGES, real=at_hand.get("two_sample"),
         ),
     ]  # fmt: skip
     x, train, validation, test = tables
@@ -160,12 +160,12 @@ def _resemblance(
         ours_right = _mean_share(right.predict(x) == labels)
         real_right = at_hand.get("accuracy") or _mean_share(right.predict(validation) == other_labels)
         ideal = "as real, higher is better"
-        found += [Score("accuracy", "label accuracy", PIXELS, ours_right, real_right, ideal, ".1%", True)]
+        scores += [Score("accuracy", "label accuracy", PIXELS, ours_right, real_right, ideal, ".1%", True)]
     near = [nearest_distances(part, train)[:, None] for part in (x, validation, test)]
     close = with_replicates(_fraction_within, near[0], near[2])
     real_close = at_hand.get("copies") or with_replicates(_fraction_within, near[1], near[2])
     name, ideal = "copies of training images", "as real, lower is better"
-    return [*found, Score("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
+    return [*scores, Score("copies", name, PIXELS, close, real_close, ideal, ".1%", True)]
 
 
 def nearest_images(

@@ -12,14 +12,14 @@ from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.utils.tree_paths import leaf_name, leaves_by_name
 
 
-def matching_weights(params: PyTree, given: Weights, source: str) -> tuple[PyTree, list[str]]:
+def matching_weights(params: PyTree, weights: Weights, source: str) -> tuple[PyTree, list[str]]:
     """A net's weights with those of another run in place of all that have the same name and shape; and a list.
 
     The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
     UserError where nothing fits.
     """
-    net = data_spec.build_model_for(given.config["model"], given.facts).net
-    ours, theirs = leaves_by_name(params), leaves_by_name(plain_net(net, given.params)[1])
+    net = data_spec.build_model_for(weights.config["model"], weights.facts).net
+    ours, theirs = leaves_by_name(params), leaves_by_name(plain_net(net, weights.params)[1])
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
     if not fits:
         raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")
@@ -30,10 +30,11 @@ def matching_weights(params: PyTree, given: Weights, source: str) -> tuple[PyTre
         params,
     )
     count, total = (sum(ours[path].size for path in paths) for paths in (fits, ours))
-    told = [
-        f"train.init_from: {count:,} of {total:,} parameters are those of {source}, step {given.step:,}, {given.ema}"
+    lines = [
+        f"train.init_from: {count:,} of {total:,} parameters are those of {source}, "
+        f"step {weights.step:,}, {weights.ema}"
     ]
     for path in sorted(ours.keys() - fits):
         other = f"; there it is {theirs[path].shape}" if path in theirs else ""
-        told.append(f"  fresh: {path} {ours[path].shape}{other}")
-    return merged, [*told, *(f"  left: {path} {theirs[path].shape}" for path in sorted(theirs.keys() - ours.keys()))]
+        lines.append(f"  fresh: {path} {ours[path].shape}{other}")
+    return merged, [*lines, *(f"  left: {path} {theirs[path].shape}" for path in sorted(theirs.keys() - ours.keys()))]

@@ -43,11 +43,11 @@ def changed_fields(saved: dict[str, Any], requested: dict[str, Any], workdir: Pa
     return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
 
 
-def inherited(given: Any, saved: Any) -> Any:
-    """Given fields, with the run's own value for each that is None, which stands for what a new run measures."""
-    if isinstance(given, Mapping) and isinstance(saved, Mapping):
-        return {name: inherited(value, saved.get(name)) for name, value in given.items()}
-    return saved if given is None else given
+def inherited(current: Any, saved: Any) -> Any:
+    """Fields of `current`, with the run's own value for each that is None, which stands for what a new run measures."""
+    if isinstance(current, Mapping) and isinstance(saved, Mapping):
+        return {name: inherited(value, saved.get(name)) for name, value in current.items()}
+    return saved if current is None else current
 
 
 def fill_missing_fields(saved: Any, defaults: Any) -> Any:

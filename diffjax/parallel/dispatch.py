@@ -29,9 +29,9 @@ def steps_per_dispatch(net: Any) -> int:
     return 1 if loops_are_slow(net) else 10
 
 
-def batch_for(shape: tuple[int, ...], most: int, numbers: int = NUMBERS_AT_ONCE) -> int:
-    """How many examples of this shape go well into memory at once: of `numbers` values, but from 1 to `most`."""
-    return max(1, min(most, numbers // prod(shape)))
+def batch_for(shape: tuple[int, ...], max_count: int, numbers: int = NUMBERS_AT_ONCE) -> int:
+    """How many examples of this shape go well into memory at once: of `numbers` values, but from 1 to `max_count`."""
+    return max(1, min(max_count, numbers // prod(shape)))
 
 
 def map_in_batches(

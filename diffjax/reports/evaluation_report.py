@@ -71,5 +71,5 @@ def provenance(
         digest.update(f"{name}{splits[name][0].shape}".encode())
         digest.update(np.ascontiguousarray(splits[name][0]).tobytes())
     counts = {name: len(splits[name][0]) for name in SPLIT_NAMES}
-    made = f"{sampler}, {steps} steps, seed {seed}"
-    return Provenance(samples, made, counts, digest.hexdigest()[:12], kernels, more)
+    origin = f"{sampler}, {steps} steps, seed {seed}"
+    return Provenance(samples, origin, counts, digest.hexdigest()[:12], kernels, more)

@@ -98,8 +98,8 @@ def _check_array(said: bytes) -> None:
     """Raise ValueError where these are not plain numbers in chunks none of which is larger than all of them."""
     if not 0 < len(said) <= _MAX_SPEC_BYTES:
         raise ValueError("an array does not say what it is")
-    told = json.loads(said)
-    shape, chunks, dtype = told["shape"], told["chunks"], jnp.dtype(str(told["dtype"])[:16])
+    spec = json.loads(said)
+    shape, chunks, dtype = spec["shape"], spec["chunks"], jnp.dtype(str(spec["dtype"])[:16])
     if not all(type(size) is int and size >= 0 for size in (*shape, *chunks)):
         raise ValueError("an array has no shape")
     if any(chunk > max(size, 1) for chunk, size in zip(chunks, shape, strict=True)):

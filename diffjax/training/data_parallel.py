@@ -63,11 +63,11 @@ class AdvanceState:
         It is compiled for this, and a call with the same shapes compiles nothing.
         """
         lowered = self.program.lower(state, batches, np.int32(1), np.full(self.here, False))
-        found = lowered.compile().memory_analysis()
-        if found is None:
+        stats = lowered.compile().memory_analysis()
+        if stats is None:
             return None
         names = ("argument", "temp", "output", "alias")
-        return Memory(*(getattr(found, f"{name}_size_in_bytes") for name in names))
+        return Memory(*(getattr(stats, f"{name}_size_in_bytes") for name in names))
 
 
 def pmap_step(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> AdvanceState:

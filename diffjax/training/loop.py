@@ -154,20 +154,20 @@ class _Dispatch:
 
 
 class _DispatchPace:
-    """How many steps a dispatch takes, and how many dispatches may wait, so that all of them last QUEUE_S at most.
+    """Steps per dispatch and dispatches that may wait, so that all of them last QUEUE_SECONDS at most.
 
     The first dispatch compiles and the second is timed, one step each.
     """
 
     def __init__(self, max_steps: int) -> None:
-        self.most, self.size, self.ahead, self._seen = max_steps, 1, 0, 0
+        self.max_steps, self.size, self.ahead, self._dispatch_count = max_steps, 1, 0, 0
 
     def record_seconds(self, seconds: float) -> None:
         """A dispatch has taken so long; only the second one tells."""
-        self._seen += 1
-        if self._seen == 2:
+        self._dispatch_count += 1
+        if self._dispatch_count == 2:
             seconds = data_parallel.broadcast_from_first_host(seconds)  # all hosts must dispatch the same
-            self.size = int(np.clip(QUEUE_SECONDS / MAX_DISPATCHES_AHEAD / max(seconds, 1e-9), 1, self.most))
+            self.size = int(np.clip(QUEUE_SECONDS / MAX_DISPATCHES_AHEAD / max(seconds, 1e-9), 1, self.max_steps))
             self.ahead = int(np.clip(QUEUE_SECONDS / max(seconds * self.size, 1e-9), 1, MAX_DISPATCHES_AHEAD)) - 1
 
 
@@ -182,7 +182,7 @@ class _Run:
         stream: Iterator[Batch],
         watch: Callable[[int, Metrics], None] | None,
     ) -> None:
-        self.advance, self.here, self.most = advance, len(data_parallel.addressable_devices(devices)), max_steps
+        self.advance, self.here, self.max_steps = advance, len(data_parallel.addressable_devices(devices)), max_steps
         self.stream, self.watch, self.pace = stream, watch, _DispatchPace(max_steps)
         self.queue: deque[_Dispatch] = deque()
         self.last: Metrics = {}
@@ -192,7 +192,7 @@ class _Run:
         """Send so many steps to the device, and do not wait for them."""
         batches = [_next(self.stream, done + i) for i in range(size)]
         begun_s = time.monotonic()
-        chunk = data_parallel.shard_batches(batches, self.here, self.most)
+        chunk = data_parallel.shard_batches(batches, self.here, self.max_steps)
         state, metrics = self.advance(state, chunk, size, stop)
         self.queue.append(_Dispatch(done + size, batches, metrics, begun_s))
         return state, done + size

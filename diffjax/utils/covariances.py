@@ -40,12 +40,12 @@ def inner_products(
     a: Shaped[np.ndarray, "n d"], b: Shaped[np.ndarray, "m d"], centre: Shaped[np.ndarray, " d"]
 ) -> Float64[np.ndarray, "n m"]:
     """(aᵢ - centre)·(bⱼ - centre) in double precision, a part of the d values at a time, of numbers of any type."""
-    found = np.zeros((len(a), len(b)))
+    products = np.zeros((len(a), len(b)))
     for part in _parts(a.shape[1]):
         left = a[:, part] - centre[part].astype(np.float64)
         right = left if b is a else b[:, part] - centre[part].astype(np.float64)
-        found += left @ right.T
-    return found
+        products += left @ right.T
+    return products
 
 
 def spectrum(x: Table) -> Spectrum:
@@ -60,19 +60,19 @@ def axes(x: Table) -> Axes:
     squares, vectors = np.linalg.eigh(product)
     whole = _spectrum(squares, lengths, x.shape)
     kept = squares > np.finfo(np.float64).eps * max(x.shape) * max(squares.max(initial=0), 0)
-    found = whole._replace(variances=whole.variances[kept])
-    own = vectors[:, kept].T
+    kept_spectrum = whole._replace(variances=whole.variances[kept])
+    eigenvectors = vectors[:, kept].T
     if len(x) <= x.shape[1]:
-        return Axes(found, mean, own / np.sqrt(squares[kept])[:, None], None)
-    return Axes(found, mean, None, own)
+        return Axes(kept_spectrum, mean, eigenvectors / np.sqrt(squares[kept])[:, None], None)
+    return Axes(kept_spectrum, mean, None, eigenvectors)
 
 
-def along(found: Axes, x: Table, rows: Table) -> Float64[np.ndarray, "r m"]:
+def along(basis: Axes, x: Table, rows: Table) -> Float64[np.ndarray, "r m"]:
     """The coordinates of rows less the mean along each eigenvector, of the axes of x."""
-    if found.vectors is not None:
-        return found.vectors @ (rows - found.mean).T
-    assert found.weights is not None
-    return found.weights @ inner_products(x, rows, found.mean)
+    if basis.vectors is not None:
+        return basis.vectors @ (rows - basis.mean).T
+    assert basis.weights is not None
+    return basis.weights @ inner_products(x, rows, basis.mean)
 
 
 def _smaller(x: Table) -> tuple[Float64[np.ndarray, "k k"], Float64[np.ndarray, " n"], Float64[np.ndarray, " d"]]:
@@ -95,9 +95,9 @@ def _spectrum(squares: np.ndarray, lengths: np.ndarray, shape: tuple[int, ...]) 
     variances = np.maximum(squares, 0) / count
     mean = variances.sum() / dim
     whole = np.square(variances).sum()
-    apart = (whole - dim * mean**2) / dim  # d² of the paper: |S - m I|²
-    noise = min((np.square(lengths).sum() / count - whole) / (count * dim), apart)  # b²
-    shrinkage = noise / apart if noise > 0 else 0.0
+    squared_distance = (whole - dim * mean**2) / dim  # d² of the paper: |S - m I|²
+    noise = min((np.square(lengths).sum() / count - whole) / (count * dim), squared_distance)  # b²
+    shrinkage = noise / squared_distance if noise > 0 else 0.0
     return Spectrum(variances, float(shrinkage), float(mean), dim)
 
 

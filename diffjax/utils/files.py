@@ -108,8 +108,8 @@ def describe_error(error: Exception) -> str:
 
 def cause(error: Exception) -> Exception:
     """The OSError behind a UserError of `write_atomically`; any other error itself."""
-    found = error.__context__
-    return found if isinstance(error, UserError) and isinstance(found, OSError) else error
+    context = error.__context__
+    return context if isinstance(error, UserError) and isinstance(context, OSError) else error
 
 
 def check_writable(folder: str | Path, flag: str) -> None:
