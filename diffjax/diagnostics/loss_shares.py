@@ -19,14 +19,14 @@ __all__ = ["gradients"]
 class Share(NamedTuple):
     """One bin of the noise levels that training draws, all bins being equally likely.
 
-    `log_snr` are its edges, noisiest first; `loss` its mean loss, `gradient` the norm of its mean gradient, and
-    `towards` the cosine between that and the mean of all bins' gradients.
+    `log_snr` are its edges, noisiest first; `loss` its mean loss, `gradient` the norm of its mean gradient,
+    and `cosine` the cosine between that gradient and the mean of all gradients.
     """
 
     log_snr: tuple[float, float]
     loss: float
     gradient: float
-    towards: float
+    cosine: float
 
 
 def gradients(
@@ -71,10 +71,10 @@ def gradients(
     loss_gradients = [graded_of(k) for k in range(bins)]
     flat = jnp.stack([ravel_pytree(gradient)[0] for _, gradient in loss_gradients])
     norms, mean = jnp.linalg.norm(flat, axis=1), jnp.mean(flat, axis=0)
-    towards = flat @ mean / jnp.maximum(norms * jnp.linalg.norm(mean), jnp.finfo(flat.dtype).tiny)
+    cosine = flat @ mean / jnp.maximum(norms * jnp.linalg.norm(mean), jnp.finfo(flat.dtype).tiny)
     edges = noise.log_snr(quantile(noise, jnp.linspace(1.0, 0.0, bins + 1)))
     return [
-        Share((float(edges[k]), float(edges[k + 1])), float(loss_gradients[k][0]), float(norms[k]), float(towards[k]))
+        Share((float(edges[k]), float(edges[k + 1])), float(loss_gradients[k][0]), float(norms[k]), float(cosine[k]))
         for k in range(bins)
     ]
 
