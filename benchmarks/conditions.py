@@ -159,7 +159,7 @@ def marginals(model: evaluation_subject.EvaluationSubject, painter: image_sample
     """The Fréchet ratio under each part alone, of test images, and under none; and the label's accuracy."""
     data = model.info.config["data"]
     dataset = data_spec.open_configured(data)
-    rows = dataset.split("test").some(360)
+    rows = dataset.split("test").sample_indices(360)
     known = split_conditions(dataset, "test", rows, data_spec.parse_parts(tuple(data.get("parts", ())), dataset))
     every = known if isinstance(known, dict) else {"label": known}
     null = painter.net.null_cond

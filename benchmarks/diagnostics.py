@@ -83,12 +83,12 @@ def measured(plan: TrainingPlan, t: dict[str, Any], plain: Validate) -> tuple[np
             row, first = [time.perf_counter() - before, 0.0, 0.0], next(turns) % 2
             for place in (1 - first, first):
                 start = time.perf_counter()
-                log.tell(step, ways[place](state.ema["params"]))
+                log.log_values(step, ways[place](state.ema["params"]))
                 row[1 + place] = time.perf_counter() - start
             found.append(row)
             before = time.perf_counter()
 
-        options = {"optimizer": plan.optimizer, "start": plan.start, "events": [(STEPS, tell)], "watch": log.watch}
+        options = {"optimizer": plan.optimizer, "start": plan.start, "events": [(STEPS, tell)], "watch": log.log_steps}
         fit(plan.start.key, plan.net, plan.loss, plan.stream, ROUNDS * STEPS, **options)
     steps, mean, bands = np.array(found).T
     return steps, mean, bands

@@ -44,7 +44,7 @@ class Counted:
     @property
     def kept(self) -> int:
         """How many functions have a program of their own."""
-        return len(self.program._alone)
+        return len(self.program._by_identity)
 
 
 def over(weight: Any) -> Callable:

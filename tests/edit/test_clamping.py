@@ -15,9 +15,9 @@ ONE = edit.inpaint(jnp.array([1.0, 0.0]), np.array([True, False]))
 N = 4096
 
 
-def mean_of_the_other(method, seen=ONE, step=None, steps=100):
+def mean_of_the_other(method, observation=ONE, step=None, steps=100):
     """Of the second number, the first being 1, and its deviation."""
-    x = edit.solve(dj.keys(0, N), NOISE, order.together, PAIR, seen, method=method, steps=steps, step=step)
+    x = edit.solve(dj.keys(0, N), NOISE, order.together, PAIR, observation, method=method, steps=steps, step=step)
     return np.asarray(x), float(jnp.mean(x[:, 1])), float(jnp.std(x[:, 1]))
 
 
