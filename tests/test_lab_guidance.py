@@ -42,7 +42,7 @@ def test_pictures_have_the_law_of_their_class_along_their_pattern(dimensions) ->
     noise = dj.Gaussian(dj.schedule.edm, dj.predict.edm)
     denoise = lab.class_denoiser(noise, lab.TWO_CLASSES, dimensions)
     z, t = jnp.linspace(-1.5, 1.5, 5), jnp.full((5, 1), 0.5)
-    p, q = jnp.asarray(lab.tilts.patterns(dimensions), jnp.float32)[:, None]
+    p, q = jnp.asarray(lab.guidance_data.patterns(dimensions), jnp.float32)[:, None]
     x = z[:, None] * p + ASIDE.means[0] * q
     for label, law in (
         (0, lab.TWO_CLASSES.laws[0]),

@@ -217,7 +217,7 @@ def test_a_sweep_that_was_killed_goes_on(model, tmp_path, cheap, monkeypatch, ca
         return path
 
     with monkeypatch.context() as patch:
-        patch.setattr(ev, "write_row", killed)
+        patch.setattr(reports, "write_row", killed)
         with pytest.raises(KeyboardInterrupt):
             settings_sweep.run_sweep(model, lists, OTHERS, tmp_path, **HOW)
     capsys.readouterr()

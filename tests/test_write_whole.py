@@ -15,21 +15,21 @@ from diffjax.utils.files import clear_parts, write_atomically
 
 KILLED = """
 import os, signal, sys
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 def die(file):
     file.write(b"half")
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
-write_whole(sys.argv[1], die)
+write_atomically(sys.argv[1], die)
 """
 WRITING = """
 import sys
-from diffjax.utils.files import write_whole
+from diffjax.utils.files import write_atomically
 def wait(file):
     print("writing", flush=True)
     sys.stdin.readline()
     file.write(b"whole")
-write_whole(sys.argv[1], wait)
+write_atomically(sys.argv[1], wait)
 """
 GONE = 2**22 + 1  # more than Linux gives to any process
 

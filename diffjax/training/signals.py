@@ -18,6 +18,7 @@ from diffjax.errors import UserError, warn
 from diffjax.utils.files import describe_error
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ONE_REQUEST_S = 0.2  # signals within it are one: `timeout` and terminals send to a process and to its group
 
 
 class SignalMonitor:
@@ -35,6 +36,7 @@ class SignalMonitor:
         self._limit_s, self._stacks = hang_limit_s, stacks
         self._step: int | None = None
         self._heard_s = time.monotonic()
+        self._requested_s = 0.0
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -73,9 +75,11 @@ class SignalMonitor:
 
     def _handle(self, number: int) -> None:
         name = signal.Signals(number).name
+        if self.stopping and time.monotonic() - self._requested_s < ONE_REQUEST_S:
+            return
         if self.stopping:
             _exit_process(f"{name} again: ending at once; the last checkpoint stays", 128 + number)
-        self.stopping = True
+        self.stopping, self._requested_s = True, time.monotonic()
         if self._step is None:
             _exit_process(f"{name}: ending; no step was taken, and there is nothing new to save", 0)
         _print_line(f"{name}: saving the last finished step, then ending; a second signal ends at once")

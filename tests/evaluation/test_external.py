@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from diffjax.commands import file_evaluation
+from diffjax.commands import file_evaluation, file_pair
 from diffjax.commands.file_evaluation import build_report
 from diffjax.commands.file_pair import default_report_dir, open_pair, split_half
 from diffjax.errors import UserError
@@ -232,7 +232,7 @@ def test_a_file_of_samples_says_how_it_was_made(judge, files, tmp_path):
     for damaged in ("{", "3", "[]"):
         np.savez(tmp_path / "told.npz", arr_0=drawn(60, 0), provenance=np.array(damaged))
         assert open_pair(tmp_path / "told.npz", files[1], 60, tmp_path).sample_images.shape == (60, 4, 4, 1)
-        assert sides._made(str(tmp_path / "told.npz")).endswith("told.npz")
+        assert file_pair._read_provenance(str(tmp_path / "told.npz")).endswith("told.npz")
 
 
 def test_labels_are_checked_where_both_sides_have_them(judge, files, tmp_path):

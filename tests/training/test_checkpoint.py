@@ -185,7 +185,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_read_is_read_from_a_newer_one(
     """The trainer deletes before the arrays are read, the first time, and before the hashes are, the second."""
     newer = folder.parent / "newer"
     (folder / "00000030").rename(newer)
-    described, damage_of = checkpoint.vetting.described, checkpoint.manifest.damage
+    described, damage_of = checkpoint.checkpoint_validation.array_specs, checkpoint.manifest.find_damage
 
     def described_late(state, *args):
         if state.parent.name == "00000020":
@@ -198,7 +198,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_read_is_read_from_a_newer_one(
             shutil.rmtree(path)
         return damage_of(path)
 
-    monkeypatch.setattr(checkpoint.vetting, "described", described_late)
+    monkeypatch.setattr(checkpoint.checkpoint_validation, "array_specs", described_late)
     monkeypatch.setattr(checkpoint.manifest, "find_damage", damage_late)
     assert checkpoint.read(folder, None, tuple)[0] == 30
     assert not capsys.readouterr().err, "what went in the usual course is no damage"
@@ -209,7 +209,7 @@ def test_a_step_that_is_deleted_while_it_is_read_is_named(folder, monkeypatch) -
         shutil.rmtree(state.parent)
         raise ValueError("gone")
 
-    monkeypatch.setattr(checkpoint.vetting, "described", gone)
+    monkeypatch.setattr(checkpoint.checkpoint_validation, "array_specs", gone)
     with pytest.raises(UserError, match=r"00000020: was deleted.*30, 10"):
         checkpoint.read(folder, 20, tuple)
 

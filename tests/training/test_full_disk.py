@@ -21,7 +21,7 @@ from diffjax.commands.console import quiet_libraries
 quiet_libraries()
 import jax, jax.numpy as jnp, optax
 from diffjax.nets import MLP
-from diffjax.training import keeping, manifest
+from diffjax.training import manifest, retention
 from diffjax.training.checkpoint import Saver
 from diffjax.training.state import create
 
@@ -45,14 +45,14 @@ fsync = os.fsync
 os.fsync = lambda descriptor: (fail("fsync", (descriptor,)), fsync(descriptor))[1]
 
 def good(folder):
-    return [path.name for path in keeping.finished(folder) if not manifest.damage(path)]
+    return [path.name for path in retention.complete_checkpoints(folder) if not manifest.find_damage(path)]
 
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 for moment in moments:
     folder, said, ended = Path(tempfile.mkdtemp(dir=".")), io.StringIO(), ""
     with contextlib.redirect_stderr(said):
         try:
-            saver, count = Saver(folder, keeping.Keep(last=1)), 0
+            saver, count = Saver(folder, retention.RetentionPolicy(last=1)), 0
             saver.save(10, state, {})
             saver.wait()
             if isinstance(moment, dict):
@@ -63,7 +63,7 @@ for moment in moments:
             saver.wait()
             armed = None
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-            saved, between = saver.has(20), good(folder)
+            saved, between = saver.contains(20), good(folder)
             saver.save(30, state, {})
             saver.close()
         except BaseException as error:

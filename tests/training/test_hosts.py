@@ -23,9 +23,9 @@ if hosts > 1:
     jax.distributed.initialize(f"localhost:{port}", hosts, rank)
 import diffjax as dj
 from diffjax.training import identity
-from diffjax.training.checkpoint import Saver, plain, restore
-from diffjax.training.retention import Keep
-from diffjax.training.data_parallel import together
+from diffjax.training.checkpoint import Saver, restore, to_orbax
+from diffjax.training.retention import RetentionPolicy
+from diffjax.training.data_parallel import barrier
 
 noise, net = dj.Gaussian(dj.schedule.cosine, dj.predict.v), dj.nets.MLP(width=16, depth=1, dropout=0.2)
 share = slice(rank * 32 // hosts, (rank + 1) * 32 // hosts)
@@ -39,13 +39,13 @@ event = (1, lambda step, state, metrics: losses.append(float(metrics["loss"][-1]
 loss = dj.loss.regression(noise, dj.order.together)
 state = dj.fit(jax.random.key(0), net, loss, batches(), 5, events=[event], dispatch=1)
 whose = identity.Identity(identity.draw_identity(), "0" * 64)
-saver = Saver(folder, Keep(last=1), whose.about)
+saver = Saver(folder, RetentionPolicy(last=1), whose.about)
 for step in (4, 5):
     saver.save(step, state, {"loss": losses[-1]})
 saver.close()
-together("saved")
+barrier("saved")
 back = restore(folder, state, whose)
-pairs = zip(jax.tree.leaves(plain(state)), jax.tree.leaves(plain(back)), strict=True)
+pairs = zip(jax.tree.leaves(to_orbax(state)), jax.tree.leaves(to_orbax(back)), strict=True)
 equal = all(np.array_equal(a.addressable_shards[0].data, b.addressable_shards[0].data) for a, b in pairs)
 weights = [float(jnp.sum(leaf)) for leaf in jax.tree.leaves(state.params)]
 print(json.dumps([losses, weights, equal, whose.run]), flush=True)

@@ -16,8 +16,8 @@ from diffjax.training.signals import SignalMonitor
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from diffjax.training.signals import Sentry
-with Sentry(0.0, Path("stacks.txt")) as sentry:
+from diffjax.training.signals import SignalMonitor
+with SignalMonitor(0.0, Path("stacks.txt")) as sentry:
     if "stepping" in sys.argv:
         sentry.beat(7)
     print("ready", flush=True)
@@ -75,6 +75,7 @@ def test_before_the_first_step_one_signal_ends_and_later_a_second_one_does(stage
         assert process.stdout.readline() == "ready\n"
         for code in codes:
             process.terminate()
+            process.terminate()  # as `timeout` does: to the process, and to its group
             if code is None:
                 with pytest.raises(subprocess.TimeoutExpired):
                     process.wait(0.5)
