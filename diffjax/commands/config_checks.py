@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 
 from diffjax.data import Dataset
 from diffjax.errors import UserError
-from diffjax.loss.simple import Loss
+from diffjax.loss.protocol import Loss
 from diffjax.training import checkpoint, retention
 from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State

@@ -17,7 +17,7 @@ from diffjax.diagnostics.level_profile import NoiseLevelProfile
 from diffjax.diagnostics.loss_shares import Share
 from diffjax.distributions import Mixture
 from diffjax.experiment.build import LossByLevel
-from diffjax.loss.simple import Apply
+from diffjax.loss.protocol import Apply
 from diffjax.noise import Gaussian
 from diffjax.parallel.dispatch import batch_for
 from diffjax.protocols import Denoise, Keys, Noise

@@ -30,7 +30,7 @@ from diffjax.data.condition_parts import Part
 from diffjax.errors import UserError
 from diffjax.experiment import build, data_spec, initial_weights, trained_model
 from diffjax.experiment.run_record import Record
-from diffjax.loss.simple import Loss
+from diffjax.loss.protocol import Loss
 from diffjax.nets.adapters import map_base
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD

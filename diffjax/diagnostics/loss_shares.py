@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from diffjax import times as all_times
-from diffjax.loss.simple import Apply, Loss
+from diffjax.loss.protocol import Apply, Loss
 from diffjax.protocols import Keys, Noise, Sample
 from diffjax.times import Times
 

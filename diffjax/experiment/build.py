@@ -19,7 +19,8 @@ from diffjax.denoising import needs_rank
 from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.grids import Grid
-from diffjax.loss.simple import Loss, drop_cond
+from diffjax.loss.condition_dropout import drop_cond
+from diffjax.loss.protocol import Loss
 from diffjax.nets import adapters as net_adapters
 from diffjax.nets import condition_encoders as encoders
 from diffjax.order import Order

@@ -22,7 +22,8 @@ from diffjax.denoising import checked_denoiser, has_head, is_causal, with_ranks
 from diffjax.errors import UserError
 from diffjax.likelihood.context import bits_vs_context as bits_vs_context
 from diffjax.likelihood.ode import negative_log_density
-from diffjax.loss.simple import bound_grid, bound_term, position_shape, sum_per_example
+from diffjax.loss.protocol import position_shape, sum_per_example
+from diffjax.loss.variational import bound_grid, bound_term
 from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, ranks
 from diffjax.protocols import Denoise, Keys, Noise, Sample

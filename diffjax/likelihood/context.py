@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser, with_ranks
 from diffjax.errors import UserError
-from diffjax.loss.simple import position_shape
+from diffjax.loss.protocol import position_shape
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels, ranks
 from diffjax.protocols import Denoise, Keys, Noise, Sample

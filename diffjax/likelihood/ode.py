@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.loss.simple import sum_per_example
+from diffjax.loss.protocol import sum_per_example
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys
 from diffjax.utils.closures import closure_jit

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Key
 
 from diffjax.errors import UserError
-from diffjax.loss.simple import Loss
+from diffjax.loss.protocol import Loss
 from diffjax.parallel.dispatch import steps_per_dispatch
 from diffjax.training import data_parallel, fit_arguments, nonfinite
 from diffjax.training.batch_stream import stream as batches_from

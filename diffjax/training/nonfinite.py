@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
-from diffjax.loss.simple import Loss
+from diffjax.loss.protocol import Loss
 from diffjax.training.ema import update_averages
 from diffjax.training.state import State
 from diffjax.training.step import Batch, LevelRecorder, losses

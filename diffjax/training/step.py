@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
-from diffjax.loss.simple import Loss
+from diffjax.loss.protocol import Loss
 from diffjax.nets.interface import explain_flax_errors
 from diffjax.parallel.dispatch import loops_are_slow
 from diffjax.protocols import Keys

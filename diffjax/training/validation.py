@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from diffjax.loss.simple import Loss
+from diffjax.loss.protocol import Loss
 from diffjax.protocols import Keys
 from diffjax.training.step import LevelRecorder, losses
 
