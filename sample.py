@@ -71,9 +71,9 @@ def main() -> None:
     check_writable(out, "--out")
     loaded_model = trained_model.load(workdir, ema=flag_values.ema, step=command_line.step_choice())
     request = image_grid_sweep.SampleRequest(
-        command_line.sampler_settings(loaded_model[3].config["sample"]),
+        command_line.sampler_settings(loaded_model.info.config["sample"]),
         flag_values.seed,
-        None if LABEL.value is None else image_grid_sweep.label_index(loaded_model[3], LABEL.value),
+        None if LABEL.value is None else image_grid_sweep.label_index(loaded_model.info, LABEL.value),
         PROMPT.value,
         NEGATIVE.value,
         SKETCH.value,
@@ -87,9 +87,9 @@ def main() -> None:
         draw_samples(out, loaded_model, request)
 
 
-def draw_samples(out: Path, loaded_model: trained_model.LoadedModel, request: image_grid_sweep.SampleRequest) -> None:
+def draw_samples(out: Path, loaded_model: trained_model.TrainedModel, request: image_grid_sweep.SampleRequest) -> None:
     """The samples, as numbers and as pictures."""
-    info, ready = loaded_model[3], image_grid_sweep.prepare_request(loaded_model, request, NUM.value)
+    info, ready = loaded_model.info, image_grid_sweep.prepare_request(loaded_model, request, NUM.value)
     images, labels = ready.images(NUM.value, flags.FLAGS.batch), ready.labels
     write_samples(out, images, labels, sample_provenance(info, request))
     picture = grid(images[:100], min(10, len(images)))
@@ -107,7 +107,7 @@ def draw_samples(out: Path, loaded_model: trained_model.LoadedModel, request: im
     print(f"{NUM.value} samples are in {out / 'samples.npz'}, the pictures beside them", file=sys.stderr)
 
 
-def draw_grid(out: Path, loaded_model: trained_model.LoadedModel, request: image_grid_sweep.SampleRequest) -> None:
+def draw_grid(out: Path, loaded_model: trained_model.TrainedModel, request: image_grid_sweep.SampleRequest) -> None:
     """One picture of samples over one or two settings."""
     for flag in ("trajectory", "animate", "singles"):
         if flags.FLAGS[flag].present:
@@ -121,7 +121,7 @@ def draw_grid(out: Path, loaded_model: trained_model.LoadedModel, request: image
 
 def draw_edit(
     out: Path,
-    loaded_model: trained_model.LoadedModel,
+    loaded_model: trained_model.TrainedModel,
     request: image_grid_sweep.SampleRequest,
     name: str,
     edit_flags: dict[str, Any],
@@ -131,7 +131,7 @@ def draw_edit(
         if flags.FLAGS[flag].present:
             raise UserError(f"--{flag}: is of pictures from nothing, and --edit is not; leave one of the two out")
     info, given_flags = (
-        loaded_model[3],
+        loaded_model.info,
         {flag_name: flags.FLAGS[flag_name].present for flag_name in ("sampler", "grid", "steps")},
     )
     about_model = {"own_rule": bool(given_flags["sampler"]), "fills": trained_to_inpaint(info)}
@@ -142,7 +142,7 @@ def draw_edit(
         }
     edit_plan = edit_requests.build_edit(name, edit_inputs.EditRequest(info.facts, **about_model, **edit_flags))
     count = NUM.value if NUM.present else INTERPOLATION_IMAGES
-    if not given_flags["steps"] and loaded_model[2].width == 1:
+    if not given_flags["steps"] and loaded_model.order.width == 1:
         request = request.with_value("steps", max(request.settings["steps"], STEPS))
     ready = image_grid_sweep.prepare_request(loaded_model, request, count, draws_labels=False)
     if isinstance(edit_plan, interpolation_run.Interpolation):
@@ -190,7 +190,7 @@ def draw_interpolation(
 
 
 def end_condition(
-    loaded_model: trained_model.LoadedModel,
+    loaded_model: trained_model.TrainedModel,
     request: image_grid_sweep.SampleRequest,
     count: int,
     edit_flags: dict[str, Any],
@@ -198,7 +198,7 @@ def end_condition(
     """The condition at the end of a way: as at its beginning, but for what is asked for there."""
     label, words = edit_flags.get("label_to"), edit_flags.get("prompt_to")
     if words is not None:
-        condition_inputs.tokenize_prompt(loaded_model[3].net, words, "--prompt_to")
+        condition_inputs.tokenize_prompt(loaded_model.info.net, words, "--prompt_to")
         request = request.with_value("prompt", words)
     request = request if label is None else request.with_value("label", label)
     return image_grid_sweep.prepare_request(loaded_model, request, count, draws_labels=False).cond

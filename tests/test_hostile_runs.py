@@ -63,7 +63,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh: State) -> Path:
     saver.save(int(STEP), fresh, {"loss": 1.0})
     saver.close()
     run_record.write_config(folder, RECORD)
-    assert trained_model.load(folder)[3].step == int(STEP)
+    assert trained_model.load(folder).info.step == int(STEP)
     assert checkpoint.restore(folder / "checkpoints", fresh) is not None
     return folder
 
@@ -398,7 +398,7 @@ def test_what_lies_beside_the_arrays_is_never_looked_at(theirs: Path, fresh: Sta
         state_file(theirs, name).write_bytes(pickle.dumps(Harm()))
     resigned(theirs)
     monkeypatch.syspath_prepend(str(theirs.parent))
-    assert trained_model.load(theirs)[3].step == int(STEP)
+    assert trained_model.load(theirs).info.step == int(STEP)
     assert checkpoint.restore(theirs / "checkpoints", fresh, RECORD.identity) is not None
     assert "harm" not in sys.modules
 
@@ -533,5 +533,5 @@ def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -
     meant = run_record.read_record(theirs).identity.meaning
     told(theirs, lambda said: said.update(meaning=meant))
     before = set(theirs.parent.rglob("*"))
-    assert trained_model.load(theirs)[3].facts.class_names == ("../../x", "$(touch harm)")
+    assert trained_model.load(theirs).info.facts.class_names == ("../../x", "$(touch harm)")
     assert set(theirs.parent.rglob("*")) == before

@@ -15,7 +15,7 @@ from diffjax.commands.image_sampler import ImageSampler
 from diffjax.conditions import LABEL, fill_condition
 from diffjax.errors import UserError
 from diffjax.experiment.guidance_spec import NO_GUIDANCE
-from diffjax.experiment.trained_model import LoadedModel, ModelInfo
+from diffjax.experiment.trained_model import ModelInfo, TrainedModel
 from diffjax.reports import crossed_grid, describe_settings
 
 SETTINGS = (*settings_sweep.NAMES, *(name for name in NO_GUIDANCE if name not in settings_sweep.NAMES))
@@ -77,7 +77,7 @@ def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
 
 
 def prepare_request(
-    loaded_model: LoadedModel, request: SampleRequest, count: int, draws_labels: bool = True
+    loaded_model: TrainedModel, request: SampleRequest, count: int, draws_labels: bool = True
 ) -> PreparedRequest:
     """What draws `count` pictures of a loaded model as asked. Raises UserError, before anything is drawn.
 
@@ -104,7 +104,7 @@ def prepare_request(
 
 
 def image_grid(
-    loaded_model: LoadedModel, request: SampleRequest, texts: Sequence[str], count: int, batch: int
+    loaded_model: TrainedModel, request: SampleRequest, texts: Sequence[str], count: int, batch: int
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """One picture of `count` samples for each pair of values, as of ["guidance=1,2,4", "steps=5,10"], or each of one.
 
@@ -113,7 +113,7 @@ def image_grid(
     """
     numbers = [
         encoder.part
-        for encoder in getattr(loaded_model[3].net, "conditions", ())
+        for encoder in getattr(loaded_model.info.net, "conditions", ())
         if isinstance(encoder, condition_inputs.NUMBER_ENCODERS)
     ]
     lists = settings_sweep.parse_lists(texts, (*SETTINGS, *PARTS, *numbers))
@@ -130,7 +130,7 @@ def image_grid(
         variant = request
         for name, value in zip(names, pair, strict=False):
             variant = variant.with_value(
-                name, label_index(loaded_model[3], value, "--sweep label") if name == "label" else value
+                name, label_index(loaded_model.info, value, "--sweep label") if name == "label" else value
             )
         prepared.append(prepare_request(loaded_model, variant, count))
     samples = np.stack([encoder.images(count, batch) for encoder in prepared])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,10 +70,16 @@ class Weights:
         return self.record.facts
 
 
-LoadedModel = tuple[NetDenoiser, Noise, Order, ModelInfo]
+class TrainedModel(NamedTuple):
+    """A denoiser, the noise and order that it was trained with, and the record of where it comes from."""
+
+    denoise: NetDenoiser
+    noise: Noise
+    order: Order
+    info: ModelInfo
 
 
-def load(source: str | Path, *, ema: str | None = None, step: StepChoice = None) -> LoadedModel:
+def load(source: str | Path, *, ema: str | None = None, step: StepChoice = None) -> TrainedModel:
     """The denoiser of a run's folder or of an exported file, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an
@@ -96,7 +102,7 @@ def load(source: str | Path, *, ema: str | None = None, step: StepChoice = None)
         weights.ema + weights.synthesis,
         weights.record.splits,
     )
-    return denoiser(built.noise, net, {"params": params}), built.noise, built.order, info
+    return TrainedModel(denoiser(built.noise, net, {"params": params}), built.noise, built.order, info)
 
 
 def _check_request(source: Any, ema: Any, step: Any) -> None:

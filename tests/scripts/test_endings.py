@@ -173,7 +173,7 @@ def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> Non
     assert (told.code, told.err) == (0, "")
     names = [line.split(":")[0] for line in told.out.splitlines()]
     assert names == ["data", "data_std", "model", "state", "steps", "checkpoints", "digits", "memory", "time"]
-    weights = sum(leaf.size for leaf in jax.tree.leaves(trained_model.load(tiny.workdir)[0].variables))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(trained_model.load(tiny.workdir).denoise.variables))
     assert f"{weights:,} parameters" in told.out
     assert "1,257 images of 8 x 8 x 1, 10 classes, 17 levels as unit" in told.out
     assert "0 to 2, of 64 images each: 128 images" in told.out
@@ -206,7 +206,7 @@ def test_a_run_of_format_1_goes_on_and_is_read(call, tiny, tmp_path) -> None:
     """Saved at step 2 of 4 by the version that wrote format 1, which went on to the loss of step 4 that is kept."""
     copy = shutil.copytree(OLD, tmp_path / "run")
     was = metrics_file.read(OLD / metrics_file.NAME)[-1]
-    assert trained_model.load(copy)[3].step == 2
+    assert trained_model.load(copy).info.step == 2
     every = ["--config.train.log_every_steps=2", "--config.train.steps=4"]
     told = call("train.py", "--config", tiny.config, "--workdir", copy, *every)
     assert told.code == 0, told.err

@@ -59,7 +59,7 @@ def refuse(call, config: Path, run: Path, named: str) -> None:
 def test_checkpoints_of_another_run_are_refused(call, tiny, twin, run) -> None:
     place = put(twin.workdir, 4, run)
     refuse(call, tiny.config, run, f"{place}: is of another run")
-    assert trained_model.load(run, step=2)[3].step == 2
+    assert trained_model.load(run, step=2).info.step == 2
     told = call("train.py", "--config", tiny.config, "--workdir", run, "--check")
     assert (told.code, str(place) in told.err) == (2, True)
 
@@ -121,7 +121,7 @@ def test_a_run_of_before_is_taken_and_gets_an_identity(call, tiny, tmp_path) -> 
     told = call("sample.py", "--workdir", run, "--out", tmp_path / "out", "--num=2", "--step=2")
     assert (told.code, str(place) in told.err) == (0, False)
     put(OLD, 2, run)
-    assert trained_model.load(run, step=2)[3].step == 2, "it is the one that was adopted"
+    assert trained_model.load(run, step=2).info.step == 2, "it is the one that was adopted"
     text = (place / manifest.MANIFEST).read_text()
     (place / manifest.MANIFEST).write_text(f"{text}\n")
     with pytest.raises(UserError, match="00000002: carries no identity"):

@@ -57,7 +57,7 @@ def test_it_is_built_with_that_number_wherever_it_is_read(learnt, call, tmp_path
     told = call("export.py", "--workdir", learnt.workdir, "--out", tmp_path / "weights.safetensors")
     assert told.code == 0, told.err
     for source in (learnt.workdir, tmp_path / "weights.safetensors"):
-        noise = trained_model.load(source)[1]
+        noise = trained_model.load(source).noise
         assert isinstance(noise, Gaussian)
         assert noise.data_std == recorded(learnt.workdir)
 

@@ -55,8 +55,8 @@ def test_training_goes_on_where_it_stopped(tiny, tmp_path, call) -> None:
     assert saved_config(workdir) == {**saved_config(tiny.workdir), "train": saved_config(workdir)["train"]}
     assert saved_config(workdir)["train"]["steps"] == 4
     assert saved_config(workdir)["train"]["learning_rate"] == 0.001
-    assert trained_model.load(workdir)[3].step == 4
-    assert trained_model.load(workdir, step=2)[3].step == 2
+    assert trained_model.load(workdir).info.step == 4
+    assert trained_model.load(workdir, step=2).info.step == 2
 
     again = call("train.py", "--config", tiny.config, "--workdir", workdir, *more)
     assert again.code == 0
@@ -73,7 +73,9 @@ def test_a_workdir_alone_resumes_with_the_config_of_the_run(tiny, tmp_path, call
         assert "step 2 to 4" in told.err
     assert saved_config(alone) == saved_config(with_file)
     assert saved_config(alone)["sample"]["guidance"] == 2
-    jax.tree.map(np.testing.assert_array_equal, *(trained_model.load(each)[0].variables for each in (alone, with_file)))
+    jax.tree.map(
+        np.testing.assert_array_equal, *(trained_model.load(each).denoise.variables for each in (alone, with_file))
+    )
 
     again = call("train.py", f"--workdir={alone}")
     assert again.code == 0, again.err

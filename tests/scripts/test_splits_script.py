@@ -97,7 +97,7 @@ def of_before(run: Path) -> None:
 def test_a_run_of_before_keeps_the_rule_that_made_its_splits(call, learnt, run) -> None:
     of_before(run)
     pets = learnt.workdir.parent / "pets"
-    assert trained_model.load(run)[3].splits is None
+    assert trained_model.load(run).info.splits is None
     found = evaluation_subject.open_subject(run, None, None, 100)
     older = counts(pets, split_rules.by_rank)
     assert (

@@ -160,7 +160,7 @@ def test_a_run_is_fine_tuned_by_adapters_and_drawn_from(tiny, call, tmp_path) ->
     assert call("sample.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out", "--num=2").code == 0
     assert call("export.py", "--workdir", tmp_path / "run", "--out", tmp_path / "w.safetensors").code == 0
     of_run, of_file = trained_model.load(tmp_path / "run"), trained_model.load(tmp_path / "w.safetensors")
-    assert of_run[3].net == trained_model.load(tiny.workdir)[3].net
+    assert of_run[3].net == trained_model.load(tiny.workdir).info.net
     jax.tree.map(np.testing.assert_array_equal, of_run[0].variables, of_file[0].variables)
     other = call(*command[:-1])
     assert other.code == 2
