@@ -226,12 +226,12 @@ def test_churn_adds_the_published_noise() -> None:
     with jax.enable_x64(True):
         rows = step_coefficients(steps.edm_stochastic(churn=8.0), noise, grid)
         np.testing.assert_allclose(rows.up, grid[:-1] * 2**0.5, rtol=1e-6)
-        np.testing.assert_allclose(rows.fresh, 80 * grid[:-1], rtol=1e-6)  # so that sigma² doubles
+        np.testing.assert_allclose(rows.noise_std, 80 * grid[:-1], rtol=1e-6)  # so that sigma² doubles
         rows = step_coefficients(
             steps.edm_stochastic(0.4, 1.5, sigma_min=10.0, sigma_max=30.0), noise, grids.pad_grid(grid, 9)
         )
         np.testing.assert_allclose(rows.up, [0.5, 0.25 * 1.1, 0.125 * 1.1, 0.0625, 0, 0, 0, 0, 0], rtol=1e-6)
-        np.testing.assert_allclose(rows.fresh[:4], [0, 20 * 1.5 * 0.21**0.5, 10 * 1.5 * 0.21**0.5, 0], rtol=1e-6)
+        np.testing.assert_allclose(rows.noise_std[:4], [0, 20 * 1.5 * 0.21**0.5, 10 * 1.5 * 0.21**0.5, 0], rtol=1e-6)
     rows = step_coefficients(steps.edm_stochastic(), noise, jnp.array([1.0, 0.9, 0.0]))  # no further than to t = 1
     np.testing.assert_allclose(rows, [[1, 1], [1, 1], [0, (80**2 - 72**2) ** 0.5]], rtol=1e-5)
 
