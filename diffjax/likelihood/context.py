@@ -38,8 +38,8 @@ def bits_vs_context(
     count = prod(position_shape(noise, x))
     if isinstance(noise, Gaussian) or not all(0 <= visible_count < count for visible_count in visible):
         raise UserError(
-            f"bits_vs_context: expected Masking noise, and in visible counts 0 … {count - 1}; got {type(noise).__name__} "
-            f"noise and {tuple(visible)}"
+            f"bits_vs_context: expected Masking noise, and in visible counts 0 … {count - 1}; got "
+            f"{type(noise).__name__} noise and {tuple(visible)}"
         )
     arguments = (noise, order, keys, checked_denoiser(noise, denoise), noise.data(x), cond)
     return jnp.stack([_hidden_bits(*arguments, jnp.asarray(1 - visible_count / count)) for visible_count in visible])
