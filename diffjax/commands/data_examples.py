@@ -43,9 +43,9 @@ def encode_examples(
 
 
 def standard_deviation(dataset: Dataset, facts: data_spec.DataFacts) -> float:
-    """That of all numbers of up to `MEASURED` training images as the model sees them, to `DIGITS` digits; 0 of tokens.
+    """That of all numbers of up to `MAX_EXAMPLES` training images as the model sees them, to `DIGITS` digits.
 
-    Equal on all hosts, which call it together.
+    0 of tokens. Equal on all hosts, which call it together.
     """
     if facts.encoding.discrete:
         return 0.0

@@ -58,7 +58,7 @@ def build_image_sampler(
     settings: dict[str, Any],
     negative: Mapping[str, Any] | None = None,
 ) -> ImageSampler:
-    """The painter of these settings: sampler, grid, steps, and those of guidance (`guiding.guided`).
+    """The sampler of these settings: sampler, grid, steps, and those of guidance (`guidance_spec.build_guidance`).
 
     `negative` are parts of a condition to be led away from, by guidance. Raises UserError for settings that do not
     serve the model, before anything is drawn.

@@ -25,7 +25,7 @@ def write_picture(workdir: Path, step: int, picture: UInt8[np.ndarray, "h w c"])
 
 
 def write_snapshot(workdir: Path, step: int, emas: dict[str, PyTree], identity: Identity) -> None:
-    """Write the averages of constant share, see `loading.snapshot`."""
+    """Write the averages of constant share, see `trained_model.snapshot`."""
     path = workdir / trained_model.SNAPSHOTS / f"{step:08d}"
     _attempt(path, lambda: trained_model.store_snapshot(workdir, step, emas, identity))
 

@@ -118,7 +118,7 @@ def plan_training(fields: Fields, workdir: Path, previous: Record | None = None)
     validation_examples = encode_examples(dataset, "validation", validated, facts, null, parts) if validated else None
     validate = validation_examples and validation_function(model.net, a_loss(), *validation_examples)
     start, notes = starting_state(fresh, model.net, workdir, t["init_from"], previous)
-    notes += [*noted, *without, *describe_data(dataset, facts, previous)]
+    notes += [*noted, *without, *data_notes(dataset, facts, previous)]
     stream = open_batches(fields, dataset, facts, null, parts, int(start.position))
     writers = build.build_writers(tuple(t["writers"]), folder=workdir, start=int(start.step), about=fields)
     return TrainingPlan(
@@ -145,7 +145,7 @@ def plan_training(fields: Fields, workdir: Path, previous: Record | None = None)
     )
 
 
-def describe_data(dataset: Dataset, facts: data_spec.DataFacts, previous: Record | None) -> list[str]:
+def data_notes(dataset: Dataset, facts: data_spec.DataFacts, previous: Record | None) -> list[str]:
     """What a user should know of the data: how they have changed since the run began, and classes never trained on."""
     changed = split_rules.describe_changes(previous.splits, dataset) if previous and previous.splits else ""
     absent = [name for name, share in zip(facts.class_names, facts.label_frequencies, strict=True) if not share]

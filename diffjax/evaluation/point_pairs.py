@@ -61,7 +61,7 @@ def pairs_of(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"], known: Pa
 
 
 def frechet_of_pairs(pairs: Pairs, i: Rows, j: Rows) -> float:
-    """`gaussians.frechet` of these rows, to rounding; time grows with min(n, m, d)³.
+    """`frechet_distance.frechet` of these rows, to rounding; time grows with min(n, m, d)³.
 
     With X the points less their mean, Σa = XᵀX/(n - 1), and tr (Σa Σb)^½ is the sum of the singular values of
     X Yᵀ/√((n - 1)(m - 1)), n × m in place of d × d.
@@ -79,12 +79,12 @@ def frechet_of_pairs(pairs: Pairs, i: Rows, j: Rows) -> float:
 
 
 def mmd2_of_pairs(pairs: Pairs, i: Rows, j: Rows, sigma: float) -> float:
-    """`kernels.mmd2` of these rows."""
+    """`mmd.mmd2` of these rows."""
     return unbiased(*_sums(pairs, i, j, lambda _, squared: np.exp(squared / (-2 * sigma**2))), len(i), len(j))
 
 
 def kid_of_pairs(pairs: Pairs, i: Rows, j: Rows) -> float:
-    """The value of `kernels.kid` of these rows."""
+    """The value of `mmd.kid` of these rows."""
     dim = pairs.a.shape[1]
 
     def cubic(product: Square, _: Square) -> Square:
@@ -95,7 +95,7 @@ def kid_of_pairs(pairs: Pairs, i: Rows, j: Rows) -> float:
 
 
 def coverage_of_pairs(pairs: Pairs, i: Rows, j: Rows, k: int) -> Coverage:
-    """`neighbours.coverage_of` of these rows."""
+    """`precision_recall.coverage_scores` of these rows."""
     within_a, within_b, across = (_block(pairs, *sides) for sides in ((0, 0), (1, 1), (1, 0)))
     return coverage_of_blocks(
         lambda rows: within_a(i[rows], i)[1],

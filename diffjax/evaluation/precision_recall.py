@@ -26,7 +26,7 @@ Block = Callable[[slice], Float64[np.ndarray, "_ _"]]
 
 
 class Coverage(NamedTuple):
-    """How far samples and real images fill each other's ground; see `coverage_of`."""
+    """How far samples and real images fill each other's ground; see `coverage_scores`."""
 
     precision: float  # share of samples among real images, in [0, 1]
     recall: float  # share of real images among samples, in [0, 1]
@@ -35,14 +35,14 @@ class Coverage(NamedTuple):
 
 
 class Memorization(NamedTuple):
-    """How near samples lie to training images, against how near unseen real images lie; see `copying`."""
+    """How near samples lie to training images, against how near unseen real images lie; see `memorization`."""
 
     share: float  # of samples within the limit: about the quantile for samples like the held-out images
     limit: float  # that quantile of the held-out images' distances, in the units of the points
     probability_nearer: (
         float  # chance that a sample lies nearer than a held-out image: 0.5 is like real, 1 is all copies
     )
-    p: float  # of at least so large a `nearer` among samples like the held-out images
+    p: float  # of at least so large a `probability_nearer` among samples like the held-out images
     isolated_share: float  # share of samples whose nearest training image is three times as near as the second
     held_out_isolated_share: float  # the same of the held-out images
     distances: Float64[np.ndarray, "n k"]  # of each sample to its k nearest training images, ascending
@@ -107,9 +107,10 @@ def memorization(
 ) -> Memorization:
     """How near samples lie to their nearest training images, calibrated by real images that were not trained on.
 
-    `nearer` and `p` are the rank test of Meehan, Chaudhuri & Dasgupta (2020, section 3, there of cells of the space,
-    here of all of it); `alone` is the ratio test of Yoon et al. (2023, section 3: memorised where the nearest lies
-    within a third of the distance of the second nearest), 0 by definition where there is a single training image.
+    `probability_nearer` and `p` are the rank test of Meehan, Chaudhuri & Dasgupta (2020, section 3, there of
+    cells of the space, here of all of it); `isolated_share` is the ratio test of Yoon et al. (2023, section 3: memorised where the
+    nearest lies within a third of the distance of the second nearest), 0 by definition where there is a single training
+    image.
     `count` neighbours of each sample are kept, for drawing them beside it.
     """
     if not 0 < quantile < 1:
@@ -157,7 +158,7 @@ def coverage_scores(x: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"],
 def coverage_of_blocks(
     within: Block, within_real: Block, from_real: Block, counts: tuple[int, int], k: int
 ) -> Coverage:
-    """`coverage_of` by the squared distances of some rows at a time.
+    """`coverage_scores` by the squared distances of some rows at a time.
 
     Of samples to all samples, of real images to all real ones, and of real images to all samples; `counts` are those of
     samples and of real images, each above k.

@@ -89,17 +89,24 @@ def all_scores(
     """
     at_hand = {score.key: score.real for score in previous}
     frechet_spec = ("frechet_ratio", "Fréchet distance, ratio", "1, lower is better", ".2f")
-    train, validation, test = fractions_of(splits, levels)
-    x = fractions_like(samples, splits)
-    sides = sides_of(*subsample_equally(x, train), test)
+    sides, tables = _sides_and_tables(samples, splits, levels)
     frechet_to_train = frechet_of_pairs(sides.learnt, *sides.learnt.everything)
-    if frechet_to_train <= 1e-12 * np.square(train).mean():
+    if frechet_to_train <= 1e-12 * np.square(tables[1]).mean():
         raise UserError("the train and test splits hold the same images: give splits without overlap")
     scores = [_ratio(frechet_spec, sides, at_hand.get(frechet_spec[0]))]
-    return scores + _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, at_hand)
+    return scores + _resemblance(sides, tables, labels, splits, kernels, draws, seed, at_hand)
 
 
-def _ratio(spec: tuple[str, str, str, str], sides: "Sides", real: Replicates | None) -> Score:
+def _sides_and_tables(
+    samples: UInt8[np.ndarray, "n h w c"], splits: Splits, levels: int
+) -> tuple[Sides, tuple[np.ndarray, ...]]:
+    """Samples and as many training images beside test images; and samples, train, validation and test as points."""
+    train, validation, test = fractions_of(splits, levels)
+    x = fractions_like(samples, splits)
+    return sides_of(*subsample_equally(x, train), test), (x, train, validation, test)
+
+
+def _ratio(spec: tuple[str, str, str, str], sides: Sides, real: Replicates | None) -> Score:
     key, name, ideal, form = spec
     whole = sides.learnt.everything[0]
     known: dict[bytes, float] = {}
@@ -132,11 +139,9 @@ def pairwise_scores(
     previous: Sequence[Score] = (),
 ) -> list[Score]:
     """`all_scores` without its first: `mmd2`, `two_sample`, `accuracy` where there are labels, `copies`."""
-    train, validation, test = fractions_of(splits, levels)
-    x = fractions_like(samples, splits)
-    sides = sides_of(*subsample_equally(x, train), test)
+    sides, tables = _sides_and_tables(samples, splits, levels)
     known_baselines = {score.key: score.real for score in previous}
-    return _resemblance(sides, (x, train, validation, test), labels, splits, kernels, draws, seed, known_baselines)
+    return _resemblance(sides, tables, labels, splits, kernels, draws, seed, known_baselines)
 
 
 def _resemblance(

@@ -48,7 +48,7 @@ class Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class AdvanceState:
-    """The program that `pmapped` makes, for so many devices of this host."""
+    """The program that `pmap_step` makes, for so many devices of this host."""
 
     program: Any
     here: int
@@ -135,7 +135,7 @@ def initialize_distributed(hosts: str, timeout_s: float = 60.0) -> Watch | None:
 
 @contextmanager
 def watched(watch: Watch | None) -> Iterator[None]:
-    """A run on hosts that `join` brought together; its end in order is told to the others."""
+    """A run on hosts that `initialize_distributed` brought together; its end in order is told to the others."""
     try:
         yield
     except jax.errors.JaxRuntimeError:
@@ -178,7 +178,7 @@ def first_device_per_host() -> list[Any]:
 
 
 def replicate(state: Tree, devices: Sequence[Any]) -> Tree:
-    """A copy of the state on all these devices, laid out as `pmapped` returns it: the second call compiles nothing.
+    """A copy of the state on all these devices, laid out as `pmap_step` returns it: the second call compiles nothing.
 
     A copy, since the trainer donates its state to every step and the caller may still want his. Every host takes part.
     """
