@@ -108,8 +108,8 @@ def memorization(
     """How near samples lie to their nearest training images, calibrated by real images that were not trained on.
 
     `probability_nearer` and `p` are the rank test of Meehan, Chaudhuri & Dasgupta (2020, section 3, there of
-    cells of the space, here of all of it); `isolated_share` is the ratio test of Yoon et al. (2023, section 3: memorised where the
-    nearest lies within a third of the distance of the second nearest), 0 by definition where there is a single training
+    cells of the space, here of all of it); `isolated_share` is the ratio test of Yoon et al. (2023,
+    section 3: memorised where the nearest lies within a third of the distance of the second nearest), 0 by definition where there is a single training
     image.
     `count` neighbours of each sample are kept, for drawing them beside it.
     """
