@@ -107,10 +107,9 @@ def memorization(
 ) -> Memorization:
     """How near samples lie to their nearest training images, calibrated by real images that were not trained on.
 
-    `probability_nearer` and `p` are the rank test of Meehan, Chaudhuri & Dasgupta (2020, section 3, there of
-    cells of the space, here of all of it); `isolated_share` is the ratio test of Yoon et al. (2023,
-    section 3: memorised where the nearest lies within a third of the distance of the second nearest), 0 by definition where there is a single training
-    image.
+    `probability_nearer` and `p` are the rank test of Meehan, Chaudhuri & Dasgupta (2020, section 3, there of cells of
+    the space, here of all of it). `isolated_share` is the ratio test of Yoon et al. (2023, section 3: memorised where
+    the nearest lies within a third of the distance of the second nearest), 0 where there is one training image.
     `count` neighbours of each sample are kept, for drawing them beside it.
     """
     if not 0 < quantile < 1:
