@@ -133,11 +133,22 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Tell the others that this host ends in order, and watch them no longer."""
+        """Tell the others that this host ends in order, and watch them no longer.
+
+        Reads until each of them closes its end: a connection that is closed with unread bytes is reset, and a reset
+        may drop what was sent before it.
+        """
         self._closed.set()
         self._thread.join()
         self._tell("bye")
+        deadline = time.monotonic() + 2 * _BEAT_S
         for peer in self._peers.values():
+            with suppress(OSError):
+                peer.shutdown(socket.SHUT_WR)
+                while (left := deadline - time.monotonic()) > 0:
+                    peer.settimeout(left)
+                    if not peer.recv(4096):
+                        break
             peer.close()
 
     def wait(self) -> None:
@@ -153,6 +164,7 @@ class Watch:
                 for key, _ in selector.select(0.1):
                     if self._has_ended(key.data):
                         selector.unregister(key.fileobj)
+                        self._peers.pop(key.data).close()
                 if time.monotonic() - beat_s > _BEAT_S:
                     beat_s = time.monotonic()
                     self._tell("here")

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.parallel.hosts import LOST, meet
+from diffjax.parallel.hosts import LOST, Watch, meet
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, time
 from diffjax.parallel.hosts import Watch, meet
-port, hosts, host = map(int, sys.argv[1:])
-watch = Watch(meet("localhost", port, hosts, host, 20.0), hosts, 2.0)
+port, hosts, host = map(int, sys.argv[1:4])
+watch = Watch(meet("localhost", port, hosts, host, 20.0), hosts, float(sys.argv[4]))
 print("here", flush=True)
 sys.stdin.readline()
 watch.close()
@@ -34,11 +34,11 @@ def port() -> int:
         return free.getsockname()[1]
 
 
-def started(port: int, hosts: int) -> list[subprocess.Popen]:
-    """So many processes that have met."""
+def started(port: int, hosts: int, timeout_s: float) -> list[subprocess.Popen]:
+    """So many processes that have met; one that is silent for `timeout_s` seconds is lost."""
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(port), str(hosts), str(host)],
+            [sys.executable, "-c", PROGRAM, str(port), str(hosts), str(host), str(timeout_s)],
             env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ def test_two_hosts_of_one_number_are_refused(port) -> None:
 @pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.long)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_host_ends_the_others_with_a_line(number, lost, port) -> None:
-    running = started(port, 3 if lost else 2)
+    running = started(port, 3 if lost else 2, 2.0)
     begun = time.monotonic()
     running[lost].send_signal(number)
     for host, process in enumerate(running):
@@ -101,8 +101,24 @@ def test_a_lost_host_ends_the_others_with_a_line(number, lost, port) -> None:
     running[lost].communicate()
 
 
-def test_an_end_in_order_is_no_loss(port) -> None:
-    running = started(port, 2)
-    for process in reversed(running):
-        assert process.communicate("end\n", timeout=20)[1] == ""
-        assert process.returncode == 0
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_end_in_order_is_no_loss(first, port) -> None:
+    running = started(port, 2, 30.0)
+    for host in (first, 1 - first):
+        assert running[host].communicate("end\n", timeout=20)[1] == ""
+        assert running[host].returncode == 0
+
+
+def test_an_end_with_unread_lines_resets_no_connection(port, monkeypatch) -> None:
+    """Closing a connection with unread bytes resets it, and on some systems a reset drops the last line."""
+    monkeypatch.setattr("diffjax.parallel.hosts._BEAT_S", 0.1)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda host: meet("localhost", port, 2, host, 20.0), (0, 1))
+    watch = Watch(second, 2, 30.0)
+    watch._closed.set()  # it reads no more
+    watch._thread.join()
+    first[1].sendall(b"here\n" * 1_000)
+    watch.close()
+    with first[1].makefile() as lines:  # a reset would raise ConnectionResetError
+        assert lines.read().endswith("bye\n")
+    first[1].close()
