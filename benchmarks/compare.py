@@ -18,7 +18,8 @@ from comparing.whole import compared
 from ml_collections import config_flags
 
 from configs.compare import Compare
-from diffjax.commands import command_line
+from diffjax.commands.command_line import run_command
+from diffjax.commands.flags import folder_flag
 from diffjax.utils.files import check_writable
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/compare/.")
@@ -31,10 +32,10 @@ def main() -> None:
     """The plan, the work, the page."""
     compare: Compare = CONFIG.value
     check(compare)
-    folder = command_line.folder_flag("workdir")
+    folder = folder_flag("workdir")
     check_writable(folder, "--workdir")
     compared(compare, folder, Path(PAGE.value or folder), ONLY_PAGE.value)
 
 
 if __name__ == "__main__":
-    command_line.run_script(main, CONFIG)
+    run_command(main, __doc__ or "", config=CONFIG)

@@ -22,11 +22,13 @@ from scoring import accuracy, labels_of
 from sklearn.linear_model import RidgeCV
 
 import diffjax as dj
-from diffjax.commands import command_line, evaluation_subject
+from diffjax.commands import evaluation_subject
+from diffjax.commands.command_line import run_command
+from diffjax.commands.flags import define_sampling_flags, folder_flag, step_choice
 from diffjax.conditions import fill_condition
 from diffjax.experiment import specs
 
-command_line.define_sampling_flags()
+define_sampling_flags()
 DRAWS = flags.DEFINE_integer("draws", 16, "Completions of each image.")
 MOST = flags.DEFINE_integer("most", 360, "Test images.")
 METHODS = flags.DEFINE_multi_string("method", ["clamp", "ddnm", "pigdm", "dps"], "Methods of dj.edit.methods.")
@@ -67,9 +69,7 @@ def low(x: Images) -> np.ndarray:
 def main() -> None:
     """One row per task and method."""
     asked = flags.FLAGS
-    model = evaluation_subject.open_subject(
-        command_line.folder_flag("workdir"), asked.ema, command_line.step_choice(), 1_000_000
-    )
+    model = evaluation_subject.open_subject(folder_flag("workdir"), asked.ema, step_choice(), 1_000_000)
     train, test = (unit(model, name) for name in ("train", "test"))
     test = test[: MOST.value]
     print("| known | method | hidden-pixel error of the mean | right digit: mean | single |\n|---|---|---|---|---|")
@@ -149,4 +149,4 @@ def right(model: evaluation_subject.EvaluationSubject, made: Images) -> float:
 
 
 if __name__ == "__main__":
-    command_line.run_script(main)
+    run_command(main, __doc__ or "")

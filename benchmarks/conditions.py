@@ -21,7 +21,9 @@ from jaxtyping import UInt8
 from scoring import accuracy, frechet_ratio
 
 from diffjax import reports
-from diffjax.commands import command_line, evaluation_subject, image_sampler
+from diffjax.commands import evaluation_subject, image_sampler
+from diffjax.commands.command_line import run_command
+from diffjax.commands.flags import define_sampling_flags, folder_flag, sampler_config, step_choice
 from diffjax.conditions import fill_condition
 from diffjax.data import byte_tokenizer
 from diffjax.data.attributes import measure
@@ -32,7 +34,7 @@ from diffjax.evaluation.pixels import fractions_like
 from diffjax.experiment import data_spec
 from diffjax.nets.condition_encoders import Picture, Text
 
-command_line.define_sampling_flags()
+define_sampling_flags()
 PROMPTS = flags.DEFINE_integer("prompts", 200, "Prompts of the first figure.")
 ABOUT = flags.DEFINE_list("about", [], "Combinations that training has not seen, as 'bold three,thin seven'.")
 PICTURES = flags.DEFINE_string("pictures", "", "Folder for pictures of prompts and sketches.")
@@ -51,9 +53,9 @@ class Row(NamedTuple):
 
 def main() -> None:
     """One row per figure."""
-    workdir, asked = command_line.folder_flag("workdir"), flags.FLAGS
-    model = evaluation_subject.open_subject(workdir, asked.ema, command_line.step_choice(), 1_000_000)
-    painter = model.build_sampler(command_line.sampler_settings(model.info.config["sample"]))
+    workdir, asked = folder_flag("workdir"), flags.FLAGS
+    model = evaluation_subject.open_subject(workdir, asked.ema, step_choice(), 1_000_000)
+    painter = model.build_sampler(sampler_config(model.info))
     kinds = {type(each) for each in model.info.net.conditions}
     print("| figure | found | asked for |\n|---|---|---|")
     for row in [
@@ -125,7 +127,7 @@ def moved(painter: image_sampler.ImageSampler, name: str, low: str, high: str, d
 
 def of_sketches(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Iterator[Row]:
     """How far the strokes of samples are those of sketches of test images, with the label and without."""
-    data = model.info.config["data"]
+    data = model.info.config.data
     dataset = data_spec.open_configured(data)
     (part,) = build_parts([sketch()], dataset)
     given = split_conditions(dataset, "test", None, (part,))
@@ -139,7 +141,7 @@ def of_sketches(model: evaluation_subject.EvaluationSubject, painter: image_samp
     yield Row("intersection over union with the sketch", f"{overlap(part, images, sketches, 255):.3f}", "0.80")
     real = dataset.arrays("test")[0]
     yield Row("the same, of the picture that it was drawn from", f"{overlap(part, real, sketches, 16):.3f}", "")
-    if model.info.facts.classes and model.info.config["model"]["conditional"]:
+    if model.info.facts.classes and model.info.config.model.conditional:
         images = pictures(painter, len(labels), {**parts, "label": labels})
         yield Row("the label that was given too is drawn", f"{classes(model, images, labels):.3f}", "0.97")
 
@@ -157,10 +159,10 @@ def overlap(part: Any, images: UInt8[np.ndarray, "n h w c"], sketches: np.ndarra
 
 def marginals(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Iterator[Row]:
     """The Fréchet ratio under each part alone, of test images, and under none; and the label's accuracy."""
-    data = model.info.config["data"]
+    data = model.info.config.data
     dataset = data_spec.open_configured(data)
     rows = dataset.split("test").sample_indices(360)
-    known = split_conditions(dataset, "test", rows, data_spec.parse_parts(tuple(data.get("parts", ())), dataset))
+    known = split_conditions(dataset, "test", rows, data_spec.parse_parts(data.parts, dataset))
     every = known if isinstance(known, dict) else {"label": known}
     null = painter.net.null_cond
     heard = [name for name in every if name in (null if isinstance(null, dict) else {"label": null})]
@@ -184,4 +186,4 @@ def spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    command_line.run_script(main)
+    run_command(main, __doc__ or "")

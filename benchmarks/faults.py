@@ -22,6 +22,7 @@ from diffjax.commands import evaluation_subject, image_sampler, likelihood_repor
 from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.diagnostics import level_profile
 from diffjax.errors import UserError
+from diffjax.experiment.config import Sample
 
 LOW, HIGH = -1.5, 1.5  # log-SNRs of the band that is not learnt
 COUNT = 1_440
@@ -32,14 +33,14 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise UserError("faults: give the folder of a run, such as runs/digits")
     model = evaluation_subject.open_subject(Path(sys.argv[1]), None, None, 5_000)
-    sound = model.info.config["sample"]
+    sound = model.info.config.sample
     told(model, sound, "as it is")
     told(dataclasses.replace(model, denoise=without_band(model)), sound, f"nothing learnt from {LOW} to {HIGH}")
     told(dataclasses.replace(model, denoise=copying(model)), sound, "the training images alone")
-    told(model, {**sound, "guidance": 8.0}, "guidance 8")
+    told(model, dataclasses.replace(sound, guidance=8.0), "guidance 8")
 
 
-def told(model: EvaluationSubject, settings: dict[str, Any], name: str) -> None:
+def told(model: EvaluationSubject, settings: Sample, name: str) -> None:
     """What stands out of a model, as `evaluate.py` has it."""
     painter, (cond, _), facts = model.build_sampler(settings), model.balanced_conditions(COUNT), model.info.facts
     images = image_sampler.sample_images(painter, jax.random.key(0), COUNT, 360, cond)

@@ -24,12 +24,15 @@ from scoring import accuracy, frechet_ratio, labels_of
 from tables import head, row
 
 from diffjax import guidance
-from diffjax.commands import command_line, evaluation_subject, image_sampler
+from diffjax.commands import evaluation_subject, image_sampler
+from diffjax.commands.command_line import run_command
+from diffjax.commands.flags import define_sampling_flags, folder_flag, sampler_config, step_choice
 from diffjax.evaluation.pixels import fractions_like, fractions_of
 from diffjax.experiment import trained_model
+from diffjax.experiment.config import Sample
 
 matplotlib.use("Agg")
-command_line.define_sampling_flags()
+define_sampling_flags()
 WEAK = flags.DEFINE_string("weak", "runs/digits_weak", "A run that was trained for less long.")
 ROOT = Path(__file__).parents[1]
 COUNT, ROUNDS = 360, 4
@@ -63,11 +66,11 @@ class Found(NamedTuple):
 
 def main() -> None:
     """Measure, draw, and write the section."""
-    workdir, asked = command_line.folder_flag("workdir"), flags.FLAGS
-    model = evaluation_subject.open_subject(workdir, asked.ema, command_line.step_choice(), 1_000_000)
+    workdir, asked = folder_flag("workdir"), flags.FLAGS
+    model = evaluation_subject.open_subject(workdir, asked.ema, step_choice(), 1_000_000)
     weak, *_ = trained_model.load(Path(WEAK.value))
     found: dict[str, dict[float, Found]] = {}
-    for name, scale, painter in painters(model, weak, command_line.sampler_settings(model.info.config["sample"])):
+    for name, scale, painter in painters(model, weak, sampler_config(model.info)):
         found.setdefault(name, {})[scale] = measured(model, painter)
         print(name, scale, *found[name][scale], flush=True)
     plotted(found, ROOT / "docs" / "pictures" / "guidance_digits.png")
@@ -87,16 +90,16 @@ def main() -> None:
 
 
 def painters(
-    model: evaluation_subject.EvaluationSubject, weak: Any, settings: dict[str, Any]
+    model: evaluation_subject.EvaluationSubject, weak: Any, settings: Sample
 ) -> Iterator[tuple[str, float, image_sampler.ImageSampler]]:
     """Each guidance at each scale."""
     for name, more, scales in NUMBERS:
         for scale in scales:
-            yield name, scale, model.build_sampler({**settings, **more, "guidance": scale})
+            yield name, scale, model.build_sampler(dataclasses.replace(settings, **more, guidance=scale))
     for strength in STRENGTHS:
         plus = {"sampler": "ddim", "guidance_when": "plus_plus()", "guidance": strength}
-        yield "plus_plus", strength, model.build_sampler({**settings, **plus})
-    plain = model.build_sampler({**settings, "guidance": 1.0})
+        yield "plus_plus", strength, model.build_sampler(dataclasses.replace(settings, **plus))
+    plain = model.build_sampler(dataclasses.replace(settings, guidance=1.0))
     for scale in WEAKER:
         yield (
             "autoguidance",
@@ -145,4 +148,4 @@ def plotted(found: dict[str, dict[float, Found]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run_script(main)
+    run_command(main, __doc__ or "")

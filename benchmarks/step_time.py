@@ -10,9 +10,9 @@ import jax
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.digits import get_config
-from diffjax.commands.data_examples import standard_deviation, with_data_std
-from diffjax.data import batches, open_dataset
-from diffjax.experiment import build, data_spec
+from diffjax.commands.training_data import open_data, with_data_std
+from diffjax.data import batches
+from diffjax.experiment import build
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
 
@@ -22,11 +22,10 @@ WARM, ROUNDS, STEPS = 50, 10, 50
 def main() -> None:
     """Rounds of steps, timed at their ends; the fastest and the median round."""
     config = get_config()
-    dataset = open_dataset(config.data.name)
-    facts, t = data_spec.data_facts(dataset, config.data.form), config.train
-    model = with_data_std(vars(config.model), standard_deviation(dataset, facts), facts)
-    built = data_spec.build_model_for(model, facts)
-    loss = build.build_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
+    data = open_data(config.data)
+    config = with_data_std(config, data)
+    built = build.build_model(config.model, data.spec)
+    loss = build.build_loss(built, config.train)
     ticks: list[float] = []
 
     def tick(step: int, state: object, metrics: dict) -> None:
@@ -34,7 +33,7 @@ def main() -> None:
         ticks.append(time.perf_counter())
 
     steps = WARM + ROUNDS * STEPS
-    stream = batches(dataset, "train", config.data.batch_size, 0, form=facts.encoding)
+    stream = batches(data.dataset, "train", config.data.batch_size, 0, form=data.spec.encoding)
     fit(jax.random.key(0), built.net, loss, stream, steps, optimizer=adamw(steps), events=[(STEPS, tick)])
     rounds = sorted((after - before) / STEPS for before, after in pairwise(ticks))
     print(f"{1000 * rounds[0]:.1f} ms fastest, {1000 * rounds[len(rounds) // 2]:.1f} ms median of {len(rounds)} rounds")

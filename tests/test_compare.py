@@ -20,7 +20,9 @@ from diffjax import nets, order, predict, schedule
 from diffjax.commands import image_sampler
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.build import ModelParts
+from diffjax.experiment.config import Sample
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.noise import Gaussian
 
 families, figures, flops, page, places, results, runs, scores, verdicts, whole = (
@@ -125,15 +127,14 @@ def test_operations_of_a_product_are_those_that_are_known() -> None:
 
 def test_of_a_net_with_a_head_the_large_part_is_counted_once_a_block() -> None:
     """Twice the steps in a block ask the head alone more often; half the blocks ask the rest half as often."""
-    noise, facts = Gaussian(schedule.cosine, predict.v), DataFacts((4, 4, 1), 0, (), 17, (), "unit")
+    noise, facts = Gaussian(schedule.cosine, predict.v), DataSpec((4, 4, 1), 0, (), 17, (), "unit")
     net = nets.MAR(width=32, depth=2, heads=2, head_width=8, head_depth=1)
     denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *(jnp.ones((1, 4, 4, 1)),) * 2))
 
     def spent(blocks: int, steps: int) -> float:
-        settings = {"sampler": "ddim", "grid": "uniform", "steps": steps, "guidance": 1.0}
-        return flops.of_sample(
-            image_sampler.build_image_sampler(denoise, noise, order.blocks(blocks), net, facts, settings)
-        )
+        model = ModelParts(noise, order.blocks(blocks), net)
+        config = Sample(sampler="ddim", grid="uniform", steps=steps)
+        return flops.of_sample(image_sampler.build_image_sampler(denoise, model, facts, config))
 
     head = (spent(8, 4) - spent(8, 2)) / 16
     large = spent(8, 2) / 8 - 2 * head

@@ -9,25 +9,24 @@ import pytest
 from jax.scipy.special import ndtri
 
 from diffjax import oracles, order, predict, schedule
-from diffjax.commands import image_sampler, model_diagnostics
+from diffjax.commands import diagnostic_curves, image_sampler, model_diagnostics
 from diffjax.denoising import denoiser
 from diffjax.experiment import build
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.config import Sample, Train
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian, Masking
 
 NOISE = Gaussian(schedule.cosine, predict.v)
-FACTS = DataFacts((4, 4, 1), 0, (), 17, (), "unit")
-SETTINGS = {"sampler": "heun", "grid": "uniform", "steps": 40, "guidance": 1.0}
+FACTS = DataSpec((4, 4, 1), 0, (), 17, (), "unit")
+SETTINGS = Sample(sampler="heun", grid="uniform", steps=40)
 NET = MLP(width=8, depth=1)
 MODEL = build.ModelParts(NOISE, order.together, NET)
 TRAIN, TEST = (np.random.default_rng(seed).integers(0, 17, (256, 4, 4, 1), dtype=np.uint8) for seed in (0, 1))
 
 
 def judged(denoise, sampler="heun", trained=None):
-    painter = image_sampler.build_image_sampler(
-        denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler}
-    )
+    painter = image_sampler.build_image_sampler(denoise, MODEL, FACTS, replace(SETTINGS, sampler=sampler))
     held = model_diagnostics.encode_held_out(painter, TRAIN, (TEST, None), 0)
     assert held is not None
     belief, local = model_diagnostics.prediction_path(held)
@@ -68,15 +67,13 @@ def test_an_exact_model_believes_what_the_formula_says_at_every_step() -> None:
 
 def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
     """Of v under cosine: 1/sigma² = 1 + SNR on the error of x0, and levels have the density alpha sigma / π."""
-    by_level = build.build_loss_by_level(
-        build.ModelParts(NOISE, order.together, NET), loss="regression", weight="", distribution=""
-    )
+    by_level = build.build_loss_by_level(build.ModelParts(NOISE, order.together, NET), Train())
     _, found = judged(net, trained=by_level)
     log_snr, weight, shares = found.training_weights
     np.testing.assert_allclose(weight, np.exp(log_snr / 2) / np.pi, rtol=1e-4)
     inside = [share.log_snr[0] < at < share.log_snr[1] for share, at in zip(shares, log_snr, strict=True)]
     assert all(inside)
-    assert list(model_diagnostics.diagnostic_curves(found)) == [
+    assert list(diagnostic_curves.diagnostic_curves(found)) == [
         "levels",
         "agreement",
         "shares",
@@ -89,8 +86,7 @@ def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
 @pytest.mark.long
 def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
     """min-SNR on EDM's levels: min(SNR, 5) times the normal density of log(sigma/alpha), which is half per log-SNR."""
-    slots = {"loss": "regression", "weight": "min_snr", "distribution": "log_normal(mean=-1.0, std=0.5)"}
-    by_level = build.build_loss_by_level(MODEL, **slots)
+    by_level = build.build_loss_by_level(MODEL, Train(weight="min_snr", times="log_normal(mean=-1.0, std=0.5)"))
     _, found = judged(net, trained=by_level)
     log_snr, weight, _ = found.training_weights
     z = (-log_snr / 2 + 1.0) / 0.5
@@ -102,13 +98,13 @@ def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
 
 
 def test_losses_without_levels_and_tokens_have_no_such_curves(net) -> None:
-    assert build.build_loss_by_level(MODEL, loss="bound", weight="", distribution="") is None
+    assert build.build_loss_by_level(MODEL, Train(loss="bound")) is None
     tokens = Masking(17)
-    painter = image_sampler.build_image_sampler(net, NOISE, order.together, NET, FACTS, SETTINGS)
+    painter = image_sampler.build_image_sampler(net, MODEL, FACTS, SETTINGS)
     assert model_diagnostics.encode_held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None
 
 
 def test_a_sampler_that_draws_at_random_has_no_local_error(net) -> None:
     _, found = judged(net, sampler="posterior")
     assert found.local_errors is None
-    assert "local" not in model_diagnostics.diagnostic_curves(found)
+    assert "local" not in diagnostic_curves.diagnostic_curves(found)
