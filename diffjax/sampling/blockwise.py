@@ -144,7 +144,7 @@ class _Backbone:
     def __call__(self, x_t: Array, t: Array, cond: PyTree) -> Array:
         net, noise = self.part.net, self.part.noise
         z = net.apply(self.part.variables, noise.feed(x_t, t), noise.level(t), cond, method="context")
-        places = net.places(self.moving, self.max_positions)
+        places = net.apply(self.part.variables, self.moving, self.max_positions, method="places")
         self.contexts.append((z, jnp.repeat(places, len(x_t) // len(places), axis=0)))  # guidance: copies side by side
         return jnp.zeros_like(x_t)
 

@@ -15,7 +15,7 @@ from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import NetDenoiser, bind_hook, is_causal, map_nets, require_sequential_order
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
+from diffjax.protocols import Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step, TokenNoise
 from diffjax.sampling.arguments import validate_grid
 from diffjax.sampling.loop import init_state, sampling_step, step_coefficients
 from diffjax.steps import posterior
@@ -109,15 +109,20 @@ class _Cached:
     caches: Any
 
     def __call__(self, x_t: Int[Array, "c n"], t: Any, cond: PyTree) -> Float[Array, "c n vocab"]:
-        net, rows = self.part.net, jnp.arange(len(x_t))
+        net, vocab, rows = self.part.net, _vocab(self.part), jnp.arange(len(x_t))
         places = jnp.repeat(self.places, len(x_t) // len(self.places), axis=0)  # guidance: copies side by side
         here, there = places[:, self.index - 1], places[:, self.index]
-        token = jnp.where(self.index > 0, x_t[rows, here], net.start_token)
+        token = jnp.where(self.index > 0, x_t[rows, here], vocab + 1)
         logits, self.caches = net.apply(
             self.part.variables, token, here, there, cond, self.caches, method="decode_step"
         )
-        out = jnp.zeros((*x_t.shape, net.vocab)).at[rows, there].set(logits)
+        out = jnp.zeros((*x_t.shape, vocab)).at[rows, there].set(logits)
         return self.part.noise.read(out, x_t, t)
+
+
+def _vocab(part: NetDenoiser) -> int:
+    assert isinstance(part.noise, TokenNoise)
+    return part.noise.vocab
 
 
 def _init_caches(denoise: Any, x: Int[Array, "b n"], cond: PyTree) -> list[Any]:
@@ -130,11 +135,11 @@ def _init_caches(denoise: Any, x: Int[Array, "b n"], cond: PyTree) -> list[Any]:
 
         def count(x_t: Array, t: Array, cond: PyTree) -> Array:
             sizes[place] = len(x_t)
-            return jnp.zeros((*x_t.shape, part.net.vocab))
+            return jnp.zeros((*x_t.shape, _vocab(part)))
 
         return count
 
     nets: list[NetDenoiser] = []
     map_nets(denoise, lambda part: nets.append(part))
     jax.eval_shape(map_nets(denoise, counting), x, jnp.zeros((len(x), 1)), cond)
-    return [part.net.init_cache(size) for part, size in zip(nets, sizes, strict=True)]
+    return [part.net.apply(part.variables, size, method="init_cache") for part, size in zip(nets, sizes, strict=True)]

@@ -24,6 +24,7 @@ from diffjax.training.nonfinite import Fault, Policy, locate_nonfinite
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics, train_step
+from diffjax.traits import net_traits
 from diffjax.utils.closures import cache_hashable, intern_function
 
 Event = tuple[int, Callable[[int, State, Metrics], None]]
@@ -229,7 +230,7 @@ class _Run:
 
 def _check_tokens(net: Any, x: Any) -> None:
     """Raise UserError where the first batch holds tokens that the net does not know: its loss would be NaN."""
-    vocab = getattr(net, "vocab", None)
+    vocab = net_traits(net).vocab
     if vocab is not None and not (jnp.min(x) >= 0 and jnp.max(x) < vocab):
         raise UserError(
             f"fit: the net knows tokens 0 … {vocab - 1} (vocab={vocab}), and the batches hold {int(jnp.min(x))} … "
