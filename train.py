@@ -15,13 +15,13 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from configs import Config
 from diffjax.commands import command_line, run_outputs
 from diffjax.commands.config_checks import Fields
 from diffjax.commands.preflight import describe_data, describe_plan, describe_size, measure_step, run_steps
 from diffjax.commands.training_plan import TrainingPlan, plan_training
 from diffjax.errors import UserError, tell, warn
 from diffjax.experiment import data_spec, meaning, run_record, trained_model
+from diffjax.experiment.config import Config
 from diffjax.experiment.run_record import Record
 from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.data_parallel import barrier, initialize_distributed, watched

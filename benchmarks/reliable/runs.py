@@ -20,7 +20,7 @@ KEEP = 3
 
 CONFIG = '''"""An MLP on the digits, as small as can be, which logs every step."""
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config():
