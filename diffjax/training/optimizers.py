@@ -7,6 +7,8 @@ import optax
 
 from diffjax.utils.memo import memoize_by_arguments
 
+__all__ = ["adamw"]
+
 
 @memoize_by_arguments
 def adamw(
