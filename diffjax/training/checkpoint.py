@@ -99,7 +99,7 @@ class Saver:
         with suppress(OSError):
             self._alias.close()
         if jax.process_index() == 0:
-            retention.clear(self.folder)
+            (retention.clear_after_failure if self._problem else retention.clear)(self.folder)
         if self._problem:
             raise UserError(
                 f"{self.folder}: {self._problem}; make room and run the same command, which goes on from the "

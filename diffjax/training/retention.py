@@ -1,6 +1,7 @@
 """Which checkpoints are kept, and how the others go: never before a newer one is whole, and never by halves."""
 
 import shutil
+import time
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -146,11 +147,22 @@ def clean_up_partial(folder: Path) -> None:
     clear(folder)
 
 
-def clear(folder: Path) -> None:
-    """Delete what is left of checkpoints whose writing or deletion was not finished, as far as that can be deleted."""
-    for pattern in (".*.deleted", ".*.partial"):
-        for path in _folders(folder, pattern):
-            shutil.rmtree(path, ignore_errors=True)
+def clear(folder: Path) -> bool:
+    """Delete incomplete checkpoints (`.*.partial`) and partly deleted ones (`.*.deleted`); whether there were any."""
+    incomplete = [path for pattern in (".*.deleted", ".*.partial") for path in _folders(folder, pattern)]
+    for path in incomplete:
+        shutil.rmtree(path, ignore_errors=True)
+    return bool(incomplete)
+
+
+def clear_after_failure(folder: Path, quiet_s: float = 0.5, timeout_s: float = 5.0) -> None:
+    """Clear until nothing comes back for `quiet_s` seconds: threads of a failed save write, and make folders, on."""
+    deadline = time.monotonic() + timeout_s
+    last = time.monotonic()
+    while time.monotonic() < min(deadline, last + quiet_s):
+        if clear(folder):
+            last = time.monotonic()
+        time.sleep(0.05)
 
 
 def _deleted(path: Path) -> Path:

@@ -14,7 +14,7 @@ from jax.core import eval_jaxpr
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
 from diffjax.nets.interface import check_variables, explain_flax_errors
-from diffjax.training.ema import average_names, default_average
+from diffjax.training.ema import average_names, default_average, initial_averages
 from diffjax.utils.closures import cache_hashable
 
 
@@ -55,15 +55,21 @@ def create(
 
     Raises UserError for a net with more variables than its parameters.
     """
-    names = average_names(averages)
     level = jnp.zeros((1,) * x.ndim)
     example = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
 
     init_key, run_key = jax.random.split(key)
     params, opt_state = _initialize(net, optimizer, init_key, example[0], level, example[1])
-    emas = {name: jax.tree.map(jnp.copy, params) for name in names}
-    step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
-    return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
+    return State(
+        step=jnp.zeros((), jnp.int32),  # buffers of their own, to be donated
+        position=jnp.zeros((), jnp.int32),
+        faults=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=opt_state,
+        emas=initial_averages(average_names(averages), params),
+        key=run_key,
+        halted=jnp.zeros((), bool),
+    )
 
 
 def _initialize(net: Any, optimizer: optax.GradientTransformation, *arguments: Any) -> tuple[PyTree, PyTree]:
@@ -96,7 +102,7 @@ def _compiled_programs(net: Any, optimizer: optax.GradientTransformation) -> dic
 
 def warm_start(state: State, params: PyTree) -> State:
     """The state, from these weights on: all its averages begin with them."""
-    return replace(state, params=params, emas={name: jax.tree.map(jnp.copy, params) for name in state.emas})
+    return replace(state, params=params, emas=initial_averages(tuple(state.emas), params))
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

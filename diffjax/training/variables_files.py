@@ -15,6 +15,7 @@ from diffjax.errors import UserError
 from diffjax.nets.interface import check_net, check_variables, explain_flax_errors
 from diffjax.training import ema as averages
 from diffjax.training import safetensors_io
+from diffjax.training.ema import initial_averages
 from diffjax.training.state import State
 from diffjax.utils.kinds import describe_value
 from diffjax.utils.tree_paths import leaf_name, leaves_by_name
@@ -82,7 +83,7 @@ def _path(function: str, path: Any) -> Path:
 
 
 def _net_shapes(net: Any, x: Any, cond: PyTree) -> PyTree:
-    """The shape and dtype of each parameter of a net for such a batch; none is made."""
+    """The shape and dtype of an average of each parameter of a net for such a batch; none is made."""
     if not getattr(x, "shape", ()):
         raise UserError(
             "load_variables: x must be a batch as in training, such as jnp.zeros((1, 8, 8, 1)), got "
@@ -92,7 +93,7 @@ def _net_shapes(net: Any, x: Any, cond: PyTree) -> PyTree:
     with explain_flax_errors(net):
         variables = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), cond)
     check_variables(net, variables)
-    return variables["params"]
+    return jax.eval_shape(lambda params: initial_averages(("",), params)[""], variables["params"])
 
 
 def _differences(stored: Mapping[str, Any], expected_shapes: Mapping[str, Any]) -> list[str]:
