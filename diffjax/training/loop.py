@@ -23,6 +23,7 @@ from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics
 from diffjax.training.trainer import Trainer, build_trainer
+from diffjax.traits import net_traits
 
 
 def fit(
@@ -162,7 +163,7 @@ def _train(run: _Run, callbacks: Callbacks) -> State:
 
 def _check_tokens(net: Net, x: Shaped[Array | np.ndarray, "b ..."]) -> None:
     """Raise UserError where the first batch holds tokens that the net does not know: its loss would be NaN."""
-    vocab = getattr(net, "vocab", None)
+    vocab = net_traits(net).vocab
     if vocab is not None and not (jnp.min(x) >= 0 and jnp.max(x) < vocab):
         raise UserError(
             f"fit: the net knows tokens 0 … {vocab - 1} (vocab={vocab}), and the batches hold {int(jnp.min(x))} … "
