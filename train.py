@@ -24,7 +24,7 @@ from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.data_parallel import barrier, initialize_distributed, watched
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Diverged, Fault
-from diffjax.training.progress import Log
+from diffjax.training.progress import Log, RunLength
 from diffjax.training.signals import SignalMonitor
 from diffjax.training.state import State
 from diffjax.utils.files import check_writable, clear_parts, lock_folder
@@ -123,9 +123,10 @@ def train(workdir: Path, plan: TrainingPlan, identity: Identity, sentry: SignalM
     about = {"config": config_files.config_hash(plan.config), **identity.about}
     folder, start = workdir / "checkpoints", int(plan.start.step)
     sums = running_means.read_sums(folder, start)
+    length = RunLength(start, t.steps, t.log_every_steps, batch_size)
     with (
         closing(checkpoint.Saver(folder, plan.keep, about)) as saver,
-        closing(Log(writers, start, t.steps, t.log_every_steps, batch_size, not first, sums)) as log,
+        closing(Log(writers, length, not first, sums)) as log,
     ):
 
         def save(step: int, state: State, metrics: Any) -> None:

@@ -24,12 +24,12 @@ from diffjax.nets import adapters as net_adapters
 from diffjax.nets import condition_encoders as encoders
 from diffjax.order import Order
 from diffjax.predict import Parameterization
-from diffjax.protocols import Net, Noise, Step
-from diffjax.schedule import Schedule
+from diffjax.protocols import Net, Noise, Schedule, Step
 from diffjax.times import Times
 from diffjax.training import metric_writers, nonfinite, optimizers
 from diffjax.training.metric_writers import Writer
 from diffjax.training.nonfinite import Policy
+from diffjax.traits import net_traits
 from diffjax.weights import LogWeight
 
 
@@ -83,7 +83,7 @@ def _build_encoder(text: str, parts: Sequence[PartSpec]) -> Any:
             f"{field}: {text} speaks of {encoder.part!r}, and {offered}; add it there, or name another with part="
         )
     _, shape, vocab = of_data[encoder.part]
-    counts = hasattr(encoder, "vocab")
+    counts = "vocab" in specs.parameter_names(encoders, text, field)
     if len(shape) not in encoder.axes or counts != bool(vocab):
         kind = f"integers below {vocab}" if vocab else "numbers"
         raise UserError(f"{field}: {text} does not suit {encoder.part!r}, {kind} of shape {shape}; use another encoder")
@@ -145,9 +145,10 @@ def build_loss(built: ModelParts, train: Train, *, drop_conditions: bool = True)
     loss = specs.call_with(losses, train.loss, field, built.noise, built.order, kind=Loss, **options)
     if built.net.null_cond is None or not drop_conditions:
         return loss
-    if train.label_drop and not built.net.conditions:
+    conditions = net_traits(built.net).conditions
+    if train.label_drop and not conditions:
         raise UserError("train.label_drop: of a condition that is the label alone, set train.cond_drop")
-    drop_rates = {LABEL: train.label_drop} | {condition.part: condition.drop for condition in built.net.conditions}
+    drop_rates = {LABEL: train.label_drop} | {condition.part: condition.drop for condition in conditions}
     return drop_cond(loss, built.net.null_cond, train.cond_drop, drop_rates)
 
 

@@ -9,7 +9,7 @@ from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.experiment.config import Sample
 from diffjax.guidance.rules import Rule
-from diffjax.protocols import Denoise, Noise
+from diffjax.protocols import Denoise, GaussianNoise, Noise
 
 
 class GuidedDenoiser(NamedTuple):
@@ -67,6 +67,6 @@ def _build_rule(text: str, noise: Noise) -> Rule:
     field = "guidance_rule"
     if {"denoise", "scale", "strength"} & specs.parameter_names(guidance, text, field):
         raise UserError(f"{field}: {text} is none; choose rescaled(), thresholded(), apg() or zero_star()")
-    if not hasattr(noise, "schedule"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"{field}: {text} is for numbers, and this model has tokens; leave it empty")
     return specs.instantiate(guidance, text, field, **specs.accepted(guidance, text, field, {"noise": noise}))
