@@ -83,7 +83,7 @@ def _build_encoder(text: str, parts: Sequence[PartSpec]) -> Any:
             f"{field}: {text} speaks of {encoder.part!r}, and {offered}; add it there, or name another with part="
         )
     _, shape, vocab = of_data[encoder.part]
-    counts = isinstance(encoder, encoders.Category | encoders.Text)
+    counts = "vocab" in specs.parameter_names(encoders, text, field)
     if len(shape) not in encoder.axes or counts != bool(vocab):
         kind = f"integers below {vocab}" if vocab else "numbers"
         raise UserError(f"{field}: {text} does not suit {encoder.part!r}, {kind} of shape {shape}; use another encoder")
