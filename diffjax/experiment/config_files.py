@@ -46,7 +46,7 @@ def check_types(config: Any, path: str) -> None:
     for name in vars(config).keys() - kinds.keys():
         raise UserError(f"{path}.{name}: no such field; {_hint(name, list(kinds))}")
     for name, kind in kinds.items():
-        value = getattr(config, name)
+        value = vars(config)[name]
         if not (type(value) is kind if dataclasses.is_dataclass(kind) else matches_type(value, kind)):
             raise UserError(f"{path}.{name}: expected {type_name(kind)}, got {value!r}")
         if dataclasses.is_dataclass(value):
@@ -79,7 +79,7 @@ def _resolve_names(config: Any, names: str) -> None:
         fields = _fields(config)
         if name not in fields:
             raise UserError(f"--config.{names}: no such field; {_hint(name, fields)}")
-        config = getattr(config, name)
+        config = vars(config)[name]
     if _fields(config):
         raise UserError(f"--config.{names}: give one of its fields, such as --config.{names}.{_fields(config)[0]}")
 
@@ -99,7 +99,7 @@ def _fill_dataclass(kind: type, values: Mapping[str, Any], path: str) -> Any:
     for name, value in values.items():
         if name not in _fields(config):
             raise UserError(f"{path}.{name}: this version has no such field; resume with the version that wrote it")
-        default = getattr(config, name)
+        default = vars(config)[name]
         if dataclasses.is_dataclass(default):
             value = _fill_dataclass(type(default), value, f"{path}.{name}")
         setattr(config, name, tuple(value) if isinstance(value, list) else value)

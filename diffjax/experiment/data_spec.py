@@ -40,7 +40,7 @@ class DataFacts:
     @property
     def semantics(self) -> dict[str, Any]:
         """Those that decide what a model's numbers mean; shares of classes change as a set grows."""
-        return {name: getattr(self, name) for name in ("shape", "classes", "class_names", "levels", "form", "parts")}
+        return {name: vars(self)[name] for name in ("shape", "classes", "class_names", "levels", "form", "parts")}
 
     def matches(self, other: "DataFacts") -> bool:
         """Whether data of these facts mean what those of a model's training meant."""

@@ -154,7 +154,7 @@ def _valid_facts(facts: DataFacts) -> bool:
     """Whether there can be data of these facts."""
     kinds = get_type_hints(DataFacts).items()
     return (
-        all(matches_type(getattr(facts, field), kind) for field, kind in kinds)
+        all(matches_type(vars(facts)[field], kind) for field, kind in kinds)
         and len(facts.shape) == 3
         and min(facts.shape) > 0
         and prod(facts.shape) <= MAX_PIXELS

@@ -246,4 +246,4 @@ def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def to_orbax(state: State) -> dict[str, Any]:
     """The state as Orbax is given it: keys as their bits."""
-    return {**{name: getattr(state, name) for name in FIELDS[manifest.FORMAT]}, "key": jax.random.key_data(state.key)}
+    return {**{name: vars(state)[name] for name in FIELDS[manifest.FORMAT]}, "key": jax.random.key_data(state.key)}

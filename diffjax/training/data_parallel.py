@@ -66,8 +66,12 @@ class AdvanceState:
         stats = lowered.compile().memory_analysis()
         if stats is None:
             return None
-        names = ("argument", "temp", "output", "alias")
-        return Memory(*(getattr(stats, f"{name}_size_in_bytes") for name in names))
+        return Memory(
+            stats.argument_size_in_bytes,
+            stats.temp_size_in_bytes,
+            stats.output_size_in_bytes,
+            stats.alias_size_in_bytes,
+        )
 
 
 def pmap_step(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> AdvanceState:

@@ -171,7 +171,7 @@ def _apply_gradients(optimizer: optax.GradientTransformation, state: State, grad
 
 
 def _state_content(state: State) -> dict[str, PyTree]:
-    return {name: getattr(state, name) for name in ("params", "emas", "opt_state")}
+    return {"params": state.params, "emas": state.emas, "opt_state": state.opt_state}
 
 
 def _nonfinite_names(trees: dict[str, PyTree]) -> list[str]:

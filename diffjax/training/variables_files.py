@@ -84,7 +84,7 @@ def _path(function: str, path: Any) -> Path:
 
 def _net_shapes(net: Any, x: Any, cond: PyTree) -> PyTree:
     """The shape and dtype of an average of each parameter of a net for such a batch; none is made."""
-    if not getattr(x, "shape", ()):
+    if not isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) or not x.shape:
         raise UserError(
             "load_variables: x must be a batch as in training, such as jnp.zeros((1, 8, 8, 1)), got "
             f"{describe_value(x)}"
