@@ -43,7 +43,8 @@ class Fit(NamedTuple):
     def beyond(self, limit: "Fit") -> tuple[str, ...]:
         """What is further off than exact draws are; the limit of coverage is of its distance to 0.9."""
         far = self._replace(coverage=abs(self.coverage - INSIDE))
-        return tuple(name for name in self._fields if not getattr(far, name) <= getattr(limit, name))
+        errors = zip(self._fields, far, limit, strict=True)
+        return tuple(name for name, error, bound in errors if not error <= bound)
 
 
 @dataclass(frozen=True)
