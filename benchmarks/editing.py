@@ -104,7 +104,7 @@ def inversion(model: tuple, images: np.ndarray, labels: np.ndarray) -> None:
             flush=True,
         )
     ends = dj.edit.interpolate(
-        dj.keys(0, 20), noise, order, denoise, x[:20], x[20:40], jnp.asarray([0.0, 1.0]), cond=labels[:20],
+        dj.keys(0, 20), noise, order, denoise, (x[:20], x[20:40]), jnp.asarray([0.0, 1.0]), cond=labels[:20],
         cond_b=labels[20:40],
     )  # fmt: skip
     off = np.abs(np.asarray(ends) - np.asarray(x[:40]).reshape(2, 20, *x.shape[1:])) / 2
