@@ -50,7 +50,7 @@ def rules_for_gaussian() -> Iterator[tuple[str, dj.Step]]:
                 step = maker(**arguments)
             except (dj.UserError, TypeError):  # an order that does not exist, or an argument without a default
                 continue
-            if isinstance(step, dj.Step) and all(hasattr(COSINE, need) for need in step.needs):
+            if isinstance(step, dj.Step) and isinstance(COSINE, step.needs):
                 yield f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})", step
 
 

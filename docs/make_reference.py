@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import flax.linen as nn
 
-from configs import Config
 from diffjax import nets
+from diffjax.experiment.config import Config
 from diffjax.nets import adapters, condition_encoders, controlnet
 from diffjax.nets.shared_arguments import EncoderArguments, NetArguments
 from diffjax.utils.files import write_atomically

@@ -24,7 +24,7 @@ from diffjax.grids import Grid
 from diffjax.guidance.classifier_free import batched_predictions
 from diffjax.guidance.rules import linear
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import Denoise, GaussianNoise, Keys, Noise, Sample, Step
 from diffjax.sampling.loop import invert, sample
 from diffjax.steps import midpoint
 from diffjax.utils.closures import as_pytree
@@ -147,7 +147,7 @@ def interpolate(
 
 def check_numbers(noise: Noise) -> None:
     """Raise UserError for tokens."""
-    if not hasattr(noise, "eps"):
+    if not isinstance(noise, GaussianNoise):
         kind = type(noise).__name__
         raise UserError(f"interpolate: {kind} hides tokens, and between two of them is nothing to go through; use vary")
 

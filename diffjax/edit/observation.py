@@ -18,6 +18,7 @@ from jaxtyping import Array, Shaped
 
 from diffjax.edit import constraints
 from diffjax.errors import UserError
+from diffjax.protocols import TokenNoise
 from diffjax.utils.closures import as_pytree
 
 Image = Any  # [*shape] or [b, *shape]: numbers, or tokens
@@ -57,7 +58,7 @@ class Observation:
     @property
     def of_pixels(self) -> bool:
         """Whether the coordinates are the pixels, or tokens, themselves."""
-        return getattr(self.forward, "func", None) is pixel_basis
+        return isinstance(self.forward, Partial) and self.forward.func is pixel_basis
 
     @property
     def of_tokens(self) -> bool:
@@ -134,8 +135,8 @@ def validate_observation(observation: Observation, name: str) -> Observation:
 
 def check_fit(observation: Observation, noise: Any, shape: tuple[int, ...]) -> None:
     """Raise UserError where examples of the noise are of another kind or shape, the batch first."""
-    if observation.of_tokens != hasattr(noise, "vocab"):
-        kind, observed_kind = ("tokens", "numbers") if hasattr(noise, "vocab") else ("numbers", "tokens")
+    if observation.of_tokens != isinstance(noise, TokenNoise):
+        kind, observed_kind = ("numbers", "tokens") if observation.of_tokens else ("tokens", "numbers")
         raise UserError(
             f"edit: {type(noise).__name__} is of {kind}, and {observed_kind} were seen; give an image of {kind}"
         )

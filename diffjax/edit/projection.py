@@ -11,7 +11,7 @@ from diffjax.edit.observation import check_exact
 from diffjax.edit.solver import Method, Problem, sample_posterior
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Sample, Step
 from diffjax.steps.ancestral import no_carry, square_root
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.memo import memoize_by_arguments
@@ -85,7 +85,7 @@ def _null_space_step() -> Step:
         ) * noise.eps(z_t, z0, t)
         return observation.from_coordinates(mean + square_root(c**2 - (share * reach) ** 2) * n), carry
 
-    return Step(no_carry, update, stochastic=True, needs=("eps",), prediction_type=ObservedPrediction)
+    return Step(no_carry, update, stochastic=True, needs=GaussianNoise, prediction_type=ObservedPrediction)
 
 
 def x0_coefficient(noise: Gaussian, t: Array, s: Array) -> Array:
@@ -139,4 +139,4 @@ def _spectral_step(eta: float, eta_b: float) -> Step:
         near = m.alpha * (z0 + eta_b * (values - z0)) + left * n
         return observation.from_coordinates(jnp.where(finite & (m.alpha * tau <= m.sigma), near, far)), carry
 
-    return Step(no_carry, update, stochastic=True, needs=("eps",), prediction_type=ObservedPrediction)
+    return Step(no_carry, update, stochastic=True, needs=GaussianNoise, prediction_type=ObservedPrediction)

@@ -12,7 +12,7 @@ from diffjax.denoising import checked_denoiser, networks
 from diffjax.edit.observation import Observation, check_exact, check_fit
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import Denoise, Keys, Noise, Sample, Step, TokenNoise
 from diffjax.sampling.driver import sample_for
 
 
@@ -79,7 +79,7 @@ def solve(
 
 def check_serves(method: Method, noise: Noise, order: Order, observation: Observation, step: Step | None) -> None:
     """Raise UserError where the method does not serve what it is given."""
-    if hasattr(noise, "vocab") and not method.tokens:
+    if isinstance(noise, TokenNoise) and not method.tokens:
         raise UserError(f"{method.name}: this method is of numbers, and {type(noise).__name__} is of tokens; use clamp")
     if order.width < 1 and not method.orders:
         raise UserError(

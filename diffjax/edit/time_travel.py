@@ -16,7 +16,7 @@ from diffjax.noise import Gaussian
 from diffjax.order import Order, levels
 from diffjax.parallel.dispatch import loops_are_slow
 from diffjax.protocols import Keys, Sample
-from diffjax.sampling.arguments import validate_grid
+from diffjax.sampling.arguments import ClockStep, Inputs, Sampler, validate_grid
 from diffjax.sampling.loop import init_state, sampling_step
 from diffjax.steps import posterior
 from diffjax.utils.closures import as_pytree, closure_jit
@@ -97,8 +97,8 @@ def _move(
     k, u, v = stop
 
     def fall(state: Any) -> Any:
-        settings = {"noise": noise, "order": order, "step": step}
-        return sampling_step(keys, rank, (k, u, v, None), state, denoise, cond, hook, **settings)
+        sampler = Sampler(noise, order, step, state[0].shape[1:])
+        return sampling_step(Inputs(keys, denoise, cond, hook), rank, ClockStep(k, u, v), state, sampler=sampler)
 
     def rise(state: Any) -> Any:
         x = _raise_noise(fold(fold(keys, KeyUse.TIME_TRAVEL), k), noise, order, state[0], u, v, rank)

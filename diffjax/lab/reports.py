@@ -11,8 +11,7 @@ from diffjax.lab.convergence import BUDGETS, COUNTS, INTERVAL, error_by_nfe, slo
 from diffjax.lab.distribution_checks import BIAS, DistributionCheck, GridMaker, compare_distribution
 from diffjax.lab.robustness import SCHEDULES, STEP_COUNTS, nonfinite_cases, overhead
 from diffjax.noise import Gaussian
-from diffjax.protocols import Step
-from diffjax.schedule import Schedule
+from diffjax.protocols import Schedule, Step
 
 CLOSE = 0.15  # of a measured order to the claimed one
 FALLING = 0.5  # the least order that is one
@@ -138,6 +137,6 @@ def report(
 
 
 def _check(step: Step, noise: Gaussian) -> None:
-    if not isinstance(noise, Gaussian) or not all(hasattr(noise, need) for need in step.needs):
-        needs = f"; {step.name} needs {', '.join(step.needs)}" if step.needs else ""
-        raise UserError(f"lab.report: noise must be Gaussian, got {type(noise).__name__}{needs}")
+    if not isinstance(noise, Gaussian) or not isinstance(noise, step.needs):
+        needs = f"{step.name} needs a {step.needs.__name__}"
+        raise UserError(f"lab.report: noise must be Gaussian, got {type(noise).__name__}; {needs}")

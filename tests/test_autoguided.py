@@ -12,6 +12,7 @@ from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
 from diffjax.sampling import cached
 from diffjax.sampling.loop import sample
+from diffjax.traits import NetTraits
 from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
@@ -21,6 +22,8 @@ class Attentive(nn.Module):
     """Two blocks in which every row of a picture looks at every other, or, where perturbed, at itself alone."""
 
     perturbed: tuple[int, ...] = ()
+
+    traits = NetTraits(perturbable=True)
 
     @nn.compact
     def __call__(self, x, level, cond=None, keys=None):

@@ -29,7 +29,6 @@ class Net:
     """What a reader asks of a net."""
 
     null_cond = None
-    convolutional = False
 
 
 def know_nothing(x, t, cond):
