@@ -1,9 +1,8 @@
 """The functions that the training config passes through, and its names there: python benchmarks/config_flow.py
 
 Counted over the syntax tree. The walk begins where the command has read `--config`, and where a `plan`, which holds the
-config, is a parameter. A value is the config, one of its sections
-(`config.train`) or a copy (`replace(config, …)`); a field of a section (`config.train.steps`) is not. Where such a value
-is an argument of a function of the package, the walk goes on with that parameter.
+config, is a parameter. A value is the config, one of its sections (`config.train`) or a copy of it, but no field of a
+section (`config.train.steps`). Where it is an argument of a function of the package, the walk goes on there.
 """
 
 import ast

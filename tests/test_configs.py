@@ -17,7 +17,7 @@ from diffjax.experiment.config import Config
 from diffjax.utils.prng import keys
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.name != "__init__.py")
+FILES = [*sorted((ROOT / "configs").glob("[!_]*.py")), *sorted((ROOT / "examples").glob("*/config_*.py"))]
 
 
 @pytest.fixture(params=FILES, ids=[path.stem for path in FILES])

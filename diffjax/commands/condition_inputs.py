@@ -16,6 +16,7 @@ from diffjax.data import byte_tokenizer
 from diffjax.errors import UserError
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
+from diffjax.traits import net_traits
 from diffjax.utils.image_io import read_image
 from diffjax.utils.prng import KeyUse, fold, keys
 
@@ -115,7 +116,7 @@ def condition_parts(net: Any, *, prompt: str | None, sketch: str | None, numbers
 
 def number_parts(net: Any) -> dict[str, Number | Category]:
     """The encoders of the parts that --number sets, by the names of the parts."""
-    encoders = getattr(net, "conditions", ())
+    encoders = net_traits(net).conditions
     return {encoder.part: encoder for encoder in encoders if isinstance(encoder, NUMBER_ENCODERS)}
 
 
@@ -180,7 +181,7 @@ def _parse_number(net: Any, text: str) -> Parts:
 
 def _find_encoder(net: Any, kind: type[Encoder], part: str | None, flag: str, problem: str) -> Encoder:
     """The network's encoder of that kind, and of that part if one is named."""
-    conditions = getattr(net, "conditions", ())
+    conditions = net_traits(net).conditions
     for encoder in conditions:
         if isinstance(encoder, kind) and part in (None, encoder.part):
             return encoder

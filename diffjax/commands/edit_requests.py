@@ -41,7 +41,7 @@ def build_edit(name: str, request: EditRequest) -> Edit:
     """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
     build = specs.parse_spec(sys.modules[__name__], name, "--edit").target
     for flag in sorted({flag for flags in FLAGS_BY_EDIT.values() for flag in flags}):
-        if getattr(request, flag) not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
+        if vars(request)[flag] not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
             used = ", --".join(FLAGS_BY_EDIT[name])
             raise UserError(f"--{flag}: has no effect on --edit {name}, which reads --{used}; leave it out")
     return build(request)

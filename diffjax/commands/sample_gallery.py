@@ -18,6 +18,7 @@ from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.nets.condition_encoders import Text
 from diffjax.reports import grid, labelled_grid
+from diffjax.traits import net_traits
 
 PER_ROW = 10  # images of a row, and rows
 Picture = UInt8[np.ndarray, "h w c"]
@@ -64,6 +65,8 @@ def _rows(model: ModelParts, facts: DataSpec, examples_cond: PyTree) -> Rows:
     if not isinstance(net.null_cond, dict):
         return Rows((), None)
     count = len(jax.tree.leaves(examples_cond)[0])
-    prompts = next((examples_cond[encoder.part].value for encoder in net.conditions if isinstance(encoder, Text)), None)
+    prompts = next(
+        (examples_cond[encoder.part].value for encoder in net_traits(net).conditions if isinstance(encoder, Text)), None
+    )
     names = map(str, range(count)) if prompts is None else byte_tokenizer.decode(np.asarray(prompts))
     return Rows(tuple(names), examples_cond)

@@ -13,6 +13,7 @@ from diffjax.data.split_rules import describe_splits
 from diffjax.experiment import data_spec
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.state import State
+from diffjax.training.trainer import build_trainer
 
 MAX_TIMED_STEPS = 10
 MIN_TIMED_STEPS = 3
@@ -90,14 +91,9 @@ def _describe_data_std(plan: TrainingPlan) -> list[str]:
 
 def _describe_memory(plan: TrainingPlan) -> list[str]:
     """The peak memory of the program that would run; nothing where the platform does not report it."""
-    memory = step_memory(
-        plan.setup.net,
-        plan.setup.loss,
-        next(plan.stream),
-        optimizer=plan.setup.optimizer,
-        start=plan.start,
-        accumulate=plan.config.train.accumulate,
-    )
+    setup = plan.setup
+    trainer = build_trainer(setup.net, setup.loss, setup.optimizer, accumulate=plan.config.train.accumulate)
+    memory = step_memory(trainer, plan.start, next(plan.stream))
     if memory is None:
         return []
     available, sharing = device_memory()

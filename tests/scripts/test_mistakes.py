@@ -78,7 +78,6 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("data.augment=shift(pixels=8)", ["data.augment", "shift", "8x8"]),
     ("data.parts=sketsch()", ["data.parts", "'sketsch'", "caption, feature, low_res, measured, sketch"]),
     ("data.parts=low_res(factor=3)", ["data.parts", "low_res", "8x8"]),
-    ("data.leave_out=three", ["data.leave_out", "'three'", "'bold three'"]),
     ("train.weight=p2(gamma=-20.0)", ["train.weight", "infinite", "noise levels"]),
     ("model.data_std=9", ["config.model.data_std", "9", "measured"]),
     ("model.net=MLP(dtype='float16')", ["net", "dtype", "bfloat16"]),
