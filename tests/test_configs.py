@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 from jax.tree_util import Partial
 
+from diffjax.commands.config_flags import find_config
 from diffjax.data import condition_parts
 from diffjax.experiment import build, config_files, data_spec, specs
 from diffjax.experiment.config import Config
@@ -87,3 +88,14 @@ def test_its_docstring_says_how_to_run_it(path) -> None:
     told = ast.get_docstring(ast.parse(path.read_text())) or ""
     name = path.relative_to(ROOT).as_posix()
     assert re.search(rf"^python train\.py --config {re.escape(name)} --workdir runs/\S+", told, re.MULTILINE)
+
+
+def test_a_config_that_comes_with_the_package_is_found_by_its_name(tmp_path, monkeypatch) -> None:
+    """From any folder; a file of the user's own comes first."""
+    monkeypatch.chdir(tmp_path)
+    shipped = (ROOT / "configs" / "digits.py").read_text()
+    for name in ("digits", "digits.py", "configs/digits.py"):
+        assert find_config(name).read_text() == shipped
+    assert find_config("no_such") == Path("no_such")
+    (tmp_path / "digits").write_text("own")
+    assert find_config("digits").read_text() == "own"

@@ -52,7 +52,7 @@ LIBRARIES = {
     "flax": "nets training evaluation",
     "diffrax": "sampling",
     "equinox": "nets",
-    "optax": "training experiment",
+    "optax": "training experiment commands",
     "orbax": "training",
     "tensorstore": "training",
     "tensorboardX": "training",

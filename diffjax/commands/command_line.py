@@ -111,8 +111,9 @@ def _help_text(description: str) -> str:
     """The description, and every flag that the program itself defines."""
     text = SCRIPT.sub(r"diffjax \1", description) if sys.argv[0].startswith("diffjax ") else description
     defined: dict[str, list[flags.Flag]] = flags.FLAGS.flags_by_module_dict()
-    own = [flag for module, module_flags in defined.items() if _is_own(module) for flag in module_flags]
-    return "\n".join([text.rstrip(), "", "flags:", *map(_describe_flag, sorted(own, key=lambda flag: str(flag.name)))])
+    program_flags = [flag for module, module_flags in defined.items() if _is_own(module) for flag in module_flags]
+    lines = map(_describe_flag, sorted(program_flags, key=lambda flag: str(flag.name)))
+    return "\n".join([text.rstrip(), "", "flags:", *lines])
 
 
 def _is_own(module: str) -> bool:

@@ -94,8 +94,8 @@ def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
     similar = difflib.get_close_matches(text, names, 1)
     hint = f"; did you mean {similar[0]}?" if similar else ""
     remaining = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
-    shown = ", ".join(names[:MAX_NAMES_SHOWN])
-    raise UserError(f"{flag} {text}: expected {valid}, or one of {shown}{remaining}{hint}")
+    listed = ", ".join(names[:MAX_NAMES_SHOWN])
+    raise UserError(f"{flag} {text}: expected {valid}, or one of {listed}{remaining}{hint}")
 
 
 def condition_parts(net: Any, *, prompt: str | None, sketch: str | None, numbers: Sequence[str]) -> Parts:
