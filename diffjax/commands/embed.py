@@ -12,7 +12,7 @@ import argparse
 import io
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +27,26 @@ from diffjax.errors import UserError, warn
 from diffjax.experiment import specs
 
 BATCH = 64
+Example = dict[str, object]
 _KINDS = (tfds.features.Tensor, tfds.features.Image)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """From flags to the new set; a mistake is one line on stderr and exit code 2."""
+    """Write the new set; a mistake is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", required=True, help="TFDS name of the old set.")
-    parser.add_argument("--data_dir", help="TFDS folder of the old set; by default TFDS's own.")
-    parser.add_argument("--text", required=True, help="The feature of the old set that is a text.")
-    parser.add_argument("--encoder", default="sentence_transformer()", help="One of diffjax.data.encoders, called.")
+    parser.add_argument("--data", required=True, help="TFDS name of the data set.")
+    parser.add_argument("--data_dir", help="TFDS folder of the data set; by default TFDS's own.")
+    parser.add_argument("--text", required=True, help="Text feature of the data set.")
+    parser.add_argument(
+        "--encoder",
+        default="sentence_transformer()",
+        help="Text encoder of diffjax.data.encoders.",
+    )
     parser.add_argument("--out", required=True, help="TFDS folder of the new set.")
-    arguments_given = parser.parse_args(arguments)
+    values = parser.parse_args(arguments)
     try:
-        encoder = specs.instantiate(encoders, arguments_given.encoder, "--encoder")
-        print(
-            write_embedded(
-                arguments_given.data,
-                arguments_given.text,
-                encoder,
-                arguments_given.out,
-                data_dir=arguments_given.data_dir,
-            )
-        )
+        encoder = specs.instantiate(encoders, values.encoder, "--encoder")
+        print(write_embedded(values.data, values.text, encoder, values.out, data_dir=values.data_dir))
     except UserError as mistake:
         warn(str(mistake))
         sys.exit(2)
@@ -64,7 +61,7 @@ def write_embedded(
     data_dir: str | Path | None = None,
     batch: int = BATCH,
 ) -> Path:
-    """The folder of the new set, which has the splits of the old one, in its order."""
+    """The folder of the new set, with the splits and the order of the old one."""
     old = open_builder(data, data_dir)
     _check(old, data, text)
     embeddings, mask = _encode(
@@ -76,7 +73,7 @@ def write_embedded(
         f"{text}_mask": tfds.features.Tensor(shape=mask.shape[1:], dtype=np.bool_),
     }
 
-    def rows(split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def rows(split: str) -> Iterator[tuple[int, Example]]:
         return enumerate(_embedded_examples(old, split, text, encoder, batch))
 
     builder = _builder(old, features, rows)
@@ -86,7 +83,7 @@ def write_embedded(
     return prepare_once(builder, out)
 
 
-def _builder(old: Any, features: dict[str, Any], rows: Any) -> Any:
+def _builder(old: Any, features: Example, rows: Callable[[str], Iterator[tuple[int, dict[str, object]]]]) -> Any:
     """A builder of the old set's splits with these features."""
     metadata = tfds.core.MetadataDict(dict(old.info.metadata or {}))
 
@@ -106,17 +103,17 @@ def _builder(old: Any, features: dict[str, Any], rows: Any) -> Any:
                 disable_shuffling=True,
             )
 
-        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        def _split_generators(self, dl_manager: object) -> dict[str, object]:
             return {split: rows(split) for split in old.info.splits}
 
-        def _generate_examples(self) -> Iterator[Any]:
+        def _generate_examples(self) -> Iterator[object]:
             raise NotImplementedError("`_split_generators` makes the examples")
 
     return Embedded
 
 
-def _embedded_examples(old: Any, split: str, text: str, encoder: TextEncoder, batch: int) -> Iterator[dict[str, Any]]:
-    """The examples of a split as TFDS takes them, with what the encoder makes of so many texts at a time."""
+def _embedded_examples(old: Any, split: str, text: str, encoder: TextEncoder, batch: int) -> Iterator[Example]:
+    """The examples of a split as TFDS stores them, with embeddings, `batch` texts at a time."""
     source = old.as_data_source(split, decoders=_undecoded_images(old))
     numbers = iter(range(len(source)))
     while batch_numbers := list(itertools.islice(numbers, batch)):
@@ -128,7 +125,7 @@ def _embedded_examples(old: Any, split: str, text: str, encoder: TextEncoder, ba
 
 
 def _encode(encoder: TextEncoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """What the encoder says. Raises `UserError` where that is no embedding of each text."""
+    """Embeddings and masks of texts. Raises `UserError` where the encoder returns anything else."""
     embeddings, mask = encoder(texts)
     if embeddings.ndim != 3 or embeddings.dtype != np.float32 or embeddings.shape[:2] != mask.shape:
         problem = f"{embeddings.dtype} {embeddings.shape} and a mask {mask.shape}"
@@ -151,20 +148,20 @@ def _check(old: Any, data: str, text: str) -> None:
         )
 
 
-def _undecoded_images(old: Any) -> dict[str, Any] | None:
+def _undecoded_images(old: Any) -> dict[str, object] | None:
     """Images stay as they are encoded."""
     images = [key for key, kind in old.info.features.items() if isinstance(kind, tfds.features.Image)]
     return {key: tfds.decode.SkipDecoding() for key in images} or None
 
 
-def _as_stored(value: Any, kind: Any) -> Any:
+def _as_stored(value: Any, kind: object) -> object:
     """A stored value as TFDS takes it."""
     if isinstance(kind, tfds.features.Image):
         return io.BytesIO(value)
     return _as_text(value) if isinstance(kind, tfds.features.Text) else value
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 

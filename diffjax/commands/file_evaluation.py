@@ -1,4 +1,4 @@
-"""Samples from files scored by a reference from files, whose one half shows what real images get beside the other."""
+"""Scores of samples from files against a reference from files, one half of which gives the scores of real images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,14 +33,14 @@ EMPTY = np.zeros(0)
 
 
 def build_report(sides: FilePair, features: Sequence[Features], out: Path, cache: Path | None, tell: Notify) -> Report:
-    """Everything that can be told of samples in those features; the pictures for it are written into `out`.
+    """The report of samples in those features; its pictures are written into `out`.
 
-    In each of the features: the Fréchet distance to one half of the reference, of samples beside as many images of the
-    other half, and that of all samples to all of the reference, as it is published; both by moments, read a batch at a
-    time (of features of more than `WIDEST` values: of at most `most` images, and not of all). Then KID, precision,
-    recall, density and coverage of at most `most` images of a side, and of pixels what `resemblance` measures. Where
-    the reference is moments there is the distance of all samples alone, without a floor. Moments of the reference are
-    kept in `cache`, if given; `tell` is told what is left out. Raises UserError as the extractors do.
+    For each of the features: the Fréchet distance to one half of the reference, of samples and of equally many images
+    of the other half, and that of all samples to the whole reference, as it is published; both by moments, a batch at a
+    time (with more than `MAX_DIMENSION` values: of at most `max_images`, and not of all). Then KID, precision, recall,
+    density and coverage of at most `max_images` of a side, and pairwise scores of pixels. Where the reference is
+    moments there is only the distance of all samples, without that of real images. Moments of the reference are cached
+    in `cache`; `tell` reports what is left out. Raises UserError as the extractors do.
     """
     kernels = kernels_for(int(np.prod(sides.samples.shape[1:])))
     if isinstance(sides.reference, Moments):
@@ -66,7 +66,7 @@ def _features_of_moments(path: str, reference: Moments, features: Sequence[Featu
     fitting = check_moments(path, reference, features)
     left_out = [f"all in {feature_set.name}" for feature_set in features if feature_set not in fitting]
     omitted = " and ".join(["all but the Fréchet distance", *left_out])
-    tell(f"--reference {path} holds moments, not images: {omitted} is left out, and there is no floor")
+    tell(f"--reference {path} holds moments, not images: {omitted} is left out, and there is no score of real images")
     return fitting
 
 

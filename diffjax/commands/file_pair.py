@@ -1,10 +1,9 @@
-"""Two sides that are compared, from files: samples of any model, and a reference that is split in halves."""
+"""The two sides of a comparison of files: samples of any model, and a reference that is split into halves."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -21,82 +20,67 @@ from diffjax.evaluation.suite import Kernels
 from diffjax.reports.evaluation_report import Provenance
 
 MIN_SIDE_PIXELS = 4  # pixels of a side
-MAX_TEXT = 60  # letters of a value that a file of samples says of itself
+MAX_TEXT = 60  # letters of a value of provenance
 
 Places = Integer[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)
 class FilePair:
-    """Samples, and what they are judged by; `open_sides` makes it."""
+    """Samples and their reference; see `open_pair`."""
 
     samples: ImageSource
     reference: ImageSource | Moments
     path: str  # of the reference
-    max_images: int  # images of a side of which all pairs are compared
-    sample_images: UInt8[np.ndarray, "_ _ _ _"]  # so many samples at most
-    labels: Integer[np.ndarray, " _"] | None  # theirs
-    real: Splits  # of the reference "train", one half, and "test", the other; of moments "train" holds samples
+    max_images: int  # of a side, for scores of all pairs
+    sample_images: UInt8[np.ndarray, "_ _ _ _"]  # at most that many
+    labels: Integer[np.ndarray, " _"] | None
+    real: Splits  # halves of the reference: "train" and "test"; for moments "train" has the samples
 
     @property
     def sources(self) -> list[ImageSource]:
-        """All that images can be read from, the samples first."""
+        """The sides that images can be read from, the samples first."""
         return [side for side in (self.samples, self.reference) if not isinstance(side, Moments)]
 
 
 def open_pair(samples: str | Path, reference: str | Path, limit: int, out: str | Path) -> FilePair:
-    """Opens and checks both sides, and reads at most `limit` samples, and as many images of either half of a reference.
+    """Open and check both sides, and read at most `limit` samples, and as many images of either half of the reference.
 
-    See `open_images` and `open_reference` for what may be given. Raises UserError for what cannot be compared: other
-    sizes, fewer than `LEAST` samples, or fewer than twice as many reference images; and where the pictures of a report
-    in `out` would become images of a side.
+    See `open_images` and `open_reference` for what may be given. Raises UserError for sides that cannot be compared: of
+    other image sizes, with fewer than `MIN_IMAGES` samples, or fewer than twice as many reference images; and where
+    the pictures of a report in `out` would become images of a side.
     """
     if limit < MIN_IMAGES:
-        raise UserError(f"--most is {limit}: give {MIN_IMAGES} or more, as intervals need")
+        raise UserError(f"--most is {limit}: give {MIN_IMAGES} or more, which intervals need")
     sample_source, reference_source = open_images(samples), open_reference(reference)
     _check_samples(sample_source, out)
-    if isinstance(reference_source, Moments):
-        sample_images, labels = _read_images(sample_source, evenly_spaced(np.arange(sample_source.shape[0]), limit))
-        return FilePair(
-            sample_source,
-            reference_source,
-            str(reference),
-            limit,
-            sample_images,
-            labels,
-            {"train": (sample_images, None)},
+    if not isinstance(reference_source, Moments):
+        _check_reference(sample_source, reference_source, out)
+    images, labels = _read_images(sample_source, evenly_spaced(np.arange(sample_source.shape[0]), limit))
+    real: Splits = {"train": (images, None)}
+    if not isinstance(reference_source, Moments):
+        train, test = (
+            _labels_of_classes(*_read_images(reference_source, evenly_spaced(half, limit)))
+            for half in split_half(reference_source.shape[0])
         )
-    _check_reference(sample_source, reference_source, out)
-    sample_images, labels = _read_images(sample_source, evenly_spaced(np.arange(sample_source.shape[0]), limit))
-    real, test = (
-        _labels_of_classes(*_read_images(reference_source, evenly_spaced(half, limit)))
-        for half in split_half(reference_source.shape[0])
-    )
-    return FilePair(
-        sample_source,
-        reference_source,
-        str(reference),
-        limit,
-        sample_images,
-        labels,
-        {"train": real, "validation": test, "test": test},
-    )
+        real = {"train": train, "validation": test, "test": test}
+    return FilePair(sample_source, reference_source, str(reference), limit, images, labels, real)
 
 
 def default_report_dir(samples: str | Path) -> Path:
-    """The folder for a report: "evaluation" beside a file; beside a folder x "x-evaluation", as it must not join it."""
+    """The folder of a report: "evaluation" beside a file, "x-evaluation" beside a folder x, so that it is not in it."""
     path = Path(samples).absolute()
     return path.with_name(f"{path.name}-evaluation") if path.is_dir() else path.parent / "evaluation"
 
 
 def split_half(count: int) -> tuple[Places, Places]:
-    """The places of either half of so many images, at random, the first never the larger; the same for one count."""
+    """The places of two random halves of `count` images, the first never the larger; equal for equal counts."""
     order = np.random.default_rng(1).permutation(count)
     return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
 
 
 def evenly_spaced(places: Places, max_count: int) -> Places:
-    """At most so many of the places, evenly chosen."""
+    """At most `max_count` evenly spaced places."""
     return places[np.linspace(0, len(places) - 1, min(len(places), max_count)).round().astype(int)]
 
 
@@ -124,7 +108,7 @@ def _read_provenance(path: str) -> str:
     """A file of samples, and what it says of its making, as `sample.py` writes it."""
     stored = None if Path(path).is_dir() else read_npz(path, ("provenance",), MAX_TEXT_BYTES).get("provenance")
     try:
-        document: Any = json.loads(str(stored)) if stored is not None else {}
+        document: object = json.loads(str(stored)) if stored is not None else {}
     except (ValueError, RecursionError):
         document = {}
     if not isinstance(document, dict):

@@ -34,8 +34,9 @@ def test_an_unknown_command_is_one_line(monkeypatch, capsys) -> None:
 def test_a_command_has_its_name_in_help_and_in_mistakes(tmp_path) -> None:
     """A process of its own, from another folder."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from diffjax.commands import main; main.main()"
-    runs = [subprocess.Popen([sys.executable, "-c", code, "export", *more], cwd=tmp_path, stdout=-1, stderr=-1, text=True)
-            for more in (["--help"], ["--out=x"])]  # fmt: skip
+    options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", code, "export"]
+    runs = [subprocess.Popen([*command, flag], **options) for flag in ("--help", "--out=x")]
     (out, _), (_, err) = (run.communicate(timeout=300) for run in runs)
     assert "diffjax export --workdir" in out
     assert [run.returncode for run in runs] == [0, 2]
