@@ -22,6 +22,7 @@ from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics
 from diffjax.training.trainer import Trainer, build_trainer
+from diffjax.traits import net_traits
 
 
 def fit(
@@ -116,7 +117,7 @@ def _prepare(arguments: FitArguments) -> tuple[Trainer, State, Iterator[Batch]]:
     )
     stream = stream_batches(arguments.batches, 0 if start is None else int(start.position))
     first = next_batch(stream, 0)
-    _check_tokens(arguments.net, first["x"])
+    _check_tokens(trainer.net, first["x"])
     if start is None:
         key = first_key(arguments.keys)
         start = create(key, trainer.net, trainer.optimizer, averages, first["x"], first.get("cond"))
@@ -150,7 +151,7 @@ def _train(trainer: Trainer, initial: State, stream: Iterator[Batch], steps: int
 
 def _check_tokens(net: Net, x: Shaped[Array | np.ndarray, "b ..."]) -> None:
     """Raise UserError where the first batch holds tokens that the net does not know: its loss would be NaN."""
-    vocab = getattr(net, "vocab", None)
+    vocab = net_traits(net).vocab
     if vocab is not None and not (jnp.min(x) >= 0 and jnp.max(x) < vocab):
         raise UserError(
             f"fit: the net knows tokens 0 … {vocab - 1} (vocab={vocab}), and the batches hold {int(jnp.min(x))} … "
