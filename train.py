@@ -34,6 +34,7 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 command_line.define_allow_imports()
+flags.adopt_module_key_flags(command_line)  # so that --help lists it
 CHECK = flags.DEFINE_boolean(
     "check", False, "Check everything, print the plan and the memory and time of a step; write nothing."
 )
