@@ -84,6 +84,8 @@ def prepare_run(config: Config, workdir: Path) -> tuple[TrainingPlan, Record | N
         config = meaning.inherit_measured(config, previous.config)
         changed = meaning.changed_fields(previous.config, config, workdir)
     plan = plan_training(config, workdir, previous, flags.FLAGS.allow_imports)
+    if previous:
+        run_record.warn_of_changed_modules(previous, str(workdir))
     if previous and not plan.facts.matches(previous.facts):
         name = config.data.name
         raise UserError(f"config.data.name: {name} has changed since {workdir} was begun; use a new --workdir")
