@@ -431,7 +431,7 @@ def test_the_index_of_many_arrays_is_far_from_what_is_refused(tmp_path: Path) ->
 
 
 def config(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """config.json with something else in it; what has no hash is believed to be of format 1."""
+    """config.json with something else in it; one without a hash is of an early version."""
     said = json.loads((run / "config.json").read_text())
     del said["sha256"]
     change(said)

@@ -14,6 +14,7 @@ from diffjax.commands import image_sampler, settings_sweep
 from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.evaluation.jackknife import Replicates
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets import MLP
@@ -203,7 +204,7 @@ def cheap(monkeypatch) -> list[int]:
 
 
 def measure(value=1 / 3) -> ev.Score:
-    numbers = ev.Replicates(value, np.arange(3) / 7, np.array([np.nan]))
+    numbers = Replicates(value, np.arange(3) / 7, np.array([np.nan]))
     return ev.Score("key", "name", "pixels", numbers, numbers, "1", ".2f")
 
 

@@ -43,7 +43,7 @@ def build_edit(name: str, request: EditRequest) -> Edit | Interpolation:
     """The edit of that name. Raises UserError for one that is not known, and for a flag that does not belong to it."""
     build = specs.parse_spec(sys.modules[__name__], name, "--edit").target
     for flag in sorted({flag for flags in FLAGS_BY_EDIT.values() for flag in flags}):
-        if getattr(request, flag) not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
+        if vars(request)[flag] not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
             raise UserError(
                 f"--{flag}: says nothing of {name}, which takes --{', --'.join(FLAGS_BY_EDIT[name])}; leave it out"
             )
