@@ -12,6 +12,7 @@ from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
 from diffjax.sampling import cached
 from diffjax.sampling.loop import sample
+from diffjax.traits import NetTraits
 from diffjax.utils.prng import keys
 
 NOISE = Gaussian(schedule.cosine, predict.v)
@@ -21,6 +22,8 @@ class Attentive(nn.Module):
     """Two blocks in which every row of a picture looks at every other, or, where perturbed, at itself alone."""
 
     perturbed: tuple[int, ...] = ()
+
+    traits = NetTraits(perturbable=True)
 
     @nn.compact
     def __call__(self, x, level, cond=None, keys=None):
@@ -66,7 +69,7 @@ def test_what_is_guided_already_may_be_perturbed() -> None:
         (lambda: guidance.perturbed_attention(lambda *a: a[0], 2.0, (0,)), "holds no net"),
         (
             lambda: guidance.perturbed_attention(denoiser(NOISE, nn.Dense(3), {"params": {}}), 2.0, (0,)),
-            "the net Dense has no field `perturbed`",
+            "the net Dense .*`perturbed`",
         ),
         (lambda: guidance.autoguidance(DENOISE, DENOISE, float("inf")), "autoguidance: scale must be finite"),
         (lambda: guidance.momentum(steps.heun(), 2.0), "momentum: heun calls the denoiser 2 times"),

@@ -77,7 +77,7 @@ def test_the_large_part_is_called_once_a_block_and_the_head_on_one_block() -> No
     which, seen = ORDERS["four at a time"], []
 
     class Spied:
-        has_head, places, init = True, staticmethod(NET.places), NET.init
+        traits, init = NET.traits, NET.init
 
         def apply(self, variables, x, *more, method):
             seen.append((method, x.shape, [leaf.shape for leaf in more if isinstance(leaf, jax.Array)]))
@@ -85,11 +85,11 @@ def test_the_large_part_is_called_once_a_block_and_the_head_on_one_block() -> No
 
     spied = denoiser(NOISE, Spied(), DENOISE.variables)
     program = jax.make_jaxpr(lambda: blockwise.sample(SOME, NOISE, which, spied, SHAPE, cond=COND, steps=4 * 7))()
-    assert [method for method, *_ in seen] == ["context", "head"]
+    assert [method for method, *_ in seen] == ["context", "places", "head"]
     (outer,) = scans(program.jaxpr)
     (inner,) = scans(outer.params["jaxpr"].jaxpr)
     assert (outer.params["length"], inner.params["length"]) == (4, 7)
-    assert seen[1][2][-1] == (8, 4)  # the patches of each example's block
+    assert seen[2][2][-1] == (8, 4)  # the patches of each example's block
 
 
 def scans(jaxpr) -> list:

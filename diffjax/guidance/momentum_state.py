@@ -8,7 +8,7 @@ from jaxtyping import Array, PyTree
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, apply_rule, linear
 from diffjax.guidance.scales import is_concrete, validate_scale
-from diffjax.protocols import Keys, Level, Noise, Pair, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Pair, Sample, Step, TokenNoise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.memo import memoize_by_arguments
 
@@ -23,6 +23,8 @@ def momentum(step: Step, scale: object, beta: float = -0.5, rule: Rule = linear)
     """
     valid = validate_scale("momentum", scale)
     rule = as_pytree(rule)
+    if step.needs is TokenNoise:
+        raise UserError(f"momentum: {step.name} is a rule for tokens; use ddim, dpmpp_2m or posterior")
     if step.evaluations != 1:
         raise UserError(
             f"momentum: {step.name} calls the denoiser {step.evaluations} times a step, and momentum has "
@@ -33,7 +35,7 @@ def momentum(step: Step, scale: object, beta: float = -0.5, rule: Rule = linear)
 
     def update(
         keys: Keys,
-        noise: Noise,
+        noise: GaussianNoise,
         denoise: Callable[[Array, Array], Pair],
         x: Sample,
         t: Level,
@@ -59,7 +61,7 @@ def momentum(step: Step, scale: object, beta: float = -0.5, rule: Rule = linear)
         evaluations=1,
         per_position=step.per_position,
         stochastic=step.stochastic,
-        needs=("coefficients", *step.needs),
+        needs=GaussianNoise,
         plan=step.plan,
         prediction_type=Pair,
     )

@@ -15,9 +15,8 @@ from jaxtyping import Array
 from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.guidance.scales import Scale, is_concrete, weight
-from diffjax.noise import Gaussian
 from diffjax.predict import velocity
-from diffjax.protocols import Noise
+from diffjax.protocols import GaussianNoise, Noise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import require_like
 
@@ -138,7 +137,7 @@ def zero_star(noise: Noise, share: float = 0.04) -> Partial:
     s = <v(cond), v(null)> / |v(null)|² in each example, over the positions above level 0. For t > 1 - share, v = 0:
     there a net's velocity is worse than none. At w = 1 everything is neutral. Raises UserError for tokens.
     """
-    if not hasattr(noise, "coefficients"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"zero_star: noise must be Gaussian, got {type(noise).__name__}; tokens have no velocity")
     if is_concrete(share) and not 0 <= share < 1:
         raise UserError(f"zero_star: share must be in [0, 1), got {share}; 0 begins with no zeros, 0.04 is the paper's")
@@ -146,7 +145,7 @@ def zero_star(noise: Noise, share: float = 0.04) -> Partial:
 
 
 @functools.cache
-def _zero_star(noise: Gaussian) -> Callable[..., Array]:
+def _zero_star(noise: GaussianNoise) -> Callable[..., Array]:
     """With x0 = skip x_t + scale v, s v is the x0 skip x_t + s (x0 - skip x_t); scale cancels in s."""
 
     def rule(share: ArrayLike, unconditional: Array, conditional: Array, w: ArrayLike, x_t: Array, t: Array) -> Array:

@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from diffjax.arguments.checked import validate_arguments
+from diffjax.denoising import PerExample
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Noise, PerExample
+from diffjax.protocols import GaussianNoise, Noise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import require_array
 
@@ -47,7 +47,7 @@ def plus_plus(strength: object, noise: Noise, grid: Float[Array, " stops"]) -> P
     with the number of steps. Raises UserError for other strengths, and for tokens.
     """
     valid = validate_scale("plus_plus", strength)
-    if not hasattr(noise, "noise_correlation"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"plus_plus: noise must be Gaussian, got {type(noise).__name__}; tokens take a plain scale")
     if is_concrete(strength) and not np.all((np.asarray(strength) >= 0) & (np.asarray(strength) <= 1)):
         raise UserError(f"plus_plus: expected a strength in [0, 1], got {strength}; 0.6 is high, 0.2 is low")
@@ -55,7 +55,7 @@ def plus_plus(strength: object, noise: Noise, grid: Float[Array, " stops"]) -> P
 
 
 @functools.cache
-def _plus_plus(noise: Gaussian) -> Callable[[Scale, Array, Level], ArrayLike]:
+def _plus_plus(noise: GaussianNoise) -> Callable[[Scale, Array, Level], ArrayLike]:
     def scale(strength: Scale, stops: Array, t: Level) -> ArrayLike:
         below = jnp.searchsorted(stops.astype(t.dtype), t)
         s = jnp.where(below > 0, stops.astype(t.dtype)[jnp.maximum(below - 1, 0)], t)

@@ -23,7 +23,7 @@ from diffjax.errors import UserError
 from diffjax.likelihood.context import bits_vs_context as bits_vs_context
 from diffjax.likelihood.ode import DensityOde, Inputs, negative_log_density
 from diffjax.loss.protocol import position_shape, sum_per_example
-from diffjax.loss.variational import bound_grid, bound_term
+from diffjax.loss.variational import BoundTerm, bound_grid
 from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, ranks
 from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample
@@ -189,17 +189,17 @@ class _Estimate:
             x_1 = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(inputs.keys)
             t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
             return sum_per_example(noise.bound(x, denoise(x, s, inputs.cond), x_1, t, s))
-        stops, lowest = bound_grid(noise, self.order, self.steps, positions, self.levels)
-        ends = jax.vmap(lambda key, x0: noise.boundary_terms(key, x0, lowest, self.levels))(
+        grid = bound_grid(noise, self.order, self.steps, positions, self.levels)
+        ends = jax.vmap(lambda key, x0: noise.boundary_terms(key, x0, grid.lowest_level, self.levels))(
             fold(keys, KeyUse.BOUNDARY), x
         )
 
         def denoise_at(x_t: Sample, t: Level) -> Array:
             return denoise(x_t, t, inputs.cond)
 
-        quantile = 1 - (first + k / self.draws) % 1
-        terms = (noise, self.order, denoise_at, x, rank, stops, lowest, has_head(denoise))
-        return bound_term(quantile, fold(keys, KeyUse.CORRUPT), *terms) + sum_per_example(ends)
+        bound = BoundTerm(noise, self.order, denoise_at, grid, has_head(denoise))
+        between = bound.nats(1 - (first + k / self.draws) % 1, fold(keys, KeyUse.CORRUPT), x, rank)
+        return between + sum_per_example(ends)
 
 
 def _terms(term: _Estimate, inputs: Inputs, first: Float[Array, " b"], scan: bool) -> Float[Array, "draws b"]:

@@ -15,8 +15,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from diffjax.loss.protocol import sum_per_example
-from diffjax.noise import Gaussian
-from diffjax.protocols import Cond, Denoise, Keys, Sample
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Sample
 from diffjax.steps import circle
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import fold
@@ -39,7 +38,7 @@ class Inputs(NamedTuple):
 class DensityOde:
     """How the ODE is integrated: `probes` of Hutchinson's estimate (0: the exact divergence), a scan or a host loop."""
 
-    noise: Gaussian
+    noise: GaussianNoise
     probes: int
     scan: bool
 
@@ -72,7 +71,7 @@ def negative_log_density(ode: DensityOde, inputs: Inputs, steps: int, repeat: in
     return sum_per_example(prior)[None] - change
 
 
-def _intervals(noise: Gaussian, steps: int, repeat: int) -> _Interval:
+def _intervals(noise: GaussianNoise, steps: int, repeat: int) -> _Interval:
     w = jnp.linspace(0.0, 1.0, 2 * steps + 1)
     end = circle.angle(noise, jnp.ones(()))
     t = circle.clock(noise, end * w**_POWER).at[0].set(0.0).at[-1].set(1.0)
@@ -98,7 +97,7 @@ def _call_step(step: Callable[..., State], state: State, interval: _Interval) ->
 class _RungeKuttaStep:
     """One step of the classical Runge-Kutta method of order 4, with the probes of its number."""
 
-    noise: Gaussian
+    noise: GaussianNoise
     probes: int
 
     def __call__(self, keys: Keys, denoise: Denoise, cond: Cond, state: State, interval: _Interval) -> State:

@@ -1,6 +1,6 @@
-"""A residual MLP, for vectors and for pictures small enough to be one."""
+"""A residual MLP, for vectors and small images."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,12 +17,13 @@ from diffjax.nets.layers import (
     require_scalar_level,
 )
 from diffjax.protocols import Keys
+from diffjax.traits import NetTraits
 
 
 class MLP(nn.Module):
     """`depth` residual blocks of two dense layers on the flattened example, modulated by level and condition.
 
-    Of a condition's tokens it is told the mean alone.
+    Of a condition's tokens it uses the mean alone.
     """
 
     width: int = 128
@@ -33,16 +34,19 @@ class MLP(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    convolutional: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         check_fields(self.dtype, self.dropout, width=self.width, depth=self.depth)
         check_encoders(self.conditions, self.classes)
         super().__post_init__()
 
     @property
+    def traits(self) -> NetTraits:
+        """The defaults, and its encoders."""
+        return NetTraits(conditions=self.conditions)
+
+    @property
     def null_cond(self) -> PyTree:
-        """The condition that says nothing."""
+        """The null condition, without a batch axis."""
         return null_condition(self.classes, self.conditions)
 
     @nn.compact

@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Cond, Denoise, Keys, Noise
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Noise
 from diffjax.sampling.arguments import Inputs
 from diffjax.steps import circle
 from diffjax.utils.closures import closure_jit
@@ -72,7 +71,7 @@ def _solve(
     tolerance: Tolerance,
     ends: Float[Array, "2"],
     *,
-    noise: Gaussian,
+    noise: GaussianNoise,
     shape: tuple[int, ...],
 ) -> tuple[Values, Evaluations, Bool[Array, " b"]]:
     if start is None:
@@ -83,7 +82,7 @@ def _solve(
 
 
 def _solve_one(
-    noise: Gaussian, denoise: Denoise, tolerance: Tolerance, ends: Float[Array, "2"], x: Example, cond: Cond
+    noise: GaussianNoise, denoise: Denoise, tolerance: Tolerance, ends: Float[Array, "2"], x: Example, cond: Cond
 ) -> tuple[Example, Int[Array, ""], Bool[Array, ""]]:
     """The solution of one example (infinite where the end is not reached), its NFE, and whether the end is reached."""
     diffrax = _diffrax()
@@ -112,14 +111,14 @@ def _solve_one(
     return radius[1] * solution.ys[0], evaluations, reached
 
 
-def _radius(noise: Gaussian, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+def _radius(noise: GaussianNoise, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """√(alpha² + sigma²)."""
     return jnp.hypot(*noise.schedule(t))
 
 
 def _check(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Values | None) -> None:
     """Raise UserError where there is nothing to solve, or no tolerance."""
-    if not hasattr(noise, "eps"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"noise: {type(noise).__name__} has no probability-flow ODE; use Gaussian")
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not value > 0:

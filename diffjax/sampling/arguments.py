@@ -85,9 +85,8 @@ def _falls(stops: np.ndarray) -> bool:
 def _check_rule(noise: Noise, order: Order, denoise: Denoise, step: Step) -> None:
     """Raise UserError where the rule does not fit the noise, the order or the denoiser."""
     kind = type(noise).__name__
-    for need in step.needs:
-        if not hasattr(noise, need):
-            raise UserError(f"step: {step.name} needs the noise's {need}, and {kind} has none; use posterior")
+    if not isinstance(noise, step.needs):
+        raise UserError(f"step: {step.name} needs a {step.needs.__name__}, and {kind} is none; use posterior")
     if order.width < 1 and not step.per_position:
         raise UserError(
             f"step: {step.name} needs one level for all positions (order.together), and the order's width is "

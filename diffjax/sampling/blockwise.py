@@ -106,7 +106,7 @@ def _head(call: NetCall, moves: Bool[Array, "b ..."], block_size: int) -> Predic
     net, variables, noise = call.part.net, call.part.variables, call.part.noise
     level = noise.level(call.t)
     context = net.apply(variables, noise.feed(call.x_t, call.t), level, call.cond, method="context")
-    places = net.places(moves, block_size)
+    places = net.apply(variables, moves, block_size, method="places")
     places = jnp.repeat(places, len(call.x_t) // len(places), axis=0)  # of guidance: copies stand side by side
 
     def head(x_t: Array, t: Array, cond: Cond) -> Array:

@@ -15,7 +15,7 @@ from diffjax.order import Order
 from diffjax.protocols import Cond, Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
 from diffjax.sampling.arguments import ClockStep, Grid, Inputs, Sampler, bind_inputs, validate_grid
 from diffjax.sampling.loop import State, clock_steps, init_state, levels_at, sampling_step, step_coefficients
-from diffjax.sampling.net_calls import NetCall, Predict, answer_calls, net_calls
+from diffjax.sampling.net_calls import NetCall, Predict, answer_calls, net_calls, token_vocab
 from diffjax.steps import posterior
 from diffjax.utils.closures import closure_jit
 
@@ -82,18 +82,22 @@ def _scan(inputs: Inputs, grid: Grid, plan: PyTree, *, sampler: Sampler) -> Samp
         state = sampling_step(inputs._replace(denoise=denoise), rank, at, state, sampler=sampler)
         return (state, [cache for _, cache in outputs]), None
 
-    caches = [call.part.net.init_cache(len(call.x_t)) for call in calls_at(grid[0], x)]
+    caches = [_init_cache(call) for call in calls_at(grid[0], x)]
     (state, _), _ = jax.lax.scan(body, ((x, carry), caches), clock_steps(grid, plan))
     return state[0]
 
 
+def _init_cache(call: NetCall) -> PyTree:
+    return call.part.net.apply(call.part.variables, len(call.x_t), method="init_cache")
+
+
 def _decode(call: NetCall, places: Int[Array, "b n"], index: Int[Array, ""], cache: PyTree) -> tuple[Predict, PyTree]:
     """The net's answer to a call, at the position that the step reveals, and its cache with one token more."""
-    net = call.part.net
+    net, vocab = call.part.net, token_vocab(call.part.noise)
     rows = jnp.arange(len(call.x_t))
     places = jnp.repeat(places, len(call.x_t) // len(places), axis=0)  # of guidance: copies stand side by side
     before, here = places[:, index - 1], places[:, index]
-    token = jnp.where(index > 0, call.x_t[rows, before], net.start_token)
+    token = jnp.where(index > 0, call.x_t[rows, before], vocab + 1)
     logits, cache = net.apply(call.part.variables, token, before, here, call.cond, cache, method="decode_step")
-    out = jnp.zeros((*call.x_t.shape, net.vocab)).at[rows, here].set(logits)
+    out = jnp.zeros((*call.x_t.shape, vocab)).at[rows, here].set(logits)
     return lambda x_t, t, cond: call.part.noise.read(out, x_t, t), cache

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.denoising import NetDenoiser, map_nets
-from diffjax.protocols import Cond, Denoise, Level, Sample
+from diffjax.errors import UserError
+from diffjax.protocols import Cond, Denoise, Level, Noise, Sample, TokenNoise
 
 Predict = Callable[[Array, Array, Cond], Array]
 
@@ -35,12 +36,19 @@ def net_calls(denoise: Denoise, x_t: Sample, t: Level, cond: Cond, *, logits: bo
     def record(part: NetDenoiser) -> Predict:
         def call(x_t: Array, t: Array, cond: Cond) -> Array:
             calls.append(NetCall(part, x_t, t, cond))
-            return jnp.zeros((*x_t.shape, part.net.vocab)) if logits else jnp.zeros_like(x_t)
+            return jnp.zeros((*x_t.shape, token_vocab(part.noise))) if logits else jnp.zeros_like(x_t)
 
         return call
 
     map_nets(denoise, record)(x_t, t, cond)
     return calls
+
+
+def token_vocab(noise: Noise) -> int:
+    """The number of tokens of a noise. Raises UserError for a noise of real numbers."""
+    if not isinstance(noise, TokenNoise):
+        raise UserError(f"noise: expected a noise of tokens, such as dj.Masking(vocab), got {type(noise).__name__}")
+    return noise.vocab
 
 
 def answer_calls(denoise: Denoise, answers: Sequence[Predict]) -> Denoise:

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Level, Noise, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Noise, Sample, Step
 from diffjax.utils.memo import memoize_by_arguments
 
 DenoiseAt = Callable[[Array, Array], Array]  # (x_t, t) -> prediction: a denoiser under its condition
@@ -40,7 +39,7 @@ def ddim(eta: float = 0.0) -> Step:
         raise UserError(f"ddim: eta must be in [0, 1], got {eta}")
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         direction = noise.eps(x, x0, t)
@@ -52,7 +51,7 @@ def ddim(eta: float = 0.0) -> Step:
         return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * direction), carry
 
     order = None if eta > 0 else 1
-    return Step(no_carry, update, per_position=True, stochastic=eta > 0, needs=("eps",), order=order)
+    return Step(no_carry, update, per_position=True, stochastic=eta > 0, needs=GaussianNoise, order=order)
 
 
 def square_root(value: Array) -> Array:

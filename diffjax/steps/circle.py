@@ -10,25 +10,24 @@ which is finite at both ends: phi = 0 at the data, phi = π/2 at pure noise.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffjax.noise import Gaussian
-from diffjax.protocols import Cond, Denoise, Sample
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Sample
 
 Angles = Float[Array, "*n"]
 
 
-def angle(noise: Gaussian, t: Angles) -> Angles:
+def angle(noise: GaussianNoise, t: Angles) -> Angles:
     """phi at clock values t."""
     return jnp.pi / 2 * noise.level(t)
 
 
-def clock(noise: Gaussian, phi: Angles) -> Angles:
+def clock(noise: GaussianNoise, phi: Angles) -> Angles:
     """The clock value at which sigma/alpha = tan(phi)."""
     tiny = jnp.finfo(phi.dtype).tiny
     return noise.time(2 * (jnp.log(jnp.maximum(jnp.cos(phi), tiny)) - jnp.log(jnp.maximum(jnp.sin(phi), tiny))))
 
 
 def velocity(
-    noise: Gaussian, denoise: Denoise, cond: Cond, y: Sample, t: Float[Array, ""], radius: Float[Array, ""]
+    noise: GaussianNoise, denoise: Denoise, cond: Cond, y: Sample, t: Float[Array, ""], radius: Float[Array, ""]
 ) -> Sample:
     """dy/dphi at clock value t, where √(alpha² + sigma²) is `radius`."""
     m = noise.coefficients(t)

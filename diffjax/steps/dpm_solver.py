@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Level, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
 from diffjax.schedule import log_snr
 from diffjax.steps.ancestral import DenoiseAt, no_carry
 from diffjax.steps.ode import ddim_step
@@ -27,7 +26,7 @@ class _Midpoint(NamedTuple):
     eps_gain: Float[Array, "*n"]  # sigma_s - alpha_s sigma_t / alpha_t: the slope of x_s in eps
 
 
-def _plan(noise: Gaussian, grid: Array) -> _Midpoint:
+def _plan(noise: GaussianNoise, grid: Array) -> _Midpoint:
     level = log_snr(noise.schedule, grid)
     alpha, sigma = noise.schedule(grid)
     is_finite = jnp.isfinite(level)
@@ -57,7 +56,7 @@ def midpoint() -> Step:
     """
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Midpoint
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Midpoint
     ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         half = jnp.full_like(t, row.half)
@@ -65,7 +64,7 @@ def midpoint() -> Step:
         change = noise.eps(x_half, denoise(x_half, half), half) - noise.eps(x, x0, t)
         return ddim_step(noise, x0, x, t, s) + row.eps_gain * change, carry
 
-    return Step(no_carry, update, evaluations=2, needs=("eps",), plan=_jitted_plan, order=2)
+    return Step(no_carry, update, evaluations=2, needs=GaussianNoise, plan=_jitted_plan, order=2)
 
 
 @memoize_by_arguments
@@ -76,14 +75,14 @@ def dpmpp_2s() -> Step:
     """
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Midpoint
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Midpoint
     ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         half = jnp.full_like(t, row.half)
         x_half = ddim_step(noise, x0, x, t, half)
         return ddim_step(noise, x0, x, t, s) + row.x0_gain * (denoise(x_half, half) - x0), carry
 
-    return Step(no_carry, update, evaluations=2, needs=("eps",), plan=_jitted_plan, order=2)
+    return Step(no_carry, update, evaluations=2, needs=GaussianNoise, plan=_jitted_plan, order=2)
 
 
 class Past(NamedTuple):
@@ -98,7 +97,7 @@ def empty_past(x: Sample) -> Past:
     return Past(jnp.zeros_like(x), jnp.full_like(x, jnp.inf))
 
 
-def extrapolate(noise: Gaussian, x0: Sample, t: Level, s: Level, past: Past) -> tuple[Sample, Past]:
+def extrapolate(noise: GaussianNoise, x0: Sample, t: Level, s: Level, past: Past) -> tuple[Sample, Past]:
     """D = x0 + (x0 - x0_before) h / (2 h_before), h the step in half log-SNR, and the next memory."""
     still = t == s
     h = jnp.where(still, 0, log_snr(noise.schedule, s) / 2 - jnp.where(still, 0, log_snr(noise.schedule, t)) / 2)
@@ -115,9 +114,9 @@ def dpmpp_2m() -> Step:
     """
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, past: Past
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, past: Past
     ) -> tuple[Sample, Past]:
         d, past = extrapolate(noise, denoise(x, t), t, s, past)
         return ddim_step(noise, d, x, t, s), past
 
-    return Step(empty_past, update, per_position=True, needs=("eps",), order=2)
+    return Step(empty_past, update, per_position=True, needs=GaussianNoise, order=2)

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Level, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
 from diffjax.schedule import has_infinite_slope, log_snr
 from diffjax.steps.ancestral import DenoiseAt, no_carry
 from diffjax.steps.multistep_weights import Axis, Plan, StepCoefficients, Weigh, make_plan, polynomial_averages
@@ -32,9 +31,11 @@ Memory = tuple[Sample, ...]  # the values at the levels before, the last first
 class Quantity:
     """A function of the level that a rule takes for a polynomial: x0, eps or dx/dt."""
 
-    value: Callable[[Gaussian, Sample, Sample, Level], Sample]  # (noise, x0, x, t)
-    one_step: Callable[[Gaussian, Sample, Sample, Level, Level], Sample]  # (noise, x0, x, t, s): exact for a constant
-    axis: Callable[[Gaussian, Array], Axis]  # the variable of the polynomial at the levels of a grid
+    value: Callable[[GaussianNoise, Sample, Sample, Level], Sample]  # (noise, x0, x, t)
+    one_step: Callable[
+        [GaussianNoise, Sample, Sample, Level, Level], Sample
+    ]  # also s: exact for a constant
+    axis: Callable[[GaussianNoise, Array], Axis]  # the variable of the polynomial at the levels of a grid
     average: Weigh  # weights of the polynomial's average over a step
 
 
@@ -121,7 +122,7 @@ def _multistep(name: str, quantity: Quantity, plan: Plan, size: int, start: Step
 
     def update(
         keys: Keys,
-        noise: Gaussian,
+        noise: GaussianNoise,
         denoise: DenoiseAt,
         x: Sample,
         t: Level,
@@ -144,7 +145,7 @@ def _multistep(name: str, quantity: Quantity, plan: Plan, size: int, start: Step
         memory = tuple(jnp.where(t == s, old, new) for old, new in zip(past, values, strict=False))
         return jnp.where(t == s, x, moved), memory
 
-    return Step(lambda x: (jnp.zeros_like(x),) * size, update, needs=("eps",), plan=plan, order=order, name=name)
+    return Step(lambda x: (jnp.zeros_like(x),) * size, update, needs=GaussianNoise, plan=plan, order=order, name=name)
 
 
 def _reuse(denoise: DenoiseAt, x: Sample, t: Level, x0: Sample) -> DenoiseAt:
@@ -159,13 +160,13 @@ def _dot(weights: Array, values: Memory) -> Array:
     return total
 
 
-def _clock_step(noise: Gaussian, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
+def _clock_step(noise: GaussianNoise, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
     """Euler's step, and ddim's where it would need an infinite slope."""
     regular = (noise.coefficients(t).sigma > 0) & ~has_infinite_slope(noise.coefficients(s))
     return jnp.where(regular, euler_step(noise, x0, x, t, s), ddim_step(noise, x0, x, t, s))
 
 
-def _clock_axis(noise: Gaussian, grid: Array) -> Axis:
+def _clock_axis(noise: GaussianNoise, grid: Array) -> Axis:
     m = noise.coefficients(grid)
     is_noisy = m.sigma > 0
     is_node = is_noisy & ~has_infinite_slope(m)
@@ -173,13 +174,13 @@ def _clock_axis(noise: Gaussian, grid: Array) -> Axis:
     return Axis(grid, is_node, is_finite, jnp.diff(grid), _step_lengths(*_finite_half_log_snr(noise, grid)))
 
 
-def _half_log_snr_axis(noise: Gaussian, grid: Array, gain: Array) -> Axis:
+def _half_log_snr_axis(noise: GaussianNoise, grid: Array, gain: Array) -> Axis:
     at, is_finite = _finite_half_log_snr(noise, grid)
     both = is_finite[:-1] & is_finite[1:]
     return Axis(at, is_finite, both, jnp.where(both, gain, 0), _step_lengths(at, is_finite))
 
 
-def _finite_half_log_snr(noise: Gaussian, grid: Array) -> tuple[Array, Array]:
+def _finite_half_log_snr(noise: GaussianNoise, grid: Array) -> tuple[Array, Array]:
     """Half the log-SNR, 0 where it is infinite, and where it is finite."""
     at = log_snr(noise.schedule, grid) / 2
     finite = jnp.isfinite(at)
@@ -191,14 +192,14 @@ def _step_lengths(at: Array, finite: Array) -> Array:
     return jnp.where(finite[:-1] & finite[1:], jnp.abs(jnp.diff(at)), jnp.inf)
 
 
-def _x0_axis(noise: Gaussian, grid: Array) -> Axis:
+def _x0_axis(noise: GaussianNoise, grid: Array) -> Axis:
     """Of x_s = alpha_s x0 + sigma_s (x_t - alpha_t x0) / sigma_t, the factor of x0."""
     alpha, sigma = noise.schedule(grid)
     factor = alpha[1:] - sigma[1:] * alpha[:-1] / jnp.where(sigma[:-1] > 0, sigma[:-1], 1)
     return _half_log_snr_axis(noise, grid, factor)
 
 
-def _eps_axis(noise: Gaussian, grid: Array) -> Axis:
+def _eps_axis(noise: GaussianNoise, grid: Array) -> Axis:
     """Of x_s = alpha_s (x_t - sigma_t eps) / alpha_t + sigma_s eps, the factor of eps."""
     alpha, sigma = noise.schedule(grid)
     factor = sigma[1:] - alpha[1:] * sigma[:-1] / jnp.where(alpha[:-1] > 0, alpha[:-1], 1)

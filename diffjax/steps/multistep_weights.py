@@ -25,8 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from diffjax.noise import Gaussian
-from diffjax.protocols import Step
+from diffjax.protocols import GaussianNoise, Step
 
 _ROUNDING = 1.001  # of A: at order 2 it is 2^q exactly where a step is three times as long as the one before it
 _MAX_MAGNIFICATION = 0.5  # of h A
@@ -53,7 +52,7 @@ class StepCoefficients(NamedTuple):
 
 
 Weigh = Callable[[Array, Array, Array], Array]  # (h, nodes relative to t, which of them are used) -> weights
-Plan = Callable[[Gaussian, Array], StepCoefficients]
+Plan = Callable[[GaussianNoise, Array], StepCoefficients]
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def polynomial_averages(h: Array, nodes: Array, used: Array, tilt: int = 0) -> A
 
 def make_plan(
     order: int,
-    axis: Callable[[Gaussian, Array], Axis],
+    axis: Callable[[GaussianNoise, Array], Axis],
     predictor: Weigh,
     corrector: Weigh | None = None,
     start: Step | None = None,
@@ -105,7 +104,7 @@ def make_plan(
     """The plan of a rule whose average has the weights `predictor`, and with s as the first node, `corrector`."""
     rule = _Rule(order, predictor, corrector, start is not None)
 
-    def plan(noise: Gaussian, grid: Array) -> StepCoefficients:
+    def plan(noise: GaussianNoise, grid: Array) -> StepCoefficients:
         a = axis(noise, grid)
         is_still = grid[:-1] == grid[1:]
         intervals = _Interval(a.at[:-1], a.is_node[:-1], a.at[1:], a.is_finite, a.gain, a.h, is_still)

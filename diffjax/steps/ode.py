@@ -6,28 +6,27 @@ this is flow matching's velocity, for edm_of(rho=1) the ODE in sigma.
 
 import jax.numpy as jnp
 
-from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Level, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
 from diffjax.schedule import has_infinite_slope
 from diffjax.steps.ancestral import DenoiseAt, no_carry
 from diffjax.utils.memo import memoize_by_arguments
 
 
-def velocity(noise: Gaussian, x0: Sample, x: Sample, t: Level) -> Sample:
+def velocity(noise: GaussianNoise, x0: Sample, x: Sample, t: Level) -> Sample:
     """dx/dt = alpha' x0 + sigma' eps; 0 where the slope is infinite, from where `euler_step` takes the limit."""
     m = noise.coefficients(t)
     start = has_infinite_slope(m)
     return jnp.where(start, 0, m.d_alpha) * x0 + jnp.where(start, 0, m.d_sigma) * noise.eps(x, x0, t)
 
 
-def euler_step(noise: Gaussian, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
+def euler_step(noise: GaussianNoise, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
     """x_s = x_t + (s - t) dx/dt; from clean data, where eps is not defined, alpha_s x0 (as DDIM does)."""
     noisy = noise.coefficients(t).sigma > 0
     moved = jnp.where(noisy, x + (s - t) * velocity(noise, x0, x, t), noise.coefficients(s).alpha * x0)
     return jnp.where(t == s, x, moved)
 
 
-def ddim_step(noise: Gaussian, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
+def ddim_step(noise: GaussianNoise, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
     """x_s = alpha_s x0 + sigma_s eps, exact where x0 stays the same; x where t = s."""
     at_s = noise.coefficients(s)
     return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * noise.eps(x, x0, t))
@@ -38,11 +37,11 @@ def euler() -> Step:
     """x_s = x_t + (s - t) dx/dt. Order 1."""
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         return euler_step(noise, denoise(x, t), x, t, s), carry
 
-    return Step(no_carry, update, needs=("eps",), order=1)
+    return Step(no_carry, update, needs=GaussianNoise, order=1)
 
 
 @memoize_by_arguments
@@ -53,7 +52,7 @@ def heun() -> Step:
     """
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         there = euler_step(noise, x0, x, t, s)
@@ -61,7 +60,7 @@ def heun() -> Step:
         noisy = (noise.coefficients(t).sigma > 0) & (noise.coefficients(s).sigma > 0)
         return jnp.where(noisy & (t != s), x + (s - t) * slopes / 2, there), carry
 
-    return Step(no_carry, update, evaluations=2, needs=("eps",), order=2)
+    return Step(no_carry, update, evaluations=2, needs=GaussianNoise, order=2)
 
 
 @memoize_by_arguments
@@ -73,7 +72,7 @@ def rk4() -> Step:
     """
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         half = (t + s) / 2
@@ -89,4 +88,4 @@ def rk4() -> Step:
         noisy = (noise.coefficients(t).sigma > 0) & (noise.coefficients(s).sigma > 0)
         return jnp.where(noisy, x + (s - t) * mean, ddim_step(noise, x0, x, t, s)), carry
 
-    return Step(no_carry, update, evaluations=4, needs=("eps",), order=4)
+    return Step(no_carry, update, evaluations=4, needs=GaussianNoise, order=4)

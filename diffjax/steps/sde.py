@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Level, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
 from diffjax.steps.ancestral import DenoiseAt, no_carry, square_root
 from diffjax.steps.dpm_solver import Past, empty_past, extrapolate
 from diffjax.steps.ode import euler_step, heun
@@ -36,7 +35,7 @@ def euler_maruyama(eta: float = 1.0) -> Step:
     _check_eta(eta, "euler_maruyama")
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         there = euler_step(noise, x0, x, t, s)
@@ -49,7 +48,7 @@ def euler_maruyama(eta: float = 1.0) -> Step:
             there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * noise_term
         return there, carry
 
-    return Step(no_carry, update, stochastic=eta > 0, needs=("eps",))
+    return Step(no_carry, update, stochastic=eta > 0, needs=GaussianNoise)
 
 
 @memoize_by_arguments
@@ -63,7 +62,7 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
     _check_eta(eta, "dpmpp_2m_sde")
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, past: Past
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, past: Past
     ) -> tuple[Sample, Past]:
         d, past = extrapolate(noise, denoise(x, t), t, s, past)
         at_s = noise.coefficients(s)
@@ -73,7 +72,7 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
             direction = correlation * direction + square_root(1 - correlation**2) * _normal(keys, x)
         return jnp.where(t == s, x, at_s.alpha * d + at_s.sigma * direction), past
 
-    return Step(empty_past, update, per_position=True, stochastic=eta > 0, needs=("eps",))
+    return Step(empty_past, update, per_position=True, stochastic=eta > 0, needs=GaussianNoise)
 
 
 class _Churn(NamedTuple):
@@ -99,7 +98,7 @@ def edm_stochastic(
         raise UserError(f"edm_stochastic: sigma_max must be at least sigma_min = {sigma_min:g}, got {sigma_max}")
     solver = heun()
 
-    def plan(noise: Gaussian, grid: Array) -> _Churn:
+    def plan(noise: GaussianNoise, grid: Array) -> _Churn:
         t = grid[:-1]
         moves = t != grid[1:]
         now = noise.log_snr(t)
@@ -113,14 +112,14 @@ def edm_stochastic(
         return _Churn(up, keep, noise_scale * square_root(at_up.sigma**2 - (keep * at_t.sigma) ** 2))
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Churn
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Churn
     ) -> tuple[Sample, None]:
         if churn > 0:
             x = jnp.where(row.up == t, x, row.keep * x + row.noise_std * _normal(keys, x))
             t = jnp.broadcast_to(row.up, t.shape)
         return solver.update(keys, noise, denoise, x, t, s, carry)
 
-    return Step(no_carry, update, evaluations=2, stochastic=churn > 0, needs=("eps",), plan=plan)
+    return Step(no_carry, update, evaluations=2, stochastic=churn > 0, needs=GaussianNoise, plan=plan)
 
 
 def _log_snr_of(sigma: float) -> float:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
-from diffjax.masking import Masking, sample_tokens
-from diffjax.protocols import Keys, Level, Step
+from diffjax.masking import sample_tokens
+from diffjax.protocols import Keys, Level, Step, TokenNoise
 from diffjax.steps.ancestral import DenoiseAt, no_carry
 from diffjax.utils.memo import memoize_by_arguments
 from diffjax.utils.prng import KeyUse, fold
@@ -27,11 +27,11 @@ def unmask(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Step
     shaped = _logit_shaper("unmask", temperature, top_k, top_p)
 
     def update(
-        keys: Keys, noise: Masking, denoise: DenoiseAt, x: Tokens, t: Level, s: Level, carry: None
+        keys: Keys, noise: TokenNoise, denoise: DenoiseAt, x: Tokens, t: Level, s: Level, carry: None
     ) -> tuple[Tokens, None]:
         return jax.vmap(noise.posterior)(keys, x, shaped(denoise(x, t)), t, s), carry
 
-    return Step(no_carry, update, per_position=True, stochastic=True, needs=("vocab",))
+    return Step(no_carry, update, per_position=True, stochastic=True, needs=TokenNoise)
 
 
 @memoize_by_arguments
@@ -46,7 +46,7 @@ def confidence(choice: float = 4.5, temperature: float = 1.0, top_k: int = 0, to
         raise UserError(f"confidence: choice must be at least 0, got {choice}")
 
     def update(
-        keys: Keys, noise: Masking, denoise: DenoiseAt, x: Tokens, t: Level, s: Level, carry: None
+        keys: Keys, noise: TokenNoise, denoise: DenoiseAt, x: Tokens, t: Level, s: Level, carry: None
     ) -> tuple[Tokens, None]:
         logits = shaped(denoise(x, t))
         level = jnp.broadcast_to(noise.level(s), x.shape)
@@ -60,7 +60,7 @@ def confidence(choice: float = 4.5, temperature: float = 1.0, top_k: int = 0, to
         reveals = hidden & (place < shows[:, None]) & jnp.any(t > s, axis=1, keepdims=True)
         return jnp.where(reveals, tokens, x), carry
 
-    return Step(no_carry, update, per_position=True, stochastic=True, needs=("vocab",), reorders=True)
+    return Step(no_carry, update, per_position=True, stochastic=True, needs=TokenNoise, reorders=True)
 
 
 @memoize_by_arguments
@@ -76,7 +76,7 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         if not 0 <= value <= 1:
             raise UserError(f"remask: {name} must be in [0, 1], got {value}")
 
-    def one(key: Array, noise: Masking, x: Array, logits: Array, t: Array, s: Array) -> Array:
+    def one(key: Array, noise: TokenNoise, x: Array, logits: Array, t: Array, s: Array) -> Array:
         lift_key, token_key = jax.random.split(key)  # as the posterior does
         sigma = jnp.minimum(cap, eta * _max_remask_probability(noise, t, s))
         keep_t = noise.keep_probability(t)
@@ -87,7 +87,7 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         return jnp.where(x == noise.vocab, jnp.where(lifted, tokens, x), jnp.where(again, noise.vocab, x))
 
     def update(
-        keys: Keys, noise: Masking, denoise: DenoiseAt, x: Tokens, t: Level, s: Level, carry: None
+        keys: Keys, noise: TokenNoise, denoise: DenoiseAt, x: Tokens, t: Level, s: Level, carry: None
     ) -> tuple[Tokens, None]:
         logits = shaped(denoise(x, t))
         return jax.vmap(one, (0, None, 0, 0, 0, 0))(keys, noise, x, logits, t, s), carry
@@ -97,12 +97,12 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         update,
         per_position=True,
         stochastic=True,
-        needs=("vocab", "keep_probability", "unmask_probability"),
+        needs=TokenNoise,
         reorders=True,
     )
 
 
-def _max_remask_probability(noise: Masking, t: Array, s: Array) -> Array:
+def _max_remask_probability(noise: TokenNoise, t: Array, s: Array) -> Array:
     """The largest probability of masking again that leaves keep_s visible; 0 where t = s."""
     keep_t = noise.keep_probability(t)
     maximum = jnp.minimum((1 - noise.keep_probability(s)) / jnp.where(keep_t > 0, keep_t, 1), 1)

@@ -1,8 +1,8 @@
-"""Training a part of a net: the rest, named by patterns, keeps every bit."""
+"""Frozen parameters: those that match a pattern keep every bit in training."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import optax
@@ -10,20 +10,29 @@ from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.interface import check_net
+from diffjax.traits import NetTraits, net_traits
 from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 
 @dataclass(frozen=True)
 class FrozenNet:
-    """A net of which some weights get no gradient, so that none is computed; in all else the net itself."""
+    """A net whose parameters that match `patterns` get no gradient, and none is computed."""
 
     net: Any
     patterns: tuple[str, ...]
 
-    fixed: ClassVar[tuple[str, ...]] = ()  # nothing is left to freeze: `patterns` hold what the net says of itself
+    @property
+    def traits(self) -> NetTraits:
+        """Those of the net, without `fixed`, which `patterns` include."""
+        return replace(net_traits(self.net), controllable=False, fixed=())
+
+    @property
+    def null_cond(self) -> PyTree:
+        """The null condition of the net."""
+        return self.net.null_cond
 
     def init(self, key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree:
-        """The net's own variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
+        """The net's variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
         variables = self.net.init(key, *args, **kwargs)
         names = leaves_by_name(variables["params"])
         check_patterns(names, self.patterns, "train.freeze")
@@ -41,11 +50,8 @@ class FrozenNet:
         return self.net.apply({**variables, "params": params}, *args, **kwargs)
 
     def clone(self, **changes: Any) -> "FrozenNet":
-        """The same around the net with these fields changed."""
+        """The same around a clone of the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "net"), name)
 
 
 def freeze(
@@ -53,12 +59,12 @@ def freeze(
 ) -> tuple[Any, optax.GradientTransformation]:
     """Net and optimizer that leave the parameters alone whose names match a pattern, as `Embedding_0/*` does.
 
-    To the patterns are added those of the net itself (`net.fixed`), such as of one with adapters.
+    To the patterns are added those of the net itself (`net.traits.fixed`), such as of one with adapters.
     The optimizer has no state for them, does not let their weights decay, and clips by the norm of what is trained.
     Raises UserError where it is no net.
     """
     check_net(net)
-    patterns = (*patterns, *getattr(net, "fixed", ()))
+    patterns = (*patterns, *net_traits(net).fixed)
     if not patterns:
         return net, optimizer
 
