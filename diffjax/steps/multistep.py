@@ -32,9 +32,7 @@ class Quantity:
     """A function of the level that a rule takes for a polynomial: x0, eps or dx/dt."""
 
     value: Callable[[GaussianNoise, Sample, Sample, Level], Sample]  # (noise, x0, x, t)
-    one_step: Callable[
-        [GaussianNoise, Sample, Sample, Level, Level], Sample
-    ]  # also s: exact for a constant
+    one_step: Callable[[GaussianNoise, Sample, Sample, Level, Level], Sample]  # also s: exact for a constant
     axis: Callable[[GaussianNoise, Array], Axis]  # the variable of the polynomial at the levels of a grid
     average: Weigh  # weights of the polynomial's average over a step
 
