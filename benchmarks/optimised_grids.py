@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import diffjax as dj
-from diffjax.data import batches, open_dataset
+from diffjax.data import BatchConfig, batches, open_dataset
 from diffjax.sampling.driver import sample_for
 
 STEPS, FINE = 8, 1000
@@ -110,7 +110,7 @@ def mixture(dimensions: int) -> Case:
 def digits(folder: str) -> Case:
     """The net of a run on 64 pictures of its training."""
     denoise, noise, _, info = dj.load(folder)
-    stream = batches(open_dataset("digits"), "train", 64, 0, form=info.facts.encoding)
+    stream = batches(open_dataset("digits"), "train", BatchConfig(64, 0, form=info.facts.encoding))
     some = next(iter(stream))
     x, cond = jnp.asarray(some["x"]), jnp.asarray(some["cond"])
     return Case(noise, denoise, x, cond, 512, jnp.arange(512) % info.facts.classes, sample_for(info.net))

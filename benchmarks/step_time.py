@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from configs.digits import get_config
 from diffjax.commands.data_examples import standard_deviation, with_data_std
-from diffjax.data import batches, open_dataset
+from diffjax.data import BatchConfig, batches, open_dataset
 from diffjax.experiment import build, data_spec
 from diffjax.training.loop import fit
 from diffjax.training.optimizers import adamw
@@ -34,7 +34,7 @@ def main() -> None:
         ticks.append(time.perf_counter())
 
     steps = WARM + ROUNDS * STEPS
-    stream = batches(dataset, "train", config.data.batch_size, 0, form=facts.encoding)
+    stream = batches(dataset, "train", BatchConfig(config.data.batch_size, 0, form=facts.encoding))
     fit(jax.random.key(0), built.net, loss, stream, steps, optimizer=adamw(steps), events=[(STEPS, tick)])
     rounds = sorted((after - before) / STEPS for before, after in pairwise(ticks))
     print(f"{1000 * rounds[0]:.1f} ms fastest, {1000 * rounds[len(rounds) // 2]:.1f} ms median of {len(rounds)} rounds")

@@ -25,7 +25,7 @@ from diffjax.commands.config_checks import (
 )
 from diffjax.commands.data_examples import encode_examples, standard_deviation, with_data_std
 from diffjax.conditions import has_label, select_parts
-from diffjax.data import Dataset, batches, split_rules
+from diffjax.data import BatchConfig, Dataset, batches, split_rules
 from diffjax.data.condition_parts import Part
 from diffjax.errors import UserError
 from diffjax.experiment import build, data_spec, initial_weights, trained_model
@@ -194,18 +194,16 @@ def open_batches(
 
     So an image that cannot be is told now.
     """
-    raw_batches = batches(
-        dataset,
-        "train",
+    config = BatchConfig(
         fields["data"]["batch_size"],
         fields["train"]["seed"],
-        start_step=step,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
         form=facts.encoding,
         balance=fields["data"]["balance"],
         augment=data_spec.parse_augment(tuple(fields["data"]["augment"])),
         parts=parts,
+    )
+    raw_batches = batches(
+        dataset, "train", config, start_step=step, host=jax.process_index(), hosts=jax.process_count()
     )
     stream = ({**batch, "cond": select_parts(null, batch["cond"])} for batch in raw_batches)
     return itertools.chain([next(stream)], stream)
