@@ -2,6 +2,7 @@
 # make test   lint, types and all tests but the long ones
 # make compare   every family of generation trained and compared, with docs/compare.md: two hours; go on by the same command
 # make reference   docs/reference.md, from the descriptions beside the fields of configs and nets
+# make docs   the documentation as a site in build/docs; a broken link is an error
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ PINNED := $(wildcard constraints/$(shell $(PYTHON) -c 'import sys; print("%d.%d"
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(addprefix -c ,$(PINNED))
 RUN := runs/digits
 
-.PHONY: demo compare compare-short reference test test-long lint clean
+.PHONY: demo compare compare-short reference docs test pytest test-long lint clean
 
 demo: .venv/runtime
 	$(BIN)/python train.py --config configs/digits.py --workdir $(RUN)
@@ -34,7 +35,12 @@ compare-short: .venv/runtime
 reference: .venv/runtime
 	$(BIN)/python docs/make_reference.py
 
-test: lint
+docs: .venv/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+test: lint pytest
+
+pytest: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadscope -m "not long"
 
 test-long: .venv/dev
@@ -53,6 +59,10 @@ lint: .venv/dev
 
 .venv/dev: .venv/runtime
 	$(INSTALL) -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/runtime
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 clean:

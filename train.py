@@ -15,19 +15,19 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from configs import Config
 from diffjax.commands import command_line, run_outputs
 from diffjax.commands.config_checks import Fields
 from diffjax.commands.preflight import describe_data, describe_plan, describe_size, measure_step, run_steps
 from diffjax.commands.training_plan import TrainingPlan, plan_training
 from diffjax.errors import UserError, tell, warn
 from diffjax.experiment import data_spec, meaning, run_record, trained_model
+from diffjax.experiment.config import Config
 from diffjax.experiment.run_record import Record
 from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.data_parallel import barrier, initialize_distributed, watched
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Diverged, Fault
-from diffjax.training.progress import Log
+from diffjax.training.progress import Log, RunLength
 from diffjax.training.signals import SignalMonitor
 from diffjax.training.state import State
 from diffjax.utils.files import check_writable, clear_parts, lock_folder
@@ -126,9 +126,10 @@ def train(workdir: Path, plan: TrainingPlan, identity: Identity, sentry: SignalM
     about = {"config": data_spec.config_hash(fields), **identity.about}
     folder, start = workdir / "checkpoints", int(plan.start.step)
     sums = running_means.read_sums(folder, start)
+    length = RunLength(start, t["steps"], t["log_every_steps"], batch_size)
     with (
         closing(checkpoint.Saver(folder, plan.keep, about)) as saver,
-        closing(Log(writers, start, t["steps"], t["log_every_steps"], batch_size, not first, sums)) as log,
+        closing(Log(writers, length, not first, sums)) as log,
     ):
 
         def save(step: int, state: State, metrics: Any) -> None:

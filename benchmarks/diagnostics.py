@@ -26,7 +26,7 @@ from configs.digits import get_config
 from diffjax.commands.training_plan import TrainingPlan, encode_examples, plan_training
 from diffjax.experiment import build
 from diffjax.training.loop import fit
-from diffjax.training.progress import Log
+from diffjax.training.progress import Log, RunLength
 from diffjax.training.step import losses
 from diffjax.training.validation import NAME
 
@@ -75,7 +75,7 @@ def measured(plan: TrainingPlan, t: dict[str, Any], plain: Validate) -> tuple[np
     assert plan.validate is not None
     ways, found, turns = (plain, plan.validate), [], count()
     before = time.perf_counter()
-    with closing(Log(plan.writers, 0, ROUNDS * STEPS, t["log_every_steps"], 1, True)) as log:
+    with closing(Log(plan.writers, RunLength(0, ROUNDS * STEPS, t["log_every_steps"], 1), quiet=True)) as log:
 
         def tell(step: int, state: Any, metrics: Any) -> None:
             nonlocal before

@@ -24,7 +24,7 @@ SAMPLES = 1_000
 LIMIT_S = 1_200.0
 LIMIT_GB = 8.0
 CONFIG = """
-from configs import Config, Data, Model, Train
+from diffjax.experiment.config import Config, Data, Model, Train
 
 def get_config():
     return Config(

@@ -7,7 +7,7 @@ Two to three minutes on two cores. Reaches, at 10 evaluations (mean of three see
 0.983, 0.5 %.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

@@ -7,7 +7,7 @@ steps a Fréchet ratio of 1.53 and label accuracy 0.969 (mean of three seeds, do
 bits with none visible and 1.54 with all others.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ strokes overlap the sketch by 0.821; Fréchet ratio 1.05 given nothing, 0.99 giv
 0.40 everything.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

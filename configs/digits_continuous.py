@@ -9,7 +9,7 @@ known: after 700 steps of a head without octaves, which its context only modulat
 pixel cost as much beside 60 others as beside none.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

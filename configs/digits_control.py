@@ -6,7 +6,7 @@ Two to three minutes on two cores. Reaches (docs/results.md, Conditions): stroke
 label is right in 0.989 where it is given too; without a sketch it draws as its base does.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

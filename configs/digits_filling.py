@@ -8,7 +8,7 @@ half), 0.128 (a random half) and 0.124 (means of 2x2 blocks), of 1 from black to
 0.241, 0.180 and 0.149 (docs/editing.md).
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ serve other waves too. After 1,200 steps a bound of 2.50 bits per dimension, and
 1.88 and label accuracy 0.973 (mean of three seeds, docs/compare.md).
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ Three to four minutes on two cores. Reaches (docs/results.md, Conditions): strok
 given labels alone, as without sketches.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ in all of 1,000 pictures of 200 prompts, in 0.976 of combinations that training 
 names; Fréchet ratio 1.05 with the captions of test images.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

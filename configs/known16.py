@@ -7,7 +7,7 @@ minutes on one core. Reaches (one seed, docs/results.md) a bound 63.5 nats above
 more than the law's -1.885 on test, and at 20 evaluations 97.7 % of samples of the class that was asked for.
 """
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config() -> Config:

@@ -12,9 +12,10 @@ from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
 from diffjax.order import Order
-from diffjax.protocols import ConditionPart, Denoise, Hook, Noise, Step
+from diffjax.protocols import ConditionPart, Denoise, GaussianNoise, Hook, Noise, Step, TokenNoise
 from diffjax.sampling.adaptive_ode import adaptive
 from diffjax.sampling.loop import invert, sample, stepwise
+from diffjax.traits import NetTraits
 from diffjax.utils.prng import keys
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ __all__ = [
     "ConditionPart",
     "Denoise",
     "Gaussian",
+    "GaussianNoise",
     "Hook",
     "Masking",
+    "NetTraits",
     "Noise",
     "Order",
     "Step",
+    "TokenNoise",
     "UserError",
     "adaptive",
     "conditions",

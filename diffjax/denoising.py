@@ -3,20 +3,38 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from diffjax.arguments import expected
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Net, Noise, NoiseAwareHook, PerExample
+from diffjax.protocols import Net, Noise, NoiseAwareHook, TokenNoise
+from diffjax.traits import net_traits
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.kinds import describe_value
 
 __all__ = ["denoiser"]
+
+
+class PerExample(NamedTuple):
+    """Within a denoiser, an array with one entry for each example of the batch."""
+
+    values: Shaped[Array, "b ..."]
+
+
+def repeat_per_example(tree: PyTree, count: int) -> PyTree:
+    """The tree with every entry of each `PerExample` repeated `count` times, side by side; one of length 1 is kept."""
+
+    def repeat(leaf: Any) -> Any:
+        if not isinstance(leaf, PerExample) or len(leaf.values) == 1:
+            return leaf
+        return PerExample(jnp.repeat(leaf.values, count, axis=0))
+
+    return jax.tree.map(repeat, tree, is_leaf=lambda leaf: isinstance(leaf, PerExample))
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["denoise"], meta_fields=["noise"])
@@ -75,11 +93,12 @@ def denoiser(noise: Noise, net: Any, variables: PyTree) -> NetDenoiser:
     if isinstance(net, type) or not isinstance(net, Net):
         raise UserError(f"denoiser: net must be a Flax module, such as dj.nets.MLP(), got {describe_value(net)}")
     _check_variables(variables)
-    ours, theirs = getattr(noise, "vocab", None), getattr(net, "vocab", None)
+    ours = noise.vocab if isinstance(noise, TokenNoise) else None
+    theirs = net_traits(net).vocab
     if ours != theirs:
         raise UserError(
             f"denoiser: {type(noise).__name__} has {_describe_vocab(ours)}, and the net "
-            f"{type(net).__name__} {_describe_vocab(theirs)}"
+            f"{type(net).__name__} {_describe_vocab(theirs)}; a net of tokens has traits = dj.NetTraits(vocab=…)"
         )
     return NetDenoiser(noise, net, variables)
 
@@ -138,12 +157,12 @@ def is_causal(denoise: Any) -> bool:
 def has_head(denoise: Any) -> bool:
     """Whether every net of the denoiser, and there is one, can be called in two parts: what it sees, and its head."""
     nets = networks(denoise)
-    return bool(nets) and all(getattr(net, "has_head", False) for net in nets)
+    return bool(nets) and all(net_traits(net).has_head for net in nets)
 
 
 def needs_rank(net: Any) -> bool:
     """Whether the net must be told which position is revealed after which."""
-    return getattr(net, "needs_rank", False)
+    return net_traits(net).needs_rank
 
 
 def map_nets(denoise: Any, change: Callable[[NetDenoiser], Any]) -> Any:

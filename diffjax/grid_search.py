@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree, Real
 
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
-from diffjax.protocols import Denoise, Keys, Noise, Step
+from diffjax.protocols import Denoise, GaussianNoise, Keys, Noise, Step
 from diffjax.steps import ddim, heun
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import keys
@@ -188,9 +188,8 @@ def _check_rule(noise: Any, step: Step) -> None:
     """Raise UserError where there is no exact end to come near to."""
     if step.stochastic:
         raise UserError(f"step: {step.name} is stochastic, and only a deterministic rule has an error to make small")
-    for need in {"eps", *step.needs}:
-        if not hasattr(noise, need):
-            raise UserError(f"noise: optimise needs its {need}, and {type(noise).__name__} has none; use Gaussian")
+    if not isinstance(noise, GaussianNoise) or not isinstance(noise, step.needs):
+        raise UserError(f"noise: optimise serves rules of Gaussian noise, got {step.name} of {type(noise).__name__}")
 
 
 def _check_stops(stops: np.ndarray, steps: int) -> None:

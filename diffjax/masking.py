@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from diffjax.errors import UserError
-from diffjax.schedule import Schedule, time_of_log_snr
+from diffjax.protocols import Schedule, Times
+from diffjax.schedule import time_of_log_snr
 from diffjax.schedule_checks import check_keep
 from diffjax.utils.closures import intern_function
 from diffjax.utils.memo import memoize_by_arguments
@@ -22,7 +23,6 @@ from diffjax.utils.shape_checks import describe_array, require_array, require_fl
 
 __all__ = ["Masking"]
 
-Times = Float[Array, "..."]  # levels, broadcasting against the tokens
 Tokens = Int[Array, "*batch n"]
 Logits = Float[Array, "*batch n vocab"]
 

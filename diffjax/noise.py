@@ -16,7 +16,8 @@ from diffjax import predict
 from diffjax.errors import UserError
 from diffjax.masking import Masking
 from diffjax.predict import Parameterization
-from diffjax.schedule import Coefficients, Schedule, coefficients, time_of_log_snr
+from diffjax.protocols import Coefficients, Schedule, Times
+from diffjax.schedule import coefficients, time_of_log_snr
 from diffjax.schedule_checks import check_schedule
 from diffjax.utils.closures import intern_function
 from diffjax.utils.kinds import matches_type, python_scalar
@@ -27,7 +28,6 @@ __all__ = ["Gaussian", "Masking"]
 MAX_TERMINAL_SIGNAL = 0.25  # most that alpha(1) data_std may be of sigma(1): then x_1 deviates 3 % more than the prior
 
 Values = Float[Array, "..."]  # x of one example or of a batch
-Times = Float[Array, "..."]  # levels, broadcasting against it
 
 
 @dataclass(frozen=True)

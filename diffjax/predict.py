@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from diffjax.schedule import Coefficients, Time, has_infinite_slope
+from diffjax.protocols import Coefficients, Times
+from diffjax.schedule import has_infinite_slope
 
 __all__ = ["edm", "eps", "score", "v", "velocity", "x0"]
 
-Pair = tuple[Time, Time]
+Pair = tuple[Times, Times]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Parameterization:
     needs_signal: bool = False
 
 
-def _ones(m: Coefficients) -> Time:
+def _ones(m: Coefficients) -> Times:
     return jnp.ones_like(m.sigma)
 
 
-def _zeros(m: Coefficients) -> Time:
+def _zeros(m: Coefficients) -> Times:
     return jnp.zeros_like(m.sigma)
 
 
@@ -48,7 +49,7 @@ def _velocity_solution(m: Coefficients, data_std: float) -> Pair:
     return jnp.where(start, 1 / m.alpha, d_sigma / determinant), -m.sigma / determinant
 
 
-def _spread(m: Coefficients, data_std: float) -> Time:
+def _spread(m: Coefficients, data_std: float) -> Times:
     """The standard deviation of x_t when that of the data is data_std."""
     return jnp.sqrt(m.alpha**2 * data_std**2 + m.sigma**2)
 

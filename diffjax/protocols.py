@@ -1,171 +1,221 @@
-"""The words every other file speaks: a denoiser, a noise, a step, a hook, and the shapes of what they pass on.
+"""The interfaces of the library: denoiser, noise, net, step rule and hook, and the values that pass between them.
 
-`b` is the batch, `shape` one example. A level `t` always broadcasts against `x`: `[b, 1, 1, 1]` when all of a
-picture shares one level, `[b, h, w, 1]` or `[b, n]` when every position has its own. Of two levels `(t, s)`, `t`
-is the noisier.
+`b` is the batch, `shape` the shape of one example. A noise level `t` always broadcasts against `x`: `[b, 1, 1, 1]`
+where all positions of an image share one level, `[b, h, w, 1]` or `[b, n]` where each position has its own. Of two
+levels `(t, s)`, `t` is the noisier.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
+from diffjax.errors import UserError
 from diffjax.utils.closures import intern_function
+from diffjax.utils.kinds import describe_value
 from diffjax.utils.prng import Keys as Keys
 
 Sample = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
 Level = Float[Array, "b *#shape"]
-Cond = PyTree  # every leaf has the batch as its first axis; None when there is nothing to know
-
-
-class PerExample(NamedTuple):
-    """Within a denoiser, an array that has one entry for each example of the batch."""
-
-    values: Any  # [b, ...]
-
-
-def repeat_per_example(tree: Any, count: int) -> Any:
-    """The tree, of which each `PerExample` has `count` copies of every entry, side by side; of one entry it is left."""
-
-    def repeat(leaf: Any) -> Any:
-        if not isinstance(leaf, PerExample) or len(leaf.values) == 1:
-            return leaf
-        return PerExample(jnp.repeat(leaf.values, count, axis=0))
-
-    return jax.tree.map(repeat, tree, is_leaf=lambda leaf: isinstance(leaf, PerExample))
+Cond = PyTree  # every leaf has the batch as its first axis; None for an unconditional model
+Values = Shaped[Array, "..."]  # x, a prediction or a net's output, of one example or of a batch
+Times = Float[Array, "..."]  # noise levels that broadcast against it
+Schedule = Callable[[Times], tuple[Times, Times]]  # t -> (alpha, sigma)
 
 
 class Pair(NamedTuple):
-    """The same prediction without something, and given it."""
+    """The predictions of one denoiser without and with the condition."""
 
-    unconditional: Any
-    conditional: Any
+    unconditional: Sample
+    conditional: Sample
 
 
 class ConditionPart(NamedTuple):
-    """A part of a condition: its value, and of which examples it is known at all."""
+    """One named part of a condition: its values, and for which examples it is present."""
 
-    value: Any  # [b, ...]
+    value: Any  # [b, ...], of NumPy or JAX
     present: Any  # bool [b]
+
+
+class Coefficients(NamedTuple):
+    """alpha and sigma of x_t = alpha x0 + sigma eps at a time t, and their derivatives there."""
+
+    alpha: Times
+    sigma: Times
+    d_alpha: Times
+    d_sigma: Times
 
 
 @runtime_checkable
 class Denoise(Protocol):
-    """What was hidden? `(x_t, t, cond) -> E[x0 | x_t, cond]` (Gaussian) or logits (Masking), float32."""
+    """The model: `(x_t, t, cond) -> E[x0 | x_t, cond]` (Gaussian) or logits (Masking), float32."""
 
     def __call__(self, x_t: Any, t: Any, cond: Any, /) -> Any: ...
 
 
 @runtime_checkable
 class Noise(Protocol):
-    """How information is destroyed. Methods with a `key` speak of one example; callers `vmap` them over the batch.
+    """The corruption process. Methods with a `key` take one example; callers `vmap` them over the batch.
 
-    `channel_axes` says how many trailing axes of an example are channels, and so share one position.
+    `channel_axes` is the number of trailing axes of an example that are channels, and so share one position.
     """
 
     @property
     def channel_axes(self) -> int: ...
 
-    def data(self, x0: Any) -> Any:
-        """Data in the type in which the noise computes. Raises UserError for data of another kind."""
+    def data(self, x0: Any) -> Values:
+        """The data in the dtype of the computation. Raises UserError for data of another kind."""
         ...
 
-    def prediction(self, pred: Any, x_t: Any) -> Any:
-        """What a denoiser says, in float32 at least. Raises UserError where it has not the shape that x_t asks for."""
+    def prediction(self, pred: Any, x_t: Values) -> Values:
+        """A denoiser's prediction in at least float32. Raises UserError where its shape does not fit x_t."""
         ...
 
     def check_prior(self) -> None:
-        """Raise UserError where the prior is not the law of x at level 1."""
+        """Raise UserError where the prior is not the distribution of x at level 1."""
+
+    def prior(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Values:
+        """A draw from the prior, the distribution of x at level 1."""
         ...
 
-    def prior(self, key: Any, shape: tuple[int, ...]) -> Any:
-        """Draw an example of which nothing is known: x at level 1."""
+    def corrupt(self, key: Key[Array, ""], x0: Values, t: Times) -> tuple[Values, Values]:
+        """x_t ~ q(x_t | x0), and the net's regression target there."""
         ...
 
-    def corrupt(self, key: Any, x0: Any, t: Any) -> tuple[Any, Any]:
-        """Destroy to level t: x_t, and the target of the net there."""
+    def feed(self, x_t: Values, t: Times) -> Values:
+        """The net's input for x_t."""
         ...
 
-    def feed(self, x_t: Any, t: Any) -> Any:
-        """What a net receives in place of x_t."""
+    def level(self, t: Times) -> Times:
+        """The net's level input for t, in [0, 1]."""
         ...
 
-    def level(self, t: Any) -> Any:
-        """What a net receives in place of the clock: the noise, in [0, 1]."""
+    def read(self, out: Values, x_t: Values, t: Times) -> Values:
+        """The prediction that the net's output stands for."""
         ...
 
-    def read(self, out: Any, x_t: Any, t: Any) -> Any:
-        """What a net's output says of x0."""
+    def miss(self, out: Values, target: Values, x_t: Values, t: Times) -> Values:
+        """The training error at each position, in the space of the net's output."""
         ...
 
-    def miss(self, out: Any, target: Any, x_t: Any, t: Any) -> Any:
-        """The error at each position, in the net's own space."""
+    def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
+        """A draw of x_s ~ q(x_s | x_t, x0), with the prediction in place of x0."""
         ...
 
-    def posterior(self, key: Any, x_t: Any, pred: Any, t: Any, s: Any) -> Any:
-        """Draw x_s from q(x_s | x_t, x0), with the prediction for x0."""
+    def bound(self, x0: Values, pred: Values, x_t: Values, t: Times, s: Times) -> Values:
+        """The term of the variational bound for the step from t to s, in nats at each position."""
         ...
 
-    def bound(self, x0: Any, pred: Any, x_t: Any, t: Any, s: Any) -> Any:
-        """Nats at each position that the step from t to s costs in the variational bound."""
+    def bound_grid(self, steps: int, levels: int | None = None) -> Times:
+        """The grid `[steps + 1]` of a bound, noisiest first, for x of `levels` values or, with None, for a density."""
         ...
 
-    def bound_grid(self, steps: int, levels: int | None = None) -> Any:
-        """Clock values at which a bound of so many steps looks, noisiest first; of x in so many levels, if given."""
+    def boundary_terms(self, key: Key[Array, ""], x0: Values, s: Times, levels: int | None = None) -> Values:
+        """The prior and reconstruction terms of the bound, in nats at each position; s is the last grid point."""
         ...
 
-    def boundary_terms(self, key: Any, x0: Any, s: Any, levels: int | None = None) -> Any:
-        """Nats at each position that the bound adds at both ends of the clock, the last stop being s."""
+    def log_snr(self, t: Times) -> Times:
+        """The log of the signal-to-noise ratio."""
         ...
 
-    def log_snr(self, t: Any) -> Any:
-        """The logarithm of what is known over what is destroyed."""
+    def time(self, log_snr: Times) -> Times:
+        """The t that has this log-SNR."""
         ...
 
-    def time(self, log_snr: Any) -> Any:
-        """The level t that has this log-SNR."""
+    def log_weight(self, t: Times) -> Times:
+        """The log of the weight that `miss` gives to the squared error of x0."""
         ...
 
-    def log_weight(self, t: Any) -> Any:
-        """Logarithm of the weight that `miss` gives to the squared error of x0."""
+
+@runtime_checkable
+class GaussianNoise(Noise, Protocol):
+    """A noise x_t = alpha x0 + sigma eps of real numbers, eps ~ N(0, 1); `Gaussian` is one.
+
+    `schedule` is t -> (alpha, sigma), and `data_std` the standard deviation of the data.
+    """
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    @property
+    def data_std(self) -> float: ...
+
+    def coefficients(self, t: Times) -> Coefficients:
+        """alpha, sigma and their derivatives."""
+        ...
+
+    def eps(self, x_t: Values, x0: Values, t: Times) -> Values:
+        """(x_t - alpha x0) / sigma."""
+        ...
+
+    def noise_correlation(self, t: Times, s: Times) -> Times:
+        """alpha_t sigma_s / (alpha_s sigma_t): the correlation of eps_t and eps_s, in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class TokenNoise(Noise, Protocol):
+    """A noise of integer tokens 0 … `vocab` - 1, each replaced by the mask token `vocab`; `Masking` is one."""
+
+    @property
+    def vocab(self) -> int: ...
+
+    def keep_probability(self, t: Times) -> Times:
+        """The probability that a token is not masked at t: 1 at t = 0, and 0 at t = 1."""
+        ...
+
+    def unmask_probability(self, t: Times, s: Times) -> Times:
+        """The probability that a token masked at t is not masked at s."""
         ...
 
 
 @runtime_checkable
 class Net(Protocol):
-    """What is trained: `init(key, x, level, cond) -> variables`, `apply(variables, x, level, cond, keys) -> out`."""
+    """What is trained: `init(key, x, level, cond) -> variables`, `apply(variables, x, level, cond, keys) -> out`.
+
+    What else the library asks is in its attribute `traits` (`NetTraits`).
+    """
 
     def init(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def apply(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
+@runtime_checkable
+class ConditionalNet(Net, Protocol):
+    """A net with `null_cond`, the null condition without a batch axis; None for an unconditional net."""
+
+    @property
+    def null_cond(self) -> Cond: ...
+
+
 @dataclass(frozen=True)
 class Step:
-    """A rule from level t to level s.
+    """A step rule, from level t to level s. Raises UserError where `needs` is no class.
 
-    `init(x) -> carry` makes the rule's memory; `update(keys, noise, denoise, x, t, s, carry) -> (x, carry)` moves
-    x from t to s, where `denoise(x_t, t)` already knows its condition. `evaluations` of the denoiser are spent per
-    step. `per_position`: positions may have different levels, and where t = s nothing changes. `stochastic`: keys
-    are used, so the rule cannot be run backwards. `needs` are the methods beyond `Noise` that it asks of the noise.
-    `reorders`: it chooses by itself which positions to reveal. `order`: of accuracy that it attains; None where it is
-    stochastic, or nothing is claimed. `prediction_type`: the NamedTuple that it wants of its denoiser in place of
-    one array.
-    `name`: what messages call it; by default the function whose inner function `update` is (`heun` of `steps.heun()`),
-    or else the module and name of `update`.
+    `init(x) -> carry` makes the rule's state; `update(keys, noise, denoise, x, t, s, carry) -> (x, carry)` moves x from
+    t to s, `denoise(x_t, t)` being bound to its condition.
+    `evaluations`: calls of the denoiser per step.
+    `per_position`: positions may have different levels, and where t = s nothing changes.
+    `stochastic`: it uses the keys, and so cannot be inverted.
+    `needs`: the protocol of the noises that it serves, `Noise`, `GaussianNoise` or `TokenNoise`.
+    `reorders`: it chooses by itself which positions to reveal.
+    `plan`: `(noise, grid) -> rows`, its coefficients for a grid; row k is one more argument of `update` at step k.
+    `order`: its order of accuracy; None where it is stochastic, or nothing is claimed.
+    `prediction_type`: the NamedTuple that `denoise` must return in place of an array.
+    `name`: its name in messages; by default the function that made `update` (`heun` of `steps.heun()`), or else the
+    module and name of `update`.
     """
 
-    init: Callable[[Any], Any]
-    update: Callable[..., tuple[Any, Any]]
+    init: Callable[[Any], PyTree]
+    update: Callable[..., tuple[Any, PyTree]]
     evaluations: int = 1
     per_position: bool = False
     stochastic: bool = False
-    needs: tuple[str, ...] = ()
+    needs: type = Noise
     reorders: bool = False
-    plan: Callable[[Any, Any], Any] | None = None
+    plan: Callable[[Any, Any], PyTree] | None = None
     order: int | None = None
     prediction_type: type[tuple] | None = None
     name: str = ""
@@ -173,7 +223,9 @@ class Step:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or _maker_of(self.update))
         for name in ("init", "update", "plan"):
-            object.__setattr__(self, name, intern_function(getattr(self, name)))
+            object.__setattr__(self, name, intern_function(vars(self)[name]))
+        if not isinstance(self.needs, type):
+            raise UserError(f"Step: needs must be Noise, GaussianNoise or TokenNoise, got {describe_value(self.needs)}")
 
 
 def _maker_of(update: Callable[..., Any]) -> str:
@@ -191,9 +243,6 @@ class Hook(Protocol):
 
 @runtime_checkable
 class NoiseAwareHook(Protocol):
-    """In a hook's place: what depends on the noise, and says with which denoiser and hook to sample (`edit.inpaint`).
-
-    `shape` has the batch first.
-    """
+    """In place of a hook: returns the denoiser and hook to sample `shape` with, the batch first (`edit.inpaint`)."""
 
     def as_hook(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]: ...

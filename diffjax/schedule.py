@@ -7,15 +7,15 @@ Makers are cached, so that equal arguments give the same object and nothing is c
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
 from diffjax.errors import UserError
+from diffjax.protocols import Coefficients, Schedule, Times
 from diffjax.utils.memo import memoize_by_arguments
 
 __all__ = [
@@ -30,16 +30,13 @@ __all__ = [
     "zero_terminal",
 ]
 
-Time = Float[Array, "..."]
-Schedule = Callable[[Time], tuple[Time, Time]]
 
-
-def cosine(t: Time) -> tuple[Time, Time]:
+def cosine(t: Times) -> tuple[Times, Times]:
     """alpha = cos(πt/2), sigma = sin(πt/2): Nichol & Dhariwal 2021, eq. 17, in continuous time, without the offset."""
     return jnp.sin(jnp.pi / 2 * (1 - t)), jnp.sin(jnp.pi / 2 * t)
 
 
-def flow(t: Time) -> tuple[Time, Time]:
+def flow(t: Times) -> tuple[Times, Times]:
     """alpha = 1 - t, sigma = t: the straight path of rectified flow (Liu et al. 2023; Lipman et al. 2023)."""
     return 1 - t, t
 
@@ -54,7 +51,7 @@ def linear_beta_of(beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
         if beta < 0 or beta_min + beta_max == 0:
             raise UserError(f"linear_beta_of: {name} must be at least 0, and one of both above 0, got {beta:g}")
 
-    def schedule(t: Time) -> tuple[Time, Time]:
+    def schedule(t: Times) -> tuple[Times, Times]:
         integral = beta_min * t + (beta_max - beta_min) / 2 * t**2
         return jnp.exp(-integral / 2), jnp.sqrt(-jnp.expm1(-integral))
 
@@ -74,7 +71,7 @@ def edm_of(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) 
     a = sigma_min ** (1 / rho)
     d = (sigma_max + sigma_min) ** (1 / rho) - a
 
-    def schedule(t: Time) -> tuple[Time, Time]:
+    def schedule(t: Times) -> tuple[Times, Times]:
         return jnp.ones_like(t), sigma_min * jnp.expm1(rho * jnp.log1p(t * (d / a)))
 
     return schedule
@@ -103,7 +100,7 @@ def _discrete(betas: tuple[float, ...]) -> Schedule:
     to_data = np.arctan2(np.sqrt(alpha2), np.sqrt(sigma2))
     knots = np.linspace(0, 1, len(alpha2))
 
-    def schedule(t: Time) -> tuple[Time, Time]:
+    def schedule(t: Times) -> tuple[Times, Times]:
         at, data, noise = (jnp.asarray(table, jnp.result_type(t)) for table in (knots, to_data, to_noise))
         return jnp.sin(jnp.interp(t, at, data)), jnp.sin(jnp.interp(t, at, noise))
 
@@ -121,7 +118,7 @@ def shift(schedule: Schedule, factor: float) -> Schedule:
         raise UserError(f"shift: factor must be positive, got {factor}")
     norm = _preserved_norm(schedule)
 
-    def shifted(t: Time) -> tuple[Time, Time]:
+    def shifted(t: Times) -> tuple[Times, Times]:
         alpha, sigma = schedule(t)
         scale = norm(alpha, sigma) / norm(alpha, factor * sigma)
         return alpha * scale, factor * sigma * scale
@@ -136,7 +133,7 @@ def zero_terminal(schedule: Schedule) -> Schedule:
         raise UserError("zero_terminal: the schedule must keep alpha² + sigma² = 1 (cosine, linear_beta, discrete)")
     last = float(_evaluate_on_host(schedule, [1.0])[0][0])
 
-    def rescaled(t: Time) -> tuple[Time, Time]:
+    def rescaled(t: Times) -> tuple[Times, Times]:
         alpha, sigma = schedule(t)
         new_alpha = (alpha - last) / (1 - last)
         # 1 - new_alpha² with 1 - alpha written as sigma²/(1 + alpha): nothing cancels near t = 0
@@ -145,16 +142,7 @@ def zero_terminal(schedule: Schedule) -> Schedule:
     return rescaled
 
 
-class Coefficients(NamedTuple):
-    """A schedule at one time: its value and its slope."""
-
-    alpha: Time
-    sigma: Time
-    d_alpha: Time
-    d_sigma: Time
-
-
-def coefficients(schedule: Schedule, t: Time) -> Coefficients:
+def coefficients(schedule: Schedule, t: Times) -> Coefficients:
     """alpha, sigma and their derivatives in t."""
     (alpha, sigma), (d_alpha, d_sigma) = jax.jvp(schedule, (t,), (jnp.ones_like(t),))
     return Coefficients(alpha, sigma, d_alpha, d_sigma)
@@ -165,7 +153,7 @@ def has_infinite_slope(m: Coefficients) -> Bool[Array, "..."]:
     return ~(jnp.isfinite(m.d_alpha) & jnp.isfinite(m.d_sigma))
 
 
-def log_snr(schedule: Schedule, t: Time) -> Time:
+def log_snr(schedule: Schedule, t: Times) -> Times:
     """log(alpha²/sigma²): +inf where nothing is destroyed, -inf where nothing is left."""
     alpha, sigma = schedule(t)
     return 2 * (jnp.log(alpha) - jnp.log(sigma))
@@ -173,10 +161,10 @@ def log_snr(schedule: Schedule, t: Time) -> Time:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
-def time_of_log_snr(schedule: Schedule, value: Time) -> Time:
+def time_of_log_snr(schedule: Schedule, value: Times) -> Times:
     """The t in [0, 1] whose log-SNR is `value`, by bisection; the nearer end where there is none."""
 
-    def halve(_: Array, bracket: tuple[Time, Time]) -> tuple[Time, Time]:
+    def halve(_: Array, bracket: tuple[Times, Times]) -> tuple[Times, Times]:
         low, high = bracket
         middle = (low + high) / 2
         cleaner = log_snr(schedule, middle) > value
@@ -189,7 +177,7 @@ def time_of_log_snr(schedule: Schedule, value: Time) -> Time:
 
 
 @time_of_log_snr.defjvp
-def _implicit(schedule: Schedule, value: tuple[Time], change: tuple[Time]) -> tuple[Time, Time]:
+def _implicit(schedule: Schedule, value: tuple[Times], change: tuple[Times]) -> tuple[Times, Times]:
     """dt = d(log-SNR) / slope(t), by the implicit function theorem; 0 beyond the ends."""
     t = time_of_log_snr(schedule, *value)
     _, slope = jax.jvp(functools.partial(log_snr, schedule), (t,), (jnp.ones_like(t),))

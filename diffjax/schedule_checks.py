@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer, eval_context
 
 from diffjax.errors import UserError
-from diffjax.schedule import Schedule, Time
+from diffjax.protocols import Schedule, Times
 from diffjax.utils.shape_checks import require_floating
 
 POINTS = 257  # times at which a schedule is looked at, evenly from 0 to 1
@@ -45,7 +45,7 @@ def check_schedule(schedule: Schedule) -> None:
     _sound_functions.add(schedule)
 
 
-def check_keep(keep: Callable[[Time], Time]) -> None:
+def check_keep(keep: Callable[[Times], Times]) -> None:
     """1 at t = 0 and 0 at t = 1, finite, never rising. Raises UserError that names the function and its first fault.
 
     Else masks would be left in samples, and a bound would lack terms.
@@ -86,7 +86,7 @@ def _curves(source: str, function: Any, names: tuple[str, ...], expected: str) -
     return curves
 
 
-def _evaluate(source: str, function: Any, times: Time, count: int, expected: str) -> tuple[Any, ...]:
+def _evaluate(source: str, function: Any, times: Times, count: int, expected: str) -> tuple[Any, ...]:
     """Its values at these times: as many arrays as are expected, each of the times' shape."""
     try:
         result = function(times)

@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import re
 import runpy
-import sys
 from pathlib import Path
 
 import jax
@@ -15,6 +14,7 @@ from jax.tree_util import Partial
 from diffjax.commands import command_line
 from diffjax.data import condition_parts
 from diffjax.experiment import build, data_spec, meaning, specs
+from diffjax.experiment.config import Config
 from diffjax.utils.prng import keys
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def test_there_are_some() -> None:
 
 
 def test_it_is_a_config_of_the_right_types(config) -> None:
-    assert type(config) is sys.modules["configs"].Config
+    assert type(config) is Config
     command_line.check_types(config, "config")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from configs import Config, Model
 from diffjax.errors import UserError
 from diffjax.experiment import meaning
+from diffjax.experiment.config import Config, Model
 from diffjax.experiment.data_spec import DataFacts
 
 FIELDS: dict[str, Any] = json.loads(json.dumps(asdict(Config(model=Model(data_std=1.0)))))  # as a run records it

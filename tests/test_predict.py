@@ -16,7 +16,7 @@ def named(row: predict.Parameterization) -> str:
     return row.name
 
 
-def solved(row: predict.Parameterization, m: schedule.Coefficients) -> tuple[np.ndarray, np.ndarray]:
+def solved(row: predict.Parameterization, m: Coefficients) -> tuple[np.ndarray, np.ndarray]:
     """(skip, scale) from NumPy's solver, one 2×2 system per time and unit right-hand side."""
     a, b = row.pair(m, DATA_STD)
     system = np.stack([np.stack([m.alpha, m.sigma], -1), np.stack([a, b], -1)], -2).astype(np.float64)
@@ -62,7 +62,7 @@ def test_clean_data_is_its_own_prediction(row, make) -> None:
 
 def test_edm_row_is_the_published_preconditioning() -> None:
     """c_skip and c_out of Karras et al. 2022, table 1, at sigma_data = 0.5, computed by hand."""
-    at = schedule.Coefficients(*(jnp.array([value]) for value in (1.0, 2.0, 0.0, 1.0)))
+    at = Coefficients(*(jnp.array([value]) for value in (1.0, 2.0, 0.0, 1.0)))
     skip, scale = predict.edm.solution(at, 0.5)
     np.testing.assert_allclose(skip, 0.25 / 4.25, rtol=1e-6)
     np.testing.assert_allclose(scale, 2 * 0.5 / 4.25**0.5, rtol=1e-6)

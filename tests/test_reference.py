@@ -5,7 +5,6 @@ import inspect
 import math
 import re
 import runpy
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ REFERENCE = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
 INTERVAL = re.compile(r"(?P<each>each in )?(?P<left>[\[(])(?P<low>[^,]+), (?P<high>[^\])]+)(?P<right>[\])])")
 NETS = [*nets.__all__]
 CONFIG = """
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 def get_config():
     return Config(
@@ -60,7 +59,7 @@ def limits(text: str, whole: bool, names: dict[str, float]) -> Limits | None:
 
 def sections() -> list[tuple[str, Any, Any]]:
     """Each field of a config as `train.steps`, with its annotation and its description."""
-    config: Any = sys.modules["configs"].Config
+    config: Any = Config
     return [
         (f"{section.name}.{row.name}", section.type.__annotations__[row.name], row)
         for section in dataclasses.fields(config)

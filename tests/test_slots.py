@@ -11,7 +11,7 @@ from diffjax.experiment import specs
 from diffjax.noise import Gaussian
 from diffjax.order import Order
 from diffjax.predict import Parameterization
-from diffjax.schedule import Schedule
+from diffjax.protocols import Schedule
 from diffjax.utils import kinds
 
 MAKERS = [(steps, name) for name in steps.__all__] + [(weights, "p2"), (times, "logit_normal"), (nets, "MLP")]

@@ -14,6 +14,7 @@ from diffjax.commands.image_sampler import ImageSampler, count_evaluations
 from diffjax.denoising import needs_rank
 from diffjax.experiment import run_record
 from diffjax.sampling import cached
+from diffjax.sampling.arguments import ClockStep, Inputs, Sampler
 from diffjax.sampling.loop import init_state, sampling_step, step_coefficients
 from diffjax.training import data_parallel
 from diffjax.training.step import train_step
@@ -51,15 +52,12 @@ def of_training_step(workdir: Path) -> float:
 
 def _step(p: ImageSampler) -> float:
     """One step from each of `BATCH` states, for each."""
-    root = keys(0, BATCH)
-    x, rank, carry = init_state(root, None, p.noise, p.order, p.step, p.facts.encoding.shape(p.facts.shape))
+    sampler = Sampler(p.noise, p.order, p.step, tuple(p.facts.encoding.shape(p.facts.shape)))
+    inputs = Inputs(keys(0, BATCH), as_pytree(p.denoise), _labels(p))
+    x, rank, carry = init_state(inputs.keys, None, p.noise, p.order, p.step, sampler.shape)
     row = jax.tree.map(lambda rows: jnp.asarray(rows[0]), step_coefficients(p.step, p.noise, p.grid))
-    stop = (jnp.asarray(0), p.grid[0], p.grid[1], row)
-
-    def one(keys: Any, rank: Any, stop: Any, state: Any, denoise: Any, cond: Any) -> Any:
-        return sampling_step(keys, rank, stop, state, denoise, cond, None, noise=p.noise, order=p.order, step=p.step)
-
-    return of(one, root, rank, stop, (x, carry), as_pytree(p.denoise), _labels(p)) / BATCH
+    stop = ClockStep(jnp.asarray(0), p.grid[0], p.grid[1], row)
+    return of(partial(sampling_step, sampler=sampler), inputs, rank, stop, (x, carry)) / BATCH
 
 
 def _parts(p: ImageSampler) -> tuple[float, float]:

@@ -20,7 +20,7 @@ KEEP = 3
 
 CONFIG = '''"""An MLP on the digits, as small as can be, which logs every step."""
 
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 
 def get_config():
@@ -124,7 +124,7 @@ def tree(folder: Path, step: int) -> dict[str, Any]:
             name: jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), described[name]
             )
-            for name in checkpoint.FIELDS[manifest.FORMAT]
+            for name in checkpoint.FIELDS
         }
         arguments = ocp.checkpoint_utils.construct_restore_args(target)
         return orbax.restore(path, args=ocp.args.PyTreeRestore(target, arguments))

@@ -120,13 +120,13 @@ def spoiled(optimizer: optax.GradientTransformation, place: str) -> optax.Gradie
 def averages(place: str) -> Iterator[None]:
     """Averages that are not finite after step BAD, where that is the place."""
 
-    def averaged(emas: Any, params: Any, step: Any) -> Any:
+    def update_averages(emas: Any, params: Any, step: Any) -> Any:
         wrong = jnp.where(step == BAD, jnp.nan, 0.0)
         return jax.tree.map(lambda leaf: leaf + wrong, ema.update_averages(emas, params, step))
 
     with contextlib.ExitStack() as stack:
-        for module in ("step", "faults") if place == "average" else ():
-            stack.enter_context(mock.patch(f"diffjax.training.{module}.averaged", averaged))
+        for module in ("step", "nonfinite") if place == "average" else ():
+            stack.enter_context(mock.patch(f"diffjax.training.{module}.update_averages", update_averages))
         yield
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from diffjax.data import byte_tokenizer
 from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
+from diffjax.traits import net_traits
 from diffjax.utils.image_io import read_image
 
 NUMBER_ENCODERS = (Number, Category)  # encoders of what --number says
@@ -72,7 +73,7 @@ def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
 def _parse_number(net: Any, text: str) -> dict[str, Any]:
     """A part that is a number or a category, of a text such as slant=0.5."""
     name, separator, value = text.partition("=")
-    encoders = {encoder.part: encoder for encoder in net.conditions if isinstance(encoder, NUMBER_ENCODERS)}
+    encoders = {encoder.part: encoder for encoder in net_traits(net).conditions if isinstance(encoder, NUMBER_ENCODERS)}
     if name not in encoders:
         known_names = f"it knows {', '.join(encoders)}" if encoders else "it knows no numbers"
         raise UserError(f"--number {text}: this model was not trained on {name!r} ({known_names}); leave it out")
@@ -92,7 +93,7 @@ def _parse_number(net: Any, text: str) -> dict[str, Any]:
 
 def _find_encoder(net: Any, kind: type, part: str | None, flag: str, problem: str) -> Any:
     """The net's encoder of that kind, and part."""
-    conditions = getattr(net, "conditions", ())
+    conditions = net_traits(net).conditions
     encoders = [encoder for encoder in conditions if isinstance(encoder, kind) and part in (None, encoder.part)]
     if not encoders:
         known_parts = ", ".join(encoder.part for encoder in conditions)

@@ -17,6 +17,7 @@ from diffjax.errors import UserError
 from diffjax.experiment.guidance_spec import NO_GUIDANCE
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel
 from diffjax.reports import crossed_grid, describe_settings
+from diffjax.traits import net_traits
 
 SETTINGS = (*settings_sweep.NAMES, *(name for name in NO_GUIDANCE if name not in settings_sweep.NAMES))
 PARTS = ("label", "prompt", "negative", "sketch", "seed")
@@ -113,7 +114,7 @@ def image_grid(
     """
     numbers = [
         encoder.part
-        for encoder in getattr(loaded_model.info.net, "conditions", ())
+        for encoder in net_traits(loaded_model.info.net).conditions
         if isinstance(encoder, condition_inputs.NUMBER_ENCODERS)
     ]
     lists = settings_sweep.parse_lists(texts, (*SETTINGS, *PARTS, *numbers))

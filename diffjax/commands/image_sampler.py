@@ -29,6 +29,7 @@ from diffjax.reports import labelled_grid
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
 from diffjax.sampling.loop import stepwise
+from diffjax.traits import net_traits
 from diffjax.utils.prng import KeyUse, fold, keys
 
 Report = Callable[[int, int], object]  # is called with the numbers of examples that are done and of all
@@ -112,7 +113,8 @@ def _gallery_rows(net: Any, facts: DataFacts, known_cond: PyTree) -> tuple[tuple
     if not isinstance(net.null_cond, dict):
         return (), None
     count = len(jax.tree.leaves(known_cond)[0])
-    words = next((known_cond[encoder.part].value for encoder in net.conditions if isinstance(encoder, Text)), None)
+    encoders = [encoder for encoder in net_traits(net).conditions if isinstance(encoder, Text)]
+    words = known_cond[encoders[0].part].value if encoders else None
     return tuple(map(str, range(count)) if words is None else byte_tokenizer.decode(np.asarray(words))), known_cond
 
 

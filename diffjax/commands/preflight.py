@@ -13,6 +13,7 @@ from diffjax.data.split_rules import describe_splits
 from diffjax.experiment import data_spec
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.state import State
+from diffjax.training.trainer import build_trainer
 
 MAX_TIMED_STEPS = 10  # steps that are timed, at most
 MIN_TIMED_STEPS = 3
@@ -94,15 +95,8 @@ def _data_std(plan: TrainingPlan) -> list[str]:
 
 def _describe_memory(plan: TrainingPlan) -> list[str]:
     """The peak of the very program that would run, compiled for this; nothing where the platform does not say."""
-    batch = next(plan.stream)
-    memory = step_memory(
-        plan.net,
-        plan.loss,
-        batch,
-        optimizer=plan.optimizer,
-        start=plan.start,
-        accumulate=plan.fields["train"]["accumulate"],
-    )
+    trainer = build_trainer(plan.net, plan.loss, plan.optimizer, accumulate=plan.fields["train"]["accumulate"])
+    memory = step_memory(trainer, plan.start, next(plan.stream))
     if memory is None:
         return []
     room, sharing = device_memory()

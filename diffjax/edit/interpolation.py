@@ -22,7 +22,7 @@ from diffjax.grids import Grid
 from diffjax.guidance.classifier_free import batched_predictions
 from diffjax.guidance.rules import linear
 from diffjax.order import Order
-from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Level, Noise, Sample
 from diffjax.sampling.loop import invert, sample
 from diffjax.steps import midpoint
 from diffjax.utils.closures import as_pytree
@@ -150,7 +150,7 @@ def interpolate(
 
 def check_numbers(noise: Noise) -> None:
     """Raise UserError for tokens."""
-    if not hasattr(noise, "eps"):
+    if not isinstance(noise, GaussianNoise):
         kind = type(noise).__name__
         raise UserError(f"interpolate: {kind} is of tokens, which have no continuous latents; use vary")
 

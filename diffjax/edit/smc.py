@@ -15,9 +15,8 @@ from diffjax.edit.sdedit import SampleOptions
 from diffjax.edit.solver import Method, Problem, make_problem
 from diffjax.errors import UserError
 from diffjax.grids import Grid
-from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Level, Noise, Sample
 from diffjax.sampling.arguments import validate_grid
 from diffjax.steps import posterior
 from diffjax.utils.closures import as_pytree, closure_jit
@@ -104,7 +103,7 @@ def _inputs(problem: Problem, threshold: float) -> _Inputs:
 
 
 @closure_jit(static_argnames=("noise", "count", "one"))
-def _filter(inputs: _Inputs, *, noise: Gaussian, count: int, one: bool) -> Particles | Sample:
+def _filter(inputs: _Inputs, *, noise: GaussianNoise, count: int, one: bool) -> Particles | Sample:
     """All particles of each key, or one of them; the filters run one after the other, to hold one in memory."""
     batch = len(inputs.keys)
     observation = inputs.observation
@@ -128,7 +127,7 @@ class _State(NamedTuple):
     log_z: Float[Array, ""]
 
 
-def _one_filter(inputs: _Inputs, noise: Gaussian, count: int) -> Particles:
+def _one_filter(inputs: _Inputs, noise: GaussianNoise, count: int) -> Particles:
     key, grid, observation = inputs.keys, inputs.grid, inputs.observation
     cond = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), inputs.cond)
     x = noise.prior(jax.random.fold_in(key, KeyUse.PARTICLE_PRIOR), (count, *observation.shape))
@@ -162,7 +161,7 @@ def _level(u: Float[Array, ""], x: Array) -> Level:
 
 
 def _propose(
-    key: Key[Array, ""], noise: Gaussian, state: _State, t: Level, s: Level
+    key: Key[Array, ""], noise: GaussianNoise, state: _State, t: Level, s: Level
 ) -> tuple[Float[Array, "particles *shape"], Float[Array, " particles"]]:
     """x_s from the guided q(x_s|x_t, y), and log p(x_s|x_t) - log q(x_s|x_t, y), two normals of one deviation c.
 

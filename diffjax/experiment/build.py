@@ -25,14 +25,14 @@ from diffjax.nets import adapters as net_adapters
 from diffjax.nets import condition_encoders as encoders
 from diffjax.order import Order
 from diffjax.predict import Parameterization
-from diffjax.protocols import Noise, Step
-from diffjax.schedule import Schedule
+from diffjax.protocols import Noise, Schedule, Step
 from diffjax.times import Times
 from diffjax.training import metric_writers as metric_writers
 from diffjax.training import nonfinite
 from diffjax.training.metric_writers import Writer
 from diffjax.training.nonfinite import Policy
 from diffjax.training.optimizers import adamw
+from diffjax.traits import net_traits
 from diffjax.weights import LogWeight
 
 
@@ -101,7 +101,7 @@ def _encoder(text: str, parts: Sequence[PartSpec]) -> Any:
             f"{field}: {text} speaks of {encoder.part!r}, and {offered}; add it there, or name another with part="
         )
     _, shape, vocab = of_data[encoder.part]
-    counts = hasattr(encoder, "vocab")
+    counts = isinstance(encoder, encoders.Category | encoders.Text)
     if len(shape) not in encoder.axes or counts != bool(vocab):
         kind = f"integers below {vocab}" if vocab else "numbers"
         raise UserError(f"{field}: {text} does not suit {encoder.part!r}, {kind} of shape {shape}; use another encoder")
@@ -158,9 +158,10 @@ def build_loss(
     loss_function = specs.call_with(losses, loss, "train.loss", built.noise, built.order, **options)
     if built.net.null_cond is None or cond_drop is None:
         return loss_function
-    if label_drop and not built.net.conditions:
+    conditions = net_traits(built.net).conditions
+    if label_drop and not conditions:
         raise UserError("train.label_drop: of a condition that is the label alone, set train.cond_drop")
-    drop_rates = {LABEL: label_drop} | {condition.part: condition.drop for condition in built.net.conditions}
+    drop_rates = {LABEL: label_drop} | {condition.part: condition.drop for condition in conditions}
     return drop_cond(loss_function, built.net.null_cond, cond_drop, drop_rates)
 
 

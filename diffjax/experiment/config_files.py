@@ -64,7 +64,9 @@ def load_config(path: Path) -> Any:
     except Exception as mistake:
         raise UserError(f"--config {path}: cannot be loaded: {type(mistake).__name__}: {mistake}") from None
     if not dataclasses.is_dataclass(config):
-        raise UserError(f"--config {path}: get_config() must return a configs.Config, got {type(config).__name__}")
+        raise UserError(
+            f"--config {path}: get_config() must return an experiment.config.Config, got {type(config).__name__}"
+        )
     return config
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PyTree
 from diffjax import guidance
 from diffjax.errors import UserError
 from diffjax.experiment import specs
-from diffjax.protocols import Denoise, Noise
+from diffjax.protocols import Denoise, GaussianNoise, Noise
 
 NO_GUIDANCE: Mapping[str, Any] = {"guidance": 1.0, "guidance_when": "", "guidance_rule": "", "guidance_form": ""}
 
@@ -74,6 +74,6 @@ def _parse_rule(text: str, noise: Noise) -> Any:
     takes = specs.parameter_names(guidance, text, "guidance_rule")
     if {"denoise", "scale", "strength"} & takes:
         raise UserError(f"guidance_rule: {text} is none; choose rescaled(), thresholded(), apg() or zero_star()")
-    if not hasattr(noise, "schedule"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"guidance_rule: {text} is for numbers, and this model has tokens; leave it empty")
     return specs.instantiate(guidance, text, "guidance_rule", **({"noise": noise} if "noise" in takes else {}))

@@ -13,6 +13,7 @@ from diffjax.guidance.classifier_free import batched_predictions
 from diffjax.guidance.rules import Rule, apply_rule, linear
 from diffjax.guidance.scales import validate_scale
 from diffjax.protocols import Denoise
+from diffjax.traits import net_traits
 from diffjax.utils.closures import as_pytree
 
 
@@ -42,10 +43,10 @@ def perturbed_attention(denoise: Denoise, scale: Any, blocks: tuple[int, ...], *
     net_names: list[str] = []
 
     def perturbed(part: NetDenoiser) -> NetDenoiser:
-        if not hasattr(part.net, "perturbed"):
+        if not net_traits(part.net).perturbable:
             raise UserError(
-                f"perturbed_attention: the net {type(part.net).__name__} has no field `perturbed`, for it has no "
-                "attention; use cfg or autoguidance"
+                f"perturbed_attention: the net {type(part.net).__name__} has no field `perturbed` (dj.NetTraits("
+                "perturbable=True)), as one without attention; use cfg or autoguidance"
             )
         net_names.append(type(part.net).__name__)
         return replace(part, net=part.net.clone(perturbed=blocks))

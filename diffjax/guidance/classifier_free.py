@@ -8,11 +8,11 @@ from jax.tree_util import Partial
 from jaxtyping import Array, PyTree
 
 from diffjax.arguments.checked import validate_arguments
-from diffjax.denoising import has_head, is_causal
+from diffjax.denoising import has_head, is_causal, repeat_per_example
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, apply_rule, linear
 from diffjax.guidance.scales import validate_scale, weight
-from diffjax.protocols import Denoise, Pair, repeat_per_example
+from diffjax.protocols import Denoise, Pair
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import describe_array, require_array
 

@@ -8,7 +8,7 @@ from jaxtyping import Array
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, apply_rule, linear
 from diffjax.guidance.scales import is_concrete, validate_scale
-from diffjax.protocols import Noise, Pair, Step
+from diffjax.protocols import GaussianNoise, Pair, Step, TokenNoise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.memo import memoize_by_arguments
 
@@ -23,6 +23,8 @@ def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) ->
     starts at 0; beta=0 is `cfg` with this rule. Needs a step of one evaluation; a hook would be given the pair.
     """
     scale, rule = validate_scale("momentum", scale), as_pytree(rule)
+    if step.needs is TokenNoise:
+        raise UserError(f"momentum: {step.name} is a rule for tokens; use ddim, dpmpp_2m or posterior")
     if step.evaluations != 1:
         raise UserError(
             f"momentum: {step.name} calls the denoiser {step.evaluations} times a step, and what is remembered is one "
@@ -32,7 +34,7 @@ def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) ->
         raise UserError(f"momentum: beta must be in (-1, 1), got {beta}; the paper has -0.5, and 0 remembers nothing")
 
     def update(
-        keys: Array, noise: Noise, denoise: Any, x: Array, t: Array, s: Array, carry: Any, *row: Any
+        keys: Array, noise: GaussianNoise, denoise: Any, x: Array, t: Array, s: Array, carry: Any, *row: Any
     ) -> tuple[Array, Any]:
         inner, before = carry
         differences: list[Array] = []
@@ -51,7 +53,7 @@ def momentum(step: Step, scale: Any, beta: float = -0.5, rule: Rule = linear) ->
         evaluations=1,
         per_position=step.per_position,
         stochastic=step.stochastic,
-        needs=("coefficients", *step.needs),
+        needs=GaussianNoise,
         plan=step.plan,
         prediction_type=Pair,
     )

@@ -17,6 +17,7 @@ from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.guidance.scales import is_concrete, weight
 from diffjax.predict import velocity
+from diffjax.protocols import GaussianNoise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import require_like
 
@@ -125,7 +126,7 @@ def zero_star(noise: Any, share: float = 0.04) -> Partial:
     `share` of the way, t > 1 - share, v = 0: there a net's velocity is worse than none. At w = 1 all is neutral.
     Positions at level 0, which do not move, don't count.
     """
-    if not hasattr(noise, "coefficients"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"zero_star: noise must be Gaussian, got {type(noise).__name__}; tokens have no velocity")
     if is_concrete(share) and not 0 <= share < 1:
         raise UserError(f"zero_star: share must be in [0, 1), got {share}; 0 begins with no zeros, 0.04 is the paper's")

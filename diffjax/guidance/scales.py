@@ -11,8 +11,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from diffjax.arguments.checked import validate_arguments
+from diffjax.denoising import PerExample
 from diffjax.errors import UserError
-from diffjax.protocols import PerExample
+from diffjax.protocols import GaussianNoise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import require_array
 
@@ -44,7 +45,7 @@ def plus_plus(strength: Any, noise: Any, grid: Float[Array, " stops"]) -> Partia
     none is neutral, and w grows with the number of steps.
     """
     strength = validate_scale("plus_plus", strength)
-    if not hasattr(noise, "noise_correlation"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"plus_plus: noise must be Gaussian, got {type(noise).__name__}; tokens take a plain scale")
     if is_concrete(strength) and not np.all((np.asarray(strength) >= 0) & (np.asarray(strength) <= 1)):
         raise UserError(f"plus_plus: expected a strength in [0, 1], got {strength}; 0.6 is much, 0.2 is little")

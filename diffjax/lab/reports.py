@@ -10,8 +10,7 @@ from diffjax.lab.convergence import BUDGETS, COUNTS, INTERVAL, error_by_nfe, slo
 from diffjax.lab.distribution_checks import MAX_BIAS, DistributionCheck, GridMaker, compare_distribution
 from diffjax.lab.robustness import SCHEDULES, STEP_COUNTS, nonfinite_cases, overhead
 from diffjax.noise import Gaussian
-from diffjax.protocols import Step
-from diffjax.schedule import Schedule
+from diffjax.protocols import Schedule, Step
 
 ORDER_TOLERANCE = 0.15  # of a measured order below the claimed one
 MIN_ORDER = 0.5  # below it a rule does not converge
@@ -148,6 +147,6 @@ def report(step: Step, noise: Gaussian | None = None, plan: ReportPlan | None = 
 
 
 def _check_noise(step: Step, noise: Gaussian) -> None:
-    if not isinstance(noise, Gaussian) or not all(hasattr(noise, need) for need in step.needs):
-        needs = f"; {step.name} needs {', '.join(step.needs)}" if step.needs else ""
-        raise UserError(f"lab.report: noise must be Gaussian, got {type(noise).__name__}{needs}")
+    if not isinstance(noise, Gaussian) or not isinstance(noise, step.needs):
+        kind = type(noise).__name__
+        raise UserError(f"lab.report: noise must be Gaussian, got {kind}; {step.name} needs a {step.needs.__name__}")

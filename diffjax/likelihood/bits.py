@@ -23,7 +23,7 @@ from diffjax.errors import UserError
 from diffjax.likelihood.context import bits_vs_context as bits_vs_context
 from diffjax.likelihood.ode import negative_log_density
 from diffjax.loss.protocol import position_shape, sum_per_example
-from diffjax.loss.variational import bound_grid, bound_term
+from diffjax.loss.variational import BoundTerm, bound_grid
 from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, ranks
 from diffjax.protocols import Denoise, Keys, Noise, Sample
@@ -208,15 +208,12 @@ def _term(noise: Noise, order: Order, steps: int | None, draws: int, levels: int
             nothing = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(keys)
             t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
             return sum_per_example(noise.bound(x, ordered(x, s, cond), nothing, t, s))
-        stops, lowest_level = bound_grid(noise, order, steps, positions, levels)
-        ends = jax.vmap(lambda key, x0: noise.boundary_terms(key, x0, lowest_level, levels))(
+        grid = bound_grid(noise, order, steps, positions, levels)
+        ends = jax.vmap(lambda key, x0: noise.boundary_terms(key, x0, grid.lowest_level, levels))(
             fold(draw_keys, KeyUse.BOUNDARY), x
         )
-        quantile, factorized = 1 - (first + k / draws) % 1, has_head(ordered)
-        arguments = (x, rank, stops, lowest_level, factorized)
-        between = bound_term(
-            quantile, fold(draw_keys, KeyUse.CORRUPT), noise, order, lambda x_t, t: ordered(x_t, t, cond), *arguments
-        )
+        bound = BoundTerm(noise, order, lambda x_t, t: ordered(x_t, t, cond), grid, has_head(ordered))
+        between = bound.nats(1 - (first + k / draws) % 1, fold(draw_keys, KeyUse.CORRUPT), x, rank)
         return between + sum_per_example(ends)
 
     return term

@@ -15,11 +15,11 @@ from diffjax.utils.prng import KeyUse, fold
 
 @validate_arguments
 def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.0) -> Loss:
-    """-log p(x_i | what is revealed before i), in nats, the mean over all positions: one pass of a causal net.
+    """-log p(x_i | tokens before i in the order) in nats, the mean over all positions: one pass of a causal net.
 
-    The bound's every step at once, for an order of width 0; by default the mean of this loss is that of `bound`. Two
-    ways to keep a net from learning its examples by heart: of each example's input a share is masked that is drawn from
-    (0, `hide`); and a share `shuffle` of the examples is taken in an order drawn at random (Yu et al. 2024, RAR).
+    For an order of width 0; by default its expectation is that of `bound`. Against memorization: of each example's
+    input a fraction drawn from U(0, `hide`) is masked, and a share `shuffle` of the examples is taken in a random order
+    (Yu et al. 2024, RAR). Raises UserError for a wider order and for shares outside [0, 1].
     """
     if order.width > 0:
         raise UserError(
@@ -32,15 +32,19 @@ def causal(noise: Noise, order: Order, *, hide: float = 0.0, shuffle: float = 0.
 
     def loss(keys: Keys, apply: Apply, x0: Sample, cond: PyTree) -> Losses:
         x0 = noise.data(x0)
+        # The order, random in a share of the examples.
         rank_arguments = fold(keys, KeyUse.RANK), position_shape(noise, x0), noise.channel_axes
         rank = ranks(order, *rank_arguments)
         if shuffle:
             mixes = jax.vmap(lambda key: jax.random.bernoulli(key, shuffle))(fold(keys, KeyUse.TIME))
             rank = jnp.where(mixes[:, None], ranks(shuffled, *rank_arguments), rank)
-        nothing = jax.vmap(lambda key: noise.prior(key, x0.shape[1:]))(keys)
+        # The input, partly masked.
+        masked = jax.vmap(lambda key: noise.prior(key, x0.shape[1:]))(keys)
         hidden = jax.vmap(lambda key: random_fraction_mask(key, hide, x0.shape[1:]))(fold(keys, KeyUse.CORRUPT))
-        x, t = jnp.where(hidden, nothing, x0), jnp.zeros(rank.shape)
+        x = jnp.where(hidden, masked, x0)
+        t = jnp.zeros(rank.shape)
+        # The cross-entropy of each token given those before it.
         out = apply(noise.feed(x, t), noise.level(t), cond, fold(keys, KeyUse.DROPOUT), rank)
-        return sum_per_example(noise.miss(out, x0, nothing, t)) / x0[0].size
+        return sum_per_example(noise.miss(out, x0, masked, t)) / x0[0].size
 
     return loss

@@ -1,25 +1,22 @@
-"""Training a net both with a condition and without: the condition of a share of the examples is left out."""
+"""Condition dropout, which trains one net both with a condition and unconditionally."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from diffjax.errors import UserError
+from diffjax.loss.protocol import Apply, Loss, Losses
 from diffjax.protocols import Keys, Sample
 from diffjax.utils.prng import KeyUse, fold
-
-Losses = Float[Array, " b"]
-Loss = Callable[[Keys, Callable[..., Any], Sample, PyTree], Losses]
 
 
 def drop_cond(loss: Loss, null: PyTree, rate: float, part_rates: Mapping[str, float] | None = None) -> Loss:
     """The loss with each example's condition replaced by `null` at this rate (Ho & Salimans 2022, algorithm 1).
 
-    Of a condition of parts, each is besides replaced by its own at the rate that `part_rates` has for it,
-    independently.
+    Each part of a condition of parts is also replaced by its own null at its rate in `part_rates`, independently.
+    Raises UserError for rates outside [0, 1].
     """
     for name, share in {"rate": rate, **(part_rates or {})}.items():
         if not 0 <= share <= 1:
@@ -34,7 +31,7 @@ def drop_cond(loss: Loss, null: PyTree, rate: float, part_rates: Mapping[str, fl
     def draw_mask(keys: Keys, share: float) -> Bool[Array, " b"]:
         return jax.vmap(lambda key: jax.random.bernoulli(key, share))(keys)
 
-    def dropout_loss(keys: Keys, apply: Callable[..., Any], x0: Sample, cond: PyTree) -> Losses:
+    def dropout_loss(keys: Keys, apply: Apply, x0: Sample, cond: PyTree) -> Losses:
         root = fold(keys, KeyUse.CONDITION_DROPOUT)
         drop_all = draw_mask(root, rate)
         if not isinstance(cond, dict):

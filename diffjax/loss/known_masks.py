@@ -1,4 +1,4 @@
-"""Which positions of an example are hidden, where a part of it is given."""
+"""Random masks of the hidden positions of an example, for training nets that are given the others."""
 
 import jax
 import jax.numpy as jnp
@@ -8,35 +8,33 @@ from jaxtyping import Array, Bool, Key
 def sample_hidden_mask(
     key: Key[Array, ""], share: float, positions: tuple[int, ...], channel_axes: int
 ) -> Bool[Array, "..."]:
-    """What is hidden of one example, of which a part is given with this chance, and else nothing; [*positions, 1…]."""
+    """What is hidden of one example: a part with probability `share`, else everything; [*positions, 1…]."""
     which, part = jax.random.split(key)
     hidden = random_or_cut_mask(part, positions) | ~jax.random.bernoulli(which, share)
     return hidden.reshape(positions + (1,) * channel_axes)
 
 
 def random_fraction_mask(key: Key[Array, ""], max_share: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
-    """Each by chance, of a share that is itself drawn, even in [0, most]."""
+    """Independent Bernoulli variables, whose probability is drawn from U(0, max_share)."""
     share_key, key = jax.random.split(key)
     return jax.random.bernoulli(key, max_share * jax.random.uniform(share_key), shape)
 
 
 def random_or_cut_mask(key: Key[Array, ""], positions: tuple[int, ...]) -> Bool[Array, "..."]:
-    """Half of the time each position by chance, of a share by chance; else all on one side of a cut across an axis.
+    """With probability ½ independent positions of a uniform fraction, else all on one side of a cut across an axis.
 
-    So a net that learns it may be given pixels here and there, or halves, strips and all but strips.
+    A net that learns it may be given scattered pixels, halves, strips, and all but strips.
     """
     kind, share, axis, position_key = jax.random.split(key, 4)
     scattered = jax.random.uniform(position_key, positions) < jax.random.uniform(share)
-    cuts = [
-        _cut_mask(axis_key, number, positions)
-        for number, axis_key in enumerate(jax.random.split(position_key, len(positions)))
-    ]
-    cut = jnp.stack(cuts)[jax.random.randint(axis, (), 0, len(positions))]
+    axis_keys = jax.random.split(position_key, len(positions))
+    cuts = jnp.stack([_cut_mask(axis_key, number, positions) for number, axis_key in enumerate(axis_keys)])
+    cut = cuts[jax.random.randint(axis, (), 0, len(positions))]
     return jnp.where(jax.random.bernoulli(kind), scattered, cut)
 
 
 def _cut_mask(key: Key[Array, ""], axis: int, positions: tuple[int, ...]) -> Bool[Array, "..."]:
-    """Which positions lie on one side of a cut across that axis, either side, anywhere: one row or more."""
+    """The positions on a random side of a random cut across that axis, at least one row."""
     where, side = jax.random.split(key)
     n = positions[axis]
     row = jnp.arange(n)

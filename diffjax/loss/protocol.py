@@ -1,11 +1,10 @@
-"""What training minimises, `loss(keys, apply, x0, cond) -> [b]`, and sums over the positions of an example.
+"""Losses as functions `loss(keys, apply, x0, cond) -> [b]`, and reductions over the positions of an example.
 
-`apply(x_t, level, cond, keys) -> out` is the network with its variables bound. It receives what networks see,
-`noise.feed` and `noise.level`, and one key per example for dropout. A causal network receives each position's rank too.
+`apply(x_t, level, cond, keys) -> out` is the network with its variables bound. Its inputs are `noise.feed` and
+`noise.level`, and one key per example for dropout. A causal network also receives each position's rank.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
@@ -13,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from diffjax.protocols import Keys, Noise, Sample
 
 Losses = Float[Array, " b"]
-Apply = Callable[..., Any]
+Apply = Callable[..., Array]
 Loss = Callable[[Keys, Apply, Sample, PyTree], Losses]
 
 
@@ -22,6 +21,11 @@ def position_shape(noise: Noise, x0: Sample) -> tuple[int, ...]:
     return x0.shape[1 : x0.ndim - noise.channel_axes]
 
 
-def sum_per_example(nats: Array) -> Losses:
+def sum_per_example(values: Array) -> Losses:
     """The sum over all but the first axis."""
-    return jnp.sum(nats.reshape(len(nats), -1), axis=1)
+    return jnp.sum(values.reshape(len(values), -1), axis=1)
+
+
+def mean_per_example(values: Array) -> Losses:
+    """The mean over all but the first axis."""
+    return jnp.mean(values.reshape(len(values), -1), axis=1)

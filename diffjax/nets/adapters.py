@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite, prod
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from diffjax.errors import UserError
 from diffjax.nets.controlnet import ControlledNet, control
 from diffjax.nets.interface import check_net
+from diffjax.traits import NetTraits, net_traits
 from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 __all__ = ["control", "lora"]
@@ -40,7 +41,15 @@ class AdaptedNet:
     """Which matrices are changed. Range: a pattern of the names of kernels, such as `*Attention*`.
     When: fewer parameters shall be trained."""
 
-    fixed: ClassVar[tuple[str, ...]] = ("base/*",)
+    @property
+    def traits(self) -> NetTraits:
+        """Those of the net, of which only the low-rank changes are trained."""
+        return replace(net_traits(self.net), controllable=False, fixed=("base/*",))
+
+    @property
+    def null_cond(self) -> PyTree:
+        """The null condition of the net."""
+        return self.net.null_cond
 
     def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
         """The variables. Raises UserError where no kernel is named like `on`, or one is smaller than the rank."""
@@ -82,9 +91,6 @@ class AdaptedNet:
     def clone(self, **changes: Any) -> "AdaptedNet":
         """The same around the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "net"), name)
 
 
 def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> AdaptedNet:

@@ -1,7 +1,7 @@
 """A condition added to a net that stays as it is (Zhang et al. 2023, ControlNet)."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ from jaxtyping import Array, Key, PyTree
 from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Picture
+from diffjax.traits import NetTraits, net_traits
 from diffjax.utils.tree_paths import leaves_by_name
 
 __all__ = ["control"]
@@ -31,7 +32,15 @@ class ControlledNet:
     """Condition that is added. Range: the part of a `Picture(…)` in `model.conditions`.
     When: it has another name than the default."""
 
-    fixed: ClassVar[tuple[str, ...]] = ("base/*",)
+    @property
+    def traits(self) -> NetTraits:
+        """Those of the net, of which only what is added is trained."""
+        return replace(net_traits(self.net), controllable=False, fixed=("base/*",))
+
+    @property
+    def null_cond(self) -> PyTree:
+        """The null condition of the net."""
+        return self.net.null_cond
 
     @property
     def base(self) -> Any:
@@ -73,19 +82,16 @@ class ControlledNet:
         """The same around the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "net"), name)
-
 
 def control(net: Any, part: str = "sketch") -> ControlledNet:
     """The net as it is without `part`, one of its conditions and a picture, and a copy that is told it and is trained.
 
     Raises UserError where the net is not told of the part, or has no place for what a copy adds.
     """
-    chosen = [encoder for encoder in net.conditions if encoder.part == part]
+    chosen = [encoder for encoder in net_traits(net).conditions if encoder.part == part]
     if not chosen or not isinstance(chosen[0], Picture):
         raise UserError(f"control: add Picture(part={part!r}) to model.conditions, so that the copy can be told of it")
-    if getattr(net, "causal", 0) == 1 or not hasattr(net, "perturbed"):
+    if not net_traits(net).controllable:
         raise UserError(
             f"control: a {type(net).__name__} like this has no blocks to add to; use UNet, DiT or Transformer"
         )

@@ -1,7 +1,7 @@
 """The diffusion transformer of Peebles & Xie 2023: pictures as patches, blocks modulated by level and class."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from diffjax.nets.layers import (
 )
 from diffjax.nets.patchify import Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
 from diffjax.protocols import Keys
+from diffjax.traits import NetTraits
 
 
 class DiT(nn.Module):
@@ -44,8 +45,6 @@ class DiT(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    convolutional: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, **sizes)
@@ -55,6 +54,11 @@ class DiT(nn.Module):
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (sees all patches) or the patches of a block, got {self.causal}")
         super().__post_init__()
+
+    @property
+    def traits(self) -> NetTraits:
+        """With blocks to perturb and to control."""
+        return NetTraits(perturbable=True, controllable=True, conditions=self.conditions)
 
     @property
     def null_cond(self) -> PyTree:

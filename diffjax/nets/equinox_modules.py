@@ -59,7 +59,7 @@ def from_equinox(module: Any) -> ModuleNet:
         return jax.vmap(one)(x, level, cond, keys, more)
 
     identity = make_identity("from_equinox", module, hashable_content((shapes(params), rest)))
-    return ModuleNet(identity, arrays, build, call, read_traits(module))
+    return ModuleNet(identity, arrays, build, call, *read_traits("from_equinox", module))
 
 
 def _check_stateless(equinox: Any, module: Any) -> None:

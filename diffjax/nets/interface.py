@@ -16,6 +16,8 @@ from flax import errors
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError
+from diffjax.protocols import Net
+from diffjax.traits import net_traits
 
 ARGUMENTS = ("x", "level", "cond", "keys")
 SIGNATURE = "def __call__(self, x, level, cond=None, keys=None)"
@@ -26,11 +28,12 @@ def check_net(net: Any) -> None:
     """Raise UserError where the library cannot call this as a net, and say what to write instead."""
     if isinstance(net, type):
         raise UserError(f"net: expected an instance, got the class {net.__name__}; write {net.__name__}(...)")
-    if not callable(getattr(net, "init", None)) or not callable(getattr(net, "apply", None)):
+    if not isinstance(net, Net):
         raise UserError(
             f"net: a {type(net).__name__} has no init and apply, as modules of flax.linen have; of a flax.nnx module "
             "write dj.nets.from_nnx(module), of an Equinox module dj.nets.from_equinox(module)"
         )
+    net_traits(net)
     if isinstance(net, nn.Module):
         check_arguments(net, ARGUMENTS, (), SIGNATURE)
         check_arguments(net, ARGUMENTS[:3], (), SIGNATURE)  # in sampling there are no keys

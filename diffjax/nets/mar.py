@@ -1,6 +1,6 @@
 """Continuous autoregression (Li et al. 2024, MAR): a transformer over what is known, a small denoiser of each patch."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from diffjax.nets.layers import (
 )
 from diffjax.nets.patchify import Patches, Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
 from diffjax.protocols import Keys
+from diffjax.traits import NetTraits
 
 Context = Float[Array, "b n width"]
 Level = Float[Array, "_ _ _ 1"]
@@ -56,9 +57,6 @@ class MAR(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    convolutional: ClassVar[bool] = False
-    has_head: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}
         sizes |= {"head_width": self.head_width, "head_depth": self.head_depth}
@@ -68,6 +66,11 @@ class MAR(nn.Module):
         if not 0 <= self.octaves <= MAX_OCTAVES:
             raise UserError(f"net: octaves must be in 0 … {MAX_OCTAVES}, got {self.octaves}")
         super().__post_init__()
+
+    @property
+    def traits(self) -> NetTraits:
+        """With a head for each patch."""
+        return NetTraits(has_head=True, conditions=self.conditions)
 
     @property
     def null_cond(self) -> PyTree:

@@ -1,6 +1,6 @@
 """A residual MLP, for vectors and for pictures small enough to be one."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from diffjax.nets.layers import (
     require_scalar_level,
 )
 from diffjax.protocols import Keys
+from diffjax.traits import NetTraits
 
 
 class MLP(nn.Module):
@@ -33,12 +34,15 @@ class MLP(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    convolutional: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         check_fields(self.dtype, self.dropout, width=self.width, depth=self.depth)
         check_encoders(self.conditions, self.classes)
         super().__post_init__()
+
+    @property
+    def traits(self) -> NetTraits:
+        """Of no special kind."""
+        return NetTraits(conditions=self.conditions)
 
     @property
     def null_cond(self) -> PyTree:

@@ -11,9 +11,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
-from diffjax.protocols import Keys
+from diffjax.protocols import ConditionalNet, Keys
+from diffjax.traits import NetTraits, net_traits
 
-TRAITS = ("conditions", "convolutional", "fixed", "needs_rank", "null_cond", "vocab")  # what a net may say of itself
 Name = tuple[str, ...]
 
 
@@ -30,7 +30,8 @@ class ModuleNet:
     arrays: Mapping[Name, Array] = field(compare=False, repr=False)  # the parameters, in the order of the module
     build: Callable[[Sequence[Array]], Any] = field(compare=False, repr=False)  # the module with such arrays
     call: Callable[..., Any] = field(compare=False, repr=False)  # (arrays, x, level, cond, keys, **more) -> out
-    traits: Mapping[str, Any] = field(compare=False, repr=False)
+    traits: NetTraits = field(compare=False, repr=False)
+    null_cond: PyTree = field(compare=False, repr=False)  # None for an unconditional net
 
     @property
     def variables(self) -> dict[str, PyTree]:
@@ -59,12 +60,6 @@ class ModuleNet:
         if missing:
             raise UserError(f"net: variables have no parameter {'/'.join(missing[0])}; give those of this very net")
         return [params[name] for name in self.arrays]
-
-    def __getattr__(self, name: str) -> Any:
-        traits = object.__getattribute__(self, "traits")
-        if name in traits:
-            return traits[name]
-        raise AttributeError(f"the module of this net has no attribute {name!r}")
 
 
 class Identity:
@@ -122,9 +117,15 @@ def path_names(path: tuple[Any, ...]) -> Name:
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
-def read_traits(module: Any) -> dict[str, Any]:
-    """What the module says of itself."""
-    return {name: getattr(module, name) for name in TRAITS if hasattr(module, name)}
+def read_traits(maker: str, module: Any) -> tuple[NetTraits, PyTree]:
+    """Traits and null condition of a module. Raises UserError for traits that only nets of linen have."""
+    traits = net_traits(module)
+    if traits.has_head or traits.perturbable or traits.controllable:
+        raise UserError(
+            f"{maker}: {type(module).__name__}.traits: has_head, perturbable and controllable serve modules of "
+            "flax.linen alone; leave them out"
+        )
+    return traits, module.null_cond if isinstance(module, ConditionalNet) else None
 
 
 def check_module(maker: str, module: Any, base: Any, framework: str) -> None:

@@ -62,7 +62,7 @@ def from_nnx(module: Any) -> ModuleNet:
         return jax.vmap(one)(keys, ((x, level, cond), more))
 
     identity = make_identity("from_nnx", module, graph, hashable_content((shapes(params), shapes(streams), rest)))
-    return ModuleNet(identity, arrays, build, call, read_traits(module))
+    return ModuleNet(identity, arrays, build, call, *read_traits("from_nnx", module))
 
 
 def _copy(states: PyTree) -> PyTree:

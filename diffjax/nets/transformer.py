@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from diffjax.nets.layers import (
     remat_block,
 )
 from diffjax.protocols import Keys
+from diffjax.traits import NetTraits
 
 Tokens = Int[Array, "b n"]
 Logits = Float[Array, "b n vocab"]
@@ -56,8 +57,6 @@ class Transformer(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    convolutional: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         sizes = {"vocab": self.vocab, "width": self.width, "depth": self.depth, "heads": self.heads}
         check_fields(self.dtype, self.dropout, shape=min(self.shape, default=0), **sizes)
@@ -65,6 +64,17 @@ class Transformer(nn.Module):
         check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
         super().__post_init__()
+
+    @property
+    def traits(self) -> NetTraits:
+        """Of tokens; causal, it needs the ranks, and otherwise it has blocks to control."""
+        return NetTraits(
+            vocab=self.vocab,
+            needs_rank=self.causal,
+            perturbable=True,
+            controllable=not self.causal,
+            conditions=self.conditions,
+        )
 
     @property
     def null_cond(self) -> PyTree:
@@ -80,11 +90,6 @@ class Transformer(nn.Module):
     def start_token(self) -> int:
         """The causal net's input before the first token; `vocab` is the mask."""
         return self.vocab + 1
-
-    @property
-    def needs_rank(self) -> bool:
-        """Whether a call must say which position is revealed after which."""
-        return self.causal
 
     def setup(self) -> None:
         self.tokens = nn.Embed(self.vocab + 2, self.width, dtype=self.dtype)

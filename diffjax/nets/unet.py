@@ -3,7 +3,7 @@ attention at chosen depths, skip connections by concatenation."""
 
 from collections.abc import Sequence
 from math import gcd
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ from diffjax.nets.layers import (
     require_scalar_level,
 )
 from diffjax.protocols import Keys
+from diffjax.traits import NetTraits
 
 Picture = Float[Array, "b _ _ _"]
 
@@ -104,8 +105,6 @@ class UNet(nn.Module):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    convolutional: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         depths = len(self.multipliers)
         check_fields(self.dtype, self.dropout, width=self.width, depths=depths, blocks=self.blocks, heads=self.heads)
@@ -121,6 +120,11 @@ class UNet(nn.Module):
         check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, depths)
         super().__post_init__()
+
+    @property
+    def traits(self) -> NetTraits:
+        """Convolutional, with blocks to perturb and to control."""
+        return NetTraits(convolutional=True, perturbable=True, controllable=True, conditions=self.conditions)
 
     @property
     def null_cond(self) -> PyTree:

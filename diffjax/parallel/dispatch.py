@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 from tqdm import tqdm
 
+from diffjax.traits import net_traits
 from diffjax.utils.prng import keys
 
 NUMBERS_AT_ONCE = 2**18  # values of examples that a net sees in one call, of which it makes some hundred times as many
@@ -21,7 +22,7 @@ NUMBERS_AT_ONCE = 2**18  # values of examples that a net sees in one call, of wh
 
 def loops_are_slow(*nets: Any) -> bool:
     """Whether one of these nets wants one step per dispatch on this platform; a net that does not say does not."""
-    return jax.default_backend() == "cpu" and any(getattr(net, "convolutional", False) for net in nets)
+    return jax.default_backend() == "cpu" and any(net_traits(net).convolutional for net in nets)
 
 
 def steps_per_dispatch(net: Any) -> int:

@@ -21,7 +21,7 @@ from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Denoise, Keys, Noise
+from diffjax.protocols import Denoise, GaussianNoise, Keys, Noise
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import KeyUse, fold
 
@@ -129,7 +129,7 @@ def _length(noise: Gaussian, t: Array) -> Array:
 
 def _check(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Any) -> None:
     """Raise UserError where there is nothing to solve, or no tolerance."""
-    if not hasattr(noise, "eps"):
+    if not isinstance(noise, GaussianNoise):
         raise UserError(f"noise: {type(noise).__name__} has no probability-flow ODE; use Gaussian")
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not value > 0:

@@ -1,25 +1,67 @@
-"""What a sampler is called with, looked at before anything is traced."""
+"""The arguments of a sampler: checked before anything is traced, and gathered into two records."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer, eval_context
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax import grids
-from diffjax.denoising import is_causal
+from diffjax.denoising import bind_hook, is_causal
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Noise, Step
+from diffjax.protocols import Cond, Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
 
 Grid = Float[Array, " stops"]
 
 
+@dataclass(frozen=True)
+class Sampler:
+    """The settings that a sampling program is compiled for; `shape` is that of one example."""
+
+    noise: Noise
+    order: Order
+    step: Step
+    shape: tuple[int, ...]
+
+
+class Inputs(NamedTuple):
+    """The arguments that all steps of a sampling program share."""
+
+    keys: Keys
+    denoise: Denoise
+    cond: Cond
+    hook: Hook | None = None
+
+
+class ClockStep(NamedTuple):
+    """One step of the clock: its number, from clock value u to v, and its row of the step rule's plan."""
+
+    number: Int[Array, "*stops"]
+    u: Float[Array, "*stops"]
+    v: Float[Array, "*stops"]
+    row: PyTree = None
+
+
+def bind_inputs(
+    sampler: Sampler, keys: Keys, denoise: Denoise, cond: Cond, hook: Hook | NoiseAwareHook | None
+) -> Inputs:
+    """The shared arguments, a hook that depends on the noise being bound to it."""
+    shape = (len(keys), *sampler.shape)
+    denoise, bound_hook = bind_hook(hook, sampler.noise, sampler.order, denoise, shape)
+    return Inputs(keys, denoise, cond, bound_hook)
+
+
 def validate_grid(
-    grid: Grid | None, steps: int, noise: Noise, order: Order, denoise: Any, step: Step, start: Any
+    grid: Grid | None, steps: int, noise: Noise, order: Order, denoise: Denoise, step: Step, start: Sample | None
 ) -> Grid:
-    """The grid, or `steps` even ones, once it is known to serve, and the rule with it."""
+    """The grid, by default `steps` even steps from 1 to 0.
+
+    Raises UserError for a grid that does not fall from 1, or from any value if there is a `start`, and for a step rule
+    that does not fit the noise, the order or the denoiser.
+    """
     _check_rule(noise, order, denoise, step)
     if isinstance(grid, Tracer):
         return grid
@@ -29,23 +71,22 @@ def validate_grid(
     if stops.ndim != 1 or not _falls(stops) or stops[0] > 1 or stops[-1] < 0:
         raise UserError("grid: expected two or more clock values in [0, 1], strictly falling, noisiest first")
     if start is None and stops[0] != 1:
-        raise UserError(f"grid: starts at {stops[0]:g}, and only at 1 is nothing known; give start=, the state there")
+        raise UserError(f"grid: starts at {stops[0]:g}, and the prior is the state at 1 only; give start=, the state")
     return grid
 
 
 def _falls(stops: np.ndarray) -> bool:
-    """Whether the clock falls at every step but the last ones, where it may stand still (`grids.pad_grid`)."""
+    """Whether the clock falls at every step but the last ones, which may repeat the end (`grids.pad_grid`)."""
     falls = np.diff(stops)
     moves = np.count_nonzero(falls)
     return bool(moves and np.all(falls[:moves] < 0))
 
 
-def _check_rule(noise: Noise, order: Order, denoise: Any, step: Step) -> None:
+def _check_rule(noise: Noise, order: Order, denoise: Denoise, step: Step) -> None:
     """Raise UserError where the rule does not fit the noise, the order or the denoiser."""
     kind = type(noise).__name__
-    for need in step.needs:
-        if not hasattr(noise, need):
-            raise UserError(f"step: {step.name} needs the noise's {need}, and {kind} has none; use posterior")
+    if not isinstance(noise, step.needs):
+        raise UserError(f"step: {step.name} needs a {step.needs.__name__}, and {kind} is none; use posterior")
     if order.width < 1 and not step.per_position:
         raise UserError(
             f"step: {step.name} needs one level for all positions (order.together), and the order's width is "

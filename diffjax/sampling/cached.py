@@ -1,10 +1,7 @@
-"""Sampling token after token from a causal net with a key-value cache: what `sample` draws, from the same keys, sooner.
+"""Autoregressive sampling from a causal net with a key-value cache: the samples of `dj.sample`, faster.
 
-Each step computes the logits of one position from the token before it; keys and values of all earlier tokens are kept.
+Each step computes the logits of one position from the token before it; keys and values of earlier tokens are kept.
 """
-
-from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.arguments.checked import validate_arguments
-from diffjax.denoising import NetDenoiser, bind_hook, is_causal, map_nets, require_sequential_order
+from diffjax.denoising import is_causal, require_sequential_order
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
-from diffjax.sampling.arguments import validate_grid
-from diffjax.sampling.loop import init_state, sampling_step, step_coefficients
+from diffjax.protocols import Cond, Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
+from diffjax.sampling.arguments import ClockStep, Grid, Inputs, Sampler, bind_inputs, validate_grid
+from diffjax.sampling.loop import State, clock_steps, init_state, levels_at, sampling_step, step_coefficients
+from diffjax.sampling.net_calls import NetCall, Predict, answer_calls, net_calls, token_vocab
 from diffjax.steps import posterior
 from diffjax.utils.closures import closure_jit
 
@@ -30,111 +28,76 @@ def sample(
     denoise: Denoise,
     shape: tuple[int, ...],
     *,
-    cond: PyTree = None,
+    cond: Cond = None,
     steps: int | None = None,
-    grid: Float[Array, " _"] | None = None,
+    grid: Grid | None = None,
     step: Step | None = None,
     hook: Hook | NoiseAwareHook | None = None,
 ) -> Sample:
-    """As `dj.sample`, bit for bit but for the rounding of logits, for causal nets under an order of width 0.
+    """The samples of `dj.sample`, equal but for the rounding of logits, for causal nets under an order of width 0.
 
-    `steps` is by default, and must be, the number of positions: one is revealed at each. Raises UserError where the
-    denoiser holds no causal net, or where a step of the grid reveals none or several.
+    `steps` is by default, and must be, the number of positions, one being revealed at each step. Raises UserError where
+    the denoiser holds no causal net, or a step of the grid reveals no position or several.
     """
-    step, n = step or posterior(), shape[0]
+    sampler = Sampler(noise, order, step or posterior(), tuple(shape))
     if not is_causal(denoise):
         raise UserError(
             "decode: a key-value cache needs a causal net, and this denoiser holds none; build the net with "
             "causal=True, or use dj.sample"
         )
     require_sequential_order(order)
-    grid = validate_grid(grid, n if steps is None else steps, noise, order, denoise, step, None)
-    if not is_one_per_step(grid, n):
+    positions = shape[0]
+    grid = validate_grid(grid, positions if steps is None else steps, noise, order, denoise, sampler.step, None)
+    if not is_one_per_step(grid, positions):
         raise UserError(
-            f"decode: one of the {n} positions is revealed at each step, and this grid of {len(grid) - 1} steps does "
-            f"not do so; give steps={n}, or use dj.sample"
+            f"decode: one of the {positions} positions is revealed at each step, and this grid of {len(grid) - 1} "
+            f"steps does not do so; give steps={positions}, or use dj.sample"
         )
-    if step.evaluations > 1:
-        raise UserError(f"decode: {step.name} calls the denoiser {step.evaluations} times a step; use dj.sample")
-    denoise, hook = bind_hook(hook, noise, order, denoise, (len(keys), *shape))
-    rows = step_coefficients(step, noise, grid)
-    return _scan(keys, grid, rows, denoise, cond, hook, noise=noise, order=order, step=step, shape=tuple(shape))
+    if sampler.step.evaluations > 1:
+        raise UserError(
+            f"decode: {sampler.step.name} calls the denoiser {sampler.step.evaluations} times a step; use dj.sample"
+        )
+    inputs = bind_inputs(sampler, keys, denoise, cond, hook)
+    return _scan(inputs, grid, step_coefficients(sampler.step, noise, grid), sampler=sampler)
 
 
 def is_one_per_step(grid: Float[Array, " _"], positions: int) -> bool:
-    """Whether an order of width 0 reveals one position at each step of the grid: the stops lie between the ranks."""
+    """Whether an order of width 0 reveals one position at each step: one rank lies between neighbouring grid points."""
     return bool(np.array_equal(np.round(np.asarray(grid) * positions), np.arange(positions, -1, -1)))
 
 
-@closure_jit(static_argnames=("noise", "order", "step", "shape"))
-def _scan(
-    keys: Keys,
-    grid: Array,
-    rows: PyTree,
-    denoise: Any,
-    cond: PyTree,
-    hook: Any,
-    *,
-    noise: Noise,
-    order: Order,
-    step: Step,
-    shape: tuple[int, ...],
-) -> Sample:
-    x, rank, carry = init_state(keys, None, noise, order, step, shape)
+@closure_jit(static_argnames="sampler")
+def _scan(inputs: Inputs, grid: Grid, plan: PyTree, *, sampler: Sampler) -> Sample:
+    x, rank, carry = init_state(inputs.keys, None, sampler.noise, sampler.order, sampler.step, sampler.shape)
     places = jnp.argsort(rank, axis=1)  # the position that each step reveals
 
-    def body(state: tuple[Any, Any], stop: tuple[Array, Array, Array, PyTree]) -> tuple[tuple[Any, Any], None]:
-        moving, caches = state
-        nets: list[_Cached] = []
+    def calls_at(clock: Array, x: Sample) -> list[NetCall]:
+        return net_calls(inputs.denoise, x, levels_at(sampler, clock, rank), inputs.cond, logits=True)
 
-        def cached(part: NetDenoiser) -> _Cached:
-            nets.append(_Cached(part, places, stop[0], caches[len(nets)]))
-            return nets[-1]
+    def body(carried: tuple[State, list[PyTree]], at: ClockStep) -> tuple[tuple[State, list[PyTree]], None]:
+        state, caches = carried
+        calls = calls_at(at.u, state[0])
+        outputs = [_decode(call, places, at.number, cache) for call, cache in zip(calls, caches, strict=True)]
+        denoise = answer_calls(inputs.denoise, [answer for answer, _ in outputs])
+        state = sampling_step(inputs._replace(denoise=denoise), rank, at, state, sampler=sampler)
+        return (state, [cache for _, cache in outputs]), None
 
-        with_caches = map_nets(denoise, cached)
-        moved = sampling_step(keys, rank, stop, moving, with_caches, cond, hook, noise=noise, order=order, step=step)
-        return (moved, [net.caches for net in nets]), None
-
-    stops = (jnp.arange(len(grid) - 1), grid[:-1], grid[1:], rows)
-    return jax.lax.scan(body, ((x, carry), _init_caches(denoise, x, cond)), stops)[0][0][0]
-
-
-@dataclass
-class _Cached:
-    """A causal net at one step: called once, it computes the logits of that step's position and extends its caches."""
-
-    part: NetDenoiser
-    places: Int[Array, "b n"]
-    index: Int[Array, ""]
-    caches: Any
-
-    def __call__(self, x_t: Int[Array, "c n"], t: Any, cond: PyTree) -> Float[Array, "c n vocab"]:
-        net, rows = self.part.net, jnp.arange(len(x_t))
-        places = jnp.repeat(self.places, len(x_t) // len(self.places), axis=0)  # guidance: copies side by side
-        here, there = places[:, self.index - 1], places[:, self.index]
-        token = jnp.where(self.index > 0, x_t[rows, here], net.start_token)
-        logits, self.caches = net.apply(
-            self.part.variables, token, here, there, cond, self.caches, method="decode_step"
-        )
-        out = jnp.zeros((*x_t.shape, net.vocab)).at[rows, there].set(logits)
-        return self.part.noise.read(out, x_t, t)
+    caches = [_init_cache(call) for call in calls_at(grid[0], x)]
+    (state, _), _ = jax.lax.scan(body, ((x, carry), caches), clock_steps(grid, plan))
+    return state[0]
 
 
-def _init_caches(denoise: Any, x: Int[Array, "b n"], cond: PyTree) -> list[Any]:
-    """The empty caches of every net, each for as many examples as it is given: guidance asks for two of each."""
-    sizes: list[int] = []
+def _init_cache(call: NetCall) -> PyTree:
+    return call.part.net.apply(call.part.variables, len(call.x_t), method="init_cache")
 
-    def counting(part: NetDenoiser) -> Any:
-        place = len(sizes)
-        sizes.append(0)
 
-        def count(x_t: Array, t: Array, cond: PyTree) -> Array:
-            sizes[place] = len(x_t)
-            return jnp.zeros((*x_t.shape, part.net.vocab))
-
-        return count
-
-    nets: list[NetDenoiser] = []
-    map_nets(denoise, lambda part: nets.append(part))
-    jax.eval_shape(map_nets(denoise, counting), x, jnp.zeros((len(x), 1)), cond)
-    return [part.net.init_cache(size) for part, size in zip(nets, sizes, strict=True)]
+def _decode(call: NetCall, places: Int[Array, "b n"], index: Int[Array, ""], cache: PyTree) -> tuple[Predict, PyTree]:
+    """The net's answer to a call, at the position that the step reveals, and its cache with one token more."""
+    net, vocab = call.part.net, token_vocab(call.part.noise)
+    rows = jnp.arange(len(call.x_t))
+    places = jnp.repeat(places, len(call.x_t) // len(places), axis=0)  # of guidance: copies stand side by side
+    before, here = places[:, index - 1], places[:, index]
+    token = jnp.where(index > 0, call.x_t[rows, before], vocab + 1)
+    logits, cache = net.apply(call.part.variables, token, before, here, call.cond, cache, method="decode_step")
+    out = jnp.zeros((*call.x_t.shape, vocab)).at[rows, here].set(logits)
+    return lambda x_t, t, cond: call.part.noise.read(out, x_t, t), cache

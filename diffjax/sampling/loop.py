@@ -1,11 +1,10 @@
-"""The one loop: the clock falls along a grid, a step rule moves x between neighbouring levels.
+"""The sampling loop: the clock falls along a grid, and a step rule moves x between neighbouring levels.
 
-`sample` is one compiled scan, `stepwise` a host loop over one compiled step; both run the same body, and so does
-`decode.sample`. `invert` climbs the grid instead.
+`sample` is one compiled scan, `stepwise` a host loop over one compiled step; both run `sampling_step`, as
+`cached.sample` and `blockwise.sample` do. `invert` climbs the grid instead.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +13,18 @@ from jax.core import Tracer, eval_context
 from jaxtyping import Array, Float, PyTree
 
 from diffjax.arguments.checked import validate_arguments
-from diffjax.denoising import bind_hook, with_ranks
+from diffjax.denoising import with_ranks
 from diffjax.errors import UserError
 from diffjax.order import Order, levels, ranks
-from diffjax.protocols import Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
-from diffjax.sampling.arguments import validate_grid
+from diffjax.protocols import Cond, Denoise, Hook, Keys, Level, Noise, NoiseAwareHook, Sample, Step
+from diffjax.sampling.arguments import ClockStep, Grid, Inputs, Sampler, bind_inputs, validate_grid
 from diffjax.steps import ddim, posterior
 from diffjax.utils.closures import as_pytree, closure_jit
 from diffjax.utils.prng import KeyUse, fold
 from diffjax.utils.shape_checks import require_like, require_shape
 
-Grid = Float[Array, " stops"]
+State = tuple[Sample, PyTree]  # x and the carry of the step rule
+Ranks = Float[Array, "b ..."]
 
 
 @validate_arguments
@@ -35,26 +35,25 @@ def sample(
     denoise: Denoise,
     shape: tuple[int, ...],
     *,
-    cond: PyTree = None,
+    cond: Cond = None,
     steps: int = 50,
     grid: Grid | None = None,
     step: Step | None = None,
     start: Sample | None = None,
     hook: Hook | NoiseAwareHook | None = None,
 ) -> Sample:
-    """Draw one example per key: `[b, *shape]`, at the last level of the grid.
+    """One example per key, `[b, *shape]`, at the last level of the grid.
 
-    `grid` holds clock values, strictly falling, and wins over `steps`, which spaces them evenly. The last may be
-    repeated (`grids.pad_grid`): nothing happens there. `step` is the noise's own posterior by default. `start` is the
-    state at grid[0], drawn from the prior when absent (then grid[0] must be 1). `hook` is called after each step, or
-    is what was seen of the examples, such as `edit.inpaint(image, known)`. Example i depends on key i and on nothing
-    else of the batch. Raises UserError on a grid or rule that cannot serve.
+    `grid` holds strictly falling clock values, by default `steps` even steps from 1 to 0; the last may be repeated
+    (`grids.pad_grid`), which changes nothing. `step` is ancestral sampling by default. `start` is the state at grid[0],
+    by default drawn from the prior (then grid[0] must be 1). `hook` is called after each step, or is a measurement to
+    condition on, such as `edit.inpaint(image, known)`. Example i depends on key i and on no other example. Raises
+    UserError for a grid or a rule that does not fit the noise, the order or the denoiser.
     """
-    step = step or posterior()
-    grid = validate_grid(grid, steps, noise, order, denoise, step, start)
-    denoise, hook = bind_hook(hook, noise, order, denoise, (len(keys), *shape))
-    settings = {"noise": noise, "order": order, "step": step, "shape": tuple(shape)}
-    return _scan(keys, grid, step_coefficients(step, noise, grid), start, denoise, cond, hook, **settings)
+    sampler = Sampler(noise, order, step or posterior(), tuple(shape))
+    grid = validate_grid(grid, steps, noise, order, denoise, sampler.step, start)
+    inputs = bind_inputs(sampler, keys, denoise, cond, hook)
+    return _scan(inputs, grid, step_coefficients(sampler.step, noise, grid), start, sampler=sampler)
 
 
 @validate_arguments
@@ -65,18 +64,17 @@ def stepwise(
     denoise: Denoise,
     shape: tuple[int, ...],
     *,
-    cond: PyTree = None,
+    cond: Cond = None,
     steps: int = 50,
     grid: Grid | None = None,
     step: Step | None = None,
     start: Sample | None = None,
     hook: Hook | NoiseAwareHook | None = None,
 ) -> Iterator[Sample]:
-    """The states of `sample`, one after the other, the start first: a host loop over one compiled step."""
-    step = step or posterior()
-    grid = validate_grid(grid, steps, noise, order, denoise, step, start)
-    denoise, hook = bind_hook(hook, noise, order, denoise, (len(keys), *shape))
-    return _host_loop(keys, grid, start, denoise, cond, hook, noise, order, step, tuple(shape))
+    """The states of `sample`, with its arguments, the start first: a host loop over one compiled step."""
+    sampler = Sampler(noise, order, step or posterior(), tuple(shape))
+    grid = validate_grid(grid, steps, noise, order, denoise, sampler.step, start)
+    return _host_loop(sampler, bind_inputs(sampler, keys, denoise, cond, hook), grid, start)
 
 
 @validate_arguments
@@ -87,119 +85,96 @@ def invert(
     denoise: Denoise,
     x: Sample,
     *,
-    cond: PyTree = None,
+    cond: Cond = None,
     steps: int = 50,
     grid: Grid | None = None,
     step: Step | None = None,
 ) -> Sample:
-    """Run a deterministic rule from data to noise: the state at grid[0] whose sample is x, which is at grid[-1].
+    """The state at grid[0] from which a deterministic rule samples x at grid[-1] (DDIM inversion).
 
-    The same arguments as `sample`, the same (falling) grid, read from its end; `step` is ddim(eta=0) by default.
+    The arguments are those of `sample`, and the falling grid is run from its end; `step` is ddim(eta=0) by default.
     Raises UserError for a stochastic rule.
     """
-    step = step or ddim()
-    if step.stochastic:
+    sampler = Sampler(noise, order, step or ddim(), x.shape[1:])
+    if sampler.step.stochastic:
         raise UserError("invert: a stochastic step rule cannot be run backwards; use ddim(eta=0), euler or heun")
-    grid = validate_grid(grid, steps, noise, order, denoise, step, x)[::-1]
-    settings = {"noise": noise, "order": order, "step": step, "shape": x.shape[1:]}
-    return _scan(keys, grid, step_coefficients(step, noise, grid), x, as_pytree(denoise), cond, None, **settings)
+    grid = validate_grid(grid, steps, noise, order, denoise, sampler.step, x)[::-1]
+    plan = step_coefficients(sampler.step, noise, grid)
+    return _scan(Inputs(keys, as_pytree(denoise), cond), grid, plan, x, sampler=sampler)
 
 
-@closure_jit(static_argnames=("noise", "order", "step", "shape"))
-def _scan(
-    keys: Keys,
-    grid: Grid,
-    rows: PyTree,
-    start: Any,
-    denoise: Any,
-    cond: Any,
-    hook: Any,
-    *,
-    noise: Any,
-    order: Any,
-    step: Any,
-    shape: Any,
-) -> Sample:
-    x, rank, carry = init_state(keys, start, noise, order, step, shape)
+@closure_jit(static_argnames="sampler")
+def _scan(inputs: Inputs, grid: Grid, plan: PyTree, start: Sample | None, *, sampler: Sampler) -> Sample:
+    x, rank, carry = init_state(inputs.keys, start, sampler.noise, sampler.order, sampler.step, sampler.shape)
 
-    def body(state: tuple[Sample, Any], stop: tuple[Array, Array, Array, PyTree]) -> tuple[tuple[Sample, Any], None]:
-        return sampling_step(keys, rank, stop, state, denoise, cond, hook, noise=noise, order=order, step=step), None
+    def body(state: State, at: ClockStep) -> tuple[State, None]:
+        return sampling_step(inputs, rank, at, state, sampler=sampler), None
 
-    return jax.lax.scan(body, (x, carry), (jnp.arange(len(grid) - 1), grid[:-1], grid[1:], rows))[0][0]
+    return jax.lax.scan(body, (x, carry), clock_steps(grid, plan))[0][0]
 
 
-def _host_loop(
-    keys: Keys,
-    grid: Grid,
-    start: Any,
-    denoise: Any,
-    cond: Any,
-    hook: Any,
-    noise: Any,
-    order: Any,
-    step: Any,
-    shape: Any,
-) -> Iterator[Sample]:
-    x, rank, carry = _init_state(keys, start, noise=noise, order=order, step=step, shape=shape)
+def _host_loop(sampler: Sampler, inputs: Inputs, grid: Grid, start: Sample | None) -> Iterator[Sample]:
+    settings = {"noise": sampler.noise, "order": sampler.order, "step": sampler.step, "shape": sampler.shape}
+    x, rank, carry = _jitted_init_state(inputs.keys, start, **settings)
     yield x
-    rows = step_coefficients(step, noise, grid)
-    stops = (
-        grid if isinstance(grid, Tracer) else np.asarray(grid)
-    )  # to take one of these on the host dispatches nothing
-    for k in range(len(stops) - 1):
-        stop = (np.int32(k), stops[k], stops[k + 1], jax.tree.map(lambda row, k=k: row[k], rows))
-        x, carry = _sampling_step(
-            keys, rank, stop, (x, carry), denoise, cond, hook, noise=noise, order=order, step=step
-        )
+    stops = clock_steps(grid, step_coefficients(sampler.step, sampler.noise, grid))
+    if not isinstance(grid, Tracer):
+        stops = jax.tree.map(np.asarray, stops)  # indexing on the host dispatches nothing
+    for k in range(len(grid) - 1):
+        at = jax.tree.map(lambda leaf, k=k: leaf[k], stops)
+        x, carry = _jitted_step(inputs, rank, at, (x, carry), sampler=sampler)
         yield x
 
 
-def init_state(keys: Keys, start: Any, noise: Noise, order: Order, step: Step, shape: tuple[int, ...]) -> Any:
-    """The state at the first stop, every position's rank and the rule's empty memory."""
-    prior_keys = fold(keys, KeyUse.PRIOR)
+def clock_steps(grid: Grid, plan: PyTree) -> ClockStep:
+    """All steps of a grid, stacked for a scan."""
+    return ClockStep(jnp.arange(len(grid) - 1), grid[:-1], grid[1:], plan)
+
+
+def init_state(
+    keys: Keys, start: Sample | None, noise: Noise, order: Order, step: Step, shape: tuple[int, ...]
+) -> tuple[Sample, Ranks, PyTree]:
+    """The state at the first clock value (from the prior if `start` is None), all ranks, and the rule's first carry."""
     if start is None:
         noise.check_prior()
-        x = jax.vmap(lambda key: noise.prior(key, shape))(prior_keys)
+        x = jax.vmap(lambda key: noise.prior(key, shape))(fold(keys, KeyUse.PRIOR))
     else:
         x = require_shape("start", noise.data(start), (len(keys), *shape))
     rank = ranks(order, fold(keys, KeyUse.RANK), shape[: len(shape) - noise.channel_axes], noise.channel_axes)
     return x, rank, step.init(x)
 
 
-def sampling_step(
-    keys: Keys,
-    rank: Array,
-    stop: Any,
-    state: Any,
-    denoise: Any,
-    cond: Any,
-    hook: Any,
-    *,
-    noise: Any,
-    order: Any,
-    step: Any,
-) -> Any:
-    """One step of the rule and its hook, from u to the next stop v of the clock; each step has its own keys."""
-    (k, u, v, row), (x, carry) = stop, state
-    t, s = (levels(order, jnp.broadcast_to(clock, (len(x),)), rank) for clock in (u, v))
-    preds: list[Any] = []
-    denoise = with_ranks(denoise, order, rank)
+def sampling_step(inputs: Inputs, rank: Ranks, at: ClockStep, state: State, *, sampler: Sampler) -> State:
+    """One step of the rule and then of the hook, with keys of its own."""
+    noise, step = sampler.noise, sampler.step
+    x, carry = state
+    t = levels_at(sampler, at.u, rank)
+    s = levels_at(sampler, at.v, rank)
+    denoise = with_ranks(inputs.denoise, sampler.order, rank)
+    predictions: list[PyTree] = []  # of this step; its hook is called with the first
 
-    def denoise_at(x_t: Array, t: Array) -> Any:
-        preds.append(_check_prediction(step, noise, denoise(x_t, t, cond), x_t))
-        return preds[-1]
+    def denoise_at(x_t: Sample, t: Level) -> PyTree:
+        predictions.append(_check_prediction(step, noise, denoise(x_t, t, inputs.cond), x_t))
+        return predictions[-1]
 
-    plan_arguments = () if step.plan is None else (row,)
-    x_s, carry = step.update(fold(fold(keys, KeyUse.STEP), k), noise, denoise_at, x, t, s, carry, *plan_arguments)
-    x = require_like(f"step {step.name}", x_s, x)
-    if hook is not None:
-        x_hooked = require_like("hook", hook(fold(fold(keys, KeyUse.HOOK), k), x, preds[0], t, s), x)
-        x = jnp.where(u == v, x, x_hooked)
-    return x, carry
+    row = () if step.plan is None else (at.row,)
+    step_keys = fold(fold(inputs.keys, KeyUse.STEP), at.number)
+    x_s, carry = step.update(step_keys, noise, denoise_at, x, t, s, carry, *row)
+    x_s = require_like(f"step {step.name}", x_s, x)
+    if inputs.hook is None:
+        return x_s, carry
+    hook_keys = fold(fold(inputs.keys, KeyUse.HOOK), at.number)
+    hooked = require_like("hook", inputs.hook(hook_keys, x_s, predictions[0], t, s), x_s)
+    return jnp.where(at.u == at.v, x_s, hooked), carry
 
 
-def _check_prediction(step: Step, noise: Noise, pred: Any, x_t: Array) -> Any:
-    """What the denoiser said, once it is what the rule asks for. Raises UserError where it is not."""
+def levels_at(sampler: Sampler, clock: Float[Array, ""], rank: Ranks) -> Level:
+    """The level of every position at one clock value."""
+    return levels(sampler.order, jnp.broadcast_to(clock, (len(rank),)), rank)
+
+
+def _check_prediction(step: Step, noise: Noise, pred: PyTree, x_t: Sample) -> PyTree:
+    """The prediction. Raises UserError where its type is not the one that the rule needs."""
     if step.prediction_type is None:
         return noise.prediction(pred, x_t)
     if not isinstance(pred, step.prediction_type):
@@ -211,13 +186,13 @@ def _check_prediction(step: Step, noise: Noise, pred: Any, x_t: Array) -> Any:
 
 
 def step_coefficients(step: Step, noise: Noise, grid: Grid) -> PyTree:
-    """The rule's plan of this grid: in float64 on the host, or, of a grid that is traced, within the program."""
+    """The rule's plan of the grid: in float64 on the host or, for a traced grid, within the program."""
     if step.plan is None or isinstance(grid, Tracer):
         return step.plan and step.plan(noise, grid)
     with eval_context(), jax.enable_x64(True):
-        rows = step.plan(noise, jnp.asarray(np.asarray(grid, np.float64)))
-        return jax.tree.map(lambda row: np.asarray(row, grid.dtype), rows)
+        plan = step.plan(noise, jnp.asarray(np.asarray(grid, np.float64)))
+        return jax.tree.map(lambda row: np.asarray(row, grid.dtype), plan)
 
 
-_init_state = closure_jit(init_state, static_argnames=("noise", "order", "step", "shape"))
-_sampling_step = closure_jit(sampling_step, static_argnames=("noise", "order", "step"))
+_jitted_init_state = closure_jit(init_state, static_argnames=("noise", "order", "step", "shape"))
+_jitted_step = closure_jit(sampling_step, static_argnames="sampler")

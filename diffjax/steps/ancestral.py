@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Noise, Step
+from diffjax.protocols import GaussianNoise, Noise, Step
 from diffjax.utils.memo import memoize_by_arguments
 
 
@@ -48,7 +48,7 @@ def ddim(eta: float = 0.0) -> Step:
         return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * direction), carry
 
     order = None if eta > 0 else 1
-    return Step(no_carry, update, per_position=True, stochastic=eta > 0, needs=("eps",), order=order)
+    return Step(no_carry, update, per_position=True, stochastic=eta > 0, needs=GaussianNoise, order=order)
 
 
 def square_root(value: Array) -> Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.noise import Gaussian
-from diffjax.protocols import Step
+from diffjax.protocols import GaussianNoise, Step
 from diffjax.schedule import log_snr
 from diffjax.steps.ancestral import no_carry
 from diffjax.steps.ode import ddim_step
@@ -58,7 +58,7 @@ def midpoint() -> Step:
         change = noise.eps(there, denoise(there, half), half) - noise.eps(x, x0, t)
         return ddim_step(noise, x0, x, t, s) + row.of_eps * change, carry
 
-    return Step(no_carry, update, evaluations=2, needs=("eps",), plan=_jitted_plan, order=2)
+    return Step(no_carry, update, evaluations=2, needs=GaussianNoise, plan=_jitted_plan, order=2)
 
 
 @memoize_by_arguments
@@ -75,4 +75,4 @@ def dpmpp_2s() -> Step:
         there = ddim_step(noise, x0, x, t, half)
         return ddim_step(noise, x0, x, t, s) + row.of_x0 * (denoise(there, half) - x0), carry
 
-    return Step(no_carry, update, evaluations=2, needs=("eps",), plan=_jitted_plan, order=2)
+    return Step(no_carry, update, evaluations=2, needs=GaussianNoise, plan=_jitted_plan, order=2)

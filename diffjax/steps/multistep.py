@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Step
+from diffjax.protocols import GaussianNoise, Step
 from diffjax.schedule import has_infinite_slope, log_snr
 from diffjax.steps.ancestral import no_carry
 from diffjax.steps.multistep_weights import Axis, StepCoefficients, make_plan, polynomial_averages
@@ -41,7 +41,7 @@ def adams(order: int = 4, start: Step | None = None) -> Step:
         return _multistep_update(velocity, _clock_step, start, *arguments)
 
     plan = make_plan(order, _clock_axis, polynomial_averages, start=start)
-    return Step(_empty_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained_order(order, start))
+    return Step(_empty_memory(order - 1), update, needs=GaussianNoise, plan=plan, order=_attained_order(order, start))
 
 
 @memoize_by_arguments
@@ -57,7 +57,7 @@ def dpmpp_3m(start: Step | None = None) -> Step:
         return _multistep_update(_x0, ddim_step, start, *arguments)
 
     plan = make_plan(3, _x0_axis, _x0_weights, start=start)
-    return Step(_empty_memory(2), update, needs=("eps",), plan=plan, order=_attained_order(3, start))
+    return Step(_empty_memory(2), update, needs=GaussianNoise, plan=plan, order=_attained_order(3, start))
 
 
 @memoize_by_arguments
@@ -74,7 +74,7 @@ def deis(order: int = 3, start: Step | None = None) -> Step:
         return _multistep_update(_eps, ddim_step, start, *arguments)
 
     plan = make_plan(order, _eps_axis, _eps_weights, start=start)
-    return Step(_empty_memory(order - 1), update, needs=("eps",), plan=plan, order=_attained_order(order, start))
+    return Step(_empty_memory(order - 1), update, needs=GaussianNoise, plan=plan, order=_attained_order(order, start))
 
 
 @memoize_by_arguments
@@ -110,7 +110,8 @@ def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> St
         return _multistep_update(_x0, ddim_step, start, *arguments)
 
     plan = make_plan(order, _x0_axis, predicted if order > 1 else _x0_weights, corrected, start)
-    return Step(_empty_memory(order), update, needs=("eps",), plan=plan, order=_attained_order(order + 1, start, 2))
+    attained = _attained_order(order + 1, start, 2)
+    return Step(_empty_memory(order), update, needs=GaussianNoise, plan=plan, order=attained)
 
 
 _SCALES: dict[str, Callable[[Array], Array]] = {

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.noise import Gaussian
-from diffjax.protocols import Step
+from diffjax.protocols import GaussianNoise, Step
 from diffjax.schedule import has_infinite_slope
 from diffjax.steps.ancestral import no_carry
 from diffjax.utils.memo import memoize_by_arguments
@@ -45,7 +45,7 @@ def euler() -> Step:
     ) -> tuple[Array, Any]:
         return euler_step(noise, denoise(x, t), x, t, s), carry
 
-    return Step(no_carry, update, needs=("eps",), order=1)
+    return Step(no_carry, update, needs=GaussianNoise, order=1)
 
 
 @memoize_by_arguments
@@ -64,7 +64,7 @@ def heun() -> Step:
         noisy = (noise.coefficients(t).sigma > 0) & (noise.coefficients(s).sigma > 0)
         return jnp.where(noisy & (t != s), x + (s - t) * slopes / 2, there), carry
 
-    return Step(no_carry, update, evaluations=2, needs=("eps",), order=2)
+    return Step(no_carry, update, evaluations=2, needs=GaussianNoise, order=2)
 
 
 @memoize_by_arguments
@@ -91,4 +91,4 @@ def rk4() -> Step:
         noisy = (noise.coefficients(t).sigma > 0) & (noise.coefficients(s).sigma > 0)
         return jnp.where(noisy, x + (s - t) * mean, ddim_step(noise, x0, x, t, s)), carry
 
-    return Step(no_carry, update, evaluations=4, needs=("eps",), order=4)
+    return Step(no_carry, update, evaluations=4, needs=GaussianNoise, order=4)

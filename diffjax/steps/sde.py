@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Step
+from diffjax.protocols import GaussianNoise, Keys, Step
 from diffjax.steps.ancestral import no_carry, square_root
 from diffjax.steps.ode import euler_step, heun
 from diffjax.steps.two_levels import Past, empty_past, extrapolate
@@ -49,7 +49,7 @@ def euler_maruyama(eta: float = 1.0) -> Step:
             there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * noise_term
         return there, carry
 
-    return Step(no_carry, update, stochastic=eta > 0, needs=("eps",))
+    return Step(no_carry, update, stochastic=eta > 0, needs=GaussianNoise)
 
 
 @memoize_by_arguments
@@ -72,7 +72,7 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
             direction = correlation * direction + square_root(1 - correlation**2) * _normal(keys, x)
         return jnp.where(t == s, x, at_s.alpha * d + at_s.sigma * direction), past
 
-    return Step(empty_past, update, per_position=True, stochastic=eta > 0, needs=("eps",))
+    return Step(empty_past, update, per_position=True, stochastic=eta > 0, needs=GaussianNoise)
 
 
 class _Churn(NamedTuple):
@@ -116,7 +116,7 @@ def edm_stochastic(
             t = jnp.broadcast_to(row.up, t.shape)
         return solver.update(keys, noise, denoise, x, t, s, carry)
 
-    return Step(no_carry, update, evaluations=2, stochastic=churn > 0, needs=("eps",), plan=plan)
+    return Step(no_carry, update, evaluations=2, stochastic=churn > 0, needs=GaussianNoise, plan=plan)
 
 
 def _log_snr_of(sigma: float) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.masking import Masking, sample_tokens
-from diffjax.protocols import Keys, Step
+from diffjax.protocols import Keys, Step, TokenNoise
 from diffjax.steps.ancestral import no_carry
 from diffjax.utils.memo import memoize_by_arguments
 from diffjax.utils.prng import KeyUse, fold
@@ -29,7 +29,7 @@ def unmask(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Step
     def update(keys: Keys, noise: Masking, denoise: Any, x: Array, t: Array, s: Array, carry: Any) -> tuple[Array, Any]:
         return jax.vmap(noise.posterior)(keys, x, shaped(denoise(x, t)), t, s), carry
 
-    return Step(no_carry, update, per_position=True, stochastic=True, needs=("vocab",))
+    return Step(no_carry, update, per_position=True, stochastic=True, needs=TokenNoise)
 
 
 @memoize_by_arguments
@@ -55,7 +55,7 @@ def confidence(choice: float = 4.5, temperature: float = 1.0, top_k: int = 0, to
         reveals = hidden & (place < shows[:, None]) & jnp.any(t > s, axis=1, keepdims=True)
         return jnp.where(reveals, tokens, x), carry
 
-    return Step(no_carry, update, per_position=True, stochastic=True, needs=("vocab",), reorders=True)
+    return Step(no_carry, update, per_position=True, stochastic=True, needs=TokenNoise, reorders=True)
 
 
 @memoize_by_arguments
@@ -90,7 +90,7 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         update,
         per_position=True,
         stochastic=True,
-        needs=("vocab", "keep_probability", "unmask_probability"),
+        needs=TokenNoise,
         reorders=True,
     )
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.noise import Gaussian
-from diffjax.protocols import Step
+from diffjax.protocols import GaussianNoise, Step
 from diffjax.schedule import log_snr
 from diffjax.steps.ode import ddim_step
 from diffjax.utils.memo import memoize_by_arguments
@@ -48,4 +48,4 @@ def dpmpp_2m() -> Step:
         d, past = extrapolate(noise, denoise(x, t), t, s, past)
         return ddim_step(noise, d, x, t, s), past
 
-    return Step(empty_past, update, per_position=True, needs=("eps",), order=2)
+    return Step(empty_past, update, per_position=True, needs=GaussianNoise, order=2)

@@ -1,7 +1,6 @@
-"""What `fit` reads its batches from: an endless iterable, or a list, which is gone through again and again."""
+"""The batches of `fit`: an endless iterable, or a list or loader that is repeated."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,12 +11,12 @@ from diffjax.training.step import Batch
 from diffjax.utils.kinds import describe_value
 
 
-def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:
-    """The batches from that position on, each looked at. Raises UserError for what are no batches.
+def stream_batches(batches: object, position: int) -> Iterator[Batch]:
+    """The batches from that position on, each checked. Raises UserError for what is no iterable of batches.
 
-    A list or another sequence is repeated, in each epoch after the first in another order, which is a function of the
-    epoch's number alone. What else has a length is begun again when it ends, and is taken from its beginning. Batches
-    of another size than the first, as a last one often is, are left out of both. Both are said on stderr.
+    A sequence is repeated, each epoch after the first in an order that depends on the epoch's number alone. Any other
+    iterable that has a length is restarted when it ends, from its beginning. Of both, batches of another size than the
+    first are left out. Each of this is said on stderr.
     """
     if isinstance(batches, str | Mapping) or not isinstance(batches, Iterable):
         raise UserError(f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {describe_value(batches)}')
@@ -31,8 +30,16 @@ def stream(batches: Iterable[Batch], position: int) -> Iterator[Batch]:
     return _epochs_of_loader(batches) if isinstance(batches, Sized) else map(validate_batch, batches)
 
 
-def validate_batch(batch: Any) -> Batch:
-    """The batch, x and every leaf of the condition as an array. Raises UserError for another kind of thing."""
+def next_batch(stream: Iterator[Batch], step: int) -> Batch:
+    """The next batch. Raises UserError where there is none for this step."""
+    try:
+        return next(stream)
+    except StopIteration:
+        raise UserError(f"fit: the batches ended at step {step}; give an iterable that goes on (repeat it)") from None
+
+
+def validate_batch(batch: object) -> Batch:
+    """The batch, x and every leaf of the condition as an array. Raises UserError for what is no batch."""
     if not isinstance(batch, Mapping):
         hint = ""
         if isinstance(batch, tuple | list) and len(batch) == 2:
@@ -48,44 +55,39 @@ def validate_batch(batch: Any) -> Batch:
 
 
 def _epochs_of_list(batches: list[Batch], position: int) -> Iterator[Batch]:
-    """A list in every epoch: first as it is, then in an order drawn by the number of the epoch."""
     if not batches:
         raise UserError("fit: batches are an empty list; give one batch or more")
     alike = [batch for batch in batches if len(batch["x"]) == len(batches[0]["x"])]
-    _print_line(f"the list of {len(alike)} batches is repeated, in another order in each epoch")
+    warn(f"fit: the list of {len(alike)} batches is repeated, in another order in each epoch")
     if len(alike) < len(batches):
-        _print_line(
-            f"{len(batches) - len(alike)} of {len(batches)} batches are left out, being of another size than the first"
-        )
-    return _epochs_from(alike, *divmod(position, len(alike)))
+        excess = len(batches) - len(alike)
+        warn(f"fit: {excess} of {len(batches)} batches are left out, being of another size than the first")
+    return _epochs_from(alike, position)
 
 
-def _epochs_from(batches: list[Batch], epoch: int, position: int) -> Iterator[Batch]:
-    """From an epoch on, of which so many were taken before."""
+def _epochs_from(batches: list[Batch], position: int) -> Iterator[Batch]:
+    """The list in its own order, then in one drawn by the epoch's number."""
+    epoch, skip = divmod(position, len(batches))
     while True:
         order = np.arange(len(batches)) if epoch == 0 else np.random.default_rng(epoch).permutation(len(batches))
-        yield from (batches[i] for i in order[position:])
-        epoch, position = epoch + 1, 0
+        yield from (batches[i] for i in order[skip:])
+        epoch += 1
+        skip = 0
 
 
-def _epochs_of_loader(batches: Iterable[Any]) -> Iterator[Batch]:
-    """What has a length and is no list, such as a loader: in every epoch as it comes."""
-    size, warned = 0, False
-    _print_line("the batches have an end, and are begun again there")
+def _epochs_of_loader(batches: Iterable[object]) -> Iterator[Batch]:
+    size = 0
+    warned = False
+    warn("fit: the batches have an end, and are begun again there")
     while True:
-        any_batches = False
+        is_empty = True
         for batch in map(validate_batch, batches):
-            size, any_batches = size or len(batch["x"]), True
+            size = size or len(batch["x"])
+            is_empty = False
             if len(batch["x"]) == size:
                 yield batch
             elif not warned:
-                _print_line(
-                    f"a batch of {len(batch['x'])} examples is left out, the first having {size}; so are others"
-                )
+                warn(f"fit: a batch of {len(batch['x'])} examples is left out, the first having {size}; so are others")
                 warned = True
-        if not any_batches:
+        if is_empty:
             raise UserError("fit: the batches gave nothing when they were gone through; give a list, or a generator")
-
-
-def _print_line(line: str) -> None:
-    warn(f"fit: {line}")

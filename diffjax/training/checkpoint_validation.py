@@ -1,13 +1,15 @@
-"""What is asked of a saved state before its arrays are believed: it may come from a stranger.
+"""Reading the arrays of a checkpoint that may come from a stranger: they are validated before memory is allocated.
 
-TensorStore reserves whatever memory an array says it takes, unpacks the index of the arrays to whatever it unpacks to,
-and dies of JSON that is nested too deeply. Hashes do not help: who made the arrays made the manifest.
+TensorStore allocates what an array claims to take, decompresses the index of the arrays to any size, and overflows its
+stack on deeply nested JSON. Hashes do not help: whoever made the arrays made the manifest.
 """
 
 import json
 import mmap
 import re
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,22 +23,39 @@ from etils import epath
 from jaxtyping import PyTree
 from orbax.checkpoint.metadata import ArrayMetadata
 
-from diffjax.training.aliases import plain_path
+from diffjax.utils import untrusted
 
-MAX_NAMES_BYTES = 8_000_000  # bytes of what names the arrays, some 25,000 of them
-MAX_DEPTH = 256  # brackets within brackets
-_READ_BATCH = 512  # arrays that are asked for
-_MAX_SPEC_BYTES = 4096  # bytes of what one array says of itself
+MAX_NAMES_BYTES = 8_000_000  # of a file that names the arrays: some 25,000 of them
+_READ_BATCH = 512  # arrays whose metadata are requested at once
+_MAX_SPEC_BYTES = 4096  # of the metadata of one array
 _MAX_BLOCKS = 2**9  # of the whole index, each of at most 128 KiB (RFC 8878, 3.1.1.2.4)
-_COMPRESSED_INDEX = re.compile(  # a part of the index as TensorStore begins it, and the Zstandard frame that it holds
+_COMPRESSED_INDEX = re.compile(  # the beginning of a node of the index, and the Zstandard frame in it
     rb"\x0c\xdb(?:\x3a\x2a|\x20\xde|\x12\x34)(?=.{8,32}?(\x28\xb5\x2f\xfd))", re.DOTALL
 )
+_PLAIN_PATH = re.compile(r"[\w ./:,=+@~-]+")
 
 
-def array_specs(state: Path) -> dict[str, PyTree]:
-    """The tree of a saved state, with Orbax's `ArrayMetadata` in the place of each array; none is read.
+@contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """An absolute path of the folder of letters, digits and ` ./:,=+@~-_` alone, without `..` and links.
 
-    Raises ValueError, or what Orbax and TensorStore raise, where it cannot be what a trainer saved.
+    Orbax reads `[`, `?` and `*` in a path as a pattern and then leaves out the index without an error; TensorStore
+    takes neither `..` nor names that are not UTF-8. For other paths this is a link in a temporary folder.
+    """
+    real = folder.resolve()
+    if _PLAIN_PATH.fullmatch(str(real)):
+        yield real
+        return
+    with tempfile.TemporaryDirectory(prefix="diffjax-") as temporary:
+        link = Path(temporary).resolve() / "folder"
+        link.symlink_to(real, target_is_directory=True)
+        yield link
+
+
+def array_specs(state: Path) -> PyTree:
+    """The tree of a saved state with Orbax's `ArrayMetadata` in place of each array; no array is read.
+
+    Raises ValueError, or the errors of Orbax and TensorStore, where a trainer cannot have saved it.
     """
     _check_sizes(state)
     with plain_path(state) as path:
@@ -49,17 +68,17 @@ def array_specs(state: Path) -> dict[str, PyTree]:
 
 
 def read_arrays(state: Path, tree: PyTree) -> PyTree:
-    """The arrays of a saved state, or those of a part of its tree, as `described` gave it."""
+    """The arrays of a tree, or of a part of the tree, that `array_specs` returned."""
     with plain_path(state) as path:
-        stores = jax.tree.map(lambda leaf: _opened(path, leaf.name), tree)
+        stores = jax.tree.map(lambda leaf: _open_array(path, leaf.name), tree)
         read = jax.tree.map(lambda array: array.result().read(), stores)
         return jax.tree.map(lambda array: np.asarray(array.result()), read)
 
 
-def _opened(state: Path, name: str) -> ts.Future:
-    """An array of that name, of which every part has to be there."""
-    kept = {**_store_spec(state), "path": f"{name}/"}
-    return ts.open({"driver": "zarr", "kvstore": kept, "fill_missing_data_reads": False})
+def _open_array(state: Path, name: str) -> ts.Future:
+    """An array, which fails to be read where one of its chunks is missing."""
+    store = {**_store_spec(state), "path": f"{name}/"}
+    return ts.open({"driver": "zarr", "kvstore": store, "fill_missing_data_reads": False})
 
 
 def _store_spec(state: Path) -> dict[str, Any]:
@@ -67,39 +86,31 @@ def _store_spec(state: Path) -> dict[str, Any]:
 
 
 def _check_sizes(state: Path) -> None:
-    """Raise ValueError where what names the arrays, or the index of them once it is unpacked, is larger than any is."""
+    """Raise ValueError where the metadata, or the index once it is decompressed, are larger than a trainer's."""
     for file in (*state.glob("_*"), *(state / "array_metadatas").glob("*")):
-        if file.stat().st_size > MAX_NAMES_BYTES:
-            raise ValueError(f"{file.name} is larger than {MAX_NAMES_BYTES:,} bytes")
-        if _depth(file.read_bytes()) > MAX_DEPTH:
-            raise ValueError(f"{file.name} is JSON that is nested more than {MAX_DEPTH} deep")
+        untrusted.check_depth(untrusted.read_bytes(file, MAX_NAMES_BYTES), file.name)
     blocks = (block for file in state.rglob("*") if file.is_file() for block in _block_starts(file))
     if any(True for _ in islice(blocks, _MAX_BLOCKS, None)):
         raise ValueError("its index would unpack to more than any has")
 
 
-def _depth(text: bytes) -> int:
-    """How deeply JSON is nested, at least: brackets within its strings count as well."""
-    at = np.frombuffer(text, np.uint8)
-    opened = np.isin(at, np.frombuffer(b"[{", np.uint8)).astype(np.int64)
-    return int(np.cumsum(opened - np.isin(at, np.frombuffer(b"]}", np.uint8))).max(initial=0))
-
-
 def _check_arrays(state: Path) -> None:
-    """Raise ValueError where an array cannot be what it says of itself."""
+    """Raise ValueError for an array with invalid metadata."""
     store: Any = ts.KvStore.open(_store_spec(state)).result()
     names = [name for name in store.list().result() if name.endswith(b"/.zarray")]
-    for at in range(0, len(names), _READ_BATCH):  # many at once are faster, and the first that is wrong ends it
-        for said in [store.read(name) for name in names[at : at + _READ_BATCH]]:
-            _check_array(said.result().value)
+    for start in range(0, len(names), _READ_BATCH):  # many at once are faster, and the first that is wrong ends it
+        for read in [store.read(name) for name in names[start : start + _READ_BATCH]]:
+            _check_array(read.result().value)
 
 
-def _check_array(said: bytes) -> None:
-    """Raise ValueError where these are not plain numbers in chunks none of which is larger than all of them."""
-    if not 0 < len(said) <= _MAX_SPEC_BYTES:
+def _check_array(text: bytes) -> None:
+    """Raise ValueError where the metadata are not of numbers in chunks none of which is larger than the array."""
+    if not 0 < len(text) <= _MAX_SPEC_BYTES:
         raise ValueError("an array does not say what it is")
-    spec = json.loads(said)
-    shape, chunks, dtype = spec["shape"], spec["chunks"], jnp.dtype(str(spec["dtype"])[:16])
+    spec = json.loads(text)
+    shape = spec["shape"]
+    chunks = spec["chunks"]
+    dtype = jnp.dtype(str(spec["dtype"])[:16])
     if not all(type(size) is int and size >= 0 for size in (*shape, *chunks)):
         raise ValueError("an array has no shape")
     if any(chunk > max(size, 1) for chunk, size in zip(chunks, shape, strict=True)):
@@ -109,22 +120,22 @@ def _check_array(said: bytes) -> None:
 
 
 def _block_starts(file: Path) -> Iterator[int]:
-    """Where each block of what is packed in the index begins, in one file."""
+    """The offset of each compressed block of the index in one file."""
     if not file.stat().st_size:
         return
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for part in _COMPRESSED_INDEX.finditer(data):
-            yield from _frame_block_starts(data, part.start(1))
+        for node in _COMPRESSED_INDEX.finditer(data):
+            yield from _frame_block_starts(data, node.start(1))
 
 
 def _frame_block_starts(data: mmap.mmap, offset: int) -> Iterator[int]:
-    """Where each block of the Zstandard frame at that place begins (RFC 8878, 3.1.1): none of them is unpacked."""
+    """The offset of each block of the Zstandard frame at that offset (RFC 8878, 3.1.1); none is decompressed."""
     descriptor = data[offset + 4] if offset + 4 < len(data) else 0
-    single_segment = descriptor >> 5 & 1  # the frame is one segment: it tells its size in place of a window
+    single_segment = descriptor >> 5 & 1  # the frame has its size in place of a window
     offset += 5 + (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3] + (single_segment, 2, 4, 8)[descriptor >> 6]
     while offset + 3 <= len(data):
         yield offset
         block = int.from_bytes(data[offset : offset + 3], "little")
         if block & 1:  # the last one
             return
-        offset += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)  # of a repeated byte there is one
+        offset += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)  # one byte where it is a repeated one

@@ -1,6 +1,6 @@
 """Training on all devices of all hosts: the only file that knows of `pmap`.
 
-The state is one plain tree, without a device axis, whatever maps the step; batches are cut into one share a device.
+The state is one plain tree without a device axis; batches are split into one share per device.
 """
 
 import functools
@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,31 +26,22 @@ from diffjax.training.step import Batch, Metrics
 from diffjax.utils.files import describe_error
 
 AXIS = "devices"
-Tree = TypeVar("Tree")
+Device: TypeAlias = Any  # jax.Device is a variable to type checkers
 
 
 class Memory(NamedTuple):
-    """Bytes that a compiled program takes on each device, by XLA's account of its buffers.
-
-    `aliased` of the outputs lie where arguments lay, as a donated state does.
-    """
+    """Bytes that a compiled program takes on each device; `peak` is the sum, with donated buffers counted once."""
 
     arguments: int
     temporaries: int
-    outputs: int
-    aliased: int
-
-    @property
-    def peak(self) -> int:
-        """All of it together, what is aliased once."""
-        return self.arguments + self.temporaries + self.outputs - self.aliased
+    peak: int
 
 
 @dataclass(frozen=True)
 class AdvanceState:
-    """The program that `pmap_step` makes, for so many devices of this host."""
+    """The program of `pmap_step`, for `here` devices of this host."""
 
-    program: Any
+    program: Any  # of jax.pmap
     here: int
 
     def __call__(self, state: State, batches: PyTree, count: int, stop: bool) -> tuple[State, Metrics]:
@@ -58,38 +49,39 @@ class AdvanceState:
         return self.program(state, batches, np.int32(count), np.full(self.here, stop))
 
     def memory(self, state: State, batches: PyTree) -> Memory | None:
-        """What the program takes for a chunk of this shape; None where the platform does not say.
+        """The memory of the program for a chunk of this shape; None where the platform does not report it.
 
-        It is compiled for this, and a call with the same shapes compiles nothing.
+        Compiles the program; a call with the same shapes then compiles nothing.
         """
         lowered = self.program.lower(state, batches, np.int32(1), np.full(self.here, False))
         stats = lowered.compile().memory_analysis()
         if stats is None:
             return None
-        names = ("argument", "temp", "output", "alias")
-        return Memory(*(getattr(stats, f"{name}_size_in_bytes") for name in names))
+        inputs = stats.argument_size_in_bytes
+        temporaries = stats.temp_size_in_bytes
+        outputs = stats.output_size_in_bytes - stats.alias_size_in_bytes
+        return Memory(inputs, temporaries, inputs + temporaries + outputs)
 
 
-def pmap_step(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]) -> AdvanceState:
-    """`step(state, batch, axis=…)` on every device, given its share of each batch of a chunk; the state is donated.
+def pmap_step(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Device]) -> AdvanceState:
+    """`step(state, batch, axis=…)` on every device, with its share of each batch of a chunk; the state is donated.
 
-    The chunk has axes [device, step, example, …], and `count` says how many of its steps are taken: one program, with
-    one loop in it, serves every count, so that a step has the same bits wherever a run was cut. A chunk of one step
-    is no loop at all, which matters to convolutions on a CPU. Metrics come back with one entry per step of the chunk.
-    `stop` is what this host has been told; as a metric it is whether any host has.
+    The chunk has axes [device, step, example, …], and `count` of its steps are taken: one program with one loop serves
+    every count, so that a step has the same bits wherever a run is interrupted. A chunk of one step has no loop, which
+    matters to convolutions on a CPU. Metrics have one entry per step of the chunk. `stop` is whether this host was
+    asked to stop; as a metric, whether any host was.
     """
 
     def chunk(state: State, batches: PyTree, count: Array, stop: Array) -> tuple[State, Metrics]:
         body = functools.partial(step, axis=AXIS)
         length = jax.tree.leaves(batches)[0].shape[0]
 
-        def take(i: Any, carried: tuple[State, Metrics]) -> tuple[State, Metrics]:
+        def take(i: int | Array, carried: tuple[State, Metrics]) -> tuple[State, Metrics]:
             state, metrics = body(carried[0], jax.tree.map(lambda leaf: leaf[i], batches))
             return state, jax.tree.map(lambda all, one: all.at[i].set(one), carried[1], metrics)
 
-        metrics_shape = jax.eval_shape(
-            lambda *arguments: body(*arguments)[1], state, jax.tree.map(lambda leaf: leaf[0], batches)
-        )
+        first = jax.tree.map(lambda leaf: leaf[0], batches)
+        metrics_shape = jax.eval_shape(lambda *arguments: body(*arguments)[1], state, first)
         empty = jax.tree.map(lambda one: jnp.zeros((length, *one.shape), one.dtype), metrics_shape)
         initial = state, empty
         state, metrics = take(0, initial) if length == 1 else jax.lax.fori_loop(0, count, take, initial)
@@ -100,11 +92,11 @@ def pmap_step(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Any]
 
 
 def initialize_distributed(hosts: str, timeout_s: float = 60.0) -> Watch | None:
-    """Make this process one of the hosts of a run, before anything is asked of a device.
+    """Make this process one of the hosts of a run, before JAX looks for devices.
 
-    `auto` leaves it to JAX to find the others (TPU pods, Slurm, Open MPI, Kubernetes) and returns None; elsewhere it is
-    `ADDRESS:PORT,HOSTS,HOST`: where the first host listens, how many there are, and which this is, from 0 on. Returns
-    what watches the other hosts. Raises UserError where one does not come within `timeout_s` seconds.
+    `auto` lets JAX find the others (TPU pods, Slurm, Open MPI, Kubernetes) and returns None; otherwise
+    `ADDRESS:PORT,HOSTS,HOST` is where the first host listens, the number of hosts, and the index of this one. Returns
+    the watch on the other hosts. Raises UserError where one does not come within `timeout_s` seconds.
     """
     match = re.fullmatch(r"auto|([^,\s]+):(\d{1,5}),(\d{1,6}),(\d{1,6})", hosts)
     if match is None or (match[1] and (int(match[3]) <= int(match[4]) or not 0 < int(match[2]) < 2**16)):
@@ -113,17 +105,18 @@ def initialize_distributed(hosts: str, timeout_s: float = 60.0) -> Watch | None:
             f"{hosts!r}"
         )
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    limits: Any = {
-        "initialization_timeout": math.ceil(timeout_s),
-        "heartbeat_timeout_seconds": max(100, math.ceil(3 * timeout_s)),  # `Watch` is to be the first that notices
-    }
+    initialize = functools.partial(
+        jax.distributed.initialize,
+        initialization_timeout=math.ceil(timeout_s),
+        heartbeat_timeout_seconds=max(100, math.ceil(3 * timeout_s)),  # `Watch` is to notice first
+    )
     try:
         if not match[1]:
-            jax.distributed.initialize(**limits)
+            initialize()
             return None
-        port, count, host = int(match[2]), int(match[3]), int(match[4])
+        port, count, host = map(int, match.groups()[1:])
         watch = Watch(meet(match[1], port, count, host, timeout_s), count, timeout_s)
-        jax.distributed.initialize(f"{match[1]}:{port}", count, host, **limits)
+        initialize(f"{match[1]}:{port}", count, host)
     except UserError:
         raise
     except (ValueError, RuntimeError) as error:
@@ -135,7 +128,7 @@ def initialize_distributed(hosts: str, timeout_s: float = 60.0) -> Watch | None:
 
 @contextmanager
 def watched(watch: Watch | None) -> Iterator[None]:
-    """A run on hosts that `initialize_distributed` brought together; its end in order is told to the others."""
+    """A run on the hosts of `initialize_distributed`; its orderly end is sent to the others."""
     try:
         yield
     except jax.errors.JaxRuntimeError:
@@ -152,15 +145,15 @@ def broadcast_from_first_host(value: float) -> float:
 
 
 def random_bytes(count: int) -> bytes:
-    """So many random bytes, those of the first host on all of them."""
+    """Random bytes, the same on all hosts."""
     data = secrets.token_bytes(count)
     if jax.process_count() == 1:
         return data
     return bytes(np.asarray(broadcast_one_to_all(np.frombuffer(data, np.uint8))))
 
 
-def addressable_devices(devices: Sequence[Any]) -> list[Any]:
-    """Those of this process."""
+def addressable_devices(devices: Sequence[Device]) -> list[Device]:
+    """The devices of this process."""
     return [device for device in devices if device.process_index == jax.process_index()]
 
 
@@ -170,22 +163,21 @@ def barrier(name: str) -> None:
         sync_global_devices(name)
 
 
-def first_device_per_host() -> list[Any]:
+def first_device_per_host() -> list[Device]:
     """The first device of every host."""
-    return [
-        next(device for device in jax.devices() if device.process_index == host) for host in range(jax.process_count())
-    ]
+    by_host = {device.process_index: device for device in reversed(jax.devices())}
+    return [by_host[host] for host in range(jax.process_count())]
 
 
-def replicate(state: Tree, devices: Sequence[Any]) -> Tree:
-    """A copy of the state on all these devices, laid out as `pmap_step` returns it: the second call compiles nothing.
+def replicate(state: PyTree, devices: Sequence[Device]) -> PyTree:
+    """A copy of a tree on all these devices, laid out as `pmap_step` returns it: the second call compiles nothing.
 
-    A copy, since the trainer donates its state to every step and the caller may still want his. Every host takes part.
+    A copy, since every step donates the trainer's state and the caller may still need theirs. Every host takes part.
     """
     everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
     local_devices = addressable_devices(devices)
 
-    def spread(leaf: Any) -> Any:
+    def spread(leaf: Array | np.ndarray) -> Array:
         leaf = leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf
         copies = [jax.device_put(leaf, device, may_alias=False) for device in local_devices]
         return jax.make_array_from_single_device_arrays(leaf.shape, everywhere, copies)
@@ -201,12 +193,17 @@ def shard_batches(batches: list[Batch], devices: int, length: int) -> PyTree:
     size = len(batches[0]["x"])
     if size % devices:
         raise UserError(f"a batch of {size} on this host does not divide by its {devices} devices")
-    index = np.arange(size, dtype=np.int32) + jax.process_index() * size
+    index = example_index(size)
     complete = [{"x": batch["x"], "cond": batch.get("cond"), "index": index} for batch in batches]
     complete += complete[-1:] * (length - len(batches))
 
-    def cut(*leaves: Any) -> Any:
-        kind: Any = np if isinstance(leaves[0], np.ndarray) else jnp
-        return kind.stack([leaf.reshape(devices, size // devices, *leaf.shape[1:]) for leaf in leaves], axis=1)
+    def split(*leaves: Array | np.ndarray) -> Array | np.ndarray:
+        stack = np.stack if isinstance(leaves[0], np.ndarray) else jnp.stack
+        return stack([leaf.reshape(devices, size // devices, *leaf.shape[1:]) for leaf in leaves], axis=1)
 
-    return jax.tree.map(cut, *complete)
+    return jax.tree.map(split, *complete)
+
+
+def example_index(size: int) -> np.ndarray:
+    """The index of each example of this host's share in the batch of all hosts."""
+    return np.arange(size, dtype=np.int32) + jax.process_index() * size

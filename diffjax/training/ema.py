@@ -1,11 +1,11 @@
-"""Moving averages of the weights, by their names, and averages of any length from stored ones.
+"""Moving averages of the weights, by name, and averages of any length synthesized from stored ones.
 
 `0.999`      a constant decay: old weights lose a thousandth of their share at every step
-`std=0.05`   the power function of Karras et al. 2024 (EDM2, section 3.1), whose standard deviation is that share of the
+`std=0.05`   the power function of Karras et al. 2024 (EDM2, section 3.1) whose standard deviation is that share of the
              training so far: after t steps the weights of moment τ count (γ + 1) τ^γ / t^(γ + 1)
 
-Weights stand still between two steps, so the recursion below is that integral without an error, and the profile of any
-average is a sum of stored profiles as far as least squares can make it so.
+Weights stand still between two steps, so the recursion below is that integral exactly, and a sum of stored profiles
+gives the profile of any other average in the least-squares sense.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from diffjax.errors import UserError
 
 STD = "std="
 MAX_STD = 0.28  # the standard deviation of the flat average of all weights, γ = 0, is 1/√12
-MAX_RESIDUAL = 0.1  # of its own norm, how far the profile of a synthesised average may be off
+MAX_RESIDUAL = 0.1  # error of a synthesized profile over its norm
 StoredAverage = tuple[int, float]  # an average: the step after which it was taken, and its std
 
 
 def average_names(averages: Sequence[float | str]) -> tuple[str, ...]:
-    """The names of averages given as decays or by name. Raises UserError for what is none."""
+    """The names of averages given as decays or names. Raises UserError for an invalid one, and where there is none."""
     names = tuple(average if isinstance(average, str) else str(average) for average in averages)
     if not names:
         raise UserError("train.ema: expected one or more averages, such as 0.999 (or train.ema_std, such as 0.05)")
@@ -35,12 +35,12 @@ def average_names(averages: Sequence[float | str]) -> tuple[str, ...]:
 
 
 def default_average(names: Sequence[str]) -> str:
-    """The longest of the averages, by decay where any has one."""
+    """The average of the longest decay, or of the largest std where none has a decay."""
     return max([name for name in names if not name.startswith(STD)] or names, key=_number)
 
 
 def select_average(names: Sequence[str], choice: str | None) -> str:
-    """The average asked for, by its name or its number, or the default. Raises UserError where it is not there."""
+    """The average of that name, or the default one. Raises UserError where the run does not have it."""
     if choice is None:
         return default_average(names)
     if choice not in names:
@@ -48,12 +48,24 @@ def select_average(names: Sequence[str], choice: str | None) -> str:
     return choice
 
 
+def initial_averages(names: Sequence[str], params: PyTree) -> dict[str, PyTree]:
+    """Averages that begin with these weights, in buffers of their own (the trainer donates them).
+
+    Float32 at least: in bfloat16 a thousandth of a difference would round to nothing.
+    """
+
+    def copy(leaf: Array) -> Array:
+        return jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32), copy=True)
+
+    return {name: jax.tree.map(copy, params) for name in names}
+
+
 def update_averages(emas: dict[str, PyTree], params: PyTree, step: Int[Array, ""]) -> dict[str, PyTree]:
     """Each average moved towards the weights after `step` + 1 steps."""
 
     def move(name: str, ema: PyTree) -> PyTree:
         gain = _gain(name, step)
-        return jax.tree.map(lambda old, new: old + gain * (new - old), ema, params)  # weights that stand still: no bit
+        return jax.tree.map(lambda old, new: old + gain * (new - old), ema, params)  # exact where weights stand still
 
     return {name: move(name, ema) for name, ema in emas.items()}
 
@@ -65,34 +77,25 @@ def power_exponent(std: float) -> float:
 
 
 def synthesis_weights(stored: Sequence[StoredAverage], step: int, std: float) -> tuple[Float[np.ndarray, " n"], float]:
-    """How much of each stored average makes up that of length `std` after `step` steps, and how far its profile is off.
+    """The coefficients of stored averages in one of length `std` after `step` steps, and its profile's relative error.
 
-    Least squares between profiles (EDM2, section 3.2 and algorithm 3), of amounts that sum to 1, as theirs need not:
-    weights that do not change come out as they are. Off by the share of the profile's norm.
+    Least squares between profiles (EDM2, section 3.2 and algorithm 3), here with coefficients that sum to 1, so that
+    constant weights are reproduced.
     """
-    times = np.array([*(times_at for times_at, _ in stored), step], np.float64)
-    gammas = np.array(
-        [power_exponent(normal_matrix) for normal_matrix in (*(normal_matrix for _, normal_matrix in stored), std)]
-    )
+    times = np.array([*(at for at, _ in stored), step], np.float64)
+    gammas = np.array([power_exponent(length) for length in (*(length for _, length in stored), std)])
     gram = _product(times[:, None], gammas[:, None], times[None], gammas[None])
-    distances = (
-        gram - gram[-1] - gram[:, -1:] + gram[-1, -1]
-    )  # of the profiles' differences from the one that is wanted
-    target = len(stored) - 1  # its amount is what the others leave of 1
-    normal_matrix = (
-        distances[:target, :target]
-        - distances[target, :target]
-        - distances[:target, target:-1]
-        + distances[target, target]
-    )
-    solution = np.linalg.lstsq(normal_matrix, distances[target, target] - distances[:target, target], rcond=1e-12)[0]
-    amounts = np.array([*solution, 1 - solution.sum()])
-    residual = amounts @ distances[:-1, :-1] @ amounts
-    return amounts, float(np.sqrt(max(residual, 0.0) / gram[-1, -1]))
+    centred = gram - gram[-1] - gram[:, -1:] + gram[-1, -1]  # of the differences from the target profile
+    last = len(stored) - 1  # its coefficient is 1 minus the others'
+    normal_matrix = centred[:last, :last] - centred[last, :last] - centred[:last, last:-1] + centred[last, last]
+    solution = np.linalg.lstsq(normal_matrix, centred[last, last] - centred[:last, last], rcond=1e-12)[0]
+    weights = np.array([*solution, 1 - solution.sum()])
+    residual = weights @ centred[:-1, :-1] @ weights
+    return weights, float(np.sqrt(max(residual, 0.0) / gram[-1, -1]))
 
 
 def std_from_name(name: str) -> float:
-    """The std of a name `std=…`. Raises UserError for another, or one out of range."""
+    """The std of a name `std=…`. Raises UserError for another name, or a std out of range."""
     _check(name)
     if not name.startswith(STD):
         raise UserError(f"ema: expected {STD}… with a number in (0, {MAX_STD}], got {name!r}")
@@ -106,10 +109,10 @@ def _product(t: np.ndarray, a: np.ndarray, s: np.ndarray, b: np.ndarray) -> np.n
 
 
 def _gain(name: str, step: Int[Array, ""]) -> Float[Array, ""]:
-    """How far an average goes towards the weights after n + 1 steps, n = `step`.
+    """The share of the weights after n + 1 steps in an average, n = `step`.
 
-    1 - (1 - 1/t)^(γ + 1) at t = n + 1 (EDM2, eq. 127), or 1 - min(decay, (1 + n)/(10 + n)), so that a constant decay
-    starts short.
+    1 - (1 - 1/t)^(γ + 1) at t = n + 1 (EDM2, eq. 127); of a constant decay 1 - min(decay, (1 + n)/(10 + n)), so that
+    it starts short.
     """
     if name.startswith(STD):
         return -jnp.expm1((power_exponent(_number(name)) + 1) * jnp.log1p(-1 / (step + 1)))

@@ -1,57 +1,75 @@
-"""What `fit` is called with: each argument becomes what was meant, or one UserError names it."""
+"""Checks of the arguments of `fit`: a UserError names the one that is wrong."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import jax
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from diffjax.arguments.expected import require_callable
 from diffjax.errors import UserError
+from diffjax.loss.protocol import Loss
 from diffjax.nets.interface import check_net
+from diffjax.protocols import Net
+from diffjax.training.data_parallel import Device
 from diffjax.training.ema import average_names
 from diffjax.training.state import State
+from diffjax.training.step import Batch, Metrics
 from diffjax.utils.kinds import describe_value, matches_type, python_scalar
 from diffjax.utils.prng import require_key
 
-DEFAULT_DECAY = 0.999  # of the average, where none is asked for
+DEFAULT_DECAY = 0.999  # of the average
+Event = tuple[int, Callable[[int, State, Metrics], object]]
 
 
 class FitArguments(NamedTuple):
-    """The arguments as `fit` uses them."""
+    """The arguments of `fit` but its callbacks."""
 
-    key: Key[Array, ""]
+    keys: Key[Array, "..."]
+    net: Net
+    loss: Loss
+    batches: Iterable[Batch]
     steps: int
     optimizer: optax.GradientTransformation | None
-    averages: tuple[str, ...]
+    ema: float | Sequence[float | str] | None
+    start: State | None
+    devices: Sequence[Device] | None
+    dispatch: int | None
+    accumulate: int
 
 
-def validate_arguments(
-    keys: Any, net: Any, loss: Any, steps: Any, optimizer: Any, ema: Any, start: Any, accumulate: Any, dispatch: Any
-) -> FitArguments:
-    """Raises UserError for what cannot be trained, or trained by."""
-    key = require_key("keys", keys)
-    check_net(net)
+def check_arguments(arguments: FitArguments) -> tuple[str, ...]:
+    """The names of the averages. Raises UserError for an argument of the wrong kind."""
+    require_key("keys", arguments.keys)
+    check_net(arguments.net)
     require_callable(
-        "loss", loss, 4, "a function (keys, apply, x0, cond) -> [b], such as dj.loss.regression(noise, order)"
+        "loss", arguments.loss, 4, "a function (keys, apply, x0, cond) -> [b], such as dj.loss.regression(noise, order)"
     )
+    optimizer = arguments.optimizer
     if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
         raise UserError(f"optimizer: expected one of Optax, such as optax.adam(1e-3), got {describe_value(optimizer)}")
-    if start is not None and not isinstance(start, State):
-        raise UserError(f"start: expected the state that fit returned, got {describe_value(start)}")
-    counts = {"steps": steps, "accumulate": accumulate, "dispatch": 1 if dispatch is None else dispatch}
-    for name, value in counts.items():
-        if not matches_type(python_scalar(value), int) or value < 1:
-            raise UserError(f"fit: {name} must be a whole number of at least 1, got {value!r}")
-    return FitArguments(key if key.ndim == 0 else key.ravel()[0], int(steps), optimizer, _averages(ema, start))
+    if arguments.start is not None and not isinstance(arguments.start, State):
+        raise UserError(f"start: expected the state that fit returned, got {describe_value(arguments.start)}")
+    dispatch = 1 if arguments.dispatch is None else arguments.dispatch
+    for name, value in {"steps": arguments.steps, "accumulate": arguments.accumulate, "dispatch": dispatch}.items():
+        count = python_scalar(value)
+        if not matches_type(count, int) or count < 1:
+            raise UserError(f"fit: {name} must be a whole number of at least 1, got {count!r}")
+    return resolve_averages(arguments.ema, arguments.start)
 
 
-def check_events(events: Any) -> None:
-    """Raise UserError for what is no sequence of (whole number of steps, 0 or more; function)."""
+def first_key(keys: Key[Array, "..."]) -> Key[Array, ""]:
+    """The first of one or several keys."""
+    return keys if keys.ndim == 0 else keys.ravel()[0]
+
+
+def check_events(events: Sequence[object]) -> None:
+    """Raise UserError for anything but pairs of a whole number of steps, 0 or more, and a function."""
     for event in events:
-        pair = isinstance(event, tuple | list) and len(event) == 2
-        if not (pair and matches_type(python_scalar(event[0]), int) and event[0] >= 0 and callable(event[1])):
+        every, call = event if isinstance(event, tuple | list) and len(event) == 2 else (None, None)
+        count = python_scalar(every)
+        if not (isinstance(count, int) and matches_type(count, int) and count >= 0 and callable(call)):
             raise UserError(
                 f"events: expected pairs of a whole number of steps, 0 (after the last alone) or more, and a function "
                 f"(step, state, metrics), got {describe_value(event)}"
@@ -59,34 +77,34 @@ def check_events(events: Any) -> None:
 
 
 def check_start(start: State, optimizer: optax.GradientTransformation, averages: tuple[str, ...]) -> None:
-    """Raise UserError where a state has other averages than were asked for, or is of another optimizer."""
+    """Raise UserError where `start` has other averages, or the state of another optimizer."""
     if set(start.emas) != set(averages):
         raise UserError(
             f"ema: start has averages {', '.join(start.emas)}, and {', '.join(averages)} were asked for; leave ema out "
             "to go on with those of start"
         )
-    like = jax.eval_shape(optimizer.init, start.params)
-    if jax.tree.structure(like) != jax.tree.structure(start.opt_state) or not _same_shapes(like, start.opt_state):
+    if not _same_arrays(jax.eval_shape(optimizer.init, start.params), start.opt_state):
         raise UserError(
             "optimizer: start has the state of another one; give the optimizer that it was trained with, or begin anew "
             "without start"
         )
 
 
-def _same_shapes(a_tree: Any, b_tree: Any) -> bool:
-    return all(
-        (a.shape, a.dtype) == (b.shape, b.dtype)
-        for a, b in zip(jax.tree.leaves(a_tree), jax.tree.leaves(b_tree), strict=True)
-    )
-
-
-def _averages(ema: Any, start: State | None) -> tuple[str, ...]:
-    """The names of the averages: those asked for, of a single decay too, else those of the state, else the default."""
+def resolve_averages(ema: object, start: State | None) -> tuple[str, ...]:
+    """The names of the averages: of one or several decays, else those of the state, else the default."""
     if ema is None:
         return average_names((DEFAULT_DECAY,)) if start is None else tuple(start.emas)
-    requested = python_scalar(ema)
-    if matches_type(requested, float) or isinstance(requested, str):
-        return average_names((requested,))
+    decay = python_scalar(ema)
+    if matches_type(decay, float) or isinstance(decay, str):
+        return average_names((decay,))
     if not isinstance(ema, Sequence):
         raise UserError(f"ema: expected decays, such as (0.999,), got {describe_value(ema)}")
     return average_names(tuple(python_scalar(average) for average in ema))
+
+
+def _same_arrays(a_tree: PyTree, b_tree: PyTree) -> bool:
+    """Whether two trees have the same structure, shapes and dtypes."""
+    if jax.tree.structure(a_tree) != jax.tree.structure(b_tree):
+        return False
+    leaves = zip(jax.tree.leaves(a_tree), jax.tree.leaves(b_tree), strict=True)
+    return all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in leaves)

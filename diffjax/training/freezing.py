@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import optax
@@ -10,6 +10,7 @@ from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.interface import check_net
+from diffjax.traits import NetTraits, net_traits
 from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 
@@ -20,7 +21,15 @@ class FrozenNet:
     net: Any
     patterns: tuple[str, ...]
 
-    fixed: ClassVar[tuple[str, ...]] = ()  # nothing is left to freeze: `patterns` hold what the net says of itself
+    @property
+    def traits(self) -> NetTraits:
+        """Those of the net; `patterns` hold its fixed parameters, and nothing is left to freeze."""
+        return replace(net_traits(self.net), controllable=False, fixed=())
+
+    @property
+    def null_cond(self) -> PyTree:
+        """The null condition of the net."""
+        return self.net.null_cond
 
     def init(self, key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree:
         """The net's own variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
@@ -44,21 +53,18 @@ class FrozenNet:
         """The same around the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "net"), name)
-
 
 def freeze(
     net: Any, optimizer: optax.GradientTransformation, patterns: tuple[str, ...] = ()
 ) -> tuple[Any, optax.GradientTransformation]:
     """Net and optimizer that leave the parameters alone whose names match a pattern, as `Embedding_0/*` does.
 
-    To the patterns are added those of the net itself (`net.fixed`), such as of one with adapters.
+    To the patterns are added those of the net itself (`net.traits.fixed`), such as of one with adapters.
     The optimizer has no state for them, does not let their weights decay, and clips by the norm of what is trained.
     Raises UserError where it is no net.
     """
     check_net(net)
-    patterns = (*patterns, *getattr(net, "fixed", ()))
+    patterns = (*patterns, *net_traits(net).fixed)
     if not patterns:
         return net, optimizer
 

@@ -1,27 +1,26 @@
-"""Which run a checkpoint is of: shapes alone do not tell the weights of one run from those of another.
+"""The identity of a run: shapes alone do not tell the weights of one run from those of another.
 
-config.json has an identity that is drawn once, at a run's first start. Each checkpoint repeats it, with the hash of
-what its numbers mean. One that says otherwise is refused by its name, never passed over for an older one.
+config.json has an identity that is drawn at a run's first start. Each checkpoint repeats it, with the hash of what its
+numbers mean. A checkpoint with another one is refused by name, never passed over for an older one.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from diffjax.errors import UserError, warn
 from diffjax.training import data_parallel, manifest, retention
+from diffjax.utils.untrusted import file_sha256
 
 ID_BYTES = 16  # of an identity
 
 
 @dataclass(frozen=True)
 class Identity:
-    """`run` is drawn at a run's first start; it is empty where the run was written before runs had identities.
+    """`run` is drawn at a run's first start; empty for runs from before there were identities.
 
-    `meaning` is the hash of what its numbers mean. `adoptions` are the checkpoints that were there when such an older
-    run got its identity, as SHA-256 of the manifest by the folder's name: they alone may have no identity.
+    `meaning` is the hash of what the numbers mean. `adoptions` are the checkpoints that such an older run had when it
+    got its identity, SHA-256 of the manifest by the folder's name: these alone may have no identity.
     """
 
     run: str
@@ -30,34 +29,35 @@ class Identity:
 
     @property
     def about(self) -> dict[str, str]:
-        """What a checkpoint, a snapshot and an exported file say of it."""
+        """The fields of a checkpoint, a snapshot and an exported file."""
         return {"run": self.run, "meaning": self.meaning}
 
 
 def draw_identity() -> str:
-    """The identity of a new run, one on all hosts."""
+    """The identity of a new run, the same on all hosts."""
     return data_parallel.random_bytes(ID_BYTES).hex()
 
 
 def manifest_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the manifest of every finished checkpoint, by the folder's name."""
-    return {path.name: _hash(path) for path in retention.complete_checkpoints(folder) if retention.is_readable(path)}
+    return {
+        path.name: _hash(path) for path in retention.complete_checkpoints(folder) if manifest.read_if_possible(path)
+    }
 
 
-def check_checkpoint(checkpoint_path: Path, identity: Identity) -> None:
+def check_checkpoint(path: Path, identity: Identity) -> None:
     """Raise UserError for a checkpoint of another run, or of another meaning."""
-    recorded = manifest.read_manifest(checkpoint_path)
-    adopted = identity.adoptions.get(checkpoint_path.name) == _hash(checkpoint_path)
-    _check_identity(recorded, identity, adopted, f"{checkpoint_path}", "move it away")
+    adopted = identity.adoptions.get(path.name) == _hash(path)
+    _check_identity(manifest.read_manifest(path), identity, adopted, f"{path}", "move it away")
 
 
-def check_snapshot(path: Path, recorded: Mapping[str, Any], identity: Identity) -> None:
-    """The same for a snapshot; one that says nothing may be of the time before the run got its identity."""
+def check_snapshot(path: Path, recorded: Mapping[str, object], identity: Identity) -> None:
+    """The same for a snapshot; one without identity may be from before the run got its own."""
     adopted = int(path.stem) <= max((int(name) for name in identity.adoptions if name.isdecimal()), default=-1)
     _check_identity(recorded, identity, adopted, f"{path}", "move it away")
 
 
-def check_file(path: Path, recorded: Mapping[str, Any], identity: Identity) -> None:
+def check_file(path: Path, recorded: Mapping[str, object], identity: Identity) -> None:
     """The same for an exported file, which has its own config: only the meaning can differ."""
     _check_identity(recorded, identity, False, f"{path}", "export it again")
 
@@ -65,21 +65,21 @@ def check_file(path: Path, recorded: Mapping[str, Any], identity: Identity) -> N
 def check_all_checkpoints(folder: Path, identity: Identity) -> None:
     """Raise UserError for any finished checkpoint in a folder that is not of this run.
 
-    One that is not taken now would be kept as if it were the run's own, and might be taken when a newer one is damaged.
+    It would be kept as if it were the run's own, and read once a newer one is damaged.
     """
     for path in retention.complete_checkpoints(folder):
-        if retention.is_readable(path):
+        if manifest.read_if_possible(path):
             check_checkpoint(path, identity)
 
 
-def report_if_unknown(checkpoint_path: Path, identity: Identity) -> None:
-    """Say that a checkpoint was taken of which nothing says whose it is."""
+def report_if_unknown(path: Path, identity: Identity) -> None:
+    """Warn of a checkpoint of a run without identity."""
     if not identity.run:
         message = "was written before checkpoints had the identity of their run; it is taken as this folder's own"
-        warn(f"{checkpoint_path} {message}")
+        warn(f"{path} {message}")
 
 
-def _check_identity(recorded: Mapping[str, Any], identity: Identity, adopted: bool, name: str, remedy: str) -> None:
+def _check_identity(recorded: Mapping[str, object], identity: Identity, adopted: bool, name: str, remedy: str) -> None:
     if recorded.get("run") is None and (adopted or not identity.run):
         return
     if recorded.get("run") != identity.run:
@@ -93,4 +93,4 @@ def _check_identity(recorded: Mapping[str, Any], identity: Identity, adopted: bo
 
 
 def _hash(checkpoint_path: Path) -> str:
-    return hashlib.sha256((checkpoint_path / manifest.MANIFEST).read_bytes()).hexdigest()
+    return file_sha256(checkpoint_path / manifest.MANIFEST)

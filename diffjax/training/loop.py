@@ -1,39 +1,33 @@
-"""The training loop: batches in, state out, and whatever should happen every so many steps."""
+"""The training loop: batches in, state out, callbacks on the way."""
 
 import itertools
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, Shaped
 
 from diffjax.errors import UserError
 from diffjax.loss.protocol import Loss
-from diffjax.parallel.dispatch import steps_per_dispatch
-from diffjax.training import data_parallel, fit_arguments, nonfinite
-from diffjax.training.batch_stream import stream as batches_from
-from diffjax.training.freezing import freeze
-from diffjax.training.nonfinite import Fault, Policy, locate_nonfinite
+from diffjax.protocols import Net
+from diffjax.training import data_parallel, nonfinite
+from diffjax.training.batch_stream import next_batch, stream_batches
+from diffjax.training.data_parallel import Device
+from diffjax.training.dispatch_queue import DispatchQueue
+from diffjax.training.fit_arguments import Event, FitArguments, check_arguments, check_events, check_start, first_key
+from diffjax.training.nonfinite import Fault, Policy
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
-from diffjax.training.step import Batch, Metrics, train_step
-from diffjax.utils.closures import cache_hashable, intern_function
-
-Event = tuple[int, Callable[[int, State, Metrics], None]]
-MAX_DISPATCHES_AHEAD = 4  # dispatches in the device's queue, at most, before the host waits for the oldest
-QUEUE_SECONDS = 2.0  # how long they may take together, so that a run can stop soon when it is told to
+from diffjax.training.step import Batch, Metrics
+from diffjax.training.trainer import Trainer, build_trainer
 
 
 def fit(
     keys: Key[Array, "..."],
-    net: Any,
+    net: Net,
     loss: Loss,
     batches: Iterable[Batch],
     steps: int,
@@ -42,192 +36,131 @@ def fit(
     ema: float | Sequence[float | str] | None = None,
     start: State | None = None,
     events: Sequence[Event] = (),
-    watch: Callable[[int, Metrics], None] | None = None,
+    watch: Callable[[int, Metrics], object] | None = None,
     on_fault: Policy | None = None,
     restore: Callable[[], State | None] | None = None,
-    report: Callable[[Fault], None] | None = None,
+    report: Callable[[Fault], object] | None = None,
     stopping: Callable[[], bool] | None = None,
-    devices: Sequence[Any] | None = None,
+    devices: Sequence[Device] | None = None,
     dispatch: int | None = None,
     accumulate: int = 1,
 ) -> State:
     """Train until step `steps` and return the state.
 
     `keys` is a key (of several, the first is used). `batches` yields `{"x": [b, *shape], "cond": pytree}`, this host's
-    share, from the position of `start` on (a list is repeated, see `batch_stream`); each is taken in `accumulate` parts
-    a device. `ema` are the decays of the averages, by default those of `start`, else 0.999.
+    share, from the position of `start` on; a list is repeated. `ema` are the decays of the averages, by default those
+    of `start`, else 0.999. A device takes its share of a batch in `accumulate` parts, and up to `dispatch` steps in
+    one compiled call, by default chosen by platform and net. Of a net with adapters only those are trained.
+    `events`, `watch`, `on_fault`, `restore`, `report` and `stopping` are described at `Callbacks`.
 
-    `events` are `(every, call)`: `call(step, state, metrics)` after each `every` steps and after the last (of 0: after
-    the last alone), when all steps so far are known to be good; the state is valid during the call.
-    `watch(step, metrics)` is called for each dispatch, some dispatches late, so that nothing waits. A metric has one
-    entry per step of the dispatch. `dispatch` is the most steps per compiled call, by default chosen from platform and
-    net. Of a net with adapters, they alone are trained (`freeze`).
-
-    Where a number is not finite, `report` is told, and `on_fault` (by default `faults.stop()`) decides; `restore` is
-    where `rewind` finds the state to go back to, by default `start`. Once `stopping` is true, on any host, training
-    ends after the steps that are under way, and the state that is returned says how far it came.
-
-    Raises UserError when batches run out or do not divide by the devices, faults.Diverged where the policy says so.
+    Raises UserError where batches run out or do not divide by the devices, `Diverged` where the policy stops.
     """
-    arguments = fit_arguments.validate_arguments(keys, net, loss, steps, optimizer, ema, start, accumulate, dispatch)
-    fit_arguments.check_events(events)
-    devices = devices or jax.devices()
-    net, loss, optimizer = _parts(net, loss, arguments.optimizer or adamw(arguments.steps))
-    stream = batches_from(batches, 0 if start is None else int(start.position))
-    first = _next(stream, 0)
-    _check_tokens(net, first["x"])
-    initial = start or create(arguments.key, net, optimizer, arguments.averages, first["x"], first.get("cond"))
-    if start is not None:
-        fit_arguments.check_start(start, optimizer, arguments.averages)
-    max_steps = dispatch or steps_per_dispatch(net)
-    locate, advance = (
-        locate_nonfinite(net, loss, optimizer),
-        _compiled_step(net, loss, optimizer, accumulate, tuple(devices)),
-    )
-    run = _Run(advance, devices, max_steps, itertools.chain([first], stream), watch)
-    state, steps_done = data_parallel.replicate(initial, devices), int(initial.step)
-    while steps_done < steps:
-        size = min([run.pace.size, steps - steps_done, *(every - steps_done % every for every, _ in events if every)])
-        state, steps_done = run.dispatch(state, steps_done, size, stopping is not None and stopping())
-        due_calls = [call for every, call in events if steps_done == steps or (every and steps_done % every == 0)]
-        if nonfinite_step := run.confirm(0 if due_calls or steps_done == steps else run.pace.ahead):
-            fault = locate(state, run.shard(nonfinite_step.batches[:1]))
-            if report is not None:
-                report(fault)
-            continued = (on_fault or nonfinite.stop())(fault, state, lambda: (restore and restore()) or initial)
-            state, steps_done = data_parallel.replicate(continued, devices), int(continued.step)
-        elif run.told_to_stop:
-            return state
-        else:
-            for call in due_calls:
-                call(steps_done, state, run.last)
-    return state
+    arguments = FitArguments(keys, net, loss, batches, steps, optimizer, ema, start, devices, dispatch, accumulate)
+    callbacks = Callbacks(events, watch, on_fault, restore, report, stopping)
+    return _train(_prepare(arguments), callbacks)
 
 
-def step_memory(
-    net: Any,
-    loss: Loss,
-    batch: Batch,
-    *,
-    optimizer: optax.GradientTransformation,
-    start: State,
-    devices: Sequence[Any] | None = None,
-    dispatch: int | None = None,
-    accumulate: int = 1,
-) -> data_parallel.Memory | None:
-    """What the program that `fit` runs with these arguments takes on each device; None where the platform is silent.
+def step_memory(trainer: Trainer, start: State, batch: Batch) -> data_parallel.Memory | None:
+    """Bytes that the program of `fit` takes on each device, by XLA's account; None where the platform has none.
 
-    `batch` is one of this host. The program is compiled for this, once: `fit` then finds it.
+    `batch` is one of this host. The program is compiled, and `fit` with an equal trainer finds it.
     """
-    devices = devices or jax.devices()
-    advance = _compiled_step(*_parts(net, loss, optimizer), accumulate, tuple(devices))
-    chunk = data_parallel.shard_batches(
-        [batch], len(data_parallel.addressable_devices(devices)), dispatch or steps_per_dispatch(net)
-    )
-    return advance.memory(data_parallel.replicate(start, devices), chunk)
-
-
-def _parts(
-    net: Any, loss: Loss, optimizer: optax.GradientTransformation
-) -> tuple[Any, Loss, optax.GradientTransformation]:
-    """The same without what the net leaves as it is, each equal part being one object: programs are found by them."""
-    net, optimizer = freeze(net, optimizer)
-    return net, intern_function(loss), optax.GradientTransformation(*map(intern_function, optimizer))
-
-
-@cache_hashable(4)
-def _compiled_step(
-    net: Any, loss: Loss, optimizer: optax.GradientTransformation, parts: int, devices: tuple[Any, ...]
-) -> data_parallel.AdvanceState:
-    """The training step on these devices: a second run of an equal net, loss and optimizer compiles nothing."""
-    return data_parallel.pmap_step(partial(train_step, net, loss, optimizer, parts=parts), devices)
+    chunk = data_parallel.shard_batches([batch], trainer.local_device_count, trainer.max_steps)
+    return trainer.advance.memory(data_parallel.replicate(start, trainer.devices), chunk)
 
 
 @dataclass(frozen=True)
-class _Dispatch:
-    """A dispatch in the device's queue: the steps done after it, its batches and metrics, and when it was begun."""
+class Callbacks:
+    """The functions that `fit` calls.
 
-    done: int
-    batches: list[Batch]
-    metrics: Metrics
-    begun_s: float
-
-
-class _DispatchPace:
-    """Steps per dispatch and dispatches that may wait, so that all of them last QUEUE_SECONDS at most.
-
-    The first dispatch compiles and the second is timed, one step each.
+    `events` are pairs `(every, call)`: `call(step, state, metrics)` runs after each `every` steps and after the last
+    (0: after the last alone), once all steps so far are known to be finite; the state is valid during the call.
+    `watch(step, metrics)` runs for each dispatch, some dispatches late, so that nothing waits for it. A metric has one
+    entry per step of the dispatch.
+    Where a number is not finite, `report(fault)` runs and `on_fault` decides, by default `nonfinite.stop()`;
+    `restore()` returns the state that `rewind` goes back to, by default the initial one.
+    Once `stopping()` is true on any host, training ends after the steps under way.
     """
 
-    def __init__(self, max_steps: int) -> None:
-        self.max_steps, self.size, self.ahead, self._dispatch_count = max_steps, 1, 0, 0
+    events: Sequence[Event] = ()
+    watch: Callable[[int, Metrics], object] | None = None
+    on_fault: Policy | None = None
+    restore: Callable[[], State | None] | None = None
+    report: Callable[[Fault], object] | None = None
+    stopping: Callable[[], bool] | None = None
 
-    def record_seconds(self, seconds: float) -> None:
-        """A dispatch has taken so long; only the second one tells."""
-        self._dispatch_count += 1
-        if self._dispatch_count == 2:
-            seconds = data_parallel.broadcast_from_first_host(seconds)  # all hosts must dispatch the same
-            self.size = int(np.clip(QUEUE_SECONDS / MAX_DISPATCHES_AHEAD / max(seconds, 1e-9), 1, self.max_steps))
-            self.ahead = int(np.clip(QUEUE_SECONDS / max(seconds * self.size, 1e-9), 1, MAX_DISPATCHES_AHEAD)) - 1
+    def __post_init__(self) -> None:
+        check_events(self.events)
 
+    def steps_to_next(self, step: int) -> list[int]:
+        """Steps from this one to the next of each event."""
+        return [every - step % every for every, _ in self.events if every]
 
-class _Run:
-    """The device's queue, and the batches that are on their way to it."""
+    def due(self, step: int, last: int) -> list[Callable[[int, State, Metrics], object]]:
+        """The events of this step, when `last` is the last one."""
+        return [call for every, call in self.events if step == last or (every and step % every == 0)]
 
-    def __init__(
-        self,
-        advance: data_parallel.AdvanceState,
-        devices: Sequence[Any],
-        max_steps: int,
-        stream: Iterator[Batch],
-        watch: Callable[[int, Metrics], None] | None,
-    ) -> None:
-        self.advance, self.here, self.max_steps = advance, len(data_parallel.addressable_devices(devices)), max_steps
-        self.stream, self.watch, self.pace = stream, watch, _DispatchPace(max_steps)
-        self.queue: deque[_Dispatch] = deque()
-        self.last: Metrics = {}
-        self.told_to_stop = False
-
-    def dispatch(self, state: State, done: int, size: int, stop: bool) -> tuple[State, int]:
-        """Send so many steps to the device, and do not wait for them."""
-        batches = [_next(self.stream, done + i) for i in range(size)]
-        begun_s = time.monotonic()
-        chunk = data_parallel.shard_batches(batches, self.here, self.max_steps)
-        state, metrics = self.advance(state, chunk, size, stop)
-        self.queue.append(_Dispatch(done + size, batches, metrics, begun_s))
-        return state, done + size
-
-    def confirm(self, leave: int) -> _Dispatch | None:
-        """Wait until at most so many dispatches are under way, or all where one of them was told to stop.
-
-        Returns the one that went wrong, if any, cut to what follows the last good step; the batches after its first go
-        back into the stream.
-        """
-        while len(self.queue) > (0 if self.told_to_stop else leave):
-            flight = self.queue.popleft()
-            metrics = {name: np.asarray(metric) for name, metric in flight.metrics.items()}  # waits for the device
-            self.pace.record_seconds(time.monotonic() - flight.begun_s)
-            self.told_to_stop |= bool(metrics.pop("stop"))
-            finite_steps = metrics.pop("fine")[: len(flight.batches)]
-            good_count = len(finite_steps) if finite_steps.all() else int(np.argmin(finite_steps))
-            self.last = {name: metric[:good_count] for name, metric in metrics.items()}
-            if good_count and self.watch is not None:
-                self.watch(flight.done - len(finite_steps) + good_count, self.last)
-            if good_count < len(finite_steps):
-                untaken = flight.batches[good_count:]
-                later = [batch for flight in self.queue for batch in flight.batches]
-                self.stream = itertools.chain(untaken[1:], later, self.stream)
-                self.queue.clear()
-                return _Dispatch(flight.done - len(untaken), untaken, flight.metrics, flight.begun_s)
-        return None
-
-    def shard(self, batches: list[Batch]) -> list[Batch]:
-        """A batch as the devices see it, one part for each."""
-        chunk = data_parallel.shard_batches(batches, self.here, 1)
-        return [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i, 0]), chunk) for i in range(self.here)]
+    def recover(self, fault: Fault, state: State, initial: State) -> State:
+        """The state to go on from after a fault. Raises Diverged where the policy stops."""
+        if self.report is not None:
+            self.report(fault)
+        return (self.on_fault or nonfinite.stop())(fault, state, lambda: (self.restore and self.restore()) or initial)
 
 
-def _check_tokens(net: Any, x: Any) -> None:
+class _Run(NamedTuple):
+    """What a training run is made of."""
+
+    trainer: Trainer
+    initial: State
+    stream: Iterator[Batch]
+    steps: int
+
+
+def _prepare(arguments: FitArguments) -> _Run:
+    """Check the arguments, read the first batch, and initialize the state that is not given."""
+    averages = check_arguments(arguments)
+    start = arguments.start
+    steps = int(arguments.steps)
+    optimizer = arguments.optimizer or adamw(steps)
+    trainer = build_trainer(
+        arguments.net, arguments.loss, optimizer, arguments.devices, arguments.dispatch, arguments.accumulate
+    )
+    stream = stream_batches(arguments.batches, 0 if start is None else int(start.position))
+    first = next_batch(stream, 0)
+    _check_tokens(arguments.net, first["x"])
+    if start is None:
+        key = first_key(arguments.keys)
+        start = create(key, trainer.net, trainer.optimizer, averages, first["x"], first.get("cond"))
+    else:
+        check_start(start, trainer.optimizer, averages)
+    return _Run(trainer, start, itertools.chain([first], stream), steps)
+
+
+def _train(run: _Run, callbacks: Callbacks) -> State:
+    """Dispatch steps, confirm them, call what is due; the state at the end."""
+    devices = run.trainer.devices
+    queue = DispatchQueue(run.trainer, run.stream, callbacks.watch)
+    state = data_parallel.replicate(run.initial, devices)
+    done = int(run.initial.step)
+    while done < run.steps:
+        size = min(queue.pace.size, run.steps - done, *callbacks.steps_to_next(done))
+        state = queue.dispatch(state, done, size, callbacks.stopping is not None and callbacks.stopping())
+        done += size
+        due = callbacks.due(done, run.steps)
+        bad_batch = queue.confirm(0 if due or done == run.steps else queue.pace.ahead)
+        if bad_batch is not None:
+            fault = nonfinite.locate_nonfinite(run.trainer, state, bad_batch)
+            state = data_parallel.replicate(callbacks.recover(fault, state, run.initial), devices)
+            done = int(state.step)
+        elif queue.stopped:
+            return state
+        else:
+            for call in due:
+                call(done, state, queue.metrics)
+    return state
+
+
+def _check_tokens(net: Net, x: Shaped[Array | np.ndarray, "b ..."]) -> None:
     """Raise UserError where the first batch holds tokens that the net does not know: its loss would be NaN."""
     vocab = getattr(net, "vocab", None)
     if vocab is not None and not (jnp.min(x) >= 0 and jnp.max(x) < vocab):
@@ -235,10 +168,3 @@ def _check_tokens(net: Any, x: Any) -> None:
             f"fit: the net knows tokens 0 … {vocab - 1} (vocab={vocab}), and the batches hold {int(jnp.min(x))} … "
             f"{int(jnp.max(x))}; build net and noise with vocab={int(jnp.max(x)) + 1}, or map the data"
         )
-
-
-def _next(stream: Iterator[Batch], step: int) -> Batch:
-    try:
-        return next(stream)
-    except StopIteration:
-        raise UserError(f"fit: the batches ended at step {step}; give an iterable that goes on (repeat it)") from None

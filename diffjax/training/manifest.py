@@ -1,7 +1,7 @@
-"""What a checkpoint says of itself: manifest.json, written last, without which a folder is no checkpoint.
+"""manifest.json, written last, without which a folder is no checkpoint.
 
-It holds the format, the step, what wrote it, and size and SHA-256 of every other file of the folder; and the SHA-256 of
-all this, so that a flipped bit in the manifest itself is seen as well.
+It holds the format, the step, the versions of the libraries, and size and SHA-256 of every other file of the folder;
+and the SHA-256 of all this, so that a flipped bit in the manifest itself is detected.
 """
 
 import hashlib
@@ -11,21 +11,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from diffjax.utils import untrusted
 from diffjax.utils.files import write_atomically
 
 FORMAT = 2
-READABLE_FORMATS = (
-    1,
-    2,
-)  # 1 (diffjax 0.1.0 before issue of the first release): no position, faults, versions or own hash
 MANIFEST = "manifest.json"
-MAX_BYTES = 16_000_000  # bytes of a manifest that is read
-_MAX_SHOWN = 100  # characters of what it says that a message repeats
+MAX_BYTES = 16_000_000  # of a manifest that is read
 PACKAGES = ("diffjax", "jax", "flax", "optax", "orbax-checkpoint")
+_MAX_SHOWN = 100  # characters of its content that a message repeats
 
 
 def write_manifest(folder: Path, about: dict[str, Any]) -> None:
-    """Make the folder a checkpoint, with this said of it: every file is on the disk before the manifest is."""
+    """Make the folder a checkpoint with these fields in its manifest, once every file is on the disk."""
     for path in folder.rglob("*"):
         sync(path)
     versions = {name: version(name) for name in PACKAGES}
@@ -36,32 +33,33 @@ def write_manifest(folder: Path, about: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a whole checkpoint says of itself."""
-    path = folder / MANIFEST
-    if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
-        raise ValueError(f"{path} is no file")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_BYTES:,} bytes")
-    return json.loads(path.read_text())
+    """The fields of a manifest. Raises ValueError or OSError where it cannot be read."""
+    return untrusted.read_json(folder / MANIFEST, MAX_BYTES)
+
+
+def read_if_possible(folder: Path) -> dict[str, Any]:
+    """The fields of a manifest; empty where it cannot be read."""
+    try:
+        document = read_manifest(folder)
+    except (ValueError, OSError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def find_damage(folder: Path) -> str:
-    """What is wrong with a checkpoint, in words; empty where nothing is."""
+    """What is wrong with a checkpoint, as a clause; empty where nothing is."""
     try:
         document = read_manifest(folder)
-        expected, made_by = dict(document["files"]), document["format"]
-        changed = (
-            made_by in READABLE_FORMATS and made_by > 1 and document.pop("sha256", None) != _manifest_hash(document)
-        )
+        expected = dict(document["files"])
+        format_ = document["format"]
+        recorded_hash = document.pop("sha256", None)
     except (FileNotFoundError, NotADirectoryError):
         return f"it has no {MANIFEST}, so its writing was never finished"
-    except (ValueError, KeyError, TypeError, RecursionError, OSError):
+    except (ValueError, KeyError, TypeError, OSError):
         return f"its {MANIFEST} cannot be read"
-    if made_by not in READABLE_FORMATS:
-        return (
-            f"its format is {str(made_by)[:_MAX_SHOWN]}, and this version reads {', '.join(map(str, READABLE_FORMATS))}"
-        )
-    if changed:
+    if format_ != FORMAT:
+        return f"its format is {str(format_)[:_MAX_SHOWN]}, and this version reads {FORMAT}"
+    if recorded_hash != _manifest_hash(document):
         return f"its {MANIFEST} has changed since it was written"
     if folder.name.isdecimal() and document.get("step") != int(folder.name):
         return f"its {MANIFEST} speaks of step {str(document.get('step'))[:_MAX_SHOWN]}"
@@ -73,11 +71,20 @@ def find_damage(folder: Path) -> str:
 
 def file_hashes(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file of a checkpoint but the manifest."""
-    return {str(file.relative_to(folder)): _hash(file) for file in _files(folder)}
+    return {str(file.relative_to(folder)): _file_entry(file) for file in _files(folder)}
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _first_difference(folder: Path, expected: dict[str, Any]) -> str:
-    """The first file that is not as the manifest says; sizes are compared before anything is read."""
+    """The first file that differs from the manifest; sizes are compared before anything is read."""
     present = {str(file.relative_to(folder)): file for file in _files(folder)}
     for name in sorted(expected.keys() | present.keys()):
         if name not in present:
@@ -90,31 +97,20 @@ def _first_difference(folder: Path, expected: dict[str, Any]) -> str:
         if not isinstance(expected[name], dict) or file.stat().st_size != expected[name].get("bytes"):
             return f"{name} has another size than when it was written"
     for name, file in present.items():
-        if _hash(file) != expected[name]:
+        if _file_entry(file) != expected[name]:
             return f"{name} has changed since it was written"
     return ""
 
 
 def _files(folder: Path) -> list[Path]:
-    """All of a folder but its manifest and its folders; links are not followed."""
-    return sorted(
-        path for path in folder.rglob("*") if path != folder / MANIFEST and (path.is_symlink() or not path.is_dir())
-    )
+    """Everything in a folder but its manifest and its folders; links are not followed."""
+    paths = (path for path in folder.rglob("*") if path != folder / MANIFEST)
+    return sorted(path for path in paths if path.is_symlink() or not path.is_dir())
 
 
-def _hash(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+def _file_entry(file: Path) -> dict[str, Any]:
+    return {"bytes": file.stat().st_size, "sha256": untrusted.file_sha256(file)}
 
 
 def _manifest_hash(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Ask the system to put a file, or the names in a folder, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

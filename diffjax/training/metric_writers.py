@@ -1,8 +1,7 @@
-"""Where metrics go: a file of JSON lines, TensorBoard, Weights & Biases. A config names the makers of `__all__`.
+"""Metric writers: JSON lines, TensorBoard, Weights & Biases. A config names the makers in `__all__`.
 
-Each maker is given the run's folder, the step that the run goes on from, what there is to say about the run (the
-fields of its config), and options of its own. It checks what can be checked, and writes nothing: files and
-connections are opened by the first value.
+Arguments of a maker: the run's folder, the step that the run goes on from, the fields of its config, and options of its
+own. Files and connections are opened by the first value.
 """
 
 import importlib
@@ -12,9 +11,11 @@ import secrets
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 from tensorboardX.event_file_writer import EventsWriter
@@ -28,51 +29,55 @@ from diffjax.utils.files import describe_error, write_atomically
 __all__ = ["jsonl", "tensorboard", "wandb"]
 
 FLUSH_SECONDS = 5.0  # tensorboardX syncs with the disk at each flush
-MAX_BUFFERED = 10_000  # rows that a writer may owe
+MAX_BUFFERED = 10_000  # rows that are kept for a writer that fails
 
 
 @runtime_checkable
 class Writer(Protocol):
-    """Takes values of a step. Steps fall where a run goes back. It may raise whatever it likes: see `Patient`."""
+    """Writes values of a step. Steps fall where a run rewinds. Any exception is handled by `RetryingWriter`."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write them, also those that are not finite."""
+        """Write the values, also those that are not finite."""
         ...
 
     def close(self) -> None:
-        """Write all that is left."""
+        """Write everything that is left."""
         ...
 
 
-def jsonl(folder: Path, start: int, about: Mapping[str, Any]) -> Writer:
+def jsonl(folder: Path, start: int, about: Mapping[str, object]) -> Writer:
     """metrics.jsonl in the run's folder; lines that a killed run wrote beyond `start`, or damaged, are dropped."""
     return _JsonLines(folder / metrics_file.NAME, start)
 
 
-def tensorboard(folder: Path, start: int, about: Mapping[str, Any]) -> Writer:
+def tensorboard(folder: Path, start: int, about: Mapping[str, object]) -> Writer:
     """Event files in tensorboard/; TensorBoard hides what a killed run wrote beyond `start`."""
     return _TensorBoard(folder / "tensorboard", start)
 
 
-def wandb(folder: Path, start: int, about: Mapping[str, Any], project: str = "diffjax", entity: str = "") -> Writer:
+def wandb(folder: Path, start: int, about: Mapping[str, object], project: str = "diffjax", entity: str = "") -> Writer:
     """Weights & Biases: `wandb(project='digits')`. Raises UserError where the package is missing.
 
-    A run that goes on keeps its W&B run, by the id in the file wandb_id of its folder. What was written beyond
-    `start` is written again: W&B forgets nothing. WANDB_MODE=offline keeps all in the folder, for `wandb sync`.
+    A resumed run keeps its W&B run, by the id in the file wandb_id of its folder; steps beyond `start` are logged
+    again, since W&B deletes nothing. WANDB_MODE=offline keeps everything in the folder, for `wandb sync`.
     """
-    return _WeightsAndBiases(_import_wandb(), folder, about, project, entity)
+    init = partial(_import_wandb().init, project=project, entity=entity or None, config=dict(about))
+    return _WeightsAndBiases(init, folder)
 
 
 class RetryingWriter:
-    """A writer that never raises. What another could not write is told, kept, and tried again, ever more rarely."""
+    """A writer that never raises: rows that another one fails to write are kept and tried again, ever more rarely."""
 
     def __init__(self, writer: Writer) -> None:
-        self._writer, self._name = writer, type(writer).__name__.strip("_")
+        self._writer = writer
+        self._name = type(writer).__name__.strip("_")
         self._owed: deque[tuple[int, Mapping[str, float]]] = deque()
-        self._failures = self._pause = self._lost = 0
+        self._failures = 0
+        self._pause = 0  # calls that only keep their row
+        self._lost = 0
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write the values, and first those that are owed; after the n-th failure in a row, 2ⁿ calls only keep."""
+        """Write pending rows, then this one; after the n-th failure in a row, 2ⁿ calls only keep theirs."""
         if len(self._owed) == MAX_BUFFERED:
             self._owed.popleft()
             self._lost += 1
@@ -83,7 +88,7 @@ class RetryingWriter:
             self._write_pending()
 
     def close(self) -> None:
-        """A last attempt, and a line on what is missing then."""
+        """Try a last time, and warn of rows that are missing."""
         self._write_pending()
         try:
             self._writer.close()
@@ -110,10 +115,12 @@ class RetryingWriter:
 
 
 class _JsonLines:
-    """Opens the file for each row: a row is there whole or not at all."""
+    """Opens the file for each row, which is written whole or not at all."""
 
     def __init__(self, path: Path, start: int) -> None:
-        self._path, self._start, self._open = path, start, False
+        self._path = path
+        self._start = start
+        self._open = False
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if not self._open:
@@ -134,10 +141,12 @@ class _JsonLines:
 
 
 class _TensorBoard:
-    """Writes events itself: the thread of tensorboardX's own writer dies of a full disk, and then blocks its caller."""
+    """Writes events itself: the thread of tensorboardX's writer dies of a full disk and then blocks its caller."""
 
     def __init__(self, folder: Path, start: int) -> None:
-        self._folder, self._purge, self._flushed = folder, start + 1, time.monotonic()
+        self._folder = folder
+        self._purge = start + 1
+        self._flushed = time.monotonic()
         self._events: EventsWriter | None = None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -151,7 +160,8 @@ class _TensorBoard:
         except Exception:
             with suppress(Exception):
                 self.close()
-            self._events, self._purge = None, step  # the next goes to a new file, not after half an event
+            self._events = None  # the next goes to a new file, not after half an event
+            self._purge = step
             raise
 
     def close(self) -> None:
@@ -159,7 +169,7 @@ class _TensorBoard:
             self._events.close()
 
     def _open(self) -> EventsWriter:
-        """A new file, which tells TensorBoard to hide what others hold of step `_purge` and beyond."""
+        """A new file, which makes TensorBoard hide steps from `_purge` on in the others."""
         self._folder.mkdir(parents=True, exist_ok=True)
         events = EventsWriter(str(self._folder / "events"), f".{os.getpid()}.{self._purge}")
         start = SessionLog(status=SessionLog.START)
@@ -168,11 +178,11 @@ class _TensorBoard:
 
 
 class _WeightsAndBiases:
-    """`step` is a metric like others, and the axis of all: W&B's own step may never fall, as it does after a kill."""
+    """`step` is a metric and the axis of all others: W&B's own step may never fall, as it does after a kill."""
 
-    def __init__(self, package: Any, folder: Path, about: Mapping[str, Any], project: str, entity: str) -> None:
-        self._package, self._folder, self._about = package, folder, about
-        self._project, self._entity = project, entity
+    def __init__(self, init: Callable[..., Any], folder: Path) -> None:
+        self._init = init
+        self._folder = folder
         self._run: Any = None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -185,22 +195,19 @@ class _WeightsAndBiases:
             self._run.finish()
 
     def _open(self) -> Any:
-        run = self._package.init(
-            project=self._project,
-            entity=self._entity or None,
+        run = self._init(
             name=self._folder.name,
             id=_run_id(self._folder / "wandb_id"),
             resume="allow",
             dir=str(self._folder),
-            config=dict(self._about),
-            allow_val_change=True,  # fields that a run may change when it goes on
+            allow_val_change=True,  # fields that may differ when a run is resumed
         )
         run.define_metric("*", step_metric="step")
         return run
 
 
 def _run_id(path: Path) -> str:
-    """The id in that file, or a new one, which is kept there."""
+    """The id in that file, or a new one, which is written there."""
     text = path.read_text(errors="replace").strip() if path.exists() else ""
     if re.fullmatch("[0-9a-f]{16}", text):
         return text
@@ -211,10 +218,10 @@ def _run_id(path: Path) -> str:
     return new_id
 
 
-def _import_wandb() -> Any:
+def _import_wandb() -> ModuleType:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it deprecates is its own affair
+            warnings.simplefilter("ignore")  # of deprecations inside the package
             return importlib.import_module("wandb")
     except ImportError:
         raise UserError("wandb is not installed; run: pip install 'diffjax[wandb]'") from None

@@ -1,57 +1,55 @@
-"""metrics.jsonl: one JSON object a line, `{"step": 100, "loss": 0.5}`, and how to read one that has been damaged.
+"""metrics.jsonl: one JSON object per line, `{"step": 100, "loss": 0.5}`; damaged lines are skipped.
 
-JSON has no number that is not finite: such a value is one of the strings "NaN", "Infinity" and "-Infinity".
+Values that are not finite are the strings "NaN", "Infinity" and "-Infinity".
 """
 
 import json
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from diffjax.errors import UserError, warn
 from diffjax.utils.files import describe_error
 
 NAME = "metrics.jsonl"
 _WORDS = frozenset(("NaN", "Infinity", "-Infinity"))
-_MAX_STEP = 2**63  # a step that is larger is no step
+_MAX_STEP = 2**63
 
 
 class MetricsRow(NamedTuple):
-    """What was told of one step: a name and a number each."""
+    """The metrics of one step."""
 
     step: int
     values: dict[str, float]
 
 
 def format_line(step: int, values: Mapping[str, float]) -> bytes:
-    """One line of the file, its end included."""
+    """One line of the file with its newline."""
     finite_values = {name: value if isfinite(value) else json.dumps(value) for name, value in values.items()}
     return json.dumps({"step": step, **finite_values}, allow_nan=False).encode() + b"\n"
 
 
 def read(path: Path) -> list[MetricsRow]:
-    """The readings of a file, one for each step, none where there is no file.
+    """The rows of a file, one for each step; none where there is no file.
 
-    What was told of a step several times is joined, the last of each value. Where the steps of the file fall the run
-    has gone back, and what it had told beyond is forgotten. Lines that cannot be read are left out, and one line on
-    stderr says how many. Raises UserError where the file itself cannot be read.
+    Rows of the same step are merged, the last value of each metric. Where steps fall the run has rewound, and rows
+    beyond are dropped. Damaged lines are left out, and a warning has their number. Raises UserError where the file
+    itself cannot be read.
     """
     try:
         lines = [text for text in path.read_bytes().split(b"\n") if text] if path.exists() else []
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({describe_error(error)}); move it away") from None
     rows = [_parse_line(text) for text in lines]
-    damaged = rows.count(None)
-    if damaged:
-        message = f"{damaged} of {len(lines)} lines cannot be read and are left out"
-        warn(f"{path} is damaged: {message}")
-    return _merge([reading for reading in rows if reading is not None])
+    if damaged := rows.count(None):
+        warn(f"{path} is damaged: {damaged} of {len(lines)} lines cannot be read and are left out")
+    return _merge([row for row in rows if row is not None])
 
 
-def _merge(readings: list[MetricsRow]) -> list[MetricsRow]:
+def _merge(rows: list[MetricsRow]) -> list[MetricsRow]:
     merged: list[MetricsRow] = []
-    for step, values in readings:
+    for step, values in rows:
         while merged and merged[-1].step > step:
             merged.pop()
         if merged and merged[-1].step == step:
@@ -62,9 +60,9 @@ def _merge(readings: list[MetricsRow]) -> list[MetricsRow]:
 
 
 def _parse_line(text: bytes) -> MetricsRow | None:
-    """What a line says; None where it is not as `line` writes it."""
+    """The row of a line; None where `format_line` cannot have written it."""
     try:
-        values: Any = json.loads(text.decode(), parse_constant=_reject_word)
+        values = json.loads(text.decode(), parse_constant=_reject_word)
         step = values.pop("step")
         if type(step) is not int or not 0 <= step < _MAX_STEP:
             return None
@@ -73,7 +71,7 @@ def _parse_line(text: bytes) -> MetricsRow | None:
         return None
 
 
-def _number(value: Any) -> float:
+def _number(value: str | float) -> float:
     number = float(value)
     if value not in _WORDS and not (type(value) in (int, float) and isfinite(number)):
         raise ValueError(value)

@@ -1,26 +1,27 @@
-"""Numbers that went wrong: which, at what noise, and what a run does about it.
+"""Steps with numbers that are not finite: which numbers, at which noise levels, and how a run goes on.
 
-A step whose numbers are not finite leaves the state as it was and halts it (step.py). What was wrong is then found by
-taking the step again, looking at every leaf: the hot path carries one bit.
+Such a step leaves the state unchanged and halts it (step.py). The cause is found by taking the step again and looking
+at every leaf, so that a training step itself computes one bit.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
-from diffjax.loss.protocol import Loss
+from diffjax.loss.protocol import Loss, Losses
+from diffjax.protocols import Cond, Keys, Net, Sample
+from diffjax.training import data_parallel
 from diffjax.training.ema import update_averages
 from diffjax.training.state import State
-from diffjax.training.step import Batch, LevelRecorder, losses
-from diffjax.utils.prng import fold_index
+from diffjax.training.step import Batch, LevelRecorder, example_keys, gradients, losses, split
+from diffjax.training.trainer import Trainer
+from diffjax.utils.closures import cache_hashable
 from diffjax.utils.tree_paths import leaf_name
 
 __all__ = ["rewind", "skip", "stop"]
@@ -32,10 +33,10 @@ _MAX_SHOWN = 5  # examples that a line of the report names
 class Fault:
     """A step that was not taken.
 
-    `step` is the number of steps taken before it, `position` that of its batch, `count` how many faults the run has
-    had. `leaves` are the names of all that was not finite, in the order of computation; none where the same step, taken
-    again, was finite. `rows` are the examples, on this host, whose loss was not finite, and `levels` the least and the
-    greatest noise level of every example. `sound`: the state before the step is finite, and can be gone on from.
+    `step` is the number of steps before it, `position` that of its batch, `count` the number of faults of the run.
+    `leaves` are the names of everything not finite, in the order of computation; none where the same step, taken again,
+    was finite. `rows` are the examples, on this host, whose loss was not finite, `levels` the lowest and highest noise
+    level of each example. `sound`: the state before the step is finite, so that training can go on from it.
     """
 
     step: int
@@ -47,7 +48,7 @@ class Fault:
     sound: bool
 
     def describe(self) -> str:
-        """On one line, for people."""
+        """The fault on one line."""
         place = f"step {self.step + 1:,} (batch {self.position:,} of the data's order)"
         for first in self.leaves[:1]:
             others = f" and {len(self.leaves) - 1} more" if len(self.leaves) > 1 else ""
@@ -55,19 +56,23 @@ class Fault:
         return f"{place}: not finite, but taken again it was: suspect the machine; {self._describe_levels()}"
 
     def _describe_levels(self) -> str:
-        lowest, highest = min(low for low, _ in self.levels), max(high for _, high in self.levels)
+        lowest = min(low for low, _ in self.levels)
+        highest = max(high for _, high in self.levels)
         text = f"noise levels {lowest:.4g} … {highest:.4g} in the batch"
-        at_fault = [f"{row} at {_format_interval(*self.levels[row])}" for row in self.rows[:_MAX_SHOWN]]
+        if not self.rows:
+            return text
+        examples = [f"{row} at {_format_interval(*self.levels[row])}" for row in self.rows[:_MAX_SHOWN]]
         ellipsis = " …" if len(self.rows) > _MAX_SHOWN else ""
-        return f"{text}, {len(self.rows)} bad example(s): {', '.join(at_fault)}{ellipsis}" if at_fault else text
+        return f"{text}, {len(self.rows)} bad example(s): {', '.join(examples)}{ellipsis}"
 
 
 class Diverged(ArithmeticError):
-    """Training cannot go on by its policy. `state` is the one before the wrong step, as good as `fault.sound` says."""
+    """The policy stops training. `state` is the one before the step, finite where `fault.sound`."""
 
     def __init__(self, fault: Fault, state: State, why: str) -> None:
         super().__init__(f"{fault.describe()}; {why}")
-        self.fault, self.state = fault, state
+        self.fault = fault
+        self.state = state
 
 
 Restore = Callable[[], State]
@@ -84,7 +89,7 @@ def stop() -> Policy:
 
 
 def skip(limit: int = 10) -> Policy:
-    """Pass over the batch, at most `limit` times in a run."""
+    """Skip the batch, at most `limit` times in a run."""
     _check_positive(limit)
 
     def decide(fault: Fault, state: State, restore: Restore) -> State:
@@ -97,7 +102,7 @@ def skip(limit: int = 10) -> Policy:
 
 
 def rewind(limit: int = 10) -> Policy:
-    """Go back to the last good checkpoint, and on with the batch after the bad one, at most `limit` times in a run."""
+    """Return to the last good checkpoint and go on with the batch after the bad one, at most `limit` times in a run."""
     _check_positive(limit)
 
     def decide(fault: Fault, state: State, restore: Restore) -> State:
@@ -107,71 +112,52 @@ def rewind(limit: int = 10) -> Policy:
     return decide
 
 
-def locate_nonfinite(
-    net: Any, loss: Loss, optimizer: optax.GradientTransformation
-) -> Callable[[State, list[Batch]], Fault]:
-    """`(state, batches) -> fault`: of the step from this (halted) state, its batch in parts that one device can hold.
-
-    What it needs is compiled at the first fault, once for a run.
-    """
-    part_gradients, apply_gradients = (
-        jax.jit(partial(_part_gradients, net, loss)),
-        jax.jit(partial(_apply_gradients, optimizer)),
+def locate_nonfinite(trainer: Trainer, state: State, batch: Batch) -> Fault:
+    """The fault of the step from this halted state on this host's batch, taken again on one device in parts."""
+    state = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, state)
+    inputs = {"x": jnp.asarray(batch["x"]), "cond": jax.tree.map(jnp.asarray, batch.get("cond"))}
+    index = data_parallel.example_index(len(inputs["x"]))
+    parts = trainer.local_device_count * trainer.parts
+    computed, levels = _compiled_step(trainer.net, trainer.loss, trainer.optimizer, parts)(
+        state, {**inputs, "index": index}
+    )
+    before = {name: getattr(state, name) for name in ("params", "emas", "opt_state")}
+    return Fault(
+        step=int(state.step),
+        position=int(state.position),
+        count=int(state.faults) + 1,
+        leaves=tuple(_nonfinite_names({"batch": inputs, **before, **computed})),
+        rows=tuple(np.flatnonzero(~np.isfinite(computed["loss"])).tolist()),
+        levels=tuple((float(low), float(high)) for low, high in levels),
+        sound=not _nonfinite_names(before),
     )
 
-    def locate(state: State, batches: list[Batch]) -> Fault:
-        state = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, state)
-        results, total = [], None
-        for part in batches:
-            grads, losses, levels = part_gradients(state, part)
-            total = grads if total is None else jax.tree.map(jnp.add, total, grads)
-            results.append((np.isfinite(losses), np.asarray(levels)))
-        grads = jax.tree.map(lambda leaf: leaf / len(batches), total)
-        new_params, emas = apply_gradients(state, grads)
-        arrays = [{"x": part["x"], "cond": part["cond"]} for part in batches]
-        before = {"batch": jax.tree.map(lambda *parts: np.concatenate(parts), *arrays), **_state_content(state)}
-        finite_losses, levels = (np.concatenate(parts) for parts in zip(*results, strict=True))
-        after = {
-            "loss": np.where(finite_losses, 0.0, np.nan),
-            "gradient": grads,
-            "new params": new_params,
-            "new emas": emas,
-        }
-        return Fault(
-            step=int(state.step),
-            position=int(state.position),
-            count=int(state.faults) + 1,
-            leaves=tuple(_nonfinite_names(before) + _nonfinite_names(after)),
-            rows=tuple(np.flatnonzero(~finite_losses).tolist()),
-            levels=tuple((float(low), float(high)) for low, high in levels),
-            sound=not _nonfinite_names(_state_content(state)),
-        )
 
-    return locate
+@cache_hashable(4)
+def _compiled_step(
+    net: Net, loss: Loss, optimizer: optax.GradientTransformation, parts: int
+) -> Callable[[State, Batch], tuple[dict[str, PyTree], Float[Array, "b low_and_high"]]]:
+    """A training step: what it computes, by name and in that order, and each example's lowest and highest level."""
 
+    def part_losses(params: PyTree, keys: Keys, x: Sample, cond: Cond) -> tuple[Losses, Array]:
+        recorder = LevelRecorder(net.apply)
+        example_losses = losses(recorder, loss, params, keys, x, cond)
+        levels = recorder.recorded_levels()
+        return example_losses, jnp.stack([levels.min(axis=1), levels.max(axis=1)], axis=1)
 
-def _part_gradients(net: Any, loss: Loss, state: State, batch: Batch) -> tuple[PyTree, Array, Array]:
-    """Gradient, losses, and the least and greatest level of each example, of a part of a batch."""
-    keys = fold_index(jax.random.fold_in(state.key, state.position), batch["index"])
+    @jax.jit
+    def step(state: State, batch: Batch) -> tuple[dict[str, PyTree], Array]:
+        _, grads = gradients(net, loss, state, batch, parts)
+        updates, _ = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        emas = update_averages(state.emas, params, state.step)
+        parts_of_batch = split((example_keys(state, batch), batch["x"], batch["cond"]), parts)
+        example_losses, levels = jax.lax.map(lambda part: part_losses(state.params, *part), parts_of_batch)
+        levels = levels.reshape(-1, 2)
+        example_losses = example_losses.ravel()
+        return {"loss": example_losses, "gradient": grads, "new params": params, "new emas": emas}, levels
 
-    def mean_loss(params: PyTree) -> tuple[Array, tuple[Array, Array]]:
-        recorder = LevelRecorder(net)
-        example_losses = losses(recorder, loss, params, keys, batch["x"], batch["cond"])
-        level = recorder.recorded_levels()
-        return jnp.mean(example_losses), (example_losses, jnp.stack([level.min(axis=1), level.max(axis=1)], axis=1))
-
-    grads, (example_losses, levels) = jax.grad(mean_loss, has_aux=True)(state.params)
-    return grads, example_losses, levels
-
-
-def _apply_gradients(optimizer: optax.GradientTransformation, state: State, grads: PyTree) -> tuple[PyTree, PyTree]:
-    updates, _ = optimizer.update(grads, state.opt_state, state.params)
-    params: Any = optax.apply_updates(state.params, updates)
-    return params, update_averages(state.emas, params, state.step)
-
-
-def _state_content(state: State) -> dict[str, PyTree]:
-    return {name: getattr(state, name) for name in ("params", "emas", "opt_state")}
+    return step
 
 
 def _nonfinite_names(trees: dict[str, PyTree]) -> list[str]:
@@ -186,8 +172,12 @@ def _nonfinite_names(trees: dict[str, PyTree]) -> list[str]:
 
 def _skip_batch(state: State, fault: Fault) -> State:
     """The state, about to take the batch after the bad one."""
-    position, faults = (jnp.asarray(number, jnp.int32) for number in (fault.position + 1, fault.count))
-    return replace(state, position=position, faults=faults, halted=jnp.zeros((), bool))
+    return replace(
+        state,
+        position=jnp.asarray(fault.position + 1, jnp.int32),
+        faults=jnp.asarray(fault.count, jnp.int32),
+        halted=jnp.zeros((), bool),
+    )
 
 
 def _check_limit(limit: int, fault: Fault, state: State) -> None:

@@ -1,9 +1,8 @@
-"""What a gradient does to the weights."""
-
-from typing import Any
+"""Optimizers."""
 
 import jax
 import optax
+from jaxtyping import PyTree
 
 from diffjax.utils.memo import memoize_by_arguments
 
@@ -17,16 +16,16 @@ def adamw(
     clip_norm: float = 1.0,
     beta2: float = 0.99,
 ) -> optax.GradientTransformation:
-    """AdamW with clipped gradients, a linear warm-up and a cosine decay to a hundredth; matrices alone decay.
+    """AdamW with gradient clipping, linear warm-up and cosine decay to 1 % of the learning rate over `steps`.
 
-    The first step has one share of the warm-up, and not none: each step moves the weights.
+    Weight decay is of matrices alone. The first step already has a fraction of the learning rate.
     """
     warmup = min(warmup_steps, max(steps // 2, 1))
     rate = optax.warmup_cosine_decay_schedule(
         learning_rate / (warmup + 1), learning_rate, warmup, max(steps, 2), learning_rate / 100
     )
 
-    def matrices(params: Any) -> Any:
+    def matrices(params: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
     return optax.chain(

@@ -1,7 +1,8 @@
-"""What a run tells: a progress bar, or lines where there is no terminal; and metrics, to whatever writes them."""
+"""Progress of a run: a bar, or lines where there is no terminal; and metrics, to the metric writers."""
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
@@ -11,74 +12,77 @@ from diffjax.training.running_means import Sums, add_metrics, means
 from diffjax.training.step import Metrics
 
 
-class Log:
-    """Writes, at each step that divides by `every`, the mean of each metric over the steps since the one before it.
+@dataclass(frozen=True)
+class RunLength:
+    """The steps of a run, of `batch_size` images each, from `start` (0 of a new run), and those between two log lines.
 
-    At the last step of the run, the only one where `every` is 0, it writes the mean so far. `sums` are the sums behind
-    these means: save them with a checkpoint, and set them where the run goes back to one.
+    With `log_every` 0 only the last step is logged.
     """
 
-    def __init__(
-        self,
-        writers: Sequence[Writer],
-        start: int,
-        steps: int,
-        every: int,
-        batch_size: int,
-        quiet: bool,
-        sums: Sums | None = None,
-    ) -> None:
-        """Go on from step `start`, with the `sums` saved there; `quiet`, as all hosts but the first, prints nothing."""
-        self.steps, self.every, self.batch_size, self.quiet = steps, every, batch_size, quiet
-        self._writers = [RetryingWriter(writer) for writer in writers]
+    start: int
+    steps: int
+    log_every: int
+    batch_size: int
+
+
+class Log:
+    """Writes the mean of each metric over the steps of each interval, and at the last step the mean so far.
+
+    `sums` are the sums of the current interval: save them with a checkpoint, and set them on resuming.
+    `quiet` prints nothing, as on all hosts but the first.
+    """
+
+    def __init__(self, writers: Sequence[Writer], length: RunLength, quiet: bool, sums: Sums | None = None) -> None:
+        self.length = length
+        self.quiet = quiet
         self.sums: Sums = sums or {}
-        self._last: tuple[int, float] | None = None  # where the interval began, and when
-        self.bar = tqdm(  # disable=None: no bar where stderr is no terminal
-            total=steps * batch_size,
-            initial=start * batch_size,
+        self._writers = [RetryingWriter(writer) for writer in writers]
+        self._last: tuple[int, float] | None = None  # step and time of the last interval's end
+        self.bar = tqdm(
+            total=length.steps * length.batch_size,
+            initial=length.start * length.batch_size,
             unit="img",
             unit_scale=True,
-            disable=quiet or None,
+            disable=quiet or None,  # None: where stderr is no terminal
             leave=False,
         )
 
     def log_steps(self, step: int, metrics: Metrics) -> None:
-        """Take the metrics of the steps up to this one, and write each interval that ends among them."""
+        """Add the metrics of the steps up to this one, and write each interval that ends among them."""
         count = len(metrics["loss"])
-        self.bar.update(count * self.batch_size)
+        self.bar.update(count * self.length.batch_size)
         for i in range(count):
             self.sums = add_metrics(self.sums, {name: float(metric[i]) for name, metric in metrics.items()})
             at = step - count + 1 + i
-            ends = self.every > 0 and at % self.every == 0
-            if ends or at == self.steps:
+            ends = self.length.log_every > 0 and at % self.length.log_every == 0
+            if ends or at == self.length.steps:
                 self.log_values(at, {**means(self.sums), **self._speed(at)})
             if ends:
                 self.sums = {}
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
-        """Write these values of a step, also those from elsewhere, such as the loss of validation.
-
-        On the screen are those alone that are no part of another, as `validation_loss/0.123` is.
-        """
+        """Write values of a step, such as a validation loss; names with `/`, parts of another, are not printed."""
         for writer in self._writers:
             writer.write(step, values)
         text = ", ".join(f"{name} {value:.5g}" for name, value in values.items() if "/" not in name)
         self.bar.set_postfix_str(text, refresh=False)
         if self.bar.disable and not self.quiet:
-            tell(f"step {step:,} of {self.steps:,}: {text}")
+            tell(f"step {step:,} of {self.length.steps:,}: {text}")
 
     def close(self) -> None:
-        """End all of it."""
+        """Close the bar and the writers."""
         self.bar.close()
         for writer in self._writers:
             writer.close()
 
     def _speed(self, step: int) -> dict[str, float]:
-        """Images a second since the last interval's end, by the host's clock, with all that happened in between.
+        """Images per second since the last interval's end, in wall-clock time.
 
-        Nothing for the first interval, which compiled, nor where the run went back.
+        Empty for the first interval, which compiles, and where the run has rewound.
         """
-        before, self._last = self._last, (step, time.perf_counter())
+        before = self._last
+        now = time.perf_counter()
+        self._last = (step, now)
         if before is None or step <= before[0]:
             return {}
-        return {"images_per_second": (step - before[0]) * self.batch_size / (self._last[1] - before[1])}
+        return {"images_per_second": (step - before[0]) * self.length.batch_size / (now - before[1])}

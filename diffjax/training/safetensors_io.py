@@ -1,6 +1,6 @@
-"""Weights in one file: safetensors, which holds numbers and names and can run nothing.
+"""Weights in one file: safetensors, which holds numbers and names and can run no code.
 
-The header says what they are (`about`, as JSON) and the SHA-256 of it all, so that a changed bit is seen.
+Its header has a description (`about`, as JSON) and the SHA-256 of everything, so that a changed bit is detected.
 """
 
 import hashlib
@@ -17,28 +17,29 @@ from safetensors.numpy import save
 
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error, write_atomically
+from diffjax.utils.untrusted import require_file
 
 FORMAT = "1"
 SUFFIX = ".safetensors"
 
 
 def write(path: Path, tree: PyTree, about: dict[str, Any]) -> None:
-    """A tree of dictionaries of arrays, their names joined by `/`, and what it is. Raises UserError, nothing written,
-    where it can't be."""
+    """Write a tree of dictionaries of arrays, their names joined by `/`, and its description.
+
+    Raises UserError, and writes nothing, where that is impossible.
+    """
     flat = {
         name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in flatten_dict(dict(tree), sep="/").items()
     }
     metadata = json.dumps(about)
-    header = {"diffjax": FORMAT, "about": metadata, "sha256": _hash(flat, metadata)}
-    data = save(flat, header)
+    data = save(flat, {"diffjax": FORMAT, "about": metadata, "sha256": _hash(flat, metadata)})
     write_atomically(path, lambda file: file.write(data))
 
 
 def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
-    """The tree and what it is. Raises UserError for a file that is none of ours, or has changed since."""
+    """The tree and its description. Raises UserError for a file of another program, or one that has changed."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
-            raise OSError("no file")
+        require_file(path)
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             if header.get("diffjax") != FORMAT:
@@ -60,7 +61,7 @@ def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
 
 
 def _hash(flat: dict[str, np.ndarray], about: str) -> str:
-    """Over names, types, shapes, numbers and what is said of them."""
+    """SHA-256 of names, types, shapes, numbers and the description."""
     digest = hashlib.sha256(about.encode())
     for name in sorted(flat):
         digest.update(f"{name} {flat[name].dtype} {flat[name].shape} ".encode())

@@ -1,9 +1,8 @@
-"""The state of a run: one tree, and everything in it."""
+"""The state of a training run, as one tree."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,8 @@ from jax.core import eval_jaxpr
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
 from diffjax.nets.interface import check_variables, explain_flax_errors
-from diffjax.training.ema import average_names, default_average
+from diffjax.protocols import Net
+from diffjax.training.ema import average_names, default_average, initial_averages
 from diffjax.utils.closures import cache_hashable
 
 
@@ -22,10 +22,10 @@ from diffjax.utils.closures import cache_hashable
 class State:
     """All that the next step depends on.
 
-    `step` counts the steps that were taken, `position` the batches of the data's endless order that were used or passed
-    over, `faults` the steps whose numbers went wrong. `emas` is one moving average of the weights for each name (ema.py
-    has what they mean), and `key` what all randomness comes from. `halted`: the step after this state went wrong, and
-    nothing moves until the host has decided; it is never saved.
+    `step` counts the steps taken, `position` the batches of the data's endless order that were used or skipped,
+    `faults` the steps with numbers that were not finite. `emas` is one moving average of the weights per name (ema.py),
+    `key` the source of all randomness. `halted`: the step after this state was not finite, and nothing moves until the
+    host has decided; it is never saved.
     """
 
     step: Int[Array, ""]
@@ -45,7 +45,7 @@ class State:
 
 def create(
     key: Key[Array, ""],
-    net: Any,
+    net: Net,
     optimizer: optax.GradientTransformation,
     averages: tuple[float | str, ...],
     x: Shaped[Array | np.ndarray, "b ..."],
@@ -55,25 +55,31 @@ def create(
 
     Raises UserError for a net with more variables than its parameters.
     """
-    names = average_names(averages)
     level = jnp.zeros((1,) * x.ndim)
     example = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
 
     init_key, run_key = jax.random.split(key)
     params, opt_state = _initialize(net, optimizer, init_key, example[0], level, example[1])
-    emas = {name: jax.tree.map(jnp.copy, params) for name in names}
-    step, position, faults = (jnp.zeros((), jnp.int32) for _ in range(3))  # buffers of their own, to be donated
-    return State(step, position, faults, params, opt_state, emas, run_key, jnp.zeros((), bool))
+    return State(
+        step=jnp.zeros((), jnp.int32),  # buffers of their own, to be donated
+        position=jnp.zeros((), jnp.int32),
+        faults=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=opt_state,
+        emas=initial_averages(average_names(averages), params),
+        key=run_key,
+        halted=jnp.zeros((), bool),
+    )
 
 
-def _initialize(net: Any, optimizer: optax.GradientTransformation, *arguments: Any) -> tuple[PyTree, PyTree]:
-    """Parameters and the optimizer's state, by one program for equal nets and optimizers.
+def _initialize(net: Net, optimizer: optax.GradientTransformation, *arguments: PyTree) -> tuple[PyTree, PyTree]:
+    """Parameters and optimizer state, by one program for equal nets and optimizers.
 
     Arrays that a net holds, such as a module's weights, are arguments of the program: as constants they would take
-    several times their size on the host, and equal nets may hold other weights.
+    several times their size on the host, and equal nets may hold different weights.
     """
 
-    def init(*arguments: Any) -> tuple[PyTree, PyTree]:
+    def init(*arguments: PyTree) -> tuple[PyTree, PyTree]:
         with explain_flax_errors(net):
             variables = net.init(*arguments)
         check_variables(net, variables)
@@ -89,17 +95,17 @@ def _initialize(net: Any, optimizer: optax.GradientTransformation, *arguments: A
 
 
 @cache_hashable(8)
-def _compiled_programs(net: Any, optimizer: optax.GradientTransformation) -> dict[Any, Callable]:
-    """The programs of equal nets and optimizers, by the shapes of what they are given."""
+def _compiled_programs(net: Net, optimizer: optax.GradientTransformation) -> dict[object, Callable]:
+    """The programs of equal nets and optimizers, by the shapes of their arguments."""
     return {}
 
 
 def warm_start(state: State, params: PyTree) -> State:
-    """The state, from these weights on: all its averages begin with them."""
-    return replace(state, params=params, emas={name: jax.tree.map(jnp.copy, params) for name in state.emas})
+    """The state with these weights, which all its averages begin with."""
+    return replace(state, params=params, emas=initial_averages(tuple(state.emas), params))
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every number of a tree is finite; whole numbers and keys are."""
+    """Whether every number of a tree is finite; integers and keys are."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))

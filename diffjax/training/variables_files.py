@@ -1,18 +1,17 @@
-"""The weights that `fit` returned, in one file, and back: for nets that are described by code and not by a config."""
+"""Weights of `fit` in one file, and back: for nets that are described by code and not by a config."""
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.interface import check_net, check_variables, explain_flax_errors
+from diffjax.protocols import Net
 from diffjax.training import ema as averages
 from diffjax.training import safetensors_io
 from diffjax.training.state import State
@@ -20,6 +19,7 @@ from diffjax.utils.kinds import describe_value
 from diffjax.utils.tree_paths import leaf_name, leaves_by_name
 
 KIND = "variables"  # in the header of a file: weights alone, without the config of a run
+Batch = Array | np.ndarray | jax.ShapeDtypeStruct
 MAX_SHOWN = 3  # parameters that a message names
 
 
@@ -30,12 +30,12 @@ def save(state: State, path: str | Path, *, ema: float | str | None = None) -> N
     The file is written whole or not at all, replaces an older one, and holds a SHA-256 of its contents; missing folders
     are made. `load_variables` reads it. Of several hosts, let one save.
 
-    Raises UserError for what is no state, for an average that it does not have, for weights that are not finite, and
-    where the file cannot be written.
+    Raises UserError for what is no state, an average that it does not have, weights that are not finite, and where the
+    file cannot be written.
     """
     if not isinstance(state, State):
         raise UserError(f"save: state must be what dj.fit returned, got {describe_value(state)}")
-    path = _path("save", path)
+    path = _as_path("save", path)
     if path.suffix != safetensors_io.SUFFIX or path.is_dir():
         raise UserError(f"save: path must be a file such as weights{safetensors_io.SUFFIX}, got {str(path)!r}")
     name = averages.select_average(tuple(state.emas), None if ema is None else averages.average_names((ema,))[0])
@@ -46,34 +46,31 @@ def save(state: State, path: str | Path, *, ema: float | str | None = None) -> N
     safetensors_io.write(path, params, {"kind": KIND, "step": int(state.step), "ema": name})
 
 
-def load_variables(path: str | Path, net: Any, x: Any, cond: PyTree = None) -> dict[str, PyTree]:
+def load_variables(path: str | Path, net: Net, x: Batch, cond: PyTree = None) -> dict[str, PyTree]:
     """The Flax variables in a file that `save` or export.py wrote, `{"params": …}`, for `denoiser(noise, net, …)`.
 
     `net` is the net that was trained. `x` and `cond` are a batch like those of its training, x [b, *shape], as arrays
     or as `jax.ShapeDtypeStruct`; their values are not used, and `cond` may be left out where the net can do without.
 
     Raises UserError for a file that cannot be read, has changed since it was written, or whose parameters differ from
-    those of the net in a name, shape or dtype.
+    those of the net in a name, shape or dtype (of averages: float32 at least).
     """
     check_net(net)
-    path = _path("load_variables", path)
+    path = _as_path("load_variables", path)
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give a file that dj.save wrote, or read a run's folder with dj.load")
-    expected_shapes = _net_shapes(net, x, cond)
+    shapes = _average_shapes(net, x, cond)
     stored = leaves_by_name(safetensors_io.read(path)[0])
-    if different := _differences(stored, leaves_by_name(expected_shapes)):
+    if different := _differences(stored, leaves_by_name(shapes)):
         others = f", and {len(different) - MAX_SHOWN} more" if len(different) > MAX_SHOWN else ""
         raise UserError(
             f"{path}: holds the parameters of another net: {'; '.join(different[:MAX_SHOWN])}{others}; give the net "
-            "and an x "
-            "of the shape that it was trained with"
+            "and an x of the shape that it was trained with"
         )
-    return {
-        "params": jax.tree_util.tree_map_with_path(lambda at, _: jnp.asarray(stored[leaf_name(at)]), expected_shapes)
-    }
+    return {"params": jax.tree_util.tree_map_with_path(lambda at, _: jnp.asarray(stored[leaf_name(at)]), shapes)}
 
 
-def _path(function: str, path: Any) -> Path:
+def _as_path(function: str, path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise UserError(
             f"{function}: path must be a file such as 'weights{safetensors_io.SUFFIX}', got {describe_value(path)}"
@@ -81,32 +78,30 @@ def _path(function: str, path: Any) -> Path:
     return Path(path)
 
 
-def _net_shapes(net: Any, x: Any, cond: PyTree) -> PyTree:
-    """The shape and dtype of each parameter of a net for such a batch; none is made."""
+def _average_shapes(net: Net, x: Batch, cond: PyTree) -> PyTree:
+    """Shape and dtype of an average of each parameter of a net for such a batch; nothing is computed."""
     if not getattr(x, "shape", ()):
         raise UserError(
             "load_variables: x must be a batch as in training, such as jnp.zeros((1, 8, 8, 1)), got "
             f"{describe_value(x)}"
         )
-    x, cond = jax.eval_shape(partial(jax.tree.map, lambda leaf: jnp.asarray(leaf)[:1]), (x, cond))
+
+    def init(x: Array, cond: PyTree) -> PyTree:
+        one, cond = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:1], (x, cond))
+        variables = net.init(jax.random.key(0), one, jnp.zeros((1,) * one.ndim), cond)
+        check_variables(net, variables)
+        return averages.initial_averages(("",), variables["params"])[""]
+
     with explain_flax_errors(net):
-        variables = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), cond)
-    check_variables(net, variables)
-    return variables["params"]
+        return jax.eval_shape(init, x, cond)
 
 
-def _differences(stored: Mapping[str, Any], expected_shapes: Mapping[str, Any]) -> list[str]:
-    """In what parameters differ, those in the file and those of the net, one text for each that does."""
-    differences = []
-    for name in sorted(stored.keys() | expected_shapes.keys()):
-        if name not in stored:
-            differences.append(f"{name} is missing in the file")
-        elif name not in expected_shapes:
-            differences.append(f"{name} is not in the net")
-        elif (stored_format := _format(stored[name])) != (expected_format := _format(expected_shapes[name])):
-            differences.append(f"{name} is {stored_format} in the file and {expected_format} in the net")
-    return differences
-
-
-def _format(leaf: Any) -> str:
-    return f"{leaf.dtype} {list(leaf.shape)}"
+def _differences(stored: Mapping[str, np.ndarray], shapes: Mapping[str, jax.ShapeDtypeStruct]) -> list[str]:
+    """One clause for each parameter that differs between the file and the net."""
+    in_file = {name: f"{leaf.dtype} {list(leaf.shape)}" for name, leaf in stored.items()}
+    in_net = {name: f"{leaf.dtype} {list(leaf.shape)}" for name, leaf in shapes.items()}
+    return [
+        f"{name} is {in_file.get(name, 'missing')} in the file and {in_net.get(name, 'missing')} in the net"
+        for name in sorted(in_file.keys() | in_net.keys())
+        if in_file.get(name) != in_net.get(name)
+    ]

@@ -14,12 +14,11 @@ import pytest
 from quickly import few
 
 from diffjax import loss, nets, order, predict, schedule
-from diffjax.denoising import denoiser
+from diffjax.denoising import PerExample, denoiser
 from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.nets import MLP, DiT, Transformer, UNet
 from diffjax.noise import Gaussian, Masking
-from diffjax.protocols import PerExample
 from diffjax.sampling import cached
 from diffjax.training.loop import fit
 from diffjax.training.state import create

@@ -9,7 +9,7 @@ import pytest
 from shell import called
 
 CONFIG = """
-from configs import Config, Data, Model, Sample, Train
+from diffjax.experiment.config import Config, Data, Model, Sample, Train
 
 def get_config():
     return Config(

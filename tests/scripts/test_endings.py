@@ -21,7 +21,7 @@ from diffjax.training import checkpoint, metrics_file, retention
 from diffjax.training.signals import SignalMonitor
 from diffjax.utils.files import lock_folder
 
-OLD = Path(__file__).parents[1] / "training" / "old" / "format_1"
+OLD = Path(__file__).parents[1] / "training" / "old" / "without_identity"
 QUIET = ["--config.train.writers=('jsonl',)", "--config.train.validate_images=0"]
 
 
@@ -202,8 +202,8 @@ def test_a_run_of_another_process_is_left_alone(call, tiny, tmp_path) -> None:
     assert "another process is at work here" in told.err
 
 
-def test_a_run_of_format_1_goes_on_and_is_read(call, tiny, tmp_path) -> None:
-    """Saved at step 2 of 4 by the version that wrote format 1, which went on to the loss of step 4 that is kept."""
+def test_a_run_from_before_identities_goes_on_and_is_read(call, tiny, tmp_path) -> None:
+    """Stopped at step 2 of 4 by an early version, whose loss of step 4 is kept."""
     copy = shutil.copytree(OLD, tmp_path / "run")
     was = metrics_file.read(OLD / metrics_file.NAME)[-1]
     assert trained_model.load(copy).info.step == 2

@@ -12,7 +12,7 @@ from diffjax.errors import UserError
 from diffjax.experiment import run_record, trained_model
 from diffjax.training import manifest, retention, safetensors_io
 
-OLD = Path(__file__).parents[1] / "training" / "old" / "format_1"
+OLD = Path(__file__).parents[1] / "training" / "old" / "without_identity"
 AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=2")
 
 

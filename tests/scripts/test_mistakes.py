@@ -280,7 +280,7 @@ def test_a_likelihood_that_does_not_fit(refused, autoregressive) -> None:
 @pytest.mark.parametrize(("text", "says"), FILES.values(), ids=FILES)
 def test_fields_in_a_file(refused, tmp_path, text, says) -> None:
     lines = [
-        "from configs import Config, Train",
+        "from diffjax.experiment.config import Config, Train",
         "def with_steps(config):",
         "    config.train.stesp = 3",
         "    return config",

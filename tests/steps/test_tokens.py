@@ -227,7 +227,7 @@ def test_mistakes_are_told() -> None:
             call()
     normal = Gaussian(schedule.cosine, predict.v)
     for name, rule in RULES.items():
-        with pytest.raises(UserError, match=f"{name} needs the noise's vocab, and Gaussian has none"):
+        with pytest.raises(UserError, match=f"{name} needs a TokenNoise, and Gaussian"):
             sample(keys(0, 1), normal, order.together, lambda x, t, cond: x, (2,), step=rule)
 
 

@@ -1,12 +1,11 @@
 """What tests of the trainer share: the programs that they run, whose compilation takes nearly all of their time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from typing import Any
 
 import pytest
 
-from diffjax.training import data_parallel, loop, nonfinite
+from diffjax.training import data_parallel
 
 
 @pytest.fixture(scope="module")
@@ -22,5 +21,4 @@ def compiled_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data_parallel, "pmap_step", shared)
-        patch.setattr(loop, "locate_nonfinite", cache(nonfinite.locate_nonfinite))
         yield

@@ -16,8 +16,8 @@ from diffjax import errors
 from diffjax.nets import MLP
 from diffjax.reports import html
 from diffjax.training import checkpoint
-from diffjax.training.aliases import plain_path
 from diffjax.training.checkpoint import Saver
+from diffjax.training.checkpoint_validation import plain_path
 from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create
 

@@ -11,7 +11,7 @@ import pytest
 
 import diffjax as dj
 from diffjax.errors import UserError
-from diffjax.training.batch_stream import stream
+from diffjax.training.batch_stream import stream_batches
 from diffjax.training.state import create
 
 pytestmark = pytest.mark.usefixtures("untyped")
@@ -22,7 +22,7 @@ def numbered(count: int, size: int = 2) -> list[dict[str, Any]]:
 
 
 def taken(batches: Any, count: int, position: int = 0) -> list[int]:
-    return [int(batch["x"][0, 0]) for batch in itertools.islice(stream(batches, position), count)]
+    return [int(batch["x"][0, 0]) for batch in itertools.islice(stream_batches(batches, position), count)]
 
 
 def test_a_list_is_repeated_in_another_order_in_each_epoch(capsys) -> None:
@@ -76,11 +76,11 @@ def test_a_generator_ends_where_it_ends() -> None:
 def test_what_is_no_batch_is_refused_by_what_it_is(batch, named) -> None:
     for batches in ([batch], iter([batch])):
         with pytest.raises(UserError, match=named):
-            next(stream(batches, 0))
+            next(stream_batches(batches, 0))
 
 
 def test_lists_of_numbers_are_conditions() -> None:
-    batch = next(stream(iter([{"x": np.zeros((2, 1)), "cond": {"label": [3, 4]}}]), 0))
+    batch = next(stream_batches(iter([{"x": np.zeros((2, 1)), "cond": {"label": [3, 4]}}]), 0))
     np.testing.assert_array_equal(batch["cond"]["label"], [3, 4])
 
 

@@ -20,6 +20,7 @@ from diffjax.training.loop import fit
 from diffjax.training.nonfinite import Diverged
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import create
+from diffjax.training.trainer import build_trainer
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 NET = MLP(width=8, depth=1)
@@ -158,17 +159,19 @@ def test_a_state_that_is_bad_itself_is_told_and_never_saved() -> None:
 
 def test_a_fault_that_is_gone_when_taken_again_points_at_the_machine() -> None:
     """Looked at twice, the second time with what was compiled for the first."""
-    traced, part = [], {"x": jnp.asarray(batch(0)["x"]), "cond": None, "index": jnp.arange(16)}
+    traced = []
 
     def counted(*args):
         traced.append(1)
         return LOSS(*args)
 
-    examined = nonfinite.locate_nonfinite(NET, counted, OPTIMIZER)
-    for fault in (examined(fresh(), [part]), examined(fresh(), [part])):
+    trainer = build_trainer(NET, counted, OPTIMIZER, devices=jax.devices()[:1])
+    for _ in range(2):
+        fault = nonfinite.locate_nonfinite(trainer, fresh(), batch(0))
         assert fault.leaves == ()
         assert "suspect the machine" in fault.describe()
-    assert traced == [1]
+        traced.append("fault")
+    assert traced.index("fault") == len(traced) - 2
 
 
 def test_skip_is_as_if_the_batch_had_never_been() -> None:

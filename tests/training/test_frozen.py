@@ -151,7 +151,7 @@ def test_adapters_begin_as_the_net_and_merge_into_it(name) -> None:
     assert changed == {name.rpartition("/")[0] for name in leaves_by_name(params["lora"])}
     assert changed
     assert all(name.endswith("/kernel") and "Conv" not in name for name in changed)
-    assert (net.convolutional, net.null_cond) == (bare.convolutional, None)
+    assert (net.traits.convolutional, net.null_cond) == (bare.traits.convolutional, None)
 
 
 def test_a_change_has_its_rank_and_its_scale() -> None:

@@ -15,7 +15,7 @@ from diffjax.errors import UserError
 from diffjax.experiment import build
 from diffjax.training import metric_writers, metrics_file, running_means
 from diffjax.training.metrics_file import MetricsRow
-from diffjax.training.progress import Log
+from diffjax.training.progress import Log, RunLength
 
 
 class Rows:
@@ -40,7 +40,7 @@ def made(text: str, folder: Path, start: int = 0, **about):
 
 def logged(*given, steps: int = 6, every: int = 2, dispatch: int = 1, told=lambda log, step: None) -> None:
     """A run, watched at each dispatch: the loss of step n is n."""
-    log = Log(given, 0, steps, every, 4, quiet=True)
+    log = Log(given, RunLength(0, steps, every, 4), quiet=True)
     for step in range(dispatch, steps + 1, dispatch):
         log.log_steps(step, {"loss": np.arange(step - dispatch + 1, step + 1, dtype=np.float32)})
         told(log, step)
@@ -60,7 +60,7 @@ def test_each_interval_is_its_mean_for_every_writer(dispatch) -> None:
 
 def loss_log(writer, first: int, last: int, dispatch: int = 1, sums=None) -> Log:
     """The log of a run of 12 steps from step `first` to step `last`, each loss a number of its own."""
-    log = Log([writer], first, 12, 5, 4, quiet=True, sums=sums)
+    log = Log([writer], RunLength(first, 12, 5, 4), quiet=True, sums=sums)
     losses = np.random.default_rng(0).normal(size=12).astype(np.float32)
     for step in range(first, last, dispatch):
         log.log_steps(min(step + dispatch, last), {"loss": losses[step : min(step + dispatch, last)]})
@@ -125,7 +125,7 @@ def test_a_run_that_goes_back_tells_its_steps_again(tmp_path) -> None:
 
 def test_what_is_not_finite_is_told_as_it_is() -> None:
     rows = Rows()
-    log = Log([rows], 0, 2, 2, 1, quiet=True)
+    log = Log([rows], RunLength(0, 2, 2, 1), quiet=True)
     log.log_steps(2, {"loss": np.array([np.inf, -np.inf]), "one": np.array([np.inf, 1.0])})
     log.close()
     assert math.isnan(rows.rows[0][1]["loss"])

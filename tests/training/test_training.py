@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ from diffjax.training.optimizers import adamw
 from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import create
 from diffjax.training.step import train_step
+from diffjax.training.variables_files import load_variables, save
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 NOISE = Gaussian(schedule.cosine, predict.v)
@@ -113,6 +115,29 @@ def test_going_on_in_bfloat16_is_never_having_stopped(tmp_path) -> None:
         assert later == losses[4:]
         for one, other in zip(bits(again), bits(whole), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+class Half(nn.Module):
+    """Parameters in bfloat16."""
+
+    @nn.compact
+    def __call__(self, x, level, cond=None, keys=None):
+        return nn.Dense(x.shape[-1], param_dtype=jnp.bfloat16)(x)
+
+
+def test_bfloat16_parameters_have_averages_in_float32(tmp_path) -> None:
+    """In bfloat16 an average would not move: a thousandth of a difference rounds to nothing."""
+    loss_of_data = loss.regression(NOISE, order.together)
+    few = [{"x": next(batches())["x"]}]
+    state = fit(jax.random.key(0), Half(), loss_of_data, few, 4, optimizer=OPTIMIZER, accumulate=2)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.emas)} == {jnp.dtype(jnp.float32)}
+    save(state, tmp_path / "half.safetensors")
+    loaded = load_variables(tmp_path / "half.safetensors", Half(), few[0]["x"])
+    jax.tree.map(np.testing.assert_array_equal, loaded, state.ema)
+    longer = fit(jax.random.key(0), Half(), loss_of_data, few, 5, optimizer=OPTIMIZER, start=state)
+    moved = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (longer.ema, state.ema)), strict=True)]
+    assert all(moved)
 
 
 def test_several_steps_per_dispatch_are_the_same_steps(straight) -> None:

@@ -111,7 +111,7 @@ def test_a_net_with_adapters_comes_back(tmp_path) -> None:
         (NET.clone(width=16), ONE, ["Dense_0/kernel", "[2, 8]", "[2, 16]"]),
         (NET.clone(classes=3), ONE, ["Embed_0/embedding", "[3, 8]", "[4, 8]"]),
         (NET.clone(depth=2), ONE, ["missing in the file"]),
-        (NET.clone(classes=0), ONE, ["Embed_0/embedding", "not in the net"]),
+        (NET.clone(classes=0), ONE, ["Embed_0/embedding", "missing in the net"]),
         (NET, jnp.zeros((1, 3)), ["Dense_0/kernel", "[2, 8]", "[3, 8]"]),
     ],
 )

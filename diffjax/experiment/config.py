@@ -1,0 +1,189 @@
+"""What an experiment says: the dataclasses that each file of configs/ fills in its `get_config()`.
+
+Fields that name something (`net`, `schedule`, `sampler`, …) hold a name with its arguments in one string, as in
+`karras(sigma_min=0.05)`, so that both are always replaced together; `package.module:name(…)` is a part of your own.
+The string below a field describes it, and `make reference` writes all of them, with those of the nets' arguments, into
+docs/reference.md.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Data:
+    """The data set, and what a model sees of it."""
+
+    name: str = "digits"
+    """Data set. Range: `digits`, a prepared TFDS name, `folder:PATH`, or `known16`, drawn from a known distribution.
+    When: for your own images, `folder:PATH` with a subfolder for each class."""
+    dir: str = ""
+    """Folder of prepared TFDS sets. Range: a path; empty: TFDS's own. When: the sets lie elsewhere."""
+    image_size: int = 0
+    """Side to which images are cropped and scaled. Unit: pixels. Range: [0, ∞); 0: their own size.
+    When: images of a folder differ in size, or are larger than the model should draw."""
+    batch_size: int = 64
+    """Examples per training step, on all devices of all hosts together. Unit: examples. Range: [1, ∞); a multiple of
+    the number of devices. When: larger for steadier gradients, smaller where memory is short."""
+    form: str = "unit"
+    """How the model sees a pixel. Range: `unit` or `dequantised` numbers for Gaussian noise, `tokens` for Masking;
+    `real` for `known16`. When: `dequantised` for a density of pixels, `tokens` for masked or autoregressive models."""
+    balance: bool = False
+    """Whether training shows all classes equally often. When: some classes have far fewer images than others."""
+    augment: tuple[str, ...] = ()
+    """Random changes of training images. Range: names of `diffjax.data.augment`, such as `flip()`, `shift(pixels=2)`,
+    `turn()`. When: there are few images, and the change leaves them plausible."""
+    parts: tuple[str, ...] = ()
+    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2)`, `caption()`, `measured('slant')`,
+    `feature('name')` of what the set stores. When: samples shall follow more than a class; see `model.conditions`."""
+    leave_out: tuple[str, ...] = ()
+    """Combinations that training does not see. Range: a digit and its traits, such as `bold three`.
+    When: to test whether a model generalizes to unseen combinations."""
+
+
+@dataclass
+class Model:
+    """The denoiser, the noise and the generation order."""
+
+    net: str = "UNet()"
+    """Network, with its arguments. Range: a name of `dj.nets`, see below. When: `UNet` or `DiT` for images,
+    `Transformer` for tokens, `MAR` for continuous autoregression, `MLP` for vectors."""
+    noise: str = "Gaussian"
+    """Corruption process. Range: `Gaussian` or `Masking`. When: `Masking` with `data.form=tokens`."""
+    prediction: str = "v"
+    """Parameterization of the network's output. Range: a name of `dj.predict`; empty with Masking.
+    When: `v` or `edm` are sound at all noise levels; `eps` and `velocity` to compare with published models."""
+    schedule: str = "cosine"
+    """Noise schedule. Range: a name of `dj.schedule`; empty with Masking. When: `flow` for flow matching,
+    `shift(flow, 3.0)` for large images, `edm` for EDM's noise levels."""
+    order: str = "together"
+    """Generation order. Range: a name of `dj.order`. When: `raster` or `shuffled` for autoregression, `rolling(0.5)`
+    and `blocks(16)` for what lies between it and diffusion."""
+    data_std: float | None = None
+    """Standard deviation of the data as the network sees them, by which its inputs are scaled.
+    Unit: of `data.form`. Range: (0, ∞); within four times of the measured one; None: a new run measures it on training
+    images and records it. When: to continue with data that differ a little."""
+    conditional: bool = True
+    """Whether the network is told the class. When: False for labelled data whose classes do not matter."""
+    conditions: tuple[str, ...] = ()
+    """Encoders of `data.parts`. Range: `Text(…)`, `Picture(…)`, `Number(…)`, `Category(…)`, `Embedded(…)`, see below.
+    When: `data.parts` is not empty."""
+    adapters: str = ""
+    """Small changes that are trained in place of the network's own weights. Range: `lora(rank=4)`,
+    `control(part='sketch')`; empty: none. When: fine-tuning from `train.init_from` with few images or little memory."""
+
+
+@dataclass
+class Train:
+    """Optimization, checkpoints and logging."""
+
+    steps: int = 5_000
+    """Training steps in all. Unit: steps. Range: [1, ∞). When: raise it while the validation loss falls."""
+    learning_rate: float = 2e-3
+    """Highest learning rate of AdamW, which then decays as a cosine to a hundredth. Range: (0, ∞).
+    When: lower it where the loss diverges, for larger networks and for fine-tuning."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises to its highest. Unit: steps. Range: [0, ∞).
+    When: raise it where the loss diverges early."""
+    weight_decay: float = 0.01
+    """Weight decay of AdamW, of matrices alone. Range: [0, ∞). When: raise it where the network overfits."""
+    clip_norm: float = 1.0
+    """Norm to which larger gradients are scaled down. Range: (0, ∞). When: lower it where single batches disturb."""
+    loss: str = "regression"
+    """Training loss. Range: a name of `dj.loss`: `regression`, `bound`, `causal`. When: `bound` with Masking, `causal`
+    with causal networks, `regression(given=0.8)` to fill in parts of images."""
+    weight: str = ""
+    """Weight of each noise level. Range: a name of `dj.weights`; empty: the loss's own.
+    When: some noise levels are learnt badly: `min_snr(gamma=5.0)`."""
+    times: str = ""
+    """Distribution of noise levels in training. Range: a name of `dj.times`; empty: the loss's own.
+    When: most of what is to be learnt lies at some levels: `logit_normal(mean=-0.4, std=1.1)`."""
+    cond_drop: float = 0.1
+    """Probability of leaving out the whole condition, for classifier-free guidance. Range: [0, 1].
+    When: 0 where there will be no guidance."""
+    label_drop: float = 0.0
+    """Probability of leaving out the class alone, in a condition with further parts. Range: [0, 1].
+    When: samples by other parts without a class are wanted."""
+    ema: tuple[float, ...] = (0.999,)
+    """Decays of averages of the weights; samples use the longest. Range: each in [0, 1).
+    When: closer to 1 for longer runs, smaller for short ones."""
+    ema_std: tuple[float, ...] = ()
+    """Averages by their width as a share of the training (EDM2). Range: each in (0, 0.28].
+    When: (0.05, 0.1), to choose the average after training."""
+    snapshot_every_steps: int = 0
+    """Interval at which the averages of `ema_std` are stored. Unit: steps. Range: [0, ∞); 0: never.
+    When: to make averages of any width afterwards; ten to a hundred in a run."""
+    init_from: str = ""
+    """Run or exported file whose weights a new run begins with, as far as they fit. Range: a path; empty: none.
+    When: fine-tuning."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that are not trained. Range: patterns of names, such as `Embedding_0/*`. When: fine-tuning a part."""
+    seed: int = 0
+    """Seed of the weights, of the order of the data and of all random numbers. Range: [0, 4294967295].
+    When: to repeat a run independently."""
+    accumulate: int = 1
+    """Parts in which a device takes its share of a batch. Unit: parts. Range: [1, ∞); a divisor of that share.
+    When: raise it where a step does not fit into memory."""
+    on_fault: str = "stop"
+    """What happens where a number is not finite. Range: `stop`, `skip(limit=10)`, `rewind(limit=10)`.
+    When: long runs that nobody watches."""
+    hang_limit_s: float = 600.0
+    """Time after which a step that has not finished is reported. Unit: seconds. Range: [0, ∞); 0: never.
+    When: raise it where compilation or a slow file system takes longer."""
+    validate_images: int = 512
+    """Validation images on which the loss is measured at each save. Unit: images. Range: [0, ∞); 0: none.
+    When: raise it for a steadier `keep_best`, lower it where saving takes long."""
+    log_every_steps: int = 100
+    """Interval of logging, of means over it. Unit: steps. Range: [0, ∞); 0: never. When: smaller for short runs."""
+    save_every_steps: int = 1_000
+    """Interval of checkpoints; the last step is always saved. Unit: steps. Range: [0, ∞); 0: only at the end.
+    When: by how much work may be lost if a machine fails."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints are kept. Unit: checkpoints. Range: [1, ∞). When: by the size of the disk."""
+    keep_every_steps: int = 0
+    """Checkpoints whose step divides by it are never deleted. Unit: steps. Range: [0, ∞); 0: none.
+    When: to compare moments of a training."""
+    keep_best: str = ""
+    """Metric whose best checkpoint is kept too. Range: `validation_loss`, `loss`, `grad_norm`; empty: none.
+    When: the network may overfit: `validation_loss`, then `sample.py --step best`."""
+    picture_every_steps: int = 1_000
+    """Interval at which samples are drawn into pictures/. Unit: steps. Range: [0, ∞); 0: never.
+    When: raise it where drawing takes long."""
+    writers: tuple[str, ...] = ("jsonl", "tensorboard")
+    """Where metrics are written. Range: `jsonl`, `tensorboard`, `wandb(project='…')`, each once.
+    When: by what you watch a run with."""
+
+
+@dataclass
+class Sample:
+    """What `sample.py` and `evaluate.py` do by default, and the pictures of training."""
+
+    sampler: str = "dpmpp_2m"
+    """Step rule of the sampler. Range: a name of `dj.steps`. When: `heun()` or `ddim(eta=1.0)` to compare; `posterior`,
+    `unmask`, `confidence` or `remask` for tokens."""
+    grid: str = "uniform"
+    """Where the sampler's steps lie. Range: a name of `dj.grids`. When: few steps: `karras(sigma_min=0.05)`."""
+    steps: int = 20
+    """Steps of the sampler, of each block under an order of blocks. Unit: steps. Range: [1, ∞).
+    When: raise it until samples stop getting better (`evaluate.py --sweep steps`)."""
+    guidance: float = 1.0
+    """Scale of guidance; 1 is none. Range: any finite number. When: above 1 for samples closer to their
+    condition and less varied."""
+    guidance_when: str = ""
+    """Noise levels at which guidance acts. Range: `interval(low=0.2, high=0.8)`, `plus_plus()`; empty: all.
+    When: strong guidance makes samples alike."""
+    guidance_rule: str = ""
+    """Rule that combines the predictions. Range: `rescaled(phi=0.7)`, `thresholded()`, `apg()`, `zero_star()`; empty:
+    linear. When: strong guidance makes colours too strong."""
+    guidance_form: str = ""
+    """What guides. Range: `several(scales={'text': 3.0})`, `composed`, `perturbed_attention(blocks=(1,))`; empty:
+    `cfg`. When: conditions have scales of their own, or the network is unconditional."""
+
+
+@dataclass
+class Config:
+    """One experiment."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    sample: Sample = field(default_factory=Sample)

@@ -1,0 +1,103 @@
+"""Steps that the devices have been sent and the host has not seen the end of, so that neither waits for the other."""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffjax.training import data_parallel
+from diffjax.training.batch_stream import next_batch
+from diffjax.training.state import State
+from diffjax.training.step import Batch, Metrics
+from diffjax.training.trainer import Trainer
+
+MAX_DISPATCHES_AHEAD = 4  # dispatches in the device's queue before the host waits for the oldest
+QUEUE_SECONDS = 2.0  # their duration together, so that a run stops soon after a signal
+
+
+@dataclass(frozen=True)
+class _Dispatch:
+    """A dispatch in the device's queue; `done` counts the steps of the run after it."""
+
+    done: int
+    batches: list[Batch]
+    metrics: Metrics
+    begun_s: float
+
+
+class _DispatchPace:
+    """Steps per dispatch, and dispatches that may wait, such that the queue lasts at most QUEUE_SECONDS.
+
+    The first dispatch compiles and the second is timed, one step each.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+        self.size = 1
+        self.ahead = 0
+        self._dispatch_count = 0
+
+    def record_seconds(self, seconds: float) -> None:
+        """Take the duration of a dispatch into account: that of the second one."""
+        self._dispatch_count += 1
+        if self._dispatch_count == 2:
+            seconds = data_parallel.broadcast_from_first_host(seconds)  # all hosts must dispatch the same
+            self.size = int(np.clip(QUEUE_SECONDS / MAX_DISPATCHES_AHEAD / max(seconds, 1e-9), 1, self.max_steps))
+            self.ahead = int(np.clip(QUEUE_SECONDS / max(seconds * self.size, 1e-9), 1, MAX_DISPATCHES_AHEAD)) - 1
+
+
+class DispatchQueue:
+    """The dispatches under way and the batches that follow them.
+
+    `metrics` are those of the last dispatch that was confirmed, `stopped` whether a host was asked to stop.
+    """
+
+    def __init__(
+        self, trainer: Trainer, stream: Iterator[Batch], watch: Callable[[int, Metrics], object] | None
+    ) -> None:
+        self.pace = _DispatchPace(trainer.max_steps)
+        self.metrics: Metrics = {}
+        self.stopped = False
+        self._trainer = trainer
+        self._stream = stream
+        self._watch = watch
+        self._queue: deque[_Dispatch] = deque()
+
+    def dispatch(self, state: State, done: int, count: int, stop: bool) -> State:
+        """Send the next `count` steps to the devices, after `done`, without waiting for them."""
+        batches = [next_batch(self._stream, done + i) for i in range(count)]
+        begun_s = time.monotonic()
+        chunk = data_parallel.shard_batches(batches, self._trainer.local_device_count, self._trainer.max_steps)
+        state, metrics = self._trainer.advance(state, chunk, count, stop)
+        self._queue.append(_Dispatch(done + count, batches, metrics, begun_s))
+        return state
+
+    def confirm(self, waiting: int) -> Batch | None:
+        """Wait until at most `waiting` dispatches are under way, or none once `stopped`.
+
+        Returns the batch of the first step that was not finite, if any; the batches after it go back into the stream.
+        """
+        while len(self._queue) > (0 if self.stopped else waiting):
+            dispatch = self._queue.popleft()
+            finite_count = self._finish(dispatch)
+            if finite_count < len(dispatch.batches):
+                later = [batch for dispatch in self._queue for batch in dispatch.batches]
+                self._stream = itertools.chain(dispatch.batches[finite_count + 1 :], later, self._stream)
+                self._queue.clear()
+                return dispatch.batches[finite_count]
+        return None
+
+    def _finish(self, dispatch: _Dispatch) -> int:
+        """Wait for a dispatch and report its metrics; the number of its steps before one that was not finite."""
+        metrics = {name: np.asarray(metric) for name, metric in dispatch.metrics.items()}  # waits for the device
+        self.pace.record_seconds(time.monotonic() - dispatch.begun_s)
+        self.stopped |= bool(metrics.pop("stop"))
+        is_finite = metrics.pop("fine")[: len(dispatch.batches)]
+        finite_count = len(is_finite) if is_finite.all() else int(np.argmin(is_finite))
+        self.metrics = {name: metric[:finite_count] for name, metric in metrics.items()}
+        if finite_count and self._watch is not None:
+            self._watch(dispatch.done - len(is_finite) + finite_count, self.metrics)
+        return finite_count

@@ -1,0 +1,58 @@
+"""What a net says of itself beside `init` and `apply`."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Protocol, get_type_hints, runtime_checkable
+
+from diffjax.errors import UserError
+from diffjax.utils.kinds import describe_value, matches_type, python_scalar, type_name
+
+
+@dataclass(frozen=True)
+class NetTraits:
+    """What a net says of itself, in its attribute `traits`. Raises UserError for a value of the wrong type.
+
+    `vocab`: its number of tokens, without the mask; None for a net of real numbers.
+    `convolutional`: its sampling and training loops run step by step on a CPU (`parallel.dispatch`).
+    `needs_rank`: it predicts each next token, and `apply` takes `rank`, the ranks of the positions `[b, n]`. With the
+    methods `init_cache` and `decode_step` of `nets.Transformer` it samples with a key-value cache.
+    `has_head`: it has the methods `context`, `head` and `places` of `nets.MAR`, for block-wise sampling.
+    `perturbable`: it has a field `perturbed`, the blocks whose attention is the identity, and `clone`.
+    `controllable`: `apply` takes `inside` and `added` as `nets.UNet` does, for `nets.control`.
+    `fixed`: patterns of the names of the parameters that training leaves alone, such as `"base/*"`.
+    `conditions`: its encoders of the parts of a condition.
+    """
+
+    vocab: int | None = None
+    convolutional: bool = False
+    needs_rank: bool = False
+    has_head: bool = False
+    perturbable: bool = False
+    controllable: bool = False
+    fixed: tuple[str, ...] = ()
+    conditions: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vocab", python_scalar(self.vocab))
+        for name, kind in _field_types().items():
+            if not matches_type(vars(self)[name], kind):
+                raise UserError(f"NetTraits: {name} must be {type_name(kind)}, got {vars(self)[name]!r}")
+
+
+@functools.cache
+def _field_types() -> dict[str, Any]:
+    return get_type_hints(NetTraits)
+
+
+@runtime_checkable
+class _HasTraits(Protocol):
+    @property
+    def traits(self) -> NetTraits: ...
+
+
+def net_traits(net: object) -> NetTraits:
+    """The traits of a net, the defaults where it has none. Raises UserError where `traits` is something else."""
+    traits = net.traits if isinstance(net, _HasTraits) else NetTraits()
+    if not isinstance(traits, NetTraits):
+        raise UserError(f"net: {type(net).__name__}.traits must be dj.NetTraits(…), got {describe_value(traits)}")
+    return traits
