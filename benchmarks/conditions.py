@@ -1,10 +1,10 @@
-"""What conditions of a trained model of digits do: python benchmarks/conditions.py --workdir runs/conditions
+"""What conditions of a model of digits do: python benchmarks/conditions.py --workdir runs/conditions --allow_imports
 
 Of a model that knows text: whether the digit that is named in a prompt is drawn, and whether each trait moves what it
 names. Of one that knows sketches: whether its strokes follow them. Of any: the Fréchet ratio and the accuracy of the
 label under each part alone. It prints one table, for docs/results.md.
 
-python train.py --config configs/digits_conditions.py --workdir runs/conditions
+python train.py --config examples/digits_text/config_conditions.py --workdir runs/conditions
 """
 
 import sys
@@ -24,13 +24,13 @@ from diffjax import reports
 from diffjax.commands import command_line, evaluation_subject, image_sampler
 from diffjax.conditions import fill_condition
 from diffjax.data import byte_tokenizer
-from diffjax.data.attributes import measure
-from diffjax.data.captions import WORDS, distinct_prompts, parse_caption, write_caption
 from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import sketch
 from diffjax.evaluation.pixels import fractions_like
 from diffjax.experiment import data_spec
 from diffjax.nets.condition_encoders import Picture, Text
+from examples.digits_text.attributes import measure
+from examples.digits_text.captions import WORDS, distinct_prompts, parse_caption, write_caption
 
 command_line.define_sampling_flags()
 PROMPTS = flags.DEFINE_integer("prompts", 200, "Prompts of the first figure.")
@@ -52,8 +52,10 @@ class Row(NamedTuple):
 def main() -> None:
     """One row per figure."""
     workdir, asked = command_line.folder_flag("workdir"), flags.FLAGS
-    model = evaluation_subject.open_subject(workdir, asked.ema, command_line.step_choice(), 1_000_000)
-    painter = model.build_sampler(command_line.sampler_settings(model.info.config["sample"]))
+    model = evaluation_subject.open_subject(
+        workdir, asked.ema, command_line.step_choice(), 1_000_000, allow_imports=asked.allow_imports
+    )
+    painter = model.build_sampler(command_line.sampler_settings(vars(model.info.config.sample)))
     kinds = {type(each) for each in model.info.net.conditions}
     print("| figure | found | asked for |\n|---|---|---|")
     for row in [
@@ -125,7 +127,7 @@ def moved(painter: image_sampler.ImageSampler, name: str, low: str, high: str, d
 
 def of_sketches(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Iterator[Row]:
     """How far the strokes of samples are those of sketches of test images, with the label and without."""
-    data = model.info.config["data"]
+    data = model.info.config.data
     dataset = data_spec.open_configured(data)
     (part,) = build_parts([sketch()], dataset)
     given = split_conditions(dataset, "test", None, (part,))
@@ -139,7 +141,7 @@ def of_sketches(model: evaluation_subject.EvaluationSubject, painter: image_samp
     yield Row("intersection over union with the sketch", f"{overlap(part, images, sketches, 255):.3f}", "0.80")
     real = dataset.arrays("test")[0]
     yield Row("the same, of the picture that it was drawn from", f"{overlap(part, real, sketches, 16):.3f}", "")
-    if model.info.facts.classes and model.info.config["model"]["conditional"]:
+    if model.info.facts.classes and model.info.config.model.conditional:
         images = pictures(painter, len(labels), {**parts, "label": labels})
         yield Row("the label that was given too is drawn", f"{classes(model, images, labels):.3f}", "0.97")
 
@@ -157,10 +159,10 @@ def overlap(part: Any, images: UInt8[np.ndarray, "n h w c"], sketches: np.ndarra
 
 def marginals(model: evaluation_subject.EvaluationSubject, painter: image_sampler.ImageSampler) -> Iterator[Row]:
     """The Fréchet ratio under each part alone, of test images, and under none; and the label's accuracy."""
-    data = model.info.config["data"]
+    data = model.info.config.data
     dataset = data_spec.open_configured(data)
     rows = dataset.split("test").sample_indices(360)
-    known = split_conditions(dataset, "test", rows, data_spec.parse_parts(tuple(data.get("parts", ())), dataset))
+    known = split_conditions(dataset, "test", rows, data_spec.parse_parts(data.parts, dataset))
     every = known if isinstance(known, dict) else {"label": known}
     null = painter.net.null_cond
     heard = [name for name in every if name in (null if isinstance(null, dict) else {"label": null})]

@@ -4,7 +4,6 @@ A minute. After each round of steps in the trainer, both ways to validate take t
 split into bands with all that it writes, and beside it the mean loss alone.
 """
 
-import dataclasses
 import os
 import sys
 import tempfile
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from configs.digits import get_config
 from diffjax.commands.training_plan import TrainingPlan, encode_examples, plan_training
 from diffjax.experiment import build
+from diffjax.experiment.config import Train
 from diffjax.training.loop import fit
 from diffjax.training.progress import Log, RunLength
 from diffjax.training.step import losses
@@ -36,11 +36,11 @@ Validate = Callable[[PyTree], dict[str, float]]
 
 def main() -> None:
     """Medians over all rounds but the first, which compiles; there the bands go first, and bear what both need."""
-    fields = dataclasses.asdict(get_config())
+    config = get_config()
     with tempfile.TemporaryDirectory() as folder:
-        plan = plan_training(fields, Path(folder))
-        steps, plain, bands = measured(plan, fields["train"], mean_alone(plan, fields["train"]))
-    every, total = fields["train"]["save_every_steps"], fields["train"]["steps"]
+        plan = plan_training(config, Path(folder))
+        steps, plain, bands = measured(plan, config.train, mean_alone(plan, config.train))
+    every, total = config.train.save_every_steps, config.train.steps
     step = float(np.median(steps[1:])) / STEPS
     calls = -(-total // every)
     print(f"{len(plain) - 1} rounds of {STEPS} steps, {1000 * step:.1f} ms a step; load {os.getloadavg()[0]:.1f}\n")
@@ -55,10 +55,10 @@ def main() -> None:
         print(f"| {name} | {told} | {share:.3%} | {1000 * found[0]:.0f} | {whole:.2%} |")
 
 
-def mean_alone(plan: TrainingPlan, t: dict[str, Any]) -> Validate:
+def mean_alone(plan: TrainingPlan, t: Train) -> Validate:
     """`held_out` without bands: the same examples and noise, of which the mean is all that leaves the device."""
-    loss = build.build_loss(plan.model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
-    of = encode_examples(plan.dataset, "validation", t["validate_images"], plan.facts, plan.model.net.null_cond)
+    loss = build.build_loss(plan.model, t, drop_conditions=False)
+    of = encode_examples(plan.dataset, "validation", t.validate_images, plan.facts, plan.model.net.null_cond)
 
     def silent(variables: PyTree, x: Any, level: Any, cond: PyTree, keys: Any, *more: Any) -> Any:
         return plan.model.net.apply(variables, x, level, cond, None, *more)
@@ -70,12 +70,12 @@ def mean_alone(plan: TrainingPlan, t: dict[str, Any]) -> Validate:
     return lambda params: {NAME: float(mean(jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, params), *of))}
 
 
-def measured(plan: TrainingPlan, t: dict[str, Any], plain: Validate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def measured(plan: TrainingPlan, t: Train, plain: Validate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Seconds of each round: of its steps, of the mean alone, and of the bands."""
     assert plan.validate is not None
     ways, found, turns = (plain, plan.validate), [], count()
     before = time.perf_counter()
-    with closing(Log(plan.writers, RunLength(0, ROUNDS * STEPS, t["log_every_steps"], 1), quiet=True)) as log:
+    with closing(Log(plan.writers, RunLength(0, ROUNDS * STEPS, t.log_every_steps, 1), quiet=True)) as log:
 
         def tell(step: int, state: Any, metrics: Any) -> None:
             nonlocal before

@@ -1,6 +1,6 @@
 """The pictures and figures of docs/editing.md: python benchmarks/editing.py --runs runs --inputs runs/editing
 
-Needs runs/digits, runs/text, runs/sketch and runs/filling (configs/digits.py, digits_text.py, …). Writes the inputs,
+Needs runs/digits, runs/text, runs/sketch and runs/filling (configs/, examples/digits_text). Writes the inputs,
 digits of the test split, into --inputs, runs the commands that the page shows, and puts their pictures into
 docs/pictures/edit_*.png; prints the figures.
 """
@@ -56,7 +56,8 @@ def main(_: list[str]) -> None:
     images, labels = data.arrays("test")
     inputs(folder, images, labels)
     for name, (run, rest) in EDITS.items() if COMMANDS.value else ():
-        command = f"sample.py --workdir {RUNS.value}/{run} --out {folder}/{name} {rest.format(**{'in': folder})}"
+        source = f"sample.py --workdir {RUNS.value}/{run} --allow_imports"
+        command = f"{source} --out {folder}/{name} {rest.format(**{'in': folder})}"
         subprocess.run([sys.executable, *shlex.split(command)], check=True, capture_output=True)
         made = folder / name / ("strip.png" if name.startswith("way") else "grid.png")
         (PICTURES / f"edit_{name}.png").write_bytes(made.read_bytes())

@@ -74,7 +74,9 @@ def picture(folder: Path) -> np.ndarray:
     rows = []
     for config in CONFIGS:
         denoise, noise, order, info = dj.load(folder / f"{config}_{SEEDS[0]}")
-        painter = image_sampler.build_image_sampler(denoise, noise, order, info.net, info.facts, info.config["sample"])
+        painter = image_sampler.build_image_sampler(
+            denoise, noise, order, info.net, info.facts, vars(info.config.sample)
+        )
         frames, clock = image_sampler.sample_trajectory(painter, jax.random.key(0), 1, np.array([DIGIT], np.int32))
         moments, _ = image_sampler.subsample_states(frames[:, 0], clock, MOMENTS)
         rows.append(np.broadcast_to(moments, (*moments.shape[:3], 3)))

@@ -32,7 +32,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise UserError("faults: give the folder of a run, such as runs/digits")
     model = evaluation_subject.open_subject(Path(sys.argv[1]), None, None, 5_000)
-    sound = model.info.config["sample"]
+    sound = vars(model.info.config.sample)
     told(model, sound, "as it is")
     told(dataclasses.replace(model, denoise=without_band(model)), sound, f"nothing learnt from {LOW} to {HIGH}")
     told(dataclasses.replace(model, denoise=copying(model)), sound, "the training images alone")

@@ -67,7 +67,7 @@ def main() -> None:
     model = evaluation_subject.open_subject(workdir, asked.ema, command_line.step_choice(), 1_000_000)
     weak, *_ = trained_model.load(Path(WEAK.value))
     found: dict[str, dict[float, Found]] = {}
-    for name, scale, painter in painters(model, weak, command_line.sampler_settings(model.info.config["sample"])):
+    for name, scale, painter in painters(model, weak, command_line.sampler_settings(vars(model.info.config.sample))):
         found.setdefault(name, {})[scale] = measured(model, painter)
         print(name, scale, *found[name][scale], flush=True)
     plotted(found, ROOT / "docs" / "pictures" / "guidance_digits.png")

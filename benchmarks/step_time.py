@@ -23,10 +23,10 @@ def main() -> None:
     """Rounds of steps, timed at their ends; the fastest and the median round."""
     config = get_config()
     dataset = open_dataset(config.data.name)
-    facts, t = data_spec.data_facts(dataset, config.data.form), config.train
-    model = with_data_std(vars(config.model), standard_deviation(dataset, facts), facts)
-    built = data_spec.build_model_for(model, facts)
-    loss = build.build_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, cond_drop=t.cond_drop)
+    facts, t = data_spec.build_data_spec(dataset, config.data.form), config.train
+    model = with_data_std(config.model, standard_deviation(dataset, facts), facts)
+    built = build.build_model(model, facts)
+    loss = build.build_loss(built, t)
     ticks: list[float] = []
 
     def tick(step: int, state: object, metrics: dict) -> None:
