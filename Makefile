@@ -1,6 +1,6 @@
 # make demo   train on the digits, sample, evaluate: three to six minutes on two cores after the install
 # make test   lint, types and all tests but the long ones
-# make compare   every family of generation trained and compared, with docs/compare.md: two hours; go on by the same command
+# make compare   every family of generation trained and compared, with the tables of docs/compare.md: two hours; go on by the same command
 # make reference   docs/reference.md, from the descriptions beside the fields of configs and nets
 # make docs   the documentation as a site in build/docs; a broken link is an error
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
@@ -27,7 +27,7 @@ demo: .venv/runtime
 	@echo "          $(BIN)/python train.py --config configs/digits.py --workdir $(RUN) --config.train.steps=10000"
 
 compare: .venv/runtime
-	$(BIN)/python benchmarks/compare.py --config configs/compare/full.py --workdir runs/compare --page docs
+	$(BIN)/python benchmarks/compare.py --config configs/compare/full.py --workdir runs/compare --publish
 
 compare-short: .venv/runtime
 	$(BIN)/python benchmarks/compare.py --config configs/compare/short.py --workdir runs/compare_short

@@ -1,8 +1,8 @@
 """What lies between one value at a time and all at once: python benchmarks/compare.py --config FILE --workdir DIR
 
-Trains nets of one size by each family of generation, draws from them and measures them, and writes compare.md with its
-pictures and figures into --page (by default the workdir). Stopped at any moment and started again, it does nothing
-twice: trainings go on from their last checkpoint, and what has been measured stays.
+Trains nets of one size by each family of generation, draws from them and measures them, and writes tables and pictures
+into the workdir, or with --publish where docs/compare.md shows them. Stopped at any moment and started again, it does
+nothing twice: trainings go on from their last checkpoint, and what has been measured stays.
 
     python benchmarks/compare.py --config configs/compare/short.py --workdir runs/compare_short
 """
@@ -16,6 +16,7 @@ from absl import flags
 from comparing.families import check
 from comparing.whole import compared
 from ml_collections import config_flags
+from report import DOCS
 
 from configs.compare import Compare
 from diffjax.commands import command_line
@@ -23,17 +24,17 @@ from diffjax.utils.files import check_writable
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/compare/.")
 flags.DEFINE_string("workdir", None, "Folder of the trainings and of what is measured of them.")
-PAGE = flags.DEFINE_string("page", None, "Folder for the page, its figures and its pictures; by default the workdir.")
-ONLY_PAGE = flags.DEFINE_boolean("only_page", False, "Write the page of what has been measured, and do nothing else.")
+PUBLISH = flags.DEFINE_boolean("publish", False, "Write into docs/ and benchmarks/results/ in place of the workdir.")
+ONLY_TABLES = flags.DEFINE_boolean("only_tables", False, "Write the tables of what is measured, and nothing else.")
 
 
 def main() -> None:
-    """The plan, the work, the page."""
+    """Check, train, measure, publish."""
     compare: Compare = CONFIG.value
     check(compare)
     folder = command_line.folder_flag("workdir")
     check_writable(folder, "--workdir")
-    compared(compare, folder, Path(PAGE.value or folder), ONLY_PAGE.value)
+    compared(compare, folder, DOCS if PUBLISH.value else None, ONLY_TABLES.value)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,30 @@
 """What each guidance samples, against the law it is named after: python benchmarks/guidance.py (two minutes, one core)
 
-Writes docs/guidance.md and docs/pictures/guidance_*.png. Denoisers are exact, so that nothing is learned and all that
-is wrong is the guidance's own; `dj.lab.guidance_report` takes any other as well.
+For docs/guidance.md and docs/pictures/guidance_*.png. Denoisers are exact, so every error is the guidance's own;
+`dj.lab.guidance_report` takes any other guidance as well.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import guidance_pictures as pictures
 import jax
 import jax.numpy as jnp
 import numpy as np
-from guidance_words import DIGITS, END, EVERY, HEAD, MODELS, PLUS, SIGNS, TILTED
-from tables import head, row
+from report import PICTURES, Table, publish, table, timed_in_turns
 
 import diffjax as dj
 from diffjax import guidance as g
 from diffjax import lab
 from diffjax.lab.guidance_checks import draw, pattern_strengths
+from diffjax.lab.guidance_data import null_label
 
-ROOT = Path(__file__).parents[1]
-PICTURES = ROOT / "docs" / "pictures"
 FLOW = dj.Gaussian(dj.schedule.flow, dj.predict.velocity)
 SCALES, STEPS, LONG = (1.0, 1.5, 2.0, 4.0), (10, 40), (10, 40, 160)
 FINE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
-NUMBERS, SHOWN, AT = 4, 3.0, {"noise": FLOW, "label": 0, "draws": 2000, "seed": 0}
+NUMBERS, SHOWN = 4, 3.0
+SIGNS = ("mean", "deviation", "kept", "modes")
 STRENGTHS = (0.05, 0.2, 0.6)
 BATCH, ROUNDS = 16, 75
 
@@ -55,15 +53,12 @@ GUIDANCES = {
 
 
 def main() -> None:
-    """Measure, write the page, draw the pictures. What the page has on digits stays."""
-    path = ROOT / "docs" / "guidance.md"
-    _, here, digits = path.read_text().partition(DIGITS) if path.exists() else ("", "", "")
-    page = [HEAD, *tilted(), TILTED, *every(), EVERY, *plus(), PLUS, *models(), MODELS, *cost(), END]
-    path.write_text("\n".join(page) + DIGITS + (digits if here else "\n"))
+    """Measure, publish the tables, draw the pictures."""
+    publish("guidance", [tilted(), every(), plus(), models(), cost()])
 
 
-def told(it: lab.GuidanceRow) -> list[str]:
-    """What there is to say of z."""
+def cells(it: lab.GuidanceRow) -> list[str]:
+    """The four signs of z."""
     return [
         f"{it.mean:+.2f}",
         f"{it.deviation:.2f}",
@@ -72,46 +67,63 @@ def told(it: lab.GuidanceRow) -> list[str]:
     ]
 
 
-def tilted() -> Iterator[str]:
+def tilted() -> Table:
     """cfg on the line, by an ODE and by an SDE, against scale and steps."""
-    yield from head("steps by", "w", *SIGNS, *(f"to tilted, {count} steps" for count in LONG))
-    curves, drawn = {}, {}
-    for name, step in (("ddim", dj.steps.ddim()), ("posterior", dj.steps.posterior())):
-        rows = lab.guidance_report(g.cfg, scales=FINE, steps=LONG, noise=FLOW, step=step).rows
-        for w in SCALES:
-            far = {it.steps: it for it in rows if it.scale == w}
-            yield row(f"`{name}`", f"{w:g}", *told(far[LONG[-1]]), *(f"{far[n].wasserstein:.3f}" for n in LONG))
-        curves[name] = {n: [it.wasserstein for it in rows if it.steps == n] for n in LONG}
+    curves: dict[str, dict[int, list[float]]] = {}
+    drawn: dict[str, dict[float, np.ndarray]] = {}
+    rules = {"ddim": dj.steps.ddim(), "posterior": dj.steps.posterior()}
+    columns = ("steps by", "w", *SIGNS, *(f"to tilted, {count} steps" for count in LONG))
+    measured = table("The tilted law", columns, tilted_rows(rules, curves))
+    for name, step in rules.items():
         drawn[name] = {w: line(g.cfg, w, step, LONG[-1], 1)[0] for w in (1.5, 2.0, 4.0)}
     pictures.densities(drawn, PICTURES / "guidance_tilted.png")
     pictures.curves(FINE, curves, PICTURES / "guidance_steps.png")
+    return measured
+
+
+def tilted_rows(rules: dict[str, dj.Step], curves: dict[str, dict[int, list[float]]]) -> Iterator[list[str]]:
+    """A row for each rule and scale; `curves` gets the distance to the tilted law of each."""
+    for name, step in rules.items():
+        rows = lab.guidance_report(g.cfg, scales=FINE, steps=LONG, noise=FLOW, step=step).rows
+        curves[name] = {n: [it.wasserstein for it in rows if it.steps == n] for n in LONG}
+        for w in SCALES:
+            far = {it.steps: it for it in rows if it.scale == w}
+            yield [f"`{name}`", f"{w:g}", *cells(far[LONG[-1]]), *(f"{far[n].wasserstein:.3f}" for n in LONG)]
 
 
 def line(make: Callable, w: float, step: Any, steps: int, dimensions: int) -> np.ndarray:
     """z and b of what is drawn."""
-    known, null = (
-        lab.class_denoiser(FLOW, lab.TWO_CLASSES, dimensions),
-        jnp.asarray(len(lab.TWO_CLASSES.laws), jnp.int32),
-    )
-    grid = dj.grids.uniform(FLOW, steps)
-    return pattern_strengths(draw(make(known, w, null), step or dj.steps.ddim(), grid, w, dimensions=dimensions, **AT))
+    exact = lab.class_denoiser(FLOW, lab.TWO_CLASSES, dimensions)
+    guided = make(exact, w, jnp.asarray(null_label(lab.TWO_CLASSES), jnp.int32))
+    rule = step(w) if callable(step) else step or dj.steps.ddim()
+    task = lab.GuidanceTask(dimensions=dimensions)
+    return pattern_strengths(draw(task, FLOW, guided, rule, dj.grids.uniform(FLOW, steps)))
 
 
-def every() -> Iterator[str]:
-    """Each guidance at each scale, on pictures of four numbers."""
-    yield from head("guidance", "w", *SIGNS, "to tilted", "to tilted, 10 steps", "to class", "aside")
-    drawn, found = {"no guidance, w = 1": line(g.cfg, 1.0, None, STEPS[-1], NUMBERS)}, {}
+def every() -> Table:
+    """Each guidance at each scale, on images of four numbers."""
+    drawn = {"no guidance, w = 1": line(g.cfg, 1.0, None, STEPS[-1], NUMBERS)}
+    found: dict[str, list[lab.GuidanceRow]] = {}
+    columns = ("guidance", "w", *SIGNS, "to tilted", "to tilted, 10 steps", "to class", "aside")
+    measured = table("Each guidance", columns, every_rows(found))
     for name, (make, step) in GUIDANCES.items():
-        rows = lab.guidance_report(make, scales=SCALES, steps=STEPS, noise=FLOW, step=step, dimensions=NUMBERS).rows
-        few, many = ([it for it in rows if it.steps == steps] for steps in STEPS)
-        for short, it in zip(few, many, strict=True):
-            far = (it.wasserstein, short.wasserstein, it.to_class, it.aside)
-            if it.scale > 1 or name == "cfg":
-                yield row(f"`{name}`", f"{it.scale:g}", *told(it), *(f"{value:.2f}" for value in far))
-        found[name], drawn[f"{name}, w = {SHOWN:g}"] = many, line(make, SHOWN, step, STEPS[-1], NUMBERS)
+        drawn[f"{name}, w = {SHOWN:g}"] = line(make, SHOWN, step, STEPS[-1], NUMBERS)
     drawn["plus_plus(0.2)"] = line(plus_plus(STEPS[-1]), 0.2, None, STEPS[-1], NUMBERS)
     pictures.trade(found, PICTURES / "guidance_trade.png")
     pictures.planes(drawn, SHOWN, PICTURES / "guidance_every.png")
+    return measured
+
+
+def every_rows(found: dict[str, list[lab.GuidanceRow]]) -> Iterator[list[str]]:
+    """A row for each guidance and scale; `found` gets those of the most steps."""
+    for name, (make, step) in GUIDANCES.items():
+        task = lab.GuidanceTask(dimensions=NUMBERS)
+        rows = lab.guidance_report(make, task, scales=SCALES, steps=STEPS, noise=FLOW, step=step).rows
+        few, found[name] = ([it for it in rows if it.steps == steps] for steps in STEPS)
+        for short, it in zip(few, found[name], strict=True):
+            far = (it.wasserstein, short.wasserstein, it.to_class, it.aside)
+            if it.scale > 1 or name == "cfg":
+                yield [f"`{name}`", f"{it.scale:g}", *cells(it), *(f"{value:.2f}" for value in far)]
 
 
 def plus_plus(steps: int) -> Callable:
@@ -120,14 +132,14 @@ def plus_plus(steps: int) -> Callable:
     return lambda denoise, strength, null: g.cfg(denoise, g.plus_plus(strength, FLOW, grid), null)
 
 
-def plus() -> Iterator[str]:
+def plus() -> Table:
     """CFG++: to which scale of the tilted law each strength comes nearest, in more and more steps."""
-    yield from head("strength", *(f"nearest w, {steps} steps" for steps in LONG), *(f"kept, {n} steps" for n in LONG))
+    spread, rows = lab.TWO_CLASSES.distributions[0].moments()[1], []
     for strength in STRENGTHS:
         found = [line(plus_plus(steps), strength, None, steps, 1)[0] for steps in LONG]
-        spread = lab.TWO_CLASSES.laws[0].moments()[1]
-        kept = [f"{z.std() / spread:.2f}" for z in found]
-        yield row(strength, *(f"{nearest(z):g}" for z in found), *kept)
+        rows.append([strength, *(f"{nearest(z):g}" for z in found), *(f"{z.std() / spread:.2f}" for z in found)])
+    columns = (*(f"nearest w, {steps} steps" for steps in LONG), *(f"kept, {n} steps" for n in LONG))
+    return table("CFG++", ("strength", *columns), rows)
 
 
 def nearest(z: np.ndarray) -> float:
@@ -139,23 +151,21 @@ def nearest(z: np.ndarray) -> float:
     return float(scales[int(np.argmin(far))])
 
 
-def models() -> Iterator[str]:
+def models() -> Table:
     """A model that errs, guided by its own null condition and by a weaker model."""
-    yield from head("guidance", "w", "kept", "modes", "to class")
-    model = lab.TWO_CLASSES.widen(1.4)
+    task, rows = lab.GuidanceTask(model=lab.TWO_CLASSES.widen(1.4)), []
     weak = lab.class_denoiser(FLOW, lab.TWO_CLASSES.widen(2.0))
     makes = {"cfg": g.cfg, "autoguidance": lambda denoise, w, null: g.autoguidance(denoise, weak, w)}
     for name, make in makes.items():
         scales = (1.0, 1.5, 2.0, 3.0) if name == "autoguidance" else (1.0, 1.5, 2.0)
-        for it in lab.guidance_report(make, scales=scales, steps=STEPS[-1:], noise=FLOW, model=model).rows:
-            yield row(
-                f"`{name}`", f"{it.scale:g}", f"{it.class_deviation:.2f}", f"{it.modes:.2f}", f"{it.to_class:.3f}"
-            )
+        for it in lab.guidance_report(make, task, scales=scales, steps=STEPS[-1:], noise=FLOW).rows:
+            numbers = (f"{it.class_deviation:.2f}", f"{it.modes:.2f}", f"{it.to_class:.3f}")
+            rows.append([f"`{name}`", f"{it.scale:g}", *numbers])
+    return table("Models that err", ("guidance", "w", "kept", "modes", "to class"), rows)
 
 
-def cost() -> Iterator[str]:
-    """A guided step over a plain step of twice the batch, in turns."""
-    yield from head("guided step", "time over that of a plain step of twice the batch, median", "limit")
+def cost() -> Table:
+    """A guided step over a plain step of twice the batch, by processor time, which other work leaves alone."""
     net = dj.nets.DiT(patch=1, width=96, depth=3, classes=4)
     x, t = jax.random.normal(jax.random.key(0), (2 * BATCH, 8, 8, 1)), jnp.full((2 * BATCH, 1, 1, 1), 0.5)
     cond = jnp.arange(2 * BATCH) % 4
@@ -169,9 +179,10 @@ def cost() -> Iterator[str]:
         "`cfg`, `calls=2`": g.cfg(denoise, 2.0, net.null_cond, calls=2),
     }
     ways = [plain, *(stepped(each, x[:BATCH], t[:BATCH], cond[:BATCH]) for each in guided.values())]
-    rounds = np.array([in_turn(ways, turn) for turn in range(ROUNDS + 2)])[2:]
-    for name, ratio in zip(guided, np.median(rounds[:, 1:] / rounds[:, :1], axis=0), strict=True):
-        yield row(name, f"{ratio:.3f}", "" if "calls" in name else 1.05)
+    rounds = timed_in_turns(ways, ROUNDS, time.process_time)
+    ratios = np.median(rounds[:, 1:] / rounds[:, :1], axis=0)
+    rows = ((name, f"{ratio:.3f}", "" if "calls" in name else 1.05) for name, ratio in zip(guided, ratios, strict=True))
+    return table("Cost", ("guided step", "time over that of a plain step of twice the batch, median", "limit"), rows)
 
 
 def stepped(denoise: Any, x: jax.Array, t: jax.Array, cond: jax.Array) -> Callable[[], jax.Array]:
@@ -183,16 +194,6 @@ def stepped(denoise: Any, x: jax.Array, t: jax.Array, cond: jax.Array) -> Callab
         return step.update(keys, FLOW, lambda x, t: denoise(x, t, cond), x, t, t - 0.1, None)[0]
 
     return lambda: call(denoise, x, cond)
-
-
-def in_turn(ways: list[Callable[[], jax.Array]], turn: int) -> list[float]:
-    """The processor's seconds of each, which other work leaves alone; each round begins with another."""
-    found = {}
-    for i in ((i + turn) % len(ways) for i in range(len(ways))):
-        begun = time.process_time()
-        jax.block_until_ready(ways[i]())
-        found[i] = time.process_time() - begun
-    return [found[i] for i in range(len(ways))]
 
 
 if __name__ == "__main__":

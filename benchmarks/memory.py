@@ -18,7 +18,6 @@ import optax
 import diffjax as dj
 
 NOISE, ORDER = dj.Gaussian(dj.schedule.cosine, dj.predict.v), dj.order.together
-KEYS = dj.keys(0, 8)
 BEGUN = 5  # calls before the process is measured
 
 
@@ -47,7 +46,7 @@ def alone(number: int) -> Callable:
 
 def sampled(make: Callable) -> Callable[[int], None]:
     return lambda number: jax.block_until_ready(
-        dj.sample(KEYS, NOISE, ORDER, make(number), (8,), steps=20, step=dj.steps.heun())
+        dj.sample(dj.keys(0, 8), NOISE, ORDER, make(number), (8,), steps=20, step=dj.steps.heun())
     )
 
 
@@ -57,22 +56,17 @@ def fitted(number: int) -> None:
     dj.fit(jax.random.key(number), net, loss, iter(lambda: {"x": x}, None), 5, optimizer=optax.adam(1e-3))
 
 
-PARTS = {
-    "closures": (sampled(closure), 200),
-    "alone": (sampled(alone), 200),
-    "fits": (fitted, 20),
-}
+PARTS = {"closures": (sampled(closure), 200), "alone": (sampled(alone), 200), "fits": (fitted, 20)}
 
 
 def resident() -> float:
     """Megabytes of this process in memory."""
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def measured(name: str, count: int) -> str:
-    call, times = PARTS[name][0], [time.process_time()]
+    call, times, before = PARTS[name][0], [time.process_time()], 0.0
     for number in range(count):
         call(number)
         times.append(time.process_time())

@@ -1,30 +1,22 @@
 """What each method of editing draws, against the exact law: python benchmarks/posteriors.py (half an hour, one core)
 
-Writes docs/posteriors_figures.json, problem after problem (what is there already is not measured again), and from it
-docs/posteriors.md and docs/pictures/posteriors_modes.png. Denoisers are exact, so all that is wrong is the method's
-own; `dj.lab.posteriors` takes any other method as well.
+Publishes the tables of docs/posteriors.md, problem after problem (what is there already is not measured again), and
+draws docs/pictures/posteriors_modes.png. Denoisers are exact, so every error is the method's own; `dj.lab.posteriors`
+takes any other method as well.
 """
 
-import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from posteriors_words import END, HEAD, METHODS, TABLES, WHICH
-from tables import head, row
+from report import PICTURES, Table, figures_of, publish, table
 
 import diffjax as dj
 from diffjax import edit, lab
 
-ROOT = Path(__file__).parents[1]
-FIGURES, PAGE, PICTURE = (
-    ROOT / "docs" / name for name in ("posteriors_figures.json", "posteriors.md", "pictures/posteriors_modes.png")
-)
 NOISE = dj.Gaussian(dj.schedule.cosine, dj.predict.v)
 STEPS, DRAWS, OBSERVATIONS, PARTICLES = 200, 1000, 4, 1024
 FILTERS = {2: 64, 4: 64, 16: 16}
@@ -69,8 +61,8 @@ def problems() -> list[tuple[str, str, int]]:
 
 def measured(prior: str, seen: str, count: int, ways: dict[str, Any]) -> lab.Posteriors:
     """These methods, on one problem."""
-    given = {"noise": NOISE, "steps": STEPS, "draws": DRAWS, "observations": OBSERVATIONS}
-    return lab.posteriors(ways, PRIORS[prior](count), SEEN[seen], SHAPES[count], **given)
+    task = lab.PosteriorTask(PRIORS[prior](count), SEEN[seen], SHAPES[count], OBSERVATIONS, DRAWS)
+    return lab.posteriors(ways, task, noise=NOISE, steps=STEPS)
 
 
 def found(prior: str, seen: str, count: int) -> dict[str, Any]:
@@ -100,32 +92,20 @@ def filtered(prior: str, seen: str, count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure what is missing, write the page, draw the picture."""
-    figures = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    """Measure what is missing, publish the tables, draw the picture."""
+    figures = figures_of("posteriors") or {}
     for problem in problems():
         name = ", ".join(map(str, problem))
         if name not in figures or figures[name].get("filters") != FILTERS[problem[-1]]:
             figures[name] = {**(figures.get(name) or found(*problem)), **filtered(*problem)}
-            FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
-            print(name, round(time.process_time()), flush=True)
-    PAGE.write_text(page(figures))
+            publish("posteriors", tables(figures), figures)
+    publish("posteriors", tables(figures), figures)
     pictured()
 
 
-def page(figures: dict[str, Any]) -> str:
-    """The page, a function of the figures."""
-    parts = [HEAD, *methods(), TABLES]
-    for prior in PRIORS:
-        for seen in SEEN:
-            parts += [f"\n### {prior.capitalize()}, {seen}\n", *table(figures, prior, seen)]
-    parts += ["\n### Particles\n", *filters(figures), WHICH, END]
-    return "\n".join(parts)
-
-
-def methods() -> list[str]:
-    """Each method, its source, what it costs and what it is biased in."""
-    lines = head("method", "source", "evaluations a step", "serves", "what is wrong with it")
-    return lines + [row(f"`{name}`", *cells) for name, cells in METHODS.items()]
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """All tables, a function of the figures."""
+    return [*(fits(figures, prior, seen) for prior in PRIORS for seen in SEEN), filters(figures)]
 
 
 def fit_of(figures: dict[str, Any], name: str) -> lab.Fit | None:
@@ -134,29 +114,28 @@ def fit_of(figures: dict[str, Any], name: str) -> lab.Fit | None:
     return found and lab.Fit(*found)
 
 
-def table(figures: dict[str, Any], prior: str, seen: str) -> list[str]:
+def fits(figures: dict[str, Any], prior: str, seen: str) -> Table:
     """A row for each method, the numbers side by side; in bold what no exact draws are beyond."""
     names = (f"{prior}, {seen}, {count}" for count in NUMBERS)
     every = {name: figures[name] for name in names if name in figures}
-    lines = head("method", *(f"{what}, {name.split(', ')[-1]}" for name in every for what in SIGNS))
+    rows = []
     for name in WAYS:
-        fits = [(fit_of(each, name), lab.Fit(*each["allowed"])) for each in every.values()]
-        cells = [(not fit.beyond(allowed), value) for fit, allowed in fits if fit for value in fit]
+        pairs = [(fit_of(each, name), lab.Fit(*each["allowed"])) for each in every.values()]
+        cells = [(not fit.beyond(allowed), value) for fit, allowed in pairs if fit for value in fit]
         if cells:
-            lines.append(row(f"`{name}`", *(f"**{value:.2f}**" if exact else f"{value:.2f}" for exact, value in cells)))
-    lines.append(row("exact draws", *(f"{value:.2f}" for each in every.values() for value in each["chance"])))
+            rows.append((f"`{name}`", *(f"**{value:.2f}**" if exact else f"{value:.2f}" for exact, value in cells)))
+    rows.append(("exact draws", *(f"{value:.2f}" for each in every.values() for value in each["chance"])))
     limits = ((i, value) for each in every.values() for i, value in enumerate(each["allowed"]))
-    return [*lines, row("99.9 % of exact", *(f"{'± ' * (i == 3)}{value:.2f}" for i, value in limits))]
+    rows.append(("99.9 % of exact", *(f"{'± ' * (i == 3)}{value:.2f}" for i, value in limits)))
+    columns = (f"{what}, {name.split(', ')[-1]}" for name in every for what in SIGNS)
+    return table(f"{prior.capitalize()}, {seen}", ("method", *columns), rows)
 
 
-def filters(figures: dict[str, Any]) -> list[str]:
+def filters(figures: dict[str, Any]) -> Table:
     """How many of the particles are effective."""
-    lines = head("problem", f"effective of {PARTICLES}, mean over steps", "least", "filters for each observation")
-    for name in map(", ".join, ((prior, seen, str(count)) for prior, seen, count in problems())):
-        if name in figures:
-            mean, least = figures[name]["effective"]
-            lines.append(row(name, f"{mean:.0f}", f"{least:.0f}", figures[name]["filters"]))
-    return lines
+    rows = [(name, *(f"{count:.0f}" for count in each["effective"]), each["filters"]) for name, each in figures.items()]
+    columns = ("problem", f"effective of {PARTICLES}, mean over steps", "least", "filters for each observation")
+    return table("Particles", columns, rows)
 
 
 def pictured(draws: int = 300) -> None:
@@ -183,7 +162,7 @@ def pictured(draws: int = 300) -> None:
     for axis, (name, x) in zip(axes.flat, panels.items(), strict=True):
         axis.scatter(x[:, 2], x[:, 3], s=4, alpha=0.5, color="black" if name == "exact draws" else "tab:blue")
         axis.set(title=name, xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
-    figure.savefig(PICTURE, dpi=110)
+    figure.savefig(PICTURES / "posteriors_modes.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Every step rule against exact answers: python benchmarks/samplers.py (about an hour on one core)
 
-Writes docs/samplers.md (order claimed and measured, finiteness and error of every rule, schedule and prediction) and
-docs/pictures/work_precision.png. Rules are those of `dj.steps` that serve Gaussian noise, made with their defaults and,
-where a maker takes an order, with each that it takes.
+Order of accuracy, distribution, error at few evaluations and finiteness by rule, schedule and prediction, for
+docs/samplers.md; draws docs/pictures/work_precision.png. The rules are those of `dj.steps` that serve Gaussian noise,
+with their defaults and, where a maker takes an order, with each that it takes.
 """
 
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,11 @@ import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
-from tables import head, row
+from report import PICTURES, Table, publish, table
 
 import diffjax as dj
 from diffjax import lab
 
-ROOT = Path(__file__).parents[1]
 SCHEDULES = ("cosine", "flow", "linear_beta", "edm")
 BETWEEN = {"cosine": (0.8, 0.2), "flow": (0.8, 0.2), "linear_beta": (0.35, 0.05), "edm": (0.5, 0.2)}  # clock values
 ROWS = ("x0", "eps", "v", "velocity", "score", "edm")
@@ -34,26 +33,25 @@ SWEEP = f"{EVERY[0]} … {EVERY[-1]}"
 
 
 def main() -> None:
-    """Measure, write the page, draw the picture."""
-    rules = dict(found())
-    sure = {name: step for name, step in rules.items() if not step.stochastic}
-    chance = {name: step for name, step in rules.items() if step.stochastic}
-    page = [HEAD, *orders(sure), LAWS, *laws(chance), ERRORS, *errors(rules), FINITE, *finite(rules), PICTURE]
-    (ROOT / "docs" / "samplers.md").write_text("\n".join(page))
-    draw(sure, chance)
+    """Measure, publish the tables, draw the picture."""
+    rules = dict(rules_for_gaussian())
+    deterministic = {name: step for name, step in rules.items() if not step.stochastic}
+    stochastic = {name: step for name, step in rules.items() if step.stochastic}
+    publish("samplers", [orders(deterministic), distributions(stochastic), errors(rules), finite(rules)])
+    draw(deterministic, stochastic)
 
 
-def found() -> Iterator[tuple[str, dj.Step]]:
-    """The rules, by how they are made; those for tokens ask for what Gaussian noise does not have."""
+def rules_for_gaussian() -> Iterator[tuple[str, dj.Step]]:
+    """The rules, by how they are made; those for tokens need what Gaussian noise does not have."""
     for name in dj.steps.__all__:
         maker = getattr(dj.steps, name)
-        for given in choices(maker):
+        for arguments in choices(maker):
             try:
-                step = maker(**given)
-            except (dj.UserError, TypeError):  # an order that is not there, or something that has no default
+                step = maker(**arguments)
+            except (dj.UserError, TypeError):  # an order that does not exist, or an argument without a default
                 continue
             if isinstance(step, dj.Step) and isinstance(COSINE, step.needs):
-                yield f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})", step
+                yield f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})", step
 
 
 def choices(maker: object) -> list[dict[str, int]]:
@@ -62,15 +60,27 @@ def choices(maker: object) -> list[dict[str, int]]:
     return [{"order": order} for order in range(1, 6)] if takes_order else [{}]
 
 
-def orders(rules: dict[str, dj.Step]) -> Iterator[str]:
-    """A row for each rule and schedule, a column for each prediction."""
-    yield from head("rule", "schedule", "evaluations a step", "claimed", *ROWS)
+def by_schedule(rules: dict[str, dj.Step]) -> Iterator[tuple[str, dj.Step, str, dj.Gaussian]]:
+    """Each rule under each schedule."""
     for name, step in rules.items():
         for schedule in SCHEDULES:
-            measured = [order(step, schedule, which) for which in ROWS]
-            claimed = "none" if step.order is None else step.order
-            yield row(f"`{name}`", schedule, step.evaluations, claimed, *measured)
+            yield name, step, schedule, dj.Gaussian(getattr(dj.schedule, schedule), dj.predict.v)
         jax.clear_caches()  # a process can map only so many programs
+
+
+def orders(rules: dict[str, dj.Step]) -> Table:
+    """A row for each rule and schedule, a column for each prediction."""
+    rows = (
+        (
+            f"`{name}`",
+            schedule,
+            step.evaluations,
+            "none" if step.order is None else step.order,
+            *(order(step, schedule, which) for which in ROWS),
+        )
+        for name, step, schedule, _ in by_schedule(rules)
+    )
+    return table("Order of accuracy", ("rule", "schedule", "evaluations a step", "claimed", *ROWS), rows)
 
 
 def order(step: dj.Step, schedule: str, prediction: str) -> str:
@@ -83,59 +93,61 @@ def order(step: dj.Step, schedule: str, prediction: str) -> str:
     return bold(f"{slope:.2f}", step.order is not None and not slope >= step.order - 0.15)
 
 
-def laws(rules: dict[str, dj.Step]) -> Iterator[str]:
-    """A row for each rule and schedule."""
+def distributions(rules: dict[str, dj.Step]) -> Table:
+    """Bias and distance of the draws of stochastic rules."""
+    columns = ("deviation", "mean", "Wasserstein", "exact draws stay below")
     coarse = [f"deviation, {steps} steps" for steps in HALVED]
-    yield from head("rule", "schedule", *coarse, "deviation", "mean", "Wasserstein", "exact draws stay below")
-    for name, step in rules.items():
-        for schedule in SCHEDULES:
-            noise = dj.Gaussian(getattr(dj.schedule, schedule), dj.predict.v)
-            it, *others = [lab.compare_distribution(step, noise, steps=steps) for steps in (200, *HALVED)]
-            biases = [f"{other.deviation:+.4f}" for other in others]
-            numbers = [bold(f"{value:+.4f}", abs(value) > 0.02) for value in (it.deviation, it.mean)]
-            far = bold(f"{it.wasserstein:.4f}", it.wasserstein > it.allowed)
-            yield row(f"`{name}`", schedule, *biases, *numbers, far, f"{it.allowed:.4f}")
-        jax.clear_caches()
+    rows = ([*distribution_row(name, step, schedule, noise)] for name, step, schedule, noise in by_schedule(rules))
+    return table("Stochastic rules", ("rule", "schedule", *coarse, *columns), rows)
 
 
-def bold(told: str, wrong: bool) -> str:
+def distribution_row(name: str, step: dj.Step, schedule: str, noise: dj.Gaussian) -> Iterator[str]:
+    """In bold what no exact draws are."""
+    fine, *others = [lab.compare_distribution(step, noise, steps=steps) for steps in (200, *HALVED)]
+    yield from (f"`{name}`", schedule, *(f"{other.deviation:+.4f}" for other in others))
+    yield from (bold(f"{value:+.4f}", abs(value) > 0.02) for value in (fine.deviation, fine.mean))
+    yield from (bold(f"{fine.wasserstein:.4f}", fine.wasserstein > fine.allowed), f"{fine.allowed:.4f}")
+
+
+def bold(text: str, wrong: bool) -> str:
     """Of what is not as it should be."""
-    return f"**{told}**" if wrong else told
+    return f"**{text}**" if wrong else text
 
 
-def errors(rules: dict[str, dj.Step]) -> Iterator[str]:
+def errors(rules: dict[str, dj.Step]) -> Table:
     """A row for each rule and schedule, a column for each budget."""
-    yield from head("rule", "schedule", *(f"{budget} evaluations" for budget in BUDGETS))
-    for name, step in rules.items():
-        for schedule in SCHEDULES:
-            noise = dj.Gaussian(getattr(dj.schedule, schedule), dj.predict.v)
-            told = lab.error_by_nfe(step, noise, budgets=BUDGETS)
-            yield row(f"`{name}`", schedule, *(f"{told[budget]:.3g}" for budget in BUDGETS))
-        jax.clear_caches()
+    rows = (
+        (f"`{name}`", schedule, *(f"{error:.3g}" for error in lab.error_by_nfe(step, noise, budgets=BUDGETS).values()))
+        for name, step, schedule, noise in by_schedule(rules)
+    )
+    return table("Few evaluations", ("rule", "schedule", *(f"{budget} evaluations" for budget in BUDGETS)), rows)
 
 
-def finite(rules: dict[str, dj.Step]) -> Iterator[str]:
+def finite(rules: dict[str, dj.Step]) -> Table:
     """A row for each rule: where it is not finite."""
-    yield from head("rule", *lab.SCHEDULES)
-    for name, step in rules.items():
-        fails = lab.nonfinite_cases(step, EVERY)
-        told = ["not at " + ", ".join(map(str, fails[each])) if fails[each] else SWEEP for each in lab.SCHEDULES]
-        yield row(f"`{name}`", *told)
-        jax.clear_caches()
+    rows = ((f"`{name}`", *finite_cells(step)) for name, step in rules.items())
+    return table("Finite", ("rule", *lab.SCHEDULES), rows)
 
 
-def draw(sure: dict[str, dj.Step], chance: dict[str, dj.Step]) -> None:
-    """Error against evaluations, one line a rule: those that remember nothing, those that do, and stochastic ones."""
+def finite_cells(step: dj.Step) -> Iterator[str]:
+    """By schedule, the numbers of steps at which x is not finite."""
+    fails = lab.nonfinite_cases(step, EVERY)
+    jax.clear_caches()
+    yield from ("not at " + ", ".join(map(str, fails[each])) if fails[each] else SWEEP for each in lab.SCHEDULES)
+
+
+def draw(deterministic: dict[str, dj.Step], stochastic: dict[str, dj.Step]) -> None:
+    """Error against evaluations, one line a rule: without memory, with memory, stochastic."""
     matplotlib.use("Agg")
     figure, panes = plt.subplots(1, 3, figsize=(16, 5.5), layout="constrained")
-    bare = {name: step for name, step in sure.items() if step.init(jnp.zeros(1)) is None}
+    bare = {name: step for name, step in deterministic.items() if step.init(jnp.zeros(1)) is None}
     panes[1].sharey(panes[0])
     lines(panes[0], bare, "no memory: distance to the quantile map")
-    lines(panes[1], {name: step for name, step in sure.items() if name not in bare}, "with memory: the same")
-    lines(panes[2], chance, "stochastic: Wasserstein distance of 20,000 draws")
+    lines(panes[1], {name: step for name, step in deterministic.items() if name not in bare}, "with memory: the same")
+    lines(panes[2], stochastic, "stochastic: Wasserstein distance of 20,000 draws")
     panes[0].set_ylabel("error, in deviations of the data")
     panes[2].axhline(lab.critical_distance(lab.HARD, 20_000), color="black", lw=0.8, ls="--")
-    figure.savefig(ROOT / "docs" / "pictures" / "work_precision.png", dpi=110)
+    figure.savefig(PICTURES / "work_precision.png", dpi=110)
 
 
 def lines(pane: Axes, rules: dict[str, dj.Step], title: str) -> None:
@@ -144,12 +156,12 @@ def lines(pane: Axes, rules: dict[str, dj.Step], title: str) -> None:
     for name, step in rules.items():
         each, maker = max(1, step.evaluations), name.split("(")[0]
         budgets = [budget for budget in FINE if budget >= each]
-        told = lab.error_by_nfe(step, COSINE, budgets=budgets)
+        found = lab.error_by_nfe(step, COSINE, budgets=budgets)
         jax.clear_caches()
         which = [other for other in rules if other.startswith(f"{maker}(")].index(name)
-        style = {"marker": "osD^"[which], "ls": (":", "--", "-.", "-")[which] if len(rules) > len(makers) else "-"}
+        style: Any = {"marker": "osD^"[which], "ls": (":", "--", "-.", "-")[which] if len(rules) > len(makers) else "-"}
         spent = [budget // each * each for budget in budgets]
-        pane.plot(spent, list(told.values()), color=f"C{makers.index(maker)}", ms=5, lw=1.3, label=name, **style)
+        pane.plot(spent, list(found.values()), color=f"C{makers.index(maker)}", ms=5, lw=1.3, label=name, **style)
     pane.set(xscale="log", yscale="log", title=title, xlabel="evaluations of the denoiser")
     pane.set_xticks(ticks := [4, 8, 16, 32, 64, 128], [str(tick) for tick in ticks])
     pane.xaxis.set_minor_locator(NullLocator())
@@ -159,50 +171,6 @@ def lines(pane: Axes, rules: dict[str, dj.Step], title: str) -> None:
     pane.grid(alpha=0.3)
     pane.legend(fontsize=8)
 
-
-BETWEEN_TOLD = ", ".join(f"{name} from t = {first} to {last}" for name, (first, last) in BETWEEN.items())
-HEAD = f"""# Step rules against exact answers
-
-Written by `python benchmarks/samplers.py`; every number is measured by `dj.lab`, which takes any rule
-(docs/extending.md). The data is a mixture of three Gaussians on a line, where the solution of the probability-flow ODE
-is known: it keeps quantiles. The denoiser is exact, and takes the way of a net: it is read off the output that the
-prediction asks for.
-
-## Order of accuracy
-
-The slope of log error over log steps, {", ".join(map(str, COUNTS))} even steps of the clock, in float64, on three modes
-that overlap, from where the noise still knows the data, so that a start matters: {BETWEEN_TOLD}.
-Bold: more than 0.15 below what is claimed. Where the terms of lowest order are small, as those of bh2 are, more is
-measured: `unipc(order=3)` has 3.1 under cosine at 400, 800 and 1,600 steps. Empty: the prediction says nothing of x0
-where alpha = 0, and is refused under that schedule.
-"""
-LAWS = """
-## Stochastic rules
-
-20,000 draws at 200 even steps from t = 1 to 0, prediction v: bias of mean and deviation, and mean distance of the
-sorted draws to the exact quantiles, all in standard deviations; 99.9 % of 1,000 sets of as many exact draws stay below
-the last column. Bold: a bias above 0.02, or a distance above that. Of as many draws chance alone leaves biases of about
-0.007 and 0.005. Beside it the bias of the deviation at fewer steps: of a rule of first order it halves with the step.
-"""
-ERRORS = """
-## Few evaluations
-
-Three narrow modes of uneven weight and width, even steps from t = 1 to 0, prediction v; in standard deviations. Of
-deterministic rules the root mean square distance to the quantile map, of stochastic ones the mean distance of 20,000
-sorted draws to the exact quantiles, which are not to be compared with each other.
-"""
-FINITE = f"""
-## Finite
-
-Numbers of steps from t = 1 to 0 out of {SWEEP} at which x is finite, in float32, where alpha and sigma end at 0.
-"""
-PICTURE = """
-## Work and precision
-
-![error against evaluations](pictures/work_precision.png)
-
-The three narrow modes, cosine, prediction v, even steps. Below the dashed line are 99.9 % of sets of exact draws.
-"""
 
 if __name__ == "__main__":
     main()

@@ -23,9 +23,9 @@ from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.noise import Gaussian
 
-families, figures, flops, page, places, results, runs, scores, verdicts, whole = (
+families, figures, flops, places, results, runs, scores, whole = (
     importlib.import_module(f"comparing.{part}")
-    for part in ["families", "figures", "flops", "page", "places", "results", "runs", "scores", "verdicts", "whole"]
+    for part in ["families", "figures", "flops", "places", "results", "runs", "scores", "whole"]
 )
 MINI = Compare(
     "mini",
@@ -52,7 +52,7 @@ class Killed(Exception):
     """In place of a signal."""
 
 
-def here(command: Sequence[str], log: Path, core: int | None) -> None:
+def here(command: Sequence[str], log: Path) -> None:
     """A script in this process."""
     script, *words = command
     if script == runs.TRAIN:
@@ -67,21 +67,21 @@ def folder(request, tmp_path_factory, data_dir) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     mini = replace(MINI, families=MINI.families + request.param, data_dir=str(data_dir))
 
-    def killed(command: Sequence[str], log: Path, core: int | None) -> None:
+    def killed(command: Sequence[str], log: Path) -> None:
         if command[0] == runs.SCORE and mini.families[-1] in command:
             raise Killed
-        here(command, log, core)
+        here(command, log)
 
     with pytest.raises(Killed):
-        whole.compared(mini, folder, folder, start=killed)
+        whole.compared(mini, folder, start=killed)
     before = {path: path.read_bytes() for path in folder.rglob("scores/*/*.json")}
     asked: list[str] = []
 
-    def noted(command: Sequence[str], log: Path, core: int | None) -> None:
+    def noted(command: Sequence[str], log: Path) -> None:
         asked.append(command[0])
-        here(command, log, core)
+        here(command, log)
 
-    whole.compared(mini, folder, folder, start=noted)
+    whole.compared(mini, folder, start=noted)
     assert asked == [runs.SCORE], "what is finished is not repeated"
     assert before
     assert all(path.read_bytes() == told for path, told in before.items())
@@ -91,8 +91,6 @@ def folder(request, tmp_path_factory, data_dir) -> Path:
 def test_all_that_was_planned_is_measured(folder) -> None:
     mini = places.read(folder)
     assert not [family for job in runs.jobs(mini) for family in job.left(mini, folder)]
-    trained = len(runs.jobs(mini))
-    assert f"{trained} of {trained} are done" in runs.plan(mini, folder)
     found = results.gathered(mini, folder)["families"]
     assert [point["evaluations"] for point in found["any_order"]["points"]] == [2]
     assert [point["guidance"] for point in found["any_order"]["guided"]] == [1, 2]
@@ -102,11 +100,10 @@ def test_all_that_was_planned_is_measured(folder) -> None:
         assert two == pytest.approx(2 * one)
 
 
-def test_the_page_is_a_function_of_its_figures(folder) -> None:
-    kept = json.loads((folder / page.FIGURES).read_text())
-    assert page.page(kept) == (folder / page.PAGE).read_text()
+def test_the_tables_and_pictures_are_written_beside_it(folder) -> None:
+    assert json.loads((folder / "compare.json").read_text())["figures"] == results.gathered(places.read(folder), folder)
+    assert "| any-order autoregression | k = 32 | 2 |" in (folder / "compare.md").read_text()
     assert all((folder / "pictures" / name).stat().st_size for name in figures.FILES)
-    assert "configs/compare/mini.py" in page.page(kept)
 
 
 def test_a_comparison_goes_on_only_as_itself(folder) -> None:
@@ -153,39 +150,6 @@ def test_errors_are_of_both_kinds_of_seeds() -> None:
     assert results.mean_and_error([[1.0, 3.0]]) == (2.0, 1.0)
 
 
-def test_a_sentence_says_what_its_numbers_say() -> None:
-    def told(far: float, error: float) -> str:
-        points = [
-            {"name": f"k = {k}", "evaluations": 64 // k, "frechet_ratio": [ratio, error]}
-            for k, ratio in ((1, 1.5), (64, far))
-        ]
-        return verdicts.parallel({"families": {"any_order": {"points": points}}})
-
-    assert "holds.**" in told(3.0, 0.1)
-    assert "does not hold here" not in told(3.0, 0.1)
-    assert "does not hold here" in told(1.6, 0.1)
-    assert "does not hold here" in told(1.2, 0.01)
-
-
-def test_a_sentence_on_guidance_says_what_changed() -> None:
-    def point(w: float, accuracy: float, spread: float) -> dict:
-        quality = {"accuracy": [accuracy, 0.01], "spread": [spread, 0.01], "frechet_ratio": [2.0, 0.1]}
-        return {"name": "k = 8", "guidance": w, **quality}
-
-    family = {"title": "any order", "guided": [point(1.0, 0.9, 0.8), point(2.0, 0.95, 0.7), point(4.0, 0.99, 0.5)]}
-    (told,) = verdicts.guidance({"families": {"any_order": family, "aside": {"title": "none", "guided": []}}})
-    assert "guidance of 4" in told
-    assert "0.990 ± 0.010 (higher)" in told
-    assert "0.50 ± 0.01 (lower)" in told
-    assert "not told apart" in told
-
-
-def test_the_page_in_docs_is_of_the_figures_beside_it() -> None:
-    figures_kept = ROOT / "docs" / page.FIGURES
-    if figures_kept.exists():
-        assert (ROOT / "docs" / page.PAGE).read_text() == page.page(json.loads(figures_kept.read_text()))
-
-
 @pytest.mark.parametrize("name", ["short", "full", "accelerator"])
 def test_every_form_can_be(name) -> None:
     made = importlib.import_module(f"configs.compare.{name}").get_config()
@@ -206,7 +170,7 @@ def test_every_form_can_be(name) -> None:
         ("--config.widht=8", "did you mean width"),
         ("--config.train_seeds=()", "config.train_seeds"),
         ("--config.at_a_time=(1,65)", "config.at_a_time"),
-        ("--config.heads=7", "config.width"),
+        ("--config.heads=7", "config.heads"),
         ("--config.guidances=(1.0,)", "config.guidances"),
         ("--config.families=('side_by_side',)", "any_order"),
     ],

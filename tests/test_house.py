@@ -17,6 +17,7 @@ PACKAGE = ROOT / "diffjax"
 LONGEST = 250  # lines of a file
 MOST_ROOT_MODULES = 18
 LONGEST_CHAIN = 12  # of packages and root modules that import each other
+MOST_LINES = {"benchmarks": 3_500}  # of all files of a folder
 
 # What a package or a module at the root must not import, nor anything that it imports.
 NEVER = {
@@ -191,7 +192,7 @@ def test_public_functions_and_classes_are_explained() -> None:
             assert not told.startswith(f"{name.split('.')[-1]}("), f"{name} has only the docstring of a dataclass"
 
 
-SOURCE_PLACES = ("diffjax/**/*.py", "*.py", "configs/*.py", "examples/**/*.py")
+SOURCE_PLACES = ("diffjax/**/*.py", "*.py", "configs/**/*.py", "examples/**/*.py", "benchmarks/**/*.py")
 SOURCES = [path.relative_to(ROOT) for pattern in SOURCE_PLACES for path in sorted(ROOT.glob(pattern))]
 
 
@@ -200,6 +201,11 @@ def test_a_file_says_what_it_is_and_is_not_long(path) -> None:
     text = (ROOT / path).read_text()
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert len(text.splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize(("folder", "most"), MOST_LINES.items())
+def test_a_folder_stays_small(folder, most) -> None:
+    assert sum(len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")) <= most
 
 
 @pytest.mark.parametrize("library", ["orbax", "grain", "tensorflow_datasets", "flax.nnx", "scipy", "matplotlib"])

@@ -19,7 +19,7 @@ def clone_into(folder: Path) -> Path:
     folder.mkdir()
     for name in (*PROJECT, *(path.name for path in ROOT.glob("*.py"))):
         shutil.copy(ROOT / name, folder)
-    for name in PACKAGES:
+    for name in filter(lambda name: (ROOT / name).is_dir(), PACKAGES):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 

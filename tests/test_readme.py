@@ -1,4 +1,4 @@
-"""The README's notebook examples run as written: the first learns its two classes, the second saves and loads it."""
+"""The README's notebook examples run as written, and links between pages lead somewhere."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,30 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name after #: the headings, as GitHub and Sphinx spell them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert "://" in link or target.exists(), link
+        assert not anchor or "://" in link or anchor in anchors(target), link
 
 
 def test_the_notebook_examples(tmp_path, monkeypatch) -> None:
-    page = (Path(__file__).parent.parent / "README.md").read_text()
+    """The first learns its two classes, the second saves and loads it."""
+    page = (ROOT / "README.md").read_text()
     said: dict = {}
     example, saving = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[:2]
     monkeypatch.chdir(tmp_path)

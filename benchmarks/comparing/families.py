@@ -65,12 +65,10 @@ def changed(family: Family, compare: Compare) -> dict[str, Any]:
 
 
 def at_a_time(order: str = "") -> Callable[[Compare], list[Point]]:
-    """k pixels at a step, for each k that is asked for."""
-
-    def points(compare: Compare) -> list[Point]:
-        return [Point(f"k = {k}", "posterior", f"at_a_time(k={k})", PIXELS, order) for k in compare.at_a_time]
-
-    return points
+    """k pixels at a step, for each k of the comparison."""
+    return lambda compare: [
+        Point(f"k = {k}", "posterior", f"at_a_time(k={k})", PIXELS, order) for k in compare.at_a_time
+    ]
 
 
 def one_by_one(compare: Compare) -> list[Point]:
@@ -79,24 +77,18 @@ def one_by_one(compare: Compare) -> list[Point]:
 
 
 def in_steps(sampler: str, grid: str) -> Callable[[Compare], list[Point]]:
-    """Each number of steps that is asked for."""
-
-    def points(compare: Compare) -> list[Point]:
-        return [Point(f"{steps} step{'s' * (steps > 1)}", sampler, grid, steps) for steps in compare.evaluations]
-
-    return points
+    """Each number of steps of the comparison."""
+    return lambda compare: [
+        Point(f"{steps} step{'s' * (steps > 1)}", sampler, grid, steps) for steps in compare.evaluations
+    ]
 
 
 def in_blocks(sampler: str, grid: str, steps: int) -> Callable[[Compare], list[Point]]:
     """k pixels at a time, each in so many steps of a head."""
-
-    def points(compare: Compare) -> list[Point]:
-        return [
-            Point(f"k = {k}", sampler, grid, steps, f"blocks({-(-PIXELS // k)}, shuffled=True)")
-            for k in compare.at_a_time
-        ]
-
-    return points
+    blocks = "blocks({}, shuffled=True)"
+    return lambda compare: [
+        Point(f"k = {k}", sampler, grid, steps, blocks.format(-(-PIXELS // k))) for k in compare.at_a_time
+    ]
 
 
 def nothing(compare: Compare) -> list[Point]:
@@ -121,14 +113,7 @@ KARRAS = "karras(sigma_min=0.05, sigma_max=20.0, rho=6.0)"
 NUMBERS = {"model.net": PATCHES, "train.learning_rate": 3e-3, "train.weight_decay": 0.1}
 
 FAMILIES = (
-    Family(
-        "raster",
-        "raster autoregression",
-        "digits_raster",
-        {"model.net": CAUSAL},
-        one_by_one,
-        context="shuffled",
-    ),
+    Family("raster", "raster autoregression", "digits_raster", {"model.net": CAUSAL}, one_by_one, context="shuffled"),
     Family(
         "raster_bidirectional",
         "raster, bidirectional net",
@@ -149,20 +134,8 @@ FAMILIES = (
         context="none",
     ),
     Family("masked", "masked diffusion", "digits_masked", {"model.net": TOKENS}, in_steps("posterior", "uniform")),
-    Family(
-        "gaussian",
-        "Gaussian diffusion",
-        "digits",
-        NUMBERS,
-        in_steps("dpmpp_2m", KARRAS),
-    ),
-    Family(
-        "rolling",
-        "rolling diffusion",
-        "digits_rolling",
-        NUMBERS,
-        in_steps("dpmpp_2m", "uniform"),
-    ),
+    Family("gaussian", "Gaussian diffusion", "digits", NUMBERS, in_steps("dpmpp_2m", KARRAS)),
+    Family("rolling", "rolling diffusion", "digits_rolling", NUMBERS, in_steps("dpmpp_2m", "uniform")),
     Family(
         "continuous",
         "continuous autoregression",
@@ -189,25 +162,19 @@ def check(compare: Compare) -> None:
     for family in named(compare.families):
         if family.net not in ("", *compare.families):
             raise UserError(f"config.families: {family.name!r} draws from the nets of {family.net!r}; add that")
-    least = {"samples": 20, "steps": 1, "batch_size": 1, "checkpoints": 1, "bits_of": 2, "draws": 2, "at_once": 1}
-    for name, smallest in {**least, "width": 1, "depth": 1, "heads": 1, "batch": 1}.items():
-        if getattr(compare, name) < smallest:
-            raise UserError(f"config.{name}: expected at least {smallest}, got {getattr(compare, name)}")
-    for name in ("train_seeds", "sample_seeds"):
-        seeds = getattr(compare, name)
-        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise UserError(f"config.{name}: expected one or more seeds, each once, from 0 on, got {seeds}")
-    for name in ("evaluations", "at_a_time"):
-        counts = getattr(compare, name)
-        if not counts or min(counts) < 1 or len(set(counts)) < len(counts):
-            raise UserError(f"config.{name}: expected one or more counts from 1 on, each once, got {counts}")
-    if len(set(compare.guidances)) < len(compare.guidances) or 1 in compare.guidances:
-        raise UserError(f"config.guidances: expected weights other than 1, each once, got {compare.guidances}")
-    if max(compare.at_a_time) > PIXELS:
-        raise UserError(f"config.at_a_time: expected at most the {PIXELS} pixels, got {max(compare.at_a_time)}")
-    if compare.steps % compare.checkpoints:
-        raise UserError(
-            f"config.checkpoints: {compare.steps} steps do not divide into {compare.checkpoints}; choose a divisor"
-        )
-    if compare.width % compare.heads:
-        raise UserError(f"config.width: {compare.width} does not divide by {compare.heads} heads; choose a multiple")
+    least = {"samples": 20, "bits_of": 2}
+    for name, value in asdict(compare).items():
+        if isinstance(value, int) and value < least.get(name, 1):
+            raise UserError(f"config.{name}: expected at least {least.get(name, 1)}, got {value}")
+    lowest = {"train_seeds": 0, "sample_seeds": 0, "evaluations": 1, "at_a_time": 1}
+    for name, low in lowest.items():
+        values = getattr(compare, name)
+        if not values or min(values) < low or max(values) > (PIXELS if name == "at_a_time" else 2**31):
+            raise UserError(f"config.{name}: expected one or more integers from {low} on, got {values}")
+    for name in (*lowest, "guidances"):
+        values = getattr(compare, name)
+        if len(set(values)) < len(values) or (name == "guidances" and 1 in values):
+            raise UserError(f"config.{name}: expected each value once, and no guidance of 1, got {values}")
+    for name, part in (("steps", "checkpoints"), ("width", "heads")):
+        if getattr(compare, name) % getattr(compare, part):
+            raise UserError(f"config.{part}: expected a divisor of {name}, {getattr(compare, name)}")

@@ -1,4 +1,4 @@
-"""The figures of the page, from its results: names stand at the curves, colours serve every kind of sight."""
+"""The pictures of the comparison, from its results; colours serve every kind of sight."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,9 @@ Results = dict[str, Any]
 # Okabe & Ito's colours, yellow left out, which is too light for a line
 COLOURS = ("#000000", "#999999", "#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00")
 MARKS = ("*", "v", "x", "o", "s", "D", "^", "P")
-QUALITY = (
-    ("frechet_ratio", "Fréchet distance, ratio"),
-    ("two_sample", "two-sample test, accuracy"),
-)
+QUALITY = (("frechet_ratio", "Fréchet distance, ratio"), ("two_sample", "two-sample test, accuracy"))
 PLAIN = (1, 1.5, 2, 3, 4, 6, 8, 10, 16, 20, 32, 64, 128)
 DECADES = [digit * 10.0**power for power in range(4, 22) for digit in (1, 2, 3, 5)]
-GAP = 0.06  # of the height, between names
 PAIR = ("raster", "raster_bidirectional")  # the causal net, and the one that sees everything, in the same order
 FILES = tuple(f"compare_{name}.png" for name in ("evaluations", "flops", "guidance", "bits", "causal"))
 
@@ -52,10 +48,7 @@ def quality(results: Results, along: str, caption: str) -> Figure:
         panel.set(xscale="log", yscale="log" if ratio else "linear", xlabel=caption, ylabel=name)
         if ratio:
             _ticks(panel.yaxis, PLAIN)
-        if along == "evaluations":
-            _ticks(panel.xaxis, PLAIN)
-        else:
-            _ticks(panel.xaxis, DECADES)
+        _ticks(panel.xaxis, PLAIN if along == "evaluations" else DECADES)
         rows = {key: [(each[along], *each[measure]) for each in found["points"]] for key, found in families.items()}
         _lines(panel, results, rows, real=1.0 if ratio else results["real"]["two_sample"])
     return figure
@@ -75,24 +68,26 @@ def guidance(results: Results) -> Figure:
 def bits(results: Results) -> Figure:
     """Bits per dimension on test while training goes on."""
     figure, (panel,) = _panels(1)
-    panel.set(xscale="log", xlabel="floating-point operations of training", ylabel="bits per dimension, test")
-    _ticks(panel.xaxis, DECADES)
-    found = {key: family["bits"] for key, family in _shown(results).items()}
-    _lines(panel, results, {key: [(each["flops"], *each["bits"]) for each in rows] for key, rows in found.items()})
+    _bits(panel, results, _shown(results), "flops")
     return figure
 
 
 def causal(results: Results) -> Figure:
     """What one pass for all steps saves, and what it costs: by operations, and by steps."""
     figure, panels = _panels(2)
-    found = {key: results["families"][key]["bits"] for key in PAIR if key in results["families"]}
+    pair = {key: results["families"][key] for key in PAIR if key in results["families"]}
     for panel, along in zip(panels, ("flops", "step"), strict=True):
-        panel.set(xscale="log" if along == "flops" else "linear", ylabel="bits per dimension, test")
-        panel.set_xlabel("floating-point operations of training" if along == "flops" else "steps of training")
-        if along == "flops":
-            _ticks(panel.xaxis, DECADES)
-        _lines(panel, results, {key: [(each[along], *each["bits"]) for each in rows] for key, rows in found.items()})
+        _bits(panel, results, pair, along)
     return figure
+
+
+def _bits(panel: Axes, results: Results, families: Results, along: str) -> None:
+    panel.set(xscale="linear", xlabel="steps of training", ylabel="bits per dimension, test")
+    if along == "flops":
+        panel.set(xscale="log", xlabel="floating-point operations of training")
+        _ticks(panel.xaxis, DECADES)
+    rows = {key: [(each[along], *each["bits"]) for each in family["bits"]] for key, family in families.items()}
+    _lines(panel, results, rows)
 
 
 def _shown(results: Results) -> Results:
@@ -118,46 +113,13 @@ def _ticks(axis: Axis, where: Sequence[float]) -> None:
 
 
 def _lines(panel: Axes, results: Results, lines: dict[str, list[tuple[float, ...]]], real: float | None = None) -> None:
-    """Each with bars of two standard errors and its name at its right, and a dotted line for real images."""
-    ends: list[tuple[float, float, str, str]] = []
+    """Each with bars of two standard errors, and a dotted line for real images."""
     for key, rows in lines.items():
-        if not rows:
-            continue
-        place = list(results["families"]).index(key) % len(COLOURS)
-        x, y, error = np.array(sorted(rows), float).T
-        look = {"color": COLOURS[place], "marker": MARKS[place], "markersize": 12 if MARKS[place] == "*" else 5}
-        panel.errorbar(x, y, 2 * np.nan_to_num(error), linewidth=1.5, capsize=2, elinewidth=0.9, **look)
-        ends.append((x[-1], y[-1], results["families"][key]["title"], COLOURS[place]))
+        if rows:
+            place, title = list(results["families"]).index(key) % len(COLOURS), results["families"][key]["title"]
+            x, y, error = np.array(sorted(rows), float).T
+            look: Any = {"color": COLOURS[place], "marker": MARKS[place], "ms": 12 if MARKS[place] == "*" else 5}
+            panel.errorbar(x, y, 2 * np.nan_to_num(error), lw=1.5, capsize=2, elinewidth=0.9, label=title, **look)
     if real is not None:
-        panel.axhline(real, color="#666666", linewidth=0.8, linestyle=":")
-        ends.append((panel.get_xlim()[1], real, "real images", "#666666"))
-    _names(panel, ends)
-
-
-def _names(panel: Axes, ends: list[tuple[float, float, str, str]]) -> None:
-    """Names in a column at the right, in the order of the ends of their curves, and as near to them as they can be."""
-    panel.set_xlim(panel.get_xlim())
-    panel.set_ylim(panel.get_ylim())
-    across = [panel.transAxes.inverted().transform(panel.transData.transform(end[:2]))[0] for end in ends]
-    for (x, y, name, colour), far in zip(ends, across, strict=True):
-        if far < 0.6:  # a curve that ends early has its name below its end
-            beside = {"xytext": (6, -14), "textcoords": "offset points", "color": colour, "fontsize": 9}
-            panel.annotate(name, (x, y), **beside)
-    ends = [end for end, far in zip(ends, across, strict=True) if far >= 0.6]
-    heights = [panel.transAxes.inverted().transform(panel.transData.transform(end[:2]))[1] for end in ends]
-    order, least, places = np.argsort(heights), -1.0, {}
-    for k in order:
-        least = max(heights[k], least + GAP)
-        places[k] = least
-    over = max(0.0, least - 1.0)
-    most = 1.0
-    for k in order[::-1]:
-        most = min(places[k], most)
-        places[k] = most if over else places[k]
-        most -= GAP
-    for k, (x, y, name, colour) in enumerate(ends):
-        panel.annotate(
-            name, (x, y), (1.03, places[k]), textcoords="axes fraction", color=colour, fontsize=9, va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 3},
-            annotation_clip=False,
-        )  # fmt: skip
+        panel.axhline(real, color="#666666", linewidth=0.8, linestyle=":", label="real images")
+    panel.legend(fontsize=8, frameon=False)

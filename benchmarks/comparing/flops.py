@@ -28,7 +28,8 @@ def of(function: Callable[..., Any], *args: Any) -> float:
     """What the compiled program says of itself; `function` must hold no loop."""
     leaves, tree = jax.tree.flatten(args)
     program = jax.jit(lambda *leaves: jax.tree.leaves(function(*jax.tree.unflatten(tree, leaves))))
-    return float(program.lower(*leaves).compile().cost_analysis()["flops"])
+    analysis: Any = program.lower(*leaves).compile().cost_analysis()
+    return float(analysis["flops"])
 
 
 def of_sample(painter: ImageSampler) -> float:

@@ -10,14 +10,8 @@ from diffjax.errors import UserError
 from diffjax.utils.files import write_atomically
 
 CONFIG, REAL = "compare.json", "real.json"
-FREE = (
-    "families",
-    "train_seeds",
-    "sample_seeds",
-    "guidances",
-    "at_once",
-    "batch",
-)  # what may change while a comparison goes on
+# what may change while a comparison goes on
+FREE = ("families", "train_seeds", "sample_seeds", "guidances", "at_once", "batch")
 
 
 def workdir_of(folder: Path, net: str, seed: int) -> Path:
@@ -40,16 +34,18 @@ def bits_name(step: int) -> str:
     return f"bits_{step}.json"
 
 
-def stored(path: Path, told: dict[str, Any]) -> None:
+def stored(path: Path, result: dict[str, Any]) -> None:
     """Write a small file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write((json.dumps(told, indent=1) + "\n").encode()))
+    write_atomically(path, lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
 
 
 def read(folder: Path) -> Compare:
     """The comparison that is kept in a folder."""
-    told = json.loads((folder / CONFIG).read_text())
-    return Compare(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+    fields: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    for name, value in fields.items():
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return Compare(**fields)
 
 
 def begin(folder: Path, compare: Compare) -> None:

@@ -103,13 +103,9 @@ def _context(places: list[Path]) -> Results:
     return {"of": found[0]["of"] if found else "none", **means}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
-
-
 def _there(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """What those of the files hold that are there."""
-    return [_read(path) for path in paths if path.exists()]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 def _pair(values: Sequence[Sequence[float]]) -> list[float | None]:

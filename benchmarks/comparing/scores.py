@@ -6,7 +6,7 @@ python benchmarks/comparing/scores.py FOLDER FAMILY SEED
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,9 @@ _RANKS, _CORRUPT = range(2)  # what a key is used for
 def measures(compare: Compare, folder: Path, family: Family, seed: int) -> dict[Path, Callable[[], dict[str, Any]]]:
     """What there is to measure of a run, by the file that keeps it."""
     here, run = scores_in(folder, family.name, seed), workdir_of(folder, family.net or family.name, seed)
-    every, opened = compare.steps // compare.checkpoints, {}
-
-    def at(step: int) -> evaluation_subject.EvaluationSubject:
-        if step not in opened:
-            opened[step] = evaluation_subject.open_subject(run, None, step, ALL)
-        return opened[step]
-
-    def last() -> evaluation_subject.EvaluationSubject:
-        return at(compare.steps)
-
+    every = compare.steps // compare.checkpoints
+    at = cache(lambda step: evaluation_subject.open_subject(run, None, step, ALL))
+    last = partial(at, compare.steps)
     found: dict[Path, Callable[[], dict[str, Any]]] = {}
     points = [(point, number) for point in family.points(compare) for number in compare.sample_seeds]
     points += [(point, number) for point in guided(family, compare) for number in compare.sample_seeds[:2]]
@@ -131,7 +124,7 @@ def bits_of(compare: Compare, model: evaluation_subject.EvaluationSubject) -> di
     reader = likelihood_report.build_estimator(
         model.denoise, model.noise, model.order, model.info.net, model.info.facts
     )
-    options = {"draws": compare.draws} if reader.method == "bound" else {}
+    options: dict[str, Any] = {"draws": compare.draws} if reader.method == "bound" else {}
     found, errors, _ = likelihood_report.estimate_bits(
         reader,
         jax.random.key(0),
@@ -176,12 +169,7 @@ def known_before(
         x_t, _ = jax.vmap(noise.corrupt)(fold(root, _CORRUPT), x, t)
         miss = jnp.where(hidden, (model.denoise(x_t, t, cond) - x) ** 2, 0)
         errors.append(float(jnp.sum(miss) / jnp.sum(jnp.broadcast_to(hidden, miss.shape))))
-    return {
-        "hidden": errors[0],
-        "known": errors[1],
-        "fall": float(np.log2(errors[0] / errors[1]) / 2),
-        "of": "numbers",
-    }
+    return {"hidden": errors[0], "known": errors[1], "fall": float(np.log2(errors[0] / errors[1]) / 2), "of": "numbers"}
 
 
 def counted(compare: Compare, model: evaluation_subject.EvaluationSubject, family: Family) -> dict[str, Any]:

@@ -1,22 +1,27 @@
-"""The comparison from its plan to its page."""
+"""The comparison from its plan to its tables."""
 
 from pathlib import Path
 
-from comparing import figures, page, places, results, runs
+from report import publish
+
+from comparing import figures, places, results, runs, tables
 from configs.compare import Compare
 from diffjax.utils.files import lock_folder
 
 
 def compared(
-    compare: Compare, folder: Path, to: Path, only_page: bool = False, start: runs.Launch = runs.launch
+    compare: Compare,
+    folder: Path,
+    docs: Path | None = None,
+    only_tables: bool = False,
+    start: runs.Launch = runs.launch,
 ) -> None:
-    """Do in a folder what is left to be done, and write the page into another."""
-    if not only_page:
+    """Do in a folder what is left to be done; publish the tables and pictures there, or where those of docs/ are."""
+    if not only_tables:
         with lock_folder(folder):
             places.begin(folder, compare)
-            print(runs.plan(compare, folder), flush=True)
             runs.everything(compare, folder, start)
     found = results.gathered(compare, folder)
-    figures.draw(to / "pictures", found)
-    page.write(to, found)
-    print(f"the page is {to / page.PAGE}", flush=True)
+    figures.draw((docs or folder) / "pictures", found)
+    places_of = {} if docs else {"data": folder, "pages": folder}
+    publish("compare", tables.tables(found), found, **places_of)

@@ -155,6 +155,7 @@ def exact(family: Family, table: Table) -> dj.Denoise:
     """The denoiser of what is listed, of tokens or of numbers."""
     if family.tokens:
         return dj.oracles.joint(MASKING, table)
+    assert isinstance(family.noise, dj.Gaussian)
     return dj.oracles.atoms(family.noise, 2.0 * states(table.ndim)[..., None] - 1, table.ravel())
 
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,25 +64,28 @@ def file_damages(
     """Bits flipped, and cuts and deletions, of every file of a checkpoint; each harms a copy of the folder above it."""
     for path in files(checkpoint):
         inside, size = path.relative_to(checkpoint.parent), path.stat().st_size
-
-        def flip(copy: Path, inside: Path = inside, place: int = 0, bit: int = 0) -> None:
-            data = bytearray((copy / inside).read_bytes())
-            data[place] ^= 1 << bit
-            (copy / inside).write_bytes(data)
-
-        def cut(copy: Path, inside: Path = inside, length: int = 0) -> None:
-            (copy / inside).write_bytes((copy / inside).read_bytes()[:length])
-
-        def delete(copy: Path, inside: Path = inside) -> None:
-            (copy / inside).unlink()
-
         for _ in range(flips if size else 0):
-            place, bit = int(rng.integers(size)), int(rng.integers(8))
-            yield "bit", lambda copy, f=flip, place=place, bit=bit: f(copy, place=place, bit=bit)
+            yield "bit", partial(flip, inside, int(rng.integers(size)), int(rng.integers(8)))
         if size:
-            length = int(rng.integers(size))
-            yield "cut", lambda copy, f=cut, length=length: f(copy, length=length)
-        yield "deleted", delete
+            yield "cut", partial(cut, inside, int(rng.integers(size)))
+        yield "deleted", partial(delete, inside)
+
+
+def flip(inside: Path, place: int, bit: int, copy: Path) -> None:
+    """One bit of a file."""
+    data = bytearray((copy / inside).read_bytes())
+    data[place] ^= 1 << bit
+    (copy / inside).write_bytes(data)
+
+
+def cut(inside: Path, length: int, copy: Path) -> None:
+    """A file after so many bytes."""
+    (copy / inside).write_bytes((copy / inside).read_bytes()[:length])
+
+
+def delete(inside: Path, copy: Path) -> None:
+    """A file."""
+    (copy / inside).unlink()
 
 
 def folder_damages() -> Iterator[tuple[str, Callable[[Path], None]]]:

@@ -28,7 +28,7 @@ def endurance(folder: Path, steps: int = 100_000, save_every: int = 1_000) -> di
         newest = max((int(name) for name in runs.listing(workdir) if name.isdecimal()), default=0)
         samples.append((newest, resident, files))
     if process.wait():
-        raise RuntimeError(runs.log_of(workdir).read_text(errors="replace")[-2_000:])
+        raise runs.failure(workdir)
     told = np.array(samples)
     warm = told[(told[:, 0] >= steps // 10) & (told[:, 0] < steps // 5)]
     late = told[(told[:, 0] >= steps * 9 // 10) & (told[:, 0] < steps)]  # the picture of the last step compiles anew

@@ -19,6 +19,7 @@ def main(before: str, after: str) -> None:
     tree = runs.tree(Path(before), step)
     like = State(**{**tree, "key": jax.random.wrap_key_data(tree["key"]), "halted": jnp.zeros((), bool)})
     state = checkpoint.restore(Path(before), like)
+    assert state is not None
     with closing(checkpoint.Saver(Path(after), RetentionPolicy())) as saver:
         saver.save(step, data_parallel.replicate(state, jax.devices()), {})
 

@@ -52,22 +52,21 @@ def begin(workdir: Path, devices: int = 1, **train: Any) -> subprocess.Popen:
     """Training in a process group of its own, its words in log.txt beside the workdir (a new file each time)."""
     options = [f"--config.train.{name}={value}" for name, value in train.items()]
     command = [sys.executable, str(ROOT / "train.py"), "--config", str(config_in(workdir.parent)), "--workdir"]
+    command += [str(workdir), *options]
     with log_of(workdir).open("wb") as log:
-        return subprocess.Popen(
-            [*command, str(workdir), *options],
-            env=environment(devices),
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        outputs = {"stdout": log, "stderr": log, "start_new_session": True}
+        return subprocess.Popen(command, env=environment(devices), cwd=ROOT, **outputs)
 
 
 def finish(workdir: Path, devices: int = 1, **train: Any) -> None:
     """Training to its end, which must be a good one."""
-    code = begin(workdir, devices, **train).wait()
-    if code:
-        raise RuntimeError(f"train.py ended with {code}: {log_of(workdir).read_text(errors='replace')[-2_000:]}")
+    if begin(workdir, devices, **train).wait():
+        raise failure(workdir)
+
+
+def failure(workdir: Path) -> RuntimeError:
+    """What the last process of a workdir said before it ended."""
+    return RuntimeError(f"train.py ended: {log_of(workdir).read_text(errors='replace')[-2_000:]}")
 
 
 def program(name: str, *args: object, devices: int = 1) -> str:
@@ -114,18 +113,15 @@ def last_told(workdir: Path) -> int:
 
 def tree(folder: Path, step: int) -> dict[str, Any]:
     """All that a checkpoint of this version holds, on one device."""
-    here, path = (
-        jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
-        (folder / f"{step:08d}" / "state").absolute(),
-    )
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    path = (folder / f"{step:08d}" / "state").absolute()
+
+    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+
     with ocp.PyTreeCheckpointer() as orbax:
         described: Any = orbax.metadata(path).item_metadata
-        target = {
-            name: jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), described[name]
-            )
-            for name in checkpoint.FIELDS
-        }
+        target = {name: jax.tree.map(shape, described[name]) for name in checkpoint.FIELDS}
         arguments = ocp.checkpoint_utils.construct_restore_args(target)
         return orbax.restore(path, args=ocp.args.PyTreeRestore(target, arguments))
 

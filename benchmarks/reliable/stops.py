@@ -53,7 +53,7 @@ def until(process: subprocess.Popen, workdir: Path, words: str) -> None:
     """Wait until the process has said these words."""
     while words not in runs.log_of(workdir).read_text(errors="replace"):
         if not slept(process, 10 * POLL_SECONDS):
-            raise RuntimeError(runs.log_of(workdir).read_text(errors="replace")[-2_000:])
+            raise runs.failure(workdir)
 
 
 def cuts(folder: Path, count: int = 5, seed: int = 0, steps: int = 200) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def cuts(folder: Path, count: int = 5, seed: int = 0, steps: int = 200) -> dict[
         process = runs.begin(workdir, steps=steps, save_every_steps=cut)
         while f"{cut:08d}" not in runs.listing(workdir):
             if not slept(process, POLL_SECONDS):
-                raise RuntimeError(runs.log_of(workdir).read_text(errors="replace")[-2_000:])
+                raise runs.failure(workdir)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         runs.finish(workdir, steps=steps, save_every_steps=steps)

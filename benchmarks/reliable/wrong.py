@@ -108,9 +108,9 @@ def spoiled(optimizer: optax.GradientTransformation, place: str) -> optax.Gradie
         wrong = jnp.where((count == BAD) & (place == here), jnp.nan, 0.0)
         return jax.tree.map(lambda leaf: leaf + wrong.astype(leaf.dtype), tree)
 
-    def update(grads: Any, state: Any, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         count, inner = state
-        updates, inner = optimizer.update(poison(count, grads, "gradient"), inner, params)
+        updates, inner = optimizer.update(poison(count, updates, "gradient"), inner, params)
         return poison(count, updates, "parameters"), (count + 1, inner)
 
     return optax.GradientTransformation(lambda params: (jnp.zeros((), jnp.int32), optimizer.init(params)), update)

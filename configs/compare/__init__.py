@@ -11,8 +11,8 @@ class Compare:
     trained net draws `samples` pictures from each of `sample_seeds`. `checkpoints`, evenly spaced, show the bits on the
     way, of `bits_of` test images, a bound of `draws` terms an image. `evaluations` are those of the families that may
     choose, `at_a_time` the pixels that an order reveals at once, `guidances` the weights under which a point of each
-    family is drawn again, from the first two sampling seeds. `at_once` trainings run beside each other, each on a core
-    of its own. `data` and `data_dir` are those of a config's `data`. `batch` pictures are drawn at once.
+    family is drawn again, from the first two sampling seeds. `at_once` trainings run beside each other. `data` and
+    `data_dir` are those of a config's `data`. `batch` pictures are drawn at once.
     """
 
     name: str

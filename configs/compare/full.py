@@ -2,10 +2,9 @@
 
 make compare, or
 
-python benchmarks/compare.py --config configs/compare/full.py --workdir runs/compare --page docs
+python benchmarks/compare.py --config configs/compare/full.py --workdir runs/compare --publish
 
-About two hours on two cores; its first lines say what is left to do, and how long that takes once something has been
-measured.
+About two hours on two cores; its first line says what is left to do.
 """
 
 from configs.compare import Compare

@@ -1,6 +1,5 @@
-"""docs/posteriors.md is of the figures beside it, and these are what is measured."""
+"""The figures of docs/posteriors.md: those methods that are exact are so, and a row is what is measured."""
 
-import json
 import sys
 
 import numpy as np
@@ -12,14 +11,13 @@ from diffjax import edit, lab
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import posteriors
+import report
 
 NARROW = {(posteriors.TWISTED, "three modes, block means, 4"): 0.005}  # 0.884 of intervals that should hold 0.9
 
 
-def test_the_page_is_of_the_figures_beside_it() -> None:
-    figures = json.loads(posteriors.FIGURES.read_text())
-    assert posteriors.PAGE.read_text() == posteriors.page(figures)
-    assert posteriors.PICTURE.exists()
+def test_exact_methods_are_exact_in_the_figures() -> None:
+    figures = report.figures_of("posteriors")
     for prior, seen, numbers in posteriors.problems():
         name = f"{prior}, {seen}, {numbers}"
         for method in ("clamp", posteriors.TWISTED) if numbers <= 4 else ():
@@ -29,13 +27,13 @@ def test_the_page_is_of_the_figures_beside_it() -> None:
             assert fit is None or not fit.beyond(allowed._replace(coverage=allowed.coverage + slack)), (method, name)
 
 
-def test_a_row_of_the_page_is_what_is_measured() -> None:
+def test_a_row_of_the_table_is_what_is_measured() -> None:
     """The cheapest, drawn again."""
-    given = {"noise": posteriors.NOISE, "steps": posteriors.STEPS, "draws": posteriors.DRAWS}
-    found = lab.posteriors(
-        {"ddrm": edit.ddrm()}, lab.correlated_gaussian(2), posteriors.SEEN["mask"], posteriors.SHAPES[2], **given
+    task = lab.PosteriorTask(
+        lab.correlated_gaussian(2), posteriors.SEEN["mask"], posteriors.SHAPES[2], draws=posteriors.DRAWS
     )
-    page = json.loads(posteriors.FIGURES.read_text())["normal, mask, 2"]
+    found = lab.posteriors({"ddrm": edit.ddrm()}, task, noise=posteriors.NOISE, steps=posteriors.STEPS)
+    page = report.figures_of("posteriors")["normal, mask, 2"]
     np.testing.assert_allclose(found.rows["ddrm"], page["rows"]["ddrm"], atol=2e-3)
     np.testing.assert_allclose(found.allowed, page["allowed"], atol=2e-3)
 
@@ -44,13 +42,7 @@ def test_a_row_of_the_page_is_what_is_measured() -> None:
 @pytest.mark.parametrize("numbers", [2, 4])
 @pytest.mark.parametrize("prior", ["normal", "three modes"])
 def test_a_draw_from_1024_particles_is_exact(prior, numbers) -> None:
-    found = lab.posteriors(
-        {"twisted": edit.twisted(1024)},
-        posteriors.PRIORS[prior](numbers),
-        posteriors.SEEN["mask"],
-        posteriors.SHAPES[numbers],
-        draws=200,
-        observations=2,
-        steps=200,
-    )
+    problem = posteriors.PRIORS[prior](numbers), posteriors.SEEN["mask"], posteriors.SHAPES[numbers]
+    task = lab.PosteriorTask(*problem, observations=2, draws=200)
+    found = lab.posteriors({"twisted": edit.twisted(1024)}, task, steps=200)
     assert found.exact == ("twisted",), found
