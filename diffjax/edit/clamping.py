@@ -39,7 +39,8 @@ def replacement() -> Method:
 
 
 def _clamp_hooks(problem: Problem) -> tuple[Denoise, Hook]:
-    observation, denoise = problem.observation, problem.denoise
+    observation = problem.observation
+    denoise = problem.denoise
     if observation.noisy and problem.step not in (None, posterior(), ddim(1.0)):
         raise UserError("clamp: pixels with measurement noise need ancestral sampling; leave step out")
     if observation.of_tokens:

@@ -128,7 +128,8 @@ class _State(NamedTuple):
 
 
 def _one_filter(inputs: _Inputs, noise: GaussianNoise, count: int) -> Particles:
-    key, grid, observation = inputs.keys, inputs.grid, inputs.observation
+    key = inputs.keys
+    observation = inputs.observation
     cond = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), inputs.cond)
     x = noise.prior(jax.random.fold_in(key, KeyUse.PARTICLE_PRIOR), (count, *observation.shape))
 
@@ -148,10 +149,10 @@ def _one_filter(inputs: _Inputs, noise: GaussianNoise, count: int) -> Particles:
         log_w = jnp.where(u == v, state.log_w, state.log_w + gain)
         return _State(x, reconstruction, log_w, state.log_z), effective_sample_size(log_w)
 
-    first = reconstruct_at(x, grid[0])
+    first = reconstruct_at(x, inputs.grid[0])
     start = _State(x, first, _sum_per_particle(first.log_p), jnp.zeros(()))
-    state, sizes = jax.lax.scan(body, start, (jnp.arange(len(grid) - 1), grid[:-1], grid[1:]))
-    known = (observation.std == 0)[None] & (grid[-1] == 0)
+    state, sizes = jax.lax.scan(body, start, (jnp.arange(len(inputs.grid) - 1), inputs.grid[:-1], inputs.grid[1:]))
+    known = (observation.std == 0)[None] & (inputs.grid[-1] == 0)
     x = observation.replace_coordinates(state.x, observation.values[None], known)
     return Particles(x, jax.nn.log_softmax(state.log_w), sizes, state.log_z + _log_mean(state.log_w))
 
