@@ -16,6 +16,7 @@ Or draw with many settings of the sampler, and see what each costs and gets:
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -101,9 +102,9 @@ def evaluate() -> None:
     names = assessment.select_parts([*WITHOUT.value, *(["bits"] if LIKELIHOOD.value == "none" else [])], QUICK.value)
     (workdir, out), flag_values = run_folders(), flags.FLAGS
     model = evaluation_subject.open_subject(
-        workdir, flag_values.ema, command_line.step_choice(), MOST.value, SPLIT.value
+        workdir, flag_values.ema, command_line.step_choice(), MOST.value, SPLIT.value, flag_values.allow_imports
     )
-    settings, shape = command_line.sampler_settings(model.info.config["sample"]), model.info.facts.shape
+    settings, shape = command_line.sampler_settings(asdict(model.info.config.sample)), model.info.facts.shape
     plan = assessment.Plan(
         model,
         model.build_sampler(settings),
@@ -161,11 +162,11 @@ def sweep_settings() -> None:
             raise UserError(f"--{name}: does not go with --sweep {','.join(lists)}; leave one of them out")
     workdir, out = run_folders()
     model = evaluation_subject.open_subject(
-        workdir, flag_values.ema, command_line.step_choice(), MOST.value, SPLIT.value
+        workdir, flag_values.ema, command_line.step_choice(), MOST.value, SPLIT.value, flag_values.allow_imports
     )
     if not model.comparable:
         raise UserError(f"--sweep: compares with real images; {model.reference}")
-    fixed_settings = command_line.sampler_settings(model.info.config["sample"])
+    fixed_settings = command_line.sampler_settings(asdict(model.info.config.sample))
     keys = {"seed": flag_values.seed, "batch": batch_of(model.info.facts.shape)}
     sweep = settings_sweep.run_sweep(model, lists, fixed_settings, out, count=NUM.value, **keys)
     print(reports.sweep_table(sweep))

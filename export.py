@@ -25,7 +25,9 @@ def main() -> None:
     workdir, out = command_line.folder_flag("workdir"), Path(OUT.value or "")
     if out.suffix != safetensors_io.SUFFIX:
         raise UserError(f"--out: give a file, such as weights{safetensors_io.SUFFIX}, got {OUT.value!r}")
-    weights = trained_model.read_weights(workdir, flags.FLAGS.ema, command_line.step_choice())
+    weights = trained_model.read_weights(
+        workdir, flags.FLAGS.ema, command_line.step_choice(), flags.FLAGS.allow_imports
+    )
     trained_model.export_weights(weights, out)
     message = f"step {weights.step:,}, average {weights.ema}{weights.synthesis}"
     print(f"{out}: the weights of {workdir}, {message}, {out.stat().st_size:,} bytes", file=sys.stderr)

@@ -6,6 +6,7 @@ sample as samples/N.png; of an interpolation strip.png and animation.gif in plac
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,11 @@ def main() -> None:
         command_line.edit_settings(),
     )
     check_writable(out, "--out")
-    loaded_model = trained_model.load(workdir, ema=flag_values.ema, step=command_line.step_choice())
+    loaded_model = trained_model.load(
+        workdir, ema=flag_values.ema, step=command_line.step_choice(), allow_imports=flag_values.allow_imports
+    )
     request = image_grid_sweep.SampleRequest(
-        command_line.sampler_settings(loaded_model.info.config["sample"]),
+        command_line.sampler_settings(asdict(loaded_model.info.config.sample)),
         flag_values.seed,
         None if LABEL.value is None else image_grid_sweep.label_index(loaded_model.info, LABEL.value),
         PROMPT.value,
@@ -163,7 +166,7 @@ def draw_edit(
 
 def trained_to_inpaint(info: trained_model.ModelInfo) -> bool:
     """Whether training gave the net parts of pictures as they are."""
-    return specs.keyword_arguments(loss, info.config["train"]["loss"], "train.loss").get("given", 0) > 0
+    return bool(specs.parse_spec(loss, info.config.train.loss, "train.loss").kwargs.get("given"))
 
 
 def draw_interpolation(

@@ -4,8 +4,6 @@ With the --workdir of a run, alone or with the same --config, it goes on where t
 longer. With --check it only looks whether all of it fits, and says what it would do and how long that would take.
 """
 
-import dataclasses
-import json
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,11 +14,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from diffjax.commands import command_line, run_outputs
-from diffjax.commands.config_checks import Fields
 from diffjax.commands.preflight import describe_data, describe_plan, describe_size, measure_step, run_steps
 from diffjax.commands.training_plan import TrainingPlan, plan_training
 from diffjax.errors import UserError, tell, warn
-from diffjax.experiment import data_spec, meaning, run_record, trained_model
+from diffjax.experiment import config_files, meaning, run_record, trained_model
 from diffjax.experiment.config import Config
 from diffjax.experiment.run_record import Record
 from diffjax.training import checkpoint, retention, running_means
@@ -36,6 +33,7 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="Python file with get_config(), see configs/ and docs/reference.md; by default the run's own."
 )
 flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
+command_line.define_allow_imports()
 CHECK = flags.DEFINE_boolean(
     "check", False, "Check everything, print the plan and the memory and time of a step; write nothing."
 )
@@ -57,9 +55,8 @@ def run_on_this_host(config: Config) -> None:
     """Check the run, or train it, once all hosts are there."""
     workdir = command_line.folder_flag("workdir")
     check_writable(workdir, "--workdir")
-    fields = json.loads(json.dumps(dataclasses.asdict(config)))
     if CHECK.value:
-        plan, _, changed = prepare_run(fields, workdir)
+        plan, _, changed = prepare_run(config, workdir)
         lines = [*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, *changed]
         print(*lines, sep="\n", flush=True)
         print(*measure_step(plan), sep="\n")
@@ -74,33 +71,31 @@ def run_on_this_host(config: Config) -> None:
             for folder in (workdir, workdir / run_outputs.PICTURES, workdir / trained_model.SNAPSHOTS):
                 clear_parts(folder)
         barrier("tidy")
-        run_training(fields, workdir, sentry)
+        run_training(config, workdir, sentry)
 
 
-def prepare_run(fields: Fields, workdir: Path) -> tuple[TrainingPlan, Record | None, list[str]]:
+def prepare_run(config: Config, workdir: Path) -> tuple[TrainingPlan, Record | None, list[str]]:
     """The plan of a new run, or of an old one that goes on, what that has recorded, and what has changed since."""
-    previous = run_record.existing_record(workdir)
-    fields = meaning.inherited(fields, previous.config) if previous else fields
-    defaults = json.loads(json.dumps(dataclasses.asdict(Config())))
-    changed = (
-        meaning.changed_fields(meaning.fill_missing_fields(previous.config, defaults), fields, workdir)
-        if previous
-        else []
-    )
-    plan = plan_training(fields, workdir, previous)
+    # The config is the user's, or was read with leave: of the record nothing is imported that it does not name too.
+    previous = run_record.existing_record(workdir, allow_imports=True)
+    changed: list[str] = []
+    if previous:
+        config = meaning.inherit_measured(config, previous.config)
+        changed = meaning.changed_fields(previous.config, config, workdir)
+    plan = plan_training(config, workdir, previous, flags.FLAGS.allow_imports)
     if previous and not plan.facts.matches(previous.facts):
-        name = fields["data"]["name"]
+        name = config.data.name
         raise UserError(f"config.data.name: {name} has changed since {workdir} was begun; use a new --workdir")
     return plan, previous, changed
 
 
-def run_training(fields: Fields, workdir: Path, sentry: SignalMonitor) -> None:
+def run_training(config: Config, workdir: Path, sentry: SignalMonitor) -> None:
     """A run from where it is to its end, or until it is told to stop."""
-    plan, previous, changed = prepare_run(fields, workdir)
-    fields = plan.fields
-    steps_done, steps = int(plan.start.step), fields["train"]["steps"]
+    plan, previous, changed = prepare_run(config, workdir)
+    config = plan.config
+    steps_done, steps = int(plan.start.step), config.train.steps
     tell(
-        f"{fields['data']['name']}: {describe_size(plan)}, step {steps_done:,} to {steps:,}",
+        f"{config.data.name}: {describe_size(plan)}, step {steps_done:,} to {steps:,}",
         *describe_data(plan),
         *plan.notes,
         *changed,
@@ -108,25 +103,27 @@ def run_training(fields: Fields, workdir: Path, sentry: SignalMonitor) -> None:
     if steps_done >= steps:
         tell(f"{workdir}: already at step {steps_done:,}; raise --config.train.steps to go on")
         return
-    record = run_record.record_at_start(previous, fields, plan.facts, plan.splits, workdir)
+    record = run_record.record_at_start(previous, config, plan.facts, plan.splits, workdir)
     if jax.process_index() == 0:
         run_record.write_config(workdir, record)
     steps_done = train(workdir, plan, record.identity, sentry)
     if steps_done < steps:
         tell(f"{workdir}: stopped at step {steps_done:,}, saved; the same command goes on from there")
         return
-    pictures = f"; pictures are in {workdir / run_outputs.PICTURES}" if fields["train"]["picture_every_steps"] else ""
+    pictures = f"; pictures are in {workdir / run_outputs.PICTURES}" if config.train.picture_every_steps else ""
     tell(f"{workdir}: step {steps:,} reached{pictures}")
 
 
 def train(workdir: Path, plan: TrainingPlan, identity: Identity, sentry: SignalMonitor) -> int:
     """The loop, with its checkpoints, and on the first host its log and pictures; the step that was reached."""
-    fields, t, first = plan.fields, plan.fields["train"], jax.process_index() == 0
-    batch_size, writers = fields["data"]["batch_size"], plan.writers if first else ()
-    about = {"config": data_spec.config_hash(fields), **identity.about}
+    t = plan.config.train
+    first = jax.process_index() == 0
+    batch_size = plan.config.data.batch_size
+    writers = plan.writers if first else ()
+    about = {"config": config_files.config_hash(plan.config), **identity.about}
     folder, start = workdir / "checkpoints", int(plan.start.step)
     sums = running_means.read_sums(folder, start)
-    length = RunLength(start, t["steps"], t["log_every_steps"], batch_size)
+    length = RunLength(start, t.steps, t.log_every_steps, batch_size)
     with (
         closing(checkpoint.Saver(folder, plan.keep, about)) as saver,
         closing(Log(writers, length, not first, sums)) as log,
@@ -156,15 +153,15 @@ def train(workdir: Path, plan: TrainingPlan, identity: Identity, sentry: SignalM
             log.sums = running_means.read_sums(folder, int((checkpoint_state or plan.start).step))
             return checkpoint_state
 
-        others = [(t["picture_every_steps"], picture), (t["snapshot_every_steps"], snapshot)]
+        others = [(t.picture_every_steps, picture), (t.snapshot_every_steps, snapshot)]
         events = [
-            (t["save_every_steps"], save),  # of 0: after the last step alone
+            (t.save_every_steps, save),  # of 0: after the last step alone
             *[(interval, call) for interval, call in others if interval],
         ]
         try:
             state = run_steps(
                 plan,
-                t["steps"],
+                t.steps,
                 events=events,
                 watch=watch,
                 on_fault=plan.policy,

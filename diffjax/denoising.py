@@ -1,4 +1,4 @@
-"""The denoiser of a Flax net, and how a causal one is told the order in which positions are revealed."""
+"""The denoiser of a net, and the ranks that a causal net needs."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from diffjax.arguments import expected
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Net, Noise, NoiseAwareHook, TokenNoise
+from diffjax.protocols import Cond, Denoise, Net, Noise, NoiseAwareHook, TokenNoise
 from diffjax.traits import net_traits
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.kinds import describe_value
@@ -40,22 +40,22 @@ def repeat_per_example(tree: PyTree, count: int) -> PyTree:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["denoise"], meta_fields=["noise"])
 @dataclass(frozen=True)
 class CheckedDenoiser:
-    """A denoiser, its predictions held to what the noise asks for (`Noise.prediction`)."""
+    """A denoiser whose predictions are validated by the noise (`Noise.prediction`)."""
 
     noise: Noise
-    denoise: Any
+    denoise: Denoise
 
-    def __call__(self, x_t: Any, t: Any, cond: Any) -> Any:
+    def __call__(self, x_t: Array, t: Array, cond: Cond) -> Array:
         return self.noise.prediction(self.denoise(x_t, t, cond), x_t)
 
 
-def checked_denoiser(noise: Noise, denoise: Any) -> CheckedDenoiser:
-    """The denoiser as a pytree, its predictions held to the noise's shape and kind."""
+def checked_denoiser(noise: Noise, denoise: Denoise) -> CheckedDenoiser:
+    """The denoiser as a pytree, its predictions validated by the noise."""
     return CheckedDenoiser(noise, as_pytree(denoise))
 
 
 def bind_hook(hook: Any, noise: Noise, order: Order, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """Denoiser and hook as pytrees, once a hook that depends on the noise has said which they are."""
+    """Denoiser and hook as pytrees, those of `as_hook` for a hook that depends on the noise."""
     if isinstance(hook, NoiseAwareHook):
         denoise, hook = hook.as_hook(noise, order, checked_denoiser(noise, denoise), shape)
     return as_pytree(denoise), None if hook is None else as_pytree(hook)
@@ -66,16 +66,15 @@ def bind_hook(hook: Any, noise: Noise, order: Order, denoise: Any, shape: tuple[
 class NetDenoiser:
     """`(x_t, t, cond) -> E[x0 | x_t, cond]` or logits. A pytree: new weights compile nothing.
 
-    A net that predicts each next token must also be told each position's `rank`; sampler and likelihood do so
-    (`with_ranks`).
+    A net that predicts each next token also needs each position's `rank`; sampler and likelihood set it (`with_ranks`).
     """
 
     noise: Noise
-    net: Any
+    net: Net
     variables: PyTree
     rank: PerExample | None = None
 
-    def __call__(self, x_t: Any, t: Any, cond: Any) -> Any:
+    def __call__(self, x_t: Array, t: Array, cond: Cond) -> Array:
         options = {}
         if needs_rank(self.net) and self.rank is not None:
             options = {"rank": _broadcast_ranks(self.rank, len(x_t))}
@@ -83,11 +82,11 @@ class NetDenoiser:
         return self.noise.read(out, x_t, t)
 
 
-def denoiser(noise: Noise, net: Any, variables: PyTree) -> NetDenoiser:
+def denoiser(noise: Noise, net: object, variables: PyTree) -> NetDenoiser:
     """The denoiser of a Flax net: `(x_t, t, cond) -> E[x0 | x_t, cond]` (or logits), float32.
 
-    `variables` are Flax variables, `{"params": ...}`, such as `state.ema`. Raises UserError for what is none, and where
-    the net speaks of other tokens.
+    `variables` are Flax variables, `{"params": ...}`, such as `state.ema`. Raises UserError for other variables, for
+    what is not a net, and for a net of another vocabulary than the noise.
     """
     noise = expected.noise(noise)
     if isinstance(net, type) or not isinstance(net, Net):
@@ -103,8 +102,8 @@ def denoiser(noise: Noise, net: Any, variables: PyTree) -> NetDenoiser:
     return NetDenoiser(noise, net, variables)
 
 
-def _check_variables(variables: Any) -> None:
-    """Raise UserError for what are no Flax variables."""
+def _check_variables(variables: object) -> None:
+    """Raise UserError for anything but Flax variables."""
     if isinstance(variables, Mapping) and "params" in variables:
         return
     if isinstance(variables, Mapping):
@@ -115,9 +114,9 @@ def _check_variables(variables: Any) -> None:
 
 
 def with_ranks(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
-    """The denoiser with every net in it that needs the ranks, also under guidance, told them.
+    """The denoiser with these ranks in every net that needs them, under guidance too.
 
-    Raises UserError where such a net cannot serve the order: it needs positions revealed one after the other.
+    Raises UserError where such a net cannot serve the order, which must have width 0.
     """
     if not is_causal(denoise):
         return denoise
@@ -126,11 +125,11 @@ def with_ranks(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
 
 
 def _broadcast_ranks(rank: PerExample, count: int) -> Float[Array, "b n"]:
-    """The ranks of so many examples. Raises UserError where there are others: whose copies they are is not known."""
+    """The ranks of `count` examples. Raises UserError where there are those of another number."""
     if len(rank.values) not in (1, count):
         raise UserError(
-            f"denoise: a causal net knows the order of {len(rank.values)} examples and was given {count}; a guidance "
-            "that calls it with copies of examples makes them by guidance.batched_predictions"
+            f"denoise: a causal net has the ranks of {len(rank.values)} examples, and was called with {count}; a "
+            "guidance that calls it with copies of examples makes them by guidance.batched_predictions"
         )
     return jnp.broadcast_to(rank.values, (count, *rank.values.shape[1:]))
 
@@ -144,33 +143,33 @@ def require_sequential_order(order: Order) -> None:
         )
 
 
-def networks(denoise: Any) -> list[Any]:
-    """The nets that a denoiser holds, also under guidance and within the methods of editing."""
+def networks(denoise: PyTree) -> list[Net]:
+    """The nets of a denoiser, under guidance and within edits too."""
     return [part.net for part in jax.tree.leaves(denoise, is_leaf=_is_net) if _is_net(part)]
 
 
-def is_causal(denoise: Any) -> bool:
-    """Whether the denoiser holds a net that predicts each next token, and so needs the ranks."""
+def is_causal(denoise: PyTree) -> bool:
+    """Whether a net of the denoiser predicts each next token, and so needs the ranks."""
     return any(map(needs_rank, networks(denoise)))
 
 
-def has_head(denoise: Any) -> bool:
-    """Whether every net of the denoiser, and there is one, can be called in two parts: what it sees, and its head."""
+def has_head(denoise: PyTree) -> bool:
+    """Whether the denoiser has nets, and each has a backbone and a head (`NetTraits.has_head`)."""
     nets = networks(denoise)
     return bool(nets) and all(net_traits(net).has_head for net in nets)
 
 
-def needs_rank(net: Any) -> bool:
-    """Whether the net must be told which position is revealed after which."""
+def needs_rank(net: Net) -> bool:
+    """Whether calls of the net need the ranks of the positions."""
     return net_traits(net).needs_rank
 
 
 def map_nets(denoise: Any, change: Callable[[NetDenoiser], Any]) -> Any:
-    """The denoiser with every net in it changed."""
+    """The denoiser with `change` applied to each of its nets."""
     return jax.tree.map(lambda part: change(part) if _is_net(part) else part, denoise, is_leaf=_is_net)
 
 
-def _is_net(part: Any) -> bool:
+def _is_net(part: object) -> bool:
     return isinstance(part, NetDenoiser)
 
 

@@ -1,7 +1,7 @@
-"""How tokens are destroyed: each is hidden behind a mask.
+"""Masking noise of tokens (absorbing diffusion).
 
-Methods with a `key` speak of one example (the loss and the sampler `vmap` them over the batch); all others are
-elementwise and take either.
+Methods with a `key` take one example (the loss and the sampler `vmap` them over the batch); all others are elementwise
+and take either.
 """
 
 from collections.abc import Callable
@@ -28,16 +28,16 @@ Logits = Float[Array, "*batch n vocab"]
 
 
 def linear(t: Times) -> Times:
-    """keep = 1 - t: what is masked grows evenly with the clock."""
+    """keep = 1 - t."""
     return 1 - t
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Tokens 0 … vocab - 1, each hidden behind the mask (the token `vocab`) with probability 1 - keep(t).
+    """Tokens 0 … vocab - 1, each replaced by the mask token `vocab` with probability 1 - keep(t).
 
     Absorbing diffusion (Austin et al. 2021; Sahoo et al. 2024; Shi et al. 2024). Under an order of width 0 a level is
-    0 or 1, and this is autoregression. Raises UserError for a vocab below 1 and an unsound `keep` (`check_keep`).
+    0 or 1, and this is autoregression. Raises UserError for a vocab below 1 and an invalid `keep` (`check_keep`).
     """
 
     vocab: int
@@ -53,10 +53,7 @@ class Masking:
         object.__setattr__(self, "keep", intern_function(self.keep))
 
     def data(self, x0: Any) -> Tokens:
-        """Tokens in a type that holds the mask too, int32 at least. Raises UserError for what are no integers.
-
-        In a type of 8 bits the mask 256 would be the token 0.
-        """
+        """The tokens in at least int32, which holds the mask token. Raises UserError for anything but integers."""
         array = require_array("x", x0)
         if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
             return array if array.dtype in (jnp.int32, jnp.int64) else array.astype(jnp.int32)
@@ -66,14 +63,14 @@ class Masking:
         )
 
     def prediction(self, pred: Any, x_t: Tokens) -> Logits:
-        """A denoiser's logits, in float32 at least. Raises UserError where they have not the shape [*x_t, vocab]."""
+        """A denoiser's logits in at least float32. Raises UserError where their shape is not [*x_t, vocab]."""
         return self._logits("the denoiser's logits", pred, x_t)
 
     def check_prior(self) -> None:
-        """Nothing: keep(1) = 0, and so x_1 is all masks."""
+        """Nothing to check: keep(1) = 0, and so x_1 is all masks."""
 
     def keep_probability(self, t: Times) -> Times:
-        """keep, exactly 1 at t = 0 and 0 at t = 1, whatever its rounding: then no mask is ever left."""
+        """keep(t), exactly 1 at t = 0 and 0 at t = 1, so that rounding leaves no mask in a sample."""
         return jnp.where(t <= 0, 1, jnp.where(t >= 1, 0, self.keep(t)))
 
     def prior(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Tokens:
@@ -91,28 +88,29 @@ class Masking:
         return x_t
 
     def level(self, t: Times) -> Times:
-        """1 - keep: the share that is hidden."""
+        """1 - keep: the probability of the mask."""
         return 1 - self.keep_probability(t)
 
     def read(self, out: Logits, x_t: Tokens, t: Times) -> Logits:
-        """The output as logits, in float32 at least. Raises UserError where they have not the shape [*x_t, vocab]."""
+        """The output as logits in at least float32. Raises UserError where their shape is not [*x_t, vocab]."""
         return self._logits("the net's logits", out, x_t)
 
     def miss(self, out: Logits, target: Tokens, x_t: Tokens, t: Times) -> Float[Array, "*batch n"]:
-        """-log p(x0) at each masked position, in nats; 0 where the token is known."""
-        hidden = x_t == self.vocab
+        """-log p(x0) at each masked position, in nats; 0 at others."""
+        masked = x_t == self.vocab
         log_p = jax.nn.log_softmax(self.read(out, x_t, t))
         log_likelihood = jnp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
-        return jnp.where(hidden, -log_likelihood, 0)
+        return jnp.where(masked, -log_likelihood, 0)
 
     def unmask_probability(self, t: Times, s: Times) -> Times:
-        """(keep_s - keep_t) / (1 - keep_t): how likely a masked token is shown between t and s; 0 where keep_t = 1."""
-        keep_t, keep_s = self.keep_probability(t), self.keep_probability(s)
-        hides = keep_t < 1
-        return jnp.where(hides, (keep_s - keep_t) / jnp.where(hides, 1 - keep_t, 1), 0)
+        """(keep_s - keep_t) / (1 - keep_t): the probability that a mask is lifted from t to s; 0 where keep_t = 1."""
+        keep_t = self.keep_probability(t)
+        keep_s = self.keep_probability(s)
+        masks = keep_t < 1
+        return jnp.where(masks, (keep_s - keep_t) / jnp.where(masks, 1 - keep_t, 1), 0)
 
     def posterior(self, key: Key[Array, ""], x_t: Tokens, pred: Logits, t: Times, s: Times) -> Tokens:
-        """Each mask is lifted with that probability, its token drawn from the logits (Sahoo et al. 2024, eq. 7)."""
+        """Lifts each mask with `unmask_probability`, its token drawn from the logits (Sahoo et al. 2024, eq. 7)."""
         lift_key, token_key = jax.random.split(key)
         lifted = jax.random.uniform(lift_key, x_t.shape) < self.unmask_probability(t, s)
         tokens = sample_tokens(token_key, pred).astype(x_t.dtype)
@@ -123,22 +121,23 @@ class Masking:
         return self.unmask_probability(t, s) * self.miss(pred, x0, x_t, t)
 
     def bound_grid(self, steps: int, levels: int | None = None) -> Times:
-        """Clock values for a bound of so many steps: even ones, down to 0."""
+        """A grid of `steps` even steps, down to 0."""
         return jnp.linspace(1.0, 0.0, steps + 1)
 
     def boundary_terms(
         self, key: Key[Array, ""], x0: Tokens, s: Times, levels: int | None = None
     ) -> Float[Array, "*batch n"]:
-        """0: the bound begins with masks alone, and ends with none."""
+        """0: x_1 is all masks, and x_0 has none."""
         return jnp.zeros(x0.shape)
 
     def log_snr(self, t: Times) -> Times:
         """log(keep / (1 - keep)), with the smallest normal number in place of 0."""
-        keep, tiny = self.keep_probability(t), jnp.finfo(t.dtype).tiny
+        keep = self.keep_probability(t)
+        tiny = jnp.finfo(t.dtype).tiny
         return jnp.log(jnp.maximum(keep, tiny)) - jnp.log(jnp.maximum(1 - keep, tiny))
 
     def time(self, log_snr: Times) -> Times:
-        """The t that has this log-SNR; the nearer end where there is none."""
+        """The t that has this log-SNR, clipped to [0, 1]."""
         return time_of_log_snr(_keep_schedule(self.keep), log_snr)
 
     def log_weight(self, t: Times) -> Times:
@@ -151,7 +150,7 @@ class Masking:
 
 
 def sample_tokens(key: Key[Array, ""], logits: Logits) -> Tokens:
-    """Tokens of these log-probabilities, also the rarest: Gumbel noise of 23 bits would cut what is below 1e-7."""
+    """A token for each row of logits, rare ones included: Gumbel noise of 23 bits would never draw those below 1e-7."""
     return jax.random.categorical(key, logits, mode="high")
 
 

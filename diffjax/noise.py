@@ -1,7 +1,7 @@
-"""How numbers are destroyed by noise, and what is known of what was: x_t = alpha x0 + sigma eps.
+"""Gaussian noise of real numbers: x_t = alpha x0 + sigma eps.
 
-Methods with a `key` speak of one example (the loss and the sampler `vmap` them over the batch); all others are
-elementwise and take either.
+Methods with a `key` take one example (the loss and the sampler `vmap` them over the batch); all others are elementwise
+and take either.
 """
 
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ Values = Float[Array, "..."]  # x of one example or of a batch
 
 @dataclass(frozen=True)
 class Gaussian:
-    """x_t = alpha x0 + sigma eps, with eps ~ N(0, 1) and a net that outputs the given row of `predict`.
+    """x_t = alpha x0 + sigma eps, with eps ~ N(0, 1) and a net of the given parameterization (`predict`).
 
-    `data_std` is the standard deviation of the data, used to hand nets inputs of unit variance (and by the row edm).
-    Raises UserError for a schedule that is unsound (`check_schedule`), and where the row says nothing of x0 at t = 1
-    (eps and score need alpha(1) > 0).
+    `data_std` is the standard deviation of the data; it scales the net's input to unit variance, and enters
+    `predict.edm`. Raises UserError for an invalid schedule (`check_schedule`), and where x0 cannot be solved for at
+    t = 1 (eps and score need alpha(1) > 0).
     """
 
     schedule: Schedule
@@ -53,19 +53,19 @@ class Gaussian:
         check_schedule(self.schedule)
         object.__setattr__(self, "schedule", intern_function(self.schedule))
         with eval_context():
-            silent = bool(self.schedule(jnp.ones(()))[0] <= 0)
-        if self.parameterization.needs_signal and silent:
+            no_signal = bool(self.schedule(jnp.ones(()))[0] <= 0)
+        if self.parameterization.needs_signal and no_signal:
             raise UserError(
                 f"Gaussian: prediction {self.parameterization.name} cannot be solved for x0 where alpha(1) = 0; "
                 "use x0, v, velocity or edm, or a schedule that keeps some signal (linear_beta, edm)"
             )
 
     def coefficients(self, t: Times) -> Coefficients:
-        """alpha, sigma and their slopes."""
+        """alpha, sigma and their derivatives."""
         return coefficients(self.schedule, t)
 
     def data(self, x0: Any) -> Values:
-        """Data as this noise computes with them. Raises UserError for what are no real floating-point numbers."""
+        """The data in at least float32. Raises UserError for anything but real floating-point numbers."""
         array = require_array("x", x0)
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise UserError(
@@ -80,7 +80,7 @@ class Gaussian:
         return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
     def check_prior(self) -> None:
-        """Raise UserError where x_1 still shows data of deviation data_std, which the prior leaves out."""
+        """Raise UserError where the signal left in x_1, which the prior ignores, is more than MAX_TERMINAL_SIGNAL."""
         with eval_context():
             alpha, sigma = (float(value) for value in self.schedule(jnp.ones(())))
         if alpha * self.data_std > MAX_TERMINAL_SIGNAL * sigma:
@@ -92,13 +92,14 @@ class Gaussian:
             )
 
     def prior(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Values:
-        """x_1 with its signal left out: N(0, sigma(1)²)."""
+        """A draw of N(0, sigma(1)²), x_1 without its signal."""
         sigma = self.schedule(jnp.ones(()))[1]
         return sigma * jax.random.normal(key, shape)
 
     def corrupt(self, key: Key[Array, ""], x0: Values, t: Times) -> tuple[Values, Values]:
         """x_t = alpha x0 + sigma eps and the target a x0 + b eps."""
-        x0, m = self.data(x0), self.coefficients(t)
+        x0 = self.data(x0)
+        m = self.coefficients(t)
         a, b = self.parameterization.pair(m, self.data_std)
         eps = jax.random.normal(key, x0.shape, x0.dtype)
         return m.alpha * x0 + m.sigma * eps, a * x0 + b * eps
@@ -109,7 +110,7 @@ class Gaussian:
         return x_t / jnp.sqrt(m.alpha**2 * self.data_std**2 + m.sigma**2)
 
     def level(self, t: Times) -> Times:
-        """2/π atan(sigma/alpha): 0 where nothing is destroyed, 1 where nothing is left, the same on every clock."""
+        """2/π atan(sigma/alpha): 0 for data, 1 for pure noise, whatever the schedule."""
         m = self.coefficients(t)
         return 2 / jnp.pi * jnp.arctan2(m.sigma, m.alpha)
 
@@ -120,14 +121,14 @@ class Gaussian:
         return skip * x_t + scale * out.astype(x_t.dtype)
 
     def miss(self, out: Values, target: Values, x_t: Values, t: Times) -> Values:
-        """(out - target)², averaged over the channels of each position; 0 where nothing is hidden.
+        """(out - target)², averaged over the channels of each position; 0 where sigma = 0.
 
-        There nothing can be missed, and targets may be infinite (score, and velocity under linear_beta). Raises
-        UserError where the output has not the shape of the target.
+        There the target may be infinite (score, and velocity under linear_beta). Raises UserError where the output has
+        not the shape of the target.
         """
         out = require_floating("the net's output", out, target.shape)
-        hidden = self.coefficients(t).sigma > 0
-        error = jnp.where(hidden, out.astype(target.dtype), 0) - jnp.where(hidden, target, 0)
+        noisy = self.coefficients(t).sigma > 0
+        error = jnp.where(noisy, out.astype(target.dtype), 0) - jnp.where(noisy, target, 0)
         return jnp.mean(error**2, axis=-1)
 
     def eps(self, x_t: Values, x0: Values, t: Times) -> Values:
@@ -137,40 +138,48 @@ class Gaussian:
         return jnp.where(noisy, (x_t - m.alpha * x0) / jnp.where(noisy, m.sigma, 1), 0)
 
     def noise_correlation(self, t: Times, s: Times) -> Times:
-        """rho = alpha_t sigma_s / (alpha_s sigma_t) in [0, 1]: how much of eps_s is eps_t; 1 where t = s."""
-        at_t, at_s, same = self.coefficients(t), self.coefficients(s), t == s
+        """rho = alpha_t sigma_s / (alpha_s sigma_t) in [0, 1]: the correlation of eps_t and eps_s; 1 where t = s."""
+        at_t = self.coefficients(t)
+        at_s = self.coefficients(s)
+        same = t == s
         return jnp.where(same, 1, at_t.alpha * at_s.sigma / jnp.where(same, 1, at_s.alpha * at_t.sigma))
 
     def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
         """x_s = alpha_s x0 + sigma_s (rho eps + √(1 - rho²) z), z ~ N(0, 1): Ho et al. 2020, eq. 7, for any (t, s)."""
-        at_s, rho, same = self.coefficients(s), self.noise_correlation(t, s), t == s
+        at_s = self.coefficients(s)
+        rho = self.noise_correlation(t, s)
+        same = t == s
         fresh = jnp.sqrt(jnp.where(same, 1, jnp.maximum(1 - rho**2, 0)))  # rounding may take rho above 1
         z = jax.random.normal(key, x_t.shape, x_t.dtype)
         return jnp.where(same, x_t, at_s.alpha * pred + at_s.sigma * (rho * self.eps(x_t, pred, t) + fresh * z))
 
     def bound(self, x0: Values, pred: Values, x_t: Values, t: Times, s: Times) -> Values:
         """½ (snr_s - snr_t) |x0 - pred|² at each position, in nats (Kingma et al. 2021, eq. 13); s > 0, or s = t."""
-        at_t, at_s, same = self.coefficients(t), self.coefficients(s), t == s
+        at_t = self.coefficients(t)
+        at_s = self.coefficients(s)
+        same = t == s
         gain = (at_s.alpha / jnp.where(same, 1, at_s.sigma)) ** 2 - (at_t.alpha / jnp.where(same, 1, at_t.sigma)) ** 2
         return jnp.sum(jnp.where(same, 0, gain) / 2 * (x0 - pred) ** 2, axis=-1)
 
     def bound_grid(self, steps: int, levels: int | None = None) -> Times:
-        """Clock values for a bound of so many steps: even log-SNRs up to 14, where a density is as good as read.
+        """A grid of `steps` steps, even in log-SNR: for a density up to 14, which is as good as the data itself.
 
-        Of `levels` even values in [-1, 1], to where sigma/alpha is an eighth of their distance, which tells them apart.
+        For `levels` even values in [-1, 1], up to where sigma/alpha is an eighth of their spacing.
         """
         low = jnp.maximum(self.log_snr(jnp.ones(())), -14.0)
         high = 14.0 if levels is None else 2 * jnp.log(4.0 * (levels - 1))
         return self.time(jnp.linspace(low, high, steps + 1)).at[0].set(1.0)
 
     def boundary_terms(self, key: Key[Array, ""], x0: Values, s: Times, levels: int | None = None) -> Values:
-        """What the bound adds at both ends, in nats per position: prior at t = 1, reconstruction at s > 0.
+        """The prior term at t = 1 and the reconstruction term at s > 0, in nats per position.
 
         KL(q(x_1|x0) ‖ N(0, sigma(1)²)) - log p(x0|x_s), with p(x0|x_s) ∝ q(x_s|x0) over all reals, or over `levels`
-        even values in [-1, 1] (Kingma et al. 2021, appendix A): then the whole bound is of a probability.
+        even values in [-1, 1] (Kingma et al. 2021, appendix A): then the bound is on a probability.
         """
-        first, last = self.coefficients(jnp.ones(())), self.coefficients(s)
-        prior, spread = (first.alpha * x0 / first.sigma) ** 2 / 2, last.sigma / last.alpha
+        first = self.coefficients(jnp.ones(()))
+        last = self.coefficients(s)
+        prior = (first.alpha * x0 / first.sigma) ** 2 / 2
+        spread = last.sigma / last.alpha
         if levels is None:
             return jnp.sum(prior + 0.5 + jnp.log(2 * jnp.pi) / 2 + jnp.log(spread), axis=-1)
         noisy_value = x0 + spread * jax.random.normal(key, x0.shape, x0.dtype)
@@ -180,21 +189,22 @@ class Gaussian:
 
     def log_snr(self, t: Times) -> Times:
         """log(alpha²/sigma²), with the smallest normal number in place of 0, so that both ends are finite."""
-        m, tiny = self.coefficients(t), jnp.finfo(jnp.asarray(t).dtype).tiny
+        m = self.coefficients(t)
+        tiny = jnp.finfo(jnp.asarray(t).dtype).tiny
         return 2 * (jnp.log(jnp.maximum(m.alpha, tiny)) - jnp.log(jnp.maximum(m.sigma, tiny)))
 
     def time(self, log_snr: Times) -> Times:
-        """The t that has this log-SNR; the nearer end where there is none."""
+        """The t that has this log-SNR, clipped to [0, 1]."""
         return time_of_log_snr(self.schedule, log_snr)
 
     def log_weight(self, t: Times) -> Times:
-        """-2 log |scale|: `miss` weighs the squared error of x0 by 1/scale², since x0 = skip x_t + scale out."""
+        """-2 log |scale|: since x0 = skip x_t + scale out, `miss` weights the squared error of x0 by 1/scale²."""
         _, scale = self.parameterization.solution(self.coefficients(t), self.data_std)
         return -2 * jnp.log(jnp.maximum(jnp.abs(scale), jnp.finfo(scale.dtype).tiny))
 
 
 def _check_data_std(value: Any) -> float:
-    """A standard deviation as a Python number. Raises UserError where it is none."""
+    """The standard deviation as a float. Raises UserError where it is not positive and finite."""
     number = python_scalar(value)
     if not matches_type(number, float) or not number > 0:
         raise UserError(f"Gaussian: data_std must be one positive finite number, got {value}")

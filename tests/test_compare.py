@@ -20,7 +20,7 @@ from diffjax import nets, order, predict, schedule
 from diffjax.commands import image_sampler
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.noise import Gaussian
 
 families, figures, flops, places, results, runs, scores, whole = (
@@ -122,7 +122,7 @@ def test_operations_of_a_product_are_those_that_are_known() -> None:
 
 def test_of_a_net_with_a_head_the_large_part_is_counted_once_a_block() -> None:
     """Twice the steps in a block ask the head alone more often; half the blocks ask the rest half as often."""
-    noise, facts = Gaussian(schedule.cosine, predict.v), DataFacts((4, 4, 1), 0, (), 17, (), "unit")
+    noise, facts = Gaussian(schedule.cosine, predict.v), DataSpec((4, 4, 1), 0, (), 17, (), "unit")
     net = nets.MAR(width=32, depth=2, heads=2, head_width=8, head_depth=1)
     denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *(jnp.ones((1, 4, 4, 1)),) * 2))
 

@@ -13,12 +13,12 @@ from jax.tree_util import Partial
 
 from diffjax.commands import command_line
 from diffjax.data import condition_parts
-from diffjax.experiment import build, data_spec, meaning, specs
+from diffjax.experiment import build, data_spec, specs
 from diffjax.experiment.config import Config
 from diffjax.utils.prng import keys
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.name != "__init__.py")
+FILES = [*sorted((ROOT / "configs").glob("[!_]*.py")), *sorted((ROOT / "examples").glob("*/config_*.py"))]
 
 
 @pytest.fixture(params=FILES, ids=[path.stem for path in FILES])
@@ -52,24 +52,17 @@ def test_it_is_new_every_time(path) -> None:
 
 def test_it_builds(config) -> None:
     t, s = config.train, config.sample
-    fields = meaning.inherited(dataclasses.asdict(config.model), {"data_std": 0.75})  # where it is to be measured
+    model = dataclasses.replace(config.model, data_std=config.model.data_std or 0.75)  # where it is to be measured
     about = condition_parts.PartContext(
         (8, 8, 1), tuple(map(str, range(10))), 17, {}
     )  # data that stand in for the config's own
     made = [specs.instantiate(condition_parts, text, "data.parts")(about) for text in config.data.parts]
-    heard = tuple(build.PartSpec(part.name, part.shape, part.vocab) for part in made)
-    facts = data_spec.DataFacts((8, 8, 1), 10, (), 17, (), config.data.form, heard)
-    built = data_spec.build_model_for(fields, facts)
+    heard = tuple(data_spec.PartSpec(part.name, part.shape, part.vocab) for part in made)
+    facts = data_spec.DataSpec((8, 8, 1), 10, (), 17, (), config.data.form, heard)
+    built = build.build_model(model, facts)
     assert (built.net.null_cond is not None) == bool(config.model.conditional or config.model.conditions)
-    drops = {"cond_drop": t.cond_drop, "label_drop": t.label_drop}
-    loss = build.build_loss(built, loss=t.loss, weight=t.weight, distribution=t.times, **drops)
-    made = build.build_optimizer(
-        steps=t.steps,
-        learning_rate=t.learning_rate,
-        warmup_steps=t.warmup_steps,
-        weight_decay=t.weight_decay,
-        clip_norm=t.clip_norm,
-    )
+    loss = build.build_loss(built, t)
+    made = build.build_optimizer(t)
     cond = jax.tree.map(lambda leaf: leaf[None], built.net.null_cond)
     x = facts.encoding.empty(facts.shape)
     params = jax.eval_shape(built.net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim), cond)["params"]

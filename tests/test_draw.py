@@ -11,12 +11,12 @@ from diffjax import order, predict, sample, schedule
 from diffjax.commands import image_sampler
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.nets import MAR, MLP
 from diffjax.noise import Gaussian
 from diffjax.sampling import blockwise
 
-FACTS = DataFacts((4, 4, 1), 3, ("a", "b", "c"), 17, (0.5, 0.3, 0.2), "unit")
+FACTS = DataSpec((4, 4, 1), 3, ("a", "b", "c"), 17, (0.5, 0.3, 0.2), "unit")
 SETTINGS = {"sampler": "dpmpp_2m", "grid": "karras(sigma_min=0.05, sigma_max=20.0)", "steps": 4, "guidance": 1.0}
 ROOT = jax.random.key(0)
 
@@ -73,7 +73,7 @@ def test_a_label_asked_for_is_given_or_refused() -> None:
 def test_dequantised_models_are_read_by_their_own_scale() -> None:
     """17 bins tile [-1, 1]: the middle of bin v is level v, whatever lies nearest on the plain scale."""
     middles = (2 * (np.arange(17, dtype=np.float32) + 0.5) - 17) / 17
-    facts = DataFacts(**{**vars(FACTS), "form": "dequantised"})
+    facts = DataSpec(**{**vars(FACTS), "form": "dequantised"})
     shown = image_sampler.to_bytes(middles.reshape(17, 1, 1, 1), facts)
     np.testing.assert_array_equal(shown.ravel(), np.round(np.arange(17) * 255 / 16))
 
@@ -84,7 +84,7 @@ def block_by_block():
     noise, net = Gaussian(schedule.cosine, predict.v), MAR(width=8, depth=1, heads=2, head_width=8, head_depth=1)
     example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1))
     variables = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(net.init)(ROOT, *example))
-    facts = DataFacts((4, 4, 1), 0, (), 17, (), "unit")
+    facts = DataSpec((4, 4, 1), 0, (), 17, (), "unit")
     which = order.blocks(8, shuffled=True)
     return image_sampler.build_image_sampler(denoiser(noise, net, variables), noise, which, net, facts, SETTINGS)
 

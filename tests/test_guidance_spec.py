@@ -6,6 +6,7 @@ import pytest
 
 from diffjax import grids, guidance, predict, schedule
 from diffjax.errors import UserError
+from diffjax.experiment.config import Sample
 from diffjax.experiment.guidance_spec import build_guidance
 from diffjax.noise import Gaussian, Masking
 
@@ -23,7 +24,7 @@ def net(x_t, t, cond):
 
 def under(**settings):
     """The denoiser under these settings, and how many predictions it takes."""
-    return build_guidance(net, NOISE, GRID, NULL, {"sampler": "ddim", **settings})
+    return build_guidance(net, NOISE, GRID, NULL, Sample(**settings))
 
 
 def test_scale_1_is_the_denoiser_itself() -> None:
@@ -77,6 +78,6 @@ def test_what_is_none_is_named() -> None:
         with pytest.raises(UserError, match=told):
             under(**settings)
     with pytest.raises(UserError, match="is for numbers, and this model has tokens"):
-        build_guidance(net, Masking(3), GRID, NULL, {"guidance": 2.0, "guidance_rule": "rescaled()"})
+        build_guidance(net, Masking(3), GRID, NULL, Sample(guidance=2.0, guidance_rule="rescaled()"))
     with pytest.raises(UserError, match="guidance: 2 needs a conditional model"):
-        build_guidance(net, NOISE, GRID, None, {"guidance": 2.0})
+        build_guidance(net, NOISE, GRID, None, Sample(guidance=2.0))

@@ -21,6 +21,7 @@ from strangers import refused
 from diffjax.commands.console import quiet_libraries
 from diffjax.data.split_rules import SplitRecord
 from diffjax.experiment import data_spec, run_record, trained_model
+from diffjax.experiment.config import Config, Model, Sample
 from diffjax.experiment.run_record import Record
 from diffjax.nets import MLP
 from diffjax.training import checkpoint, checkpoint_validation, manifest, retention
@@ -29,14 +30,8 @@ from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create
 from diffjax.utils.files import is_single_line
 
-FACTS = data_spec.DataFacts((4, 4, 1), 2, ("even", "odd"), 17, (0.5, 0.5), "unit")
-MODEL = {
-    **{"net": "MLP(width=8, depth=1)", "noise": "Gaussian", "prediction": "v", "schedule": "cosine"},
-    **{"order": "together", "data_std": 1.0, "conditional": True},
-}
-DATA = {"name": "digits", "dir": "", "image_size": 0, "form": "unit"}
-SAMPLE = {"sampler": "dpmpp_2m", "grid": "uniform", "steps": 3, "guidance": 1.0}
-CONFIG = {"model": MODEL, "data": DATA, "train": {}, "sample": SAMPLE}
+FACTS = data_spec.DataSpec((4, 4, 1), 2, ("even", "odd"), 17, (0.5, 0.5), "unit")
+CONFIG = Config(model=Model(net="MLP(width=8, depth=1)", data_std=1.0), sample=Sample(steps=3))
 RECORD = Record(CONFIG, FACTS, "0f" * 16, splits=SplitRecord("by_key", {"train": 3}, {"train": "ab" * 32}))
 STEP = "00000010"
 
@@ -436,15 +431,19 @@ def test_the_index_of_many_arrays_is_far_from_what_is_refused(tmp_path: Path) ->
 
 
 def config(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """config.json with something else in it; what has no hash is believed to be of format 1."""
+    """config.json with something else in it; one without a hash is of an early version."""
     said = json.loads((run / "config.json").read_text())
     del said["sha256"]
     change(said)
     (run / "config.json").write_text(json.dumps(said))
 
 
+def section(name: str, **fields: Any) -> Callable[[Path], None]:
+    return lambda run: config(run, lambda said: said["config"][name].update(fields))
+
+
 def model(**fields: Any) -> Callable[[Path], None]:
-    return lambda run: config(run, lambda said: said["config"]["model"].update(fields))
+    return section("model", **fields)
 
 
 def facts(**fields: Any) -> Callable[[Path], None]:
@@ -470,6 +469,11 @@ def a_long_config(run: Path) -> None:
 
 
 CONFIGS = {
+    "an import": (model(net="harm:Net()"), "model.net .*--allow_imports"),
+    "an import within": (model(schedule="shift(harm:flow, 3.0)"), "model.schedule .*--allow_imports"),
+    "an import of a form": (facts(form="harm:form"), "data.form .*--allow_imports"),
+    "an import of a rule": (splits(rule="harm:rule"), "splits.rule"),
+    "imports of no modules": (lambda run: config(run, lambda said: said.update(imports=[[]])), "be read"),
     "code": (model(net="__import__('harm')"), "unknown '__import__'"),
     "attribute": (model(net="MLP.__init__.__globals__"), "cannot read"),
     "another": (model(net="lora(rank=2)"), "model.net"),
@@ -478,29 +482,33 @@ CONFIGS = {
     "wide": (model(net="MLP(width=10**12)"), "model.net"),
     "wide, spelt out": (model(net="MLP(width=1000000000000)"), "at most"),
     "adapters": (model(adapters="lora(rank=10000000000)"), "rank"),
-    "adapters of a kind": (model(adapters=["lora"]), "no run can be"),
-    "nan": (model(data_std=float("nan")), "no run can be"),
-    "number": (model(net=3), "no run can be"),
-    "a number beyond floats": (model(data_std=10**400), "no run can be"),
-    "infinity": (model(data_std=float("inf")), "no run can be"),
+    "adapters of a kind": (model(adapters=["lora"]), "config.model.adapters"),
+    "nan": (model(data_std=float("nan")), "config.model.data_std"),
+    "number": (model(net=3), "config.model.net"),
+    "a number beyond floats": (model(data_std=10**400), "config.model.data_std"),
+    "infinity": (model(data_std=float("inf")), "config.model.data_std"),
+    "no data_std": (model(data_std=None), "no run can be"),
     "no sampler": (lambda run: config(run, lambda said: said["config"].update(sample={})), "cannot be read"),
-    "no number of steps": (lambda run: config(run, lambda said: said["config"]["sample"].update(steps="3")), "no run"),
-    "no name of data": (lambda run: config(run, lambda said: said["config"]["data"].update(name=["x"])), "no run"),
-    "a metric that is a list": (
-        lambda run: config(run, lambda said: said["config"]["train"].update(keep_best=[])),
-        "no",
+    "no number of steps": (
+        lambda run: config(run, lambda said: said["config"]["sample"].update(steps="3")),
+        "config.sample.steps",
     ),
+    "no name of data": (
+        lambda run: config(run, lambda said: said["config"]["data"].update(name=["x"])),
+        "config.data.name",
+    ),
+    "a metric that is a list": (section("train", keep_best=[]), "config.train.keep_best"),
     "no net": (lambda run: config(run, lambda said: said["config"]["model"].pop("net")), "cannot be read"),
     "no facts": (lambda run: config(run, lambda said: said.pop("facts")), "cannot be read"),
-    "shares below none": (facts(label_frequencies=[2.0, -1.0]), "no run can be"),
-    "shares of nothing": (facts(label_frequencies=[0.0, 0.0]), "no run can be"),
-    "shares that are no numbers": (facts(label_frequencies=[float("nan"), 1.0]), "no run can be"),
+    "shares below none": (facts(label_frequencies=[2.0, -1.0]), "cannot be read"),
+    "shares of nothing": (facts(label_frequencies=[0.0, 0.0]), "cannot be read"),
+    "shares that are no numbers": (facts(label_frequencies=[float("nan"), 1.0]), "cannot be read"),
     "a class that steers a terminal": (facts(class_names=["a\x1b[2J", "b"]), "control characters"),
     "a class of two lines": (facts(class_names=["a\nb", "b"]), "control characters"),
     "a class that is a book": (facts(class_names=["a" * 10**6, "b"]), "over 255 letters"),
-    "pixels": (facts(shape=[10**9, 10**9, 3]), "no run can be"),
-    "levels": (facts(levels=2**40), "no run can be"),
-    "names": (facts(class_names=["../../harm", "a"], classes=3), "no run can be"),
+    "pixels": (facts(shape=[10**9, 10**9, 3]), "cannot be read"),
+    "levels": (facts(levels=2**40), "cannot be read"),
+    "names": (facts(class_names=["../../harm", "a"], classes=3), "cannot be read"),
     "fields": (facts(harm=1), "cannot be read"),
     "an identity that is a list": (lambda run: config(run, lambda said: said.update(run=[1])), "be read|can be"),
     "checkpoints adopted without end": (lambda run: config(run, lambda said: said.update(adoptions=[[]])), "be read"),
@@ -535,3 +543,11 @@ def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -
     before = set(theirs.parent.rglob("*"))
     assert trained_model.load(theirs).info.facts.class_names == ("../../x", "$(touch harm)")
     assert set(theirs.parent.rglob("*")) == before
+
+
+def test_a_rule_is_never_imported_even_with_leave(theirs: Path, monkeypatch) -> None:
+    """Who resumes a run by a config of their own trusts that config, and not the folder's record."""
+    splits(rule="harm:rule")(theirs)
+    monkeypatch.syspath_prepend(str(theirs.parent))
+    with refused("splits.rule", theirs.parent):
+        run_record.read_record(theirs, allow_imports=True)

@@ -192,7 +192,7 @@ def test_public_functions_and_classes_are_explained() -> None:
             assert not told.startswith(f"{name.split('.')[-1]}("), f"{name} has only the docstring of a dataclass"
 
 
-SOURCE_PLACES = ("diffjax/**/*.py", "*.py", "configs/**/*.py", "benchmarks/**/*.py")
+SOURCE_PLACES = ("diffjax/**/*.py", "*.py", "configs/**/*.py", "examples/**/*.py", "benchmarks/**/*.py")
 SOURCES = [path.relative_to(ROOT) for pattern in SOURCE_PLACES for path in sorted(ROOT.glob(pattern))]
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from diffjax.commands import edit_requests, image_inputs
 from diffjax.commands.edit_inputs import EditRequest
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 
-GREY = DataFacts((8, 8, 1), 0, (), 17, (), "unit")
+GREY = DataSpec((8, 8, 1), 0, (), 17, (), "unit")
 COLOUR = replace(GREY, shape=(8, 8, 3), levels=256)
 TOKENS = replace(GREY, form="tokens")
 ROWS = np.arange(8, dtype=np.uint8)[:, None].repeat(8, 1)
@@ -93,7 +93,7 @@ def test_a_mask_is_fitted_as_its_picture_and_no_white_is_lost(file) -> None:
     assert np.argwhere(painted).tolist() == [[2, 4]]
 
 
-def edited(name: str, facts: DataFacts = GREY, **asked):
+def edited(name: str, facts: DataSpec = GREY, **asked):
     return edit_requests.build_edit(name, EditRequest(facts, **asked))
 
 

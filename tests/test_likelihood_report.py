@@ -12,7 +12,7 @@ from scipy.stats import norm
 from diffjax import oracles, order, predict, schedule
 from diffjax.commands import likelihood_report
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood.bits import BitsPerDim
 from diffjax.noise import Gaussian, Masking
 
@@ -20,7 +20,7 @@ LEVELS = 17
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, LEVELS, (60, 2, 2, 1)).astype(np.uint8)
 LABELS = np.arange(60, dtype=np.int32) % 3
-FACTS = DataFacts((2, 2, 1), 3, ("a", "b", "c"), LEVELS, (1 / 3,) * 3, "tokens")
+FACTS = DataSpec((2, 2, 1), 3, ("a", "b", "c"), LEVELS, (1 / 3,) * 3, "tokens")
 COSINE = Gaussian(schedule.cosine, predict.v)
 ROOT = jax.random.key(0)
 

@@ -12,12 +12,13 @@ from diffjax import oracles, order, predict, schedule
 from diffjax.commands import image_sampler, model_diagnostics
 from diffjax.denoising import denoiser
 from diffjax.experiment import build
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.config import Train
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian, Masking
 
 NOISE = Gaussian(schedule.cosine, predict.v)
-FACTS = DataFacts((4, 4, 1), 0, (), 17, (), "unit")
+FACTS = DataSpec((4, 4, 1), 0, (), 17, (), "unit")
 SETTINGS = {"sampler": "heun", "grid": "uniform", "steps": 40, "guidance": 1.0}
 NET = MLP(width=8, depth=1)
 MODEL = build.ModelParts(NOISE, order.together, NET)
@@ -68,9 +69,7 @@ def test_an_exact_model_believes_what_the_formula_says_at_every_step() -> None:
 
 def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
     """Of v under cosine: 1/sigma² = 1 + SNR on the error of x0, and levels have the density alpha sigma / π."""
-    by_level = build.build_loss_by_level(
-        build.ModelParts(NOISE, order.together, NET), loss="regression", weight="", distribution=""
-    )
+    by_level = build.build_loss_by_level(build.ModelParts(NOISE, order.together, NET), Train())
     _, found = judged(net, trained=by_level)
     log_snr, weight, shares = found.training_weights
     np.testing.assert_allclose(weight, np.exp(log_snr / 2) / np.pi, rtol=1e-4)
@@ -89,8 +88,7 @@ def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
 @pytest.mark.long
 def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
     """min-SNR on EDM's levels: min(SNR, 5) times the normal density of log(sigma/alpha), which is half per log-SNR."""
-    slots = {"loss": "regression", "weight": "min_snr", "distribution": "log_normal(mean=-1.0, std=0.5)"}
-    by_level = build.build_loss_by_level(MODEL, **slots)
+    by_level = build.build_loss_by_level(MODEL, Train(weight="min_snr", times="log_normal(mean=-1.0, std=0.5)"))
     _, found = judged(net, trained=by_level)
     log_snr, weight, _ = found.training_weights
     z = (-log_snr / 2 + 1.0) / 0.5
@@ -102,7 +100,7 @@ def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
 
 
 def test_losses_without_levels_and_tokens_have_no_such_curves(net) -> None:
-    assert build.build_loss_by_level(MODEL, loss="bound", weight="", distribution="") is None
+    assert build.build_loss_by_level(MODEL, Train(loss="bound")) is None
     tokens = Masking(17)
     painter = image_sampler.build_image_sampler(net, NOISE, order.together, NET, FACTS, SETTINGS)
     assert model_diagnostics.encode_held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None

@@ -14,13 +14,14 @@ from diffjax.commands import image_sampler, settings_sweep
 from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.evaluation.jackknife import Replicates
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 
 LEVELS, CLASSES, COUNT = 17, 3, 24
-FACTS = DataFacts((4, 4, 1), CLASSES, ("a", "b", "c"), LEVELS, (0.4, 0.3, 0.3), "unit")
+FACTS = DataSpec((4, 4, 1), CLASSES, ("a", "b", "c"), LEVELS, (0.4, 0.3, 0.3), "unit")
 OTHERS = {"sampler": "dpmpp_2m", "grid": "uniform", "steps": 3, "guidance": 1.0}
 HOW = {"count": COUNT, "seed": 3, "batch": 16}
 SAMPLERS = {"sampler": ["ddim", "heun"], "steps": [2]}
@@ -203,7 +204,7 @@ def cheap(monkeypatch) -> list[int]:
 
 
 def measure(value=1 / 3) -> ev.Score:
-    numbers = ev.Replicates(value, np.arange(3) / 7, np.array([np.nan]))
+    numbers = Replicates(value, np.arange(3) / 7, np.array([np.nan]))
     return ev.Score("key", "name", "pixels", numbers, numbers, "1", ".2f")
 
 

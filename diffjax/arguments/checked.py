@@ -32,18 +32,25 @@ def validate_arguments(function: Callable[Arguments, Result]) -> Callable[Argume
         bound = signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             parameter = signature.parameters[name]
-            if value is parameter.default or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            if value is parameter.default:
                 continue
-            if name in CHECKS_BY_NAME:
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                bound.arguments[name] = {key: CHECKS_BY_NAME.get(key, _unchecked)(value[key]) for key in value}
+            elif name in CHECKS_BY_NAME:
                 bound.arguments[name] = CHECKS_BY_NAME[name](value)
             else:
                 bound.arguments[name] = _check_kind(source, name, value, parameter.annotation)
         if "keys" in bound.arguments:
-            per_example = {name: bound.arguments.get(name) for name in ("cond", "x", "x0", "start")}
+            arguments = {**bound.arguments, **bound.kwargs}
+            per_example = {name: arguments.get(name) for name in ("cond", "x", "x0", "start")}
             require_count(len(bound.arguments["keys"]), "keys", per_example)
         return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _unchecked(value: Any) -> Any:
+    return value
 
 
 def _check_kind(source: str, name: str, value: Any, kind: Any) -> Any:

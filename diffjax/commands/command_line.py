@@ -13,9 +13,8 @@ from absl import app, flags
 
 from diffjax.commands.console import quiet_libraries
 from diffjax.errors import UserError, escape, escape_unencodable, tell
-from diffjax.experiment import config_files
+from diffjax.experiment import config_files, run_record
 from diffjax.experiment.config_files import check_types
-from diffjax.experiment.guidance_spec import NO_GUIDANCE
 from diffjax.utils.files import describe_error
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -108,7 +107,17 @@ def edit_settings() -> dict[str, Any]:
 def define_weights_flags() -> None:
     """The flags that choose among the weights of a run; `step` reads the second."""
     flags.DEFINE_string("ema", None, "Which average of the weights: a decay, or std=0.15; else the longest decay.")
+    define_allow_imports()
     flags.DEFINE_string("step", None, "Which checkpoint: a step, or best; by default the newest.")
+
+
+def define_allow_imports() -> None:
+    """The flag without which no run is read that names modules of its own."""
+    flags.DEFINE_boolean(
+        "allow_imports",
+        False,
+        "Allow a run whose config names package.module:name to import that module: runs its code.",
+    )
 
 
 def step_choice() -> int | Literal["best"] | None:
@@ -123,8 +132,7 @@ def step_choice() -> int | Literal["best"] | None:
 
 def sampler_settings(defaults: dict[str, Any]) -> dict[str, Any]:
     """Sampler, grid, steps and guidance as asked for, and for the rest what the run's config says."""
-    settings = {**defaults, **{name: value for name, value in NO_GUIDANCE.items() if name not in defaults}}
-    result = {name: flags.FLAGS[name].value if flags.FLAGS[name].present else settings[name] for name in settings}
+    result = {name: flags.FLAGS[name].value if flags.FLAGS[name].present else defaults[name] for name in defaults}
     if (between := flags.FLAGS["guidance_interval"].value) is None:
         return result
     if flags.FLAGS["guidance_when"].present:
@@ -204,7 +212,7 @@ def _add_config(argv: Sequence[str], config: Any, resumes: type | None) -> list[
     if path is not None:
         fields = config_files.load_config(Path(path))
     elif resumes is not None and workdir is not None:
-        fields = config_files.saved_config(Path(workdir), resumes)
+        fields = run_record.saved_config(Path(workdir), config_files.has_flag(argv, "allow_imports"))
         flags.FLAGS[config.name].parser = _Config(fields)
         argv.insert(1, f"--{config.name}={workdir}")
     else:

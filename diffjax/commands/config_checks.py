@@ -14,6 +14,7 @@ from jax.tree_util import Partial
 
 from diffjax.data import Dataset
 from diffjax.errors import UserError
+from diffjax.experiment.config import Config, Train
 from diffjax.loss.protocol import Loss
 from diffjax.training import checkpoint, retention
 from diffjax.training.retention import RetentionPolicy
@@ -21,41 +22,43 @@ from diffjax.training.state import State
 from diffjax.utils.files import nearest_existing
 from diffjax.utils.prng import keys
 
-Fields = dict[str, Any]
 LEVELS, MOST = 512, 2**22  # evenly spread over training, at which a loss must be finite; numbers in so many examples
 MAX_SPREAD_RATIO = 4.0  # how many times larger or smaller than model.data_std the data's standard deviation may be
 NOTED = 1.2  # from how many times on a note says so
 
 
-def check_numbers(fields: Fields) -> None:
+def check_numbers(config: Config) -> None:
     """Raise UserError for numbers that cannot be."""
-    t, batch_size, devices = fields["train"], fields["data"]["batch_size"], jax.device_count()
+    t = config.train
+    batch_size = config.data.batch_size
+    devices = jax.device_count()
+    numbers = vars(t)
     for name in ("steps", "accumulate"):
-        if t[name] < 1:
-            raise UserError(f"config.train.{name}: expected at least 1, got {t[name]}")
+        if numbers[name] < 1:
+            raise UserError(f"config.train.{name}: expected at least 1, got {numbers[name]}")
     if batch_size < 1 or batch_size % devices:
         raise UserError(f"config.data.batch_size: expected a multiple of the {devices} device(s), got {batch_size}")
-    if batch_size // devices % t["accumulate"]:
+    if batch_size // devices % t.accumulate:
         raise UserError(
             f"config.train.accumulate: a device's share of {batch_size // devices} examples does not divide by "
             f"{t['accumulate']}; use a divisor of it"
         )
-    for name in ("validate_images", *(name for name in t if name.endswith("_every_steps"))):
-        if t[name] < 0:
-            raise UserError(f"config.train.{name}: expected 0 (never) or more, got {t[name]}")
-    if t["snapshot_every_steps"] and len(t["ema_std"]) < 2:
+    for name in ("validate_images", *(name for name in numbers if name.endswith("_every_steps"))):
+        if numbers[name] < 0:
+            raise UserError(f"config.train.{name}: expected 0 (never) or more, got {numbers[name]}")
+    if t.snapshot_every_steps and len(t.ema_std) < 2:
         raise UserError("config.train.snapshot_every_steps: needs two lengths in train.ema_std, such as 0.05 and 0.1")
-    if t["keep_best"] and t["keep_best"] not in ("loss", "grad_norm", "validation_loss"):
+    if t.keep_best and t.keep_best not in ("loss", "grad_norm", "validation_loss"):
         raise UserError(
             f"config.train.keep_best: expected validation_loss, loss, grad_norm or nothing, got {t['keep_best']!r}"
         )
-    if t["keep_best"] == "validation_loss" and not t["validate_images"]:
+    if t.keep_best == "validation_loss" and not t.validate_images:
         raise UserError("config.train.keep_best: validation_loss needs train.validate_images; set it to 512, or so")
-    if not 0 <= t["seed"] < 2**32:
+    if not 0 <= t.seed < 2**32:
         raise UserError(f"config.train.seed: expected 0 … 2**32 - 1, got {t['seed']}")
     for name in ("cond_drop", "label_drop"):
-        if not 0 <= t[name] <= 1:
-            raise UserError(f"config.train.{name}: expected a share in [0, 1], got {t[name]}")
+        if not 0 <= numbers[name] <= 1:
+            raise UserError(f"config.train.{name}: expected a share in [0, 1], got {numbers[name]}")
 
 
 def check_size(new: Callable[[Any], State], key: Any) -> int:
@@ -79,10 +82,10 @@ def device_memory() -> tuple[int, int]:
     return room, 1
 
 
-def check_disk(workdir: Path, keep: RetentionPolicy, t: Fields, checkpoint_bytes: int) -> None:
+def check_disk(workdir: Path, keep: RetentionPolicy, t: Train, checkpoint_bytes: int) -> None:
     """Raise UserError where the checkpoints that the policy will keep have no room, one more of them being written."""
     needed = (
-        max_checkpoints(keep, t["steps"], t["save_every_steps"])
+        max_checkpoints(keep, t.steps, t.save_every_steps)
         + 1
         - len(retention.complete_checkpoints(workdir / "checkpoints"))
     )
@@ -147,15 +150,15 @@ def check_data_std(configured_std: float, measured: float) -> list[str]:
     )
 
 
-def check_validation(dataset: Dataset, t: Fields) -> tuple[int, list[str]]:
+def check_validation(dataset: Dataset, t: Train) -> tuple[int, list[str]]:
     """How many images are validated on, and a note where `train.validate_images` asks for some and there are none.
 
     Raises UserError where the best checkpoint is chosen by them.
     """
-    if not t["validate_images"] or len(dataset.splits["validation"]):
-        return t["validate_images"], []
+    if not t.validate_images or len(dataset.splits["validation"]):
+        return t.validate_images, []
     message = f"{dataset.name} has no image for validation"
-    if t["keep_best"] == "validation_loss":
+    if t.keep_best == "validation_loss":
         raise UserError(f"config.train.keep_best: {message}, so no validation_loss; add images, or choose another")
     return 0, [f"{message}, so no validation loss is measured"]
 

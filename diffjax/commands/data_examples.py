@@ -1,6 +1,7 @@
 """Some images of a split as the model sees them, and their standard deviation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from diffjax.data.condition_batches import split_conditions
 from diffjax.data.condition_parts import Part
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec
+from diffjax.experiment.config import Model
 from diffjax.training.data_parallel import broadcast_from_first_host
 from diffjax.utils.prng import keys
 
@@ -28,7 +30,7 @@ def encode_examples(
     dataset: Dataset,
     split: str,
     count: int,
-    facts: data_spec.DataFacts,
+    facts: data_spec.DataSpec,
     null: PyTree = None,
     parts: Sequence[Part] = (),
 ) -> tuple[Any, Any, Any]:
@@ -42,7 +44,7 @@ def encode_examples(
     return root, x, jax.tree.map(jnp.asarray, cond)
 
 
-def standard_deviation(dataset: Dataset, facts: data_spec.DataFacts) -> float:
+def standard_deviation(dataset: Dataset, facts: data_spec.DataSpec) -> float:
     """That of all numbers of up to `MAX_EXAMPLES` training images as the model sees them, to `DIGITS` digits.
 
     0 of tokens. Equal on all hosts, which call it together.
@@ -57,16 +59,16 @@ def standard_deviation(dataset: Dataset, facts: data_spec.DataFacts) -> float:
     return float(f"{std:.{DIGITS}g}")
 
 
-def with_data_std(model: dict[str, Any], measured: float, facts: data_spec.DataFacts) -> dict[str, Any]:
+def with_data_std(model: Model, measured: float, facts: data_spec.DataSpec) -> Model:
     """The config's `model` fields with the measured deviation in place of a `data_std` of None.
 
     Raises UserError where it is 0: an image of one colour has none.
     """
-    if model["data_std"] is not None:
+    if model.data_std is not None:
         return model
     if not measured and not facts.encoding.discrete:
         raise UserError(
             "config.model.data_std: all pixels of the training images that were measured are equal, so they have no "
             "standard deviation; give one, such as 0.5"
         )
-    return {**model, "data_std": measured or OF_TOKENS}
+    return replace(model, data_std=measured or OF_TOKENS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from diffjax.commands import image_inputs
 from diffjax.commands.image_inputs import InputImage
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class EditRequest:
     `own_rule`: a sampler was asked for. `fills`: the net takes a level for each pixel, and was taught to be given some.
     """
 
-    facts: DataFacts
+    facts: DataSpec
     image: tuple[str, ...] = ()
     mask: str | None = None
     strokes: str | None = None

@@ -21,7 +21,7 @@ from diffjax.edit import methods
 from diffjax.edit.sdedit import check_strength
 from diffjax.errors import UserError
 from diffjax.experiment import specs
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 
 __all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_resolve", "variations"]
 
@@ -41,9 +41,9 @@ FLAGS_BY_EDIT = {  # the flags that say something of each edit
 
 def build_edit(name: str, request: EditRequest) -> Edit | Interpolation:
     """The edit of that name. Raises UserError for one that is not known, and for a flag that does not belong to it."""
-    build = specs.lookup(sys.modules[__name__], name, "--edit")
+    build = specs.parse_spec(sys.modules[__name__], name, "--edit").target
     for flag in sorted({flag for flags in FLAGS_BY_EDIT.values() for flag in flags}):
-        if getattr(request, flag) not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
+        if vars(request)[flag] not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
             raise UserError(
                 f"--{flag}: says nothing of {name}, which takes --{', --'.join(FLAGS_BY_EDIT[name])}; leave it out"
             )
@@ -163,7 +163,7 @@ def _inpainting(
 
 
 def _observed_pixels(
-    facts: DataFacts, pixels: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"]
+    facts: DataSpec, pixels: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"]
 ) -> edit.Observation:
     """What is not painted, as seen."""
     x = image_inputs.to_model_input(pixels, facts)

@@ -1,10 +1,10 @@
 """Write a data set once more with embeddings of its texts, so that training needs no encoder:
 
-python -m diffjax.commands.embed --data described_digits --text text --out sets \\
+python -m diffjax.commands.embed --data my_texts --text text --out sets \\
     --encoder "sentence_transformer(length=32)"
 
-makes `described_digits_embedded` in the TFDS folder `sets`, with every feature of the old set, and `text_embedding`
-[length, features] and `text_mask` [length]. Train on it with data.name=described_digits_embedded, data.dir=sets and
+makes `my_texts_embedded` in the TFDS folder `sets`, with every feature of the old set, and `text_embedding`
+[length, features] and `text_mask` [length]. Train on it with data.name=my_texts_embedded, data.dir=sets and
 data.parts of feature('text_embedding') and feature('text_mask').
 """
 

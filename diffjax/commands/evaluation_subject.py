@@ -61,11 +61,8 @@ class EvaluationSubject:
     @property
     def training_loss(self) -> build.LossByLevel | None:
         """The loss of the training, as it can be looked at level by level."""
-        train_config = self.info.config["train"]
         model = build.ModelParts(self.noise, self.order, self.info.net)
-        return build.build_loss_by_level(
-            model, loss=train_config["loss"], weight=train_config["weight"], distribution=train_config["times"]
-        )
+        return build.build_loss_by_level(model, self.info.config.train)
 
     def build_sampler(self, settings: dict[str, Any]) -> ImageSampler:
         """What draws with these settings of a sampler."""
@@ -101,20 +98,23 @@ class EvaluationSubject:
 
 
 def open_subject(
-    workdir: Path, ema: str | None, step: trained_model.StepChoice, max_images: int, split: str = "test"
+    workdir: Path,
+    ema: str | None,
+    step: trained_model.StepChoice,
+    max_images: int,
+    split: str = "test",
+    allow_imports: bool = False,
 ) -> EvaluationSubject:
     """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed.
 
     Those of `split` stand for test (`real_images`).
     """
-    denoise, noise, order, info = trained_model.load(workdir, ema=ema, step=step)
-    data = info.config["data"]
+    denoise, noise, order, info = trained_model.load(workdir, ema=ema, step=step, allow_imports=allow_imports)
+    data = info.config.data
     dataset = data_spec.open_configured(data, split_rules.recorded_rule(info.splits))
-    parts = data_spec.parse_parts(tuple(data.get("parts", ())), dataset)
-    if not data_spec.data_facts(dataset, data["form"], parts).matches(info.facts):
-        raise UserError(
-            f"{data['name']}: the data set has changed since {workdir} learnt it; restore it, or train again"
-        )
+    parts = data_spec.parse_parts(data.parts, dataset)
+    if not data_spec.build_data_spec(dataset, data.form, parts).matches(info.facts):
+        raise UserError(f"{data.name}: the data set has changed since {workdir} learnt it; restore it, or train again")
     changes = split_rules.describe_changes(info.splits, dataset) if info.splits else ""
     if changes:
         warn(changes)

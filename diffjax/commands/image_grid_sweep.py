@@ -14,12 +14,12 @@ from diffjax.commands import condition_inputs, image_sampler, settings_sweep
 from diffjax.commands.image_sampler import ImageSampler
 from diffjax.conditions import LABEL, fill_condition
 from diffjax.errors import UserError
-from diffjax.experiment.guidance_spec import NO_GUIDANCE
+from diffjax.experiment.config import Sample
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel
 from diffjax.reports import crossed_grid, describe_settings
 from diffjax.traits import net_traits
 
-SETTINGS = (*settings_sweep.NAMES, *(name for name in NO_GUIDANCE if name not in settings_sweep.NAMES))
+SETTINGS = (*settings_sweep.NAMES, *(name for name in vars(Sample()) if name not in settings_sweep.NAMES))
 PARTS = ("label", "prompt", "negative", "sketch", "seed")
 MAX_CELLS = 400  # cells of a panel
 MAX_NAMES = 20  # of classes in a message

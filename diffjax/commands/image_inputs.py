@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float32, Shaped, UInt8
 from diffjax.data.quantization import to_unit
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.utils import image_io
 from diffjax.utils.prng import keys
 
@@ -34,7 +34,7 @@ class InputImage:
     notes: str = ""
 
 
-def read_picture(path: str, facts: DataFacts, size: tuple[int, int] | None = None) -> InputImage:
+def read_picture(path: str, facts: DataSpec, size: tuple[int, int] | None = None) -> InputImage:
     """The picture of that file, fitted to the model's size or another one, and to its channels.
 
     The largest centred part of the size's proportions, averaged over areas. Raises UserError for a file that is no
@@ -93,17 +93,17 @@ def validate_mask(path: str, mask: Bool[np.ndarray, "h w"], any_white: bool) -> 
     return mask
 
 
-def to_levels(pixels: UInt8[np.ndarray, "h w c"], facts: DataFacts) -> UInt8[np.ndarray, "h w c"]:
+def to_levels(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> UInt8[np.ndarray, "h w c"]:
     """Each pixel's nearest level of the data."""
     return np.rint(pixels * ((facts.levels - 1) / 255)).astype(np.uint8)
 
 
-def to_bytes(pixels: UInt8[np.ndarray, "h w c"], facts: DataFacts) -> UInt8[np.ndarray, "h w c"]:
+def to_bytes(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> UInt8[np.ndarray, "h w c"]:
     """The same as bytes, as samples are written."""
     return as_bytes(to_levels(pixels, facts), facts.levels)
 
 
-def to_model_input(pixels: UInt8[np.ndarray, "h w c"], facts: DataFacts) -> Shaped[Array, "..."]:
+def to_model_input(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> Shaped[Array, "..."]:
     """The picture, rounded to the data's levels, as the model sees one example."""
     levels = jnp.asarray(to_levels(pixels, facts))
     if facts.encoding.real:
@@ -111,7 +111,7 @@ def to_model_input(pixels: UInt8[np.ndarray, "h w c"], facts: DataFacts) -> Shap
     return facts.encoding.encode(keys(0, 1), levels[None], facts.levels)[0]
 
 
-def to_model_scale(pixels: UInt8[np.ndarray, "h w c"], facts: DataFacts) -> Float32[Array, "h w c"]:
+def to_model_scale(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> Float32[Array, "h w c"]:
     """The same on the scale of the model's numbers and not rounded: of means, which are no levels of the data."""
     within = (facts.levels - 1) / facts.levels if facts.encoding.noisy else 1.0
     return within * to_unit(jnp.asarray(pixels), 256)

@@ -17,7 +17,8 @@ from diffjax.denoising import denoiser, has_head, needs_rank
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes as spread
 from diffjax.experiment import build
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.config import Sample
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.guidance_spec import build_guidance
 from diffjax.grids import Grid
 from diffjax.nets.condition_encoders import Text
@@ -44,7 +45,7 @@ class ImageSampler:
     noise: Noise
     order: Order
     denoise: Denoise
-    facts: DataFacts
+    facts: DataSpec
     step: Step
     grid: Grid
     copies: int  # predictions of the net that guidance takes for one
@@ -55,7 +56,7 @@ def build_image_sampler(
     noise: Noise,
     order: Order,
     net: Any,
-    facts: DataFacts,
+    facts: DataSpec,
     settings: dict[str, Any],
     negative: Mapping[str, Any] | None = None,
 ) -> ImageSampler:
@@ -70,7 +71,7 @@ def build_image_sampler(
     null = net.null_cond
     if negative:
         null = jax.tree.map(lambda leaf: leaf[0], fill_condition(null, 1, negative))
-    guided = build_guidance(denoise, noise, grid, null, settings)
+    guided = build_guidance(denoise, noise, grid, null, Sample(**settings))
     if negative and guided.evaluations == 1:
         raise UserError("--negative: it is guidance that leads away from it; give --guidance 2, or so")
     image_sampler = ImageSampler(net, noise, order, guided.denoise, facts, step, grid, guided.evaluations)
@@ -81,7 +82,7 @@ def build_image_sampler(
 
 
 def sample_gallery(
-    model: build.ModelParts, facts: DataFacts, settings: dict[str, Any], known_cond: PyTree = None
+    model: build.ModelParts, facts: DataSpec, settings: dict[str, Any], known_cond: PyTree = None
 ) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
     """A picture of weights: samples of the same keys each time, one row for each of the first classes.
 
@@ -98,14 +99,14 @@ def sample_gallery(
     def draw(variables: PyTree) -> UInt8[np.ndarray, "h w c"]:
         host_params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf.addressable_data(0))), variables)
         denoise = denoiser(model.noise, model.net, host_params)
-        guided = build_guidance(denoise, model.noise, frame.grid, model.net.null_cond, settings)
+        guided = build_guidance(denoise, model.noise, frame.grid, model.net.null_cond, Sample(**settings))
         images = sample_images(replace(frame, denoise=guided.denoise), jax.random.key(0), count, count, cond)
         return picture_of(images, PER_CLASS) if rows is None else labelled_grid(images, rows, names, PER_CLASS)
 
     return draw
 
 
-def _gallery_rows(net: Any, facts: DataFacts, known_cond: PyTree) -> tuple[tuple[str, ...], PyTree]:
+def _gallery_rows(net: Any, facts: DataSpec, known_cond: PyTree) -> tuple[tuple[str, ...], PyTree]:
     """What each row of a gallery is called, and its condition; of no names, rows are not told apart."""
     if has_label(net.null_cond):
         names = facts.class_names[:PER_CLASS]
@@ -229,7 +230,7 @@ def sample_labels(
     return np.asarray(random_labels, np.int32)
 
 
-def to_bytes(x: Any, facts: DataFacts) -> UInt8[np.ndarray, "n h w c"]:
+def to_bytes(x: Any, facts: DataSpec) -> UInt8[np.ndarray, "n h w c"]:
     """Examples as bytes 0 … 255, rounded to the data's own levels."""
     levels = facts.encoding.decode(x, facts.shape, facts.levels)
     return spread(levels.astype(np.uint8), facts.levels)

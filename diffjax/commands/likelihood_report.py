@@ -15,7 +15,7 @@ from diffjax.diagnostics import known_density
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.evaluation import gaussian_per_class, independent_pixels
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood.bits import BitsPerDim, bits_per_dim, bits_vs_context
 from diffjax.order import Order
 from diffjax.parallel.dispatch import loops_are_slow, map_in_batches
@@ -38,12 +38,12 @@ class BitsEstimator:
     noise: Noise
     order: Order
     denoise: Denoise
-    facts: DataFacts
+    facts: DataSpec
     method: str
 
 
 def build_estimator(
-    denoise: Denoise, noise: Noise, order: Order, net: Any, facts: DataFacts, method: str = ""
+    denoise: Denoise, noise: Noise, order: Order, net: Any, facts: DataSpec, method: str = ""
 ) -> BitsEstimator:
     """The reader of a model: exact in raster order, by the ODE where pixels are dequantised, else by the bound.
 

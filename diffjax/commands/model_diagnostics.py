@@ -196,7 +196,8 @@ def _of_steps(local: Real) -> Curves:
 
 
 def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
-    loss, gradient = (np.array([getattr(share, name) for share in weights.shares]) for name in ("loss", "gradient"))
+    loss = np.array([share.loss for share in weights.shares])
+    gradient = np.array([share.gradient for share in weights.shares])
     shares = {"of the loss": loss / loss.sum(), "of the gradient's norm": gradient / gradient.sum()}
     caption = (
         f"What each of {BINS} equally likely bins of noise levels adds to the loss of training and to its gradient"

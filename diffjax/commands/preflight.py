@@ -30,7 +30,7 @@ def run_steps(plan: TrainingPlan, steps: int, **options: Any) -> State:
         steps,
         optimizer=plan.optimizer,
         start=plan.start,
-        accumulate=plan.fields["train"]["accumulate"],
+        accumulate=plan.config.train.accumulate,
         **options,
     )
 
@@ -56,16 +56,19 @@ def describe_data(plan: TrainingPlan) -> list[str]:
 
 def describe_plan(plan: TrainingPlan, workdir: Path) -> list[str]:
     """What a run would do, a line for each part of it."""
-    fields, facts, images = plan.fields, plan.facts, len(plan.dataset.splits["train"])
-    t, batch = fields["train"], fields["data"]["batch_size"]
+    facts = plan.facts
+    images = len(plan.dataset.splits["train"])
+    config = plan.config
+    t = config.train
+    batch = config.data.batch_size
     done = int(plan.start.step)
-    shape, left = " x ".join(map(str, facts.shape)), t["steps"] - done
-    kept = max_checkpoints(plan.keep, t["steps"], t["save_every_steps"])
+    shape, left = " x ".join(map(str, facts.shape)), t.steps - done
+    kept = max_checkpoints(plan.keep, t.steps, t.save_every_steps)
     return [
-        f"data:        {fields['data']['name']}, {images:,} images of {shape}, {facts.classes} classes, {facts.levels} "
+        f"data:        {config.data.name}, {images:,} images of {shape}, {facts.classes} classes, {facts.levels} "
         f"levels as {facts.form}",
         *_data_std(plan),
-        f"model:       {fields['model']['net']}, {_parameters(plan)}",
+        f"model:       {config.model.net}, {_parameters(plan)}",
         f"state:       {format_bytes(plan.state_bytes)} on each of {jax.device_count()} {jax.default_backend()} "
         "device(s): "
         f"parameters, optimizer, averages {', '.join(plan.start.emas)}",
@@ -88,14 +91,14 @@ def _data_std(plan: TrainingPlan) -> list[str]:
     if not plan.data_std:
         return []
     return [
-        f"data_std:    {plan.fields['model']['data_std']:g} "
+        f"data_std:    {plan.config.model.data_std:g} "
         f"{'measured' if plan.measured else 'given'}; of the training images now {plan.data_std:g}"
     ]
 
 
 def _describe_memory(plan: TrainingPlan) -> list[str]:
     """The peak of the very program that would run, compiled for this; nothing where the platform does not say."""
-    trainer = build_trainer(plan.net, plan.loss, plan.optimizer, accumulate=plan.fields["train"]["accumulate"])
+    trainer = build_trainer(plan.net, plan.loss, plan.optimizer, accumulate=plan.config.train.accumulate)
     memory = step_memory(trainer, plan.start, next(plan.stream))
     if memory is None:
         return []
@@ -111,7 +114,9 @@ def _describe_memory(plan: TrainingPlan) -> list[str]:
 
 def _describe_time(plan: TrainingPlan, compiled: float) -> str:
     """The least of several steps, each with the reading of its batch, one step a dispatch."""
-    t, done, ends = plan.fields["train"], int(plan.start.step), [time.monotonic()]
+    t = plan.config.train
+    done = int(plan.start.step)
+    ends = [time.monotonic()]
     run_steps(
         plan,
         done + 1 + MAX_TIMED_STEPS,
@@ -121,7 +126,7 @@ def _describe_time(plan: TrainingPlan, compiled: float) -> str:
     )
     step_seconds = [after - before for before, after in pairwise(ends[1:])]
     min_seconds = min(step_seconds)
-    left, speed = max(t["steps"] - done, 0) * min_seconds, plan.fields["data"]["batch_size"] / min_seconds
+    left, speed = max(t.steps - done, 0) * min_seconds, plan.config.data.batch_size / min_seconds
     return (
         f"time:        {1000 * min_seconds:.3g} ms a step, the least of {len(step_seconds)} ({speed:,.0f} images/s), "
         f"{_clock(left)} in all, {compiled + ends[1] - ends[0]:.1f} s before the first; "

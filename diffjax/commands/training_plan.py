@@ -5,7 +5,7 @@ Whatever does not fit is refused here, by the name of its field.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from jaxtyping import PyTree
 
 from diffjax.commands import image_sampler
 from diffjax.commands.config_checks import (
-    Fields,
     check_data_std,
     check_disk,
     check_loss,
@@ -29,6 +28,8 @@ from diffjax.data import Dataset, batches, split_rules
 from diffjax.data.condition_parts import Part
 from diffjax.errors import UserError
 from diffjax.experiment import build, data_spec, initial_weights, trained_model
+from diffjax.experiment.config import Config, Train
+from diffjax.experiment.config_files import config_document
 from diffjax.experiment.run_record import Record
 from diffjax.loss.protocol import Loss
 from diffjax.nets.adapters import map_base
@@ -49,16 +50,16 @@ MAX_CLASSES_SHOWN = 5  # of those that a message names
 class TrainingPlan:
     """Everything a run is made of.
 
-    `fields` are the config's, with what was measured in place of None. `data_std` is measured on training images, 0 of
+    `config` has what was measured in place of None. `data_std` is measured on training images, 0 of
     tokens; `measured` is whether the model is built with it. `net` is the model's, of which some parameters may be
     frozen; `trained` is how many are not of how many.
     `state_bytes` is what its state takes on each device, and a checkpoint on disk; `notes` is what came from elsewhere,
     and what a user should know of the data; `splits` is how these were divided.
     """
 
-    fields: Fields
+    config: Config
     dataset: Dataset
-    facts: data_spec.DataFacts
+    facts: data_spec.DataSpec
     model: build.ModelParts
     net: Any
     loss: Loss
@@ -78,51 +79,55 @@ class TrainingPlan:
     splits: split_rules.SplitRecord
 
 
-def plan_training(fields: Fields, workdir: Path, previous: Record | None = None) -> TrainingPlan:
-    """From fields to objects, and to the state to start from: the last whole checkpoint, or a fresh one.
+def plan_training(
+    config: Config, workdir: Path, previous: Record | None = None, allow_imports: bool = False
+) -> TrainingPlan:
+    """From a config to objects, and to the state to start from: the last whole checkpoint, or a fresh one.
 
-    `previous` is the record of the run that goes on: its rule divides the data.
+    `previous` is the record of the run that goes on: its rule divides the data. `allow_imports`: whether the run of
+    `train.init_from` may name modules of its own.
     """
-    check_numbers(fields)
-    d, t = fields["data"], fields["train"]
+    check_numbers(config)
+    d = config.data
+    t = config.train
     rule = previous.rule if previous else split_rules.CURRENT_RULE
     dataset = data_spec.open_configured(d, rule)
-    parts = data_spec.parse_parts(tuple(d["parts"]), dataset)
-    facts = data_spec.data_facts(dataset, d["form"], parts)
+    parts = data_spec.parse_parts(d.parts, dataset)
+    facts = data_spec.build_data_spec(dataset, d.form, parts)
     data_std = standard_deviation(dataset, facts)
-    measured = fields["model"]["data_std"] is None
-    fields = {**fields, "model": with_data_std(fields["model"], data_std, facts)}
-    model = data_spec.build_model_for(fields["model"], facts)
-    a_loss = partial(build.build_loss, model, loss=t["loss"], weight=t["weight"], distribution=t["times"])
-    loss = a_loss(cond_drop=t["cond_drop"], label_drop=t["label_drop"])
-    policy = build.build_policy(t["on_fault"])
-    keep = RetentionPolicy(t["keep_checkpoints"], t["keep_every_steps"], t["keep_best"])
-    names = ("steps", "learning_rate", "warmup_steps", "weight_decay", "clip_norm")
-    net, optimizer = freeze(model.net, build.build_optimizer(**{name: t[name] for name in names}), tuple(t["freeze"]))
+    measured = config.model.data_std is None
+    config = replace(config, model=with_data_std(config.model, data_std, facts))
+    model = build.build_model(config.model, facts)
+    loss = build.build_loss(model, t)
+    policy = build.build_policy(t.on_fault)
+    keep = RetentionPolicy(t.keep_checkpoints, t.keep_every_steps, t.keep_best)
+    net, optimizer = freeze(model.net, build.build_optimizer(t), t.freeze)
     null = model.net.null_cond
     source = "validation" if len(dataset.splits["validation"]) else "train"
     by_class = null is None or has_label(null)
     condition_examples = (
         None if by_class else encode_examples(dataset, source, image_sampler.PER_CLASS, facts, null, parts)[2]
     )
-    gallery = image_sampler.sample_gallery(model, facts, fields["sample"], condition_examples)
+    gallery = image_sampler.sample_gallery(model, facts, asdict(config.sample), condition_examples)
     x, cond = facts.encoding.empty(facts.shape), jax.tree.map(lambda leaf: leaf[None], null)
     new = partial(create, net=net, optimizer=optimizer, averages=configured_averages(t), x=x, cond=cond)
-    key = jax.random.key(t["seed"])
+    key = jax.random.key(t.seed)
     state_bytes = check_size(new, key)
     check_disk(workdir, keep, t, state_bytes)
     fresh = new(key)
     check_loss(loss, net, fresh.params, x, cond)
-    noted = check_data_std(fields["model"]["data_std"], data_std)
+    noted = check_data_std(config.model.data_std or data_std, data_std)
     validated, without = check_validation(dataset, t)
     validation_examples = encode_examples(dataset, "validation", validated, facts, null, parts) if validated else None
-    validate = validation_examples and validation_function(model.net, a_loss(), *validation_examples)
-    start, notes = starting_state(fresh, model.net, workdir, t["init_from"], previous)
+    validate = validation_examples and validation_function(
+        model.net, build.build_loss(model, t, drop_conditions=False), *validation_examples
+    )
+    start, notes = starting_state(fresh, model.net, workdir, t.init_from, previous, allow_imports)
     notes += [*noted, *without, *data_notes(dataset, facts, previous)]
-    stream = open_batches(fields, dataset, facts, null, parts, int(start.position))
-    writers = build.build_writers(tuple(t["writers"]), folder=workdir, start=int(start.step), about=fields)
+    stream = open_batches(config, dataset, facts, null, parts, int(start.position))
+    writers = build.build_writers(t.writers, folder=workdir, start=int(start.step), about=config_document(config))
     return TrainingPlan(
-        fields,
+        config,
         dataset,
         facts,
         model,
@@ -145,7 +150,7 @@ def plan_training(fields: Fields, workdir: Path, previous: Record | None = None)
     )
 
 
-def data_notes(dataset: Dataset, facts: data_spec.DataFacts, previous: Record | None) -> list[str]:
+def data_notes(dataset: Dataset, facts: data_spec.DataSpec, previous: Record | None) -> list[str]:
     """What a user should know of the data: how they have changed since the run began, and classes never trained on."""
     changed = split_rules.describe_changes(previous.splits, dataset) if previous and previous.splits else ""
     absent = [name for name, share in zip(facts.class_names, facts.label_frequencies, strict=True) if not share]
@@ -160,13 +165,13 @@ def count_parameters(params: Any, patterns: tuple[str, ...]) -> tuple[int, int]:
     return sum(count for name, count in sizes.items() if not matches(name, patterns)), sum(sizes.values())
 
 
-def configured_averages(t: Fields) -> tuple[float | str, ...]:
+def configured_averages(t: Train) -> tuple[float | str, ...]:
     """The averages of a config's `train` fields."""
-    return (*t["ema"], *(f"{STD}{std:g}" for std in t["ema_std"]))
+    return (*t.ema, *(f"{STD}{std:g}" for std in t.ema_std))
 
 
 def starting_state(
-    fresh: State, net: Any, workdir: Path, init_from: str, previous: Record | None = None
+    fresh: State, net: Any, workdir: Path, init_from: str, previous: Record | None = None, allow_imports: bool = False
 ) -> tuple[State, list[str]]:
     """The last whole checkpoint, or a fresh state with what fits of another run's weights, and what those were."""
     identity = previous.identity if previous else None
@@ -177,7 +182,7 @@ def starting_state(
     if not Path(init_from).exists():
         raise UserError(f"config.train.init_from: {init_from}: no such run or file; give one, or nothing")
     notes: list[str] = []
-    source_weights = trained_model.read_weights(Path(init_from))
+    source_weights = trained_model.read_weights(Path(init_from), allow_imports=allow_imports)
 
     def change(params: Any) -> Any:
         merged_params, weight_notes = initial_weights.matching_weights(params, source_weights, init_from)
@@ -188,7 +193,7 @@ def starting_state(
 
 
 def open_batches(
-    fields: Fields, dataset: Dataset, facts: data_spec.DataFacts, null: PyTree, parts: Sequence[Part], step: int
+    config: Config, dataset: Dataset, facts: data_spec.DataSpec, null: PyTree, parts: Sequence[Part], step: int
 ) -> Iterator[Any]:
     """The batches from that step on, with what the net knows of their conditions, the first of them read now.
 
@@ -197,14 +202,14 @@ def open_batches(
     raw_batches = batches(
         dataset,
         "train",
-        fields["data"]["batch_size"],
-        fields["train"]["seed"],
+        config.data.batch_size,
+        config.train.seed,
         start_step=step,
         host=jax.process_index(),
         hosts=jax.process_count(),
         form=facts.encoding,
-        balance=fields["data"]["balance"],
-        augment=data_spec.parse_augment(tuple(fields["data"]["augment"])),
+        balance=config.data.balance,
+        augment=data_spec.parse_augment(config.data.augment),
         parts=parts,
     )
     stream = ({**batch, "cond": select_parts(null, batch["cond"])} for batch in raw_batches)

@@ -4,7 +4,7 @@ from diffjax.data.batch_order import batch_ids
 from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import Part
 from diffjax.data.datasets import open_dataset
-from diffjax.data.digits import DescribedDigits, Digits
+from diffjax.data.digits import Digits
 from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batches
 from diffjax.data.quantization import dequantise, requantise, to_levels, to_uint8, to_unit
 from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split, label_frequencies
@@ -13,7 +13,6 @@ __all__ = [
     "RESIDENT_BYTES",
     "Batch",
     "Dataset",
-    "DescribedDigits",
     "Digits",
     "Example",
     "GeneratedSplit",

@@ -1,4 +1,4 @@
-"""What a picture can be asked for by, beside its class: its sketch, itself made small, a caption, a number, a feature.
+"""Parts of a condition beside the class: a sketch of the picture, the picture at low resolution, a stored feature.
 
 Every name is a maker: `sketch(sigma=1.0)` gives a function of what is known of a data set (`About`) to a `Part`, which
 says how the part of one example is made. Makers refuse what does not suit the set.
@@ -14,17 +14,14 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, UInt8
 
 from diffjax.data import byte_tokenizer
-from diffjax.data.attributes import ATTRIBUTES, measure
-from diffjax.data.captions import MAX_LENGTH, write_captions
 from diffjax.data.splits import Dataset, Feature
 from diffjax.data.tfds_validation import MAX_CLASSES
 from diffjax.errors import UserError
 
-__all__ = ["caption", "feature", "low_res", "measured", "sketch"]
+__all__ = ["feature", "low_res", "sketch"]
 
 MAX_VALUES = 2**24  # numbers of a part of one example
 _OVERSAMPLING = 4  # pixels a side into which one is cut to find the middle of a stroke
-_DIGITS = ((8, 8, 1), tuple(map(str, range(10))), 17)  # what the limits of the captions were measured on
 
 Image = UInt8[np.ndarray, "h w c"]
 
@@ -104,45 +101,6 @@ def low_res(factor: int = 2) -> Maker:
             return (2 * blocks.mean((1, 3)) - 1).astype(np.float32)
 
         return Part("low_res", small, np.float32, means)
-
-    return make
-
-
-def caption(length: int = MAX_LENGTH, choices: int = 8) -> Maker:
-    """A sentence about a digit as `text` (see data/captions.py), bytes and padding, in so many versions.
-
-    The first version says all there is to say, the others leave some out; which pictures have which is fixed.
-    """
-    if length < MAX_LENGTH or choices < 1:
-        raise UserError(f"caption: needs length of at least {MAX_LENGTH} and choices of 1, got {length} and {choices}")
-
-    def make(facts: PartContext) -> Part:
-        check_described(facts)
-
-        def versions(image: Image, label: int) -> Int32[np.ndarray, "_ _"]:
-            return byte_tokenizer.encode(write_captions(image, label, facts.levels, choices), length)
-
-        return Part("text", (length,), np.int32, versions, choices, byte_tokenizer.VOCAB)
-
-    return make
-
-
-def check_described(facts: PartContext) -> None:
-    """Raises `UserError` for pictures that the words of the captions do not describe."""
-    if (facts.shape, facts.class_names, facts.levels) != _DIGITS:
-        problem = "the words of captions were measured on digits of 8x8 pixels in 17 levels"
-        raise UserError(f"{problem}; for another set store texts of your own, and use feature('name')")
-
-
-def measured(name: str) -> Maker:
-    """A number that is measured of the picture: weight, slant, width or position of a bright stroke on dark."""
-    if name not in ATTRIBUTES:
-        raise UserError(f"measured: unknown {name!r}; choose from {', '.join(ATTRIBUTES)}")
-
-    def make(facts: PartContext) -> Part:
-        if facts.shape[2] != 1:
-            raise UserError(f"measured: strokes are grey, and these pictures have {facts.shape[2]} channels; leave out")
-        return Part(name, (), np.float32, lambda image, label: measure(image[None], facts.levels)[name][0])
 
     return make
 

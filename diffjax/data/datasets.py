@@ -1,10 +1,8 @@
 """One name for every data set."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from diffjax.data import split_rules
-from diffjax.data.combinations import hold_out_combinations
 from diffjax.data.folder import open_folder
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
@@ -20,20 +18,19 @@ def open_dataset(
     data_dir: str | Path | None = None,
     *,
     image_size: int | None = None,
-    leave_out: Sequence[str] = (),
     rule: SplitRule = split_rules.by_key,
 ) -> Dataset:
     """The data set of that name: `folder:PATH`, `known16` (pictures of a known law, so many pixels a side), or a TFDS
     name such as `digits`, `mnist`, `imagenet_resized/32x32`.
 
     `data_dir` is TFDS's own folder (by default TFDS_DATA_DIR, else ~/tensorflow_datasets). `image_size` in pixels
-    crops every encoded image to its centred square and scales it. `leave_out` are combinations, as "bold three", that
-    neither training nor validation sees. `rule` divides what the set itself does not (`data.split_rules`).
+    crops every encoded image to its centred square and scales it. `rule` divides what the set itself does not
+    (`data.split_rules`).
     Raises `UserError` for a set that cannot be read.
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")
-    return hold_out_combinations(_open_by_name(name, data_dir, image_size, rule), leave_out)
+    return _open_by_name(name, data_dir, image_size, rule)
 
 
 def _open_by_name(name: str, data_dir: str | Path | None, image_size: int | None, rule: SplitRule) -> Dataset:

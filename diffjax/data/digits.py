@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffjax.data.captions import write_captions
-
 LEVELS = 17
 _SEED = 0  # of the splits; a part of the data set, like its version
 _TEST, _VALIDATION = 360, 180
@@ -22,30 +20,11 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     PREPARES_ITSELF = True  # needs neither the network nor TensorFlow: `open_dataset` prepares it on first use
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return _dataset_info(self, {})
+        return dataset_info(self, {})
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         images, labels = _load_images()
         return {name: _examples(images, labels, ids) for name, ids in split_ids(labels).items()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        raise NotImplementedError("`_split_generators` makes the examples")
-
-
-class DescribedDigits(tfds.core.GeneratorBasedBuilder):
-    """The same digits, each with the caption that says all of it, as `text`: for encoders that read stored texts."""
-
-    name = "described_digits"
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "digits 1.0.0, with the first caption of each."}  # noqa: RUF012
-    PREPARES_ITSELF = True
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return _dataset_info(self, {"text": tfds.features.Text()})
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        images, labels = _load_images()
-        return {name: _with_captions(_examples(images, labels, ids)) for name, ids in split_ids(labels).items()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         raise NotImplementedError("`_split_generators` makes the examples")
@@ -66,11 +45,6 @@ def _examples(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Iterat
         yield int(i), {"image": images[i], "label": int(labels[i])}
 
 
-def _with_captions(examples: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for i, example in examples:
-        yield i, {**example, "text": write_captions(example["image"], example["label"], LEVELS, 1)[0]}
-
-
 def _load_images() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits  # a second to import, needed once
 
@@ -78,8 +52,8 @@ def _load_images() -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(-1, 8, 8, 1).astype(np.uint8), labels
 
 
-def _dataset_info(builder: Any, further: dict[str, Any]) -> tfds.core.DatasetInfo:
-    """What TFDS is told of the digits, and of further features."""
+def dataset_info(builder: Any, further: dict[str, Any]) -> tfds.core.DatasetInfo:
+    """TFDS's description of the digits, with further features."""
     features = {
         "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
         "label": tfds.features.ClassLabel(num_classes=10),

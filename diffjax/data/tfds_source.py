@@ -151,7 +151,7 @@ def _features(builder: Any, excluded: set[str | None]) -> dict[str, Feature]:
 
 
 def _feature(kind: Any) -> Feature:
-    classes = getattr(kind, "num_classes", 0) or 0
+    classes = (isinstance(kind, tfds.features.ClassLabel) and kind.num_classes) or 0
     return Feature(tuple(kind.shape), np.dtype(kind.np_dtype), isinstance(kind, tfds.features.Text), classes)
 
 

@@ -1,11 +1,12 @@
-"""Editing: what was seen of an example and methods that draw the rest, starting points, and the way between two.
+"""Editing: posterior sampling for linear inverse problems, image to image, and interpolation.
 
-An observation is a linear one, y = H x + noise, told in an orthonormal basis (`Observation`): a mask (`inpaint`), block
-means (`downsampled`), grey values (`grey`), a blur (`blurred`), or any H (`observed`). It is a hook of `dj.sample`, or
-given to `solve` with a method from `methods`. `particles` is what the method `twisted` draws from.
+An `Observation` is a measurement y = H x + noise in an orthonormal basis: a mask (`inpaint`), block means
+(`downsampled`), a weighted sum of channels (`grey`), a blur (`blurred`), or any linear H (`observed`). It is a hook of
+`dj.sample`, or an argument of `solve` beside a method from `methods`; `particles` returns the weighted particles of
+`twisted`.
 
-`vary` and `sketched` begin part of the way (SDEdit): a picture is destroyed to a level and restored. `interpolate` goes
-from one picture to another by inversion, `slerp` and sampling; `mixed` is the denoiser between two conditions.
+`vary` is SDEdit: an image is noised to a strength and denoised. `interpolate` inverts two images, and samples between
+the latents (`slerp`) under mixed conditions (`mixed`).
 """
 
 from diffjax.edit import methods
@@ -13,10 +14,10 @@ from diffjax.edit.clamping import clamp, replacement
 from diffjax.edit.gradient_guidance import dps, pigdm
 from diffjax.edit.interpolation import MixedCondition, interpolate, inversion_grid, mixed, slerp
 from diffjax.edit.known_order import known_first
-from diffjax.edit.observation import Observation, observed
-from diffjax.edit.operators import blurred, downsampled, grey, inpaint
+from diffjax.edit.observation import Observation
+from diffjax.edit.operators import blurred, downsampled, grey, inpaint, observed
 from diffjax.edit.projection import ddnm, ddrm
-from diffjax.edit.sdedit import composite, noise_to, sketched, strength_to_time, truncate_grid, vary
+from diffjax.edit.sdedit import noise_to, strength_to_time, truncate_grid, vary
 from diffjax.edit.smc import Particles, particles, twisted
 from diffjax.edit.solver import Method, solve
 from diffjax.edit.time_travel import repaint
@@ -28,7 +29,6 @@ __all__ = [
     "Particles",
     "blurred",
     "clamp",
-    "composite",
     "ddnm",
     "ddrm",
     "downsampled",
@@ -46,7 +46,6 @@ __all__ = [
     "pigdm",
     "repaint",
     "replacement",
-    "sketched",
     "slerp",
     "solve",
     "strength_to_time",

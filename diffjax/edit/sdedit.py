@@ -1,40 +1,39 @@
-"""Image to image: a picture is destroyed part of the way, and restored by a model (SDEdit, Meng et al. 2022).
+"""Image to image (SDEdit, Meng et al. 2022): an image is noised part of the way and denoised by the model.
 
-How far is its **strength** in (0, 1], which is told in log-SNR and so means the same under every schedule and clock:
-strength w is the log-SNR 10 - 20 w, from 10, where noise is a 150th of the signal, through 0 at one half, where signal
-and noise are equal, to -10 at 1, which is the whole way: nothing of the picture is left. For tokens 0 is half of them
-hidden. Where an order gives positions levels of their own, it is that moment of the clock.
+The **strength** w in (0, 1] is the log-SNR 10 - 20 w, so it is the same noise under every schedule: at 0.5 signal and
+noise are equal (half of all tokens are masked), and at 1 sampling starts from the prior. Under an order of width below
+1 it is the clock value of that log-SNR.
 """
 
 import functools
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, PyTree, Real, Shaped
+from jaxtyping import Array, Float, Real, Shaped
 
 from diffjax import grids
 from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.grids import Grid
 from diffjax.order import Order, levels
-from diffjax.protocols import Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
+from diffjax.protocols import Cond, Denoise, Hook, Keys, Noise, NoiseAwareHook, Sample, Step
 from diffjax.sampling.loop import init_state, sample
 from diffjax.steps import posterior
 from diffjax.utils.host import on_host
 from diffjax.utils.prng import KeyUse, fold
 
-CLEANEST, NOISIEST = 10.0, -10.0  # log-SNRs of strength 0 and 1, the ends of grids.log_snr
-
+CLEANEST = 10.0  # log-SNRs of strength 0 and 1, the ends of grids.log_snr
+NOISIEST = -10.0
 
 Strength = float | Real[Array, ""]
 
 
 @on_host
 def strength_to_time(noise: Noise, strength: Strength) -> Strength:
-    """The moment of the clock that has this strength: the time of log-SNR 10 - 20 strength, or the schedule's end.
+    """The clock value of a strength: the time of log-SNR 10 - 20 strength, or the schedule's end.
 
     Raises UserError for a strength out of (0, 1], unless it is traced.
     """
@@ -45,16 +44,16 @@ def strength_to_time(noise: Noise, strength: Strength) -> Strength:
 
 
 def check_strength(strength: float) -> None:
-    """Raise UserError for one out of (0, 1]."""
+    """Raise UserError for a strength out of (0, 1]."""
     if not 0 < strength <= 1:
-        raise UserError(f"strength: expected a number in (0, 1], 1 being nothing of the picture left, got {strength:g}")
+        raise UserError(f"strength: expected a number in (0, 1], where 1 discards the image, got {strength:g}")
 
 
 @functools.partial(jax.jit, static_argnames=("noise", "order"))
-def noise_to(keys: Keys, noise: Noise, order: Order, x0: Sample, u: float | Real[Array, ""]) -> Sample:
-    """x0 at the moment u of the clock, `[b, *shape]`, by the noise and the ranks that `sample` has of these keys.
+def noise_to(keys: Keys, noise: Noise, order: Order, x0: Sample, u: Strength) -> Sample:
+    """x0 noised to clock value u, `[b, *shape]`, with the ranks that `sample` has for these keys.
 
-    At level 1 it is the prior, with no signal at all.
+    At level 1 it is the draw from the prior that `sample` starts from.
     """
     prior, rank, _ = init_state(keys, None, noise, order, posterior(), x0.shape[1:])
     t = levels(order, jnp.full(len(x0), u), rank)
@@ -63,25 +62,40 @@ def noise_to(keys: Keys, noise: Noise, order: Order, x0: Sample, u: float | Real
 
 
 def truncate_grid(grid: Shaped[Any, " _"], u: Strength) -> Grid:
-    """The grid from the moment u on, which becomes its first stop. Raises UserError where it ends before.
+    """The part of the grid below clock value u, which becomes its first point.
 
-    Where u or the grid is traced, the length cannot depend on them: the last stop is repeated at the end instead, where
-    nothing happens.
+    Where u or the grid is traced the length cannot depend on them: the last point is repeated instead, which changes
+    nothing. Raises UserError where the grid ends above u.
     """
     if isinstance(grid, Tracer) or isinstance(u, Tracer):
         return _truncate_traced(jnp.asarray(grid), u)
-    stops = np.asarray(grid)
-    first = np.asarray(u, stops.dtype)
-    if not stops[-1] < first:
-        raise UserError(f"strength: the grid ends at {stops[-1]:g} of the clock, and it begins at {u:g}; give more")
-    return jnp.asarray(np.append(first, stops[stops < first]))
+    points = np.asarray(grid)
+    first = np.asarray(u, points.dtype)
+    if not points[-1] < first:
+        raise UserError(f"strength: the grid ends at clock value {points[-1]:g}, and sampling starts at {u:g}")
+    return jnp.asarray(np.append(first, points[points < first]))
 
 
-def _truncate_traced(stops: Array, u: Any) -> Array:
-    before = jnp.sum(stops >= u)  # so many are left out, and one put in
-    place = jnp.arange(len(stops) + 1)
-    tail = jnp.append(stops, stops[-1])[jnp.minimum(place + jnp.maximum(before, 1) - 1, len(stops))]
-    return jnp.where(place == 0, jnp.asarray(u, stops.dtype), tail)
+def _truncate_traced(points: Float[Array, " n"], u: Strength) -> Float[Array, " n+1"]:
+    skipped = jnp.maximum(jnp.sum(points >= u), 1)
+    index = jnp.arange(len(points) + 1)
+    tail = jnp.append(points, points[-1])[jnp.minimum(index + skipped - 1, len(points))]
+    return jnp.where(index == 0, jnp.asarray(u, points.dtype), tail)
+
+
+class SampleOptions(TypedDict, total=False):
+    """Options of `dj.sample` that the functions of this package take, with its defaults."""
+
+    cond: Cond
+    steps: int
+    grid: Grid | None
+    step: Step | None
+
+
+class VaryOptions(SampleOptions, total=False):
+    """Options of `vary`."""
+
+    hook: Hook | NoiseAwareHook | None
 
 
 @validate_arguments
@@ -93,55 +107,17 @@ def vary(
     x0: Sample,
     *,
     strength: Strength,
-    cond: PyTree = None,
-    steps: int = 50,
-    grid: Grid | None = None,
-    step: Step | None = None,
-    hook: Hook | NoiseAwareHook | None = None,
+    **options: Unpack[VaryOptions],
 ) -> Sample:
-    """Other pictures like x0, `[b, *shape]`: destroyed to the strength and restored (Meng et al. 2022, algorithm 1).
+    """Variations of x0, `[b, *shape]`: noised to the strength and denoised (Meng et al. 2022, algorithm 1).
 
-    Of the grid it goes the part below; of 50 steps over the whole clock there are fewer at a lower strength, and each
-    number of them compiles once (`grids.pad_grid` of `truncate_grid`, and a strength that is traced, are of one
-    length). Tokens are
-    hidden and drawn anew. At strength 1 it is `sample` of the same keys. Raises UserError as `sample` does.
+    The options are those of `dj.sample`. Of the grid, by default `steps` (50) even steps, only the part below the
+    strength is sampled; each length compiles once (`grids.pad_grid` of `truncate_grid`, or a traced strength, have one
+    length). Tokens are masked and sampled anew. At strength 1 it is `sample` of the same keys. Raises UserError as
+    `sample` does.
     """
     u = strength_to_time(noise, strength)
-    grid = truncate_grid(grids.uniform(noise, steps) if grid is None else grid, u)
-    start = noise_to(keys, noise, order, x0, u)
-    return sample(
-        keys,
-        noise,
-        order,
-        denoise,
-        x0.shape[1:],
-        cond=cond,
-        grid=grid,
-        step=step or posterior(),
-        start=start,
-        hook=hook,
-    )
-
-
-def composite(x0: Sample, strokes: Sample, stroke_mask: Bool[Any, "b *#shape"]) -> Sample:
-    """The picture with the strokes over it, where they are drawn."""
-    return jnp.where(stroke_mask, strokes, x0)
-
-
-@validate_arguments
-def sketched(
-    keys: Keys,
-    noise: Noise,
-    order: Order,
-    denoise: Denoise,
-    x0: Sample,
-    strokes: Sample,
-    stroke_mask: Bool[Any, "b *#shape"],
-    **how: Any,
-) -> Sample:
-    """A picture with strokes drawn over it, made one: `vary` of both together, with its arguments.
-
-    At a low strength the strokes stay as they are, at a high one they are a hint of colours and places. A hook, as
-    `inpaint`, keeps what it should not touch.
-    """
-    return vary(keys, noise, order, denoise, composite(x0, strokes, stroke_mask), **how)
+    steps = options.pop("steps", 50)
+    grid = options.get("grid")
+    options["grid"] = truncate_grid(grids.uniform(noise, steps) if grid is None else grid, u)
+    return sample(keys, noise, order, denoise, x0.shape[1:], start=noise_to(keys, noise, order, x0, u), **options)

@@ -1,46 +1,52 @@
-"""Drawing what was not seen, by any method: `solve`."""
+"""Posterior sampling: `solve` draws x0 given an observation by any method."""
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from jaxtyping import Array, Float, PyTree
+from typing import NamedTuple, Unpack, cast
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser, networks
-from diffjax.edit.observation import Observation, check_exact, check_fit
+from diffjax.edit.observation import Observation
+from diffjax.edit.sdedit import SampleOptions
 from diffjax.errors import UserError
+from diffjax.grids import Grid
+from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, Sample, Step, TokenNoise
+from diffjax.protocols import Cond, Denoise, Hook, Keys, Noise, Sample, Step, TokenNoise
 from diffjax.sampling.driver import sample_for
 
 
 class Problem(NamedTuple):
-    """All that a method is given: what `dj.sample` is, and what was seen."""
+    """The arguments of `solve` but for the method."""
 
-    keys: Any
-    noise: Any
+    keys: Keys
+    noise: Noise
     order: Order
-    denoise: Any
+    denoise: Denoise
     observation: Observation
-    cond: Any
-    steps: int
-    grid: Any
-    step: Step | None
+    cond: Cond = None
+    steps: int = 50
+    grid: Grid | None = None
+    step: Step | None = None
+
+    @property
+    def gaussian(self) -> Gaussian:
+        """The noise, for methods that serve no tokens."""
+        return cast(Gaussian, self.noise)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to draw x0 given what was seen: `draw(problem) -> x`, and what it serves.
+    """A posterior sampler `draw(problem) -> x` and the problems that it serves.
 
-    `noisy`: observations with noise; `bases`: others than pixels; `orders`: positions with levels of their own;
-    `tokens`: Masking; `rule`: the step rule that it brings, where it takes no other. `evaluations` of the denoiser are
-    spent per step, of them `backward` with a pass back.
+    `noisy`: observations with noise; `bases`: bases other than pixels; `orders`: positions with levels of their own;
+    `tokens`: Masking; `rule`: the name of its own step rule, where it takes no other. `evaluations`: calls of the
+    denoiser per step, and `backward` of them with a backward pass.
     """
 
     name: str
-    draw: Callable[[Problem], Any]
+    draw: Callable[[Problem], Sample]
     noisy: bool = False
     bases: bool = True
     orders: bool = False
@@ -59,28 +65,38 @@ def solve(
     observation: Observation,
     *,
     method: Method,
-    cond: PyTree = None,
-    steps: int = 50,
-    grid: Float[Array, " _"] | None = None,
-    step: Step | None = None,
+    **options: Unpack[SampleOptions],
 ) -> Sample:
-    """Draw one example per key given what was seen of it: `[b, *observation.shape]`, at the last level of the grid.
+    """One posterior sample per key, `[b, *observation.shape]`, at the last level of the grid.
 
-    The other arguments are those of `dj.sample`. What is known exactly is so in the result: pixels and tokens bit for
-    bit, coordinates of another basis to rounding. Example i depends on key i and on nothing else of the batch. Raises
-    UserError where the method does not serve the noise, order, observation, net or rule.
+    The options `cond`, `steps` (50), `grid` and `step` are those of `dj.sample`. Values known exactly are exact in the
+    result: pixels and tokens bit for bit, coordinates of another basis up to rounding. Example i depends on key i and
+    on no other example. Raises UserError where the method does not serve the noise, order, observation, net or rule.
     """
-    check_fit(observation, noise, (len(keys), *observation.shape))
-    check_serves(method, noise, order, observation, step)
-    return method.draw(
-        Problem(keys, noise, order, checked_denoiser(noise, denoise), observation, cond, steps, grid, step)
-    )
+    return method.draw(make_problem(method, keys, noise, order, denoise, observation, **options))
 
 
-def check_serves(method: Method, noise: Noise, order: Order, observation: Observation, step: Step | None) -> None:
-    """Raise UserError where the method does not serve what it is given."""
+def make_problem(
+    method: Method,
+    keys: Keys,
+    noise: Noise,
+    order: Order,
+    denoise: Denoise,
+    observation: Observation,
+    **options: Unpack[SampleOptions],
+) -> Problem:
+    """The problem. Raises UserError where the observation does not fit, or the method does not serve it."""
+    observation.check_fit(noise, (len(keys), *observation.shape))
+    _check_serves(method, noise, order, observation)
+    if method.rule and options.get("step") is not None:
+        raise UserError(f"{method.name}: has its own step rule, {method.rule}, and takes no other; leave step out")
+    return Problem(keys, noise, order, checked_denoiser(noise, denoise), observation, **options)
+
+
+def _check_serves(method: Method, noise: Noise, order: Order, observation: Observation) -> None:
+    """Raise UserError where the method does not serve the noise, order or observation."""
     if isinstance(noise, TokenNoise) and not method.tokens:
-        raise UserError(f"{method.name}: this method is of numbers, and {type(noise).__name__} is of tokens; use clamp")
+        raise UserError(f"{method.name}: serves numbers, and {type(noise).__name__} is of tokens; use clamp")
     if order.width < 1 and not method.orders:
         raise UserError(
             f"{method.name}: needs one level for all positions (order.together), and the order's width is "
@@ -88,27 +104,24 @@ def check_serves(method: Method, noise: Noise, order: Order, observation: Observ
         )
     if not observation.of_pixels and (not method.bases or order.width < 1):
         raise UserError(
-            f"{method.name}: only pixels have levels of their own, and what was seen are coordinates of another basis; "
-            "use ddnm, pigdm or twisted, under order.together"
+            f"{method.name}: serves observations of pixels here, and this one is of coordinates of another basis; use "
+            "ddnm, pigdm or twisted, under order.together"
         )
     if not method.noisy:
-        check_exact(observation, method.name)
-    if method.rule and step is not None:
-        raise UserError(f"{method.name}: brings its own step rule, {method.rule}, and takes no other; leave step out")
+        observation.check_exact(method.name)
 
 
-def sample_posterior(problem: Problem, denoise: Any, hook: Any, step: Step | None = None) -> Sample:
-    """By `dj.sample`, with this denoiser and hook: a compiled scan, or a host loop where a net wants that."""
+def sample_posterior(problem: Problem, denoise: Denoise, hook: Hook, step: Step | None = None) -> Sample:
+    """`dj.sample` with this denoiser and hook: a compiled scan, or a host loop where that is faster for the net."""
     p = problem
     options = {"cond": p.cond, "steps": p.steps, "grid": p.grid, "step": step or p.step, "hook": hook}
-    arguments = (p.keys, p.noise, p.order, denoise, p.observation.shape)
-    return sample_for(*networks(denoise))(*arguments, **options)
+    return sample_for(*networks(denoise))(p.keys, p.noise, p.order, denoise, p.observation.shape, **options)
 
 
-def sampling_method(name: str, make_hooks: Callable[[Problem], tuple[Any, Any]], **serves: Any) -> Method:
-    """The method that samples with another denoiser and a hook: `way(problem) -> (denoise, hook)`."""
-    return Method(name, functools.partial(_sample_with, make_hooks), **serves)
+def sample_with_hooks(make_hooks: Callable[[Problem], tuple[Denoise, Hook]]) -> Callable[[Problem], Sample]:
+    """`Method.draw` of a method that is `dj.sample` with the denoiser and hook `make_hooks(problem)`."""
+    return functools.partial(_sample_with_hooks, make_hooks)
 
 
-def _sample_with(make_hooks: Callable[[Problem], tuple[Any, Any]], problem: Problem) -> Sample:
+def _sample_with_hooks(make_hooks: Callable[[Problem], tuple[Denoise, Hook]], problem: Problem) -> Sample:
     return sample_posterior(problem, *make_hooks(problem))

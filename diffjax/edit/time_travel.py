@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from diffjax.denoising import networks
-from diffjax.edit import constraints
+from diffjax.edit.observation import renoise_hook, standard_normal
 from diffjax.edit.solver import Method, Problem
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
@@ -45,7 +45,7 @@ def _repaint(resamples: int, jump: int, problem: Problem) -> Sample:
     path = jump_schedule(len(grid) - 1, resamples, jump)
     stops = (jnp.arange(len(path) - 1), grid[path[:-1]], grid[path[1:]])
     settings = {"noise": noise, "order": order, "step": step}
-    hook, denoise = constraints.renoise_hook(noise, problem.observation), as_pytree(problem.denoise)
+    hook, denoise = renoise_hook(problem.gaussian, problem.observation), as_pytree(problem.denoise)
     keys, cond, shape = problem.keys, problem.cond, problem.observation.shape
     if not loops_are_slow(*networks(denoise)):
         return _scan_path(keys, stops, denoise, cond, hook, shape=shape, **settings)
@@ -116,4 +116,4 @@ def _raise_noise(keys: Keys, noise: Gaussian, order: Order, x: Array, u: Array, 
     at_s, at_t, same = noise.coefficients(s), noise.coefficients(t), s == t
     ratio = jnp.where(same, 1, at_t.alpha / jnp.where(same, 1, at_s.alpha))
     spread = jnp.where(same, 0, jnp.maximum(at_t.sigma**2 - (ratio * at_s.sigma) ** 2, 0))
-    return ratio * x + jnp.sqrt(spread) * constraints.normal(keys, x)
+    return ratio * x + jnp.sqrt(spread) * standard_normal(keys, x)

@@ -1,8 +1,7 @@
-"""What a likelihood should beat: two models in closed form, in bits per dimension of a pixel's level.
+"""Two closed-form likelihood baselines, in bits per dimension of discrete pixel levels.
 
-Each is fitted to one class of the training images at a time; a class with fewer than two of them is read as if it had
-all. Images are uint8 levels 0 … levels - 1; both functions take several sets of them, and give for each set the bits of
-each image.
+Each is fitted per class of the training images; a class with fewer than two of them is fitted to all. Images are uint8
+levels 0 … levels - 1; both functions take several sets of images, and return for each set the bits of each image.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ _DEQUANTISE = 0  # the seed
 
 
 def independent_pixels(train: LabelledImages, sets: Sequence[LabelledImages], levels: int) -> list[Bits]:
-    """Each pixel has its own histogram of levels; half a count is added to each (Krichevsky & Trofimov 1981)."""
+    """A histogram of levels for each pixel, with half a count added to each level (Krichevsky & Trofimov 1981)."""
 
     def fit_histograms(train_rows: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.Generator], Bits]:
         counts = np.stack([(train_rows == level).sum(axis=0) for level in range(levels)]) + 0.5
@@ -30,16 +29,16 @@ def independent_pixels(train: LabelledImages, sets: Sequence[LabelledImages], le
 
 
 def gaussian_per_class(train: LabelledImages, sets: Sequence[LabelledImages], levels: int) -> list[Bits]:
-    """A normal law of the dequantised pixels: the levels' covariance, shrunk as Ledoit & Wolf (2004) do, and 1/12.
+    """A Gaussian of the dequantised pixels: the covariance of the levels, shrunk (Ledoit & Wolf 2004), plus 1/12.
 
-    That is the variance of the noise, and keeps the law regular where two images are all there is of a class. Time
-    grows with min(n, d)³ of n images of d values.
+    The variance 1/12 of the dequantisation noise keeps the Gaussian regular for a class of two images. Time grows with
+    min(n, d)³ for n images of d values.
     """
     return _by_class(_normal, train, sets)
 
 
 def _normal(train_rows: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.random.Generator], Bits]:
-    """Along the eigenvectors of n images a variance for each, and one variance everywhere else."""
+    """One variance per eigenvector of the covariance, and one for all other directions."""
     axes = covariances.axes(train_rows)
     spectrum = axes.spectrum
     rest = spectrum.shrinkage * spectrum.mean_variance + 1 / 12
@@ -56,8 +55,9 @@ def _normal(train_rows: UInt8[np.ndarray, "_ d"]) -> Callable[[np.ndarray, np.ra
 
 
 def _by_class(fit: Fit, train: LabelledImages, sets: Sequence[LabelledImages]) -> list[Bits]:
-    """Every class is fitted once, and the noise of dequantisation is the same for every set."""
-    flat, known = train[0].reshape(len(train[0]), -1), _labels(train)
+    """Every class is fitted once, and the dequantisation noise is the same for every set."""
+    flat = train[0].reshape(len(train[0]), -1)
+    known = _labels(train)
     bits_by_set = [np.empty(len(images)) for images, _ in sets]
     noises = [np.random.default_rng(_DEQUANTISE) for _ in sets]
     for label in np.unique(np.concatenate([_labels(labelled_set) for labelled_set in sets])):

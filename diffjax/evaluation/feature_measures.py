@@ -6,54 +6,61 @@ import numpy as np
 from jaxtyping import Float
 
 from diffjax.errors import UserError
+from diffjax.evaluation.frechet_distance import frechet_of_pairs
 from diffjax.evaluation.jackknife import replicates_each
-from diffjax.evaluation.paired import GROUPS, MIN_IMAGES, Score, Sides, score_with_baseline, sides_of, subsample_equally
-from diffjax.evaluation.point_pairs import coverage_of_pairs, frechet_of_pairs, kid_of_pairs
-from diffjax.evaluation.precision_recall import Coverage
+from diffjax.evaluation.mmd import kid_of_pairs
+from diffjax.evaluation.paired import GROUPS, MIN_IMAGES, Measure, Score, Sides, score_with_baseline, sides_of
+from diffjax.evaluation.precision_recall import coverage_of_pairs
 
-NEIGHBOURS = 5  # the neighbour that bounds a neighbourhood
+NEIGHBOURS = 5  # k of `coverage_scores`
+COVERAGE_IDEALS = {
+    "precision": "as real, higher is better",
+    "recall": "as real, higher is better",
+    "density": "1, higher is better",
+    "coverage": "as real, higher is better",
+}  # in the order of `Coverage`
 
 
 def feature_scores(
     features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
 ) -> list[Score]:
-    """Six measures of any features of images, `features` being what they are called; see `frechet` and so on.
+    """`frechet`, `kid`, `precision`, `recall`, `density` and `coverage` of images in the features of that name.
 
-    `frechet`, `kid`, `precision`, `recall`, `density`, `coverage`: of samples against test images, and beside them of
-    as many training images. Raises UserError for fewer than `MIN_IMAGES` rows of a kind.
+    Of samples against test images, and of as many training images against them. Raises UserError for fewer than
+    `MIN_IMAGES` rows of a set.
     """
-    sides = _enough(features, samples, train, test)
-    spec = ("frechet", f"Fréchet distance of {features}", frechet_of_pairs, "as real, lower is better", ".4g")
-    return [score_with_baseline(*spec, sides, features=features), *_pairs_in(features, sides)]
+    sides = _validate_sides(features, samples, train, test)
+    measure = Measure("frechet", f"Fréchet distance of {features}", "as real, lower is better", ".4g", features)
+    return [score_with_baseline(measure, frechet_of_pairs, sides), *_pairwise_scores(features, sides)]
 
 
 def pairwise_feature_scores(
     features: str, samples: Float[np.ndarray, "_ d"], train: Float[np.ndarray, "_ d"], test: Float[np.ndarray, "_ d"]
 ) -> list[Score]:
     """`feature_scores` without the Fréchet distance: the five measures that need the distances of all pairs of rows."""
-    return _pairs_in(features, _enough(features, samples, train, test))
+    return _pairwise_scores(features, _validate_sides(features, samples, train, test))
 
 
-def _enough(features: str, samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> "Sides":
+def _validate_sides(features: str, samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> Sides:
     if min(map(len, (samples, train, test))) < MIN_IMAGES:
         raise UserError(f"{features}: give {MIN_IMAGES} images or more of samples, training and test images")
-    return sides_of(*subsample_equally(samples, train), test)
+    return sides_of(samples, train, test)
 
 
-def _pairs_in(features: str, sides: "Sides") -> list[Score]:
-    spec = ("kid", f"KID of {features}", kid_of_pairs, "0, lower is better", "+.3g")
-    return [score_with_baseline(*spec, sides, features=features), *_coverage_scores(features, sides)]
+def _pairwise_scores(features: str, sides: Sides) -> list[Score]:
+    kid = Measure("kid", f"KID of {features}", "0, lower is better", "+.3g", features)
+    return [score_with_baseline(kid, kid_of_pairs, sides), *_coverage_scores(features, sides)]
 
 
 def _coverage_scores(features: str, sides: Sides) -> list[Score]:
-    """Precision, recall, density and coverage, which come of the same distances."""
-    ours, real = (
+    """Precision, recall, density and coverage, which are computed together."""
+    samples, real = (
         replicates_each(partial(coverage_of_pairs, pairs, k=NEIGHBOURS), *pairs.everything, groups=GROUPS)
         for pairs in sides
     )
-    ideals = ("as real, higher is better",) * 2 + ("1, higher is better", "as real, higher is better")
-    rows = zip(Coverage._fields, ours, real, ideals, strict=True)
-    return [
-        Score(name, f"{name} of {features}", features, sample_score, real_score, ideal, ".3f", share=name != "density")
-        for name, sample_score, real_score, ideal in rows
+    measures = [
+        Measure(key, f"{key} of {features}", ideal, ".3f", features, share=key != "density")
+        for key, ideal in COVERAGE_IDEALS.items()
     ]
+    rows = zip(measures, samples, real, strict=True)
+    return [measure.score(sample_score, real_score) for measure, sample_score, real_score in rows]

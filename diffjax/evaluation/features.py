@@ -1,7 +1,7 @@
-"""From images to points: the features in which images are compared, each with what makes scores comparable.
+"""Feature extractors: functions from images to points, with the provenance that makes scores comparable.
 
-A new kind is a function that returns a `Features`: of a network, its weights' hash, its resize rule, and a function
-that runs it over a batch. Nothing has to be told of it.
+A new extractor is a function that returns a `Features`: for a network, the hash of its weights, its resize rule, and a
+function that runs it over a batch. It is registered nowhere.
 """
 
 import hashlib
@@ -10,14 +10,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from diffjax.errors import UserError
 from diffjax.evaluation.classifiers import label_classifier
-from diffjax.evaluation.frechet_distance import Moments, gather_moments
 from diffjax.evaluation.image_sources import ImageSource, image_hashes
 from diffjax.evaluation.npz import read_npy, read_npz
 from diffjax.evaluation.pairwise import validate_points
@@ -25,19 +24,19 @@ from diffjax.evaluation.suite import kernels_for
 from diffjax.utils.files import write_atomically
 
 MAX_BYTES = 2**32  # of an array of features
-MAX_TEXT_BYTES = 2**14  # of what is said of them
-UNKNOWN = "unknown"  # what made features that do not say
+MAX_TEXT_BYTES = 2**14  # of their description
+UNKNOWN = "unknown"  # hash and resize rule of features without a description
 
 Images = UInt8[np.ndarray, "_ _ _ _"]
 Table = Float[np.ndarray, "_ _"]
 
 
 class Features(NamedTuple):
-    """What turns images into points. Scores compare only where name, hash and resize rule are the same."""
+    """A feature extractor. Scores are comparable only at equal name, hash and resize rule."""
 
     name: str
-    hash: str  # of all that the points depend on beside the image, as SHA-256
-    resize: str  # the rule by which images come to the extractor's size
+    hash: str  # SHA-256 of everything that the points depend on beside the image
+    resize: str  # the rule that resizes images for the extractor
     dim: int
     extract: Callable[[Images], Table]  # uint8 [n, h, w, c], 0 … 255, to [n, dim]
 
@@ -49,29 +48,24 @@ class StoredFeatures(NamedTuple):
     name: str
     hash: str
     resize: str
-    images: UInt8[np.ndarray, "_ 32"] | None  # `image_hashes` of the images that they are of, where it says
+    images: UInt8[np.ndarray, "_ 32"] | None  # `image_hashes` of the images, if stored
 
 
 def describe_features(features: Features) -> str:
-    """The features in one line, for a report or as what moments are of."""
+    """Name, dimension, resize rule and hash in one line."""
     return f"{features.name}, {features.dim} values, resize {features.resize}, sha256 {features.hash}"
 
 
 def extract_features(features: Features, batches: Iterable[Images]) -> Table:
-    """The points of all images, [n, dim]; raises UserError where the extractor gives NaN or another shape."""
+    """The points of all images, [n, dim]; raises UserError if the extractor returns NaN or another shape."""
     tables = [_validate_features(features, batch) for batch in batches]
     if not tables:
         raise UserError(f"{features.name}: no images to take features of; give at least one")
     return np.concatenate(tables)
 
 
-def feature_moments(features: Features, batches: Iterable[Images]) -> Moments:
-    """The moments of the points of all images, of which one batch is held at a time."""
-    return gather_moments(_validate_features(features, batch) for batch in batches)
-
-
 def pixel_features(shape: tuple[int, int, int]) -> Features:
-    """The pixels themselves, as fractions in [0, 1] in float32, of images of one shape (height, width, channels)."""
+    """The pixels as fractions in [0, 1] in float32, of images of one shape (height, width, channels)."""
 
     def extract(images: Images) -> Table:
         _check_shape("pixels", images, shape)
@@ -82,14 +76,16 @@ def pixel_features(shape: tuple[int, int, int]) -> Features:
 
 
 def classifier_features(images: Images, labels: Integer[np.ndarray, " _"], gamma: float | None = None) -> Features:
-    """What the classifier of label accuracy, trained here on real images, says of each class: [n, classes].
+    """The decision values [n, classes] of the classifier of label accuracy, trained here on real images.
 
-    Its decision values before the largest is taken (of two classes, the one value). `gamma` is its kernel's, for
-    pixels in [0, 1]; by default that of `kernels_for`. So few dimensions suit sets of some hundred images; they see
-    classes, not quality: on small sets distances in them scatter more than those of pixels do.
+    Two classes have one value. `gamma` is that of its kernel, for pixels in [0, 1]; by default that of `kernels_for`.
+    So few dimensions suit sets of some hundred images, but they measure classes rather than quality: on small sets
+    distances in them vary more than those of pixels.
     """
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    pixels, gamma = pixel_features(shape), kernels_for(prod(shape)).accuracy_gamma if gamma is None else gamma
+    pixels = pixel_features(shape)
+    if gamma is None:
+        gamma = kernels_for(prod(shape)).accuracy_gamma
     classifier = label_classifier(pixels.extract(images), labels, gamma)
 
     def extract(batch: Images) -> Table:
@@ -101,12 +97,11 @@ def classifier_features(images: Images, labels: Integer[np.ndarray, " _"], gamma
 
 
 def precomputed_features(*paths: str | Path, sources: Sequence[ImageSource] = ()) -> Features:
-    """Features that were computed elsewhere, of one extractor, from files as `read_features` reads them.
+    """Features that were computed elsewhere, by one extractor, from files that `read_features` reads.
 
-    A file that says of which images it is serves any of them, in any batches; of one that does not say, the rows are
-    taken to be those of as many images, in their order, all at once; or, of `sources`, those of the first with as
-    many that no file before it is of. Raises UserError for images that no file, or more than one, is of, and for files
-    of different extractors.
+    A file with image hashes serves these images, in any batches. The rows of a file without are those of the first of
+    `sources` with as many images that no earlier file has taken, or else of any batch of as many images, in its order.
+    Raises UserError for images in no file or in more than one, and for files of different extractors.
     """
     by_path = _with_image_hashes({str(path): read_features(path) for path in paths}, sources)
     if not by_path:
@@ -135,43 +130,48 @@ def precomputed_features(*paths: str | Path, sources: Sequence[ImageSource] = ()
 
 
 def write_features(path: str | Path, features: Features, batches: Iterable[Images]) -> None:
-    """Writes the features of images as npz: `features` [n, d], the hashes of the images, and as JSON the extractor."""
+    """Writes npz: `features` [n, d], `images` (their hashes), and `about` (the extractor, as JSON)."""
     parts = [(_validate_features(features, batch), image_hashes(batch)) for batch in batches]
     if not parts:
         raise UserError(f"{path}: no images to take features of; give at least one")
     rows, images = (np.concatenate(part) for part in zip(*parts, strict=True))
     about = {"name": features.name, "hash": features.hash, "resize": features.resize}
-    arrays: dict[str, Any] = {"features": rows, "images": images, "about": np.array(json.dumps(about))}
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, features=rows, images=images, about=np.array(json.dumps(about)))
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
 
 
 def read_features(path: str | Path) -> StoredFeatures:
-    """Features [n, d] in floats, from an npy file, or an npz file as `write_features` makes, or with a lone arr_0.
+    """Features [n, d] in floats, from an npy file, an npz file of `write_features`, or one with `arr_0`.
 
-    Where a file does not say what made them, the extractor is "precomputed", its hash and rule "unknown". Nothing is
-    unpickled. Raises UserError, naming the file, for what is no such table, or larger than `MAX_BYTES`.
+    Without a description the extractor is "precomputed", its hash and resize rule "unknown". Nothing is unpickled.
+    Raises UserError, naming the file, for anything else, and for arrays above `MAX_BYTES`.
     """
-    arrays, about = _read_arrays(path), {}
+    arrays = _read_arrays(path)
     if not arrays.keys() & {"features", "arr_0"}:
         raise UserError(f"{path}: has neither features nor arr_0; save the table [n, d] as features")
-    rows, images = arrays["features" if "features" in arrays else "arr_0"], arrays.get("images")
+    rows = arrays["features" if "features" in arrays else "arr_0"]
+    images = arrays.get("images")
     if rows.dtype not in (np.float32, np.float64) or rows.ndim != 2:
         raise UserError(f"{path}: features of shape {rows.shape} and type {rows.dtype}; give float32 or float64 [n, d]")
     if images is not None and (images.dtype != np.uint8 or images.shape != (len(rows), 32)):
         raise UserError(f"{path}: images is {images.shape} {images.dtype}; give a SHA-256, uint8 [n, 32], for each row")
-    if "about" in arrays:
-        about = _parse_metadata(path, arrays["about"])
-    name, file_hash, resize = about.get("name", "precomputed"), about.get("hash", UNKNOWN), about.get("resize", UNKNOWN)
-    return StoredFeatures(validate_points(str(path), rows, 1), name, file_hash, resize, images)
+    about = _parse_metadata(path, arrays["about"]) if "about" in arrays else {}
+    return StoredFeatures(
+        rows=validate_points(str(path), rows, 1),
+        name=about.get("name", "precomputed"),
+        hash=about.get("hash", UNKNOWN),
+        resize=about.get("resize", UNKNOWN),
+        images=images,
+    )
 
 
 def _with_image_hashes(
     by_path: Mapping[str, StoredFeatures], sources: Sequence[ImageSource]
 ) -> dict[str, StoredFeatures]:
-    """With the hashes of the images of a source where a file does not say of which images it is."""
-    result, remaining = {}, list(sources)
+    """The files, those without image hashes completed by the hashes of a source with as many images."""
+    result = {}
+    remaining = list(sources)
     for path, features_file in by_path.items():
         at = next((at for at, source in enumerate(remaining) if source.shape[0] == len(features_file.rows)), None)
         if features_file.images is None and at is not None:

@@ -1,4 +1,4 @@
-"""Images to be judged, or to be judged by: an npz file, or a folder of pictures; read a batch at a time."""
+"""Samples or reference images from an npz file or a folder of pictures, read a batch at a time."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,30 +17,29 @@ from diffjax.utils.image_io import MAX_PIXELS, decode_file, image_files, read_he
 Images = UInt8[np.ndarray, "_ _ _ _"]
 
 MAX_IMAGES = 10_000_000
-MAX_BYTES_IN_MEMORY = 2**32  # of images that are held at once
 
 
 class ImageSource(NamedTuple):
-    """Images that can be read as often as need be."""
+    """Images that can be read repeatedly."""
 
     name: str
     shape: tuple[int, int, int, int]  # number, height, width, channels (1 or 3)
     labels: Integer[np.ndarray, " _"] | None
-    batches: Callable[[int], Iterator[Images]]  # of so many images, the last of fewer: uint8 [b, h, w, c], 0 … 255
+    batches: Callable[[int], Iterator[Images]]  # batch size -> uint8 [b, h, w, c], 0 … 255, the last perhaps smaller
 
 
 def open_images(path: str | Path) -> ImageSource:
-    """A folder of pictures (see `image_files`; by sorted path, without labels), or the `arr_0` of an npz file.
+    """A folder of pictures (see `image_files`; by sorted path, without labels), or an npz file.
 
-    The file is `samples.npz`, or a public reference batch: arr_0 uint8 [n, h, w, c], and perhaps integer labels arr_1
-    [n]. Nothing is unpickled, and sizes are checked before anything is read. Raises UserError, naming the file, for
-    what is missing, damaged or of another kind, and for pictures of different sizes.
+    The file is `samples.npz` or a public reference batch: arr_0 uint8 [n, h, w, c], and perhaps integer labels arr_1
+    [n]. Nothing is unpickled, and sizes are checked before reading. Raises UserError, naming the file, if it is
+    missing, damaged or of another kind, and for pictures of different sizes.
     """
     return _open_folder(Path(path)) if Path(path).is_dir() else _open_npz(path)
 
 
 def open_reference(path: str | Path) -> ImageSource | Moments:
-    """Images as `open_images` has them, or, of a file that holds `mu` and `sigma` but no images, the moments."""
+    """The images of `open_images`, or the moments of a file with `mu` and `sigma` but without images."""
     if not Path(path).is_dir():
         names = npz.read_headers(path).keys()
         if "arr_0" not in names and {"mu", "sigma"} <= names:
@@ -48,21 +47,8 @@ def open_reference(path: str | Path) -> ImageSource | Moments:
     return open_images(path)
 
 
-def all_images(source: ImageSource) -> Images:
-    """All images of a source at once; raises UserError for more than `MAX_HELD_BYTES`."""
-    size = int(np.prod(source.shape, dtype=object))
-    if size > MAX_BYTES_IN_MEMORY:
-        problem = f"{source.shape[0]:,} images are {size / 1e9:.1f} gigabytes"
-        raise UserError(f"{source.name}: {problem}; read them in batches, or give fewer")
-    images, at = np.empty(source.shape, np.uint8), 0
-    for batch in source.batches(256):
-        images[at : at + len(batch)] = batch
-        at += len(batch)
-    return images
-
-
 def fingerprint(source: ImageSource) -> str:
-    """The SHA-256 of all images in their order, however they are stored."""
+    """SHA-256 of all images in their order; the same for every storage format."""
     digest = hashlib.sha256()
     for batch in source.batches(256):
         digest.update(image_hashes(batch).tobytes())
@@ -70,7 +56,7 @@ def fingerprint(source: ImageSource) -> str:
 
 
 def image_hashes(images: Images) -> UInt8[np.ndarray, "_ 32"]:
-    """The SHA-256 of every image: of its shape and its pixels."""
+    """SHA-256 of the shape and the pixels of each image."""
     shape = " ".join(map(str, images.shape[1:])).encode()
     hashes = [hashlib.sha256(shape + b"\n" + image.tobytes()).digest() for image in images]
     return np.frombuffer(b"".join(hashes), np.uint8).reshape(len(images), 32)

@@ -1,14 +1,14 @@
-"""Inception-v3 as the Fréchet Inception Distance sees images: the net, and the rules that bring images to its size.
+"""Inception-v3 of the Fréchet inception distance: the net, and the rules that resize images for it.
 
 Szegedy et al. 2016 (arXiv 1512.00567), figures 5 to 7, in TensorFlow's graph of 2015-12-05, which Heusel et al. 2017
-took. It departs from the paper at `branch_pool`: means near the border are of the pixels that are there, and the last
-block takes maxima. Batch normalisation is part of each kernel and bias, as `inception_weights.load` makes them.
-Names are those of the published weights.
+took. It departs from the paper at `branch_pool`: average pooling excludes padding, and the last block uses max pooling.
+Batch normalisation is folded into kernels and biases (`inception_weights.load_weights`). Names are those of the
+published weights.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,8 +20,8 @@ from PIL import Image
 from diffjax.errors import UserError
 
 SIDE = 299  # pixels
-FULL_PRECISION = jax.lax.Precision.HIGHEST  # accelerators would round the factors of a product
-CLASSES = 1008  # of the logits: ImageNet's thousand, and eight that were never trained
+FULL_PRECISION = jax.lax.Precision.HIGHEST  # accelerators round the factors of products by default
+CLASSES = 1008  # logits: ImageNet's thousand, and eight that were never trained
 
 Picture = Float[Array, "b _ _ _"]
 Images = UInt8[np.ndarray, "b h w c"]
@@ -38,7 +38,7 @@ class Conv(NamedTuple):
 
 
 Pool = Callable[[Picture], Picture]
-Branch = tuple[Conv | Pool | tuple[Conv, Conv], ...]  # steps one after the other; a pair stands side by side
+Branch = tuple[Conv | Pool | tuple[Conv, Conv], ...]  # layers in sequence; a pair is applied in parallel
 
 _average_pool = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
 _max_pool = partial(nn.max_pool, window_shape=(3, 3), padding="SAME")
@@ -46,7 +46,7 @@ _strided_max_pool = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
 
 
 def _unpadded_conv(features: int, stride: int = 1) -> Conv:
-    """3×3, of windows that lie in the picture."""
+    """A 3×3 convolution without padding."""
     return Conv(features, 3, 3, stride, "VALID")
 
 
@@ -62,7 +62,8 @@ def _block_35(pooled: int) -> dict[str, Branch]:
 
 def _block_17(inner: int) -> dict[str, Branch]:
     """Figure 6, at 17×17 pixels, n = 7."""
-    tall, wide = Conv(inner, 7, 1), Conv(inner, 1, 7)
+    tall = Conv(inner, 7, 1)
+    wide = Conv(inner, 1, 7)
     return {
         "branch1x1": (Conv(192),),
         "branch7x7": (Conv(inner), wide, Conv(192, 7, 1)),
@@ -116,12 +117,12 @@ LAYERS: dict[str, Conv | Pool | dict[str, Branch]] = {
 
 
 def _conv(conv: Conv, name: str, x: Picture) -> Picture:
-    size, strides = (conv.height, conv.width), (conv.stride, conv.stride)
-    return nn.relu(nn.Conv(conv.features, size, strides, conv.padding, precision=FULL_PRECISION, name=name)(x))
+    size = (conv.height, conv.width)
+    return nn.relu(nn.Conv(conv.features, size, conv.stride, conv.padding, precision=FULL_PRECISION, name=name)(x))
 
 
 class Mixed(nn.Module):
-    """Branches side by side over one picture. Of several convolutions in a branch, the names are numbered."""
+    """Parallel branches, concatenated. The convolutions of a branch with several have numbered names."""
 
     branches: Mapping[str, Branch]
 
@@ -145,14 +146,14 @@ class Mixed(nn.Module):
 
 
 class InceptionOutput(NamedTuple):
-    """`pool3` is what FID and KID compare; `logits`, without their bias, what the Inception Score reads."""
+    """`pool3`, the features of FID and KID, and `logits`, without bias, those of the Inception Score."""
 
     pool3: Float[Array | np.ndarray, "b 2048"]
     logits: Float[Array | np.ndarray, "b 1008"]
 
 
 class Inception(nn.Module):
-    """Pictures of at least 75×75 pixels (the rule is 299×299) in [-1, 1), float32, into 2048 means and 1008 logits."""
+    """Images of at least 75×75 pixels (299×299 in FID) in [-1, 1), float32, to 2048 features and 1008 logits."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b _ _ 3"]) -> InceptionOutput:
@@ -168,7 +169,7 @@ class Inception(nn.Module):
 
 
 class Resize(NamedTuple):
-    """A rule to bring images to 299×299 pixels, levels kept; `told` names it in reports."""
+    """A rule to resize images to 299×299 pixels, in 0 … 255; `description` names it in reports."""
 
     description: str
     apply: Callable[[Images], Float[Array | np.ndarray, "b 299 299 c"]]
@@ -204,45 +205,42 @@ RESIZES = {"tensorflow_1": TENSORFLOW_1, "antialiased": ANTIALIASED}
 
 
 @jax.jit
-def _inception_output(variables: PyTree, levels: Picture) -> Any:
+def _inception_output(variables: PyTree, levels: Picture) -> InceptionOutput:
     rgb = jnp.broadcast_to(levels, (*levels.shape[:3], 3))
-    return Inception().apply(variables, (rgb - 128) / 128)
+    output = Inception().apply(variables, (rgb - 128) / 128)
+    assert isinstance(output, InceptionOutput)
+    return output
 
 
 def inception_function(
     variables: PyTree, resize: Resize = TENSORFLOW_1, batch: int = 32
 ) -> Callable[[Images], InceptionOutput]:
-    """What the net sees of images, as a function of them: uint8 [n, h, w, c], n at least 1, grey (c = 1) or RGB (3).
+    """A function from images, uint8 [n, h, w, c], grey (c = 1) or RGB (3), to the net's output in NumPy arrays.
 
-    Images are resized by the rule, grey ones repeated to three channels, and enter as (level − 128) / 128; `batch` of
-    them are computed at once. `TENSORFLOW_1` is the rule of published FIDs, `ANTIALIASED` that of clean-fid (Parmar et
-    al. 2022). Returns NumPy arrays. Raises UserError for other images, and a batch below 1.
+    Images are resized by the rule, grey ones repeated to three channels, and enter as (level − 128) / 128, `batch` at a
+    time. `TENSORFLOW_1` is the rule of published FIDs, `ANTIALIASED` that of clean-fid (Parmar et al. 2022). Raises
+    UserError for a batch below 1; the function, for other images.
     """
     if batch < 1:
         raise UserError(f"batch is {batch}: give at least one image at once")
 
-    def see(images: Images) -> InceptionOutput:
+    def extract(images: Images) -> InceptionOutput:
         check_images(images)
-        size, parts = min(batch, len(images)), []
+        size = min(batch, len(images))
+        parts = []
         for start in range(0, len(images), size):
             batch_images = images[start : start + size]
-            full = batch_images[
-                np.minimum(np.arange(size), len(batch_images) - 1)
-            ]  # the last too: one size is compiled
-            parts.append(
-                [
-                    np.asarray(part)[: len(batch_images)]
-                    for part in _inception_output(variables, jnp.asarray(resize.apply(full)))
-                ]
-            )
+            full = batch_images[np.minimum(np.arange(size), len(batch_images) - 1)]  # so that one size is compiled
+            output = _inception_output(variables, jnp.asarray(resize.apply(full)))
+            parts.append([np.asarray(part)[: len(batch_images)] for part in output])
         return InceptionOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
-    return see
+    return extract
 
 
 def check_images(images: np.ndarray) -> None:
-    """Raises UserError for what the net cannot look at."""
+    """Raises UserError for images of another type or shape than the net takes."""
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise UserError(
-            f"images are {images.dtype} {images.shape}: Inception-v3 looks at uint8 [n, h, w, c], 0 … 255, c 1 or 3"
+            f"images are {images.dtype} {images.shape}: Inception-v3 takes uint8 [n, h, w, c], 0 … 255, c 1 or 3"
         )

@@ -1,4 +1,4 @@
-"""The weights of Inception-v3 out of a file that the user gives, and the features that they make of images.
+"""Weights of Inception-v3 from a file of the user, and the features of images by them.
 
 No weights are shipped, and nothing is unpickled.
 """
@@ -9,7 +9,7 @@ import shlex
 import zipfile
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,21 +24,21 @@ from diffjax.evaluation.features import Features, Images, Table
 from diffjax.evaluation.inception import RESIZES, SIDE, Inception, inception_function
 from diffjax.utils.files import describe_error
 
-MAX_BYTES = 2**28  # of a file, or of all that a compressed one holds: 24 million numbers in float64, and room
+MAX_BYTES = 2**28  # of a file, or of what it unpacks to: 24 million numbers in float64, with a margin
 EPSILON = 1e-3  # of batch normalisation
 WIDTH = 2_048  # values of pool3
-UNUSED = (".num_batches_tracked", "fc.bias")  # what the published weights hold besides
+UNUSED = (".num_batches_tracked", "fc.bias")  # of the published weights
 
 
 class Weights(NamedTuple):
-    """Variables for `Inception`, and the SHA-256 of the file that they came from, for the provenance of a score."""
+    """Variables of `Inception`, and the SHA-256 of their file."""
 
     variables: PyTree
     sha256: str
 
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """The name of every tensor that is needed, and its shape as PyTorch keeps it: kernels [out, in, height, width]."""
+    """The name of every required tensor, and its shape in PyTorch's layout: kernels [out, in, height, width]."""
     result = {}
     for path, kernel in _kernel_shapes().items():
         if path == ("fc",):
@@ -52,11 +52,11 @@ def tensor_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def load_weights(path: str | Path) -> Weights:
-    """Weights from `.safetensors` or `.npz` with the names and shapes of `shapes()`, as in pytorch-fid's state dict.
+    """Weights from `.safetensors` or `.npz` with the names and shapes of `tensor_shapes()`, as pytorch-fid has them.
 
     Batch normalisation is folded, in float64, into kernel · γ / √(variance + ε) and bias β − mean · γ / √(variance + ε)
-    (Ioffe & Szegedy 2015, algorithm 2). Raises UserError for a file that cannot be read or is a pickle, and for a
-    tensor that is missing, unknown, of another shape, or holds what no trained weights hold.
+    (Ioffe & Szegedy 2015, algorithm 2). Raises UserError, naming file and tensor, for a file that cannot be read or
+    is a pickle, and for a tensor that is missing, unknown, of another shape, or not finite.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -79,28 +79,28 @@ def load_weights(path: str | Path) -> Weights:
 
 
 def inception_features(path: str | Path, resize: str = "tensorflow_1", batch: int = 32) -> Features:
-    """What FID and KID compare, pool3 of Inception-v3, with the weights of a file (see `load`): 2048 values an image.
+    """The features of FID and KID: pool3 of Inception-v3, 2048 values per image, with weights from a file.
 
     `resize` is the rule of published FIDs, `tensorflow_1`, or that of clean-fid, `antialiased`; `batch` images, uint8,
-    grey or RGB, are computed at once. The hash is that of the file: the same weights in another kind of file have
-    another. Raises UserError for another rule, and for a file that `load` refuses.
+    grey or RGB, are computed at once. The hash is that of the file: the same weights in another format have another.
+    Raises UserError for another rule, and as `load_weights` does.
     """
     if resize not in RESIZES:
         raise UserError(f"resize is {resize!r}: choose {' or '.join(RESIZES)}")
     weights = load_weights(path)
-    see = inception_function(weights.variables, RESIZES[resize], batch)
+    net = inception_function(weights.variables, RESIZES[resize], batch)
 
     def extract(images: Images) -> Table:
-        return np.asarray(see(images).pool3)
+        return np.asarray(net(images).pool3)
 
     return Features("inception-v3 pool3", weights.sha256, resize, WIDTH, extract)
 
 
 @cache
 def _kernel_shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
-    """The path of each layer that has one, and the shape of its kernel, as Flax keeps it."""
-    variables: Any = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
-    leaves: Any = flatten_dict(variables["params"])
+    """The path of each layer with a kernel, and the kernel's shape in Flax's layout."""
+    variables = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
+    leaves: dict[tuple[str, ...], jax.ShapeDtypeStruct] = flatten_dict(variables["params"])  # pyright: ignore[reportAssignmentType]
     return {path[:-1]: leaf.shape for path, leaf in leaves.items() if path[-1] == "kernel"}
 
 
@@ -125,7 +125,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _conversion_command(path: Path) -> str:
-    """The command, for a shell, that makes safetensors of PyTorch's file."""
+    """The shell command that converts a PyTorch file to safetensors."""
     program = (
         "from sys import argv; from torch import load; from safetensors.torch import save_file; "
         "save_file(load(argv[1], weights_only=True), argv[2])"
@@ -146,7 +146,7 @@ def _read_tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
 
 
 def check_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Raises UserError, naming the first tensor that is not as it should be."""
+    """Raises UserError, naming the first tensor that is missing, unknown, or of wrong shape, type or values."""
     expected = tensor_shapes()
     for name, shape in expected.items():
         if name not in tensors:

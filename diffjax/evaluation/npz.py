@@ -1,10 +1,11 @@
-"""Arrays in npz and npy files that a stranger may have made: nothing is unpickled, sizes are known before reading."""
+"""Arrays of untrusted npz and npy files: nothing is unpickled, and sizes are checked before reading."""
 
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,14 +14,14 @@ from diffjax.utils.files import describe_error
 
 MAX_MEMBERS = 64  # arrays of a file
 MAX_BATCH_BYTES = 2**28
-Readable = Any  # a file, or a member of an archive: read(count) -> bytes
+Readable = BufferedReader | zipfile.ZipExtFile
 
 
 class Header(NamedTuple):
-    """What an array says before it is read."""
+    """Shape and type of an array that has not been read."""
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype
 
     @property
     def size(self) -> int:
@@ -29,7 +30,7 @@ class Header(NamedTuple):
 
 
 def read_headers(path: str | Path) -> dict[str, Header]:
-    """The header of every array of an npz file; raises UserError for a file that is none."""
+    """The header of every array of an npz file; raises UserError, naming the file, for any other file."""
     with _open_archive(path) as archive:
         result = {}
         for name in archive.namelist():
@@ -39,9 +40,9 @@ def read_headers(path: str | Path) -> dict[str, Header]:
 
 
 def read_npz(path: str | Path, names: Collection[str], max_bytes: int) -> dict[str, np.ndarray]:
-    """Those arrays of an npz file that are named, each of at most `max_bytes` bytes; what is not there is left out.
+    """The arrays of these names that an npz file has, each of at most `max_bytes` bytes.
 
-    Raises UserError for a file that is no npz, is damaged, holds Python objects, or has a larger array.
+    Raises UserError, naming the file, if it is no npz, is damaged, holds Python objects, or has a larger array.
     """
     result = {}
     for name in names:
@@ -67,7 +68,7 @@ def read_npy(path: str | Path, max_bytes: int) -> np.ndarray:
 
 
 def read_rows(path: str | Path, name: str, count: int) -> Iterator[np.ndarray]:
-    """The rows of one array of an npz file, `count` at a time or as many as `MAX_BATCH_BYTES` hold: no more is held."""
+    """The rows of one array of an npz file, `count` at a time, or as many as `MAX_BATCH_BYTES` hold."""
     with _open_archive(path) as archive, archive.open(f"{name}.npy") as file:
         header = _header(file, archive.getinfo(f"{name}.npy").file_size, path)
         count = max(1, min(count, MAX_BATCH_BYTES * header.shape[0] // max(header.size, 1)))
@@ -76,7 +77,7 @@ def read_rows(path: str | Path, name: str, count: int) -> Iterator[np.ndarray]:
 
 
 def _header(file: Readable, length: int, path: str | Path) -> Header:
-    """Reads an array's header, and leaves the file at its first byte."""
+    """Reads an array's header, and leaves the file at the array's first byte."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
@@ -92,7 +93,8 @@ def _header(file: Readable, length: int, path: str | Path) -> Header:
 
 def _read(file: Readable, header: Header) -> np.ndarray:
     data = bytearray(header.size)
-    view, at = memoryview(data), 0
+    view = memoryview(data)
+    at = 0
     while at < len(data):
         count = file.read(min(2**24, len(data) - at))
         if not count:
@@ -114,7 +116,7 @@ def _open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def _user_error_on_failure(path: str | Path) -> Iterator[None]:
-    """Whatever goes wrong with a file becomes one UserError that names it."""
+    """Turns any error of reading into one UserError that names the file."""
     try:
         if not Path(path).is_file():  # a pipe or a device would be read for ever
             problem = "not a file" if Path(path).exists() else "no such file"

@@ -1,7 +1,7 @@
-"""A data set's images as bytes to be shown, and as points to be measured.
+"""Images of a data set as bytes, for display, and as points, for measures.
 
-A data set is a mapping from "train", "validation" and "test" to (images, labels): images uint8 [n, h, w, c] with values
-0 … levels − 1, labels integers [n], or None where there are none.
+`Splits` map "train", "validation" and "test" to (images, labels): images uint8 [n, h, w, c] with values 0 … levels − 1,
+labels integers [n] or None.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ SPLIT_NAMES = ("train", "validation", "test")
 
 
 def as_bytes(images: UInt8[np.ndarray, "*shape"], levels: int) -> UInt8[np.ndarray, "*shape"]:
-    """Pixel values 0 … levels − 1 spread over 0 … 255, rounded: the scale of samples and of pictures."""
+    """Pixel values 0 … levels − 1 scaled to 0 … 255 and rounded."""
     if not 2 <= levels <= 256:
         raise UserError(f"levels is {levels}: the values of a uint8 pixel number 2 to 256")
     return np.rint(images * (255 / (levels - 1))).astype(np.uint8)
@@ -34,7 +34,7 @@ def fractions(name: str, images: UInt8[np.ndarray, "n h w c"], levels: int) -> F
 
 
 def require_splits(splits: Splits) -> None:
-    """Refuses a data set without one of the three splits."""
+    """Raises `UserError` if one of the three splits is missing or empty."""
     missing = [name for name in SPLIT_NAMES if name not in splits or len(splits[name][0]) == 0]
     if missing:
         raise UserError(
@@ -43,16 +43,16 @@ def require_splits(splits: Splits) -> None:
 
 
 def fractions_of(splits: Splits, levels: int) -> list[Float[np.ndarray, "_ d"]]:
-    """The three splits as points, in the order of `NAMES`."""
+    """The three splits as points, in the order of `SPLIT_NAMES`."""
     require_splits(splits)
     return [fractions(name, splits[name][0], levels) for name in SPLIT_NAMES]
 
 
 def fractions_like(samples: UInt8[np.ndarray, "n h w c"], splits: Splits) -> Float[np.ndarray, "n d"]:
-    """Samples as points; refuses those of another size than the data set's images."""
-    ours, theirs = samples.shape[1:], splits["train"][0].shape[1:]
-    if ours != theirs:
+    """Samples as points; raises `UserError` for another size than that of the data set's images."""
+    shape = splits["train"][0].shape[1:]
+    if samples.shape[1:] != shape:
         raise UserError(
-            f"samples are {ours} (height, width, channels), the data set {theirs}: name the set they imitate"
+            f"samples are {samples.shape[1:]} (height, width, channels), the data set {shape}: give the matching set"
         )
     return fractions("samples", samples, 256)

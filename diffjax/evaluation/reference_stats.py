@@ -1,9 +1,8 @@
-"""Moments of the features of many images, a batch at a time; those of a reference are computed once and kept."""
+"""Moments of the features of many images, a batch at a time, and a cache of the moments of references."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -14,29 +13,29 @@ from diffjax.evaluation.frechet_distance import Moments, gather_moments_of_each,
 from diffjax.evaluation.image_sources import Images, ImageSource
 from diffjax.evaluation.npz import read_npz
 
-BATCH = 1_024  # images at once, or as many as `BATCH_BYTES` hold
+BATCH = 1_024  # images per batch, or as many as `BATCH_BYTES` hold
 BATCH_BYTES = 2**28
 
-Notify = Callable[[str], object]  # what to do with a line for people
+Notify = Callable[[str], object]  # receives a line for people
 Part = Bool[np.ndarray, " _"]  # which images of a source
 
 
 def in_batches(source: ImageSource) -> Iterator[Images]:
-    """All images of a source, as many at once as go well into memory."""
+    """All images of a source, in batches of bounded memory."""
     return source.batches(max(1, min(BATCH, BATCH_BYTES // int(np.prod(source.shape[1:])))))
 
 
 def select_images(source: ImageSource, places: np.ndarray) -> Images:
-    """The images at those places of a source, in the order of the source."""
+    """The images of a source at these indices, in ascending order."""
     selected = np.isin(np.arange(source.shape[0]), places)
     parts = [batch[selected[at : at + len(batch)]] for at, batch in _batches_with_offsets(source)]
     return np.concatenate(parts)
 
 
 def moments_of_parts(features: Features, source: ImageSource, parts: Sequence[Part]) -> list[Moments]:
-    """The moments of features of parts of a source, which may overlap; every image is read and looked at once.
+    """Moments of the features of parts of a source, which may overlap; every image is read and extracted once.
 
-    Raises UserError for a part without images, and for what the extractor refuses.
+    Raises UserError for a part without images, and as the extractor does.
     """
 
     def batches() -> Iterator[list[np.ndarray]]:
@@ -50,11 +49,11 @@ def moments_of_parts(features: Features, source: ImageSource, parts: Sequence[Pa
 def cached_moments(
     features: Features, source: ImageSource, sha: str, parts: Mapping[str, Part], cache: str | Path | None, tell: Notify
 ) -> list[Moments]:
-    """As `moments_of_parts`, of the images whose `fingerprint` is `sha`: from the folder `cache` what it has of them.
+    """`moments_of_parts` of the images whose `fingerprint` is `sha`, read from the folder `cache` where it has them.
 
-    What it has not is written into it, a file for each part, whole or not at all, by the hash of features, resize
-    rule, fingerprint and the part's name. So a result is the same to the bit however it comes. `tell` is told of a
-    file that is damaged; it is made anew. Features of unknown origin are not kept, as nobody could tell them apart.
+    Missing moments are computed and written, atomically, one file per part, named by a hash of features, resize rule,
+    fingerprint and the part's name; results are equal bit for bit. Damaged files are reported to `tell` and computed
+    anew. Features of unknown origin are not cached, since they cannot be identified.
     """
     if cache is None or features.hash == UNKNOWN:
         return moments_of_parts(features, source, list(parts.values()))
@@ -72,10 +71,9 @@ def cached_moments(
 
 
 def check_moments(path: str | Path, moments: Moments, features: Sequence[Features]) -> list[Features]:
-    """Those of the features that a file of moments can be of.
+    """The features that the moments of a file can be of, by their dimension and by the file's description, if any.
 
-    They have as many values, and are those that it says it is of, if it says so. Raises UserError, naming the file,
-    where there are none.
+    Raises UserError, naming the file, if there are none.
     """
     origin = read_npz(path, ("of",), MAX_TEXT_BYTES).get("of")
     of = "" if origin is None else str(origin)
@@ -94,19 +92,19 @@ def check_moments(path: str | Path, moments: Moments, features: Sequence[Feature
 
 
 def fingerprint_of_moments(moments: Moments) -> str:
-    """The SHA-256 of their values."""
+    """SHA-256 of mean and covariance."""
     return hashlib.sha256(moments.mean.tobytes() + np.ascontiguousarray(moments.covariance).tobytes()).hexdigest()
 
 
 def _batches_with_offsets(source: ImageSource) -> Iterator[tuple[int, Images]]:
-    """Batches, each with the place of its first image."""
+    """Batches, each with the index of its first image."""
     at = 0
     for batch in in_batches(source):
         yield at, batch
         at += len(batch)
 
 
-def _cache_path(cache: Any, of: str) -> Path:
+def _cache_path(cache: str | Path, of: str) -> Path:
     return Path(cache) / f"{hashlib.sha256(of.encode()).hexdigest()[:40]}.npz"
 
 

@@ -1,7 +1,4 @@
-"""From the fields of a config to objects: the one place where names become functions.
-
-Every argument is explicit; nothing here, or further in, knows what a config object is.
-"""
+"""From the sections of a config to objects: the one place where names become functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +15,8 @@ from diffjax.conditions import LABEL
 from diffjax.denoising import needs_rank
 from diffjax.errors import UserError
 from diffjax.experiment import specs
+from diffjax.experiment.config import Model, Train
+from diffjax.experiment.data_spec import DataSpec, PartSpec
 from diffjax.grids import Grid
 from diffjax.loss.condition_dropout import drop_cond
 from diffjax.loss.protocol import Loss
@@ -25,73 +24,56 @@ from diffjax.nets import adapters as net_adapters
 from diffjax.nets import condition_encoders as encoders
 from diffjax.order import Order
 from diffjax.predict import Parameterization
-from diffjax.protocols import Noise, Schedule, Step
+from diffjax.protocols import Net, Noise, Schedule, Step
 from diffjax.times import Times
-from diffjax.training import metric_writers as metric_writers
-from diffjax.training import nonfinite
+from diffjax.training import metric_writers, nonfinite, optimizers
 from diffjax.training.metric_writers import Writer
 from diffjax.training.nonfinite import Policy
-from diffjax.training.optimizers import adamw
 from diffjax.traits import net_traits
 from diffjax.weights import LogWeight
 
 
-class PartSpec(NamedTuple):
-    """What an encoder must know of a part of a condition: its name, a value's shape, how many integers that may be."""
-
-    part: str
-    shape: tuple[int, ...]
-    vocab: int = 0  # 0: numbers
-
-
 @dataclass(frozen=True)
 class ModelParts:
-    """What is needed to call a denoiser: everything but its weights."""
+    """A model without its weights."""
 
     noise: Noise
     order: Order
     net: Any
 
 
-def build_model(
-    *,
-    net: str,
-    noise: str,
-    schedule_of_noise: str,
-    prediction: str,
-    data_std: float,
-    order: str,
-    classes: int,
-    vocab: int | None,
-    shape: tuple[int, ...],
-    adapters: str = "",
-    conditions: tuple[str, ...] = (),
-    parts: Sequence[PartSpec] = (),
-) -> ModelParts:
-    """The model of these slots. Raises UserError naming the slot, and of two that do not fit, both.
+def build_model(model: Model, data: DataSpec) -> ModelParts:
+    """The model of a config, for such data. Raises UserError naming the field, and of two that do not fit, both."""
+    noise = _build_noise(model, data.vocab)
+    order = specs.parse_value(orders, model.order, "model.order", Order)
+    return ModelParts(noise, order, _build_net(model, data))
 
-    `classes` is 0 for a net without labels. `vocab` is how many tokens the data have, None where they are numbers;
-    tokens are those of an array of this `shape`. `conditions` are encoders of `parts`, which the data have.
-    """
-    noise_process = _noise(noise, schedule_of_noise, prediction, data_std, vocab)
-    generation_order = specs.parse_value(orders, order, "model.order", Order)
-    takes = specs.parameter_names(nets, net, "model.net")
-    if "vocab" in takes and vocab is None:
-        raise UserError("model.net: it reads tokens, and data.form gives numbers; use another net, or data.form=tokens")
-    if "vocab" not in takes and vocab is not None:
-        raise UserError("model.net: it reads numbers, and data.form gives tokens; use Transformer, or data.form=unit")
-    tokens = {name: value for name, value in (("vocab", vocab), ("shape", shape)) if name in takes}
-    condition_arguments = {"conditions": tuple(_encoder(text, parts) for text in conditions)} if conditions else {}
-    bare = specs.instantiate(nets, net, "model.net", classes=classes, **condition_arguments, **tokens)
-    return ModelParts(
-        noise_process,
-        generation_order,
-        specs.call_with(net_adapters, adapters, "model.adapters", bare) if adapters else bare,
+
+def _build_net(model: Model, data: DataSpec) -> Any:
+    field = "model.net"
+    reads_tokens = "vocab" in specs.parameter_names(nets, model.net, field)
+    if reads_tokens and data.vocab is None:
+        raise UserError(f"{field}: it reads tokens, and data.form gives numbers; use another net, or data.form=tokens")
+    if not reads_tokens and data.vocab is not None:
+        raise UserError(f"{field}: it reads numbers, and data.form gives tokens; use Transformer, or data.form=unit")
+    wanted: dict[str, object] = {"classes": data.classes} if model.conditional and data.classes else {}
+    if model.conditions:
+        wanted["conditions"] = tuple(_build_encoder(text, data.parts) for text in model.conditions)
+    arguments = specs.accepted(
+        nets, model.net, field, {"vocab": data.vocab, "shape": data.shape, "classes": 0, **wanted}
     )
+    for name in wanted.keys() - arguments.keys():
+        raise UserError(
+            f"{field}: {model.net} takes no {name}; set model.conditional=False, and leave model.conditions out"
+        )
+    net = specs.instantiate(nets, model.net, field, kind=Net, **arguments)
+    if not model.adapters:
+        return net
+    return specs.call_with(net_adapters, model.adapters, "model.adapters", net, kind=Net)
 
 
-def _encoder(text: str, parts: Sequence[PartSpec]) -> Any:
-    """The encoder of that slot, for the part of the data that it names. Raises UserError where there is no such."""
+def _build_encoder(text: str, parts: Sequence[PartSpec]) -> Any:
+    """The encoder of the part of a condition that it names. Raises UserError where the data have no such part."""
     field = "model.conditions"
     encoder = specs.instantiate(encoders, text, field)
     of_data = {part.part: part for part in parts}
@@ -101,68 +83,73 @@ def _encoder(text: str, parts: Sequence[PartSpec]) -> Any:
             f"{field}: {text} speaks of {encoder.part!r}, and {offered}; add it there, or name another with part="
         )
     _, shape, vocab = of_data[encoder.part]
-    counts = isinstance(encoder, encoders.Category | encoders.Text)
+    counts = "vocab" in specs.parameter_names(encoders, text, field)
     if len(shape) not in encoder.axes or counts != bool(vocab):
         kind = f"integers below {vocab}" if vocab else "numbers"
         raise UserError(f"{field}: {text} does not suit {encoder.part!r}, {kind} of shape {shape}; use another encoder")
     return encoder.clone(shape=shape, **({"vocab": vocab} if counts else {}))
 
 
-def _noise(kind: str, schedule_of_noise: str, prediction: str, data_std: float, vocab: int | None) -> Noise:
-    """The noise of that name, made of those of these fields that it takes."""
-    takes = specs.parameter_names(noises, kind, "model.noise")
+def _build_noise(model: Model, vocab: int | None) -> Noise:
+    field = "model.noise"
+    takes = specs.parameter_names(noises, model.noise, field)
     if ("vocab" in takes) != (vocab is not None):
-        wants, has = ("tokens", "numbers") if vocab is None else ("numbers", "tokens")
+        accepts, actual = ("tokens", "numbers") if vocab is None else ("numbers", "tokens")
         raise UserError(
-            f"model.noise: {kind} is for {wants}, and data.form gives {has}; use Gaussian with data.form=unit or "
-            "dequantised, Masking with data.form=tokens"
+            f"{field}: {model.noise} is for {accepts}, and data.form gives {actual}; use Gaussian with data.form=unit "
+            "or dequantised, Masking with data.form=tokens"
         )
     if "vocab" in takes:
-        for field, value in (("schedule", schedule_of_noise), ("prediction", prediction)):
+        for name, value in (("schedule", model.schedule), ("prediction", model.prediction)):
             if value:
-                raise UserError(f"model.{field}: {kind} has none, got {value!r}; set model.{field} to an empty string")
-        return specs.instantiate(noises, kind, "model.noise", vocab=vocab)
-    curve = specs.parse_value(schedule, schedule_of_noise, "model.schedule", Schedule)
-    row = specs.parse_value(predict, prediction, "model.prediction", Parameterization)
+                raise UserError(
+                    f"model.{name}: {model.noise} has none, got {value!r}; set model.{name} to an empty string"
+                )
+        return specs.instantiate(noises, model.noise, field, kind=Noise, vocab=vocab)
+    if model.data_std is None:
+        raise UserError("model.data_std: expected a number; only train.py measures it")
+    offered = {
+        "schedule": specs.parse_value(schedule, model.schedule, "model.schedule", Schedule),
+        "parameterization": specs.parse_value(predict, model.prediction, "model.prediction", Parameterization),
+        "data_std": float(model.data_std),
+    }
     return specs.instantiate(
-        noises, kind, "model.noise", schedule=curve, parameterization=row, data_std=float(data_std)
+        noises, model.noise, field, kind=Noise, **specs.accepted(noises, model.noise, field, offered)
     )
 
 
-def build_loss(
-    built: ModelParts,
-    *,
-    loss: str,
-    weight: str,
-    distribution: str,
-    cond_drop: float | None = None,
-    label_drop: float = 0.0,
-) -> Loss:
-    """The loss of these slots; an empty `weight` or `distribution` of times is the loss's own.
+def build_loss(built: ModelParts, train: Train, *, drop_conditions: bool = True) -> Loss:
+    """The loss of a config; an empty weight or distribution of noise levels is the loss's own.
 
-    `cond_drop` is how often the whole condition is left out, None where nothing ever is; `label_drop` how often, of a
-    condition of parts, the label alone is; the other parts say so themselves.
+    With `drop_conditions` the whole condition is left out with probability `cond_drop`, and of a condition with parts
+    the label with `label_drop` and every other part with the probability that its encoder has.
     """
-    if specs.lookup(losses, loss, "train.loss") is losses.causal and not needs_rank(built.net):
+    field = "train.loss"
+    if specs.parse_spec(losses, train.loss, field).target is losses.causal and not needs_rank(built.net):
         raise UserError(
-            "train.loss: causal needs a net that predicts each next token, and model.net does not; use "
+            f"{field}: causal needs a net that predicts each next token, and model.net does not; use "
             "Transformer(causal=True), or train.loss=bound"
         )
-    parameters, options = specs.parameter_names(losses, loss, "train.loss"), {}
-    for field, module, name, text in (("weight", weights, "weight", weight), ("times", times, "times", distribution)):
+    parameters = specs.parameter_names(losses, train.loss, field)
+    options: dict[str, object] = {}
+    for module, name, text, kind in (
+        (weights, "weight", train.weight, LogWeight),
+        (times, "times", train.times, Times),
+    ):
         if text and name not in parameters:
             raise UserError(
-                f"train.{field}: {loss} has none, got {text!r}; leave it empty, or use train.loss=regression"
+                f"train.{name}: {train.loss} has none, got {text!r}; leave it empty, or use train.loss=regression"
             )
-        options |= {name: specs.instantiate(module, text, f"train.{field}")} if text else {}
-    loss_function = specs.call_with(losses, loss, "train.loss", built.noise, built.order, **options)
-    if built.net.null_cond is None or cond_drop is None:
-        return loss_function
+        if text:
+            options[name] = specs.instantiate(module, text, f"train.{name}", kind=kind)
+    loss = specs.call_with(losses, train.loss, field, built.noise, built.order, kind=Loss, **options)
+    if built.net.null_cond is None or not drop_conditions:
+        return loss
     conditions = net_traits(built.net).conditions
-    if label_drop and not conditions:
+    if train.label_drop and not conditions:
         raise UserError("train.label_drop: of a condition that is the label alone, set train.cond_drop")
-    drop_rates = {LABEL: label_drop} | {condition.part: condition.drop for condition in conditions}
-    return drop_cond(loss_function, built.net.null_cond, cond_drop, drop_rates)
+    drop_rates = {LABEL: train.label_drop} | {condition.part: condition.drop for condition in conditions}
+    return drop_cond(loss, built.net.null_cond, train.cond_drop, drop_rates)
 
 
 class LossByLevel(NamedTuple):
@@ -173,36 +160,29 @@ class LossByLevel(NamedTuple):
     log_weight: LogWeight  # of the error of x0
 
 
-def build_loss_by_level(built: ModelParts, *, loss: str, weight: str, distribution: str) -> LossByLevel | None:
-    """The parts of the loss of these slots; None where it draws no levels, or lets no one choose them."""
-    if "times" not in specs.parameter_names(losses, loss, "train.loss"):
+def build_loss_by_level(built: ModelParts, train: Train) -> LossByLevel | None:
+    """The loss of a config by noise level; None where it draws no levels, or has no choice of their distribution."""
+    if "times" not in specs.parameter_names(losses, train.loss, "train.loss"):
         return None
-    heavy = specs.instantiate(weights, weight, "train.weight") if weight else None
+    options: dict[str, object] = {}
+    log_weight: LogWeight = lambda log_snr: built.noise.log_weight(built.noise.time(log_snr))  # noqa: E731
+    if train.weight:
+        log_weight = specs.instantiate(weights, train.weight, "train.weight", kind=LogWeight)
+        options["weight"] = log_weight
 
-    def loss_of(time_choice: Times) -> Loss:
-        loss_function: Loss = specs.call_with(
-            losses,
-            loss,
-            "train.loss",
-            built.noise,
-            built.order,
-            times=time_choice,
-            **({"weight": heavy} if heavy else {}),
-        )
-        return loss_function
+    def loss_of(levels: Times) -> Loss:
+        return specs.call_with(losses, train.loss, "train.loss", built.noise, built.order, times=levels, **options)
 
-    def loss_with_times(log_snr: Any) -> Any:
-        return built.noise.log_weight(built.noise.time(log_snr))
-
-    time_distribution = specs.instantiate(times, distribution, "train.times") if distribution else times.uniform()
-    return LossByLevel(loss_of, time_distribution, heavy or loss_with_times)
+    distribution = specs.instantiate(times, train.times or "uniform", "train.times", kind=Times)
+    return LossByLevel(loss_of, distribution, log_weight)
 
 
 def build_sampler(noise: Noise, order: Order, *, step: str, grid: str, count: int) -> tuple[Step, Grid]:
-    """The step rule and the grid of these slots; under an order of blocks these are of one block, and so of each."""
+    """The step rule and the grid of `count` steps; under an order of blocks, the grid of one block, once for each."""
     if count < 1:
         raise UserError(f"steps: expected at least 1, got {count}")
-    rule, of_block = specs.instantiate(steps, step, "sampler"), specs.call_with(grids, grid, "grid", noise, count)
+    rule = specs.instantiate(steps, step, "sampler", kind=Step)
+    of_block = specs.call_with(grids, grid, "grid", noise, count)
     if order.blocks <= 1:
         return rule, of_block
     if of_block[0] != 1 or of_block[-1] != 0:
@@ -215,27 +195,38 @@ def build_sampler(noise: Noise, order: Order, *, step: str, grid: str, count: in
 
 def build_policy(on_fault: str) -> Policy:
     """What happens where a number is not finite."""
-    return specs.instantiate(nonfinite, on_fault, "train.on_fault")
+    return specs.instantiate(nonfinite, on_fault, "train.on_fault", kind=Policy)
 
 
-def build_optimizer(
-    *, steps: int, learning_rate: float, warmup_steps: int, weight_decay: float, clip_norm: float
-) -> Any:
-    """AdamW of these numbers. Raises UserError naming the field that is out of range."""
-    for field, value in (("steps", steps), ("learning_rate", learning_rate), ("clip_norm", clip_norm)):
-        if value <= 0:
-            raise UserError(f"train.{field}: expected a positive number, got {value}")
-    for field, value in (("warmup_steps", warmup_steps), ("weight_decay", weight_decay)):
-        if value < 0:
-            raise UserError(f"train.{field}: expected 0 or more, got {value}")
-    transformation: optax.GradientTransformation = adamw(steps, learning_rate, warmup_steps, weight_decay, clip_norm)
-    return transformation
+def build_optimizer(train: Train) -> optax.GradientTransformation:
+    """The optimizer of a config, with those of its numbers that it takes.
+
+    Raises UserError naming the field that is out of range.
+    """
+    for name in ("steps", "learning_rate", "clip_norm"):
+        if vars(train)[name] <= 0:
+            raise UserError(f"train.{name}: expected a positive number, got {vars(train)[name]}")
+    for name in ("warmup_steps", "weight_decay"):
+        if vars(train)[name] < 0:
+            raise UserError(f"train.{name}: expected 0 or more, got {vars(train)[name]}")
+    names = ("steps", "learning_rate", "clip_norm", "warmup_steps", "weight_decay")
+    offered = {name: vars(train)[name] for name in names}
+    field = "train.optimizer"
+    return specs.instantiate(
+        optimizers,
+        train.optimizer,
+        field,
+        kind=optax.GradientTransformation,
+        **specs.accepted(optimizers, train.optimizer, field, offered),
+    )
 
 
-def build_writers(texts: tuple[str, ...], *, folder: Path, start: int, about: Mapping[str, Any]) -> tuple[Writer, ...]:
-    """The writers of metrics of these slots, for a run in that folder that goes on from step `start`."""
+def build_writers(
+    texts: tuple[str, ...], *, folder: Path, start: int, about: Mapping[str, object]
+) -> tuple[Writer, ...]:
+    """The writers of metrics of a run in that folder that goes on from step `start`."""
     field = "train.writers"
-    kinds = [specs.lookup(metric_writers, text, field) for text in texts]
+    kinds = [specs.parse_spec(metric_writers, text, field).target for text in texts]
     if len(set(kinds)) < len(kinds):
         raise UserError(f"{field}: expected each writer once, got {', '.join(texts)}; take one out")
     return tuple(specs.call_with(metric_writers, text, field, folder, start, about) for text in texts)

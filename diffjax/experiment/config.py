@@ -33,11 +33,8 @@ class Data:
     """Random changes of training images. Range: names of `diffjax.data.augment`, such as `flip()`, `shift(pixels=2)`,
     `turn()`. When: there are few images, and the change leaves them plausible."""
     parts: tuple[str, ...] = ()
-    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2)`, `caption()`, `measured('slant')`,
-    `feature('name')` of what the set stores. When: samples shall follow more than a class; see `model.conditions`."""
-    leave_out: tuple[str, ...] = ()
-    """Combinations that training does not see. Range: a digit and its traits, such as `bold three`.
-    When: to test whether a model generalizes to unseen combinations."""
+    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2)`, `feature('name')` of
+    what the set stores. When: samples shall follow more than a class; see `model.conditions`."""
 
 
 @dataclass
@@ -78,6 +75,9 @@ class Train:
 
     steps: int = 5_000
     """Training steps in all. Unit: steps. Range: [1, ∞). When: raise it while the validation loss falls."""
+    optimizer: str = "adamw"
+    """Optimizer, which takes those of the next four numbers that it has an argument for. Range: a name of
+    `diffjax.training.optimizers`. When: AdamW does not serve: `my_package.optimizers:lion()` of your own."""
     learning_rate: float = 2e-3
     """Highest learning rate of AdamW, which then decays as a cosine to a hundredth. Range: (0, ∞).
     When: lower it where the loss diverges, for larger networks and for fine-tuning."""

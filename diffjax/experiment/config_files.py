@@ -1,7 +1,9 @@
-"""Configs of the scripts: from a Python file or from the config.json of a run, and the checks of their fields."""
+"""Configs of the scripts: from a Python file, or from the config.json of a run, and the checks of their fields."""
 
 import dataclasses
 import difflib
+import hashlib
+import json
 import re
 import runpy
 from collections.abc import Mapping, Sequence
@@ -9,10 +11,17 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from diffjax.errors import UserError
-from diffjax.experiment import run_record
+from diffjax.experiment import old_names
+from diffjax.experiment.config import Config
 from diffjax.utils.kinds import matches_type, type_name
 
 EXAMPLE = "give the config of an experiment, such as --config configs/digits.py"
+_REQUIRED = {  # fields that every run's config has; what an older version did not have is the default
+    "data": ("name", "dir", "image_size", "form"),
+    "model": ("net", "noise", "prediction", "schedule", "order", "data_std", "conditional"),
+    "train": (),
+    "sample": ("sampler", "grid", "steps", "guidance"),
+}
 
 
 def flag_value(argv: Sequence[str], flag: str) -> str | None:
@@ -21,18 +30,12 @@ def flag_value(argv: Sequence[str], flag: str) -> str | None:
     return matches[-1] if matches else None
 
 
-def saved_config(workdir: Path, kind: type) -> Any:
-    """The config of the run in a folder, as a dataclass of that kind.
-
-    Raises UserError where the folder holds no run, or one whose config has a field that the dataclass has not.
-    """
-    run = run_record.existing_record(workdir)
-    if run is None:
-        raise UserError(f"--config: {workdir} holds no run to resume (there is no {run_record.CONFIG}); {EXAMPLE}")
-    return _fill_dataclass(kind, run.config, f"{workdir / run_record.CONFIG}: config")
+def has_flag(argv: Sequence[str], flag: str) -> bool:
+    """Whether a flag that is true or false is set, in arguments that are not parsed yet."""
+    return any(re.fullmatch(rf"--?{flag}(=true|=1)?", argument) for argument in argv)
 
 
-def check_overrides(config: Any, argv: Sequence[str]) -> None:
+def check_overrides(config: Config, argv: Sequence[str]) -> None:
     """Raise UserError for an argument --config.… that names no field of the config."""
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
@@ -41,14 +44,14 @@ def check_overrides(config: Any, argv: Sequence[str]) -> None:
 
 
 def check_types(config: Any, path: str) -> None:
-    """Raise UserError where the (nested) dataclass has a field too many, or one that belies its annotation."""
+    """Raise UserError where the (nested) dataclass has an extra field, or one that is not of its annotation."""
     kinds = get_type_hints(type(config))
     for name in vars(config).keys() - kinds.keys():
         raise UserError(f"{path}.{name}: no such field; {_hint(name, list(kinds))}")
     for name, kind in kinds.items():
-        value = getattr(config, name)
+        value = vars(config)[name]
         if not (type(value) is kind if dataclasses.is_dataclass(kind) else matches_type(value, kind)):
-            raise UserError(f"{path}.{name}: expected {type_name(kind)}, got {value!r}")
+            raise UserError(f"{path}.{name}: expected {type_name(kind)}, got {value!r:.80}")
         if dataclasses.is_dataclass(value):
             check_types(value, f"{path}.{name}")
 
@@ -64,9 +67,41 @@ def load_config(path: Path) -> Any:
     except Exception as mistake:
         raise UserError(f"--config {path}: cannot be loaded: {type(mistake).__name__}: {mistake}") from None
     if not dataclasses.is_dataclass(config):
-        raise UserError(
-            f"--config {path}: get_config() must return an experiment.config.Config, got {type(config).__name__}"
-        )
+        raise UserError(f"--config {path}: get_config() must return a dataclass, got {type(config).__name__}")
+    return config
+
+
+def config_document(config: Config) -> dict[str, Any]:
+    """The config as JSON has it: nested objects, with lists for tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hexadecimal digits that change with any field."""
+    return hashlib.sha256(json.dumps(config_document(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_config(document: Mapping[str, Mapping[str, object]], path: str) -> Config:
+    """The config of a JSON document; fields that an older version did not have are the defaults.
+
+    Raises UserError for an unknown field and for one of another type, KeyError where one that every run has is missing.
+    """
+    for section, names in _REQUIRED.items():
+        for name in names:
+            document[section][name]
+    config = _fill_dataclass(Config(), old_names.to_current(document), path)
+    check_types(config, path)
+    return config
+
+
+def _fill_dataclass(config: Any, values: Mapping[str, Any], path: str) -> Any:
+    for name, value in values.items():
+        if name not in _fields(config):
+            raise UserError(f"{path}.{name:.80}: this version has no such field; use the version that wrote it")
+        default = vars(config)[name]
+        if dataclasses.is_dataclass(default):
+            value = _fill_dataclass(default, value, f"{path}.{name}")
+        setattr(config, name, tuple(value) if isinstance(value, list) else value)
     return config
 
 
@@ -79,7 +114,7 @@ def _resolve_names(config: Any, names: str) -> None:
         fields = _fields(config)
         if name not in fields:
             raise UserError(f"--config.{names}: no such field; {_hint(name, fields)}")
-        config = getattr(config, name)
+        config = vars(config)[name]
     if _fields(config):
         raise UserError(f"--config.{names}: give one of its fields, such as --config.{names}.{_fields(config)[0]}")
 
@@ -91,16 +126,3 @@ def _fields(config: Any) -> list[str]:
 def _hint(name: str, fields: list[str]) -> str:
     similar = difflib.get_close_matches(name, fields, 1)
     return f"did you mean {similar[0]}?" if similar else f"the fields here are: {', '.join(fields) or 'none'}"
-
-
-def _fill_dataclass(kind: type, values: Mapping[str, Any], path: str) -> Any:
-    """A (nested) dataclass of values as JSON has them; a field that is not among them has its default."""
-    config = kind()
-    for name, value in values.items():
-        if name not in _fields(config):
-            raise UserError(f"{path}.{name}: this version has no such field; resume with the version that wrote it")
-        default = getattr(config, name)
-        if dataclasses.is_dataclass(default):
-            value = _fill_dataclass(type(default), value, f"{path}.{name}")
-        setattr(config, name, tuple(value) if isinstance(value, list) else value)
-    return config

@@ -1,27 +1,48 @@
-"""From the fields of a run's config to its data, the facts of them, and its model."""
+"""From the data section of a config to a data set, and to the record of it that a model is built for."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isclose, prod
+from typing import Any, NamedTuple, get_type_hints
 
-from diffjax.data import Dataset, augment, condition_parts, open_dataset, pixel_representation, split_rules
+from diffjax.data import (
+    Dataset,
+    augment,
+    condition_parts,
+    datasets,
+    open_dataset,
+    pixel_representation,
+    split_rules,
+)
 from diffjax.data.augment import Augment
 from diffjax.data.condition_batches import build_parts
 from diffjax.data.condition_parts import Part
 from diffjax.data.pixel_representation import Form
 from diffjax.data.split_rules import SplitRule
 from diffjax.errors import UserError
-from diffjax.experiment import build, specs
+from diffjax.experiment import specs, user_parts
+from diffjax.experiment.config import Data
+from diffjax.utils.kinds import matches_type
+
+MAX_PIXELS = 2**30  # of an image, or of a part of a condition
+MAX_VOCAB = 2**20  # of a part of a condition
+
+
+class PartSpec(NamedTuple):
+    """A part of a condition: its name, the shape of a value, and how many integers it may be (0: real numbers)."""
+
+    part: str
+    shape: tuple[int, ...]
+    vocab: int = 0
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """What a model must know of its data.
+class DataSpec:
+    """What a model depends on of its data.
 
-    Image shape, classes (0 when unlabelled), levels of a pixel, shares of the classes, the form that it sees, and what
-    parts a condition may have beside the class.
+    The image shape, the number of classes (0 where unlabelled), their names and their shares of the training images,
+    the number of levels of a pixel, the form in which the model sees it, and the parts that a condition may have
+    beside the class.
     """
 
     shape: tuple[int, int, int]
@@ -30,7 +51,7 @@ class DataFacts:
     levels: int
     label_frequencies: tuple[float, ...]
     form: str
-    parts: tuple[build.PartSpec, ...] = ()
+    parts: tuple[PartSpec, ...] = ()
 
     @property
     def encoding(self) -> Form:
@@ -38,72 +59,99 @@ class DataFacts:
         return parse_form(self.form)
 
     @property
-    def semantics(self) -> dict[str, Any]:
-        """Those that decide what a model's numbers mean; shares of classes change as a set grows."""
-        return {name: getattr(self, name) for name in ("shape", "classes", "class_names", "levels", "form", "parts")}
+    def vocab(self) -> int | None:
+        """How many tokens the model has; None where it sees numbers."""
+        return self.levels if self.encoding.discrete else None
 
-    def matches(self, other: "DataFacts") -> bool:
-        """Whether data of these facts mean what those of a model's training meant."""
+    @property
+    def semantics(self) -> dict[str, object]:
+        """The fields on which the meaning of a model's numbers depends; shares of classes change as a set grows."""
+        return {name: value for name, value in vars(self).items() if name != "label_frequencies"}
+
+    def matches(self, other: "DataSpec") -> bool:
+        """Whether a model of the one can be used with the other."""
         return self.semantics == other.semantics
 
 
-def build_model_for(fields: dict[str, Any], facts: DataFacts) -> build.ModelParts:
-    """The model of a config's `model` fields, for such data."""
-    return build.build_model(
-        net=fields["net"],
-        noise=fields["noise"],
-        schedule_of_noise=fields["schedule"],
-        prediction=fields["prediction"],
-        data_std=fields["data_std"],
-        order=fields["order"],
-        classes=facts.classes if fields["conditional"] else 0,
-        vocab=facts.levels if facts.encoding.discrete else None,
-        shape=facts.shape,
-        adapters=fields.get("adapters", ""),
-        conditions=tuple(fields.get("conditions", ())),
-        parts=facts.parts,
-    )
+def build_data_spec(dataset: Dataset, form: str, parts: Sequence[Part] = ()) -> DataSpec:
+    """The record of a data set in this form, with these parts of conditions.
 
-
-def config_hash(config: dict[str, Any]) -> str:
-    """Twelve digits that change with any field."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def open_configured(fields: dict[str, Any], rule: str = split_rules.CURRENT_RULE) -> Dataset:
-    """The data set of a config's `data` fields, divided by that rule; what an older one does not have is empty."""
-    size, left_out = fields["image_size"] or None, tuple(fields.get("leave_out", ()))
-    made_by = parse_rule(rule)
-    return open_dataset(fields["name"], fields["dir"] or None, image_size=size, leave_out=left_out, rule=made_by)
-
-
-def parse_rule(text: str) -> SplitRule:
-    """The rule of that name. Raises UserError for one that is not known."""
-    return specs.parse_value(split_rules, text, "splits.rule", SplitRule)
-
-
-def parse_form(text: str) -> Form:
-    """The form of that name. Raises UserError for one that is not known."""
-    return specs.parse_value(pixel_representation, text, "data.form", Form)
-
-
-def parse_augment(texts: Sequence[str]) -> tuple[Augment, ...]:
-    """The augmentations of these slots. Raises UserError for one that is not known."""
-    return tuple(specs.instantiate(augment, text, "data.augment") for text in texts)
-
-
-def parse_parts(texts: Sequence[str], dataset: Dataset) -> tuple[Part, ...]:
-    """The parts of conditions of these slots. Raises UserError for one that is not known, or does not suit the set."""
-    return build_parts([specs.instantiate(condition_parts, text, "data.parts") for text in texts], dataset)
-
-
-def data_facts(dataset: Dataset, form: str, parts: Sequence[Part] = ()) -> DataFacts:
-    """What a model must know of this data set in this form, with these parts of conditions."""
+    Raises UserError where the form is not for its pixels.
+    """
     real = dataset.law is not None
     if parse_form(form).real != real:
         problem = "real numbers; use real" if real else "levels, not real numbers; use unit, dequantised or tokens"
         raise UserError(f"data.form: pixels of {dataset.name!r} are {problem}, got {form!r}")
-    names = tuple(dataset.class_names)
     shares = dataset.split("train").class_frequencies(dataset.classes) if dataset.classes else ()
-    part_specs = tuple(build.PartSpec(part.name, part.shape, part.vocab) for part in parts)
-    return DataFacts(dataset.shape, dataset.classes, names, dataset.levels, shares, form, part_specs)
+    part_specs = tuple(PartSpec(part.name, part.shape, part.vocab) for part in parts)
+    names = tuple(dataset.class_names)
+    return DataSpec(dataset.shape, dataset.classes, names, dataset.levels, shares, form, part_specs)
+
+
+def parse_data_spec(document: Mapping[str, Any]) -> DataSpec:
+    """The record of a JSON document. Raises TypeError or ValueError where no data can be so."""
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
+    values["parts"] = tuple(PartSpec(part, tuple(shape), vocab) for part, shape, vocab in document.get("parts", ()))
+    spec = DataSpec(**values)
+    if not _possible(spec):
+        raise ValueError("facts: no data can be so")
+    return spec
+
+
+def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset:
+    """The data set of a config, divided into splits by that rule."""
+    folder = data.dir or None
+    image_size = data.image_size or None
+    if not user_parts.is_data_source(data.name):
+        return open_dataset(data.name, folder, image_size=image_size, rule=parse_rule(rule))
+    offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule)}
+    taken = specs.accepted(datasets, data.name, "data.name", offered)
+    return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, **taken)
+
+
+def parse_rule(text: str) -> SplitRule:
+    """The library's split rule of that name; runs record it, and no config names one of its own."""
+    if user_parts.imported_modules(text):
+        raise UserError(f"splits.rule: expected by_key or by_rank, got {text[:80]!r}")
+    return specs.parse_value(split_rules, text, "splits.rule", SplitRule)
+
+
+def parse_form(text: str) -> Form:
+    """The form of that name. Raises UserError for an unknown one."""
+    return specs.parse_value(pixel_representation, text, "data.form", Form)
+
+
+def parse_augment(texts: Sequence[str]) -> tuple[Augment, ...]:
+    """The augmentations of a config. Raises UserError for an unknown one."""
+    return tuple(specs.instantiate(augment, text, "data.augment", kind=Augment) for text in texts)
+
+
+def parse_parts(texts: Sequence[str], dataset: Dataset) -> tuple[Part, ...]:
+    """The parts of conditions of a config. Raises UserError for an unknown one, or one that does not suit the set."""
+    makers = [specs.instantiate(condition_parts, text, "data.parts", kind=condition_parts.Maker) for text in texts]
+    return build_parts(makers, dataset)
+
+
+def _possible(spec: DataSpec) -> bool:
+    kinds = get_type_hints(DataSpec).items()
+    return (
+        all(matches_type(vars(spec)[name], kind) for name, kind in kinds)
+        and len(spec.shape) == 3
+        and min(spec.shape) > 0
+        and prod(spec.shape) <= MAX_PIXELS
+        and 2 <= spec.levels <= 2**16
+        and spec.classes == len(spec.class_names) == len(spec.label_frequencies)
+        and min(spec.label_frequencies, default=0) >= 0
+        and (isclose(sum(spec.label_frequencies), 1, abs_tol=1e-3) or not spec.classes)
+        and all(map(_possible_part, spec.parts))
+    )
+
+
+def _possible_part(part: PartSpec) -> bool:
+    kinds = ((part.part, str), (part.shape, tuple[int, ...]), (part.vocab, int))
+    return (
+        all(matches_type(value, kind) for value, kind in kinds)
+        and min(part.shape, default=1) > 0
+        and prod(part.shape) <= MAX_PIXELS
+        and 0 <= part.vocab <= MAX_VOCAB
+    )

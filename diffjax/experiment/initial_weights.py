@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError
-from diffjax.experiment import data_spec
+from diffjax.experiment import build
 from diffjax.experiment.trained_model import Weights
 from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.utils.tree_paths import leaf_name, leaves_by_name
@@ -18,7 +18,7 @@ def matching_weights(params: PyTree, weights: Weights, source: str) -> tuple[PyT
     The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
     UserError where nothing fits.
     """
-    net = data_spec.build_model_for(weights.config["model"], weights.facts).net
+    net = build.build_model(weights.config.model, weights.facts).net
     ours, theirs = leaves_by_name(params), leaves_by_name(plain_net(net, weights.params)[1])
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
     if not fits:

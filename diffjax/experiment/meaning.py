@@ -1,38 +1,49 @@
 """Which fields of a config decide what the numbers of a state mean, their hash, and how two configs differ."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from diffjax.errors import UserError
+from diffjax.experiment import old_names
+from diffjax.experiment.config import Config
 
-# Fields that decide what the numbers of a state mean: a run keeps them, and each of its checkpoints has their hash.
+# A run keeps these fields, and each of its checkpoints has their hash. `data.leave_out` was a field of older configs.
 MEANING_FIELDS = (
     *("model", "data.name", "data.image_size", "data.form", "data.batch_size", "data.parts", "data.leave_out"),
     *("train.seed", "train.ema", "train.ema_std", "train.freeze"),
 )
 
 
-def meaning_hash(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """SHA-256 of the kept fields and of the facts of the data that a model learns.
+def flatten_config(config: Config) -> dict[str, object]:
+    """Every field by its dotted path, such as `model.net`."""
+    return {
+        f"{section}.{name}": value
+        for section, fields in dataclasses.asdict(config).items()
+        for name, value in fields.items()
+    }
 
-    Empty values are left out: a field that a later version adds stands, when empty, for what this one does, so it
-    changes no hash.
+
+def meaning_hash(fields: Mapping[str, object], semantics: Mapping[str, object]) -> str:
+    """SHA-256 of the kept ones of a config's `fields`, by dotted path, and of the semantics of the data.
+
+    Empty values are left out: a field that a later version adds must mean, when empty, what this version does.
     """
-    fields = {path: value for path, value in _flatten_fields(config).items() if path.startswith(MEANING_FIELDS)}
-    document = {"config": fields, "facts": dict(facts)}
-    text = json.dumps({part: _canonical(values) for part, values in document.items()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    historic = old_names.to_historic(fields)
+    kept = {path: value for path, value in historic.items() if path.startswith(MEANING_FIELDS)}
+    document = {"config": _canonical(kept), "facts": _canonical(semantics)}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def changed_fields(saved: dict[str, Any], requested: dict[str, Any], workdir: Path) -> list[str]:
-    """The fields that differ from the run's, in words. Raises UserError that names all of those that a run keeps."""
-    new = sorted(_differences(saved, requested).items())
+def changed_fields(saved: Config, requested: Config, workdir: Path) -> list[str]:
+    """A line for each field that differs from the run's. Raises UserError that names all of those that a run keeps."""
+    before = flatten_config(saved)
+    changed = {path: value for path, value in sorted(flatten_config(requested).items()) if value != before[path]}
     problems = [
-        f"config.{path}: expected {before!r}, got {now!r}"
-        for path, (before, now) in new
+        f"config.{path}: expected {before[path]!r}, got {value!r}"
+        for path, value in changed.items()
         if path.startswith(MEANING_FIELDS)
     ]
     if problems:
@@ -40,49 +51,22 @@ def changed_fields(saved: dict[str, Any], requested: dict[str, Any], workdir: Pa
             f"{'; '.join(problems)}; {workdir} was trained with what is expected, and keeps it: leave out what differs "
             f"(--workdir {workdir} alone resumes), or use a new --workdir"
         )
-    return [f"config.{path}: {before!r} before, {now!r} from here on" for path, (before, now) in new]
+    return [f"config.{path}: {before[path]!r} before, {value!r} from here on" for path, value in changed.items()]
 
 
-def inherited(current: Any, saved: Any) -> Any:
-    """Fields of `current`, with the run's own value for each that is None, which stands for what a new run measures."""
-    if isinstance(current, Mapping) and isinstance(saved, Mapping):
-        return {name: inherited(value, saved.get(name)) for name, value in current.items()}
-    return saved if current is None else current
+def inherit_measured(config: Config, saved: Config) -> Config:
+    """The config with the run's own `data_std` where it has none, which a new run would measure."""
+    if config.model.data_std is not None:
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, data_std=saved.model.data_std))
 
 
-def fill_missing_fields(saved: Any, defaults: Any) -> Any:
-    """Saved fields, and those that an older version did not have with what stands for it now."""
-    if not (isinstance(saved, dict) and isinstance(defaults, dict)):
-        return saved
-    return {**defaults, **{name: fill_missing_fields(value, defaults.get(name)) for name, value in saved.items()}}
-
-
-def _differences(saved: Any, requested: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted path → (saved, given) of every field that differs."""
-    if not (isinstance(saved, dict) and isinstance(requested, dict)):
-        return {} if saved == requested else {path[:-1]: (saved, requested)}
-    result = {}
-    for name in saved.keys() | requested.keys():
-        result |= _differences(saved.get(name), requested.get(name), f"{path}{name}.")
-    return result
-
-
-def _flatten_fields(fields: Any, path: str = "") -> dict[str, Any]:
-    """Dotted path → value of every field."""
-    if not isinstance(fields, Mapping):
-        return {path[:-1]: fields}
-    result = {}
-    for name, value in fields.items():
-        result |= _flatten_fields(value, f"{path}{name}.")
-    return result
-
-
-def _canonical(value: Any) -> Any:
-    """One spelling of values that are equal: 1.0, 1 and True are one number, tuples are lists, and empty is absent."""
+def _canonical(value: object) -> object:
+    """One spelling of equal values: 1.0, 1 and True are one number, tuples are lists, and empty is absent."""
     if isinstance(value, Mapping):
         return {name: _canonical(item) for name, item in value.items() if item}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [_canonical(item) for item in value]
-    if isinstance(value, (int, float)) and value == value // 1:
+    if isinstance(value, int | float) and value == value // 1:
         return int(value)
     return value

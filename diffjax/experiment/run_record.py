@@ -1,64 +1,57 @@
 """A run's folder, and the record of the run in it.
 
-config.json      the config, field by field, the facts of the data set, whose run it is, and how its data were split
+config.json      the config, field by field, the data that its model was built for, the run's identity, and its splits
 checkpoints/     see training/checkpoint.py
 metrics.jsonl    one line per logged step; the same for TensorBoard in tensorboard/
-pictures/        samples as training went on
+pictures/        samples at intervals of the training
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isclose, prod
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from diffjax.data import split_rules
 from diffjax.data.split_rules import SplitRecord
 from diffjax.data.tfds_validation import check_class_names
-from diffjax.errors import UserError
-from diffjax.experiment import build, data_spec, meaning
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.errors import UserError, warn
+from diffjax.experiment import config_files, data_spec, meaning, user_parts
+from diffjax.experiment.config import Config
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.training import identity, retention
 from diffjax.training.identity import Identity
 from diffjax.utils.files import is_single_line, write_atomically
 from diffjax.utils.kinds import matches_type
 
 CONFIG = "config.json"
-_HASHED = ("config", "facts", "run", "adoptions", "splits")  # of config.json; older ones have the first two
-MAX_STEP_DIGITS = 20  # digits
-MAX_BYTES, MAX_PIXELS = 16_000_000, 2**30  # bytes of a config, and pixels of an image, that are believed
-_KINDS = {  # of what a run's user is led by; the rest of a config is of its training alone
-    "model": {
-        **dict.fromkeys(("net", "noise", "prediction", "schedule", "order"), str),
-        "data_std": float,
-        "conditional": bool,
-    },
-    "data": {"name": str, "dir": str, "image_size": int, "form": str},
-    "train": {},
-    "sample": {"sampler": str, "grid": str, "steps": int, "guidance": float},
-}
+_HASHED = ("config", "facts", "run", "adoptions", "splits", "imports")  # of config.json; older ones have the first two
+MAX_STEP_DIGITS = 20
+MAX_BYTES = 16_000_000  # of a config.json that is read
 
 
 @dataclass(frozen=True)
 class Record:
-    """What config.json says of a run: its config, the facts of its data, its identity, and its splits.
+    """What config.json says of a run: its config, the data that its model was built for, its identity and splits.
 
-    `run` is the identity, and `adoptions` are the checkpoints from before it (training/identity.py). A run that was
-    written before there were any has none of the last three.
+    `run` is the identity, and `adoptions` are the checkpoints from before it (training/identity.py). `imports` are the
+    modules that the config names, with SHA-256 of their files when the run last started. What an older run does not
+    have is empty.
     """
 
-    config: dict[str, Any]
-    facts: DataFacts
+    config: Config
+    facts: DataSpec
     run: str = ""
     adoptions: Mapping[str, str] = field(default_factory=dict)
     splits: SplitRecord | None = None
+    imports: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> Identity:
         """What each of the run's checkpoints must say of itself."""
-        return Identity(self.run, meaning.meaning_hash(self.config, self.facts.semantics), self.adoptions)
+        fields = meaning.flatten_config(self.config)
+        return Identity(self.run, meaning.meaning_hash(fields, self.facts.semantics), self.adoptions)
 
     @property
     def rule(self) -> str:
@@ -66,8 +59,8 @@ class Record:
         return split_rules.recorded_rule(self.splits)
 
 
-def read_record(workdir: Path) -> Record:
-    """The record of a run. Raises UserError for what is no such, or has changed since it was written."""
+def read_record(workdir: Path, allow_imports: bool = False) -> Record:
+    """The record of a run. Raises UserError for one that is damaged, has changed, or names modules without leave."""
     path = workdir / CONFIG
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such folder; train a model there first")
@@ -84,46 +77,95 @@ def read_record(workdir: Path) -> Record:
     except UserError:
         raise
     except (ValueError, OSError, RecursionError):
-        raise UserError(f"{path}: cannot be read as a run's config; restore it, or train again") from None
-    return validate_record(saved, str(path))
+        raise _unreadable_error(str(path)) from None
+    return validate_record(saved, str(path), allow_imports)
 
 
-def validate_record(saved: Any, name: str) -> Record:
-    """A record from what was read under that name: each field that a model is built of is of its kind."""
+def existing_record(workdir: Path, allow_imports: bool = False) -> Record | None:
+    """The record of the run that a folder holds; None where it holds none yet.
+
+    Raises UserError for checkpoints without a config.json: what their numbers mean is not known.
+    """
+    if (workdir / CONFIG).exists():
+        return read_record(workdir, allow_imports)
+    if retention.complete_checkpoints(workdir / "checkpoints"):
+        raise UserError(f"--workdir {workdir}: has checkpoints but no {CONFIG}; restore that, or use a new --workdir")
+    return None
+
+
+def saved_config(workdir: Path, allow_imports: bool = False) -> Config:
+    """The config of the run in a folder, to resume it. Raises UserError where the folder holds no run."""
+    run = existing_record(workdir, allow_imports)
+    if run is None:
+        raise UserError(f"--config: {workdir} holds no run to resume (there is no {CONFIG}); {config_files.EXAMPLE}")
+    return run.config
+
+
+def validate_record(saved: Any, name: str, allow_imports: bool = False) -> Record:
+    """The record of a JSON document that was read from `name`: each field is of its type, and all are as written."""
     try:
-        config, facts_document = saved["config"], saved["facts"]
-        values: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in facts_document.items()}
-        values["parts"] = tuple(
-            build.PartSpec(name, tuple(shape), vocab) for name, shape, vocab in values.get("parts", ())
-        )
-        facts = DataFacts(**values)
-        sound = all(
-            isinstance(config[part], dict)
-            and all(matches_type(config[part][field], kind) for field, kind in kinds.items())
-            for part, kinds in _KINDS.items()
-        )
-        later = [config["model"].get("adapters", ""), config["train"].get("keep_best", "")]  # not in older runs
-        later += [config["sample"].get(f"guidance_{name}", "") for name in ("when", "rule", "form")]
-        later += [*config["model"].get("conditions", ()), *config["data"].get("parts", ())]
         record = Record(
-            config, facts, saved.get("run", ""), saved.get("adoptions", {}), _parse_splits(saved.get("splits"))
+            config_files.parse_config(saved["config"], f"{name}: config"),
+            data_spec.parse_data_spec(saved["facts"]),
+            saved.get("run", ""),
+            saved.get("adoptions", {}),
+            _parse_splits(saved.get("splits")),
+            saved.get("imports", {}),
         )
-        sound = (
-            sound
-            and all(matches_type(values, str) for values in later)
-            and _valid_facts(facts)
-            and _valid_identity(record)
-        )
+        sound = _valid_identity(record)
         changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # what format 1 wrote has none
+    except UserError as mistake:
+        raise UserError(f"{mistake}; restore it, or train again") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise UserError(f"{name}: cannot be read as a run's config; restore it, or train again") from None
-    if not sound:
+        raise _unreadable_error(name) from None
+    if not sound or record.config.model.data_std is None:
         raise UserError(f"{name}: says what no run can be; restore it, or train again")
-    check_class_names(facts.class_names, name)
+    check_class_names(record.facts.class_names, name)
     if changed:
         raise UserError(f"{name}: has changed since it was written; restore it, or train again")
+    fields = meaning.flatten_config(record.config) | {"data.form": record.facts.form}
+    user_parts.check_leave(fields, allow_imports, name)
     data_spec.parse_rule(record.rule)
     return record
+
+
+def warn_of_changed_modules(record: Record, name: str) -> None:
+    """Print a line where a module that the run was trained with has changed since; after the model is built."""
+    changed = user_parts.changed_modules(record.imports)
+    if changed:
+        warn(f"{name}: {', '.join(changed)} changed since the run last started; its numbers may mean something else")
+
+
+def write_config(workdir: Path, record: Record) -> None:
+    """Write the record into the run's folder."""
+    text = json.dumps(record_document(record), indent=1) + "\n"
+    write_atomically(workdir / CONFIG, lambda file: file.write(text.encode()))
+
+
+def record_at_start(
+    previous: Record | None, config: Config, facts: DataSpec, splits: SplitRecord, workdir: Path
+) -> Record:
+    """The record of a run that starts, or resumes, now: it keeps the identity and the splits that it has.
+
+    All hosts call it together, before the first of them writes it.
+    """
+    new_identity = identity.draw_identity()
+    imports = user_parts.module_hashes(meaning.flatten_config(config))
+    if previous and previous.run:
+        return replace(previous, config=config, facts=facts, splits=previous.splits or splits, imports=imports)
+    return Record(config, facts, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits, imports)
+
+
+def record_document(record: Record) -> dict[str, Any]:
+    """What `validate_record` reads, as JSON has it, with a hash of all."""
+    document: dict[str, Any] = {"config": config_files.config_document(record.config), "facts": vars(record.facts)}
+    if record.run:
+        document |= {"run": record.run, "adoptions": dict(record.adoptions)}
+    if record.splits:
+        document["splits"] = vars(record.splits)
+    if record.imports:
+        document["imports"] = dict(record.imports)
+    return {**document, "sha256": _hash(document)}
 
 
 def _parse_splits(saved: Any) -> SplitRecord | None:
@@ -140,79 +182,19 @@ def _parse_splits(saved: Any) -> SplitRecord | None:
 
 
 def _valid_identity(record: Record) -> bool:
-    """Whether there can be a run of this identity."""
-    identifiers = [record.run, *record.adoptions, *record.adoptions.values()]
-    return all(matches_type(text, str) for text in identifiers) and all(_valid_step(name) for name in record.adoptions)
+    """Whether a run can have this identity, and these modules."""
+    names = [record.run, *record.adoptions, *record.adoptions.values(), *record.imports, *record.imports.values()]
+    return all(matches_type(text, str) for text in names) and all(map(_valid_step, record.adoptions))
 
 
 def _valid_step(name: str) -> bool:
-    """Whether a checkpoint can be named so."""
     return name.isdecimal() and len(name) <= MAX_STEP_DIGITS
 
 
-def _valid_facts(facts: DataFacts) -> bool:
-    """Whether there can be data of these facts."""
-    kinds = get_type_hints(DataFacts).items()
-    return (
-        all(matches_type(getattr(facts, field), kind) for field, kind in kinds)
-        and len(facts.shape) == 3
-        and min(facts.shape) > 0
-        and prod(facts.shape) <= MAX_PIXELS
-        and 2 <= facts.levels <= 2**16
-        and facts.classes == len(facts.class_names) == len(facts.label_frequencies)
-        and min(facts.label_frequencies, default=0) >= 0
-        and (isclose(sum(facts.label_frequencies), 1, abs_tol=1e-3) or not facts.classes)
-        and all(_valid_part(part) for part in facts.parts)
-    )
+def _unreadable_error(name: str) -> UserError:
+    return UserError(f"{name}: cannot be read as a run's config; restore it, or train again")
 
 
-def _valid_part(part: build.PartSpec) -> bool:
-    """Whether a part of a condition can be so."""
-    sound = matches_type(part.part, str) and matches_type(part.shape, tuple[int, ...]) and matches_type(part.vocab, int)
-    return sound and min(part.shape, default=1) > 0 and prod(part.shape) <= MAX_PIXELS and 0 <= part.vocab <= 2**20
-
-
-def write_config(workdir: Path, record: Record) -> None:
-    """Write it into the run's folder."""
-    text = json.dumps(record_document(record), indent=1) + "\n"
-    write_atomically(workdir / CONFIG, lambda file: file.write(text.encode()))
-
-
-def existing_record(workdir: Path) -> Record | None:
-    """The record of the run that a folder holds; None where it holds none yet.
-
-    Raises UserError for checkpoints without a config.json: what their numbers mean is not known.
-    """
-    if (workdir / CONFIG).exists():
-        return read_record(workdir)
-    if retention.complete_checkpoints(workdir / "checkpoints"):
-        raise UserError(f"--workdir {workdir}: has checkpoints but no {CONFIG}; restore that, or use a new --workdir")
-    return None
-
-
-def record_at_start(
-    previous: Record | None, config: dict[str, Any], facts: DataFacts, splits: SplitRecord, workdir: Path
-) -> Record:
-    """The record of a run that starts, or goes on, now: it keeps the identity and the splits that it has.
-
-    All hosts call it together, before the first of them writes it.
-    """
-    new_identity = identity.draw_identity()
-    if previous and previous.run:
-        return replace(previous, config=config, facts=facts, splits=previous.splits or splits)
-    return Record(config, facts, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits)
-
-
-def record_document(record: Record) -> dict[str, Any]:
-    """What `checked` reads, as JSON has it, with a hash of all."""
-    document: dict[str, Any] = {"config": record.config, "facts": vars(record.facts)}
-    if record.run:
-        document |= {"run": record.run, "adoptions": dict(record.adoptions)}
-    if record.splits:
-        document["splits"] = vars(record.splits)
-    return {**document, "sha256": _hash(document)}
-
-
-def _hash(document: dict[str, Any]) -> str:
+def _hash(document: Mapping[str, Any]) -> str:
     text = json.dumps({name: document[name] for name in _HASHED if name in document}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

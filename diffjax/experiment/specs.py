@@ -1,115 +1,137 @@
-"""Names from the command line and from configs, with their arguments: `karras(rho=5.0)`, `shift(flow, 3.0)`.
+"""Names with their arguments, from configs and flags: `karras(rho=5.0)`, `shift(flow, 3.0)`, `my.steps:leap(order=2)`.
 
-A slot is read as a Python expression of names and plain values, and names are looked up in the `__all__` of one
-module: nothing else can be reached, and nothing is evaluated.
+A text is read as a Python expression of names and plain values; nothing is evaluated. A bare name is looked up in the
+`__all__` of one module of the library, and `package.module:name` is imported (`user_parts`).
 """
 
 import ast
 import inspect
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from diffjax.errors import UserError
-from diffjax.utils.kinds import matches_type, type_name
+from diffjax.experiment import user_parts
+from diffjax.utils.kinds import describe_value, matches_type, type_name
 
-_PROVIDED_ARGUMENTS = (  # arguments that the library gives
+_PROVIDED_ARGUMENTS = (  # passed by the library, never written in a text
     *("net", "noise", "steps", "parent", "name", "folder", "start", "about"),
     *("denoise", "null", "scale", "strength", "grid"),
 )
-_MAX_LENGTH = 10_000  # characters of a slot that are read
-_MAX_SHOWN = 80  # characters of an unreadable slot that a message repeats
+_MAX_LENGTH = 10_000  # characters of a text that is parsed
+_MAX_SHOWN = 80  # characters of an unreadable text that a message repeats
 
 
 class Spec(NamedTuple):
-    """What a text says: a name and its object in the module, called with these arguments, or only named."""
+    """A name, the object that it stands for, and the arguments of the text; `called` is whether it had brackets."""
 
     name: str
     target: Any
-    args: tuple
-    kwargs: dict[str, Any]
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
     called: bool
 
 
 def parse_value(module: ModuleType, text: str, field: str, kind: Any) -> Any:
-    """The module's value of that name (`flow`), or what a maker of values of that kind gives (`shift(flow, 3.0)`)."""
-    return _evaluate(module, _parse_expression(text, field), field, kind)
+    """A value of that kind: the module's own (`flow`), or what a maker of such values returns (`shift(flow, 3.0)`)."""
+    return require_kind(_evaluate(module, _parse_expression(text, field), field, kind), kind, text, field)
 
 
-def instantiate(module: ModuleType, text: str, field: str, **extra: Any) -> Any:
-    """What the module's maker of that name gives: `ddim`, `ddim()` and `ddim(eta=0.0)` are one. `extra` is added."""
-    slot = _parse_spec(module, _parse_expression(text, field), field, None)
-    return _call(slot.target, slot.args, _merge_arguments(slot, extra, field), field)
+def instantiate(module: ModuleType, text: str, field: str, *, kind: Any = object, **extra: object) -> Any:
+    """What the named maker returns, with `extra` arguments: `ddim`, `ddim()` and `ddim(eta=0.0)` are equal.
+
+    Raises UserError, naming the field, for an unknown name, for arguments that do not fit, and for a result that is
+    not of that kind.
+    """
+    return call_with(module, text, field, kind=kind, **extra)
+
+
+def call_with(module: ModuleType, text: str, field: str, *leading: object, kind: Any = object, **extra: object) -> Any:
+    """What the named function returns, called with leading arguments before those of the text, and `extra` ones."""
+    spec = parse_spec(module, text, field)
+    for name in extra.keys() & spec.kwargs.keys():
+        raise UserError(f"{field}: {name} is not yours to set here; it follows from the data and the other fields")
+    result = _call(spec.target, (*leading, *spec.args), {**spec.kwargs, **extra}, field)
+    return require_kind(result, kind, text, field)
+
+
+def accepted(module: ModuleType, text: str, field: str, offered: Mapping[str, object]) -> dict[str, object]:
+    """Those of the offered arguments that the named object takes."""
+    takes = parameter_names(module, text, field)
+    return {name: value for name, value in offered.items() if name in takes}
 
 
 def parameter_names(module: ModuleType, text: str, field: str) -> frozenset[str]:
-    """The names of the arguments that the object of that name takes."""
-    target = lookup(module, text, field)
+    """The names of the parameters of the named object."""
+    target = parse_spec(module, text, field).target
     return frozenset(inspect.signature(target).parameters) if callable(target) else frozenset()
 
 
-def lookup(module: ModuleType, text: str, field: str) -> Any:
-    """The module's object of that name, whatever the text calls it with."""
-    return _parse_spec(module, _parse_expression(text, field), field, None).target
+def parse_spec(module: ModuleType, text: str, field: str) -> Spec:
+    """The parts of a text. Raises UserError for one that cannot be read, and for an unknown name."""
+    return _parse_node(module, _parse_expression(text, field), field, None)
 
 
-def keyword_arguments(module: ModuleType, text: str, field: str) -> dict[str, Any]:
-    """The named arguments of the text."""
-    return _parse_spec(module, _parse_expression(text, field), field, None).kwargs
-
-
-def call_with(module: ModuleType, text: str, field: str, *leading: Any, **extra: Any) -> Any:
-    """The module's function, called with the leading arguments and then those of the text. `extra` is added."""
-    slot = _parse_spec(module, _parse_expression(text, field), field, None)
-    return _call(slot.target, (*leading, *slot.args), _merge_arguments(slot, extra, field), field)
-
-
-def _merge_arguments(slot: Spec, extra: dict[str, Any], field: str) -> dict[str, Any]:
-    """The arguments of the text, and those that only the library gives."""
-    for name in extra.keys() & slot.kwargs.keys():
-        raise UserError(f"{field}: {name} is not yours to set here; it follows from the data and the other fields")
-    return {**slot.kwargs, **extra}
+def require_kind(value: Any, kind: Any, text: str, field: str) -> Any:
+    """The value, once it is of that kind, which a part of the library is, and a user's own may not be."""
+    if not (isinstance(value, kind) if isinstance(kind, type) else kind is None or matches_type(value, kind)):
+        expected = kind.__name__ if isinstance(kind, type) else "a function"
+        raise UserError(f"{field}: expected {expected}, and {text} gives {describe_value(value)}")
+    return value
 
 
 def _parse_expression(text: str, field: str) -> ast.expr:
     if len(text) > _MAX_LENGTH:
         raise _unreadable_error(text, field)
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        return ast.parse(user_parts.mark_imports(text.strip()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _unreadable_error(text, field) from None
 
 
-def _parse_spec(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Spec:
-    called = isinstance(node, ast.Call)
-    name, positional, keywords = (node.func, node.args, node.keywords) if called else (node, [], [])
-    keyword_names = [pair.arg for pair in keywords if pair.arg is not None]
-    if not isinstance(name, ast.Name) or len(set(keyword_names)) < len(keywords):  # **unpacked, or given twice
+def _parse_node(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Spec:
+    source = None
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):  # a marked import path
+        source = ast.unparse(node.left)
+        node = node.right
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    keyword_names = [pair.arg for pair in call.keywords if pair.arg is not None]
+    if not isinstance(call.func, ast.Name) or len(set(keyword_names)) < len(call.keywords):  # **unpacked, or repeated
         raise _unreadable_error(node, field)
-    if name.id not in module.__all__:
-        raise UserError(f"{field}: unknown {name.id!r}; choose from {', '.join(sorted(module.__all__))}")
-    args = tuple(_evaluate_argument(module, argument, field, kind) for argument in positional)
-    values = [_evaluate_argument(module, pair.value, field, kind) for pair in keywords]
-    return Spec(name.id, getattr(module, name.id), args, dict(zip(keyword_names, values, strict=True)), called)
+    name = call.func.id
+    target = _lookup(module, name, field) if source is None else user_parts.import_part(source, name, field)
+    args = tuple(_evaluate_argument(module, argument, field, kind) for argument in call.args)
+    values = [_evaluate_argument(module, pair.value, field, kind) for pair in call.keywords]
+    return Spec(name, target, args, dict(zip(keyword_names, values, strict=True)), call is node)
+
+
+def _lookup(module: ModuleType, name: str, field: str) -> object:
+    if name not in module.__all__:
+        raise UserError(f"{field}: unknown {name!r}; choose from {', '.join(sorted(module.__all__))}")
+    return vars(module)[name]
 
 
 def _evaluate(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Any:
-    slot = _parse_spec(module, node, field, kind)
-    if _returns_kind(slot, kind):
-        return _call(slot.target, slot.args, slot.kwargs, field)
-    if slot.called:
-        raise UserError(f"{field}: {slot.name} takes no arguments; write the name alone")
-    return slot.target
+    spec = _parse_node(module, node, field, kind)
+    if _returns_kind(spec, kind):
+        return _call(spec.target, spec.args, spec.kwargs, field)
+    if spec.called:
+        raise UserError(f"{field}: {spec.name} takes no arguments; write the name alone")
+    return spec.target
 
 
-def _returns_kind(slot: Spec, kind: Any) -> bool:
-    """Whether the object is a maker of that kind, as its return annotation says; without one, a call is believed."""
-    if kind is None or not callable(slot.target):
-        return slot.called and callable(slot.target)
-    says = inspect.signature(slot.target, eval_str=True).return_annotation
-    return says == kind or (slot.called and says is inspect.Signature.empty)
+def _returns_kind(spec: Spec, kind: Any) -> bool:
+    """Whether the object makes values of that kind, by its return annotation; without one, if the text calls it."""
+    if kind is None or not callable(spec.target):
+        return spec.called and callable(spec.target)
+    try:
+        returned = inspect.signature(spec.target, eval_str=True).return_annotation
+    except NameError:  # of a user's module, which imports what it annotates with for type checkers alone
+        return spec.called
+    return returned == kind or (spec.called and returned is inspect.Signature.empty)
 
 
-def _evaluate_argument(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Any:
+def _evaluate_argument(module: ModuleType, node: ast.expr, field: str, kind: Any) -> object:
     """A plain value (lists become tuples, which can be hashed), or another value of the module."""
     try:
         plain = ast.literal_eval(node)
@@ -118,16 +140,16 @@ def _evaluate_argument(module: ModuleType, node: ast.expr, field: str, kind: Any
     return tuple(plain) if isinstance(plain, list) else plain
 
 
-def _call(function: Any, args: tuple, kwargs: dict[str, Any], field: str) -> Any:
+def _call(function: Any, args: tuple[object, ...], kwargs: dict[str, object], field: str) -> Any:
     """The call, once its arguments fit the signature, so that every message names the field."""
     if not callable(function):
         raise UserError(f"{field}: takes no arguments")
     signature = inspect.signature(function)
-    takes = ", ".join(name for name in signature.parameters if name not in _PROVIDED_ARGUMENTS)
+    parameters = ", ".join(name for name in signature.parameters if name not in _PROVIDED_ARGUMENTS)
     try:
         bound = signature.bind(*args, **kwargs).arguments
     except TypeError as mistake:
-        raise UserError(f"{field}: {mistake}; the arguments are: {takes or 'none'}") from None
+        raise UserError(f"{field}: {mistake}; the arguments are: {parameters or 'none'}") from None
     for name, value in bound.items():
         kind = signature.parameters[name].annotation
         if not matches_type(value, kind):

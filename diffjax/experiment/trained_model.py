@@ -1,4 +1,4 @@
-"""From what was trained, a run's folder or one file of weights, to a denoiser, to another file, and to another run."""
+"""From a run's folder, or one exported file of weights, to a denoiser, and to an exported file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,13 @@ from diffjax.conditions import has_label
 from diffjax.data.split_rules import SplitRecord
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
-from diffjax.experiment import data_spec, run_record
-from diffjax.experiment.data_spec import DataFacts
+from diffjax.experiment import build, config_files, run_record
+from diffjax.experiment.config import Config
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.run_record import Record
 from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.order import Order
-from diffjax.protocols import Noise
+from diffjax.protocols import Net, Noise
 from diffjax.training import checkpoint, retention, safetensors_io
 from diffjax.training import ema as averages
 from diffjax.training.ema import STD
@@ -33,15 +34,19 @@ StepChoice = int | Literal["best"] | None
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Where a loaded denoiser comes from."""
+    """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights."""
 
-    net: Any
-    facts: DataFacts
-    config: dict[str, Any]
-    config_hash: str
+    net: Net
+    facts: DataSpec
+    config: Config
     step: int
     ema: str
     splits: SplitRecord | None = None
+
+    @property
+    def config_hash(self) -> str:
+        """Twelve digits that change with any field of the config."""
+        return config_files.config_hash(self.config)
 
     @property
     def conditional(self) -> bool:
@@ -51,7 +56,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Weights:
-    """An average of a run's weights, and which it is; `made` says of what it was made, where it was not stored."""
+    """An average of a run's weights; `synthesis` says of which snapshots it was made, where it was not stored."""
 
     params: PyTree
     record: Record
@@ -60,13 +65,13 @@ class Weights:
     synthesis: str = ""
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The config of its run."""
         return self.record.config
 
     @property
-    def facts(self) -> DataFacts:
-        """The facts of the data that it learnt."""
+    def facts(self) -> DataSpec:
+        """The data that its run was trained on."""
         return self.record.facts
 
 
@@ -79,29 +84,25 @@ class TrainedModel(NamedTuple):
     info: ModelInfo
 
 
-def load(source: str | Path, *, ema: str | None = None, step: StepChoice = None) -> TrainedModel:
+def load(
+    source: str | Path, *, ema: str | None = None, step: StepChoice = None, allow_imports: bool = False
+) -> TrainedModel:
     """The denoiser of a run's folder or of an exported file, its noise and order, and where they come from.
 
     By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an
-    average of any length, such as "std=0.15", where the run has stored snapshots. Raises UserError where there is no
-    run, or not that step or average, or weights of another run or net than its config says.
+    average of any length, such as "std=0.15", where the run has stored snapshots. A run whose config names parts as
+    `package.module:name` runs that module's code: it is read with `allow_imports` alone. Raises UserError where there
+    is no run, or not that step or average, or weights of another run or net than its config says.
     """
     _check_request(source, ema, step)
-    weights = read_weights(Path(source), ema, step)
-    built = data_spec.build_model_for(weights.config["model"], weights.facts)
-    device_params = jax.tree.map(
-        lambda leaf: jnp.asarray(np.asarray(leaf)), weights.params
-    )  # bound to no device, like keys
+    weights = read_weights(Path(source), ema, step, allow_imports)
+    built = build.build_model(weights.config.model, weights.facts)
+    run_record.warn_of_changed_modules(weights.record, str(source))
+    # Bound to no device, like keys.
+    device_params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), weights.params)
     net, params = plain_net(built.net, device_params)
-    info = ModelInfo(
-        net,
-        weights.facts,
-        weights.config,
-        data_spec.config_hash(weights.config),
-        weights.step,
-        weights.ema + weights.synthesis,
-        weights.record.splits,
-    )
+    name = weights.ema + weights.synthesis
+    info = ModelInfo(net, weights.facts, weights.config, weights.step, name, weights.record.splits)
     return TrainedModel(denoiser(built.noise, net, {"params": params}), built.noise, built.order, info)
 
 
@@ -117,12 +118,13 @@ def _check_request(source: Any, ema: Any, step: Any) -> None:
         raise UserError(f"load: step must be a whole number, 'best' or None, got {step!r}")
 
 
-def read_weights(source: Path, ema: str | None = None, step: StepChoice = None) -> Weights:
+def read_weights(source: Path, ema: str | None = None, step: StepChoice = None, allow_imports: bool = False) -> Weights:
     """The weights of a run's folder or of an exported file, the shapes of which are those of its net."""
     if source.is_file():
-        return _read_exported(source, ema, step)
-    record = run_record.read_record(source)
-    shapes, folder = _net_shapes(record.config, record.facts), source / "checkpoints"
+        return _read_exported(source, ema, step, allow_imports)
+    record = run_record.read_record(source, allow_imports)
+    shapes = _net_shapes(record)
+    folder = source / "checkpoints"
 
     def select(emas: dict[str, PyTree]) -> list[str]:
         for params in emas.values():
@@ -162,29 +164,29 @@ def store_snapshot(workdir: Path, step: int, emas: dict[str, PyTree], identity: 
     )
 
 
-def _read_exported(path: Path, ema: str | None, step: StepChoice) -> Weights:
-    """What `export` wrote: one average of one step."""
+def _read_exported(path: Path, ema: str | None, step: StepChoice, allow_imports: bool) -> Weights:
+    """What `export_weights` wrote: one average of one step."""
     params, about = safetensors_io.read(path)
     if about.get("kind") == KIND:
         raise UserError(
             f"{path}: has no config, as dj.save writes weights; read it with dj.load_variables(path, net, x)"
         )
-    record = run_record.validate_record(about, str(path))
+    record = run_record.validate_record(about, str(path), allow_imports)
     check_file(path, about, record.identity)
     at, name = about.get("step"), about.get("ema")
     if not isinstance(at, int) or not isinstance(name, str):
         raise UserError(f"{path}: is no exported run; use a file that export.py wrote")
     if ema not in (None, name) or step not in (None, at):
         raise UserError(f"{path}: holds average {name} of step {at:,} alone; leave --ema and --step out")
-    _check_shapes(params, _net_shapes(record.config, record.facts), path)
+    _check_shapes(params, _net_shapes(record), path)
     return Weights(params, record, at, name)
 
 
-def _resolve_step(folder: Path, config: dict[str, Any], step: StepChoice) -> int | None:
+def _resolve_step(folder: Path, config: Config, step: StepChoice) -> int | None:
     """The step of a request; the best by the metric that the run keeps the best of, or by the validation loss."""
     if step != "best":
         return step
-    metric = config["train"].get("keep_best") or "validation_loss"
+    metric = config.train.keep_best or "validation_loss"
     best_path = retention.best_checkpoint(folder, metric)
     if best_path is None:
         raise UserError(f"{folder}: no checkpoint here has a {metric}; give a step, or leave --step out")
@@ -231,8 +233,9 @@ def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Pa
         raise UserError(f"{source}: the weights are of another net than {config} says; restore it, or train again")
 
 
-def _net_shapes(config: dict[str, Any], facts: DataFacts) -> dict[str, tuple[int, ...]]:
-    """The shape of each weight of the net that a config describes."""
-    net, x = data_spec.build_model_for(config["model"], facts).net, facts.encoding.empty(facts.shape)
+def _net_shapes(record: Record) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight of the net that a record describes."""
+    net = build.build_model(record.config.model, record.facts).net
+    x = record.facts.encoding.empty(record.facts.shape)
     param_shapes = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
     return {path: leaf.shape for path, leaf in leaves_by_name(param_shapes).items()}

@@ -1,8 +1,7 @@
-"""The laboratory: any step rule, guidance or method of editing, ours or new, held against exact answers.
+"""The laboratory: step rules, guidances and posterior samplers, of any origin, against exact answers.
 
-`report(step)` says all that is measured of a step rule, `guidance_report(make)` what a guidance samples,
-`posteriors(…)` what
-methods draw given what was seen; the other functions measure one thing each.
+`report(step)` measures a step rule, `guidance_report(make)` a guidance, `posteriors(methods, task)` methods of
+`edit.solve`; the other functions measure one thing each.
 """
 
 from diffjax.lab.convergence import distance, error_by_nfe, slope
@@ -10,15 +9,15 @@ from diffjax.lab.distribution_checks import (
     HARD,
     SMOOTH,
     DistributionCheck,
-    Law,
+    Mixture1D,
     compare_distribution,
     critical_distance,
     exact_denoiser,
 )
-from diffjax.lab.guidance_checks import GuidanceReport, GuidanceRow, guidance_report
+from diffjax.lab.guidance_checks import GuidanceReport, GuidanceRow, GuidanceTask, guidance_report
 from diffjax.lab.guidance_data import TWO_CLASSES, Classes, TiltedDensity, class_denoiser, tilted_density
-from diffjax.lab.posterior_checks import Fit, Posteriors, correlated_gaussian, posteriors, three_modes
-from diffjax.lab.reports import Report, report
+from diffjax.lab.posterior_checks import Fit, Posteriors, PosteriorTask, correlated_gaussian, posteriors, three_modes
+from diffjax.lab.reports import Report, ReportPlan, report
 from diffjax.lab.robustness import SCHEDULES, nonfinite_cases, overhead
 
 __all__ = [
@@ -31,9 +30,12 @@ __all__ = [
     "Fit",
     "GuidanceReport",
     "GuidanceRow",
-    "Law",
+    "GuidanceTask",
+    "Mixture1D",
+    "PosteriorTask",
     "Posteriors",
     "Report",
+    "ReportPlan",
     "TiltedDensity",
     "class_denoiser",
     "compare_distribution",

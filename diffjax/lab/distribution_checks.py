@@ -1,10 +1,10 @@
-"""The data of the laboratory, mixtures on a line, and whether what a rule draws has their law."""
+"""One-dimensional mixtures with exact denoisers, and a check of the distribution that a step rule samples from them."""
 
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,53 +13,60 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from diffjax import grids, oracles, order, predict, schedule
+from diffjax.grids import Grid
 from diffjax.noise import Gaussian
-from diffjax.protocols import Step
+from diffjax.oracles.gaussian_mixture import Normals
+from diffjax.protocols import Cond, Denoise, Keys, Level, Sample, Step
 from diffjax.sampling.loop import stepwise
 from diffjax.utils.prng import KeyUse, fold, keys
 
-GridMaker = Callable[..., Any]  # (noise, steps) -> grid
-REPEATS, CONFIDENCE = 1000, 0.999  # sets of exact draws, and the share of them that must pass
-BIAS = 0.02  # standard deviations
+GridMaker = Callable[[Gaussian, int], Grid]  # (noise, steps) -> grid
+REPEATS = 1000  # sets of exact draws
+CONFIDENCE = 0.999  # the share of them that must pass
+MAX_BIAS = 0.02  # standard deviations
 
 
-class Law(NamedTuple):
-    """Σ_k weights_k N(means_k, stds_k²)."""
+class Mixture1D(NamedTuple):
+    """The distribution Σ_k weights_k N(means_k, stds_k²)."""
 
     weights: tuple[float, ...]
     means: tuple[float, ...]
     stds: tuple[float, ...]
 
-    def vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As the oracles of any dimension take it, in one."""
-        weights, means, stds = (np.array(values) for values in self)
-        return weights, means[:, None], stds[:, None, None] ** 2
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights, means and standard deviations."""
+        return np.array(self.weights), np.array(self.means), np.array(self.stds)
+
+    def normals(self) -> Normals:
+        """The same as a mixture of vectors of one number."""
+        weights, means, stds = self.arrays()
+        return Normals(weights, means[:, None], stds[:, None, None] ** 2)
 
     def moments(self) -> tuple[float, float]:
         """Mean and standard deviation."""
-        weights, means, stds = (np.array(values) for values in self)
+        weights, means, stds = self.arrays()
         mean = float(weights @ means)
         return mean, float(np.sqrt(weights @ (stds**2 + means**2) - mean**2))
 
 
-SMOOTH = Law((0.3, 0.5, 0.2), (-1.0, 0.2, 1.1), (0.5, 0.4, 0.6))
-"""Three modes that overlap: of orders, since error falls with its power soon."""
+SMOOTH = Mixture1D((0.3, 0.5, 0.2), (-1.0, 0.2, 1.1), (0.5, 0.4, 0.6))
+"""Three overlapping modes, for orders of accuracy: the error soon falls as a power of the step size."""
 
-HARD = Law((0.5, 0.3, 0.2), (-1.0, 0.1, 1.2), (0.05, 0.1, 0.03))
-"""Three narrow modes of uneven weight and width: of few evaluations."""
+HARD = Mixture1D((0.5, 0.3, 0.2), (-1.0, 0.1, 1.2), (0.05, 0.1, 0.03))
+"""Three narrow modes of unequal weight and width, for errors at few evaluations."""
 
 
-def exact_denoiser(noise: Gaussian, law: Law) -> Partial:
-    """E[x0|x_t], taken the way of a net: as the output that the noise's prediction row asks for, then read off it."""
-    return Partial(_through_parameterization(noise), oracles.mixture(noise, *law.vectors()))
+def exact_denoiser(noise: Gaussian, distribution: Mixture1D) -> Partial:
+    """E[x0 | x_t] by way of a net's output: converted to the noise's parameterization and read back."""
+    return Partial(_through_parameterization(noise), oracles.mixture(noise, *distribution.normals()))
 
 
 @functools.cache
-def _through_parameterization(noise: Gaussian) -> Callable:
-    def denoise(exact: Any, x_t: Array, t: Array, cond: None) -> Array:
+def _through_parameterization(noise: Gaussian) -> Callable[..., Sample]:
+    def denoise(exact: Denoise, x_t: Sample, t: Level, cond: Cond) -> Sample:
         x0 = exact(x_t, t, cond)
         pair = noise.parameterization.pair(noise.coefficients(t), noise.data_std)
-        a, b = (jnp.where(jnp.isfinite(value), value, 0) for value in pair)  # a net's output is always finite
+        a, b = (jnp.where(jnp.isfinite(value), value, 0) for value in pair)  # a net's output is finite
         return noise.read(a * x0 + b * noise.eps(x_t, x0, t), x_t, t)
 
     return denoise
@@ -67,10 +74,11 @@ def _through_parameterization(noise: Gaussian) -> Callable:
 
 @dataclass(frozen=True)
 class DistributionCheck:
-    """What is wrong with a rule's draws: bias of mean and deviation, and the distance to the law, in its deviations.
+    """The errors of a step rule's draws, in standard deviations of the exact distribution.
 
-    `wasserstein` is the mean distance of sorted draws to the exact quantiles, and `allowed` what 99.9 % of 1,000 sets
-    of as many exact draws stay below.
+    `mean` and `deviation` are the biases of the mean and of the relative standard deviation. `wasserstein` is the mean
+    distance of the sorted draws to the exact quantiles, and `allowed` its 99.9 % quantile over 1,000 sets of as many
+    exact draws.
     """
 
     steps: int
@@ -82,73 +90,65 @@ class DistributionCheck:
 
     @property
     def passed(self) -> bool:
-        """Biases of at most 0.02, and no further from the law than exact draws."""
-        return max(abs(self.mean), abs(self.deviation)) <= BIAS and self.wasserstein <= self.allowed
+        """Whether both biases are at most 0.02 and the distance at most `allowed`."""
+        return max(abs(self.mean), abs(self.deviation)) <= MAX_BIAS and self.wasserstein <= self.allowed
 
 
 def compare_distribution(
     step: Step,
     noise: Gaussian,
-    law: Law = SMOOTH,
+    distribution: Mixture1D = SMOOTH,
     *,
     steps: int = 200,
     draws: int = 20_000,
     grid: GridMaker = grids.uniform,
     seed: int = 0,
 ) -> DistributionCheck:
-    """Draw with the rule and the exact denoiser, in float32, from exact draws of x_1, and compare with the law."""
+    """Sample by the rule and the exact denoiser, in float32, from exact draws of x_1, and compare the distributions."""
     with jax.enable_x64(False), jax.debug_nans(False):
         draw_keys = keys(seed, draws)
-        stops, denoise = grid(noise, steps), exact_denoiser(noise, law)
-        start = _noisy_draws(fold(draw_keys, KeyUse.START), noise, law, float(stops[0]))
-        x = last_state(
-            stepwise(
-                fold(draw_keys, KeyUse.TRAJECTORY),
-                noise,
-                order.together,
-                denoise,
-                (1,),
-                grid=stops,
-                step=step,
-                start=start,
-            )
-        )
-    x, (mean, std) = np.sort(np.asarray(x, float)[:, 0]), law.moments()
-    far = np.mean(np.abs(x - exact_quantiles(law, draws))) / std
-    biases = (x.mean() - mean) / std, x.std() / std - 1
-    return DistributionCheck(
-        steps, draws, float(biases[0]), float(biases[1]), float(far), critical_distance(law, draws)
-    )
+        points = grid(noise, steps)
+        start = _noisy_draws(fold(draw_keys, KeyUse.START), noise, distribution, float(points[0]))
+        denoise = exact_denoiser(noise, distribution)
+        options = {"grid": points, "step": step, "start": start}
+        states = stepwise(fold(draw_keys, KeyUse.TRAJECTORY), noise, order.together, denoise, (1,), **options)
+        x = np.sort(np.asarray(last_state(states), float)[:, 0])
+    mean, std = distribution.moments()
+    distance = float(np.mean(np.abs(x - exact_quantiles(distribution, draws))) / std)
+    limit = critical_distance(distribution, draws)
+    return DistributionCheck(steps, draws, float((x.mean() - mean) / std), float(x.std() / std - 1), distance, limit)
 
 
-def last_state(states: Any) -> Array:
-    """The last of a sampler's states; the others are let go."""
+def last_state(states: Iterable[Sample]) -> Sample:
+    """The last of a sampler's states, one being held at a time."""
     return deque(states, maxlen=1)[0]
 
 
-def _noisy_draws(draw_keys: Array, noise: Gaussian, law: Law, t: float) -> Float[Array, "b 1"]:
+def _noisy_draws(draw_keys: Keys, noise: Gaussian, distribution: Mixture1D, t: float) -> Float[Array, "b 1"]:
     """Exact draws of x_t."""
     alpha, sigma = noise.schedule(jnp.asarray(t))
     eps = jax.vmap(lambda key: jax.random.normal(key, (1,)))(fold(draw_keys, 1))
-    return alpha * oracles.draws(fold(draw_keys, 0), *law.vectors()) + sigma * eps
+    return alpha * oracles.draws(fold(draw_keys, 0), *distribution.normals()) + sigma * eps
 
 
 @functools.cache
-def exact_quantiles(law: Law, count: int) -> Float[np.ndarray, " count"]:
-    """Of the law, at (i + ½)/count; at t = 0 every noise is the same."""
-    clean = Gaussian(schedule.flow, predict.v)
+def exact_quantiles(distribution: Mixture1D, count: int) -> Float[np.ndarray, " count"]:
+    """The quantiles at (i + ½)/count."""
+    clean = Gaussian(schedule.flow, predict.v)  # at t = 0, where all noises agree
     with jax.enable_x64(True):
         p = (jnp.arange(count) + 0.5) / count
-        return np.asarray(oracles.quantile(clean, *(np.array(a) for a in law))(p, jnp.zeros(())))
+        return np.asarray(oracles.quantile(clean, *distribution.arrays())(p, jnp.zeros(())))
 
 
 @functools.cache
-def critical_distance(law: Law, draws: int) -> float:
-    """The distance to the law, in its deviations, that 99.9 % of sets of exact draws stay below."""
-    generator, far = np.random.default_rng(0), []
-    weights, means, stds = (np.array(values) for values in law)
+def critical_distance(distribution: Mixture1D, draws: int) -> float:
+    """The 99.9 % quantile of the distance of exact draws to the quantiles, in standard deviations."""
+    generator = np.random.default_rng(0)
+    weights, means, stds = distribution.arrays()
+    quantiles = exact_quantiles(distribution, draws)
+    distances = []
     for _ in range(REPEATS):
-        which = np.repeat(np.arange(len(weights)), generator.multinomial(draws, weights / weights.sum()))
-        x = np.sort(means[which] + stds[which] * generator.normal(size=draws))
-        far.append(np.mean(np.abs(x - exact_quantiles(law, draws))))
-    return float(np.quantile(far, CONFIDENCE) / law.moments()[1])
+        mode = np.repeat(np.arange(len(weights)), generator.multinomial(draws, weights / weights.sum()))
+        x = np.sort(means[mode] + stds[mode] * generator.normal(size=draws))
+        distances.append(np.mean(np.abs(x - quantiles)))
+    return float(np.quantile(distances, CONFIDENCE) / distribution.moments()[1])

@@ -3,11 +3,7 @@
 `x` has unit variance and `level` in [0, 1] is the noise (what `noise.feed` and `noise.level` give); the output has the
 shape of x. Of tokens, x is integers and the output logits. `cond` is a label per example, a condition of parts (see
 conditions.py), or None. `keys` are the examples' keys for dropout in training, None otherwise. `net.null_cond` is the
-condition that says nothing (None for an unconditional net), `net.convolutional` whether the net wants to be dispatched
-step by step on a CPU, and `net.needs_rank` whether it predicts each next token, and so takes the `rank` of every
-position too. `net.fixed` are patterns of parameters that training leaves alone: a net that `lora` adapts is trained by
-small changes. `net.has_head` says that the net has the methods `context`, `head` and `places`, so that `nested.sample`
-runs its large part once a block.
+null condition (None for an unconditional net), and `net.traits` a `NetTraits`, all else that the library asks of a net.
 
 `from_nnx` and `from_equinox` make such nets of modules of other frameworks.
 """

@@ -1,4 +1,4 @@
-"""Small changes to the weights of a large net, trained in its place."""
+"""Low-rank adapters (LoRA)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,23 +27,23 @@ class AdaptedNet:
     """A net whose dense kernels W, those with names like `on`, are W + (alpha / rank) down up (Hu et al. 2022, eq. 3).
 
     Its parameters are {"base": the net's own, "lora": the same tree, with {"down": [in, rank], "up": [rank, out]} where
-    such a kernel is}; `up` begins at 0, so that it begins as the net itself. In all else it is the net.
+    such a kernel is}; `up` is 0 at the start, where the whole is the net itself.
     """
 
     net: Any
     rank: int
     """Rank of the changes. Range: [1, ∞); at most the smaller side of each matrix.
-    When: raise it where the base differs much from what is to be learnt."""
+    When: raise it where the data differ much from those of the base."""
     alpha: float
     """Scale of the changes, which are multiplied by alpha / rank. Range: any finite number but 0.
     When: leave it when `rank` changes; raise it in place of the learning rate."""
     on: str
-    """Which matrices are changed. Range: a pattern of the names of kernels, such as `*Attention*`.
-    When: fewer parameters shall be trained."""
+    """Kernels that are changed. Range: a pattern of names of kernels, such as `*Attention*`.
+    When: narrow it to train fewer parameters."""
 
     @property
     def traits(self) -> NetTraits:
-        """Those of the net, of which only the low-rank changes are trained."""
+        """Those of the net, whose own parameters are fixed."""
         return replace(net_traits(self.net), controllable=False, fixed=("base/*",))
 
     @property
@@ -52,7 +52,7 @@ class AdaptedNet:
         return self.net.null_cond
 
     def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
-        """The variables. Raises UserError where no kernel is named like `on`, or one is smaller than the rank."""
+        """The variables. Raises UserError where no kernel matches `on`, or one is smaller than the rank."""
         base = self.net.init(key, *args, **more)["params"]
         kernels = {name: leaf for name, leaf in leaves_by_name(base).items() if _dense(name, leaf)}
         check_patterns(kernels, (self.on,), FIELD)
@@ -62,15 +62,15 @@ class AdaptedNet:
         return {"params": {"base": base, "lora": unflatten_dict(changes, sep="/")}}
 
     def apply(self, variables: PyTree, *args: Any, **more: Any) -> Any:
-        """The output of the net with its weights changed."""
+        """The output of the net with the changes in its weights."""
         return self.net.apply({"params": self.merged(variables["params"])}, *args, **more)
 
     def merged(self, params: PyTree) -> PyTree:
-        """The net's own parameters with the changes in them."""
+        """The parameters of the plain net with the changes added."""
         changes = leaves_by_name(params["lora"])
         kernels = {change.rpartition("/")[0] for change in changes}
 
-        def changed(path: Any, kernel: Array) -> Array:
+        def changed(path: PyTree, kernel: Array) -> Array:
             if (name := leaf_name(path)) not in kernels:
                 return kernel
             change = changes[f"{name}/down"] @ changes[f"{name}/up"]
@@ -89,15 +89,15 @@ class AdaptedNet:
         return {"down": down, "up": jnp.zeros((self.rank, outer))}
 
     def clone(self, **changes: Any) -> "AdaptedNet":
-        """The same around the net with these fields changed."""
+        """The same around a clone of the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
 
 def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> AdaptedNet:
-    """The net with low-rank changes to its dense layers, attention's among them, which alone are to be trained.
+    """The net with low-rank changes to its dense layers, those of attention included, which alone are trained.
 
-    `on` is a pattern of the names of kernels, such as `*Attention*`. Raises UserError for a rank below 1, and where it
-    is no net.
+    `on` is a pattern of names of kernels, such as `*Attention*`. Raises UserError for a rank below 1, an alpha that
+    is 0 or not finite, and for what is not a net.
     """
     check_net(net)
     if rank < 1 or not alpha or not isfinite(alpha):
@@ -106,20 +106,20 @@ def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> AdaptedN
 
 
 def merge_adapters(net: Any, params: PyTree) -> tuple[Any, PyTree]:
-    """The net without adapters, and its parameters with the changes in them."""
+    """The net without adapters, and its parameters with the changes added."""
     return (net.net, net.merged(params)) if isinstance(net, AdaptedNet) else (net, params)
 
 
 def map_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
-    """The parameters, those of the net itself changed."""
+    """The parameters with `change` applied to those of the base net."""
     added = isinstance(net, (AdaptedNet, ControlledNet))
     return {**params, "base": change(params["base"])} if added else change(params)
 
 
 def _dense(name: str, leaf: Array) -> bool:
-    """Whether a parameter is the kernel of a dense layer: a matrix, or, of a DenseGeneral, one with its axes apart.
+    """Whether a parameter is the kernel of a dense layer: a matrix, or the tensor of a DenseGeneral.
 
-    Equinox calls matrices `weight`, those of its embeddings too.
+    Equinox names matrices `weight`, those of its embeddings too.
     """
     *_, module, last = ("", *name.split("/"))
     return (last == "kernel" and (leaf.ndim == 2 or module.startswith("Dense"))) or (

@@ -15,7 +15,7 @@ Tokens = Float[Array, "b n width"]
 
 
 class Cache(NamedTuple):
-    """The keys and values of the tokens that a block has seen, `filled` of them, in arrays of their full length."""
+    """The keys and values of the first `filled` tokens, in arrays of the full length."""
 
     key: Float[Array, "b length heads d"]
     value: Float[Array, "b length heads d"]
@@ -25,8 +25,8 @@ class Cache(NamedTuple):
 class Attention(nn.Module):
     """Softmax attention over all tokens, or of one token over those in a cache.
 
-    `causal` blocks of so many tokens see themselves and those before: 1, each token those up to it; 0, all see all
-    that is `token_mask`. `perturbed`: each token sees itself alone (Ahn et al. 2024, eq. 15).
+    `causal`: blocks of so many tokens attend to themselves and earlier blocks; 1 is causal attention, 0 attention to
+    all tokens of `token_mask`. `perturbed`: the attention matrix is the identity (Ahn et al. 2024, eq. 15).
     """
 
     heads: int
@@ -56,7 +56,7 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """What each of h finds among `tokens`, those that are `token_mask`; 0 at the start (Rombach et al. 2022, eq. 2)."""
+    """Cross-attention of h to `tokens` where `token_mask`; 0 at the start (Rombach et al. 2022, eq. 2)."""
 
     heads: int
     dtype: Any
@@ -77,7 +77,7 @@ class CrossAttention(nn.Module):
 class Block(nn.Module):
     """h + attention(norm(h)), then h + MLP(norm(h)), both norms modulated (Peebles & Xie 2023); starts as identity.
 
-    Between the two, where there are `tokens` of a condition, h + what it finds among those that are `token_mask`.
+    With `tokens` of a condition, residual cross-attention between the two.
     """
 
     heads: int
@@ -117,6 +117,6 @@ def check_heads(width: int, heads: int) -> None:
 
 
 def check_blocks(blocks: tuple[int, ...], depth: int) -> None:
-    """Raise UserError for a block to perturb that there is not."""
+    """Raise UserError for a perturbed block outside 0 … depth - 1."""
     if not {*blocks} <= {*range(depth)}:
         raise UserError(f"net: perturbed must name blocks, of 0 … {depth - 1}, got {blocks[:9]}")

@@ -1,9 +1,8 @@
-"""Text in bytes, gathered into its words: each a sum over its beginnings, found by their hashes.
+"""Bytes pooled into words, each a sum over its prefixes, which are hashed into a table.
 
-A word is told by its bytes and by a vector for each of its beginnings ("s", "se", "sev", …), which stands in a table
-under a hash of those bytes, as the n-grams of Pagnoni et al. 2024 (section 3.2.1) do: words are known as soon as they
-have been seen, others by how they begin, and there is no vocabulary to keep. Word by word there is half as much to
-attend to as byte by byte, at the most.
+A word is the sum of its bytes and of one vector for each prefix ("s", "se", "sev", …), the row of a table at the hash
+of those bytes, as for the n-grams of Pagnoni et al. 2024 (section 3.2.1): no vocabulary is needed, and unseen words
+share the prefixes of seen ones. There are at most half as many words as bytes to attend to.
 """
 
 from typing import NamedTuple
@@ -19,7 +18,7 @@ _PRIME, _SPREAD = 0x01000193, 0x9E3779B1  # odd, so that both have inverses modu
 
 
 class WordIndex(NamedTuple):
-    """Of each byte: its word, 0 … (n - 1) // 2, if it is in one, and the hash of that word up to here."""
+    """For each byte: the number of its word, 0 … (n - 1) // 2, whether it is in one, and the hash of its prefix."""
 
     word: Int[Array, "b n"]
     inside: Bool[Array, "b n"]
@@ -27,7 +26,7 @@ class WordIndex(NamedTuple):
 
 
 def split_words(tokens: Int[Array, "b n"]) -> WordIndex:
-    """The words of texts, which are what stands between spaces."""
+    """The words of texts, separated by spaces."""
     n = tokens.shape[1]
     inside = (tokens > 0) & (tokens != _SPACE)
     first = inside & ~jnp.pad(inside, ((0, 0), (1, 0)))[:, :-1]
@@ -40,5 +39,5 @@ def split_words(tokens: Int[Array, "b n"]) -> WordIndex:
 
 
 def hash_bucket(beginning: UInt32[Array, "b n"], count: int) -> Int[Array, "b n"]:
-    """Where in a table of `count` rows, a power of two, a hash is found (Fibonacci hashing)."""
+    """The row of a hash in a table of `count` rows, a power of two (Fibonacci hashing)."""
     return ((beginning * np.uint32(_SPREAD)) >> np.uint32(33 - count.bit_length())).astype(jnp.int32)

@@ -1,16 +1,16 @@
-"""What a net hears of a condition: what the encoders of its parts say, brought together and fitted to x."""
+"""The embedding of a condition: the outputs of the encoders of its parts, joined and resized to x."""
 
 import functools
 from math import isfinite, prod
-from typing import Any
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.attention import check_heads
-from diffjax.nets.condition_encoders import Category, Embedded, EncoderOutputs, Number, Picture, Text
+from diffjax.nets.condition_encoders import Category, Embedded, Encoder, EncoderOutputs, Encoders, Number, Picture, Text
 from diffjax.nets.layers import check_fields
 from diffjax.protocols import ConditionPart
 
@@ -18,17 +18,18 @@ MAX_CLASSES = 2**20
 ENCODERS = (Category, Number, Text, Embedded, Picture)
 
 
-def check_encoders(conditions: tuple[Any, ...], classes: int) -> None:
+def check_encoders(conditions: tuple[object, ...], classes: int) -> None:
     """Raise UserError for classes or encoders that no net has, and for two encoders of one part."""
     if not 0 <= classes <= MAX_CLASSES:
         raise UserError(f"net: classes must be 0 (none) or more, at most {MAX_CLASSES:,}, got {classes}")
-    parts = [getattr(encoder, "part", None) for encoder in conditions]
-    if not all(isinstance(encoder, ENCODERS) for encoder in conditions) or len({*parts, LABEL}) <= len(parts):
+    known = [encoder for encoder in conditions if isinstance(encoder, ENCODERS)]
+    parts = [encoder.part for encoder in known]
+    if len(known) < len(conditions) or len({*parts, LABEL}) <= len(parts):
         raise UserError(
             f"net: conditions must be encoders ({', '.join(kind.__name__ for kind in ENCODERS)}), each of another part "
-            f"and none of {LABEL!r}, which is classes=; got {parts!r:.200}"
+            f"and none of {LABEL!r}, which is classes=; got {conditions!r:.200}"
         )
-    for encoder in conditions:
+    for encoder in known:
         if not 0 <= encoder.drop <= 1:
             raise UserError(f"net: drop of {encoder.part!r} must be a rate in [0, 1], got {encoder.drop}")
         if isinstance(encoder, Number) and not (
@@ -44,33 +45,33 @@ def check_encoders(conditions: tuple[Any, ...], classes: int) -> None:
             raise UserError(f"net: table of {encoder.part!r} must be a power of two, got {encoder.table}")
 
 
-def null_condition(classes: int, conditions: tuple[Any, ...]) -> PyTree:
-    """The condition that says nothing, without a batch: of parts, or a label, one past the last class, or None."""
+def null_condition(classes: int, conditions: Encoders) -> PyTree:
+    """The null condition, without a batch axis: of parts, or a label, one past the last class, or None."""
     label = jnp.asarray(classes, jnp.int32) if classes else None
     if not conditions:
         return label
     return ({} if label is None else {LABEL: label}) | {encoder.part: _null_part(encoder) for encoder in conditions}
 
 
-def extract_label(conditions: tuple[Any, ...], classes: int, cond: PyTree) -> Int[Array, " b"] | None:
-    """The label in a condition, or that is all of it. Raises UserError for a part that the net does not know."""
+def extract_label(conditions: Encoders, classes: int, cond: PyTree) -> Int[Array, " b"] | None:
+    """The label of a condition, which may be all of it. Raises UserError for a part without an encoder."""
     if not isinstance(cond, dict):
         return cond
     names = [*([LABEL] if classes else []), *(encoder.part for encoder in conditions)]
     if not {*cond} <= {*names}:
         raise UserError(
-            f"this net knows {' and '.join(names) or 'no condition'}, and was given {', '.join(cond)}: build it with "
-            "conditions= of those, or leave them out"
+            f"this net has encoders of {' and '.join(names) or 'no part'}, and the condition has {', '.join(cond)}: "
+            "build it with conditions= of those, or leave them out"
         )
     return cond.get(LABEL)
 
 
 def encode_conditions(
-    conditions: tuple[Any, ...], cond: PyTree, batch: int, features: int, dtype: Any
+    conditions: Encoders, cond: PyTree, batch: int, features: int, dtype: DTypeLike
 ) -> EncoderOutputs:
-    """What the encoders, modules of the net that calls, say of a condition: vectors added, tokens and channels joined.
+    """The outputs of the encoders, modules of the calling net: vectors added, tokens and channels concatenated.
 
-    A part that is left out is not present.
+    A part that the condition lacks is not present.
     """
     outputs = [encoder(_select_part(encoder, cond, batch), features, dtype) for encoder in conditions]
     vectors = [output.vector for output in outputs if output.vector is not None]
@@ -86,7 +87,7 @@ def encode_conditions(
 
 
 def resize_to(channels: Float[Array, "b _ _ _"] | None, sides: tuple[int, ...]) -> Float[Array, "b h w _"] | None:
-    """A picture of what was told, fitted to these sides: pixels repeated, or averaged. UserError where neither fits."""
+    """Channels resized to these sides, pixels repeated or averaged. Raises UserError where neither divides."""
     return None if channels is None else _resize(channels, sides)
 
 
@@ -103,7 +104,7 @@ def _resize(channels: Float[Array, "b _ _ _"], sides: tuple[int, ...]) -> Float[
 
 
 def per_token(channels: Float[Array, "b _ _ _"] | None, shape: tuple[int, ...]) -> Float[Array, "b n _"] | None:
-    """The same for tokens, an array of this shape in raster order: each sees its own pixel's channels."""
+    """The channels of each token's pixel, for tokens of an array of this shape in raster order."""
     fitted = resize_to(channels, shape)
     if fitted is None:
         return None
@@ -111,14 +112,14 @@ def per_token(channels: Float[Array, "b _ _ _"] | None, shape: tuple[int, ...]) 
     return jnp.repeat(pixels, prod(shape) // pixels.shape[1], axis=1)
 
 
-def _null_part(condition: Any) -> ConditionPart:
-    """The part that says nothing, without a batch."""
-    kind = jnp.int32 if hasattr(condition, "vocab") else jnp.float32
+def _null_part(condition: Encoder) -> ConditionPart:
+    """The part that is not present, without a batch axis."""
+    kind = jnp.int32 if isinstance(condition, Category | Text) else jnp.float32
     return ConditionPart(jnp.zeros(condition.shape, kind), jnp.zeros((), bool))
 
 
-def _select_part(condition: Any, cond: PyTree, batch: int) -> ConditionPart:
-    """The part of a condition that is this encoder's. Raises UserError where it has another shape."""
+def _select_part(condition: Encoder, cond: PyTree, batch: int) -> ConditionPart:
+    """The encoder's part of a condition. Raises UserError where it has another shape."""
     if not isinstance(cond, dict) or condition.part not in cond:
         null = _null_part(condition)
         return ConditionPart(jnp.broadcast_to(null.value, (batch, *null.value.shape)), jnp.zeros(batch, bool))
@@ -126,14 +127,14 @@ def _select_part(condition: Any, cond: PyTree, batch: int) -> ConditionPart:
     if not isinstance(part, ConditionPart) or part.value.shape[1:] != condition.shape:
         shape = part.value.shape[1:] if isinstance(part, ConditionPart) else f"a {type(part).__name__}"
         raise UserError(
-            f"condition {condition.part!r}: expected Given(value, present), each value of shape {condition.shape}, got "
-            f"{shape}"
+            f"condition {condition.part!r}: expected ConditionPart(value, present), each value of shape "
+            f"{condition.shape}, got {shape}"
         )
     return part
 
 
 def _join_pictures(pictures: list[Array]) -> Float[Array, "b h w _"] | None:
-    """All pictures as channels of one, of the largest's sides."""
+    """All images as channels of one, with the sides of the largest."""
     if not pictures:
         return None
     largest = max((picture.shape[1:3] for picture in pictures), key=prod)

@@ -1,15 +1,15 @@
-"""What a net is told beside x and its level: the named parts of a condition, each with an encoder and a way in.
+"""Encoders of the named parts of a condition.
 
-A condition of parts is `{"label": [b], part: ConditionPart(value, present), …}`. An encoder speaks of one part: as a
-vector,
-added to the embedding of the level; as tokens, which the net attends to; or as channels, a picture beside x. Where a
-part is not present the net sees what it has learnt in its place. One value has one of `axes` many axes.
+A condition of parts is `{"label": [b], part: ConditionPart(value, present), …}`. An encoder turns one part into a
+vector, added to the embedding of the level; tokens, for cross-attention; or channels, concatenated to x. A part that is
+not present has a learned embedding. `axes` are the possible numbers of axes of one value.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.nets.attention import Attention
@@ -23,7 +23,7 @@ Features = Float[Array, "b n features"]
 
 
 class EncoderOutputs(NamedTuple):
-    """What encoders say: a vector for each example, tokens and which of them are there, and a picture."""
+    """The outputs of encoders: a vector, tokens with their mask, and the channels of an image."""
 
     vector: Float[Array, "b features"] | None = None
     tokens: Features | None = None
@@ -32,7 +32,7 @@ class EncoderOutputs(NamedTuple):
 
 
 class Category(nn.Module):
-    """One of `vocab` kinds, 0 … vocab - 1, as a vector."""
+    """One of `vocab` categories, 0 … vocab - 1, as a vector."""
 
     part: str = "category"
     drop: float = 0.0
@@ -42,7 +42,7 @@ class Category(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (0,)
 
     @nn.compact
-    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+    def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
         table = nn.Embed(self.vocab + 1, features, embedding_init=nn.initializers.normal(1.0))
         return EncoderOutputs(vector=table(jnp.where(condition.present, condition.value, self.vocab)))
 
@@ -63,7 +63,7 @@ class Number(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (0, 1)
 
     @nn.compact
-    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+    def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
         value = (condition.value.reshape(len(condition.value), -1) - self.center) / self.spread
         hidden = nn.silu(nn.Dense(features, dot_general=dense_dot_general)(value))
         return EncoderOutputs(
@@ -74,7 +74,7 @@ class Number(nn.Module):
 class Text(nn.Module):
     """Text as tokens, and their mean as a vector: a transformer over tokens 1 … vocab - 1, where 0 is no token.
 
-    Bytes (a vocab of 257, as data/text.py has them) are gathered into words first, see nets/words.py.
+    Bytes (a vocab of 257, `data.byte_tokenizer`) are pooled into words first (`nets.byte_words`).
     """
 
     width: int = 64
@@ -95,7 +95,7 @@ class Text(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (1,)
 
     @nn.compact
-    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+    def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
         h, token_mask = nn.Embed(self.vocab, self.width, dtype=dtype)(condition.value), condition.value > 0
         if self.vocab == BYTES:
             h, token_mask = _sum_by_word(h, condition.value, nn.Embed(self.table, self.width, dtype=dtype))
@@ -113,7 +113,7 @@ class Text(nn.Module):
 
 
 class Embedded(nn.Module):
-    """Vectors of another's encoder, as of a text, as tokens, and their mean as a vector; a vector of zeros is none."""
+    """Precomputed embeddings, such as of a text, as tokens, and their mean as a vector; zeros are padding."""
 
     part: str = "embedding"
     drop: float = 0.0
@@ -122,14 +122,14 @@ class Embedded(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (2,)
 
     @nn.compact
-    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+    def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
         return _encode_tokens(
             self, condition.value.astype(dtype), jnp.any(condition.value != 0, axis=-1), condition.present, features
         )
 
 
 class Picture(nn.Module):
-    """A picture as channels beside x, with one more that says where it is given; fitted to x by whole factors."""
+    """An image as channels beside x, with a channel that is 1 where it is present; resized to x by whole factors."""
 
     part: str = "sketch"
     drop: float = 0.0
@@ -138,16 +138,20 @@ class Picture(nn.Module):
     axes: ClassVar[tuple[int, ...]] = (3,)
 
     @nn.compact
-    def __call__(self, condition: ConditionPart, features: int, dtype: Any) -> EncoderOutputs:
+    def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
         there = jnp.broadcast_to(condition.present[:, None, None, None], (*condition.value.shape[:3], 1))
         both = jnp.concatenate([jnp.where(there, condition.value, 0), there], axis=-1)
         return EncoderOutputs(channels=both.astype(dtype))
 
 
+Encoder = Category | Number | Text | Embedded | Picture
+Encoders = tuple[Encoder, ...]
+
+
 def _sum_by_word(
     h: Features, tokens: Int[Array, "b n"], table: nn.Embed
 ) -> tuple[Float[Array, "b m features"], Bool[Array, "b m"]]:
-    """For each word the sum of its bytes and of its beginnings, and which words there are, of (n + 1) // 2 at most."""
+    """For each of (n + 1) // 2 possible words, the sum of the embeddings of its bytes and prefixes; and which exist."""
     word, inside, beginning = split_words(tokens)
     number = jnp.arange((tokens.shape[1] + 1) // 2)
     belongs = inside[:, None] & (word[:, None] == number[None, :, None])
@@ -159,7 +163,7 @@ def _sum_by_word(
 def _encode_tokens(
     module: nn.Module, h: Features, token_mask: Bool[Array, "b n"], present: Bool[Array, " b"], features: int
 ) -> EncoderOutputs:
-    """Tokens with one before them that is seen in their place where they are not there; and their mean, a vector."""
+    """The tokens after a null token, which stands for a part that is not present; and their mean as a vector."""
     token_mask &= present[:, None]
     width = h.shape[-1]
     null_token = module.param("nothing", nn.initializers.normal(1.0), (width,)).astype(h.dtype)
@@ -174,6 +178,6 @@ def _encode_tokens(
 
 
 def _or_null(module: nn.Module, vector: Float[Array, "b f"], present: Bool[Array, " b"]) -> Float[Array, "b f"]:
-    """The vector, or the one that was learnt for a part that is not there."""
+    """The vector, or the learned one of a part that is not present."""
     null = module.param("null", nn.initializers.normal(1.0), (vector.shape[1],))
     return jnp.where(present[:, None], vector, null[None])

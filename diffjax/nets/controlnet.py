@@ -1,4 +1,4 @@
-"""A condition added to a net that stays as it is (Zhang et al. 2023, ControlNet)."""
+"""ControlNet (Zhang et al. 2023): a condition added to a net whose weights are fixed."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,21 +20,21 @@ __all__ = ["control"]
 
 @dataclass(frozen=True)
 class ControlledNet:
-    """A net that a copy of itself, which is told one part more, adds to through layers that are 0 at the start.
+    """A base net, and a copy of its first half with one condition part more, connected by zero-initialized layers.
 
-    `net` knows all parts, `part` among them; the base is the net without it. Parameters are {"base": its own, "copy":
-    of the copy's first half the difference from them, "zero": of the layers between the two}: so a copy that has
-    learnt nothing is the base, whatever weights that was given, and the whole is the base exactly (eq. 2 and 3).
+    `net` has encoders of all parts, `part` included; the base is the net without it. Parameters are {"base": its own,
+    "copy": the differences of the copy from them, "zero": the connecting layers}, so that at the start the copy equals
+    the base, whatever its weights, and the whole is the base exactly (eq. 2 and 3).
     """
 
     net: Any
     part: str
-    """Condition that is added. Range: the part of a `Picture(…)` in `model.conditions`.
+    """Condition part that is added. Range: the part of a `Picture(…)` in `model.conditions`.
     When: it has another name than the default."""
 
     @property
     def traits(self) -> NetTraits:
-        """Those of the net, of which only what is added is trained."""
+        """Those of the net, whose base is fixed."""
         return replace(net_traits(self.net), controllable=False, fixed=("base/*",))
 
     @property
@@ -57,7 +57,7 @@ class ControlledNet:
         return {"params": {"base": base, "copy": unflatten_dict(differences, sep="/"), "zero": zero}}
 
     def apply(self, variables: PyTree, x: Any, level: Any, cond: PyTree = None, keys: Any = None, **more: Any) -> Any:
-        """The output of the base, with what the copy adds."""
+        """The output of the base with the copy's contributions added."""
         params = variables["params"]
         shared = leaves_by_name(params["base"])
         copy = {name: leaf + shared.get(name, 0) for name, leaf in leaves_by_name(params["copy"]).items()}
@@ -70,7 +70,7 @@ class ControlledNet:
         )
 
     def _base_condition(self, cond: PyTree) -> PyTree:
-        """What the base is told."""
+        """The condition without the added part."""
         null = self.base.null_cond
         if not isinstance(cond, dict):
             return cond
@@ -79,18 +79,18 @@ class ControlledNet:
         )
 
     def clone(self, **changes: Any) -> "ControlledNet":
-        """The same around the net with these fields changed."""
+        """The same around a clone of the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
 
 def control(net: Any, part: str = "sketch") -> ControlledNet:
-    """The net as it is without `part`, one of its conditions and a picture, and a copy that is told it and is trained.
+    """The net without `part`, an image among its conditions, and a trained copy with it.
 
-    Raises UserError where the net is not told of the part, or has no place for what a copy adds.
+    Raises UserError where the net has no such encoder, or cannot be controlled (`NetTraits.controllable`).
     """
     chosen = [encoder for encoder in net_traits(net).conditions if encoder.part == part]
     if not chosen or not isinstance(chosen[0], Picture):
-        raise UserError(f"control: add Picture(part={part!r}) to model.conditions, so that the copy can be told of it")
+        raise UserError(f"control: add Picture(part={part!r}) to model.conditions, which the copy encodes")
     if not net_traits(net).controllable:
         raise UserError(
             f"control: a {type(net).__name__} like this has no blocks to add to; use UNet, DiT or Transformer"
@@ -99,5 +99,5 @@ def control(net: Any, part: str = "sketch") -> ControlledNet:
 
 
 def _zero_layer(state: Any) -> nn.Dense:
-    """From what is inside the copy to what it adds there: 0 at the start."""
+    """From a state of the copy to what is added to the base's; zero-initialized."""
     return nn.Dense(state.shape[-1], kernel_init=nn.initializers.zeros, dtype=state.dtype)

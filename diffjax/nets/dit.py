@@ -1,4 +1,4 @@
-"""The diffusion transformer of Peebles & Xie 2023: pictures as patches, blocks modulated by level and class."""
+"""The diffusion transformer of Peebles & Xie 2023: images as patches, blocks modulated by level and class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +25,10 @@ from diffjax.traits import NetTraits
 
 
 class DiT(nn.Module):
-    """A transformer over the patches of a picture, `patch` pixels a side, for one level per example or per pixel.
+    """A transformer over the patches of an image, `patch` pixels a side, for one level per example or per pixel.
 
-    A patch is told the mean of its pixels' levels, so where they differ within one (rolling orders) use patch=1. Causal
-    attention, in raster order, is that of diffusion forcing (Chen et al. 2024).
+    The level of a patch is the mean of its pixels' levels, so where they differ within a patch (rolling orders) use
+    patch=1. Causal attention, in raster order, is that of diffusion forcing (Chen et al. 2024).
     """
 
     patch: int = 2
@@ -39,7 +39,7 @@ class DiT(nn.Module):
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     causal: int = 0
-    """Patches of a block that sees itself and those before; 1: each patch; 0: all see all.
+    """Patches of a block that attends to itself and earlier blocks; 1: each patch; 0: full attention.
     Unit: patches. Range: [0, ∞). When: diffusion forcing, with `order.rolling` or `order.blocks`."""
     perturbed: tuple[int, ...] = ()
     remat: bool = False
@@ -52,7 +52,7 @@ class DiT(nn.Module):
         check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
         if self.causal < 0:
-            raise UserError(f"net: causal must be 0 (sees all patches) or the patches of a block, got {self.causal}")
+            raise UserError(f"net: causal must be 0 (full attention) or the patches of a block, got {self.causal}")
         super().__post_init__()
 
     @property
@@ -62,7 +62,7 @@ class DiT(nn.Module):
 
     @property
     def null_cond(self) -> PyTree:
-        """The condition that says nothing."""
+        """The null condition, without a batch axis."""
         return null_condition(self.classes, self.conditions)
 
     @nn.compact
@@ -75,10 +75,12 @@ class DiT(nn.Module):
         added: Sequence[Array] | None = None,
         inside: bool = False,
     ) -> Picture | list[Array]:
-        """The output, or what is `inside`, h after each block; `added` to the same (see nets/controlled.py)."""
-        sides, label = sides_in_patches(x, self.patch, "DiT"), extract_label(self.conditions, self.classes, cond)
+        """The output, or with `inside` the states h after each block; `added` is added to these (`nets.control`)."""
+        sides = sides_in_patches(x, self.patch, "DiT")
+        label = extract_label(self.conditions, self.classes, cond)
         encoded = encode_conditions(self.conditions, cond, len(x), self.width, self.dtype)
-        patches, channels = to_patches(x, self.patch), resize_to(encoded.channels, x.shape[1:])
+        patches = to_patches(x, self.patch)
+        channels = resize_to(encoded.channels, x.shape[1:])
         if self.causal and patches.shape[1] % self.causal:
             raise UserError(f"DiT: expected {patches.shape[1]} patches to divide into blocks of causal={self.causal}")
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))

@@ -1,8 +1,8 @@
-"""What a net has to be, and the error where one is not.
+"""The validation of nets.
 
 A net is any hashable object with `init(key, x, level, cond) -> {"params": ...}` and
-`apply({"params": ...}, x, level, cond, keys) -> out`: a module of Flax linen, or what `from_nnx` and `from_equinox`
-make of a module of theirs.
+`apply({"params": ...}, x, level, cond, keys) -> out`: a module of Flax linen, or one of nnx or Equinox
+wrapped by `from_nnx` or `from_equinox`.
 """
 
 import inspect
@@ -25,7 +25,7 @@ _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def check_net(net: Any) -> None:
-    """Raise UserError where the library cannot call this as a net, and say what to write instead."""
+    """Raise UserError for what is not a net, with what to write instead."""
     if isinstance(net, type):
         raise UserError(f"net: expected an instance, got the class {net.__name__}; write {net.__name__}(...)")
     if not isinstance(net, Net):
@@ -52,7 +52,7 @@ def check_arguments(module: Any, positional: Sequence[str], keywords: Sequence[s
 
 
 def _missing_parameters(parameters: Sequence[Parameter], positional: Sequence[str], keywords: Sequence[str]) -> str:
-    """Which of the arguments there is no parameter for."""
+    """The arguments that have no parameter."""
     kinds = {parameter.kind for parameter in parameters}
     places = sum(parameter.kind in _POSITIONAL for parameter in parameters)
     missing = [] if Parameter.VAR_POSITIONAL in kinds else list(positional[places:])
@@ -63,7 +63,7 @@ def _missing_parameters(parameters: Sequence[Parameter], positional: Sequence[st
 
 
 def _required(parameters: Sequence[Parameter], positional: Sequence[str], keywords: Sequence[str]) -> str:
-    """Which parameters have no default and are not given."""
+    """The parameters without a default that get no argument."""
     places = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
     others = [parameter for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
     left = [candidate for candidate in (*places[len(positional) :], *others) if candidate.name not in keywords]
@@ -72,7 +72,7 @@ def _required(parameters: Sequence[Parameter], positional: Sequence[str], keywor
 
 
 def check_variables(net: Any, variables: PyTree) -> None:
-    """Raise UserError where what `init` returned is not parameters alone, as with BatchNorm."""
+    """Raise UserError where `init` returned more or other than parameters, as with BatchNorm."""
     name = type(net).__name__
     if not isinstance(variables, Mapping) or "params" not in variables:
         raise UserError(f'net: {name}.init must return {{"params": parameters}}, got {_describe_variables(variables)}')
@@ -86,7 +86,7 @@ def check_variables(net: Any, variables: PyTree) -> None:
 
 @contextmanager
 def explain_flax_errors(net: Any) -> Iterator[None]:
-    """Flax's errors about random numbers and state, inside, as a UserError: nets are given neither."""
+    """A context that turns Flax's errors about rngs and state into UserErrors: nets have neither."""
     try:
         yield
     except errors.InvalidRngError as error:

@@ -1,4 +1,4 @@
-"""What the nets share: embeddings of the level and of the class."""
+"""Layers that the nets share, and the checks of their fields."""
 
 import functools
 from collections.abc import Hashable
@@ -15,10 +15,10 @@ from diffjax.protocols import Keys
 
 
 def require_scalar_level(x: Array, level: Array) -> Float[Array, " b"]:
-    """The level of each example, for nets that take one. Raises UserError where positions have their own."""
+    """The level of each example, for nets of one level. Raises UserError where positions have their own."""
     if level.size != len(level):
         raise UserError(
-            f"this net takes one level per example, and positions have their own here, by the order or by clamping "
+            f"this net takes one level per example, and here the order or clamping gives each position its own "
             f"({level.shape} for x {x.shape}): use order.together and not edit.clamp, or a net of per-position levels"
         )
     return jnp.broadcast_to(level.reshape(-1), (len(x),))
@@ -32,9 +32,9 @@ MAX_WIDTH = 2**16
 
 
 def check_fields(dtype: Any, dropout: float, **sizes: int) -> None:
-    """Raise UserError, naming it, for a field that no net has: nets ask as they are made, before anything is traced.
+    """Raise UserError for a field out of range; nets call it in `__post_init__`, before anything is traced.
 
-    Sizes are at least 1, and at most what a net of any use has. float16 would need its losses scaled.
+    Sizes are bounded by MAX_SIZES and MAX_WIDTH. float16 is refused, since it needs loss scaling.
     """
     for name, size in sizes.items():
         maximum = MAX_SIZES.get(name, MAX_WIDTH)
@@ -47,7 +47,7 @@ def check_fields(dtype: Any, dropout: float, **sizes: int) -> None:
 
 
 def levels_of_tokens(x: Array, level: Float[Array, "_ _"]) -> Float[Array, "b *n"]:
-    """Of tokens x, [b, n, …], the level of each example, [b], or of each token, [b, n], as it comes."""
+    """The level of each example, [b], or of each token, [b, n], for tokens x [b, n, …]."""
     if level.shape[1] == 1:
         return require_scalar_level(x, level)
     return jnp.broadcast_to(level, x.shape[:2])
@@ -60,25 +60,25 @@ def sinusoids(level: Float[Array, "*b"], features: int) -> Float[Array, "*b feat
 
 
 def dense_dot_general(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
-    """x [..., i] times a matrix [i, j], the leading axes of x as one: `dot_general` for the dense layers of tokens.
+    """x [..., i] times a matrix [i, j], the leading axes of x flattened: `dot_general` for dense layers of tokens.
 
-    The same numbers; XLA's gradients of the product with several leading axes take twice as long on a CPU.
+    On a CPU, XLA's gradients of a product with several leading axes take twice as long.
     """
     out = jax.lax.dot_general(x.reshape(-1, x.shape[-1]), matrix, (((1,), (0,)), ((), ())), **options)
     return out.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def dense_float32(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
-    """`dense_dot_general` for the last layer: what was computed in bfloat16 is summed up, and comes out, in float32."""
+    """`dense_dot_general` for the last layer, accumulated and returned in at least float32."""
     kind = jnp.promote_types(x.dtype, jnp.float32)
     return dense_dot_general(x, matrix, dimensions, preferred_element_type=kind, **options)
 
 
 def remat_block(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
-    """The block itself, or, with `remat`, one that remembers its input alone and computes the rest again going back.
+    """The block, or with `remat` its rematerialized form, which stores its input alone; parameters keep their names.
 
-    A block is a class of modules, or a method of one, given unbound. The parameters have the same names. `static` are
-    the places of arguments that are no arrays, the block itself's 0.
+    A block is a module class or an unbound method. `static` are the places of arguments that are not arrays, `self`
+    being 0.
     """
     if not remat:
         return block
@@ -88,12 +88,10 @@ def remat_block(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
 
 
 class Embedding(nn.Module):
-    """Level and class as one vector: MLP(sinusoids(level)) + table[label], the table's last row for no label.
+    """MLP(sinusoids(level)) + table[label] + condition_vector; the table's last row is the null label.
 
-    To these is added what the encoders of other conditions have `condition_vector`. One vector for each level given:
-    of an example,
-    [b], or of each of its tokens, [b, n]; computed in float32, since the highest of the sinusoids tell levels apart
-    that bfloat16 would not.
+    One vector for each level, of an example [b] or of each of its tokens [b, n]; computed in float32, since bfloat16
+    would not resolve the highest frequencies.
     """
 
     features: int
@@ -115,16 +113,14 @@ class Embedding(nn.Module):
             table = nn.Embed(self.classes + 1, self.features, embedding_init=nn.initializers.normal(1.0))
             hidden += table(label).reshape(shared)
         elif cond is not None:
-            raise UserError(
-                "this net has no classes and was given a condition: build it with classes=, or give cond=None"
-            )
+            raise UserError("this net is unconditional, and cond is a label: build it with classes=, or give cond=None")
         if condition_vector is not None:
             hidden += condition_vector.reshape(shared)
         return nn.silu(hidden).astype(self.dtype)
 
 
 class Places(nn.Module):
-    """Where a token stands in an array of this shape, in raster order: the sum of one learned vector for each axis."""
+    """Position embedding in an array of this shape, in raster order: the sum of one learned vector for each axis."""
 
     shape: tuple[int, ...]
     features: int
@@ -139,7 +135,7 @@ class Places(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Each example drops by its own key, so that a batch may be cut over devices in any way. No keys, no dropout."""
+    """Dropout by each example's key, independent of the batch and the devices; without keys, none."""
 
     rate: float
 

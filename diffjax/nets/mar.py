@@ -1,4 +1,4 @@
-"""Continuous autoregression (Li et al. 2024, MAR): a transformer over what is known, a small denoiser of each patch."""
+"""Continuous autoregression (Li et al. 2024, MAR): a transformer over known patches, a small denoiser of each patch."""
 
 from typing import Any
 
@@ -28,15 +28,15 @@ MAX_OCTAVES = 16  # beyond them float32 has no digits of an angle left
 
 
 class MAR(nn.Module):
-    """E[x0_i | x_t,i, all x_j that are known] of every patch i, a patch being known where its level is exactly 0.
+    """E[x0_i | x_t,i, all known x_j] of every patch i, a patch being known where its level is exactly 0.
 
-    The transformer sees a learned vector in place of every other patch, wherever it stands, and no level: so what it
-    says of a patch, its context z, stays the same until one more is known. The head, an MLP modulated by z and by the
+    The backbone, a transformer, has a learned vector in place of every unknown patch, and no level, so its output for
+    a patch, the context z, changes only when another patch becomes known. The head, an MLP modulated by z and the
     patch's level (Li et al. 2024, section 3.2), sees the noisy patch alone. `net(x, level, cond, keys)` is both;
     `context` and `head` are each.
 
     Train it by `loss.regression(noise, order, independent=True)`, and sample one patch after the other, or k at a time,
-    under `order.blocks`. A patch is told the mean of its pixels' levels, so let blocks be of whole patches, or patch=1.
+    under `order.blocks`. The level of a patch is the mean of its pixels' levels, so use blocks of whole patches.
     """
 
     patch: int = 1
@@ -44,13 +44,13 @@ class MAR(nn.Module):
     depth: int = 4
     heads: int = 4
     head_width: int = 64
-    """Features of the head, the small denoiser of each patch. Unit: features. Range: [1, 65536].
+    """Features of the head. Unit: features. Range: [1, 65536].
     When: raise it where patches have many pixels."""
     head_depth: int = 3
     """Blocks of the head. Unit: blocks. Range: [1, 512]. When: raise it with `head_width`."""
     octaves: int = 0
-    """Fourier features of the head's input, sin and cos of so many octaves. Unit: octaves. Range: [0, 16].
-    When: pixels have few levels, which lie close together."""
+    """Octaves of Fourier features of the head's input. Unit: octaves. Range: [0, 16].
+    When: pixels have few, close values."""
     classes: int = 0
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
@@ -69,12 +69,12 @@ class MAR(nn.Module):
 
     @property
     def traits(self) -> NetTraits:
-        """With a head for each patch."""
+        """With a backbone and a head."""
         return NetTraits(has_head=True, conditions=self.conditions)
 
     @property
     def null_cond(self) -> PyTree:
-        """The condition that says nothing."""
+        """The null condition, without a batch axis."""
         return null_condition(self.classes, self.conditions)
 
     def setup(self) -> None:
@@ -92,14 +92,15 @@ class MAR(nn.Module):
         return self.head(x, level, self.context(x, level, cond, keys))
 
     def context(self, x: Picture, level: Level, cond: PyTree = None, keys: Keys | None = None) -> Context:
-        """What is known of each patch from those of level 0."""
-        sides, patches = sides_in_patches(x, self.patch, "MAR"), to_patches(x, self.patch)
+        """The context of each patch, from the patches of level 0."""
+        sides = sides_in_patches(x, self.patch, "MAR")
+        patches = to_patches(x, self.patch)
         known = levels_of_patches(level, self.patch) == 0
         known = jnp.broadcast_to(known, patches.shape[:2])
         return self.backbone(patches, known, sides, x.shape[1:3], cond, keys)
 
     def head(self, x: Picture, level: Level, z: Context, places: Int[Array, "b k"] | None = None) -> Picture:
-        """The output, given the context; of these patches alone where they are given, and 0 elsewhere."""
+        """The output given the context; with `places` that of these patches alone, and 0 elsewhere."""
         patches = to_patches(x, self.patch)
         levels = jnp.broadcast_to(levels_of_patches(level, self.patch), patches.shape[:2])
         if places is None:
@@ -110,16 +111,16 @@ class MAR(nn.Module):
         return from_patches(out, x.shape, self.patch).astype(jnp.float32)
 
     def places(self, moving: Bool[Array, "b _ _ 1"], max_pixels: int) -> Int[Array, "b k"]:
-        """The patches with a pixel that moves, and so many others that they are as many of each example.
+        """The patches with a pixel that moves, filled up with others to `max_pixels` patches of each example.
 
-        `max_pixels` is how many pixels move at most.
+        `max_pixels` is the largest number of pixels that move.
         """
         touched = jnp.any(to_patches(moving, self.patch), axis=2)
         return jnp.argsort(~touched, axis=1, stable=True)[:, :max_pixels]
 
 
 class Backbone(nn.Module):
-    """The context of each patch: a transformer over known patches, the others a learned vector."""
+    """The context of each patch: a transformer over known patches, with a learned vector for the others."""
 
     width: int
     depth: int
@@ -188,9 +189,6 @@ class Head(nn.Module):
 
 
 def fourier_features(x: Patches, count: int) -> Float[Array, "b n _"]:
-    """x, and beside it sin and cos of π x, 2π x, 4π x, …: so many octaves (Kingma et al. 2021, VDM: Fourier features).
-
-    They tell values apart that lie close, as levels of pixels do.
-    """
+    """x, and sin and cos of π x, 2π x, 4π x, … (`count` octaves), which separate close values (Kingma et al. 2021)."""
     angles = jnp.concatenate([x * (jnp.pi * 2.0**octave) for octave in range(count)] or [x[..., :0]], axis=-1)
     return jnp.concatenate([x, jnp.sin(angles), jnp.cos(angles)], axis=-1)

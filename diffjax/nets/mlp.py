@@ -1,4 +1,4 @@
-"""A residual MLP, for vectors and for pictures small enough to be one."""
+"""A residual MLP, for vectors and small images."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from diffjax.traits import NetTraits
 class MLP(nn.Module):
     """`depth` residual blocks of two dense layers on the flattened example, modulated by level and condition.
 
-    Of a condition's tokens it is told the mean alone.
+    Of a condition's tokens it uses the mean alone.
     """
 
     width: int = 128
@@ -41,12 +41,12 @@ class MLP(nn.Module):
 
     @property
     def traits(self) -> NetTraits:
-        """Of no special kind."""
+        """The defaults, and its encoders."""
         return NetTraits(conditions=self.conditions)
 
     @property
     def null_cond(self) -> PyTree:
-        """The condition that says nothing."""
+        """The null condition, without a batch axis."""
         return null_condition(self.classes, self.conditions)
 
     @nn.compact

@@ -1,4 +1,4 @@
-"""A transformer over tokens: it fills in masks from all that is visible, or, causal, predicts each next token."""
+"""A transformer over tokens: bidirectional, for masked diffusion, or causal, for autoregression."""
 
 from collections.abc import Sequence
 from math import prod
@@ -32,15 +32,15 @@ Caches = tuple[Cache, ...]  # of each block
 class Transformer(nn.Module):
     """Logits [b, n, vocab] of n tokens 0 … vocab - 1, an array of this `shape` in raster order; the mask is `vocab`.
 
-    Bidirectional, every output sees every input, masks too, and is modulated by the level, of the example or of its
-    own token. `causal`, tokens are taken in the order of `rank`: input i is the token revealed before the i-th and its
-    position, together with the position to predict (any order: Pannatier et al. 2024, sigma-GPT; in raster order this
-    is an ordinary autoregressive transformer), and output i sees inputs up to i. What is hidden there is a mask in
-    the input, and the level is not used.
+    Bidirectional, every output attends to every input, masks included, modulated by the level of the example or of
+    the token. Causal, tokens are in the order of `rank`: input i is the token revealed before the i-th and its
+    position, with the position to predict (any order: Pannatier et al. 2024, sigma-GPT; in raster order an ordinary
+    autoregressive transformer), and output i attends to inputs up to i. Hidden tokens are masks, and the level is not
+    used.
     """
 
     vocab: int
-    """Number of tokens, the mask not among them. A config sets it from the data. Unit: tokens. Range: [1, 1048576].
+    """Number of tokens, without the mask. A config sets it from the data. Unit: tokens. Range: [1, 1048576].
     When: in Python."""
     shape: tuple[int, ...]
     """Shape of the array of tokens. A config sets it from the data. Unit: tokens. Range: each in [1, 65536].
@@ -52,7 +52,7 @@ class Transformer(nn.Module):
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     causal: bool = False
-    """Whether it predicts each next token from those before. When: with `train.loss=causal` and an order of width 0."""
+    """Whether it predicts each next token. When: with `train.loss=causal` and an order of width 0."""
     perturbed: tuple[int, ...] = ()
     remat: bool = False
     dtype: Any = jnp.float32
@@ -78,7 +78,7 @@ class Transformer(nn.Module):
 
     @property
     def null_cond(self) -> PyTree:
-        """The condition that says nothing."""
+        """The null condition, without a batch axis."""
         return null_condition(self.classes, self.conditions)
 
     @property
@@ -114,7 +114,7 @@ class Transformer(nn.Module):
         added: Sequence[Array] | None = None,
         inside: bool = False,
     ) -> Logits | list[Array]:
-        """The logits, or what is `inside`, h after each block; `added` to the same (see nets/controlled.py)."""
+        """The logits, or with `inside` the states h after each block; `added` is added to these (`nets.control`)."""
         self._check(x, rank)
         encoded = self._encode_conditions(cond, len(x))
         if not self.causal:
@@ -126,11 +126,8 @@ class Transformer(nn.Module):
         first = jnp.zeros((len(x), 1), order.dtype)
         tokens = jnp.concatenate([first + self.start_token, jnp.take_along_axis(x, order[:, :-1], axis=1)], axis=1)
         h = self._inputs(tokens, jnp.concatenate([first, order[:, :-1]], axis=1), order)
-        out = self._to_logits(
-            self._run_blocks(
-                self._add_channels(h, encoded, order), self._embed(jnp.zeros(len(x)), cond, encoded), keys, encoded
-            )[-1]
-        )
+        embedding = self._embed(jnp.zeros(len(x)), cond, encoded)
+        out = self._to_logits(self._run_blocks(self._add_channels(h, encoded, order), embedding, keys, encoded)[-1])
         return jnp.take_along_axis(out, jnp.argsort(order, axis=1)[:, :, None], axis=1)
 
     def decode_step(
@@ -141,12 +138,13 @@ class Transformer(nn.Module):
         cond: PyTree,
         caches: Caches,
     ) -> tuple[Float[Array, "b vocab"], Caches]:
-        """One output of the causal net: the logits for position `there`, and the caches with this input in them.
+        """One step of the causal net: the logits for position `there`, and the caches with this input appended.
 
-        `token`, at position `here`, is the one revealed last (`start_token` where none is); the caches know all
+        `token`, at position `here`, is the one revealed last (`start_token` where none is); the caches hold all
         before it.
         """
-        encoded, target = self._encode_conditions(cond, len(token)), there[:, None]
+        encoded = self._encode_conditions(cond, len(token))
+        target = there[:, None]
         h = self._add_channels(self._inputs(token[:, None], here[:, None], target), encoded, target)
         embedding = self._embed(jnp.zeros(len(token)), cond, encoded)
         new_caches = []
@@ -161,9 +159,9 @@ class Transformer(nn.Module):
         return (Cache(nothing, nothing, jnp.zeros((), jnp.int32)),) * self.depth
 
     def _inputs(self, tokens: Tokens, here: Tokens, there: Tokens) -> Float[Array, "b n width"]:
-        """What the causal net reads: the token before, where it stands, and the position to predict."""
-        stands = jnp.where((tokens == self.start_token)[:, :, None], 0, self.positions(here))
-        return self.tokens(tokens) + stands + self.targets(there)
+        """The causal net's embedding of the token before, its position, and the position to predict."""
+        position = jnp.where((tokens == self.start_token)[:, :, None], 0, self.positions(here))
+        return self.tokens(tokens) + position + self.targets(there)
 
     def _encode_conditions(self, cond: PyTree, batch: int) -> EncoderOutputs:
         return encode_conditions(self.conditions, cond, batch, self.width, self.dtype)
@@ -174,7 +172,7 @@ class Transformer(nn.Module):
     def _add_channels(
         self, h: Float[Array, "b n width"], encoded: EncoderOutputs, places: Int[Array, "b n"] | None
     ) -> Float[Array, "b n width"]:
-        """h with what is shown beside each token; of those at these places."""
+        """h with the condition's channels of each token added, or of those at these places."""
         channels = per_token(encoded.channels, self.shape)
         if channels is None:
             return h
@@ -188,7 +186,7 @@ class Transformer(nn.Module):
         encoded: EncoderOutputs,
         added: Sequence[Array] | None = None,
     ) -> list[Array]:
-        """h after each block, to all but the last of which what is `added` has been."""
+        """The states h after each block; before the next one, its entry of `added` is added."""
         states = []
         for i, block in enumerate(self.blocks):
             h, _ = block(h, embedding, keys, self.causal, None, encoded.tokens, encoded.token_mask)
@@ -204,11 +202,11 @@ class Transformer(nn.Module):
             raise UserError(f"Transformer: built for shape {self.shape}, {self.length} tokens, got {x.shape[1]}")
         if self.causal and rank is None and not self.is_initializing():
             raise UserError(
-                "Transformer: a causal net must be told the order (rank); train it with loss.causal, and sample with "
-                "an order of width 0"
+                "Transformer: a causal net needs the ranks of the positions; train it with loss.causal, and sample "
+                "with an order of width 0"
             )
         if rank is not None and not self.causal:
             raise UserError(
-                "Transformer: with causal=False it sees every token at once, and has no next one to predict; train it "
+                "Transformer: with causal=False it attends to every token, and takes no rank; train it "
                 "with loss.bound or loss.regression, or build it with causal=True"
             )

@@ -47,10 +47,9 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all pixels, added to its input, and then over the `tokens` that are `token_mask`; starts
-    at 0.
+    """Residual self-attention over all pixels, then cross-attention to the `tokens` where `token_mask`; starts at 0.
 
-    `perturbed`: each pixel sees itself alone.
+    `perturbed`: the attention matrix is the identity.
     """
 
     heads: int
@@ -74,11 +73,11 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net over pictures whose sides divide by 2^(depths - 1).
+    """A U-Net over images whose sides divide by 2^(depths - 1).
 
     Each depth has residual blocks on the way down and as many on the way up, the deepest one block, attention, one
-    block. Attention is to the picture itself and to a condition's tokens. Levels of single pixels stand beside x,
-    and the blocks are modulated by their mean.
+    block. Attention is self-attention and cross-attention to a condition's tokens. With `per_pixel` the level is a
+    channel beside x, and the blocks are modulated by its mean.
     """
 
     width: int = 32
@@ -88,16 +87,16 @@ class UNet(nn.Module):
     """Channels at each depth, as multiples of `width`; their number is that of the depths. Range: each in [1, 1024].
     When: one more depth for each doubling of the image's sides."""
     blocks: int = 1
-    """Residual blocks at each depth, each way. Unit: blocks. Range: [1, 64]. When: raise it with `width`."""
+    """Residual blocks at each depth, down and up. Unit: blocks. Range: [1, 64]. When: raise it with `width`."""
     attention: tuple[int, ...] = ()
-    """Depths that attend beside the deepest; 0 is full resolution. Range: each in [0, depths).
-    When: conditions have tokens (captions), or what is far apart in an image must fit together."""
+    """Depths with attention beside the deepest; 0 is full resolution. Range: each in [0, depths).
+    When: conditions have tokens (captions), or distant parts of an image must fit together."""
     heads: int = 4
     classes: int = 0
     conditions: tuple[Any, ...] = ()
     dropout: float = 0.0
     perturbed: tuple[int, ...] = ()
-    """Depths at which each pixel attends to itself alone: a weaker net, for guidance. Range: each in [0, depths).
+    """Depths whose attention matrix is the identity: a weaker net, for guidance. Range: each in [0, depths).
     When: set by `guidance_form=perturbed_attention(…)`; not needed in training."""
     per_pixel: bool = False
     """Whether each pixel may have a noise level of its own.
@@ -128,7 +127,7 @@ class UNet(nn.Module):
 
     @property
     def null_cond(self) -> PyTree:
-        """The condition that says nothing."""
+        """The null condition, without a batch axis."""
         return null_condition(self.classes, self.conditions)
 
     @nn.compact
@@ -141,21 +140,11 @@ class UNet(nn.Module):
         added: Sequence[Array] | None = None,
         inside: bool = False,
     ) -> Picture | list[Array]:
-        """The output, or what is `inside`, h at each depth going down; `added` to the same (see nets/controlled.py)."""
+        """The output, or with `inside` the states h at each depth; `added` is added to these (`nets.control`)."""
         self._check(x)
         encoded = encode_conditions(self.conditions, cond, len(x), 2 * self.width, self.dtype)
-        label = extract_label(self.conditions, self.classes, cond)
         channels = [self.width * multiplier for multiplier in self.multipliers]
-        h = nn.Conv(channels[0], (3, 3), dtype=self.dtype)(x)
-        if self.per_pixel:
-            level_channel = jnp.broadcast_to(level, (*x.shape[:3], 1)).astype(self.dtype)
-            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Levels")(level_channel)
-            level = jnp.mean(level, axis=range(1, level.ndim), keepdims=True)
-        embedding = Embedding(2 * self.width, self.classes, self.dtype)(
-            require_scalar_level(x, level), label, encoded.vector
-        )
-        if (channels_beside := resize_to(encoded.channels, x.shape[1:])) is not None:
-            h += nn.Conv(channels[0], (3, 3), dtype=self.dtype, name="Shown")(channels_beside)
+        h, embedding = self._embed(x, level, cond, encoded)
         skips = []
         for depth, deeper in enumerate(channels[1:]):
             h = self._blocks(h, embedding, depth, keys, encoded)
@@ -176,6 +165,22 @@ class UNet(nn.Module):
         h = nn.silu(_norm(channels[0], jnp.float32)(h))  # the last layer, of few channels, in float32
         return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
 
+    def _embed(
+        self, x: Picture, level: Float[Array, "b *levels"], cond: PyTree, encoded: EncoderOutputs
+    ) -> tuple[Picture, Float[Array, "b e"]]:
+        """The first state, of x, its level and the condition's channels, and the embedding of level and condition."""
+        h = nn.Conv(self.width * self.multipliers[0], (3, 3), dtype=self.dtype)(x)
+        if self.per_pixel:
+            level_channel = jnp.broadcast_to(level, (*x.shape[:3], 1)).astype(self.dtype)
+            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, name="Levels")(level_channel)
+            level = jnp.mean(level, axis=range(1, level.ndim), keepdims=True)
+        label = extract_label(self.conditions, self.classes, cond)
+        embed = Embedding(2 * self.width, self.classes, self.dtype)
+        embedding = embed(require_scalar_level(x, level), label, encoded.vector)
+        if (condition_channels := resize_to(encoded.channels, x.shape[1:])) is not None:
+            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, name="Shown")(condition_channels)
+        return h, embedding
+
     def _blocks(
         self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None, encoded: EncoderOutputs
     ) -> Picture:
@@ -189,11 +194,11 @@ class UNet(nn.Module):
     def _check(self, x: Picture) -> None:
         factor = 2 ** (len(self.multipliers) - 1)
         if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
-            raise UserError(f"UNet: expected pictures [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
+            raise UserError(f"UNet: expected images [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
 
 
 def _upsample(x: Picture) -> Picture:
-    """Each pixel becomes a square of four."""
+    """Nearest-neighbour upsampling by 2."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 

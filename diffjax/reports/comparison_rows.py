@@ -44,7 +44,7 @@ def write_row(folder: str | Path, about: Mapping[str, Any], row: SweepRow) -> Pa
     path = row_file(folder, about, row.settings)
     scores = [
         {
-            **{name: getattr(score, name) for name in TEXT_FIELDS},
+            **{name: vars(score)[name] for name in TEXT_FIELDS},
             "share": score.share,
             "found": _replicates_document(score.samples),
             "real": _replicates_document(score.real),

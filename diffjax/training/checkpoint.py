@@ -226,4 +226,4 @@ def _shapes(tree: PyTree) -> PyTree:
 
 def to_orbax(state: State) -> dict[str, PyTree]:
     """The fields of the state that are saved, the key as its bits."""
-    return {**{name: getattr(state, name) for name in FIELDS}, "key": jax.random.key_data(state.key)}
+    return {**{name: vars(state)[name] for name in FIELDS}, "key": jax.random.key_data(state.key)}

@@ -1,4 +1,4 @@
-"""Training a part of a net: the rest, named by patterns, keeps every bit."""
+"""Frozen parameters: those that match a pattern keep every bit in training."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, 
 
 @dataclass(frozen=True)
 class FrozenNet:
-    """A net of which some weights get no gradient, so that none is computed; in all else the net itself."""
+    """A net whose parameters that match `patterns` get no gradient, and none is computed."""
 
     net: Any
     patterns: tuple[str, ...]
 
     @property
     def traits(self) -> NetTraits:
-        """Those of the net; `patterns` hold its fixed parameters, and nothing is left to freeze."""
+        """Those of the net, without `fixed`, which `patterns` include."""
         return replace(net_traits(self.net), controllable=False, fixed=())
 
     @property
@@ -32,7 +32,7 @@ class FrozenNet:
         return self.net.null_cond
 
     def init(self, key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree:
-        """The net's own variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
+        """The net's variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
         variables = self.net.init(key, *args, **kwargs)
         names = leaves_by_name(variables["params"])
         check_patterns(names, self.patterns, "train.freeze")
@@ -50,7 +50,7 @@ class FrozenNet:
         return self.net.apply({**variables, "params": params}, *args, **kwargs)
 
     def clone(self, **changes: Any) -> "FrozenNet":
-        """The same around the net with these fields changed."""
+        """The same around a clone of the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
 

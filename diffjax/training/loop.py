@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,7 @@ from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics
 from diffjax.training.trainer import Trainer, build_trainer
+from diffjax.traits import net_traits
 
 
 def fit(
@@ -57,7 +57,7 @@ def fit(
     """
     arguments = FitArguments(keys, net, loss, batches, steps, optimizer, ema, start, devices, dispatch, accumulate)
     callbacks = Callbacks(events, watch, on_fault, restore, report, stopping)
-    return _train(_prepare(arguments), callbacks)
+    return _train(*_prepare(arguments), int(steps), callbacks)
 
 
 def step_memory(trainer: Trainer, start: State, batch: Batch) -> data_parallel.Memory | None:
@@ -107,21 +107,11 @@ class Callbacks:
         return (self.on_fault or nonfinite.stop())(fault, state, lambda: (self.restore and self.restore()) or initial)
 
 
-class _Run(NamedTuple):
-    """What a training run is made of."""
-
-    trainer: Trainer
-    initial: State
-    stream: Iterator[Batch]
-    steps: int
-
-
-def _prepare(arguments: FitArguments) -> _Run:
-    """Check the arguments, read the first batch, and initialize the state that is not given."""
+def _prepare(arguments: FitArguments) -> tuple[Trainer, State, Iterator[Batch]]:
+    """The trainer, the state to start from, and the batches, once the arguments and the first batch are checked."""
     averages = check_arguments(arguments)
     start = arguments.start
-    steps = int(arguments.steps)
-    optimizer = arguments.optimizer or adamw(steps)
+    optimizer = arguments.optimizer or adamw(int(arguments.steps))
     trainer = build_trainer(
         arguments.net, arguments.loss, optimizer, arguments.devices, arguments.dispatch, arguments.accumulate
     )
@@ -133,24 +123,23 @@ def _prepare(arguments: FitArguments) -> _Run:
         start = create(key, trainer.net, trainer.optimizer, averages, first["x"], first.get("cond"))
     else:
         check_start(start, trainer.optimizer, averages)
-    return _Run(trainer, start, itertools.chain([first], stream), steps)
+    return trainer, start, itertools.chain([first], stream)
 
 
-def _train(run: _Run, callbacks: Callbacks) -> State:
+def _train(trainer: Trainer, initial: State, stream: Iterator[Batch], steps: int, callbacks: Callbacks) -> State:
     """Dispatch steps, confirm them, call what is due; the state at the end."""
-    devices = run.trainer.devices
-    queue = DispatchQueue(run.trainer, run.stream, callbacks.watch)
-    state = data_parallel.replicate(run.initial, devices)
-    done = int(run.initial.step)
-    while done < run.steps:
-        size = min(queue.pace.size, run.steps - done, *callbacks.steps_to_next(done))
+    queue = DispatchQueue(trainer, stream, callbacks.watch)
+    state = data_parallel.replicate(initial, trainer.devices)
+    done = int(initial.step)
+    while done < steps:
+        size = min(queue.pace.size, steps - done, *callbacks.steps_to_next(done))
         state = queue.dispatch(state, done, size, callbacks.stopping is not None and callbacks.stopping())
         done += size
-        due = callbacks.due(done, run.steps)
-        bad_batch = queue.confirm(0 if due or done == run.steps else queue.pace.ahead)
+        due = callbacks.due(done, steps)
+        bad_batch = queue.confirm(0 if due or done == steps else queue.pace.ahead)
         if bad_batch is not None:
-            fault = nonfinite.locate_nonfinite(run.trainer, state, bad_batch)
-            state = data_parallel.replicate(callbacks.recover(fault, state, run.initial), devices)
+            fault = nonfinite.locate_nonfinite(trainer, state, bad_batch)
+            state = data_parallel.replicate(callbacks.recover(fault, state, initial), trainer.devices)
             done = int(state.step)
         elif queue.stopped:
             return state
@@ -162,7 +151,7 @@ def _train(run: _Run, callbacks: Callbacks) -> State:
 
 def _check_tokens(net: Net, x: Shaped[Array | np.ndarray, "b ..."]) -> None:
     """Raise UserError where the first batch holds tokens that the net does not know: its loss would be NaN."""
-    vocab = getattr(net, "vocab", None)
+    vocab = net_traits(net).vocab
     if vocab is not None and not (jnp.min(x) >= 0 and jnp.max(x) < vocab):
         raise UserError(
             f"fit: the net knows tokens 0 … {vocab - 1} (vocab={vocab}), and the batches hold {int(jnp.min(x))} … "

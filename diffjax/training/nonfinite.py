@@ -121,7 +121,7 @@ def locate_nonfinite(trainer: Trainer, state: State, batch: Batch) -> Fault:
     computed, levels = _compiled_step(trainer.net, trainer.loss, trainer.optimizer, parts)(
         state, {**inputs, "index": index}
     )
-    before = {name: getattr(state, name) for name in ("params", "emas", "opt_state")}
+    before = {name: vars(state)[name] for name in ("params", "emas", "opt_state")}
     return Fault(
         step=int(state.step),
         position=int(state.position),

@@ -6,6 +6,8 @@ from jaxtyping import PyTree
 
 from diffjax.utils.memo import memoize_by_arguments
 
+__all__ = ["adamw"]
+
 
 @memoize_by_arguments
 def adamw(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import optax
@@ -31,7 +31,7 @@ class Trainer:
     max_steps: int
     parts: int
 
-    @property
+    @cached_property
     def advance(self) -> data_parallel.AdvanceState:
         """The compiled program."""
         return _compiled_step(self.net, self.loss, self.optimizer, self.parts, self.devices)

@@ -36,7 +36,8 @@ def type_name(kind: Any) -> str:
         return "a name"
     if get_args(kind):
         return f"a tuple, each {type_name(get_args(kind)[0])}"
-    return {float: "a finite number", NoneType: "None"}.get(kind, str(getattr(kind, "__name__", kind)))
+    name = kind.__name__ if isinstance(kind, type) else str(kind)
+    return {float: "a finite number", NoneType: "None"}.get(kind, name)
 
 
 def python_scalar(value: Any) -> Any:

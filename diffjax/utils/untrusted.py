@@ -34,9 +34,9 @@ def read_json(path: Path, max_bytes: int) -> Any:
 def check_depth(text: bytes, name: str) -> None:
     """Raise ValueError where JSON may be nested more than MAX_DEPTH deep; brackets within its strings count as well."""
     content = np.frombuffer(text, np.uint8)
-    opened = np.isin(content, np.frombuffer(b"[{", np.uint8)).astype(np.int64)
+    opened = np.isin(content, np.frombuffer(b"[{", np.uint8)).astype(np.int8)
     closed = np.isin(content, np.frombuffer(b"]}", np.uint8))
-    if np.cumsum(opened - closed).max(initial=0) > MAX_DEPTH:
+    if np.cumsum(opened - closed, dtype=np.int32).max(initial=0) > MAX_DEPTH:
         raise ValueError(f"{name} is JSON that is nested more than {MAX_DEPTH} deep")
 
 

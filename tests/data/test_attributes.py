@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from diffjax.data.attributes import ATTRIBUTES, measure
 from diffjax.errors import UserError
+from examples.digits_text.attributes import ATTRIBUTES, measure
 
 LEVELS = 17
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from diffjax.data import Dataset
-from diffjax.data.attributes import measure
-from diffjax.data.captions import (
+from diffjax.errors import UserError
+from examples.digits_text.attributes import measure
+from examples.digits_text.captions import (
     DIGITS,
     LIMITS,
     MAX_LENGTH,
@@ -21,7 +22,6 @@ from diffjax.data.captions import (
     write_caption,
     write_captions,
 )
-from diffjax.errors import UserError
 
 ENDS = [[None, *ends] for ends in WORDS.values()]
 EVERY = [

@@ -26,14 +26,15 @@ from diffjax.data.condition_parts import Maker
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec
 from diffjax.protocols import ConditionPart
+from examples.digits_text import parts as digits_parts
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
 MAKERS = (
     condition_parts.sketch(),
     condition_parts.low_res(2),
-    condition_parts.caption(choices=4),
-    condition_parts.measured("slant"),
+    digits_parts.caption(choices=4),
+    digits_parts.measured("slant"),
 )
 NAMES = {"label", "sketch", "low_res", "text", "slant"}
 N, BATCH = 80, 32
@@ -76,11 +77,11 @@ def test_each_row_has_the_parts_of_its_own_picture(small: Dataset):
 
 def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset):
     """Each of four in a quarter of 256 rows: outside 64 ± 35 with probability 1e-6; the seed is fixed."""
-    (text,) = build_parts((condition_parts.caption(choices=4),), small)
+    (text,) = build_parts((digits_parts.caption(choices=4),), small)
     images, labels = small.arrays("train")
     every = np.stack([text.make(image, int(label)) for image, label in zip(images, labels, strict=True)])
     taken = []
-    for step, batch in enumerate(take(small, 8, (condition_parts.caption(choices=4),))):
+    for step, batch in enumerate(take(small, 8, (digits_parts.caption(choices=4),))):
         own = every[batch_ids(N, BATCH, 0, step)]
         given = batch["cond"]["text"].value[:, None]
         assert (own == given).all(-1).any(1).all()
@@ -155,10 +156,18 @@ def test_stored_features_belong_to_their_pictures(stored: Dataset, resident: boo
 
 
 def test_slots_name_them(small: Dataset):
-    named = data_spec.parse_parts(("sketch", "low_res(factor=4)", "caption(choices=2)", "measured('width')"), small)
+    named = data_spec.parse_parts(
+        (
+            "sketch",
+            "low_res(factor=4)",
+            "examples.digits_text.parts:caption(choices=2)",
+            "examples.digits_text.parts:measured('width')",
+        ),
+        small,
+    )
     assert [part.name for part in named] == ["sketch", "low_res", "text", "width"]
     assert [part.shape for part in named] == [(8, 8, 1), (2, 2, 1), (64,), ()]
-    with pytest.raises(UserError, match=r"data\.parts: unknown 'sketsch'; choose from caption, feature, low_res"):
+    with pytest.raises(UserError, match=r"data\.parts: unknown 'sketsch'; choose from feature, low_res"):
         data_spec.parse_parts(("sketsch()",), small)
     with pytest.raises(UserError, match=r"data\.parts: data set 'digits': low_res: factor must divide"):
         data_spec.parse_parts(("low_res(factor=3)",), small)

@@ -107,7 +107,7 @@ def test_pictures_show_the_nearest_levels(known) -> None:
 
 
 def test_a_model_is_told_the_shares_of_the_law(known) -> None:
-    facts = data_spec.data_facts(known, "real")
+    facts = data_spec.build_data_spec(known, "real")
     assert facts.label_frequencies == pytest.approx((0.1,) * 10)
     assert len(known.split("train")) == TRAIN_COUNT
     assert len(known.split("test").labels()[:3]) == 3
@@ -116,9 +116,9 @@ def test_a_model_is_told_the_shares_of_the_law(known) -> None:
 
 def test_mistakes_are_told(known, digits) -> None:
     with pytest.raises(UserError, match=r"data.form: pixels of 'known8' are real numbers; use real, got 'unit'"):
-        data_spec.data_facts(known, "unit")
+        data_spec.build_data_spec(known, "unit")
     with pytest.raises(UserError, match=r"data.form: pixels of 'digits' are levels"):
-        data_spec.data_facts(digits, "real")
+        data_spec.build_data_spec(digits, "real")
     with pytest.raises(UserError, match=r"data.balance: data set 'known8' draws"):
         batches(known, "train", 16, 0, form=pixel_representation.real, balance=True)
     with pytest.raises(UserError, match=r"data.augment: it would change the law of 'known8'"):

@@ -5,11 +5,12 @@ import pytest
 from scipy import ndimage
 
 from diffjax.data import Dataset, byte_tokenizer, condition_parts
-from diffjax.data.attributes import measure
-from diffjax.data.captions import describe_traits, parse_caption
 from diffjax.data.condition_parts import Maker, Part, PartContext, part_context
 from diffjax.data.splits import Feature
 from diffjax.errors import UserError
+from examples.digits_text import parts as digits_parts
+from examples.digits_text.attributes import measure
+from examples.digits_text.captions import describe_traits, parse_caption
 
 PHOTO = PartContext((12, 16, 3), ("a",), 256, {})
 NEIGHBOURS = np.ones((3, 3), bool)
@@ -84,7 +85,7 @@ def test_low_res_is_the_mean_of_each_block_in_the_units_of_x():
 
 def test_captions_are_texts_that_are_true(digits: Dataset):
     images, labels = digits.arrays("test", np.arange(20))
-    part = condition_parts.caption(choices=3)(part_context(digits))
+    part = digits_parts.caption(choices=3)(part_context(digits))
     assert (part.name, part.shape, part.choices, part.vocab) == ("text", (64,), 3, 257)
     for image, label, own in zip(images, labels, describe_traits(images, labels, 17), strict=True):
         value = part.make(image, int(label))
@@ -97,7 +98,7 @@ def test_captions_are_texts_that_are_true(digits: Dataset):
 def test_a_measured_part_is_the_attribute_of_the_picture(digits: Dataset):
     images, _ = digits.arrays("test", np.arange(5))
     for name, expected in measure(images, 17).items():
-        part = condition_parts.measured(name)(part_context(digits))
+        part = digits_parts.measured(name)(part_context(digits))
         assert (part.name, part.shape) == (name, ())
         np.testing.assert_array_equal([part.make(image, 0) for image in images], expected)
 
@@ -131,8 +132,8 @@ def test_the_bytes_of_a_part_are_those_of_its_values(digits: Dataset):
     for maker in (
         condition_parts.sketch(),
         condition_parts.low_res(),
-        condition_parts.caption(choices=2),
-        condition_parts.measured("slant"),
+        digits_parts.caption(choices=2),
+        digits_parts.measured("slant"),
     ):
         part = maker(part_context(digits))
         assert part.make(image, 0).nbytes == part.bytes
@@ -148,10 +149,10 @@ def test_the_bytes_of_a_part_are_those_of_its_values(digits: Dataset):
         ),
         (lambda: condition_parts.low_res(1), "factor must be at least 2, got 1"),
         (lambda: condition_parts.low_res(5)(PHOTO), r"factor must divide .*\(16x12\), got 5"),
-        (lambda: condition_parts.caption(length=10), "length of at least 64"),
-        (lambda: condition_parts.caption()(PHOTO), r"digits of 8x8 pixels in 17 levels; .* feature\('name'\)"),
-        (lambda: condition_parts.measured("height"), "unknown 'height'; choose from weight, slant, width, position"),
-        (lambda: condition_parts.measured("slant")(PHOTO), "strokes are grey"),
+        (lambda: digits_parts.caption(length=10), "length of at least 64"),
+        (lambda: digits_parts.caption()(PHOTO), r"digits of 8x8 pixels in 17 levels; .* feature\('name'\)"),
+        (lambda: digits_parts.measured("height"), "unknown 'height'; choose from weight, slant, width, position"),
+        (lambda: digits_parts.measured("slant")(PHOTO), "strokes are grey"),
         (lambda: condition_parts.feature("note")(PHOTO), "stores no 'note'; it has: none beside image and class"),
         (lambda: stored("nota"), "stores no 'nota'; it has: any, count, huge, kind, note, vector"),
         (lambda: stored("any"), r"'any' has shape \(None, 3\); expected one shape"),

@@ -1,4 +1,4 @@
-"""Every method: known exactly where it is known, finite at both ends of time, of no neighbour, under jit and grad."""
+"""Laws of every method: known values are exact, samples finite and independent of the batch, under jit and grad."""
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def blur_of(x):
     return sum(BLUR[i + 1, j + 1] * jnp.roll(x, (i, j), axis=(-3, -2)) for i in (-1, 0, 1) for j in (-1, 0, 1))
 
 
-SEEN = {  # each observation, what it is of, and what it was
+OBSERVATIONS = {  # each observation, its operator H, and H of the image
     "inpaint": (edit.inpaint(IMAGE, LEFT), lambda x: x[..., :, :2, :], IMAGE[:, :2]),
     "downsampled": (edit.downsampled(means_of(IMAGE), 2), means_of, means_of(IMAGE)),
     "grey": (edit.grey(IMAGE.mean(axis=-1, keepdims=True)), lambda x: x.mean(axis=-1), IMAGE.mean(axis=-1)),
@@ -57,7 +57,7 @@ SEEN = {  # each observation, what it is of, and what it was
 
 
 def tiny(weight, x_t, t, cond):
-    """Anything that depends on all it is given, and compiles at once."""
+    """A denoiser that depends on all its arguments and compiles fast."""
     near = jnp.tanh(weight * x_t + 0.3 * jnp.roll(x_t, 1, axis=-2) + 0.1 * cond.reshape((-1,) + (1,) * (x_t.ndim - 1)))
     return near - 0.2 * t
 
@@ -72,37 +72,37 @@ def solve(method, seen=KNOWN, start=0, count=4, noise=NOISE, denoise=DENOISE, st
 
 
 @pytest.mark.parametrize("method", few(METHODS, "clamp", "ddrm", "dps", "repaint", "twisted"))
-def test_known_pixels_are_the_images_and_an_example_does_not_know_its_batch(method) -> None:
+def test_known_pixels_are_exact_and_an_example_does_not_depend_on_its_batch(method) -> None:
     whole, alone = solve(method), solve(method, start=2, count=1)
     np.testing.assert_array_equal(whole[:, LEFT], np.broadcast_to(IMAGE[LEFT], (4, 8, 3)))
     np.testing.assert_allclose(alone[0], whole[2], atol=1e-5)
     assert len(np.unique(np.asarray(whole[:, 0, 3, 0]))) == 4
 
 
-@pytest.mark.parametrize("name", [name for name in SEEN if name != "inpaint"])
-def test_an_observation_is_what_it_says_and_is_known_in_what_is_drawn(name) -> None:
-    seen, of, was = SEEN[name]
+@pytest.mark.parametrize("name", [name for name in OBSERVATIONS if name != "inpaint"])
+def test_an_operator_is_a_basis_and_samples_have_the_measured_values(name) -> None:
+    seen, operator, measured = OBSERVATIONS[name]
     x = jax.random.normal(jax.random.key(0), (2, *SHAPE))
     np.testing.assert_allclose(seen.from_coordinates(seen.to_coordinates(x)), x, atol=1e-5)
     np.testing.assert_allclose(jnp.sum(seen.to_coordinates(x) ** 2), jnp.sum(x**2), rtol=1e-5)
     known = np.broadcast_to(np.isfinite(seen.std), SHAPE)
     np.testing.assert_allclose(seen.to_coordinates(IMAGE[None])[0][known], seen.values[known], atol=1e-5)
-    drawn = solve("pigdm" if name == "blurred" else "ddnm", seen)
-    np.testing.assert_allclose(of(drawn), np.broadcast_to(was, (4, *was.shape)), atol=1e-5)
-    assert float(jnp.min(jnp.max(jnp.abs(drawn - IMAGE[None]), axis=(1, 2, 3)))) > 0.1
+    samples = solve("pigdm" if name == "blurred" else "ddnm", seen)
+    np.testing.assert_allclose(operator(samples), np.broadcast_to(measured, (4, *measured.shape)), atol=1e-5)
+    assert float(jnp.min(jnp.max(jnp.abs(samples - IMAGE[None]), axis=(1, 2, 3)))) > 0.1
 
 
 @pytest.mark.parametrize(
     "turn", [block_basis(2), channel_basis((0.3, 0.6, 0.1)), channel_basis((1.0, 0.0, 0.0)), hartley]
 )
-def test_every_basis_is_its_own_inverse_and_serves_solve(turn) -> None:
+def test_every_basis_is_orthonormal_and_its_own_inverse(turn) -> None:
     std = jnp.full((4, 4, 3), jnp.inf).at[:2].set(0.1)
-    seen = edit.observed(turn, turn, jnp.ones(SHAPE), std)  # which looks whether it is
+    seen = edit.observed(turn, turn, jnp.ones(SHAPE), std)  # which checks the basis
     with pytest.raises(UserError, match="another basis"):
         solve("clamp", seen)
 
 
-def test_batches_of_images_have_their_own_observations() -> None:
+def test_an_observation_of_a_batch_is_those_of_its_images() -> None:
     images = jnp.stack([IMAGE, 2 * IMAGE, -IMAGE])
     every = [
         edit.inpaint(images, LEFT),
@@ -137,7 +137,7 @@ def test_finite_at_every_number_of_steps(method, make) -> None:
 
 @pytest.mark.parametrize("method", few([name for name in METHODS if name != "twisted"], "pigdm", "repaint"))
 def test_runs_under_jit_and_grad(method) -> None:
-    """The particle filter chooses among particles, and so has no slope."""
+    """Except the particle filter, whose resampling has no gradient."""
 
     @jax.jit
     def total(weight):
@@ -155,8 +155,8 @@ def test_without_resampling_repaint_is_replacement() -> None:
 
 
 @pytest.mark.parametrize("method", ["ddnm", "repaint"])
-def test_a_host_loop_draws_what_a_scan_does(method, monkeypatch) -> None:
-    """As convolutional nets are driven on CPUs."""
+def test_a_host_loop_equals_a_scan(method, monkeypatch) -> None:
+    """Convolutional nets on CPUs are sampled by a host loop."""
     scanned = solve(method, count=2, steps=4)
     for module in (dispatch, time_travel):
         monkeypatch.setattr(module, "loops_are_slow", lambda *nets: True)
@@ -164,14 +164,14 @@ def test_a_host_loop_draws_what_a_scan_does(method, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("method", ["clamp", "repaint"])
-def test_under_a_wave_of_levels(method) -> None:
+def test_under_a_rolling_order(method) -> None:
     given = (dj.keys(0, 3), NOISE, order.rolling(0.5), DENOISE, KNOWN)
     x = edit.solve(*given, method=METHODS[method], cond=jnp.arange(3), steps=6)
     np.testing.assert_array_equal(x[:, LEFT], np.broadcast_to(IMAGE[LEFT], (3, 8, 3)))
 
 
 @pytest.mark.parametrize("rule", [steps.heun(), steps.dpmpp_3m()], ids=lambda rule: rule.name)
-def test_any_rule_draws_what_a_denoiser_is_led_to(rule) -> None:
+def test_other_step_rules_keep_known_pixels(rule) -> None:
     x = solve("pigdm" if rule.evaluations > 1 else "ddnm", step=rule)
     np.testing.assert_array_equal(x[:, LEFT], np.broadcast_to(IMAGE[LEFT], (4, 8, 3)))
     assert bool(jnp.all(jnp.isfinite(x)))
@@ -183,17 +183,17 @@ TOKENS = dj.Masking(3)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: solve("ddrm", step=steps.ddim()), "brings its own"),
-        (lambda: solve("twisted", step=steps.ddim()), "takes no other"),
+        (lambda: solve("ddrm", step=steps.ddim()), "leave step out"),
+        (lambda: solve("twisted", step=steps.ddim()), "leave step out"),
         (lambda: solve("repaint", step=steps.dpmpp_3m()), "only falls"),
         (lambda: solve("dps", step=steps.heun()), "2 times a step"),
         (lambda: solve("repaint", edit.inpaint(IMAGE, LEFT, noise_std=0.1)), "must be exact"),
         (lambda: solve("ddnm", edit.inpaint(IMAGE, LEFT, noise_std=0.1), step=steps.ddim()), "must be exact"),
-        (lambda: solve("clamp", SEEN["grey"][0]), "another basis"),
+        (lambda: solve("clamp", OBSERVATIONS["grey"][0]), "another basis"),
         (lambda: edit.solve(dj.keys(0, 2), NOISE, order.raster, DENOISE, KNOWN, method=edit.pigdm()), "one level"),
         (
             lambda: edit.solve(
-                dj.keys(0, 2), NOISE, order.rolling(0.5), DENOISE, SEEN["grey"][0], method=edit.replacement()
+                dj.keys(0, 2), NOISE, order.rolling(0.5), DENOISE, OBSERVATIONS["grey"][0], method=edit.replacement()
             ),
             "another basis",
         ),
@@ -214,10 +214,10 @@ TOKENS = dj.Masking(3)
         (lambda: edit.grey(IMAGE), "one channel"),
         (lambda: edit.grey(IMAGE[..., :1], (0.0, 0.0, 0.0)), "finite weight"),
         (lambda: edit.blurred(IMAGE, BLUR[:2]), "odd sides"),
-        (lambda: edit.blurred(IMAGE, BLUR + np.eye(3)[:, ::-1] * [0, 0, 1]), "turned round"),
+        (lambda: edit.blurred(IMAGE, BLUR + np.eye(3)[:, ::-1] * [0, 0, 1]), "observed"),
         (lambda: edit.blurred(IMAGE, BLUR, noise_std=-0.1), "noise_std"),
     ],
 )
-def test_what_a_method_does_not_serve_is_refused(call, message) -> None:
+def test_a_problem_that_a_method_does_not_serve_is_refused(call, message) -> None:
     with pytest.raises(UserError, match=message):
         call()

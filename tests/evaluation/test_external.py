@@ -13,12 +13,11 @@ from diffjax.evaluation import reference_stats, suite
 from diffjax.evaluation.features import (
     describe_features,
     extract_features,
-    feature_moments,
     pixel_features,
     precomputed_features,
     write_features,
 )
-from diffjax.evaluation.frechet_distance import frechet, write_moments
+from diffjax.evaluation.frechet_distance import frechet, gather_moments, write_moments
 from diffjax.evaluation.image_sources import fingerprint, open_images
 from diffjax.evaluation.jackknife import interval_from_replicates
 from diffjax.evaluation.reference_stats import cached_moments, in_batches, moments_of_parts
@@ -28,6 +27,10 @@ from diffjax.reports.plots import write_png
 from diffjax.reports.tables import table, write_report
 
 PIXELS = pixel_features((4, 4, 1))
+
+
+def feature_moments(features, batches):
+    return gather_moments(extract_features(features, [batch]) for batch in batches)
 
 
 def drawn(count: int, seed: int, shift: float = 0.0) -> np.ndarray:

@@ -12,7 +12,6 @@ from diffjax.evaluation.features import (
     classifier_features,
     describe_features,
     extract_features,
-    feature_moments,
     pixel_features,
     precomputed_features,
     read_features,
@@ -32,9 +31,6 @@ def test_pixels_are_fractions_however_they_come_in_batches():
     x = images(0)
     rows = extract_features(PIXELS, [x[:5], x[5:]])
     np.testing.assert_allclose(rows, x.reshape(12, 12) / 255, rtol=1e-6)
-    found = feature_moments(PIXELS, [x[:1], x[1:]])
-    np.testing.assert_allclose(found.mean, (x.reshape(12, 12) / 255).mean(0), rtol=1e-6)
-    assert found.rows == 12
 
 
 def test_the_classifier_sees_its_classes(digits):

@@ -10,7 +10,6 @@ from diffjax.evaluation import pairwise
 from diffjax.evaluation.precision_recall import (
     coverage_scores,
     memorization,
-    memorization_ratio,
     nearest,
     nearest_distances,
     nearest_neighbours,
@@ -35,17 +34,17 @@ def test_nearest_agrees_with_a_tree_search(monkeypatch):
 def test_copies_finds_every_training_image_and_one_percent_of_the_reference():
     rng = np.random.default_rng(0)
     train, reference = rng.standard_normal((300, 8)), rng.standard_normal((500, 8))
-    assert memorization_ratio(train, train, reference) == 1.0
-    assert memorization_ratio(reference, train, reference) == pytest.approx(0.01, abs=1 / 500)
-    assert memorization_ratio(reference + 50, train, reference) == 0.0
+    assert memorization(train, train, reference).share == 1.0
+    assert memorization(reference, train, reference).share == pytest.approx(0.01, abs=1 / 500)
+    assert memorization(reference + 50, train, reference).share == 0.0
 
 
 def test_copies_are_found_where_real_images_repeat_the_training_set():
     rng = np.random.default_rng(0)
     train = rng.standard_normal((100, 4))
     reference = np.concatenate([train[:5], rng.standard_normal((95, 4))])
-    assert memorization_ratio(train, train, reference) == 1.0
-    assert memorization_ratio(reference[5:], train, reference) == 0.0
+    assert memorization(train, train, reference).share == 1.0
+    assert memorization(reference[5:], train, reference).share == 0.0
 
 
 def test_the_nearest_few_agree_with_a_tree_search_wherever_the_cloud_lies(monkeypatch):

@@ -143,8 +143,8 @@ def test_what_does_not_fit_is_named() -> None:
         (lambda: nets.UNet(conditions=(Text(drop=1.5),)), "drop of 'text' must be a rate"),
         (lambda: nets.UNet(conditions=(Text(table=1000),)), "table of 'text' must be a power of two"),
         (lambda: nets.DiT(depth=2, perturbed=(2,)), "perturbed must name blocks, of 0 … 1"),
-        (lambda: bare.init(jax.random.key(0), x, level, whole), "knows label, and was given label, text"),
-        (lambda: given.apply(variables, x, level, {"depth": whole["sketch"]}), "was given depth"),
+        (lambda: bare.init(jax.random.key(0), x, level, whole), "encoders of label, and .* label, text"),
+        (lambda: given.apply(variables, x, level, {"depth": whole["sketch"]}), "condition has depth"),
         (
             lambda: given.apply(variables, x, level, {**whole, "sketch": whole["low_res"]}),
             "'sketch': expected .* shape \\(4, 4, 1\\), got \\(2, 2, 1\\)",

@@ -1,6 +1,7 @@
 """What is no net, or cannot be called as one, is refused by one line that says what to write."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
@@ -12,9 +13,11 @@ from flax import nnx
 
 import diffjax as dj
 from diffjax.nets import from_equinox, from_nnx
+from diffjax.traits import NetTraits, net_traits
 
 X = jnp.ones((8, 2))
-LOSS = dj.loss.regression(dj.Gaussian(dj.schedule.cosine, dj.predict.v), dj.order.together)
+NOISE = dj.Gaussian(dj.schedule.cosine, dj.predict.v)
+LOSS = dj.loss.regression(NOISE, dj.order.together)
 
 
 def fit(net: Any) -> Any:
@@ -203,3 +206,41 @@ def test_params_of_another_net_are_refused() -> None:
     net = from_nnx(Simple())
     with pytest.raises(dj.UserError, match=r"^net: variables .*dense/"):
         net.apply({"params": {"other": jnp.ones(2)}}, X, X[:, :1])
+
+
+def test_a_net_without_traits_has_the_defaults() -> None:
+    assert net_traits(Normed()) == NetTraits()
+
+
+class WrongTraits(nn.Module):
+    @property
+    def traits(self):
+        return {"vocab": 3}
+
+    @nn.compact
+    def __call__(self, x, level, cond=None, keys=None):
+        return nn.Dense(2)(x)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_wrong_traits_are_refused_by_name() -> None:
+    with pytest.raises(dj.UserError, match=r"^net: WrongTraits\.traits .*NetTraits"):
+        fit(WrongTraits())
+    for field, value in (("vocab", 2.5), ("convolutional", 1), ("fixed", "base/*"), ("conditions", 3)):
+        with pytest.raises(dj.UserError, match=f"^NetTraits: {field}"):
+            NetTraits(**{field: value})
+
+
+@pytest.mark.parametrize("wrap", [dj.nets.lora, lambda net: dj.freeze(net, optax.sgd(0.1), ("*bias",))[0]])
+def test_wrappers_have_the_traits_of_their_net(wrap) -> None:
+    net = dj.nets.Transformer(vocab=3, shape=(4,), causal=True, classes=2)
+    wrapped = wrap(net)
+    fixed = ("base/*",) if wrap is dj.nets.lora else ()
+    assert wrapped.traits == replace(net.traits, fixed=fixed)
+    assert int(wrapped.null_cond) == 2
+
+
+def test_the_kinds_of_noise() -> None:
+    kinds = (dj.Noise, dj.GaussianNoise, dj.TokenNoise)
+    assert [isinstance(NOISE, kind) for kind in kinds] == [True, True, False]
+    assert [isinstance(dj.Masking(3), kind) for kind in kinds] == [True, False, True]

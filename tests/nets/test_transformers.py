@@ -221,7 +221,7 @@ def test_mistakes_are_told(causal, both_ways) -> None:
     level = jnp.zeros((4, 1))
     rank = order.ranks(order.raster, SOME, (N,), 0)
     for call, told in (
-        (lambda: causal[0].apply(causal[1], X0, level, COND), "must be told the order"),
+        (lambda: causal[0].apply(causal[1], X0, level, COND), "Transformer: .*ranks"),
         (lambda: both_ways[0].apply(both_ways[1], X0, level, COND, None, rank), "loss.bound"),
         (lambda: causal[0].apply(causal[1], X0[:, :5], level, COND, None, rank[:, :5]), "12 tokens, got 5"),
         (lambda: nets.Transformer(5, (3, 4), width=10).init(jax.random.key(0), X0, level), "heads"),

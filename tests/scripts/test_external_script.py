@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffjax.evaluation import describe_features, feature_moments, pixel_features, write_moments
+from diffjax.evaluation import describe_features, extract_features, pixel_features
+from diffjax.evaluation.frechet_distance import gather_moments, write_moments
 from diffjax.reports import write_png
 
 
@@ -22,7 +23,9 @@ def given(tmp_path) -> dict[str, Path]:
     np.savez(made["others.npz"], arr_0=drawn(30, 1) // 2)
     np.savez(made["reference.npz"], arr_0=drawn(60, 2), arr_1=np.arange(60) % 2)
     pixels = pixel_features((4, 4, 1))
-    write_moments(made["moments.npz"], feature_moments(pixels, [drawn(60, 2)]), describe_features(pixels))
+    write_moments(
+        made["moments.npz"], gather_moments([extract_features(pixels, [drawn(60, 2)])]), describe_features(pixels)
+    )
     for place, image in enumerate(drawn(60, 2)):
         write_png(made["pictures"] / f"{place:02}.png", image)
     return made | {"cache": tmp_path / "cache", "tmp": tmp_path}

@@ -45,7 +45,7 @@ def argv(run: Trained, workdir: Path, *more: str) -> list[object]:
 
 
 def recorded(workdir: Path) -> float:
-    return run_record.read_record(workdir).config["model"]["data_std"]
+    return run_record.read_record(workdir).config.model.data_std
 
 
 def test_a_new_run_records_the_deviation_of_its_training_images(learnt) -> None:

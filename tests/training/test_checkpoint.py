@@ -218,5 +218,5 @@ def test_files_that_go_while_they_are_hashed_are_damage(folder, monkeypatch) -> 
     def gone(file):
         raise FileNotFoundError(file)
 
-    monkeypatch.setattr("diffjax.training.manifest._hash", gone)
+    monkeypatch.setattr("diffjax.utils.untrusted.file_sha256", gone)
     assert "deleted" in find_damage(folder / "00000030")

@@ -1,4 +1,6 @@
-"""Each method does what its paper says, and draws what it is known to: exact where it is, elsewhere as biased."""
+"""Each method follows its paper's formulas, is exact where the paper says so, and elsewhere as biased as is known."""
+
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ from jax.tree_util import Partial
 
 import diffjax as dj
 from diffjax import edit, lab, oracles, order, predict
-from diffjax.edit import constraints, gradient_guidance, projection
+from diffjax.edit import gradient_guidance, projection
+from diffjax.edit.observation import standard_normal
 from diffjax.edit.time_travel import jump_schedule
 from diffjax.errors import UserError
 from diffjax.utils.prng import fold
@@ -28,14 +31,13 @@ def level(t):
 
 
 def half_of(x_t, t, cond):
-    """A prediction that says what it is."""
     return 0.5 * x_t + 0.1 * jnp.roll(x_t, 1, axis=1)
 
 
-def test_what_is_seen_exactly_is_ddnm_by_the_posterior() -> None:
-    """The rule of DDNM+ is the posterior of the prediction with what was seen in it (Wang et al. 2023, algorithm 1)."""
+def test_ddnm_of_exact_values_is_the_posterior_of_the_corrected_prediction() -> None:
+    """Wang et al. 2023, algorithm 1."""
     exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
-    rule = projection._null_space_step()
+    rule = projection.null_space_step()
     x, _ = rule.update(
         KEYS, NOISE, lambda x, t: projection.ObservedPrediction(half_of(x, t, None), exact), X, level(T), level(S), None
     )
@@ -43,8 +45,8 @@ def test_what_is_seen_exactly_is_ddnm_by_the_posterior() -> None:
     np.testing.assert_allclose(x, jax.vmap(NOISE.posterior)(fold(KEYS, 0), X, pred, level(T), level(S)), atol=1e-6)
 
 
-def test_noise_on_what_was_seen_takes_the_place_of_the_steps_own() -> None:
-    """DDNM+: the deviation of x_s given what was seen, its own noise counted, is the posterior's."""
+def test_ddnm_adds_less_noise_where_the_measurement_has_noise() -> None:
+    """DDNM+: the standard deviation of x_s, over measurements too, is the posterior's."""
     many = 20_000
     some, eps = dj.keys(0, many), jax.random.normal(jax.random.key(3), (many, 4))
     std = jnp.where(jnp.isfinite(STD), STD, 0)
@@ -52,18 +54,18 @@ def test_noise_on_what_was_seen_takes_the_place_of_the_steps_own() -> None:
     x_t = jnp.broadcast_to(X[:1], (many, 4))
     t, s = (jnp.full((many, 1), u) for u in (T, S))
     pred = half_of(x_t, t, None)
-    x, _ = projection._null_space_step().update(
+    x, _ = projection.null_space_step().update(
         some, NOISE, lambda *_: projection.ObservedPrediction(pred, seen), x_t, t, s, None
     )
     np.testing.assert_allclose(x.std(axis=0), projection.fresh_noise_std(NOISE, t, s)[0, 0], rtol=0.03)
 
 
-def test_ddrm_is_its_three_cases() -> None:
+def test_ddrm_has_its_three_cases() -> None:
     """Kawar et al. 2022, eq. 8, with x_t = alpha times their x̄_t and eta = 0, so that only seen noise is random."""
-    rule = projection._spectral_step(0.0, 1.0)
+    rule = projection.spectral_step(0.0, 1.0)
     pred = half_of(X, None, None)
     x, _ = rule.update(KEYS, NOISE, lambda x, t: projection.ObservedPrediction(pred, SEEN), X, level(T), level(S), None)
-    m, n = NOISE.coefficients(jnp.asarray(S)), constraints.normal(KEYS, X)
+    m, n = NOISE.coefficients(jnp.asarray(S)), standard_normal(KEYS, X)
     bar = m.sigma / m.alpha
     right = [
         m.alpha * (VALUES[0] + bar * n[:, 0]),
@@ -75,8 +77,8 @@ def test_ddrm_is_its_three_cases() -> None:
 
 
 @pytest.mark.parametrize("t", [1.0, 0.7, 0.2, 0.0])
-def test_of_white_data_pigdm_is_led_to_the_exact_mean(t) -> None:
-    """x0 ~ N(0, 2²): E[x0 | x_t, values], in every coordinate a mean weighed by precisions."""
+def test_pigdm_is_exact_for_white_data(t) -> None:
+    """x0 ~ N(0, 2²): E[x0 | x_t, values] is in every coordinate a mean weighted by precisions."""
     noise = dj.Gaussian(dj.schedule.cosine, predict.v, data_std=2.0)
     white = oracles.gaussian(noise, np.zeros(4), 4.0 * np.eye(4))
     found = gradient_guidance.reconstruct(noise, SEEN, white, X, level(t), None)
@@ -89,15 +91,15 @@ def test_of_white_data_pigdm_is_led_to_the_exact_mean(t) -> None:
         np.testing.assert_allclose(found.guided[:, i], (1 - weight) * mean + weight * float(VALUES[i]), atol=1e-5)
 
 
-def test_dps_moves_down_the_length_of_what_is_missed() -> None:
+def test_dps_moves_down_the_norm_of_the_measurement_error() -> None:
     exact = edit.Observation(VALUES, jnp.where(STD == 0, 0, jnp.inf))
-    _, push = gradient_guidance._with_gradient(exact, 0.3, Partial(half_of), X, level(T), None)
+    _, move = gradient_guidance.predict_with_gradient(exact, 0.3, Partial(half_of), X, level(T), None)
     gap = VALUES[0] - half_of(X, None, None)[:, 0]
     slope = np.array([0.5, 0, 0, 0.1])  # of the prediction's first number
-    np.testing.assert_allclose(push, 0.3 * np.sign(gap)[:, None] * slope[None], atol=1e-6)
+    np.testing.assert_allclose(move, 0.3 * np.sign(gap)[:, None] * slope[None], atol=1e-6)
 
 
-def test_the_clock_of_repaint_is_the_papers() -> None:
+def test_the_jump_schedule_of_repaint_is_the_papers() -> None:
     """Lugmayr et al. 2022, appendix B: after each jump of steps down it goes up as many, r - 1 times."""
     np.testing.assert_array_equal(jump_schedule(5, 2, 2), [0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4, 5])
     np.testing.assert_array_equal(jump_schedule(3, 1, 2), [0, 1, 2, 3])
@@ -112,13 +114,15 @@ PAIR = np.array([[1.0, 0.8], [0.8, 1.0]])
 FIRST = np.array([True, False])
 
 
+def first_known(x):
+    return edit.inpaint(x, FIRST, batched=True)
+
+
 @pytest.mark.parametrize("noise_std", [0.0, 0.5])
-def test_particles_are_the_law_and_know_how_likely_what_was_seen_is(noise_std) -> None:
-    """Of 16 filters of 256: means to their own scatter, log N(1; 0, 1 + noise²) as evidence."""
-    seen, denoise = (
-        edit.inpaint(jnp.array([1.0, 0.0]), FIRST, noise_std=noise_std),
-        oracles.gaussian(NOISE, np.zeros(2), PAIR),
-    )
+def test_particles_have_the_posterior_mean_and_evidence(noise_std) -> None:
+    """Of 16 filters of 256 particles: means to their scatter, and log N(1; 0, 1 + noise²) as evidence."""
+    seen = edit.inpaint(jnp.array([1.0, 0.0]), FIRST, noise_std=noise_std)
+    denoise = oracles.gaussian(NOISE, np.zeros(2), PAIR)
     it = edit.particles(dj.keys(0, 16), NOISE, order.together, denoise, seen, steps=60, count=256)
     weights = np.exp(it.log_weights)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-4)
@@ -133,27 +137,18 @@ def test_particles_are_the_law_and_know_how_likely_what_was_seen_is(noise_std) -
         np.testing.assert_array_equal(it.x[:, :, 0], 1)
 
 
-def test_the_exact_ones_draw_the_law_and_others_are_biased_as_is_known() -> None:
-    """Two modes that what is seen cannot tell apart: no number of clamp is beyond what 99.9 % of exact draws have."""
-    found = lab.posteriors(
-        {"clamp": edit.clamp(), "replacement": edit.replacement()},
-        lab.three_modes(2),
-        lambda x: edit.inpaint(x, FIRST, batched=True),
-        (2,),
-        draws=400,
-        observations=2,
-        steps=150,
-    )
-    assert found.exact == ("clamp",), found
-    assert "replacement" in str(found)
-    assert found.rows["replacement"].mean > 3 * found.allowed.mean
+def test_clamp_is_exact_and_replacement_biased() -> None:
+    """For two modes that the measurement cannot tell apart, to the limits of 99.9 % of sets of exact draws."""
+    task = lab.PosteriorTask(lab.three_modes(2), first_known, (2,), observations=2, draws=400)
+    report = lab.posteriors({"clamp": edit.clamp(), "replacement": edit.replacement()}, task, steps=150)
+    assert report.exact == ("clamp",), report
+    assert "replacement" in str(report)
+    assert report.rows["replacement"].mean > 3 * report.allowed.mean
 
 
-def test_mistakes_of_the_laboratory_are_named() -> None:
-    def see(x):
-        return edit.inpaint(x, FIRST, batched=True)
-
-    with pytest.raises(UserError, match="must be Gaussian"):
-        lab.posteriors({}, lab.three_modes(2), see, (2,), noise=dj.Masking(3))
-    with pytest.raises(UserError, match="has 2 numbers"):
-        lab.posteriors({}, lab.three_modes(2), see, (3,))
+def test_a_wrong_argument_of_posteriors_is_named() -> None:
+    task = lab.PosteriorTask(lab.three_modes(2), first_known, (2,))
+    with pytest.raises(UserError, match="noise"):
+        lab.posteriors({}, task, noise=dj.Masking(3))
+    with pytest.raises(UserError, match="shape"):
+        replace(task, shape=(3,))

@@ -1,7 +1,7 @@
 """Digits by what is said of them: captions such as "a bold narrow handwritten three, leaning left".
 
-python train.py --config configs/digits_text.py --workdir runs/text
-python sample.py --workdir runs/text --out out --num 16 --prompt "a thin seven leaning right" --guidance 2
+python train.py --config examples/digits_text/config_text.py --workdir runs/text
+python sample.py --workdir runs/text --allow_imports --out out --prompt "a thin seven leaning right" --guidance 2
 
 Four to five minutes on two cores. Reaches at guidance 2 (docs/results.md, Conditions): the digit that is named is drawn
 in all of 1,000 pictures of 200 prompts, in 0.976 of combinations that training has not seen; every trait moves what it
@@ -14,7 +14,7 @@ from diffjax.experiment.config import Config, Data, Model, Sample, Train
 def get_config() -> Config:
     """A U-Net that attends to the words of a caption, read as bytes by a transformer that is trained with it."""
     return Config(
-        data=Data(name="digits", batch_size=64, parts=("caption()",)),
+        data=Data(name="digits", batch_size=64, parts=("examples.digits_text.parts:caption()",)),
         model=Model(
             net="UNet(width=32, multipliers=(1, 2), dropout=0.1)",
             prediction="v",

@@ -1,4 +1,4 @@
-"""What was seen is told in one form, fits the examples it is of, and is known in what is drawn."""
+"""Observations: known values are exact in the samples, and what does not fit is refused."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ NOISE = dj.Gaussian(dj.schedule.cosine, dj.predict.v)
 SHAPE = (4, 4, 2)
 IMAGE = jax.random.normal(jax.random.key(1), SHAPE)
 LEFT = np.arange(4)[None].repeat(4, axis=0) < 2
-SOME = dj.keys(0, 3)
+KEYS = dj.keys(0, 3)
 
 
 def tiny(weight, x_t, t, cond):
-    """Anything that depends on all it is given, and compiles at once."""
+    """A denoiser that depends on all its arguments and compiles fast."""
     return jnp.tanh(weight * x_t + 0.1 * jnp.mean(x_t, axis=(1, 2), keepdims=True)) - 0.2 * t
 
 
@@ -36,15 +36,15 @@ def test_known_pixels_are_the_images_bit_for_bit(known, batched) -> None:
     image = jax.random.normal(jax.random.key(1), (3, *SHAPE)) if batched else IMAGE
     with jax.debug_nans(False):
         seen = edit.inpaint(jnp.where(jnp.asarray(LEFT)[..., None], image, jnp.nan), known)
-    x = dj.sample(SOME, NOISE, dj.order.together, DENOISE, SHAPE, steps=5, hook=seen)
+    x = dj.sample(KEYS, NOISE, dj.order.together, DENOISE, SHAPE, steps=5, hook=seen)
     np.testing.assert_array_equal(x[:, LEFT], np.broadcast_to(image, (3, *SHAPE))[:, LEFT])
     assert bool(jnp.all(x[:, ~LEFT] != np.broadcast_to(image, (3, *SHAPE))[:, ~LEFT]))
 
 
-def test_masks_may_be_of_one_for_each_example() -> None:
+def test_examples_may_have_different_masks() -> None:
     known = np.stack([LEFT, ~LEFT, LEFT])
     images = jnp.stack([IMAGE, 2 * IMAGE, 3 * IMAGE])
-    x = dj.sample(SOME, NOISE, dj.order.together, DENOISE, SHAPE, steps=5, hook=edit.inpaint(images, known))
+    x = dj.sample(KEYS, NOISE, dj.order.together, DENOISE, SHAPE, steps=5, hook=edit.inpaint(images, known))
     np.testing.assert_array_equal(x[known], images[known])
 
 
@@ -60,14 +60,14 @@ def test_other_values_compile_nothing() -> None:
     for scale in (1.0, 2.0):
         seen = edit.inpaint(scale * IMAGE, LEFT if scale > 1 else ~LEFT)
         for method in (edit.clamp(), edit.replacement()):
-            edit.solve(SOME, NOISE, dj.order.together, counting, seen, method=method, steps=3)
+            edit.solve(KEYS, NOISE, dj.order.together, counting, seen, method=method, steps=3)
     assert calls == 2
 
 
 def test_a_basis_must_be_orthonormal() -> None:
     turn, back = Partial(by_matrix, TURN), Partial(by_matrix, TURN.T)
     seen = edit.observed(turn, back, jnp.ones(SHAPE), jnp.where(jnp.arange(32) < 5, 0, jnp.inf).reshape(SHAPE))
-    x = dj.sample(SOME, NOISE, dj.order.together, DENOISE, SHAPE, steps=5, hook=seen)
+    x = dj.sample(KEYS, NOISE, dj.order.together, DENOISE, SHAPE, steps=5, hook=seen)
     np.testing.assert_allclose(seen.to_coordinates(x).reshape(3, -1)[:, :5], 1, atol=1e-5)
     for forward, inverse in ((turn, turn), (lambda x: 2 * x, lambda z: z / 2), (jnp.ravel, lambda z: z)):
         with pytest.raises(UserError, match="orthonormal"):
@@ -103,6 +103,6 @@ def test_bad_observations_are_refused(make, message) -> None:
         (lambda: edit.inpaint(IMAGE, LEFT, noise_std=0.1), SHAPE, "must be exact"),
     ],
 )
-def test_what_does_not_fit_is_refused(seen, shape, message) -> None:
+def test_an_observation_that_does_not_fit_is_refused(seen, shape, message) -> None:
     with pytest.raises(UserError, match=message):
-        dj.sample(SOME, NOISE, dj.order.together, DENOISE, shape, hook=seen())
+        dj.sample(KEYS, NOISE, dj.order.together, DENOISE, shape, hook=seen())

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 
-from diffjax.data.attributes import ATTRIBUTES, measure
-from diffjax.data.grammar import (
+from examples.digits_text.attributes import ATTRIBUTES, measure
+from examples.digits_text.grammar import (
     DIGITS,
     MAX_LENGTH,
     WORDS,

@@ -1,0 +1,55 @@
+"""What configs of earlier versions called things: read as their names of today, and hashed as those of their time.
+
+A run's meaning is a hash of its config's texts, so what has moved is hashed under the name that it had.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_EXAMPLE = "examples.digits_text"
+_PARTS = {"caption": f"{_EXAMPLE}.parts:caption", "measured": f"{_EXAMPLE}.parts:measured"}  # of data.parts
+_DATA = {"described_digits": f"{_EXAMPLE}.dataset:described_digits"}  # of data.name
+_WITHOUT = re.compile(rf"{re.escape(_EXAMPLE)}\.dataset:digits\(leave_out=(\(.*\))\)")
+
+
+def to_current(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's JSON document under the names of today."""
+    data = dict(document["data"])
+    if isinstance(data["name"], str):
+        data["name"] = _DATA.get(data["name"], data["name"])
+    data["parts"] = [_rename(text, _PARTS) for text in data.get("parts", ())]
+    left_out = tuple(data.pop("leave_out", ()))
+    if left_out:
+        data["name"] = f"{_EXAMPLE}.dataset:digits(leave_out={left_out!r})"
+    return {**document, "data": data}
+
+
+def to_historic(fields: Mapping[str, object]) -> dict[str, object]:
+    """A config's fields, by dotted path, under the names that older runs were hashed with."""
+    result = dict(fields)
+    name = str(fields["data.name"])
+    result["data.name"] = {new: old for old, new in _DATA.items()}.get(name, name)
+    left_out = _left_out(name)
+    if left_out:
+        result |= {"data.name": "digits", "data.leave_out": left_out}
+    parts = fields["data.parts"]
+    if isinstance(parts, tuple):
+        result["data.parts"] = tuple(_rename(text, {new: old for old, new in _PARTS.items()}) for text in parts)
+    return result
+
+
+def _left_out(name: str) -> tuple[str, ...]:
+    """The combinations that a data set by import path leaves out; none where it is another."""
+    match = _WITHOUT.fullmatch(name)
+    try:
+        return ast.literal_eval(match[1]) if match else ()
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return ()
+
+
+def _rename(text: Any, names: Mapping[str, str]) -> Any:
+    """The text with another name before its arguments."""
+    name, bracket, arguments = text.partition("(") if isinstance(text, str) else (text, "", "")
+    return f"{names[name]}{bracket}{arguments}" if isinstance(name, str) and name in names else text

@@ -1,0 +1,1 @@
+"""Experiments that bring parts of their own, by import path."""
