@@ -1,4 +1,4 @@
-"""What a script's process prints: the libraries' own reports of errors that diffjax reports itself are left out."""
+"""What a command prints: without the libraries' own reports of errors that diffjax reports itself."""
 
 import functools
 import logging as stdlib_logging

@@ -26,7 +26,7 @@ class LastWork:
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Do it, or wait until it is done."""
+        """Call it, or wait until it has returned."""
         if self._begun.acquire(blocking=False):
             try:
                 self._call()
@@ -37,7 +37,7 @@ class LastWork:
 
     @property
     def begun(self) -> bool:
-        """Whether a thread does it, or has done it."""
+        """Whether a thread has called it."""
         return self._begun.locked()
 
 

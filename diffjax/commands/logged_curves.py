@@ -1,4 +1,4 @@
-"""What a run has logged of its losses, as curves."""
+"""The logged losses of a run, as curves."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ BAND = f"{NAME}/"
 
 
 def training_curves(workdir: Path) -> dict[str, Curves]:
-    """The training loss, and that of validation by noise level, where the run has kept them."""
+    """The training loss, and the validation loss by noise level, where the run has logged them."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in metrics_file.read(workdir / metrics_file.NAME):
         for name, value in row.values.items():

@@ -1,4 +1,4 @@
-"""How far a job of several parts is, and how long it will take, on a terminal and in a plain log."""
+"""Progress of a job of several parts, and the time that it will take, on a terminal and in a plain log."""
 
 import sys
 import time
@@ -6,31 +6,31 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-EVERY_S = {True: 0.2, False: 20.0}  # between two lines of one part: on a terminal, where they are one, and in a log
+EVERY_S = {True: 0.2, False: 20.0}  # between two lines of a part: on a terminal, in a log
 
 
 class Cost(NamedTuple):
-    """What a part takes, in units of its kind: `net` in evaluations of it, `pairs` in products of two numbers."""
+    """The cost of a part, in units of its kind: evaluations of the net (`net`), products of two numbers (`pairs`)."""
 
     kind: str
     units: float
 
 
 class PartProgress:
-    """Lines on stderr: the part that runs, how much of it is done, and the time that all that is left will take.
+    """Lines on stderr: the current part, how much of it is done, and the time until all parts are done.
 
-    The time is from the costs of the parts and from what units of their kind have taken so far. Of a kind that has not
-    run yet it is `seconds_a_unit`; without it, it is not told.
+    The time follows from the costs of the parts and the time per unit of each kind so far; for a kind that has not run
+    yet it is `seconds_per_unit`, without which no time is given.
     """
 
     def __init__(
         self,
         costs: Mapping[str, Cost],
-        seconds_a_unit: Mapping[str, float],
+        seconds_per_unit: Mapping[str, float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._costs = dict(costs)
-        self._usual = seconds_a_unit
+        self._usual = seconds_per_unit
         self._clock = clock
         self._terminal = sys.stderr.isatty()
         self._spent: dict[str, tuple[float, float]] = {}  # of each kind: seconds and units
@@ -39,7 +39,7 @@ class PartProgress:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """While that part runs."""
+        """The context in which that part runs."""
         self._name, self._begun, self._share = name, self._clock(), 0.0
         self._write("")
         yield
@@ -51,13 +51,13 @@ class PartProgress:
         self._line(f"[{len(self._done)}/{len(self._costs)}] {name}: {seconds:.1f} s", end=True)
 
     def report(self, done: int, whole: int) -> None:
-        """So much of the part that runs is done."""
+        """Report progress of the current part."""
         self._share = done / whole
         if self._clock() - self._written_at >= EVERY_S[self._terminal]:
             self._write(f" {done:,} of {whole:,}")
 
     def seconds_left(self) -> float | None:
-        """What is left takes about so long; None where that is not known yet."""
+        """The time until all parts are done; None where it is not known yet."""
         total = 0.0
         for name, cost in self._costs.items():
             if name in self._done:
@@ -73,7 +73,7 @@ class PartProgress:
         return total
 
     def _rate(self, kind: str) -> float | None:
-        """Seconds a unit, of all that is done of that kind, and of what is done of the part that runs."""
+        """Seconds per unit, over everything of that kind that is done."""
         seconds, units = self._spent.get(kind, (0.0, 0.0))
         if self._name and self._costs[self._name].kind == kind and self._share > 0:
             seconds += self._clock() - self._begun

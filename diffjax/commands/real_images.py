@@ -1,4 +1,4 @@
-"""Which images of a data set a model is compared with, also where a split is small or empty."""
+"""The real images that a model is compared with, also where a split is small or empty."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,7 +16,7 @@ Rows = tuple[str, Integer[np.ndarray, " _"]]  # the name of a split, and which o
 class RealImages(NamedTuple):
     """The images that evaluation calls train, validation and test; `comparable` where they suffice for scores.
 
-    `note` says in one line which stand for test where these are not of the split test; it is empty where they are.
+    `note` says in one line which images stand for test, where they are not of the split test.
     """
 
     rows: Mapping[str, Rows]
@@ -25,11 +25,11 @@ class RealImages(NamedTuple):
 
 
 def choose_real_images(dataset: Dataset, split: str, max_images: int) -> RealImages:
-    """At most so many images each: for comparison those of `split`, or of the best that there is.
+    """At most `max_images` of each: for comparison those of `split`, or of the best split that there is.
 
-    That is the larger of validation and test, then train, of which one half is compared with the other. Below twice
-    `MIN_IMAGES`, all of them stand for every split, and there are no scores. Raises UserError for a split that the
-    set does not have, and where it has no image for training.
+    That is the larger of validation and test, then train, one half of which is compared with the other. Fewer than
+    twice `MIN_IMAGES` training images stand for every split, without scores. Raises UserError for an unknown split, and
+    for a data set without training images.
     """
     sizes = {name: len(images) for name, images in dataset.splits.items()}
     if split not in sizes:
@@ -50,12 +50,12 @@ def choose_real_images(dataset: Dataset, split: str, max_images: int) -> RealIma
     comparable = len(train) >= MIN_IMAGES
     note = "" if reference == "test" else f"{why}what is called test is split {reference}, {_images(sizes[reference])}"
     alone = "" if comparable else f"split train has {_images(len(train))}, too few for scores"
-    said = "; ".join(part for part in (note, alone) if part)
-    return RealImages(rows, comparable, f"{dataset.name}: {said}" if said else "")
+    notes = "; ".join(part for part in (note, alone) if part)
+    return RealImages(rows, comparable, f"{dataset.name}: {notes}" if notes else "")
 
 
 def _of_train(name: str, train: Integer[np.ndarray, " _"], why: str) -> RealImages:
-    """One half of the training images beside the other, or all of them for every split where they are very few."""
+    """One half of the training images for comparison with the other; very few stand for every split."""
     if len(train) < 2 * MIN_IMAGES:
         note = f"{why}what is called test is split train, {_images(len(train))}, too few for scores"
         return RealImages(dict.fromkeys(("train", "validation", "test"), ("train", train)), False, f"{name}: {note}")
