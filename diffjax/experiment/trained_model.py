@@ -19,7 +19,7 @@ from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.run_record import Record
 from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.order import Order
-from diffjax.protocols import Net, Noise
+from diffjax.protocols import ConditionalNet, Noise
 from diffjax.training import checkpoint, retention, safetensors_io
 from diffjax.training import ema as averages
 from diffjax.training.ema import STD
@@ -36,7 +36,7 @@ StepChoice = int | Literal["best"] | None
 class ModelInfo:
     """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights."""
 
-    net: Net
+    net: ConditionalNet
     facts: DataSpec
     config: Config
     step: int
