@@ -19,7 +19,8 @@ from ml_collections import config_flags
 from report import DOCS
 
 from configs.compare import Compare
-from diffjax.commands import command_line
+from diffjax.commands.command_line import run_command
+from diffjax.commands.flags import folder_flag
 from diffjax.utils.files import check_writable
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Python file with get_config(), see configs/compare/.")
@@ -32,10 +33,10 @@ def main() -> None:
     """Check, train, measure, publish."""
     compare: Compare = CONFIG.value
     check(compare)
-    folder = command_line.folder_flag("workdir")
+    folder = folder_flag("workdir")
     check_writable(folder, "--workdir")
     compared(compare, folder, DOCS if PUBLISH.value else None, ONLY_TABLES.value)
 
 
 if __name__ == "__main__":
-    command_line.run_script(main, CONFIG)
+    run_command(main, __doc__ or "", config=CONFIG)

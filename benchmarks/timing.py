@@ -3,7 +3,6 @@
 NAME is one or more of step, overhead, paths; by default all, in three minutes. Figures are in docs/results.md.
 """
 
-import dataclasses
 import sys
 import tempfile
 import time
@@ -38,15 +37,15 @@ Call = Callable[[], Any]
 def training_step() -> Table:
     """A step of configs/digits.py in the trainer, timed at the ends of rounds of steps."""
     with tempfile.TemporaryDirectory() as folder:
-        plan = plan_training(dataclasses.asdict(get_config()), Path(folder))
+        plan = plan_training(get_config(), Path(folder))
     ticks: list[float] = []
 
     def tick(step: int, state: object, metrics: object) -> None:
         jax.block_until_ready(metrics)
         ticks.append(time.perf_counter())
 
-    options: dict[str, Any] = {"optimizer": plan.optimizer, "start": plan.start, "events": [(STEPS, tick)]}
-    fit(plan.start.key, plan.net, plan.loss, plan.stream, WARM + ROUNDS * STEPS, **options)
+    options: dict[str, Any] = {"optimizer": plan.setup.optimizer, "start": plan.start, "events": [(STEPS, tick)]}
+    fit(plan.start.key, plan.setup.net, plan.setup.loss, plan.stream, WARM + ROUNDS * STEPS, **options)
     rounds = sorted(1000 * (after - before) / STEPS for before, after in pairwise(ticks))
     row = ("configs/digits.py", f"{rounds[0]:.1f}", f"{rounds[len(rounds) // 2]:.1f}", len(rounds))
     return table("Training step", ("config", "ms fastest", "ms median", "rounds"), [row])

@@ -1,4 +1,4 @@
-"""A condition as a net knows it: what is given of it, and nothing for the rest."""
+"""Conditions: filling in null parts, and selecting the parts that a net encodes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,10 @@ LABEL = "label"  # the part that is a class
 
 
 def fill_condition(null: PyTree, count: int, values: Mapping[str, Any]) -> PyTree:
-    """The condition of `count` examples of which these parts are known, a label among them, and no other.
+    """The condition of `count` examples with these parts, which may include the label; all others are null.
 
-    `null` is the net's own condition that says nothing (`net.null_cond`), without a batch. A value is one of all
-    examples, or one for each of them. Raises UserError for a part that the net was not trained on.
+    `null` is `net.null_cond`, without a batch axis. A value is shared by all examples, or one for each. Raises
+    UserError for a part that the net was not trained on, and for a value of another shape.
     """
     parts = null if isinstance(null, dict) else {} if null is None else {LABEL: null}
     for name in values.keys() - parts.keys():
@@ -30,24 +30,24 @@ def fill_condition(null: PyTree, count: int, values: Mapping[str, Any]) -> PyTre
 
 
 def select_parts(null: PyTree, cond: PyTree) -> PyTree:
-    """Of a condition of data those parts that a net knows. Raises UserError where the data lack one."""
+    """The parts of the data's condition that the net encodes. Raises UserError where the data lack one."""
     if null is None:
         return None
     if not isinstance(null, dict):
         return cond[LABEL] if isinstance(cond, dict) else cond
     parts = cond if isinstance(cond, dict) else {LABEL: cond}
     for name in null.keys() - {name for name, value in parts.items() if value is not None}:
-        raise UserError(f"model.conditions: the net is told of {name!r}, and the data have none; add it to data.parts")
+        raise UserError(f"model.conditions: the net encodes {name!r}, which the data lack; add it to data.parts")
     return {name: parts[name] for name in null}
 
 
 def has_label(null: PyTree) -> bool:
-    """Whether a net whose condition that says nothing is this one knows classes."""
+    """Whether a net with this null condition takes labels."""
     return LABEL in null if isinstance(null, dict) else null is not None
 
 
-def _fill_part(name: str, null_part: Any, value: Any, count: int) -> Any:
-    """One part for each example: what is given, or what says nothing."""
+def _fill_part(name: str, null_part: PyTree, value: Any, count: int) -> PyTree:
+    """One part for each example: the value, or the null part."""
     if value is None:
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), null_part)
     null = null_part.value if isinstance(null_part, ConditionPart) else null_part

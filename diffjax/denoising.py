@@ -70,7 +70,7 @@ class NetDenoiser:
     """
 
     noise: Noise
-    net: Net
+    net: Any
     variables: PyTree
     rank: PerExample | None = None
 

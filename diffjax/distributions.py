@@ -1,4 +1,4 @@
-"""A law of pictures that is known exactly: it can be drawn from, read off, and asked what noise has hidden."""
+"""A low-rank Gaussian mixture over images, with exact draws, densities and denoiser."""
 
 import functools
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Numbers = Real[Array, " b d"]
 
 
 class ComponentPosterior(NamedTuple):
-    """What x_t says of each component k: log p(k, x_t), E[x0|x_t, k], and the trace of Cov[x0|x_t, k]."""
+    """For each component k: log p(k, x_t), E[x0|x_t, k], and the trace of Cov[x0|x_t, k]."""
 
     log_p: Float[Array, "b k"]
     x0: Float[Array, "b k d"]
@@ -33,9 +33,8 @@ class ComponentPosterior(NamedTuple):
 class Mixture:
     """Σ_k w_k N(mean_k, F_k F_kᵀ + diag(floor_k)), each component k of one class: x of d numbers in any shape.
 
-    Few `factors` (r of them) and a floor below which no variance falls: a picture is a mean, some ways to change it,
-    and grain. All that is asked of it is a solve with r unknowns (Woodbury). A label out of 0 … classes - 1 says
-    nothing, like the `null_cond` of a net; so does None.
+    A few (r) `factors` and a diagonal `floors`, so that a posterior takes a solve with r unknowns (Woodbury). A label
+    outside 0 … classes - 1, like the `null_cond` of a net, and None are unconditional.
     """
 
     log_weights: Float[Array, " k"]
@@ -59,11 +58,11 @@ class Mixture:
         return _log_densities(self, x, labels)[0]
 
     def log_components(self, x: Values, labels: Labels = None) -> Float[Array, "b k"]:
-        """log p(component | x), or given the label too."""
+        """log p(component | x), or log p(component | x, label)."""
         return _log_densities(self, x, labels)[1]
 
     def entropies(self) -> Float[np.ndarray, " k"]:
-        """-E log p of each component alone, in nats."""
+        """The entropy of each component, in nats."""
         factors, floors = (np.asarray(a, float) for a in (self.factors, self.floors))
         squares = np.eye(factors.shape[2]) + np.einsum("kdi,kd,kdj->kij", factors, 1 / floors, factors)
         return (np.linalg.slogdet(squares)[1] + np.sum(np.log(2 * np.pi * np.e * floors), axis=1)) / 2
@@ -71,7 +70,7 @@ class Mixture:
     def posterior_mean(
         self, x_t: Values, alpha: Values, sigma: Values, labels: Labels = None
     ) -> tuple[Values, Float[Array, " b"]]:
-        """E[x0 | x_t] and the trace of Cov[x0 | x_t], for x_t = alpha x0 + sigma eps: the least error there is."""
+        """E[x0 | x_t] and the trace of Cov[x0 | x_t], for x_t = alpha x0 + sigma eps."""
         at, a, s = (values.reshape(len(x_t), -1) for values in (x_t, alpha, sigma))
         log_p, component_means, within = self.component_posterior(at, a, s, labels)
         share = jax.nn.softmax(log_p)
@@ -82,8 +81,11 @@ class Mixture:
     def component_posterior(
         self, x_t: Numbers, alpha: Numbers, sigma: Numbers, labels: Labels = None
     ) -> ComponentPosterior:
-        """All components at once. x_t - alpha mean = alpha (F z + grain) + sigma eps, and z has the posterior of a
-        linear regression; E[x0] = mean + F E[z] + the grain's share of what is left, exact also at sigma = 0."""
+        """All components at once, exact at sigma = 0 too.
+
+        x_t - alpha mean = alpha (F z + grain) + sigma eps, where z has the posterior of a linear regression, and
+        E[x0] = mean + F E[z] + E[grain].
+        """
         return _component_posterior(self, self.log_prior(labels), x_t, alpha, sigma)
 
     def log_prior(self, labels: Labels = None) -> Shaped[Array, "_ k"]:
@@ -107,11 +109,13 @@ def _log_densities(law: Mixture, x: Array, labels: Labels) -> tuple[Array, Array
 def _component_posterior(
     law: Mixture, log_weights: Array, x_t: Array, alpha: Array, sigma: Array
 ) -> ComponentPosterior:
-    """In this order of the sums a batch is a few products of matrices, one for each component."""
+    """The sums are ordered so that a batch takes a few matrix products for each component."""
     k, d, r = law.factors.shape
     squares = (law.factors[:, :, :, None] * law.factors[:, :, None]).reshape(k, d, r * r)
-    alpha, sigma = alpha[:, None], sigma[:, None]
-    spread, away = alpha**2 * law.floors[None] + sigma**2, x_t[:, None] - alpha * law.means[None]
+    alpha = alpha[:, None]
+    sigma = sigma[:, None]
+    spread = alpha**2 * law.floors[None] + sigma**2
+    away = x_t[:, None] - alpha * law.means[None]
 
     def inner(scale: Array) -> Array:
         """Σ_d F_di scale_d F_dj."""
@@ -131,14 +135,16 @@ def _component_posterior(
 
 
 def inverse_and_log_det(matrix: Float[Array, "b k r r"]) -> tuple[Float[Array, "b k r r"], Float[Array, "b k"]]:
-    """Of positive definite matrices, and the logarithm of their determinants, by Gauss-Jordan steps without pivoting.
+    """Inverse and log-determinant of positive definite matrices, by Gauss-Jordan elimination without pivoting.
 
-    Of so few unknowns this is as quick as LAPACK, whose batches inside a larger program were seen to wait for ever on a
-    CPU of two cores (JAX 0.10.2).
+    For few unknowns this is as fast as LAPACK, whose batches inside a larger program were seen to deadlock on a CPU of
+    two cores (JAX 0.10.2).
     """
-    log_det, number = jnp.zeros(matrix.shape[:2]), jnp.arange(matrix.shape[2])[None, None]
+    log_det = jnp.zeros(matrix.shape[:2])
+    number = jnp.arange(matrix.shape[2])[None, None]
     for i in range(matrix.shape[2]):
-        here, pivot = number == i, matrix[:, :, i, i]
+        here = number == i
+        pivot = matrix[:, :, i, i]
         row = jnp.where(here, 1.0, matrix[:, :, i]) / pivot[..., None]
         column = jnp.where(here, -1.0, matrix[:, :, :, i])
         others = jnp.where(here[..., None] | here[:, :, None], 0.0, matrix)

@@ -189,7 +189,9 @@ def _check_rule(noise: Any, step: Step) -> None:
     if step.stochastic:
         raise UserError(f"step: {step.name} is stochastic, and only a deterministic rule has an error to make small")
     if not isinstance(noise, GaussianNoise) or not isinstance(noise, step.needs):
-        raise UserError(f"noise: optimise serves rules of Gaussian noise, got {step.name} of {type(noise).__name__}")
+        raise UserError(
+            f"noise: optimise needs Gaussian noise, got {type(noise).__name__} and {step.name}; use Gaussian"
+        )
 
 
 def _check_stops(stops: np.ndarray, steps: int) -> None:

@@ -1,8 +1,8 @@
-"""Where information is destroyed last: an order gives every position its own level at each moment of the clock.
+"""Generation orders: the noise level of every position at each clock time.
 
-The clock u falls from 1 (nothing known) to 0 (data). A position of rank 0 is revealed first, of rank 1 last; `width`
-is the share of the clock that one position takes. Width 1 is diffusion, everywhere together; width 0 reveals
-position after position, which is autoregression.
+The clock u falls from 1 (pure noise) to 0 (data). The position of rank 0 is generated first, that of rank 1 last;
+`width` is the fraction of the clock that one position takes. Width 1 is diffusion, all positions together; width 0
+generates one position after the other, which is autoregression.
 """
 
 import functools
@@ -29,10 +29,11 @@ Rank = Float[Array, "..."]
 
 @dataclass(frozen=True)
 class Order:
-    """`rank(key, positions) -> [*positions] in (0, 1)`, of a width above 0 in [0, 1], and the width.
+    """A generation order. Raises UserError for a width outside [0, 1].
 
-    `exchangeable`: whatever is visible, every hidden position is as likely to be next as every other. `blocks`: how
-    many there are, each of them all together, of an order that is of blocks; else 0.
+    `rank(key, positions) -> [*positions]`, in (0, 1), or in [0, 1] for a width above 0. `exchangeable`: given the
+    visible positions, every hidden one is equally likely to be next. `blocks`: the number of blocks of positions that
+    share a level; 0 for an order without blocks.
     """
 
     width: float
@@ -60,24 +61,25 @@ together = Order(1.0, _raster_rank, blocks=1)
 """All positions at one level: diffusion."""
 
 raster = Order(0.0, _raster_rank)
-"""One position after the other, rows from the top, each from the left."""
+"""One position after the other, row by row."""
 
 shuffled = Order(0.0, _shuffled_rank, exchangeable=True)
-"""One position after the other, in an order that each example's key draws."""
+"""One position after the other, in a random order drawn by each example's key."""
 
 
 @memoize_by_arguments
 def rolling(width: float) -> Order:
-    """A wave of the given width in (0, 1) that moves in raster order (Ruhe et al. 2024; Chen et al. 2024)."""
+    """A window of this width, in (0, 1), that moves in raster order (Ruhe et al. 2024; Chen et al. 2024)."""
     return Order(float(width), _raster_rank)
 
 
 @memoize_by_arguments
 def blocks(count: int, shuffled: bool = False) -> Order:
-    """`count` blocks of positions, one after the other, each of them all together (Arriola et al. 2025).
+    """`count` blocks of positions, one after the other, the positions of a block together (Arriola et al. 2025).
 
-    In raster order, or each example's key says which position is in which block. One block is diffusion; as many as
-    positions are autoregression, in which each position is diffused given those before it (Li et al. 2024, MAR).
+    Blocks are in raster order, or `shuffled` by each example's key. One block is diffusion; as many blocks as positions
+    are autoregression, each position diffused given those before it (Li et al. 2024, MAR). Raises UserError for a
+    count below 1.
     """
     if count < 1:
         raise UserError(f"order.blocks: count must be at least 1, got {count}")
@@ -95,7 +97,7 @@ def blocks(count: int, shuffled: bool = False) -> Order:
 def level(order: Order, u: Float[Array, "..."], rank: Rank) -> Float[Array, "..."]:
     """t = clip((u - (1 - width)(1 - rank)) / width, 0, 1); for width 0, t = (u > 1 - rank).
 
-    What the clock's rounding leaves between t and an end is taken off: a position that has arrived is known exactly.
+    Values within rounding of 0 or 1 are exactly that, so that a finished position is known exactly.
     """
     if order.width == 0:
         return (u > 1 - rank).astype(u.dtype)
@@ -105,7 +107,7 @@ def level(order: Order, u: Float[Array, "..."], rank: Rank) -> Float[Array, "...
 
 
 def ranks(order: Order, keys: Keys, positions: tuple[int, ...], channel_axes: int) -> Rank:
-    """Each example's ranks, with axes for channels: `[b, *positions, 1…]`; `[b, 1, …]` where all levels are one."""
+    """Each example's ranks, with axes for channels: `[b, *positions, 1…]`; `[b, 1, …]` for width 1."""
     if order.width == 1:
         return jnp.zeros((len(keys),) + (1,) * (len(positions) + channel_axes))
     values = jax.vmap(lambda key: require_floating("order: rank", order.rank(key, positions), positions))(keys)
@@ -114,7 +116,7 @@ def ranks(order: Order, keys: Keys, positions: tuple[int, ...], channel_axes: in
 
 @functools.lru_cache(maxsize=256)
 def is_fixed(order: Order, positions: tuple[int, ...]) -> bool:
-    """Whether every key gives the same ranks: so many agree, of which two would by chance at most once in 2^31."""
+    """Whether every key gives the same ranks, tested on 32 keys; a false positive has a probability below 2^-31."""
     if order.width == 1:
         return True
     with eval_context():
@@ -124,5 +126,5 @@ def is_fixed(order: Order, positions: tuple[int, ...]) -> bool:
 
 
 def levels(order: Order, u: Float[Array, " b"], rank: Rank) -> Float[Array, "b ..."]:
-    """The level of every position of every example, as it broadcasts against x."""
+    """The level of every position of every example, broadcasting against x."""
     return level(order, u.reshape(u.shape + (1,) * (rank.ndim - 1)), rank.astype(u.dtype))

@@ -1,6 +1,6 @@
-"""What a net outputs: a x0 + b eps, with a pair (a, b) that may depend on the level.
+"""Parameterizations: a net outputs a x0 + b eps, with a pair (a, b) that may depend on the level.
 
-Two lines say everything, x_t = alpha x0 + sigma eps and out = a x0 + b eps. Their solution is linear,
+The equations x_t = alpha x0 + sigma eps and out = a x0 + b eps have a linear solution,
 
     x0 = skip x_t + scale out,    skip = b / (alpha b - a sigma),    scale = -sigma / (alpha b - a sigma),
 
@@ -23,9 +23,10 @@ Pair = tuple[Times, Times]
 
 @dataclass(frozen=True)
 class Parameterization:
-    """One kind of prediction. `pair(m, data_std) -> (a, b)` and `solution(m, data_std) -> (skip, scale)`.
+    """A parameterization of the net's output.
 
-    `needs_signal`: the row says nothing of x0 where alpha = 0, so alpha(1) must be positive.
+    `pair(m, data_std) -> (a, b)` and `solution(m, data_std) -> (skip, scale)`, m being `Coefficients`. `needs_signal`:
+    x0 cannot be solved for where alpha = 0, so alpha(1) must be positive.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""How much signal and how much noise is left at time t: x_t = alpha x0 + sigma eps.
+"""Noise schedules, x_t = alpha x0 + sigma eps.
 
-A schedule is any function `t -> (alpha, sigma)`, written with jax.numpy, from (1, 0) at t = 0 towards noise at
-t = 1. That is all anyone writes: slopes come from a jvp, inverses from bisection, the log-SNR from its definition.
-Makers are cached, so that equal arguments give the same object and nothing is compiled twice.
+A schedule is any function `t -> (alpha, sigma)` of jax.numpy, from (1, 0) at t = 0 to noise at t = 1. Derivatives come
+from a jvp, inverses from bisection, the log-SNR from its definition. Makers are cached, so that equal arguments give
+the same object and nothing is compiled twice.
 """
 
 import functools

@@ -1,28 +1,28 @@
-"""What a schedule must be for the formulas built on it to hold, looked at once when a noise is made."""
+"""The validation of schedules, once when a noise is built."""
 
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer, eval_context
+from jaxtyping import Array
 
 from diffjax.errors import UserError
 from diffjax.protocols import Schedule, Times
 from diffjax.utils.shape_checks import require_floating
 
-POINTS = 257  # times at which a schedule is looked at, evenly from 0 to 1
+POINTS = 257  # times at which a schedule is evaluated, evenly from 0 to 1
 ROUNDING = 1e-5  # of values and of angles in float32
 
-_sound_functions: weakref.WeakSet = weakref.WeakSet()  # of functions that were found sound
+_sound_functions: weakref.WeakSet = weakref.WeakSet()  # functions that passed
 
 
 def check_schedule(schedule: Schedule) -> None:
     """(1, 0) at t = 0, noise at t = 1, finite, alpha and sigma at least 0, sigma/alpha never falling.
 
-    Raises UserError that names the schedule and its first fault. What is traced cannot be looked at.
+    Raises UserError that names the schedule and its first fault. Traced values are not checked.
     """
     if schedule in _sound_functions:
         return
@@ -48,7 +48,7 @@ def check_schedule(schedule: Schedule) -> None:
 def check_keep(keep: Callable[[Times], Times]) -> None:
     """1 at t = 0 and 0 at t = 1, finite, never rising. Raises UserError that names the function and its first fault.
 
-    Else masks would be left in samples, and a bound would lack terms.
+    Otherwise samples would keep masks, and a bound would lack terms.
     """
     if keep in _sound_functions:
         return
@@ -64,13 +64,13 @@ def check_keep(keep: Callable[[Times], Times]) -> None:
     _sound_functions.add(keep)
 
 
-def function_name(function: Any) -> str:
-    """What a function is called, for messages."""
+def function_name(function: object) -> str:
+    """The name of a function in messages."""
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _curves(source: str, function: Any, names: tuple[str, ...], expected: str) -> list[np.ndarray] | None:
-    """Its values at even times, in float64, once their shapes and kinds are right; None where they are traced."""
+def _curves(source: str, function: object, names: tuple[str, ...], expected: str) -> list[np.ndarray] | None:
+    """Its validated values at even times, in float64; None where they are traced."""
     if not callable(function):
         raise UserError(f"{source}: expected a function {expected}, got {function!r}")
     with eval_context(), jax.debug_nans(False):
@@ -86,8 +86,10 @@ def _curves(source: str, function: Any, names: tuple[str, ...], expected: str) -
     return curves
 
 
-def _evaluate(source: str, function: Any, times: Times, count: int, expected: str) -> tuple[Any, ...]:
-    """Its values at these times: as many arrays as are expected, each of the times' shape."""
+def _evaluate(
+    source: str, function: Callable[..., object], times: Times, count: int, expected: str
+) -> tuple[Array, ...]:
+    """Its values at these times: `count` arrays, each of the times' shape."""
     try:
         result = function(times)
     except Exception as error:

@@ -1,6 +1,6 @@
-"""Which levels training looks at: a distribution of times, as its quantile function `(noise, quantile) -> t`.
+"""Distributions of training times, as quantile functions `(noise, quantile) -> t`.
 
-All of them are fed the same stratified uniform numbers, so all of them are evenly spread over a batch.
+Their arguments are stratified uniform numbers, so the times are evenly spread over a batch.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Quantiles = Float[Array, " b"]
 Times = Callable[[Noise, Quantiles], Float[Array, " b"]]
 
 OFFSETS = (0, 1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8, 3 / 8, 7 / 8)
-"""Of the examples that share one stratified draw; a device's batch is best a multiple of their number."""
+"""Offsets of the examples that share one stratified draw; a device's batch is best a multiple of their number."""
 
 
 def uniform() -> Times:

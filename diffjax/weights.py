@@ -1,4 +1,4 @@
-"""How much each level counts in training: `log_snr -> log w`, w being the weight on the squared error of x0."""
+"""Loss weights: `log_snr -> log w`, where w multiplies the squared error of x0."""
 
 from collections.abc import Callable
 from math import log
@@ -17,7 +17,7 @@ LogWeight = Callable[[LogSNR], LogSNR]
 
 
 def snr() -> LogWeight:
-    """w = SNR: the error of eps, whatever is predicted (Ho et al. 2020, eq. 14)."""
+    """w = SNR: the squared error of eps, for any parameterization (Ho et al. 2020, eq. 14)."""
     return lambda log_snr: log_snr
 
 
@@ -37,16 +37,13 @@ def edm(data_std: float = 0.5) -> LogWeight:
 
 @validate_arguments
 def sigmoid(bias: float = 0.0) -> LogWeight:
-    """w = SNR sigmoid(bias - log-SNR): the error of eps so weighted.
-
-    Kingma & Gao 2023, section 5, where it weighs log-SNRs that are uniform.
-    """
+    """w = SNR sigmoid(bias - log-SNR), a weight on the error of eps (Kingma & Gao 2023, section 5)."""
     return lambda log_snr: log_snr + jax.nn.log_sigmoid(bias - log_snr)
 
 
 @validate_arguments
 def p2(gamma: float = 1.0, k: float = 1.0) -> LogWeight:
-    """w = SNR / (k + SNR)^gamma: the error of eps so weighted (Choi et al. 2022, eq. 8)."""
+    """w = SNR / (k + SNR)^gamma, a weight on the error of eps (Choi et al. 2022, eq. 8)."""
     _positive(k=k)
     return lambda log_snr: log_snr - gamma * jnp.logaddexp(log(k), log_snr)
 

@@ -1,7 +1,10 @@
 """The strictest reading of every run: types checked, warnings, NaNs and silent broadcasting errors, eight devices."""
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,12 @@ import quickly
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {quickly.FLAGS}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Workers, and the scripts that tests start, share their compiled programs through a folder that lives as long as the
+# run does: an older one might hold programs of another CPU.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="diffjax-programs-")
+    atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import jaxtyping

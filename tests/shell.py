@@ -32,8 +32,9 @@ def forget_flags(script: str) -> None:
     modules = flags.FLAGS.flags_by_module_dict()
     own = {
         flag.name
-        for module in (str(ROOT / script), "diffjax.commands.command_line")
-        for flag in modules.get(module, ())
+        for module, defined in modules.items()
+        if module == str(ROOT / script) or module.startswith("diffjax.commands")
+        for flag in defined
     }
     for name in [name for name in flags.FLAGS if name in own or name.startswith("config.")]:
         delattr(flags.FLAGS, name)

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from diffjax import loss, order, predict, schedule, times, weights
-from diffjax.commands.config_checks import (
+from diffjax.commands.preflight import (
     check_data_std,
     check_disk,
     check_loss,
@@ -96,16 +96,16 @@ def test_no_run_has_more_checkpoints_than_were_counted(keep, fall, tmp_path) -> 
 @pytest.mark.parametrize("keep", POLICIES, ids=str)
 def test_a_disk_has_room_for_them_to_the_byte(keep, tmp_path, monkeypatch) -> None:
     """Those that are there already need no room of their own."""
-    steps, each = {"steps": 95, "save_every_steps": 10}, 1_000
+    each = 1_000
     needed = max_checkpoints(keep, 95, 10) + 1
     for there in range(2):
         for free, fits in (((needed - there) * each, True), ((needed - there) * each - 1, False)):
             monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
             if fits:
-                check_disk(tmp_path / "run", keep, steps, each)
+                check_disk(tmp_path / "run", keep, 95, 10, each)
             else:
                 with pytest.raises(UserError, match=r"--workdir .*do not fit.*; make room, or lower"):
-                    check_disk(tmp_path / "run", keep, steps, each)
+                    check_disk(tmp_path / "run", keep, 95, 10, each)
         saved(tmp_path / "run" / "checkpoints", 10 * (there + 1), {})
 
 

@@ -20,6 +20,8 @@ from diffjax import nets, order, predict, schedule
 from diffjax.commands import image_sampler
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.experiment.build import ModelParts
+from diffjax.experiment.config import Sample
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.noise import Gaussian
 
@@ -127,10 +129,9 @@ def test_of_a_net_with_a_head_the_large_part_is_counted_once_a_block() -> None:
     denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *(jnp.ones((1, 4, 4, 1)),) * 2))
 
     def spent(blocks: int, steps: int) -> float:
-        settings = {"sampler": "ddim", "grid": "uniform", "steps": steps, "guidance": 1.0}
-        return flops.of_sample(
-            image_sampler.build_image_sampler(denoise, noise, order.blocks(blocks), net, facts, settings)
-        )
+        model = ModelParts(noise, order.blocks(blocks), net)
+        config = Sample(sampler="ddim", grid="uniform", steps=steps)
+        return flops.of_sample(image_sampler.build_image_sampler(denoise, model, facts, config))
 
     head = (spent(8, 4) - spent(8, 2)) / 16
     large = spent(8, 2) / 8 - 2 * head

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import pytest
 from jax.tree_util import Partial
 
-from diffjax.commands import command_line
 from diffjax.data import condition_parts
-from diffjax.experiment import build, data_spec, specs
+from diffjax.experiment import build, config_files, data_spec, specs
 from diffjax.experiment.config import Config
 from diffjax.utils.prng import keys
 
@@ -38,7 +37,7 @@ def test_there_are_some() -> None:
 
 def test_it_is_a_config_of_the_right_types(config) -> None:
     assert type(config) is Config
-    command_line.check_types(config, "config")
+    config_files.check_types(config, "config")
 
 
 def test_it_is_new_every_time(path) -> None:

@@ -9,15 +9,18 @@ import pytest
 
 from diffjax import order, predict, sample, schedule
 from diffjax.commands import image_sampler
+from diffjax.commands.condition_inputs import sample_labels
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.experiment.build import ModelParts
+from diffjax.experiment.config import Sample
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.nets import MAR, MLP
 from diffjax.noise import Gaussian
 from diffjax.sampling import blockwise
 
 FACTS = DataSpec((4, 4, 1), 3, ("a", "b", "c"), 17, (0.5, 0.3, 0.2), "unit")
-SETTINGS = {"sampler": "dpmpp_2m", "grid": "karras(sigma_min=0.05, sigma_max=20.0)", "steps": 4, "guidance": 1.0}
+SETTINGS = Sample(sampler="dpmpp_2m", grid="karras(sigma_min=0.05, sigma_max=20.0)", steps=4)
 ROOT = jax.random.key(0)
 
 
@@ -26,9 +29,8 @@ def painter():
     noise, net = Gaussian(schedule.cosine, predict.v), MLP(width=16, depth=1, classes=3)
     example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, jnp.int32)
     variables = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(net.init)(ROOT, *example))
-    return image_sampler.build_image_sampler(
-        denoiser(noise, net, variables), noise, order.together, net, FACTS, SETTINGS
-    )
+    model = ModelParts(noise, order.together, net)
+    return image_sampler.build_image_sampler(denoiser(noise, net, variables), model, FACTS, SETTINGS)
 
 
 def test_a_picture_does_not_know_its_batch(painter) -> None:
@@ -56,18 +58,10 @@ def test_the_way_ends_in_the_picture(painter) -> None:
 
 
 def test_labels_have_the_frequencies_of_training() -> None:
-    drawn = image_sampler.sample_labels(ROOT, 10_000, FACTS.label_frequencies, None)
+    drawn = sample_labels(ROOT, 10_000, FACTS.label_frequencies)
     shares = np.bincount(drawn, minlength=3) / 10_000
     np.testing.assert_allclose(shares, FACTS.label_frequencies, atol=4.5 * (0.25 / 10_000) ** 0.5)
-    np.testing.assert_array_equal(image_sampler.sample_labels(ROOT, 10, FACTS.label_frequencies, None), drawn[:10])
-
-
-def test_a_label_asked_for_is_given_or_refused() -> None:
-    np.testing.assert_array_equal(image_sampler.sample_labels(ROOT, 4, FACTS.label_frequencies, 2), 2)
-    assert image_sampler.sample_labels(ROOT, 4, (), None) is None
-    for label, frequencies in ((3, FACTS.label_frequencies), (-1, FACTS.label_frequencies), (0, ())):
-        with pytest.raises(UserError, match="--label"):
-            image_sampler.sample_labels(ROOT, 4, frequencies, label)
+    np.testing.assert_array_equal(sample_labels(ROOT, 10, FACTS.label_frequencies), drawn[:10])
 
 
 def test_dequantised_models_are_read_by_their_own_scale() -> None:
@@ -86,16 +80,17 @@ def block_by_block():
     variables = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(net.init)(ROOT, *example))
     facts = DataSpec((4, 4, 1), 0, (), 17, (), "unit")
     which = order.blocks(8, shuffled=True)
-    return image_sampler.build_image_sampler(denoiser(noise, net, variables), noise, which, net, facts, SETTINGS)
+    model = ModelParts(noise, which, net)
+    return image_sampler.build_image_sampler(denoiser(noise, net, variables), model, facts, SETTINGS)
 
 
 def test_under_blocks_grid_and_steps_are_those_of_each(block_by_block) -> None:
-    assert len(block_by_block.grid) == 8 * SETTINGS["steps"] + 1
+    assert len(block_by_block.grid) == 8 * SETTINGS.steps + 1
     assert blockwise.is_blockwise(block_by_block.grid, block_by_block.order)
-    told = {**SETTINGS, "grid": "karras(sigma_min=0.05, last='sigma_min')"}
-    given = (getattr(block_by_block, name) for name in ("denoise", "noise", "order", "net", "facts"))
+    p = block_by_block
+    told = replace(SETTINGS, grid="karras(sigma_min=0.05, last='sigma_min')")
     with pytest.raises(UserError, match=r"^grid: of 8 blocks.*from 1 to 0\.03"):
-        image_sampler.build_image_sampler(*given, told)
+        image_sampler.build_image_sampler(p.denoise, ModelParts(p.noise, p.order, p.net), p.facts, told)
 
 
 def test_a_head_is_used_where_there_is_one(block_by_block, painter) -> None:
@@ -108,4 +103,4 @@ def test_a_head_is_used_where_there_is_one(block_by_block, painter) -> None:
     np.testing.assert_allclose(
         x, sample(keys, p.noise, p.order, p.denoise, (4, 4, 1), grid=p.grid, step=p.step), atol=1e-4
     )
-    assert image_sampler._fastest_driver(p) is blockwise.sample
+    assert image_sampler._fastest_loop(p) is blockwise.sample

@@ -45,7 +45,7 @@ LIBRARY_NEVER = ("experiment", "commands")
 # Libraries that not every package may import, and the packages that may; configuration stops at the scripts.
 LIBRARIES = {
     "configs": "",
-    "ml_collections": "",
+    "ml_collections": "commands",
     "tensorflow": "",
     "torch": "",
     "absl": "commands",

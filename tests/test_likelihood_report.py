@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from diffjax import oracles, order, predict, schedule
 from diffjax.commands import likelihood_report
+from diffjax.commands.likelihood_report import Measurement
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood.bits import BitsPerDim
@@ -136,7 +137,7 @@ def test_likelihoods_say_how_well_bits_are_known() -> None:
     parts = dict.fromkeys(("train", "test"), (IMAGES, LABELS))
     for share, alarm in ((1.0, False), (0.9, True)):
         asked = reader(lambda x, t, cond, share=share: share * exact(x, t, cond), COSINE, order.together, "dequantised")
-        found, _ = likelihood_report.compare_likelihoods(asked, parts, None, 0, 24, 24, steps=20)
+        found, _ = likelihood_report.compare_likelihoods(asked, parts, None, Measurement(0, 24, 24, 20))
         assert ("raise --likelihood_steps" in found.description) is alarm
         assert found.accuracy["checked"] == 3
         assert (abs(found.accuracy["discretization"]) > 0.1) is alarm
@@ -144,13 +145,12 @@ def test_likelihoods_say_how_well_bits_are_known() -> None:
 
 
 def test_a_density_that_says_nothing_of_levels_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.form=unit says nothing of a pixel's level.*data\.form=dequantised"):
+    with pytest.raises(UserError, match=r"data\.form=unit .*data\.form=dequantised"):
         reader(know_nothing, COSINE, order.together, "unit", "ode")
 
 
 def test_steps_are_of_the_ode_alone() -> None:
     exact = reader(know_nothing, Masking(LEVELS), order.raster, "tokens")
+    splits = dict.fromkeys(("train", "test"), (IMAGES, None))
     with pytest.raises(UserError, match=r"likelihood_steps.*exact"):
-        likelihood_report.compare_likelihoods(
-            exact, dict.fromkeys(("train", "test"), (IMAGES, None)), None, 0, 4, 4, steps=8
-        )
+        likelihood_report.compare_likelihoods(exact, splits, None, Measurement(0, 4, 4, 8))

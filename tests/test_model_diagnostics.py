@@ -9,26 +9,24 @@ import pytest
 from jax.scipy.special import ndtri
 
 from diffjax import oracles, order, predict, schedule
-from diffjax.commands import image_sampler, model_diagnostics
+from diffjax.commands import diagnostic_curves, image_sampler, model_diagnostics
 from diffjax.denoising import denoiser
 from diffjax.experiment import build
-from diffjax.experiment.config import Train
+from diffjax.experiment.config import Sample, Train
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian, Masking
 
 NOISE = Gaussian(schedule.cosine, predict.v)
 FACTS = DataSpec((4, 4, 1), 0, (), 17, (), "unit")
-SETTINGS = {"sampler": "heun", "grid": "uniform", "steps": 40, "guidance": 1.0}
+SETTINGS = Sample(sampler="heun", grid="uniform", steps=40)
 NET = MLP(width=8, depth=1)
 MODEL = build.ModelParts(NOISE, order.together, NET)
 TRAIN, TEST = (np.random.default_rng(seed).integers(0, 17, (256, 4, 4, 1), dtype=np.uint8) for seed in (0, 1))
 
 
 def judged(denoise, sampler="heun", trained=None):
-    painter = image_sampler.build_image_sampler(
-        denoise, NOISE, order.together, NET, FACTS, {**SETTINGS, "sampler": sampler}
-    )
+    painter = image_sampler.build_image_sampler(denoise, MODEL, FACTS, replace(SETTINGS, sampler=sampler))
     held = model_diagnostics.encode_held_out(painter, TRAIN, (TEST, None), 0)
     assert held is not None
     belief, local = model_diagnostics.prediction_path(held)
@@ -75,7 +73,7 @@ def test_the_weight_of_training_per_log_snr_is_the_formulas(net) -> None:
     np.testing.assert_allclose(weight, np.exp(log_snr / 2) / np.pi, rtol=1e-4)
     inside = [share.log_snr[0] < at < share.log_snr[1] for share, at in zip(shares, log_snr, strict=True)]
     assert all(inside)
-    assert list(model_diagnostics.diagnostic_curves(found)) == [
+    assert list(diagnostic_curves.diagnostic_curves(found)) == [
         "levels",
         "agreement",
         "shares",
@@ -102,11 +100,11 @@ def test_another_weight_and_other_times_are_those_of_the_training(net) -> None:
 def test_losses_without_levels_and_tokens_have_no_such_curves(net) -> None:
     assert build.build_loss_by_level(MODEL, Train(loss="bound")) is None
     tokens = Masking(17)
-    painter = image_sampler.build_image_sampler(net, NOISE, order.together, NET, FACTS, SETTINGS)
+    painter = image_sampler.build_image_sampler(net, MODEL, FACTS, SETTINGS)
     assert model_diagnostics.encode_held_out(replace(painter, noise=tokens), TRAIN, (TEST, None), 0) is None
 
 
 def test_a_sampler_that_draws_at_random_has_no_local_error(net) -> None:
     _, found = judged(net, sampler="posterior")
     assert found.local_errors is None
-    assert "local" not in model_diagnostics.diagnostic_curves(found)
+    assert "local" not in diagnostic_curves.diagnostic_curves(found)

@@ -10,11 +10,12 @@ import pytest
 
 from diffjax import evaluation as ev
 from diffjax import order, predict, reports, schedule
-from diffjax.commands import image_sampler, settings_sweep
+from diffjax.commands import image_sampler, settings_sweep, sweep_values
 from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.evaluation.jackknife import Replicates
+from diffjax.experiment.config import Config, Sample
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets import MLP
@@ -22,8 +23,8 @@ from diffjax.noise import Gaussian
 
 LEVELS, CLASSES, COUNT = 17, 3, 24
 FACTS = DataSpec((4, 4, 1), CLASSES, ("a", "b", "c"), LEVELS, (0.4, 0.3, 0.3), "unit")
-OTHERS = {"sampler": "dpmpp_2m", "grid": "uniform", "steps": 3, "guidance": 1.0}
-HOW = {"count": COUNT, "seed": 3, "batch": 16}
+OTHERS = Sample(sampler="dpmpp_2m", grid="uniform", steps=3)
+HOW = settings_sweep.SweepPlan(count=COUNT, seed=3, batch=16)
 SAMPLERS = {"sampler": ["ddim", "heun"], "steps": [2]}
 
 
@@ -37,7 +38,7 @@ def subject(classes=CLASSES) -> EvaluationSubject:
     noise, net = Gaussian(schedule.cosine, predict.v), MLP(width=8, depth=1, classes=classes)
     example = jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)), jnp.zeros(1, jnp.int32) if classes else None
     denoise = denoiser(noise, net, jax.jit(net.init)(jax.random.key(0), *example))
-    info = ModelInfo(net, FACTS, {}, "0123456789ab", 7, "0.999")
+    info = ModelInfo(net, FACTS, Config(), 7, "0.999")
     return EvaluationSubject(Path("runs/some"), denoise, noise, order.together, info, splits, splits, None)
 
 
@@ -72,7 +73,7 @@ def drawn(monkeypatch) -> list[int]:
     ],
 )  # fmt: skip
 def test_lists_are_split_at_commas_outside_of_brackets(texts, found) -> None:
-    assert settings_sweep.parse_lists(texts) == found
+    assert sweep_values.parse_lists(texts) == found
 
 
 @pytest.mark.parametrize(
@@ -93,16 +94,16 @@ def test_lists_are_split_at_commas_outside_of_brackets(texts, found) -> None:
 )
 def test_lists_that_cannot_be_read(texts, says) -> None:
     with pytest.raises(UserError, match="--sweep") as error:
-        settings_sweep.parse_lists(texts)
+        sweep_values.parse_lists(texts)
     assert says in str(error.value)
 
 
 def test_a_name_alone_means_what_serves_the_model(model) -> None:
     plan = settings_sweep.plan_rows(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
-    rules = [settings["sampler"] for settings, _ in plan]
+    rules = [config.sampler for config, _ in plan]
     assert rules == [rule for rule in ("ddim", "heun", "dpmpp_2m", "posterior") for _ in range(2)]
     assert [image_sampler.count_evaluations(painter)[0] for _, painter in plan[:4]] == [6, 3, 12, 6]
-    assert [settings["steps"] for settings, _ in settings_sweep.plan_rows(model, {"steps": []}, OTHERS)] == [
+    assert [config.steps for config, _ in settings_sweep.plan_rows(model, {"steps": []}, OTHERS)] == [
         5,
         10,
         20,
@@ -116,12 +117,12 @@ def test_a_name_alone_means_what_serves_the_model(model) -> None:
     [
         ({"sampler": ["heun", "confidence"]}, "with sampler confidence, grid uniform, steps 3"),
         ({"grid": ["karras", "karras(rho=0.0)"], "steps": [5, 1]}, "rho must be positive"),
-        ({"steps": list(range(1, 402)), "guidance": [1.0, 2.0, 3.0]}, "1,203 settings are more than 1,000"),
+        ({"steps": list(range(1, 402)), "guidance": [1.0, 2.0, 3.0]}, "1,203 combinations are more than 1,000"),
     ],
 )
 def test_nothing_is_drawn_where_a_setting_does_not_serve(model, tmp_path, drawn, lists, says) -> None:
     with pytest.raises(UserError, match="--sweep") as error:
-        settings_sweep.run_sweep(model, lists, OTHERS, tmp_path / "out", **HOW)
+        settings_sweep.run_sweep(model, lists, OTHERS, tmp_path / "out", HOW)
     assert says in str(error.value)
     assert not drawn
     assert not (tmp_path / "out").exists()
@@ -145,9 +146,9 @@ def same(found: reports.SweepRow, known: reports.SweepRow) -> None:
 
 
 def test_rows_are_those_of_a_plain_evaluation_and_are_drawn_once(model, tmp_path, drawn, capsys) -> None:
-    first = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    first = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, HOW)
     for row, rule in zip(first.rows, ("ddim", "heun"), strict=True):
-        painter = model.build_sampler({**OTHERS, "sampler": rule, "steps": 2})
+        painter = model.build_sampler(replace(OTHERS, sampler=rule, steps=2))
         images = image_sampler.sample_images(painter, jax.random.key(3), COUNT, 16, model.balanced_conditions(COUNT)[0])
         plain = ev.all_scores(
             images, model.balanced_conditions(COUNT)[1], model.splits, LEVELS, kernels=ev.kernels_for(16)
@@ -155,8 +156,8 @@ def test_rows_are_those_of_a_plain_evaluation_and_are_drawn_once(model, tmp_path
         same(row, reports.SweepRow(row.settings, 2 * painter.step.evaluations, 0.0, plain))
     drawn.clear()
     capsys.readouterr()
-    again = settings_sweep.run_sweep(model, {"sampler": ["heun", "ddim"]}, {**OTHERS, "steps": 2}, tmp_path, **HOW)
-    assert capsys.readouterr().err == "2 of 2 settings are at hand\n"
+    again = settings_sweep.run_sweep(model, {"sampler": ["heun", "ddim"]}, replace(OTHERS, steps=2), tmp_path, HOW)
+    assert capsys.readouterr().err == "2 of 2 settings were measured before\n"
     assert not drawn
     for row, known in zip(again.rows, first.rows[::-1], strict=True):
         same(row, known)
@@ -181,8 +182,8 @@ def test_a_row_has_a_file_for_all_that_it_depends_on(model) -> None:
         settings_sweep.sweep_identity(model, kernels, COUNT + 1, 3),
     ]
     others += [settings_sweep.sweep_identity(model, kernels, COUNT, 4)]
-    files = {reports.row_file("", found, OTHERS) for found in (about, *others)}
-    assert len(files | {reports.row_file("", about, {**OTHERS, "steps": 4})}) == 10
+    files = {reports.row_file("", found, vars(OTHERS)) for found in (about, *others)}
+    assert len(files | {reports.row_file("", about, {**vars(OTHERS), "steps": 4})}) == 10
     assert settings_sweep.sweep_identity(moved, kernels, COUNT, 3) == about
 
 
@@ -220,28 +221,28 @@ def test_a_sweep_that_was_killed_goes_on(model, tmp_path, cheap, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setattr(reports, "write_row", killed)
         with pytest.raises(KeyboardInterrupt):
-            settings_sweep.run_sweep(model, lists, OTHERS, tmp_path, **HOW)
+            settings_sweep.run_sweep(model, lists, OTHERS, tmp_path, HOW)
     capsys.readouterr()
-    found = settings_sweep.run_sweep(model, lists, OTHERS, tmp_path, **HOW)
+    found = settings_sweep.run_sweep(model, lists, OTHERS, tmp_path, HOW)
     assert [row.scores[0].samples.value for row in found.rows] == [1 / 7, 2 / 7, 3 / 7]
-    assert capsys.readouterr().err.startswith("2 of 3 settings are at hand\n3 of 3: sampler heun, ")
+    assert capsys.readouterr().err.startswith("2 of 3 settings were measured before\n3 of 3: sampler heun, ")
 
 
 def test_a_longer_list_adds_its_rows(model, tmp_path, cheap) -> None:
-    settings_sweep.run_sweep(model, {"steps": [2, 3]}, OTHERS, tmp_path, **HOW)
-    found = settings_sweep.run_sweep(model, {"steps": [1, 2, 3], "guidance": [1.0, 2.0]}, OTHERS, tmp_path, **HOW)
+    settings_sweep.run_sweep(model, {"steps": [2, 3]}, OTHERS, tmp_path, HOW)
+    found = settings_sweep.run_sweep(model, {"steps": [1, 2, 3], "guidance": [1.0, 2.0]}, OTHERS, tmp_path, HOW)
     assert [row.scores[0].samples.value * 7 for row in found.rows] == pytest.approx([3, 4, 1, 5, 2, 6])
 
 
 def test_a_damaged_row_is_computed_anew(model, tmp_path, cheap, capsys) -> None:
-    first = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    first = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, HOW)
     path = reports.row_file(tmp_path / "sweep", first.about, first.rows[1].settings)
     path.write_text(path.read_text()[:-20])
     capsys.readouterr()
-    again = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, **HOW)
+    again = settings_sweep.run_sweep(model, SAMPLERS, OTHERS, tmp_path, HOW)
     told = capsys.readouterr().err
-    line = f"diffjax: {path}: cannot be read as a row of a sweep; it is computed anew"
-    assert told.startswith(f"{line}\n1 of 2 settings are")
+    line = f"diffjax: {path}: cannot be read as a row of a sweep; it is measured again"
+    assert told.startswith(f"{line}\n1 of 2 settings were")
     assert [row.scores[0].samples.value for row in again.rows] == [1 / 7, 3 / 7]
 
 

@@ -48,7 +48,8 @@ def of_training_step(workdir: Path) -> float:
     config = run_record.read_record(workdir).config
     made = training_plan.plan_training(config, workdir)
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0, 0]), data_parallel.shard_batches([next(made.stream)], 1, 1))
-    return of(partial(train_step, made.net, made.loss, made.optimizer), made.start, batch)
+    setup = made.setup
+    return of(partial(train_step, setup.net, setup.loss, setup.optimizer), made.start, batch)
 
 
 def _step(p: ImageSampler) -> float:

@@ -28,6 +28,8 @@ from diffjax.evaluation.classifiers import two_sample_accuracy
 from diffjax.evaluation.paired import subsample_equally
 from diffjax.evaluation.pixels import fractions_like, fractions_of
 from diffjax.experiment import specs
+from diffjax.experiment.build import ModelParts
+from diffjax.experiment.config import Sample
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels, ranks
 from diffjax.utils.prng import fold, keys
@@ -70,10 +72,9 @@ def score(compare: Compare, folder: Path, family: Family, seed: int) -> None:
 def painter_of(model: evaluation_subject.EvaluationSubject, point: Point) -> image_sampler.ImageSampler:
     """What draws at this point of a curve."""
     order = specs.parse_value(orders, point.order, "order", Order) if point.order else model.order
-    settings = {"sampler": point.sampler, "grid": point.grid, "steps": point.steps, "guidance": point.guidance}
-    return image_sampler.build_image_sampler(
-        model.denoise, model.noise, order, model.info.net, model.info.facts, settings
-    )
+    config = Sample(sampler=point.sampler, grid=point.grid, steps=point.steps, guidance=point.guidance)
+    parts = ModelParts(model.noise, order, model.info.net)
+    return image_sampler.build_image_sampler(model.denoise, parts, model.info.facts, config)
 
 
 def drawn(compare: Compare, model: evaluation_subject.EvaluationSubject, point: Point, seed: int) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def context(compare: Compare, model: evaluation_subject.EvaluationSubject, famil
 
 
 def known_before(
-    model: evaluation_subject.EvaluationSubject, order: Order, some: likelihood_report.Labelled
+    model: evaluation_subject.EvaluationSubject, order: Order, some: evaluation_subject.Labelled
 ) -> dict[str, Any]:
     """Errors of pixels of which nothing is known, the last quarter of the order, without and with those before.
 

@@ -1,33 +1,34 @@
-"""The evaluation of a run: its parts, their order, and the report of those that are done.
+"""The evaluation of a run: its parts in order, and the report of those that are done.
 
-Samples come first, then what is cheap, then what asks the net again. Each part adds to what is found; a report can be
-made of it at any time after the samples.
+Samples come first, then what is cheap, then what evaluates the network again. Each part adds to the results, of which a
+report can be made at any time after the samples.
 """
 
-import sys
 from collections.abc import Callable, Collection
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
 from diffjax import evaluation as ev
 from diffjax import reports
-from diffjax.commands import image_sampler, likelihood_report, logged_curves, model_diagnostics
+from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, logged_curves, model_diagnostics
 from diffjax.commands.assessment_state import Plan, Results
+from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
-from diffjax.diagnostics import level_profile
-from diffjax.errors import UserError
+from diffjax.errors import UserError, tell
 from diffjax.noise import Gaussian
 
-SECONDS_A_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
-SCORES = ("samples", "scores", "features")  # what `--quick` keeps
-Report = Callable[[int, int], object]
+SECONDS_PER_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
+SCORES = ("samples", "scores", "features")  # the parts of --quick
+Report = Callable[[int, int], object]  # called with the number of examples that are done, and of all
+Picture = UInt8[np.ndarray, "h w c"]
 
 
 class Part(NamedTuple):
-    """One part: what it adds, what it costs, and whether there is such a thing of a model."""
+    """One part: what adds it to the results, its cost, and whether it applies to a model."""
 
     add: Callable[[Plan, Results, Report], None]
     cost: Callable[[Plan], Cost]
@@ -35,7 +36,7 @@ class Part(NamedTuple):
 
 
 def select_parts(without: Collection[str], quick: bool) -> list[str]:
-    """The names of the parts that are not left out. Raises UserError for a name of none."""
+    """The names of the parts that are not left out. Raises UserError for an unknown name."""
     for name in without:
         if name not in PARTS or name == "samples":
             names = ", ".join(part for part in PARTS if part != "samples")
@@ -44,9 +45,9 @@ def select_parts(without: Collection[str], quick: bool) -> list[str]:
 
 
 def assess(plan: Plan, names: Collection[str], results: Results) -> None:
-    """Add every part of those names that there is of the model, telling on stderr how far it is."""
+    """Add every named part that applies to the model to the results; progress goes to stderr."""
     parts = {name: part for name, part in PARTS.items() if name in names and part.applies(plan)}
-    progress = PartProgress({name: part.cost(plan) for name, part in parts.items()}, SECONDS_A_UNIT)
+    progress = PartProgress({name: part.cost(plan) for name, part in parts.items()}, SECONDS_PER_UNIT)
     for name, part in parts.items():
         with progress.part(name):
             part.add(plan, results, progress.report)
@@ -54,47 +55,45 @@ def assess(plan: Plan, names: Collection[str], results: Results) -> None:
 
 
 def report_of(plan: Plan, results: Results) -> reports.Report:
-    """Of all that is found. Raises UserError before there are samples."""
+    """The report of the results so far. Raises UserError before there are samples."""
     if results.images is None:
-        raise UserError("no samples were drawn, so there is nothing to report")
-    model, settings, painter = plan.model, plan.settings, plan.sampler
-    missing = [name for name, part in PARTS.items() if name not in results.done and part.applies(plan)]
-    provenance = results.provenance | {
-        "evaluations": image_sampler.describe_cost(painter),
-        "grid": settings["grid"],
-        "guidance": f"{settings['guidance']:g}",
-        **model.provenance,
-        **({"left out": ", ".join(missing)} if missing else {}),
-    }
-    drawn = (len(results.images), settings["sampler"], settings["steps"], plan.seed)
-    alarms = [] if results.judged.profile is None else level_profile.describe_alarms(results.judged.profile)
+        raise UserError("no samples were drawn; there is nothing to report")
+    model = plan.model
     return reports.Report(
         f"Evaluation of {model.workdir.name}",
         results.scores,
-        reports.provenance(*drawn, model.splits, plan.kernels, **provenance),
-        reports.Findings([*alarms, *results.findings.alarms], results.findings.flags)
-        if has_findings(results)
-        else None,
+        _provenance(plan, results),
+        results.all_findings,
         results.likelihoods,
         logged_curves.training_curves(model.workdir)
-        | model_diagnostics.diagnostic_curves(results.judged)
+        | diagnostic_curves.diagnostic_curves(results.diagnostics)
         | results.curves,
         results.pictures,
     )
 
 
-def has_findings(results: Results) -> bool:
-    """Whether anything was looked for that may stand out."""
-    return bool({"findings", "levels"} & {*results.done})
+def _provenance(plan: Plan, results: Results) -> reports.Provenance:
+    config = plan.config
+    missing = [name for name, part in PARTS.items() if name not in results.done and part.applies(plan)]
+    details = results.provenance | {
+        "evaluations": image_sampler.describe_cost(plan.sampler),
+        "grid": config.grid,
+        "guidance": f"{config.guidance:g}",
+        **plan.model.provenance,
+        **({"left out": ", ".join(missing)} if missing else {}),
+    }
+    count = len(_images(results))
+    splits = plan.model.splits
+    return reports.provenance(count, config.sampler, config.steps, plan.seed, splits, plan.kernels, **details)
 
 
 def _samples(plan: Plan, results: Results, report: Report) -> None:
     results.cond, results.labels = plan.model.balanced_conditions(plan.count)
-    how = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, results.cond, report)
-    if plan.model.law is None:
-        images = image_sampler.sample_images(*how)
+    arguments = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, results.cond, report)
+    if plan.model.distribution is None:
+        images = image_sampler.sample_images(*arguments)
     else:
-        results.states = image_sampler.sample_states(*how)
+        results.states = image_sampler.sample_states(*arguments)
         images = image_sampler.to_bytes(results.states, plan.sampler.facts)
     picture = reports.grid(images[:100], 10)
     if results.labels is not None:
@@ -104,114 +103,116 @@ def _samples(plan: Plan, results: Results, report: Report) -> None:
 
 
 def _scores(plan: Plan, results: Results, _: Report) -> None:
-    results.scores += plan.model.scores(_of(results), results.labels, plan.kernels)
+    results.scores += plan.model.scores(_images(results), results.labels, plan.kernels)
 
 
 def _features(plan: Plan, results: Results, _: Report) -> None:
-    """Six measures in each of the features; none where there are too few images for them."""
-    images, splits = _of(results), plan.model.splits
+    """Six scores for each feature extractor; none where there are too few images for them."""
+    images, splits = _images(results), plan.model.splits
     train, test = (ev.as_bytes(splits[name][0], plan.levels) for name in ("train", "test"))
     for features in plan.features:
         results.provenance[f"features {features.name}"] = ev.describe_features(features)
         if min(map(len, (images, train, test))) < ev.MIN_IMAGES:
-            few = f"fewer than {ev.MIN_IMAGES} images of a kind are not compared in {features.name}"
-            print(f"{few}, and have no intervals", file=sys.stderr)
+            tell(f"fewer than {ev.MIN_IMAGES} samples or real images: not compared in {features.name}")
         else:
             parts = (ev.extract_features(features, [part]) for part in (images, train, test))
             results.scores += ev.feature_scores(features.name, *parts)
 
 
 def _pictures(plan: Plan, results: Results, _: Report) -> None:
-    """The nearest training images beside some samples, and the way from noise."""
-    images = _of(results)
-    few = images[:: max(1, len(images) // 12)][:12]
-    beside = ev.nearest_images(few, plan.model.splits, plan.levels)[0]
-    _show(
-        plan,
-        results,
-        "Samples above their nearest training images",
-        "nearest.png",
-        reports.side_by_side(few, beside, 12),
-    )
+    """The nearest training images of some samples, and the trajectory from noise to image."""
+    images = _images(results)
+    selection = images[:: max(1, len(images) // 12)][:12]
+    nearest = ev.nearest_images(selection, plan.model.splits, plan.levels)[0]
+    caption = "Samples above their nearest training images"
+    _show(plan, results, caption, "nearest.png", reports.side_by_side(selection, nearest, 12))
     cond = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], results.cond)
-    way = image_sampler.sample_trajectory(plan.sampler, jax.random.key(plan.seed), min(6, len(images)), cond)
-    _show(
-        plan,
-        results,
-        "From noise to image",
-        "strip.png",
-        reports.strip(*image_sampler.subsample_states(*way), caption="clock"),
-    )
+    root = jax.random.key(plan.seed)
+    frames, clock = image_sampler.sample_trajectory(plan.sampler, root, min(6, len(images)), cond)
+    picture = reports.strip(*image_sampler.subsample_states(frames, clock), caption="clock")
+    _show(plan, results, "From noise to image", "strip.png", picture)
 
 
 def _findings(plan: Plan, results: Results, _: Report) -> None:
-    results.findings = reports.find_problems(_of(results), plan.model.splits, plan.levels)
+    results.findings = reports.find_problems(_images(results), plan.model.splits, plan.levels)
 
 
 def _bits(plan: Plan, results: Results, report: Report) -> None:
-    assert plan.reader is not None, "bits are among the parts, and nothing measures them"
-    how = (plan.model.real, plan.model.law, plan.seed, plan.bits_of, plan.batch, plan.likelihood_steps, report)
-    results.likelihoods, curves = likelihood_report.compare_likelihoods(plan.reader, *how)
+    assert plan.estimator is not None, "bits are among the parts, and nothing measures them"
+    measurement = Measurement(plan.seed, plan.likelihood_images, plan.batch, plan.likelihood_steps)
+    results.likelihoods, curves = likelihood_report.compare_likelihoods(
+        plan.estimator, plan.model.real, plan.model.distribution, measurement, report
+    )
     results.curves |= curves
 
 
 def _levels(plan: Plan, results: Results, _: Report) -> None:
     held_out = _held_out(plan, results)
-    results.judged = results.judged._replace(profile=model_diagnostics.profile_by_level(held_out, plan.model.denoise))
+    results.diagnostics = results.diagnostics._replace(
+        profile=model_diagnostics.profile_by_level(held_out, plan.model.denoise)
+    )
 
 
 def _training(plan: Plan, results: Results, _: Report) -> None:
     held_out = _held_out(plan, results)
-    results.judged = results.judged._replace(
+    results.diagnostics = results.diagnostics._replace(
         training_weights=model_diagnostics.training_weights(held_out, plan.model.denoise, plan.model.training_loss)
     )
 
 
 def _steps(plan: Plan, results: Results, _: Report) -> None:
-    belief, local = model_diagnostics.prediction_path(_held_out(plan, results))
-    results.judged = results.judged._replace(prediction_path=belief, local_errors=local)
+    path, local_errors = model_diagnostics.prediction_path(_held_out(plan, results))
+    results.diagnostics = results.diagnostics._replace(prediction_path=path, local_errors=local_errors)
 
 
 def _truth(plan: Plan, results: Results, _: Report) -> None:
-    assert plan.model.law is not None
+    assert plan.model.distribution is not None
     assert results.states is not None
-    how = (plan.sampler, results.states, results.labels, plan.model.real["test"], plan.bits_of, plan.seed)
-    curves, summary = model_diagnostics.compare_with_density(plan.model.law, *how)
+    test = plan.model.real["test"]
+    samples = diagnostic_curves.Samples(plan.sampler, results.states, results.labels)
+    curves, summary = diagnostic_curves.compare_with_density(
+        plan.model.distribution, samples, test, plan.likelihood_images, plan.seed
+    )
     results.curves |= curves
     results.provenance |= summary
 
 
-def _of(results: Results) -> np.ndarray:
+def _images(results: Results) -> np.ndarray:
     assert results.images is not None
     return results.images
 
 
 def _held_out(plan: Plan, results: Results) -> model_diagnostics.HeldOut:
-    """Encoded once, for all parts that look at the net by level or by step."""
+    """Held-out examples, encoded once for all parts that need them."""
     if results.held_out is None:
         real = plan.model.real
         results.held_out = model_diagnostics.encode_held_out(
             plan.sampler,
             real["train"][0],
-            likelihood_report.evenly_spaced_images(real["test"], plan.bits_of),
+            likelihood_report.evenly_spaced_images(real["test"], plan.likelihood_images),
             plan.seed,
         )
     assert results.held_out is not None
     return results.held_out
 
 
-def _show(plan: Plan, results: Results, caption: str, name: str, picture: Any) -> None:
+def _show(plan: Plan, results: Results, caption: str, name: str, picture: Picture) -> None:
     reports.write_png(plan.out / name, picture)
     results.pictures[caption] = plan.out / name
 
 
 def _comparable(plan: Plan) -> bool:
-    """Whether there are real images enough to compare with."""
+    """Whether there are enough real images to compare with."""
     return plan.model.comparable
 
 
-def _one_level(plan: Plan) -> bool:
+def _single_level(plan: Plan) -> bool:
+    """Whether all positions of an image share one Gaussian noise level."""
     return plan.model.comparable and isinstance(plan.sampler.noise, Gaussian) and plan.sampler.order.width == 1
+
+
+def _known_distribution(plan: Plan) -> bool:
+    return plan.model.distribution is not None
 
 
 def _net(evaluations: Callable[[Plan], float]) -> Callable[[Plan], Cost]:
@@ -219,7 +220,7 @@ def _net(evaluations: Callable[[Plan], float]) -> Callable[[Plan], Cost]:
 
 
 def _pairs(plan: Plan) -> Cost:
-    """Inner products once, and some forty decompositions for either of two sides."""
+    """Inner products once, and some forty matrix decompositions for each of two sides."""
     train, test = (len(plan.model.splits[name][0]) for name in ("train", "test"))
     count, dim = min(plan.count, train), prod(plan.sampler.facts.shape)
     rank = min(count, test, dim)
@@ -236,13 +237,13 @@ PARTS = {
     "features": Part(_features, _pairs, _comparable),
     "findings": Part(_findings, _pairs, _comparable),
     "pictures": Part(_pictures, _net(lambda plan: 6 * _nfe(plan))),
-    "bits": Part(_bits, _net(lambda plan: 2 * plan.bits_of * 64)),
-    "levels": Part(_levels, _net(lambda plan: plan.bits_of * 17 * 2), _one_level),
-    "training": Part(_training, _net(lambda plan: plan.bits_of * model_diagnostics.BINS * 3), _one_level),
+    "bits": Part(_bits, _net(lambda plan: 2 * plan.likelihood_images * 64)),
+    "levels": Part(_levels, _net(lambda plan: plan.likelihood_images * 17 * 2), _single_level),
+    "training": Part(_training, _net(lambda plan: plan.likelihood_images * model_diagnostics.BINS * 3), _single_level),
     "steps": Part(
         _steps,
         _net(lambda plan: model_diagnostics.trajectories_for(plan.sampler.facts.shape) * _nfe(plan) * 33),
-        _one_level,
+        _single_level,
     ),
-    "truth": Part(_truth, _net(lambda plan: plan.bits_of * 32), lambda plan: plan.model.law is not None),
+    "truth": Part(_truth, _net(lambda plan: plan.likelihood_images * 32), _known_distribution),
 }

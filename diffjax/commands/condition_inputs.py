@@ -1,41 +1,127 @@
-"""From what a user asks for, in words, drawings and numbers, to the parts of a condition that a net knows."""
+"""From a user's label, prompt, sketch and numbers to the condition of a network: checked and completed here alone."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Array, Float32, Int32, Key, PyTree, UInt8
 
+from diffjax.conditions import LABEL, fill_condition
 from diffjax.data import byte_tokenizer
 from diffjax.errors import UserError
+from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
 from diffjax.traits import net_traits
 from diffjax.utils.image_io import read_image
+from diffjax.utils.prng import KeyUse, fold, keys
 
-NUMBER_ENCODERS = (Number, Category)  # encoders of what --number says
-MIN_BRIGHTNESS = 0.5  # of white: strokes are drawn brighter than that
+NUMBER_ENCODERS = (Number, Category)  # the encoders of what --number sets
+MIN_BRIGHTNESS = 0.5  # of white: strokes are brighter
+MAX_NAMES_SHOWN = 20  # classes in a message
+
+Labels = Int32[np.ndarray, " n"] | None
+Parts = dict[str, object]
+Encoder = TypeVar("Encoder", Text, Picture)
 
 
-def condition_parts(net: Any, *, prompt: str | None, sketch: str | None, numbers: Sequence[str]) -> dict[str, Any]:
-    """The parts that are asked for, each one value for all pictures; `numbers` are texts as `slant=0.5`.
+class ConditionRequest(NamedTuple):
+    """What the samples should show: the index of a class, a prompt, the path of a sketch, and texts as `slant=0.5`."""
+
+    label: int | None = None
+    prompt: str | None = None
+    sketch: str | None = None
+    numbers: Sequence[str] = ()
+
+
+class Conditions(NamedTuple):
+    """A network's condition with one entry per sample, and the samples' labels, where they have any."""
+
+    cond: PyTree
+    labels: Labels
+
+
+def build_conditions(
+    info: ModelInfo, request: ConditionRequest, root: Key[Array, ""], count: int, random_labels: bool = True
+) -> Conditions:
+    """The conditions of `count` samples; parts that are not requested are null.
+
+    Where nothing is requested, labels are drawn with their frequencies in the training data if `random_labels`. Raises
+    UserError, naming the flag, for what the model was not trained on.
+    """
+    parts = condition_parts(info.net, prompt=request.prompt, sketch=request.sketch, numbers=request.numbers)
+    if request.label is not None:
+        labels = np.full(count, request.label, np.int32)
+    elif random_labels and not parts and info.conditional:
+        labels = sample_labels(root, count, info.facts.label_frequencies)
+    else:
+        labels = None
+    return complete_conditions(info.net, count, labels, parts)
+
+
+def complete_conditions(net: Any, count: int, labels: Labels, parts: Mapping[str, object] | None = None) -> Conditions:
+    """The condition of these labels and parts, where every other part of the network's condition is null."""
+    values = {} if labels is None else {LABEL: labels}
+    return Conditions(fill_condition(net.null_cond, count, {**values, **(parts or {})}), labels)
+
+
+def sample_labels(root: Key[Array, ""], count: int, frequencies: Sequence[float]) -> Int32[np.ndarray, " n"]:
+    """Labels drawn with these frequencies; label i depends on the key of example i alone."""
+    logits = jnp.log(jnp.asarray(frequencies))
+    labels = jax.vmap(lambda key: jax.random.categorical(key, logits))(fold(keys(root, count), KeyUse.LABEL))
+    return np.asarray(labels, np.int32)
+
+
+def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
+    """The index of a class, from its index or its name as text.
+
+    Text that is an index and the name of another class means the index. Raises UserError that lists the classes.
+    """
+    names = info.facts.class_names if info.conditional else ()
+    if not names:
+        raise UserError(f"{flag} {text}: this model has no classes; leave {flag} out")
+    indices = tuple(str(index) for index in range(len(names)))
+    for labels in (indices, names):
+        if text in labels:
+            return labels.index(text)
+    valid = f"0 … {len(names) - 1}"
+    if names == indices:
+        raise UserError(f"{flag} {text}: expected {valid}")
+    similar = difflib.get_close_matches(text, names, 1)
+    hint = f"; did you mean {similar[0]}?" if similar else ""
+    remaining = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+    shown = ", ".join(names[:MAX_NAMES_SHOWN])
+    raise UserError(f"{flag} {text}: expected {valid}, or one of {shown}{remaining}{hint}")
+
+
+def condition_parts(net: Any, *, prompt: str | None, sketch: str | None, numbers: Sequence[str]) -> Parts:
+    """The parts that are requested, each one value for all samples; `numbers` are texts as `slant=0.5`.
 
     Raises UserError, naming the flag, for what the model was not trained on, or what it cannot read.
     """
-    values = {}
+    parts: Parts = {}
     if prompt is not None:
-        values |= tokenize_prompt(net, prompt, "--prompt")
+        parts |= tokenize_prompt(net, prompt, "--prompt")
     if sketch is not None:
         encoder = _find_encoder(net, Picture, "sketch", "--sketch", "was not trained on sketches")
-        values[encoder.part] = read_sketch(Path(sketch), encoder.shape)
+        parts[encoder.part] = read_sketch(Path(sketch), encoder.shape)
     for text in numbers:
-        values |= _parse_number(net, text)
-    return values
+        parts |= _parse_number(net, text)
+    return parts
 
 
-def tokenize_prompt(net: Any, prompt: str, flag: str) -> dict[str, Any]:
-    """The part that is text, of a prompt."""
+def number_parts(net: Any) -> dict[str, Number | Category]:
+    """The encoders of the parts that --number sets, by the names of the parts."""
+    encoders = net_traits(net).conditions
+    return {encoder.part: encoder for encoder in encoders if isinstance(encoder, NUMBER_ENCODERS)}
+
+
+def tokenize_prompt(net: Any, prompt: str, flag: str) -> Parts:
+    """The text part of a condition, from a prompt."""
     encoder = _find_encoder(net, Text, None, flag, "was not trained on text")
     try:
         return {encoder.part: byte_tokenizer.encode([prompt], encoder.shape[0])[0]}
@@ -44,18 +130,19 @@ def tokenize_prompt(net: Any, prompt: str, flag: str) -> dict[str, Any]:
 
 
 def read_sketch(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "h w 1"]:
-    """A drawing, white on black, as the sketch of a model: 1 where there is a stroke.
+    """A drawing in white on black, as the sketch of a model: 1 where there is a stroke.
 
-    A drawing some whole number of times as large is made smaller, so that every stroke stays.
+    A drawing that is a whole number of times larger is reduced so that every stroke stays.
     """
-    picture, (height, width) = _read_grey(path), shape[:2]
-    across, rest = divmod(picture.shape[0], height)
-    if rest or picture.shape != (across * height, across * width):
+    picture = _read_grey(path)
+    height, width = shape[:2]
+    factor, rest = divmod(picture.shape[0], height)
+    if rest or picture.shape != (factor * height, factor * width):
         raise UserError(
-            f"--sketch {path}: expected {width}x{height} pixels, as the model was trained on, or so many times as much "
-            f"each way, got {picture.shape[1]}x{picture.shape[0]}; scale it"
+            f"--sketch {path}: expected {width}x{height} pixels, as the model was trained on, or a whole multiple of "
+            f"both, got {picture.shape[1]}x{picture.shape[0]}; scale it"
         )
-    bright = picture.reshape(height, across, width, across).max(axis=(1, 3)) > MIN_BRIGHTNESS * 255
+    bright = picture.reshape(height, factor, width, factor).max(axis=(1, 3)) > MIN_BRIGHTNESS * 255
     if not bright.any() or bright.all():
         problem = "nothing is drawn" if not bright.any() else "all is white"
         raise UserError(f"--sketch {path}: {problem}; draw strokes in white on black")
@@ -66,39 +153,38 @@ def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
     """The pixels of a drawing. Raises UserError for one in colours."""
     picture = read_image(path)
     if picture.shape[2] == 3 and (picture != picture[..., :1]).any():
-        raise UserError(f"--sketch {path}: has colours; give a grey picture, with strokes in white on black")
+        raise UserError(f"--sketch {path}: has colours; give a grey image, with strokes in white on black")
     return picture[..., 0]
 
 
-def _parse_number(net: Any, text: str) -> dict[str, Any]:
-    """A part that is a number or a category, of a text such as slant=0.5."""
+def _parse_number(net: Any, text: str) -> Parts:
+    """A part that is a number or a category, from a text such as slant=0.5."""
     name, separator, value = text.partition("=")
-    encoders = {encoder.part: encoder for encoder in net_traits(net).conditions if isinstance(encoder, NUMBER_ENCODERS)}
+    encoders = number_parts(net)
     if name not in encoders:
-        known_names = f"it knows {', '.join(encoders)}" if encoders else "it knows no numbers"
-        raise UserError(f"--number {text}: this model was not trained on {name!r} ({known_names}); leave it out")
-    is_category = isinstance(encoders[name], Category)
+        known = f"its numbers: {', '.join(encoders)}" if encoders else "it has no numbers"
+        raise UserError(f"--number {text}: this model was not trained on {name!r} ({known}); leave it out")
+    encoder = encoders[name]
+    is_category = isinstance(encoder, Category)
     try:
         number = int(value) if is_category else float(value)
     except ValueError:
         number = float("nan")
-    upper = encoders[name].vocab if is_category else float("inf")
+    upper = encoder.vocab if isinstance(encoder, Category) else float("inf")
     if not separator or not isfinite(number) or (is_category and not 0 <= number < upper):
         expected = f"0 … {upper - 1}" if is_category else "a number"
         raise UserError(f"--number {text}: expected {name}={expected}")
-    if encoders[name].shape:
-        raise UserError(f"--number {text}: {name!r} is {encoders[name].shape} numbers; give them from Python")
+    if encoder.shape:
+        raise UserError(f"--number {text}: {name!r} is {encoder.shape} numbers; set it from Python")
     return {name: number}
 
 
-def _find_encoder(net: Any, kind: type, part: str | None, flag: str, problem: str) -> Any:
-    """The net's encoder of that kind, and part."""
+def _find_encoder(net: Any, kind: type[Encoder], part: str | None, flag: str, problem: str) -> Encoder:
+    """The network's encoder of that kind, and of that part if one is named."""
     conditions = net_traits(net).conditions
-    encoders = [encoder for encoder in conditions if isinstance(encoder, kind) and part in (None, encoder.part)]
-    if not encoders:
-        known_parts = ", ".join(encoder.part for encoder in conditions)
-        raise UserError(
-            f"{flag}: this model {problem} ({f'it knows {known_parts}' if known_parts else 'it has none'}); leave it "
-            "out"
-        )
-    return encoders[0]
+    for encoder in conditions:
+        if isinstance(encoder, kind) and part in (None, encoder.part):
+            return encoder
+    known = ", ".join(encoder.part for encoder in conditions)
+    parts = f"its conditions: {known}" if known else "it has no conditions"
+    raise UserError(f"{flag}: this model {problem} ({parts}); leave it out")

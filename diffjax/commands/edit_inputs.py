@@ -1,18 +1,19 @@
-"""What an edit is asked with: its flags, and the images that they name."""
+"""What `sample.py --edit` was called with: the values of its flags, and the images that they name."""
 
 from dataclasses import dataclass
 
 from diffjax.commands import image_inputs
-from diffjax.commands.image_inputs import InputImage
+from diffjax.commands.image_inputs import InputImage, Size
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """What the flags of an edit say, and of what data the model is.
+    """The flags of an edit, and what it must know of the model.
 
-    `own_rule`: a sampler was asked for. `fills`: the net takes a level for each pixel, and was taught to be given some.
+    `sampler_set` and `grid_set`: --sampler and --grid were given. `steps` is None where --steps was not.
+    `inpainting_net`: the network takes one noise level per pixel and was trained with known pixels.
     """
 
     facts: DataSpec
@@ -25,33 +26,35 @@ class EditRequest:
     seed_to: int | None = None
     label_to: int | None = None
     prompt_to: str | None = None
-    own_rule: bool = False
-    fills: bool = False
+    sampler_set: bool = False
+    grid_set: bool = False
+    steps: int | None = None
+    inpainting_net: bool = False
 
 
 def single_path(request: EditRequest) -> str:
-    """The path of the one picture."""
+    """The path of the one image. Raises UserError for none or several."""
     if len(request.image) != 1:
-        raise UserError(f"--image: expected one picture to edit, got {len(request.image) or 'none'}; give one")
+        raise UserError(f"--image: expected one image to edit, got {len(request.image) or 'none'}; give one")
     return request.image[0]
 
 
 def read_single(request: EditRequest) -> InputImage:
-    """The one picture, of the model's size."""
+    """The one image, at the model's image size."""
     return image_inputs.read_picture(single_path(request), request.facts)
 
 
-def check_numbers(request: EditRequest, name: str) -> None:
+def check_continuous(request: EditRequest, name: str) -> None:
     """Raise UserError for a model of tokens."""
     if request.facts.encoding.discrete:
         raise UserError(
-            f"--edit {name}: needs a model of numbers, and this one draws tokens, which have neither sums nor anything "
-            "between them; use inpaint, outpaint, sketch or variations"
+            f"--edit {name}: needs a model of continuous pixels, and this one generates tokens; use inpaint, outpaint, "
+            "sketch or variations"
         )
 
 
-def parse_place(text: str | None, room: tuple[int, int]) -> tuple[int, int]:
-    """Rows above and columns to the left of a picture with so much room; in the middle by default."""
+def parse_place(text: str | None, room: Size) -> tuple[int, int]:
+    """Rows above an image and columns to its left, each 0 … `room`; by default the image is centred."""
     if text is None:
         return room[0] // 2, room[1] // 2
     try:
@@ -60,7 +63,7 @@ def parse_place(text: str | None, room: tuple[int, int]) -> tuple[int, int]:
         top, left = -1, -1
     if not (0 <= top <= room[0] and 0 <= left <= room[1]):
         raise UserError(
-            f"--place {text}: expected TOP,LEFT, the rows above the picture, 0 … {room[0]}, and the columns at its "
-            f"left, 0 … {room[1]}"
+            f"--place {text}: expected TOP,LEFT: rows above the image, 0 … {room[0]}, and columns to its left, "
+            f"0 … {room[1]}"
         )
     return top, left

@@ -1,21 +1,19 @@
-"""The edits of `sample.py --edit`, by name: from what was asked for to an edit that is ready to be drawn.
+"""The edits of `sample.py --edit`, by name: each turns an `EditRequest` into an edit that is ready to be drawn.
 
-All that can be wrong with the flags and the files of an edit is met here, before a model is called.
+Every mistake in the flags and files of an edit is found here, before a model is called.
 """
 
 import sys
-from functools import partial
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
 from diffjax import edit
-from diffjax.commands import edit_run, image_inputs
-from diffjax.commands.edit_inputs import EditRequest, check_numbers, parse_place, read_single, single_path
-from diffjax.commands.edit_run import Edit
-from diffjax.commands.image_inputs import InputImage
+from diffjax.commands import image_inputs
+from diffjax.commands.edit_inputs import EditRequest, check_continuous, parse_place, read_single, single_path
+from diffjax.commands.edit_run import Edit, EditInputs, InverseProblem, Variation
+from diffjax.commands.image_inputs import InputImage, Pixels, Size
 from diffjax.commands.interpolation_run import Interpolation
 from diffjax.edit import methods
 from diffjax.edit.sdedit import check_strength
@@ -25,10 +23,10 @@ from diffjax.experiment.data_spec import DataSpec
 
 __all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_resolve", "variations"]
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601), as Pillow has it
-DEFAULT_STRENGTH = 0.5  # the strength where none is asked for
-PIXEL_METHOD, MEAN_METHOD, TOKEN_METHOD = "repaint", "pigdm", "clamp"  # methods where none is asked for
-FLAGS_BY_EDIT = {  # the flags that say something of each edit
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601), as in Pillow
+DEFAULT_STRENGTH = 0.5
+PIXEL_METHOD, MEAN_METHOD, TOKEN_METHOD = "repaint", "pigdm", "clamp"  # default methods
+FLAGS_BY_EDIT = {  # the flags that each edit reads
     "inpaint": ("image", "mask", "method"),
     "outpaint": ("image", "place", "method"),
     "sketch": ("image", "strokes", "mask", "strength"),
@@ -39,166 +37,162 @@ FLAGS_BY_EDIT = {  # the flags that say something of each edit
 }
 
 
-def build_edit(name: str, request: EditRequest) -> Edit | Interpolation:
-    """The edit of that name. Raises UserError for one that is not known, and for a flag that does not belong to it."""
+def build_edit(name: str, request: EditRequest) -> Edit:
+    """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
     build = specs.parse_spec(sys.modules[__name__], name, "--edit").target
     for flag in sorted({flag for flags in FLAGS_BY_EDIT.values() for flag in flags}):
         if vars(request)[flag] not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
-            raise UserError(
-                f"--{flag}: says nothing of {name}, which takes --{', --'.join(FLAGS_BY_EDIT[name])}; leave it out"
-            )
+            used = ", --".join(FLAGS_BY_EDIT[name])
+            raise UserError(f"--{flag}: has no effect on --edit {name}, which reads --{used}; leave it out")
     return build(request)
 
 
 def inpaint(request: EditRequest) -> Edit:
-    """A picture of which the mask's white part is painted anew."""
-    picture = read_single(request)
+    """The region that is white in --mask, given the rest of the image."""
+    image = read_single(request)
     if request.mask is None:
-        raise UserError("--mask: inpaint needs one; give a picture of the same size, white where it is to be painted")
-    return _inpainting(request, picture, picture.pixels, image_inputs.read_mask(request.mask, picture))
+        raise UserError("--mask: inpaint needs one; give an image of the same size, white in the region to repaint")
+    return _inpainting(request, image.pixels, image_inputs.read_mask(request.mask, image), image)
 
 
 def outpaint(request: EditRequest) -> Edit:
-    """A picture as the middle, or another place, of a larger one."""
-    path, (height, width) = single_path(request), request.facts.shape[:2]
-    file_size = image_inputs.picture_size(path)
-    is_smaller = file_size[0] <= height and file_size[1] <= width and file_size != (height, width)
-    size = file_size if is_smaller else (-(-height // 2), -(-width // 2))
-    picture = image_inputs.read_picture(path, request.facts, size)
-    top, left = parse_place(request.place, (height - size[0], width - size[1]))
-    mask, pixels = np.ones((height, width), bool), np.zeros(request.facts.shape, np.uint8)
-    mask[top : top + size[0], left : left + size[1]] = False
-    pixels[top : top + size[0], left : left + size[1]] = picture.pixels
-    return _inpainting(request, picture, pixels, mask)
+    """A larger image around the given one, which lies at --place."""
+    height, width = request.facts.shape[:2]
+
+    def inner_size(file_size: Size) -> Size:
+        is_smaller = file_size[0] <= height and file_size[1] <= width and file_size != (height, width)
+        return file_size if is_smaller else (-(-height // 2), -(-width // 2))
+
+    image = image_inputs.read_picture(single_path(request), request.facts, inner_size)
+    rows, columns = image.pixels.shape[:2]
+    top, left = parse_place(request.place, (height - rows, width - columns))
+    inside = slice(top, top + rows), slice(left, left + columns)
+    mask = np.ones((height, width), bool)
+    mask[inside] = False
+    pixels = np.zeros(request.facts.shape, np.uint8)
+    pixels[inside] = image.pixels
+    return _inpainting(request, pixels, mask, image)
 
 
 def variations(request: EditRequest) -> Edit:
-    """Other pictures like one: destroyed to the strength, and restored."""
-    picture = read_single(request)
-    return _sdedit_edit(request, picture, picture.pixels, {}, ())
+    """Images similar to the given one: noised to --strength and denoised."""
+    return _variation(request, None)
 
 
 def sketch(request: EditRequest) -> Edit:
-    """A picture that was drawn over, or a drawing alone, made one: what was drawn is kept in spirit."""
-    picture = read_single(request)
-    if request.strokes is None:
-        return _sdedit_edit(request, picture, picture.pixels, {}, ())
-    drawing = image_inputs.read_picture(request.strokes, request.facts)
-    if drawing.file_shape[:2] != picture.file_shape[:2]:
-        raise UserError(
-            f"--strokes {drawing.name}: expected {picture.file_shape[1]}x{picture.file_shape[0]} pixels, as "
-            f"{picture.name} has, got "
-            f"{drawing.file_shape[1]}x{drawing.file_shape[0]}; draw over a copy of the picture"
-        )
-    if (drawing.pixels == picture.pixels).all():
-        raise UserError(f"--strokes {drawing.name}: is the same as {picture.name}; draw over a copy of the picture")
-    return _sdedit_edit(
-        request,
-        picture,
-        drawing.pixels,
-        {"strokes": image_inputs.to_bytes(drawing.pixels, request.facts)},
-        (drawing.notes,),
-    )
+    """A realistic image of one that was drawn over (--strokes), or of a drawing alone."""
+    return _variation(request, request.strokes)
 
 
 def super_resolve(request: EditRequest) -> Edit:
-    """A picture of which the means of blocks are known: a small one, made as large as the model's are."""
-    path, (height, width) = single_path(request), request.facts.shape[:2]
-    check_numbers(request, "super_resolve")
-    file_size = image_inputs.picture_size(path)
-    factor = height // file_size[0]
-    if factor < 2 or (file_size[0] * factor, file_size[1] * factor) != (height, width):
-        factor = 2
-    if height % factor or width % factor:
-        raise UserError(f"--edit super_resolve: {width}x{height} pixels, as the model draws, are no blocks of 2x2")
-    picture = image_inputs.read_picture(path, request.facts, (height // factor, width // factor))
-    observation = edit.downsampled(image_inputs.to_model_scale(picture.pixels, request.facts), factor)
-    return _solver_edit(request, observation, MEAN_METHOD, {"input": picture.pixels}, None, picture.notes)
+    """An image at the model's size, given its block means: a smaller image."""
+    height, width = request.facts.shape[:2]
+    path = single_path(request)
+    check_continuous(request, "super_resolve")
+
+    def small_size(file_size: Size) -> Size:
+        factor = height // file_size[0]
+        if factor < 2 or (file_size[0] * factor, file_size[1] * factor) != (height, width):
+            factor = 2
+        if height % factor or width % factor:
+            raise UserError(f"--edit super_resolve: the model's {width}x{height} pixels do not divide into 2x2 blocks")
+        return height // factor, width // factor
+
+    image = image_inputs.read_picture(path, request.facts, small_size)
+    factor = height // image.pixels.shape[0]
+    observation = edit.downsampled(image_inputs.to_model_scale(image.pixels, request.facts), factor)
+    return _inverse_problem(request, observation, MEAN_METHOD, EditInputs({"input": image.pixels}, None, _notes(image)))
 
 
 def colourise(request: EditRequest) -> Edit:
-    """A grey picture in colours."""
+    """An RGB image, given its grey values."""
     if request.facts.shape[2] != 3:
-        raise UserError("--edit colourise: this model draws grey pictures and knows no colours; use one of RGB")
-    check_numbers(request, "colourise")
-    picture = read_single(request)
-    grey = image_inputs.to_model_scale(picture.pixels, request.facts) @ jnp.asarray(LUMA)
-    grey_picture = np.rint(picture.pixels @ np.asarray(LUMA)).astype(np.uint8)[..., None].repeat(3, axis=-1)
-    return _solver_edit(
-        request, edit.grey(grey[..., None], LUMA), MEAN_METHOD, {"input": grey_picture}, None, picture.notes
-    )
+        raise UserError("--edit colourise: this model generates grey images; use a model of RGB images")
+    check_continuous(request, "colourise")
+    image = read_single(request)
+    grey = image_inputs.to_model_scale(image.pixels, request.facts) @ jnp.asarray(LUMA)
+    grey_picture = np.rint(image.pixels @ np.asarray(LUMA)).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    inputs = EditInputs({"input": grey_picture}, None, _notes(image))
+    return _inverse_problem(request, edit.grey(grey[..., None], LUMA), MEAN_METHOD, inputs)
 
 
-def interpolate(request: EditRequest) -> Interpolation:
-    """The way from one picture to another; without pictures from one seed, label or prompt to another."""
+def interpolate(request: EditRequest) -> Edit:
+    """Images between two given ones; without --image, between two seeds, classes or prompts."""
     if len(request.image) not in (0, 2):
-        raise UserError(f"--image: interpolate goes from one picture to another, got {len(request.image)}; give two")
-    check_numbers(request, "interpolate")
+        raise UserError(f"--image: interpolate takes two images, one for each end, got {len(request.image)}; give two")
+    check_continuous(request, "interpolate")
     if request.image and request.seed_to is not None:
-        raise UserError("--seed_to: the pictures say where the way begins and ends; leave it out")
+        raise UserError("--seed_to: the two images already define both ends; leave it out")
     if not request.image:
         if request.label_to is request.prompt_to is request.seed_to is None:
-            raise UserError(
-                "--edit interpolate: give two --image, or where to go by --label_to, --prompt_to, --seed_to"
-            )
+            raise UserError("--edit interpolate: give two --image, or an end: --label_to, --prompt_to, --seed_to")
         return Interpolation(seed_to=request.seed_to)
-    pictures = [image_inputs.read_picture(path, request.facts) for path in request.image]
-    ends = jnp.stack([image_inputs.to_model_input(picture.pixels, request.facts) for picture in pictures])
-    panels = {
-        name: image_inputs.to_bytes(picture.pixels, request.facts)
-        for name, picture in zip(("from", "to"), pictures, strict=True)
-    }
-    return Interpolation(ends, None, panels, _nonempty_lines(*(picture.notes for picture in pictures)))
-
-
-def _inpainting(
-    request: EditRequest, picture: InputImage, pixels: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"]
-) -> Edit:
-    """The edit in which the painted part of these pixels is drawn given the rest."""
-    default = TOKEN_METHOD if request.facts.encoding.discrete or request.fills else PIXEL_METHOD
-    observation = _observed_pixels(request.facts, pixels, mask)
-    return _solver_edit(
-        request, observation, default, {"input": image_inputs.to_bytes(pixels, request.facts)}, mask, picture.notes
+    images = [image_inputs.read_picture(path, request.facts) for path in request.image]
+    ends = jnp.stack([image_inputs.to_model_input(image.pixels, request.facts) for image in images])
+    first, last = (image_inputs.to_bytes(image.pixels, request.facts) for image in images)
+    return Interpolation(
+        ends=ends,
+        inputs=EditInputs({"from": first, "to": last}, None, _notes(*images)),
+        sampler_set=request.sampler_set,
+        grid_set=request.grid_set,
+        steps=request.steps,
     )
 
 
-def _observed_pixels(
-    facts: DataSpec, pixels: UInt8[np.ndarray, "h w c"], mask: Bool[np.ndarray, "h w"]
-) -> edit.Observation:
-    """What is not painted, as seen."""
+def _inpainting(request: EditRequest, pixels: Pixels, mask: Bool[np.ndarray, "h w"], image: InputImage) -> Edit:
+    """The masked region of these pixels, given the rest."""
+    default = TOKEN_METHOD if request.facts.encoding.discrete or request.inpainting_net else PIXEL_METHOD
+    inputs = EditInputs({"input": image_inputs.to_bytes(pixels, request.facts)}, mask, _notes(image))
+    return _inverse_problem(request, _known_pixels(request.facts, pixels, mask), default, inputs)
+
+
+def _known_pixels(facts: DataSpec, pixels: Pixels, mask: Bool[np.ndarray, "h w"]) -> edit.Observation:
+    """The pixels outside of the mask, as an observation."""
     x = image_inputs.to_model_input(pixels, facts)
     is_known = np.broadcast_to(~mask[..., None], facts.shape)
     return edit.inpaint(x, is_known.reshape(x.shape))
 
 
-def _solver_edit(
-    request: EditRequest, observation: Any, default: str, panels: dict[str, Any], mask: Any, notes: str
+def _inverse_problem(
+    request: EditRequest, observation: edit.Observation, default_method: str, inputs: EditInputs
 ) -> Edit:
-    """The edit that draws what was not seen, by the method asked for."""
-    name = default if request.method is None else request.method
+    """The edit that samples given an observation, by --method."""
+    name = default_method if request.method is None else request.method
     method = specs.instantiate(methods, name, "--method")
-    call = partial(edit_run.run_solver, observation, method, request.own_rule)
-    rule = {} if request.own_rule or request.facts.encoding.discrete else {"sampler": f"that of {method.name}"}
-    return Edit(call, panels, mask, _nonempty_lines(notes), {"method": name, **rule})
+    uses_own_rule = request.sampler_set or request.facts.encoding.discrete
+    rule = {} if uses_own_rule else {"sampler": f"that of {method.name}"}
+    return InverseProblem(observation, method, request.sampler_set, inputs, {"method": name, **rule})
 
 
-def _sdedit_edit(
-    request: EditRequest,
-    picture: InputImage,
-    pixels: UInt8[np.ndarray, "h w c"],
-    extra_panels: dict[str, Any],
-    notes: tuple[str, ...],
-) -> Edit:
-    """The edit that begins at these pixels, and leaves alone what a mask has black."""
-    facts, strength = request.facts, DEFAULT_STRENGTH if request.strength is None else request.strength
+def _variation(request: EditRequest, strokes: str | None) -> Edit:
+    """The edit that starts from the image, or from its copy with strokes, and keeps what --mask leaves black."""
+    facts = request.facts
+    image = read_single(request)
+    panels = {"input": image_inputs.to_bytes(image.pixels, facts)}
+    start = image
+    if strokes is not None:
+        start = _read_strokes(strokes, image, facts)
+        panels["strokes"] = image_inputs.to_bytes(start.pixels, facts)
+    strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     check_strength(strength)
-    mask = None if request.mask is None else image_inputs.read_mask(request.mask, picture)
-    hook = None if mask is None else _observed_pixels(facts, picture.pixels, mask)
-    call = partial(edit_run.run_sdedit, image_inputs.to_model_input(pixels, facts), strength, hook)
-    panels = {"input": image_inputs.to_bytes(picture.pixels, facts), **extra_panels}
-    return Edit(call, panels, mask, _nonempty_lines(picture.notes, *notes), {"strength": strength})
+    mask = None if request.mask is None else image_inputs.read_mask(request.mask, image)
+    known = None if mask is None else _known_pixels(facts, image.pixels, mask)
+    notes = _notes(image) if start is image else _notes(image, start)
+    return Variation(image_inputs.to_model_input(start.pixels, facts), strength, known, EditInputs(panels, mask, notes))
 
 
-def _nonempty_lines(*lines: str) -> tuple[str, ...]:
-    """Those that say something."""
-    return tuple(filter(None, lines))
+def _read_strokes(path: str, image: InputImage, facts: DataSpec) -> InputImage:
+    """A copy of the image with strokes. Raises UserError where sizes differ or nothing was drawn."""
+    drawing = image_inputs.read_picture(path, facts)
+    advice = "draw over a copy of the image"
+    if drawing.file_shape[:2] != image.file_shape[:2]:
+        expected = f"expected {image_inputs.format_size(image)} pixels, the size of {image.path}"
+        raise UserError(f"--strokes {path}: {expected}, got {image_inputs.format_size(drawing)}; {advice}")
+    if (drawing.pixels == image.pixels).all():
+        raise UserError(f"--strokes {path}: is the same as {image.path}; {advice}")
+    return drawing
+
+
+def _notes(*images: InputImage) -> tuple[str, ...]:
+    """What was done to each image that was changed."""
+    return tuple(image.notes for image in images if image.notes)

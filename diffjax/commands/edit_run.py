@@ -1,9 +1,12 @@
-"""From an edit that is ready to pictures: checked as a whole before anything is compiled, then drawn in batches."""
+"""Edits that are ready to be drawn: each is checked as a whole before anything is compiled, then drawn in batches.
+
+Every edit has `notes` for the user, `check(context)` and `draw(context) -> EditResult`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,86 +20,187 @@ from diffjax.data.pixel_representation import HIDDEN_COLOUR
 from diffjax.denoising import needs_rank
 from diffjax.edit import Method, Observation
 from diffjax.parallel.dispatch import map_in_batches
-from diffjax.protocols import Keys
-from diffjax.reports.edit_figures import heat_map
+from diffjax.protocols import Keys, Sample
+from diffjax.reports.edit_figures import edit_figure, heat_map
 from diffjax.sampling.driver import sample_for
 from diffjax.utils.prng import keys
 
+MAX_FIGURE_SAMPLES = 64
+
 Picture = UInt8[np.ndarray, "_ _ _"]
+Images = UInt8[np.ndarray, "n h w c"]
+SampleBatch = Callable[[ImageSampler, Keys, PyTree], Sample]
 
 
 @dataclass(frozen=True)
-class Edit:
-    """How a batch is drawn, `call(painter, keys, cond)`, and what is shown and kept of the inputs.
+class EditContext:
+    """What an edit is drawn with. `cond` has one entry for each of `count` images; `end_cond` is for interpolation."""
 
-    `inputs` are pictures 0 … 255 by their names, the first of them the one that is edited; where `painted` is given,
-    it may change there alone. `told` are lines for people, `about` what is stored with the samples.
+    sampler: ImageSampler
+    root: Key[Array, ""]
+    count: int
+    batch: int
+    cond: PyTree
+    end_cond: PyTree
+
+
+class EditResult(NamedTuple):
+    """The images of an edit, a figure of them and its file name, and what is stored with the images.
+
+    `animated`: the images are consecutive frames, between two conditions, and not samples of one.
     """
 
-    call: Callable[[ImageSampler, Keys, PyTree], Any]
-    inputs: Mapping[str, Picture]
+    images: Images
+    figure: Picture
+    figure_name: str
+    provenance: Mapping[str, object]
+    animated: bool = False
+
+
+class Edit(Protocol):
+    """An edit whose flags and files have been checked."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user: what was done to the input images."""
+        ...
+
+    def check(self, context: EditContext) -> None:
+        """Raise UserError where model, step rule or method do not serve. Traces, and runs nothing."""
+        ...
+
+    def draw(self, context: EditContext) -> EditResult:
+        """Draw the images."""
+        ...
+
+
+@dataclass(frozen=True)
+class EditInputs:
+    """The input of an edit as it is shown: named images, 0 … 255, the edited one first, and the region to repaint."""
+
+    panels: Mapping[str, Picture]
     mask: Bool[np.ndarray, "h w"] | None = None
     notes: tuple[str, ...] = ()
-    about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check_edit(edit_plan: Edit, sampler: ImageSampler, cond: PyTree) -> None:
-    """Raise UserError where model, rule or method do not serve the edit; traces it, and runs nothing."""
-    example_cond = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), cond)
-    jax.eval_shape(partial(edit_plan.call, sampler), keys(0, 1), example_cond)
+@dataclass(frozen=True)
+class InverseProblem:
+    """The image given an observation of it, by `edit.solve`; `sampler_set`: by the user's step rule.
+
+    A causal net that knows every order first takes in the known positions.
+    """
+
+    observation: Observation
+    method: Method
+    sampler_set: bool
+    inputs: EditInputs
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Edit`."""
+        return self.inputs.notes
+
+    def check(self, context: EditContext) -> None:
+        """See `Edit`."""
+        _check(self.sample, context)
+
+    def draw(self, context: EditContext) -> EditResult:
+        """See `Edit`."""
+        return _draw(self.sample, self.inputs, self.provenance, context)
+
+    def sample(self, sampler: ImageSampler, keys: Keys, cond: PyTree) -> Sample:
+        """One batch."""
+        order = sampler.order
+        if needs_rank(sampler.net) and order.exchangeable:
+            order = edit.known_first(order, self.observation)
+        return edit.solve(
+            keys,
+            sampler.noise,
+            order,
+            sampler.denoise,
+            self.observation,
+            method=self.method,
+            cond=cond,
+            grid=sampler.grid,
+            step=sampler.step if self.sampler_set or sampler.facts.encoding.discrete else None,
+        )
 
 
-def draw_edit(
-    edit_plan: Edit, sampler: ImageSampler, root: Key[Array, ""], count: int, batch: int, cond: PyTree
-) -> UInt8[np.ndarray, "n h w c"]:
-    """Draw examples 0 … count - 1; where nothing was to be painted they are the input, to the byte."""
+@dataclass(frozen=True)
+class Variation:
+    """An image destroyed to `strength` and restored (SDEdit); outside of the region to repaint x0 is `known`."""
+
+    x0: Shaped[Array, "..."]
+    strength: float
+    known: Observation | None
+    inputs: EditInputs
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Edit`."""
+        return self.inputs.notes
+
+    def check(self, context: EditContext) -> None:
+        """See `Edit`."""
+        _check(self.sample, context)
+
+    def draw(self, context: EditContext) -> EditResult:
+        """See `Edit`."""
+        return _draw(self.sample, self.inputs, {"strength": self.strength}, context)
+
+    def sample(self, sampler: ImageSampler, keys: Keys, cond: PyTree) -> Sample:
+        """One batch of `edit.vary`, in the way that suits the net."""
+        u = edit.strength_to_time(sampler.noise, self.strength)
+        x0 = jnp.broadcast_to(self.x0, (len(keys), *self.x0.shape))
+        start = edit.noise_to(keys, sampler.noise, sampler.order, x0, u)
+        return sample_for(sampler.net)(
+            keys,
+            sampler.noise,
+            sampler.order,
+            sampler.denoise,
+            self.x0.shape,
+            cond=cond,
+            grid=edit.truncate_grid(sampler.grid, u),
+            step=sampler.step,
+            start=start,
+            hook=self.known,
+        )
+
+
+def _check(sample: SampleBatch, context: EditContext) -> None:
+    example_cond = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), context.cond)
+    jax.eval_shape(partial(sample, context.sampler), keys(0, 1), example_cond)
+
+
+def _draw(
+    sample: SampleBatch, inputs: EditInputs, provenance: Mapping[str, object], context: EditContext
+) -> EditResult:
+    """Examples 0 … count - 1; outside of the region to repaint they are the input, byte for byte."""
 
     def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
-        return image_sampler.to_bytes(edit_plan.call(sampler, keys, cond), sampler.facts)
+        return image_sampler.to_bytes(sample(context.sampler, keys, cond), context.sampler.facts)
 
-    samples = map_in_batches(draw_batch, root, count, batch, cond)
-    if edit_plan.mask is None:
-        return samples
-    return np.where(edit_plan.mask[..., None], samples, next(iter(edit_plan.inputs.values())))
-
-
-def run_solver(
-    observation: Observation, method: Method, own_rule: bool, sampler: ImageSampler, keys: Keys, cond: PyTree
-) -> Any:
-    """One batch of `edit.solve`; numbers by the method's own rule where none was asked for.
-
-    A causal net that knows every order is led through what is known first.
-    """
-    p = sampler
-    order = edit.known_first(p.order, observation) if needs_rank(p.net) and p.order.exchangeable else p.order
-    step = p.step if own_rule or p.facts.encoding.discrete else None
-    arguments = (keys, p.noise, order, p.denoise, observation)
-    return edit.solve(*arguments, method=method, cond=cond, grid=p.grid, step=step)
+    images = map_in_batches(draw_batch, context.root, context.count, context.batch, context.cond)
+    if inputs.mask is not None:
+        images = np.where(inputs.mask[..., None], images, next(iter(inputs.panels.values())))
+    figure = edit_figure(preview_panels(inputs, images), images[:MAX_FIGURE_SAMPLES])
+    return EditResult(images, figure, "grid.png", provenance)
 
 
-def run_sdedit(
-    x0: Shaped[Array, "..."], strength: float, hook: Any, sampler: ImageSampler, keys: Keys, cond: PyTree
-) -> Any:
-    """One batch of `edit.vary`, of one picture x0, in the way that suits the net."""
-    p, u = sampler, edit.strength_to_time(sampler.noise, strength)
-    start = edit.noise_to(keys, p.noise, p.order, jnp.broadcast_to(x0, (len(keys), *x0.shape)), u)
-    options = {"cond": cond, "grid": edit.truncate_grid(p.grid, u), "step": p.step, "start": start, "hook": hook}
-    return sample_for(p.net)(keys, p.noise, p.order, p.denoise, x0.shape, **options)
-
-
-def preview_panels(edit_plan: Edit, samples: UInt8[np.ndarray, "n h w c"]) -> dict[str, Picture]:
-    """What stands over the samples: inputs, mask, mean, and how far samples lie apart at each pixel."""
-    pictures = dict(edit_plan.inputs)
-    if edit_plan.mask is not None:
-        pictures["painted"] = _mark_mask(next(iter(edit_plan.inputs.values())), edit_plan.mask)
+def preview_panels(inputs: EditInputs, samples: Images) -> dict[str, Picture]:
+    """What a figure shows above the samples: inputs, mask, and the samples' mean and deviation at each pixel."""
+    panels = dict(inputs.panels)
+    if inputs.mask is not None:
+        panels["mask"] = _mark_mask(next(iter(inputs.panels.values())), inputs.mask)
     deviation = samples.astype(float).std(axis=0).mean(axis=-1)
     max_deviation = max(float(deviation.max()), 1.0)
-    pictures["mean"] = np.rint(samples.mean(axis=0)).astype(np.uint8)
-    pictures[f"deviation, 0 … {max_deviation / 255:.2f}"] = heat_map(deviation / max_deviation)
-    return pictures
+    panels["mean"] = np.rint(samples.mean(axis=0)).astype(np.uint8)
+    panels[f"deviation, 0 … {max_deviation / 255:.2f}"] = heat_map(deviation / max_deviation)
+    return panels
 
 
 def _mark_mask(picture: Picture, mask: Bool[np.ndarray, "h w"]) -> Picture:
-    """The picture, what is to be painted in a colour of its own."""
+    """The picture, with the region to repaint in one colour."""
     colours = np.broadcast_to(picture, (*picture.shape[:2], 3))
     return np.where(mask[..., None], np.array(HIDDEN_COLOUR, np.uint8), colours)

@@ -1,39 +1,42 @@
-"""A trained model as it is judged: with the real images of the data set that it learnt."""
+"""A trained model as it is evaluated: together with the real images of the data set that it was trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int32, PyTree, UInt8
+from jaxtyping import Integer, PyTree, Shaped, UInt8
 
 from diffjax.commands import image_sampler
+from diffjax.commands.condition_inputs import Conditions, Labels, complete_conditions
 from diffjax.commands.image_sampler import ImageSampler
-from diffjax.commands.real_images import choose_real_images
-from diffjax.conditions import select_parts
-from diffjax.data import split_rules
+from diffjax.commands.real_images import RealImages, choose_real_images
+from diffjax.conditions import has_label, select_parts
+from diffjax.data import Dataset, split_rules
 from diffjax.data.condition_batches import split_conditions
+from diffjax.data.condition_parts import Part
 from diffjax.denoising import NetDenoiser
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError, warn
 from diffjax.evaluation import Kernels, Score, Splits, all_scores
 from diffjax.experiment import build, data_spec, trained_model
+from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.order import Order
 from diffjax.protocols import Noise
 
-Labels = Int32[np.ndarray, " n"] | None
+Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]  # images and their labels
 
 
 @dataclass(frozen=True)
 class EvaluationSubject:
-    """A loaded model, and each split's images and labels: as the data set has them, and as bytes (`splits`).
+    """A trained model, and images and labels by split: as the data set stores them (`real`), and 0 … 255 (`splits`).
 
-    They differ where a data set has numbers in place of levels, and then a `law` that is known. `known` are the
-    conditions of the training images, of a net that is told other things than classes. `changes` says how the data set
-    has changed since the run recorded its splits; it is empty where it has not. `reference` says so of what stands for
-    the split test, and `comparable` whether there are images enough for scores.
+    The two differ for data sets of real numbers, whose `distribution` is known. `train_cond`: the conditions of the
+    training images, of a net with other conditions than classes. `changes`: how the data set has changed since the run
+    recorded its splits, if it has. `reference`: which images stand for the split test, where it is not that split.
+    `comparable`: there are enough images for scores.
     """
 
     workdir: Path
@@ -41,60 +44,69 @@ class EvaluationSubject:
     noise: Noise
     order: Order
     info: trained_model.ModelInfo
-    real: Mapping[str, tuple[np.ndarray, Any]]
+    real: Mapping[str, Labelled]
     splits: Splits
-    law: Mixture | None
+    distribution: Mixture | None
     train_cond: PyTree = None
     changes: str = ""
     reference: str = ""
     comparable: bool = True
 
     @property
+    def parts(self) -> build.ModelParts:
+        """Noise, order and net."""
+        return build.ModelParts(self.noise, self.order, self.info.net)
+
+    @property
     def provenance(self) -> dict[str, str]:
-        """Which weights these are, and whether the data are still those of the run."""
+        """The weights, and whether the data are still those of the run."""
         info = self.info
-        changed = {"data": self.changes} if self.changes else {}
-        changed |= {"real images": self.reference} if self.reference else {}
-        run_of = f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"
-        return {"ema": info.ema, "run": run_of, **changed}
+        run = f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"
+        notes = {"data": self.changes, "real images": self.reference}
+        return {"ema": info.ema, "run": run, **{name: note for name, note in notes.items() if note}}
 
     @property
     def training_loss(self) -> build.LossByLevel | None:
-        """The loss of the training, as it can be looked at level by level."""
-        model = build.ModelParts(self.noise, self.order, self.info.net)
-        return build.build_loss_by_level(model, self.info.config.train)
+        """The training loss at each noise level."""
+        return build.build_loss_by_level(self.parts, self.info.config.train)
 
-    def build_sampler(self, settings: dict[str, Any]) -> ImageSampler:
-        """What draws with these settings of a sampler."""
-        return image_sampler.build_image_sampler(
-            self.denoise, self.noise, self.order, self.info.net, self.info.facts, settings
-        )
+    def build_sampler(self, config: SamplerConfig) -> ImageSampler:
+        """The sampler of this config. Raises UserError where it does not serve the model."""
+        return image_sampler.build_image_sampler(self.denoise, self.parts, self.info.facts, config)
 
     def scores(self, images: UInt8[np.ndarray, "n h w c"], labels: Labels, kernels: Kernels) -> list[Score]:
-        """The measures of samples of 0 … 255, drawn for these labels; none where there are too few real images.
+        """The scores of samples, 0 … 255, drawn for these labels; none where there are too few real images.
 
-        Where all training images are of one class there is no accuracy: any label is right.
+        There is no label accuracy where all training images are of one class.
         """
         if not self.comparable:
             return []
-        known = self.splits["train"][1]
-        several = known is not None and len(np.unique(known)) > 1
+        train_labels = self.splits["train"][1]
+        several = train_labels is not None and len(np.unique(train_labels)) > 1
         return all_scores(images, labels if several else None, self.splits, self.info.facts.levels, kernels=kernels)
 
-    def balanced_conditions(self, count: int) -> tuple[PyTree, Labels]:
-        """Conditions to draw by, and the labels of what they ask for: as many of each class, where the net knows them.
+    def balanced_conditions(self, count: int) -> Conditions:
+        """Conditions and labels of `count` samples, equally many of each class.
 
-        A net without classes is asked for by the other parts of training images, evenly chosen, or by nothing.
+        A net without classes gets the conditions of evenly spaced training images, if it has any.
         """
-        number = np.arange(count, dtype=np.int32)
+        index = np.arange(count, dtype=np.int32)
         if self.info.conditional:
-            labels = number * self.info.facts.classes // count
-            return labels, labels
+            return complete_conditions(self.info.net, count, index * self.info.facts.classes // count)
         if self.train_cond is None:
-            return None, None
-        labels = self.splits["train"][1]
-        rows = number * len(self.splits["train"][0]) // count
-        return jax.tree.map(lambda leaf: leaf[rows], self.train_cond), None if labels is None else labels[rows]
+            return complete_conditions(self.info.net, count, None)
+        images, labels = self.splits["train"]
+        rows = index * len(images) // count
+        cond = jax.tree.map(lambda leaf: leaf[rows], self.train_cond)
+        return Conditions(cond, None if labels is None else labels[rows])
+
+
+class _Data(NamedTuple):
+    """The data set of a run, the parts of its conditions, and how it has changed since the run began."""
+
+    dataset: Dataset
+    parts: tuple[Part, ...]
+    changes: str
 
 
 def open_subject(
@@ -105,39 +117,48 @@ def open_subject(
     split: str = "test",
     allow_imports: bool = False,
 ) -> EvaluationSubject:
-    """The run of that folder, or file, and at most so many images of each split, drawn with a fixed seed.
+    """The run of a folder, or an exported file, with at most `max_images` of each split, drawn with a fixed seed.
 
-    Those of `split` stand for test (`real_images`).
+    Images of `split` stand for test (see `real_images`). Raises UserError where the data set is no longer that of the
+    run.
     """
-    denoise, noise, order, info = trained_model.load(workdir, ema=ema, step=step, allow_imports=allow_imports)
-    data = info.config.data
-    dataset = data_spec.open_configured(data, split_rules.recorded_rule(info.splits))
-    parts = data_spec.parse_parts(data.parts, dataset)
-    if not data_spec.build_data_spec(dataset, data.form, parts).matches(info.facts):
-        raise UserError(f"{data.name}: the data set has changed since {workdir} learnt it; restore it, or train again")
-    changes = split_rules.describe_changes(info.splits, dataset) if info.splits else ""
-    if changes:
-        warn(changes)
-    chosen = choose_real_images(dataset, split, max_images)
-    if chosen.note:
-        warn(chosen.note)
-    real = splits = {role: dataset.arrays(name, rows) for role, (name, rows) in chosen.rows.items()}
-    if dataset.law is not None:
-        splits = {name: (image_sampler.to_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
-    train_cond, null = None, info.net.null_cond
-    if isinstance(null, dict) and not info.conditional:
-        train_cond = select_parts(null, split_conditions(dataset, *chosen.rows["train"], parts))
+    model = trained_model.load(workdir, ema=ema, step=step, allow_imports=allow_imports)
+    data = _open_data(model.info, workdir)
+    choice = choose_real_images(data.dataset, split, max_images)
+    for note in filter(None, (data.changes, choice.note)):
+        warn(note)
+    real = {role: data.dataset.arrays(name, rows) for role, (name, rows) in choice.rows.items()}
+    distribution = data.dataset.law
     return EvaluationSubject(
         workdir,
-        denoise,
-        noise,
-        order,
-        info,
-        real,
-        splits,
-        dataset.law,
-        train_cond,
-        changes,
-        chosen.note,
-        chosen.comparable,
+        *model,
+        real=real,
+        splits=real if distribution is None else _as_bytes(real, model.info),
+        distribution=distribution,
+        train_cond=_train_conditions(model.info.net, data, choice),
+        changes=data.changes,
+        reference=choice.note,
+        comparable=choice.comparable,
     )
+
+
+def _open_data(info: trained_model.ModelInfo, workdir: Path) -> _Data:
+    """The data of a run. Raises UserError where they do not mean what they meant in training."""
+    config = info.config.data
+    dataset = data_spec.open_configured(config, split_rules.recorded_rule(info.splits))
+    parts = data_spec.parse_parts(config.parts, dataset)
+    if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.facts):
+        raise UserError(f"{config.name}: the data set has changed since {workdir} was trained; restore it, or retrain")
+    return _Data(dataset, parts, split_rules.describe_changes(info.splits, dataset) if info.splits else "")
+
+
+def _as_bytes(real: Mapping[str, Labelled], info: trained_model.ModelInfo) -> Splits:
+    return {name: (image_sampler.to_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
+
+
+def _train_conditions(net: Any, data: _Data, choice: RealImages) -> PyTree:
+    """The conditions of the training images, of a net with conditions but no classes."""
+    null = net.null_cond
+    if not isinstance(null, dict) or has_label(null):
+        return None
+    return select_parts(null, split_conditions(data.dataset, *choice.rows["train"], data.parts))

@@ -1,8 +1,9 @@
-"""Pictures and masks of a user, fitted to what a model knows: its size, its channels, its levels of a pixel.
+"""Image and mask files of a user, fitted to a model: to its image size, its channels and its pixel levels.
 
-Whatever is done to one is said, in a line that names it. A mask is white where something is to be painted.
+Whatever is changed is reported in a line that names the file. White in a mask marks the region to repaint.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,98 +21,101 @@ from diffjax.utils.prng import keys
 WHITE_THRESHOLD = 127  # brighter than that is white, in a mask
 KINDS = {1: "grey", 3: "RGB"}
 
+Size = tuple[int, int]  # height and width, in pixels
+Pixels = UInt8[np.ndarray, "_ _ _"]
+
 
 @dataclass(frozen=True)
 class InputImage:
-    """A picture of the model's size and channels, 0 … 255.
+    """An image file, decoded once and fitted to a model: `pixels` are 0 … 255, in the model's channels.
 
-    `own` is its own size and channels, and `told` what was done to it, in a line, or nothing.
+    `file_shape` is [height, width, channels] of the file; `notes` says in one line what was changed, if anything.
     """
 
-    name: str
+    path: str
     file_shape: tuple[int, ...]
-    pixels: UInt8[np.ndarray, "h w c"]
+    pixels: Pixels
     notes: str = ""
 
 
-def read_picture(path: str, facts: DataSpec, size: tuple[int, int] | None = None) -> InputImage:
-    """The picture of that file, fitted to the model's size or another one, and to its channels.
+def read_picture(path: str, facts: DataSpec, size: Callable[[Size], Size] | None = None) -> InputImage:
+    """The image of a file, cropped and scaled to `size(the file's size)`, by default to the model's image size.
 
-    The largest centred part of the size's proportions, averaged over areas. Raises UserError for a file that is no
-    picture, has more than 8 bits a channel, or is too large to decode.
+    The largest centred part of the right proportions is kept and averaged over areas. Raises UserError for a file that
+    is no image, has more than 8 bits per channel, or is too large to decode.
     """
-    height, width = size or facts.shape[:2]
-    read, channels = image_io.read_image(path), facts.shape[2]
+    channels = facts.shape[2]
     if channels not in KINDS:
-        raise UserError(f"--image {path}: this model draws {channels} channels, and pictures have 1 or 3")
-    pixels = image_io.crop_and_resize(read, height, width, channels)
-    return InputImage(
-        path, read.shape, pixels, _describe_fit(path, read.shape, pixels.shape, image_io.is_transparent(Path(path)))
-    )
+        raise UserError(f"--image {path}: this model draws {channels} channels; image files have 1 or 3")
+    decoded = image_io.read_image(path)
+    file_size = decoded.shape[0], decoded.shape[1]
+    height, width = facts.shape[:2] if size is None else size(file_size)
+    pixels = image_io.crop_and_resize(decoded, height, width, channels)
+    notes = _describe_fit(path, decoded.shape, pixels.shape, image_io.is_transparent(Path(path)))
+    return InputImage(path, decoded.shape, pixels, notes)
 
 
-def picture_size(path: str) -> tuple[int, int]:
-    """Height and width of a picture, without decoding it."""
-    return image_io.read_header(Path(path))[:2]
+def read_mask(path: str, image: InputImage) -> Bool[np.ndarray, "h w"]:
+    """The region to repaint, fitted as `image` was: a pixel belongs to it if any of it is white in the mask.
 
-
-def _describe_fit(name: str, file_shape: tuple[int, ...], fitted_shape: tuple[int, ...], transparent: bool) -> str:
-    """What was done to a picture, in a line; nothing where only its levels were rounded."""
-    white = ", laid on white" if transparent else ""
-    if file_shape == fitted_shape:
-        return f"{name}: {_format_size(file_shape)} with transparency{white}" if transparent else ""
-    return f"{name}: {_format_size(file_shape)}{white}, fitted to {_format_size(fitted_shape)}"
-
-
-def _format_size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]} {KINDS[shape[2]]}"
-
-
-def read_mask(path: str, of: InputImage) -> Bool[np.ndarray, "h w"]:
-    """Where a mask of the picture is white, fitted as the picture was: a pixel is to be painted if any of it is white.
-
-    Raises UserError for a mask of another size, and for one in which nothing or all is white.
+    Raises UserError for a mask of another size than the image file, and for one with no white or nothing but white.
     """
-    read = image_io.read_image(path)
-    if read.shape[:2] != of.file_shape[:2]:
+    decoded = image_io.read_image(path)
+    if decoded.shape[:2] != image.file_shape[:2]:
         raise UserError(
-            f"--mask {path}: expected {of.file_shape[1]}x{of.file_shape[0]} pixels, as {of.name} has, got "
-            f"{read.shape[1]}x"
-            f"{read.shape[0]}; give a mask of the picture's own size"
+            f"--mask {path}: expected {_format_size(image.file_shape)} pixels, the size of {image.path}, got "
+            f"{_format_size(decoded.shape)}; give a mask of the image's own size"
         )
-    height, width = of.pixels.shape[:2]
-    white = (read.mean(axis=2, keepdims=True) > WHITE_THRESHOLD).astype(np.uint8) * 255
-    return validate_mask(path, image_io.crop_and_resize(white, height, width, 1)[..., 0] > 0, bool(white.any()))
-
-
-def validate_mask(path: str, mask: Bool[np.ndarray, "h w"], any_white: bool) -> Bool[np.ndarray, "h w"]:
-    """The same. Raises UserError where nothing or all is to be painted."""
-    if not any_white:
-        raise UserError(f"--mask {path}: nothing is white, and white is what gets painted; paint where it should be")
+    height, width = image.pixels.shape[:2]
+    white = (decoded.mean(axis=2, keepdims=True) > WHITE_THRESHOLD).astype(np.uint8) * 255
+    if not white.any():
+        raise UserError(f"--mask {path}: nothing is white, and white marks the region to repaint; paint it white")
+    mask = image_io.crop_and_resize(white, height, width, 1)[..., 0] > 0
     if mask.all():
-        raise UserError(f"--mask {path}: all is white, and so nothing of the picture is kept; leave some of it black")
+        raise UserError(f"--mask {path}: all is white, so nothing of the image would be kept; leave some of it black")
     return mask
 
 
-def to_levels(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> UInt8[np.ndarray, "h w c"]:
-    """Each pixel's nearest level of the data."""
+def format_size(image: InputImage) -> str:
+    """WIDTHxHEIGHT of the file, in pixels."""
+    return _format_size(image.file_shape)
+
+
+def to_levels(pixels: Pixels, facts: DataSpec) -> Pixels:
+    """The nearest level of the data for each pixel."""
     return np.rint(pixels * ((facts.levels - 1) / 255)).astype(np.uint8)
 
 
-def to_bytes(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> UInt8[np.ndarray, "h w c"]:
-    """The same as bytes, as samples are written."""
+def to_bytes(pixels: Pixels, facts: DataSpec) -> Pixels:
+    """Pixels rounded to the levels of the data, as 0 … 255: as samples are written."""
     return as_bytes(to_levels(pixels, facts), facts.levels)
 
 
-def to_model_input(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> Shaped[Array, "..."]:
-    """The picture, rounded to the data's levels, as the model sees one example."""
+def to_model_input(pixels: Pixels, facts: DataSpec) -> Shaped[Array, "..."]:
+    """One example as the model sees it, rounded to the levels of the data."""
     levels = jnp.asarray(to_levels(pixels, facts))
     if facts.encoding.real:
         return to_unit(levels, facts.levels)
     return facts.encoding.encode(keys(0, 1), levels[None], facts.levels)[0]
 
 
-def to_model_scale(pixels: UInt8[np.ndarray, "h w c"], facts: DataSpec) -> Float32[Array, "h w c"]:
-    """The same on the scale of the model's numbers and not rounded: of means, which are no levels of the data."""
-    within = (facts.levels - 1) / facts.levels if facts.encoding.noisy else 1.0
-    return within * to_unit(jnp.asarray(pixels), 256)
+def to_model_scale(pixels: Pixels, facts: DataSpec) -> Float32[Array, "_ _ _"]:
+    """Pixels on the scale of the model's input, not rounded: for means, which are no levels of the data."""
+    scale = (facts.levels - 1) / facts.levels if facts.encoding.noisy else 1.0
+    return scale * to_unit(jnp.asarray(pixels), 256)
+
+
+def _describe_fit(name: str, file_shape: tuple[int, ...], fitted_shape: tuple[int, ...], transparent: bool) -> str:
+    """What was changed, in one line; empty where pixels were only rounded to levels."""
+    white = ", laid on white" if transparent else ""
+    if file_shape == fitted_shape:
+        return f"{name}: {_format_kind(file_shape)} with transparency{white}" if transparent else ""
+    return f"{name}: {_format_kind(file_shape)}{white}, fitted to {_format_kind(fitted_shape)}"
+
+
+def _format_size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
+
+
+def _format_kind(shape: tuple[int, ...]) -> str:
+    return f"{_format_size(shape)} {KINDS[shape[2]]}"

@@ -1,4 +1,4 @@
-"""Bits per dimension of images under a loaded model, in one unit: bits of a pixel's level, whatever the model sees."""
+"""Bits per dimension of images under a trained model, in bits per pixel level, however pixels are encoded."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Key, Shaped
+from jaxtyping import Array, Float, Int, Key, PyTree
 
+from diffjax.commands.evaluation_subject import Labelled
 from diffjax.conditions import has_label
 from diffjax.diagnostics import known_density
 from diffjax.distributions import Mixture
@@ -23,16 +24,18 @@ from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.reports import Curves, Likelihoods
 from diffjax.utils.prng import KeyUse, fold, keys
 
-Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]
 METHODS = ("exact", "bound", "ode")
-OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # what evaluate.py spends
+OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # defaults of evaluate.py
 BASELINES = {"a Gaussian per class": gaussian_per_class, "independent pixels per class": independent_pixels}
-MAX_ROUNDING = 0.001  # bits per dimension: what a report's table still shows
+MAX_ROUNDING = 0.001  # bits per dimension: the last digit of a report's table
+
+Report = Callable[[int, int], object]  # called with the number of images that are done, and of all
+Rows = dict[str, tuple[np.ndarray, np.ndarray]]  # bits of each image of train and of test
 
 
 @dataclass(frozen=True)
 class BitsEstimator:
-    """Everything that is decided before an image: the model, what it sees of a pixel, and how its bits are measured."""
+    """A model, how it encodes pixels, and the method by which its bits per dimension are estimated."""
 
     net: Any
     noise: Noise
@@ -42,165 +45,154 @@ class BitsEstimator:
     method: str
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """How bits are measured: seed, images per split, images per batch, and steps of the ODE (None: 32)."""
+
+    seed: int
+    count: int
+    batch: int
+    steps: int | None = None
+
+    @property
+    def options(self) -> dict[str, int]:
+        """Options of `likelihood.bits_per_dim` that differ from the defaults."""
+        return {} if self.steps is None else {"steps": self.steps}
+
+
 def build_estimator(
     denoise: Denoise, noise: Noise, order: Order, net: Any, facts: DataSpec, method: str = ""
 ) -> BitsEstimator:
-    """The reader of a model: exact in raster order, by the ODE where pixels are dequantised, else by the bound.
+    """The estimator of a model: by default exact in raster order, by the ODE for dequantised pixels, else the bound.
 
-    Raises UserError where the method asked for says nothing of pixels.
+    Raises UserError where the method gives no bits of pixels.
     """
-    form, one_order = facts.encoding, order.width == 0 and not order.exchangeable
+    form = facts.encoding
+    one_order = order.width == 0 and not order.exchangeable
     density = not form.discrete and order.width == 1
-    fitting = "exact" if one_order else "ode" if density and form.offset_bits is not None else "bound"
     if method == "exact" and not one_order:
         raise UserError("likelihood: exact needs one order of pixels for all images (model.order=raster); use bound")
     if method == "ode" and not density:
-        raise UserError("likelihood: ode needs Gaussian noise under model.order=together; use bound or exact")
+        raise UserError("likelihood: ode needs Gaussian noise with model.order=together; use bound or exact")
     if method == "ode" and form.offset_bits is None:
         raise UserError(
-            f"likelihood: a density of data.form={facts.form} says nothing of a pixel's level; use bound, or train "
-            "with data.form=dequantised"
+            f"likelihood: with data.form={facts.form} a density does not determine the probability of a pixel level; "
+            "use bound, or train with data.form=dequantised"
         )
-    return BitsEstimator(net, noise, order, denoise, facts, method or fitting)
+    default = "ode" if density and form.offset_bits is not None else "bound"
+    return BitsEstimator(net, noise, order, denoise, facts, method or ("exact" if one_order else default))
 
 
 def estimate_bits(
-    reader: BitsEstimator,
+    estimator: BitsEstimator,
     root: Key[Array, ""],
     data: Labelled,
     batch: int,
-    report: Callable[[int, int], object] | None = None,
-    **options: Any,
+    report: Report | None = None,
+    **options: int,
 ) -> BitsPerDim:
-    """The bits per dimension of each image, and their standard errors; labels are given to a conditional model.
+    """The bits per dimension of each image, and their standard errors; a class-conditional model gets the labels.
 
-    By the ODE also by how much a doubling of its steps moves them, of an eighth of the images; `options` are those of
+    By the ODE also the change with twice the steps, for an eighth of the images. `options` are those of
     `likelihood.bits_per_dim`.
     """
-    r, form = reader, reader.facts.encoding
-    levels = r.facts.levels
-    options = {**OPTIONS[r.method], **options, "scan": not loops_are_slow(r.net)}
-    if r.method == "bound" and form.offset_bits is None:
-        options["levels"] = levels  # the bound of a probability, with no offset
+    e = estimator
+    form = e.facts.encoding
+    levels = e.facts.levels
     offset = 0.0 if form.offset_bits is None else form.offset_bits(levels)
+    settings: dict[str, Any] = {**OPTIONS[e.method], **options, "scan": not loops_are_slow(e.net)}
+    if e.method == "bound" and form.offset_bits is None:
+        settings["levels"] = levels  # the bound of a probability, with no offset
 
-    def measure(keys: Keys, images: Array, cond: Any) -> Any:
+    def measure(keys: Keys, images: Array, cond: PyTree) -> BitsPerDim:
         x = form.encode(fold(keys, KeyUse.DEQUANTIZE), images, levels)
-        return bits_per_dim(keys, r.noise, r.order, r.denoise, x, cond, method=r.method, **options)
+        return bits_per_dim(keys, e.noise, e.order, e.denoise, x, cond, method=e.method, **settings)
 
     images, labels = data
-    cond = labels if has_label(r.net.null_cond) else None
+    cond = labels if has_label(e.net.null_cond) else None
     result = map_in_batches(measure, root, len(images), batch, images, cond, report=report)
     return result._replace(bits=result.bits + offset)
 
 
 def bits_by_context(
-    reader: BitsEstimator, root: Key[Array, ""], data: Labelled, batch: int, points: int = 9
+    estimator: BitsEstimator, root: Key[Array, ""], data: Labelled, batch: int, points: int = 9
 ) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-    """How many tokens are visible, and the bits of a hidden one then: of the first images, as many as a batch holds."""
-    r, facts = reader, reader.facts
+    """The number of visible tokens, and the bits of a masked one then, for the images of the first batch."""
+    e = estimator
     images, labels = data
-    x = facts.encoding.encode(None, jnp.asarray(images[:batch]), facts.levels)
+    x = e.facts.encoding.encode(None, jnp.asarray(images[:batch]), e.facts.levels)
     visible = np.unique(np.linspace(0, x[0].size - 1, points).round().astype(int))
-    cond = jnp.asarray(labels[:batch]) if labels is not None and has_label(r.net.null_cond) else None
-    bits = bits_vs_context(
-        keys(root, len(x)), r.noise, r.order, r.denoise, x, cond, visible=[int(count) for count in visible]
-    )
+    cond = jnp.asarray(labels[:batch]) if labels is not None and has_label(e.net.null_cond) else None
+    counts = [int(count) for count in visible]
+    bits = bits_vs_context(keys(root, len(x)), e.noise, e.order, e.denoise, x, cond, visible=counts)
     return visible, np.asarray(bits)
 
 
 def compare_likelihoods(
-    reader: BitsEstimator,
+    estimator: BitsEstimator,
     real: Mapping[str, Labelled],
-    law: Mixture | None,
-    seed: int,
-    count: int,
-    batch: int,
-    steps: int | None = None,
-    report: Callable[[int, int], object] | None = None,
+    distribution: Mixture | None,
+    measurement: Measurement,
+    report: Report | None = None,
 ) -> tuple[Likelihoods, dict[str, Curves]]:
-    """Bits per dimension of `count` images of train and of test: the model's, and two baselines', or a known law's.
+    """Bits per dimension of images of train and test: of the model, and of two baselines or the known distribution.
 
-    Of a model of tokens that hides any of them, also the curve of what a hidden one costs by how many are visible.
-    `steps` are those of the ODE, 32 unless given. Raises UserError for steps of another method.
+    For a model of tokens that masks any of them, also a curve of the bits of a masked one over the visible ones. Raises
+    UserError for steps of another method than the ODE.
     """
-    check_steps(reader, steps)
-    train, test = parts = [evenly_spaced_images(real[name], count) for name in ("train", "test")]
-    root, with_labels = jax.random.key(seed), has_label(reader.net.null_cond)
-    options = {} if steps is None else {"steps": steps}
-    unchecked = {"check": 0} if reader.method == "ode" else {}
-    both = len(train[0]) + len(test[0])
-    of_train, of_test = (_part_of(report, before, both) for before in (0, len(train[0])))
-    train_bits = np.asarray(estimate_bits(reader, root, train, batch, of_train, **options, **unchecked).bits)
-    measured = estimate_bits(reader, root, test, batch, of_test, **options)
-    test_bits = np.asarray(measured.bits)
-    rows = {"this model": (train_bits, test_bits)}
-    if law is None:
-        for name, baseline in BASELINES.items() if len(real["train"][0]) > 1 else ():  # one image has no covariance
-            bits_of_train, bits_of_test = baseline(real["train"], parts, reader.facts.levels)
-            rows[name] = bits_of_train, bits_of_test
+    check_steps(estimator, measurement.steps)
+    train, test = (evenly_spaced_images(real[name], measurement.count) for name in ("train", "test"))
+    train_bits, measured = _measure(estimator, train, test, measurement, report)
+    rows: Rows = {"this model": (train_bits, np.asarray(measured.bits))}
+    if distribution is None:
+        rows |= _baseline_rows(estimator, real["train"], [train, test])
     else:
-        entropy_bits, entropy_bits_of_test = (
-            known_density.exact_bits(law, images, labels if with_labels else None) for images, labels in parts
-        )
-        rows["the law itself"] = entropy_bits, entropy_bits_of_test
-        rows["this model less the law"] = train_bits - entropy_bits, test_bits - entropy_bits_of_test
-    description = describe_method(reader, measured, options)
-    result = Likelihoods(
-        rows, f"{description}; {len(train[0])} images of train, {len(test[0])} of test", mean_accuracy(measured)
-    )
-    if not reader.facts.encoding.discrete or not (reader.order.exchangeable or reader.order.width == 1):
-        return result, {}
-    lines = {name: bits_by_context(reader, root, part, batch) for name, part in (("train", train), ("test", test))}
-    caption = "What a hidden pixel costs, by how many others are visible"
-    return result, {"context": Curves(caption, lines, "bits of a hidden pixel", "visible pixels")}
+        with_labels = has_label(estimator.net.null_cond)
+        rows |= _known_rows(distribution, [train, test], rows["this model"], with_labels)
+    method = describe_method(estimator, measured, measurement.options)
+    description = f"{method}; {len(train[0])} images of train, {len(test[0])} of test"
+    curves = _context_curves(estimator, {"train": train, "test": test}, measurement)
+    return Likelihoods(rows, description, mean_accuracy(measured)), curves
 
 
-def check_steps(reader: BitsEstimator, steps: int | None) -> None:
+def check_steps(estimator: BitsEstimator, steps: int | None) -> None:
     """Raise UserError for steps of another method than the ODE."""
-    if steps is not None and reader.method != "ode":
-        raise UserError(f"likelihood_steps: are for likelihood=ode, and this is {reader.method}; leave them out")
+    if steps is not None and estimator.method != "ode":
+        raise UserError(f"likelihood_steps: needs likelihood=ode, and the method is {estimator.method}; leave it out")
 
 
-def images_for(shape: tuple[int, ...]) -> int:
-    """Of how many images bits are measured unless told otherwise: those of 184,320 values, but 16 to 360."""
+def default_image_count(shape: tuple[int, ...]) -> int:
+    """Images per split whose bits are measured by default: 184,320 values in all, but 16 to 360 images."""
     return max(16, min(360, 360 * 512 // prod(shape)))
 
 
-def _part_of(
-    report: Callable[[int, int], object] | None, before: int, whole: int
-) -> Callable[[int, int], object] | None:
-    """The same, of a part of what is done."""
-    return None if report is None else lambda done, _: report(before + done, whole)
-
-
 def evenly_spaced_images(split: Labelled, count: int) -> Labelled:
-    """Evenly chosen images of a split."""
+    """At most `count` evenly spaced images of a split, with their labels."""
     images, labels = split
     rows = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
     return images[rows], None if labels is None else labels[rows]
 
 
-def describe_method(reader: BitsEstimator, measured: BitsPerDim, options: dict[str, Any]) -> str:
-    """How they were measured, with the errors that come from that alone."""
-    options = {**OPTIONS[reader.method], **options}
+def describe_method(estimator: BitsEstimator, measured: BitsPerDim, options: Mapping[str, int]) -> str:
+    """The method, its cost, and the error that it alone causes."""
+    options = {**OPTIONS[estimator.method], **options}
     cost = ", ".join(f"{count} {name}" for name, count in options.items())
-    descriptions = {
+    method = {
         "exact": "exact",
         "bound": f"variational bound ({cost} an image, to ± {mean_accuracy(measured)['standard_error']:.3f})",
         "ode": f"probability-flow ODE ({cost} an image, {_describe_ode_accuracy(measured, options)})",
-    }[reader.method]
-    encoding = reader.facts.encoding
+    }[estimator.method]
+    encoding = estimator.facts.encoding
     form = "; of dequantised pixels, so an upper bound" if encoding.noisy else "; of a density" if encoding.real else ""
-    condition_text = ", given the label" if has_label(reader.net.null_cond) else ""
-    return f"{descriptions}{condition_text}{form}"
+    condition = ", given the label" if has_label(estimator.net.null_cond) else ""
+    return f"{method}{condition}{form}"
 
 
 def mean_accuracy(measured: BitsPerDim) -> dict[str, float]:
-    """How well the measurement knows the mean over images, in bits per dimension.
+    """The accuracy of the mean over images, in bits per dimension.
 
-    Its standard error, by draws or probes; and of the ODE `discretization`, by how much a doubling of the steps moves
-    the mean of the images that were checked, and `discretization_rms`, a single one of them.
+    `standard_error` by draws or probes; by the ODE also `discretization`, the change of the mean of the `checked`
+    images with twice the steps, and `discretization_rms`, that of a single one.
     """
     result = {"standard_error": float(np.sqrt(np.sum(np.square(measured.errors))) / len(measured.errors))}
     change = np.asarray(measured.discretization, np.float64)
@@ -210,8 +202,64 @@ def mean_accuracy(measured: BitsPerDim) -> dict[str, float]:
     return {**result, "discretization": float(change.mean()), "discretization_rms": size, "checked": len(change)}
 
 
-def _describe_ode_accuracy(measured: BitsPerDim, options: Mapping[str, Any]) -> str:
-    """In words, and what to do where the steps move the mean by more than its standard error and its last digit."""
+def _measure(
+    estimator: BitsEstimator, train: Labelled, test: Labelled, measurement: Measurement, report: Report | None
+) -> tuple[np.ndarray, BitsPerDim]:
+    """The bits of train, and those of test with their accuracy."""
+    root = jax.random.key(measurement.seed)
+    done, total = len(train[0]), len(train[0]) + len(test[0])
+    unchecked = {"check": 0} if estimator.method == "ode" else {}
+    options = {**measurement.options, **unchecked}
+    of_train = estimate_bits(estimator, root, train, measurement.batch, _shifted(report, 0, total), **options)
+    report_test = _shifted(report, done, total)
+    of_test = estimate_bits(estimator, root, test, measurement.batch, report_test, **measurement.options)
+    return np.asarray(of_train.bits), of_test
+
+
+def _shifted(report: Report | None, before: int, total: int) -> Report | None:
+    """The report of a part of the work, of which `before` are done already."""
+    return None if report is None else lambda done, _: report(before + done, total)
+
+
+def _baseline_rows(estimator: BitsEstimator, train: Labelled, parts: list[Labelled]) -> Rows:
+    """The bits of models in closed form; none where a single image has no covariance."""
+    if len(train[0]) < 2:
+        return {}
+    rows: Rows = {}
+    for name, baseline in BASELINES.items():
+        train_bits, test_bits = baseline(train, parts, estimator.facts.levels)
+        rows[name] = train_bits, test_bits
+    return rows
+
+
+def _known_rows(
+    distribution: Mixture, parts: list[Labelled], model_bits: tuple[np.ndarray, np.ndarray], with_labels: bool
+) -> Rows:
+    """The bits under the known distribution of the data, and the excess of the model over them."""
+    train, test = (
+        known_density.exact_bits(distribution, images, labels if with_labels else None) for images, labels in parts
+    )
+    return {
+        "data distribution": (train, test),
+        "this model above the data distribution": (model_bits[0] - train, model_bits[1] - test),
+    }
+
+
+def _context_curves(
+    estimator: BitsEstimator, splits: Mapping[str, Labelled], measurement: Measurement
+) -> dict[str, Curves]:
+    """Bits of a masked pixel over the number of visible ones, for a model of tokens that masks any of them."""
+    any_order = estimator.order.exchangeable or estimator.order.width == 1
+    if not estimator.facts.encoding.discrete or not any_order:
+        return {}
+    root = jax.random.key(measurement.seed)
+    lines = {name: bits_by_context(estimator, root, part, measurement.batch) for name, part in splits.items()}
+    caption = "Bits of a masked pixel by the number of visible pixels"
+    return {"context": Curves(caption, lines, "bits of a masked pixel", "visible pixels")}
+
+
+def _describe_ode_accuracy(measured: BitsPerDim, options: Mapping[str, int]) -> str:
+    """The errors by probes and steps, and what to do where the latter exceeds the former and the last digit shown."""
     accuracy = mean_accuracy(measured)
     by_probes, change = accuracy["standard_error"], accuracy.get("discretization")
     if change is None:

@@ -1,38 +1,38 @@
-"""A trained model's own parts, held to what is known of good ones: at each noise level and at each of its steps."""
+"""Diagnostics of a trained model by noise level and by sampling step."""
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer, PyTree, Shaped
+from jaxtyping import Array, Float, PyTree, Shaped
 
-from diffjax.commands import likelihood_report
+from diffjax.commands.evaluation_subject import Labelled
 from diffjax.commands.image_sampler import ImageSampler
 from diffjax.conditions import has_label
 from diffjax.denoising import NetDenoiser
-from diffjax.diagnostics import by_noise_level, known_density, level_profile, loss_shares
+from diffjax.diagnostics import by_noise_level, level_profile, loss_shares
 from diffjax.diagnostics.level_profile import NoiseLevelProfile
 from diffjax.diagnostics.loss_shares import Share
-from diffjax.distributions import Mixture
 from diffjax.experiment.build import LossByLevel
 from diffjax.loss.protocol import Apply
 from diffjax.noise import Gaussian
 from diffjax.parallel.dispatch import batch_for
 from diffjax.protocols import Denoise, Keys, Noise
-from diffjax.reports import Curves
 from diffjax.utils.prng import keys
 
-TRAJECTORIES = 64  # examples that are followed along the sampler's way, or
-FOLLOWED = 2**16  # as many as have so many values, but 4
-BINS = 16  # of the noise levels that training draws
-Labels = Integer[np.ndarray, " _"] | None
+MAX_TRAJECTORIES = 64  # sampling trajectories that are followed, but
+MAX_TRAJECTORY_VALUES = 2**16  # no more than this many values in all, and at least 4 trajectories
+BINS = 16  # of the noise levels of training
 Real = Float[np.ndarray, " _"]
 
 
 class PredictionPath(NamedTuple):
-    """x̂0 at every step of the sampler, as its mean, spread and share outside of the data's range; and the data's."""
+    """The predicted x0 at every step of the sampler: mean, standard deviation, share outside of the data's range.
+
+    `of_data`: mean and standard deviation of the data.
+    """
 
     mean: Real
     spread: Real
@@ -41,9 +41,9 @@ class PredictionPath(NamedTuple):
 
 
 class TrainingWeights(NamedTuple):
-    """What training makes of the noise levels: shares of its loss and its gradient, in equally likely bins.
+    """How training weighs noise levels: shares of its loss and its gradient, in equally likely bins.
 
-    `log_snr` is the median of each bin, `weight` what the error of x0 counts there per unit of log-SNR.
+    `log_snr` is the median of each bin, `weight` the weight of the error of x0 there, per unit of log-SNR.
     """
 
     log_snr: Real
@@ -52,9 +52,9 @@ class TrainingWeights(NamedTuple):
 
 
 class Diagnostics(NamedTuple):
-    """What is known of a model by noise level and by step; None for what was left out, or is not there.
+    """All diagnostics of a model; None for those that were left out or do not apply.
 
-    `local_errors` is None where the sampler is stochastic, `training_weights` where the training loss draws no levels.
+    `local_errors` needs a deterministic sampler, `training_weights` a training loss that draws noise levels.
     """
 
     profile: NoiseLevelProfile | None = None
@@ -64,9 +64,9 @@ class Diagnostics(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Held-out examples as a net sees them, their conditions, and the training examples."""
+    """Held-out examples as a net sees them, their conditions, and training examples."""
 
-    painter: ImageSampler
+    sampler: ImageSampler
     keys: Keys
     x: Array
     cond: PyTree
@@ -74,67 +74,67 @@ class HeldOut(NamedTuple):
 
     @property
     def batch(self) -> int:
-        """How many examples are looked at at once."""
+        """Examples per batch."""
         return batch_for(self.x.shape[1:], len(self.x))
 
 
 def encode_held_out(
-    sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], test: tuple[Any, Any], seed: int
+    sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], test: Labelled, seed: int
 ) -> HeldOut | None:
-    """Images and labels of test, as the data set has them, for a Gaussian model with one level; None for any other."""
-    facts, (images, labels) = sampler.facts, test
+    """Training and test images, encoded, for a Gaussian model with one noise level per image; None for others."""
+    facts = sampler.facts
+    images, labels = test
     if not isinstance(sampler.noise, Gaussian) or sampler.order.width != 1:
         return None
     cond = jnp.asarray(labels) if has_label(sampler.net.null_cond) else None
-    x, known = (
+    x, train_x = (
         facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
     )
-    return HeldOut(sampler, keys(seed, len(x)), x, cond, known)
+    return HeldOut(sampler, keys(seed, len(x)), x, cond, train_x)
 
 
 def profile_by_level(held_out: HeldOut, denoise: Denoise) -> NoiseLevelProfile:
-    """The denoiser without guidance, which changes what it is the mean of."""
-    noise = _gaussian(held_out.painter.noise)
+    """The profile of the denoiser without guidance: under guidance it is no conditional mean."""
+    noise = _gaussian(held_out.sampler.noise)
     return level_profile.noise_level_profile(
         held_out.keys, noise, denoise, held_out.x, held_out.cond, held_out.train, batch=held_out.batch
     )
 
 
 def prediction_path(held_out: HeldOut) -> tuple[PredictionPath, Real | None]:
-    """What is believed at each step of the sampler, under guidance, as it draws; and what each step is off by."""
-    p = held_out.painter
-    few = trajectories_for(held_out.x.shape[1:])
-    cond = None if held_out.cond is None else held_out.cond[:few]
-    way = (held_out.keys[:few], p.noise, p.order, p.denoise, held_out.x.shape[1:], p.grid)
-    belief = _prediction_path(by_noise_level.predictions(*way, cond=cond, step=p.step), held_out.train)
+    """The predictions at each step of the sampler, under guidance, and the local error of each step."""
+    p = held_out.sampler
+    shape = held_out.x.shape[1:]
+    count = trajectories_for(shape)
+    cond = None if held_out.cond is None else held_out.cond[:count]
+    arguments = (held_out.keys[:count], p.noise, p.order, p.denoise, shape, p.grid)
+    predictions = by_noise_level.predictions(*arguments, cond=cond, step=p.step)
+    path = _summarize(predictions, held_out.train)
     if p.step.stochastic:
-        return belief, None
-    off = by_noise_level.local_error(*way, cond=cond, step=p.step)
-    return belief, np.asarray(off, np.float64).mean(axis=1)
+        return path, None
+    errors = by_noise_level.local_error(*arguments, cond=cond, step=p.step)
+    return path, np.asarray(errors, np.float64).mean(axis=1)
 
 
 def trajectories_for(shape: tuple[int, ...]) -> int:
-    """How many examples of this shape are followed."""
-    return max(4, min(TRAJECTORIES, FOLLOWED // prod(shape)))
+    """How many sampling trajectories of this shape are followed."""
+    return max(4, min(MAX_TRAJECTORIES, MAX_TRAJECTORY_VALUES // prod(shape)))
 
 
 def training_weights(held_out: HeldOut, denoise: Denoise, trained: LossByLevel | None) -> TrainingWeights | None:
-    """Of the loss that a net learnt by: on held-out examples, without dropout."""
+    """How the training loss weighs noise levels, on held-out examples without dropout."""
     if trained is None or not isinstance(denoise, NetDenoiser):
         return None
-    noise = _gaussian(held_out.painter.noise)
+    noise = _gaussian(held_out.sampler.noise)
 
     def apply(variables: PyTree) -> Apply:
-        def silent(x: Any, level: Any, cond: PyTree, keys: Any) -> Any:
-            return denoise.net.apply(variables, x, level, cond, None)
-
-        return silent
+        return lambda x, level, cond, keys: denoise.net.apply(variables, x, level, cond, None)
 
     def level(quantile: Array) -> Array:
         return noise.log_snr(trained.times(noise, quantile))
 
     arguments = (held_out.keys, noise, trained.loss_of, apply, denoise.variables, held_out.x, held_out.cond)
-    batch = max(1, held_out.batch // 4)  # a gradient needs what every layer made
+    batch = max(1, held_out.batch // 4)  # a gradient needs the activations of every layer
     shares = loss_shares.gradients(*arguments, bins=BINS, times=trained.times, batch=batch)
     log_snr, slope = jax.vmap(jax.value_and_grad(level))((BINS - 0.5 - jnp.arange(BINS)) / BINS)
     weight = jnp.exp(trained.log_weight(log_snr)) / jnp.abs(slope)  # levels have the density 1/|slope|
@@ -146,104 +146,8 @@ def _gaussian(noise: Noise) -> Gaussian:
     return noise
 
 
-def _prediction_path(predictions: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape"]) -> PredictionPath:
+def _summarize(predictions: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape"]) -> PredictionPath:
     x = np.asarray(predictions, np.float64).reshape(len(predictions), -1)
     low, high = float(data.min()), float(data.max())
     outside = ((x < low) | (x > high)).mean(axis=1)
     return PredictionPath(x.mean(axis=1), x.std(axis=1), outside, (float(data.mean()), float(data.std())))
-
-
-def diagnostic_curves(diagnostics: Diagnostics) -> dict[str, Curves]:
-    """All that is known by noise level and by step, to be drawn."""
-    return {
-        **({} if diagnostics.profile is None else _of_levels(diagnostics.profile)),
-        **({} if diagnostics.training_weights is None else _training_weight_curves(diagnostics.training_weights)),
-        **({} if diagnostics.prediction_path is None else {"belief": _of_belief(diagnostics.prediction_path)}),
-        **({} if diagnostics.local_errors is None else {"local": _of_steps(diagnostics.local_errors)}),
-    }
-
-
-def _of_levels(profile: NoiseLevelProfile) -> dict[str, Curves]:
-    errors = {"this model": profile.error, "the best linear denoiser": profile.linear}
-    moves = {"answers move by": profile.change[1:], "the error falls by": (profile.change - profile.excess)[1:]}
-    caption = f"The error of x0 at each noise level (the linear denoiser: {profile.linear_from})"
-    agreement = "How answers move from one noise level to the next: of a consistent model, by what its error falls"
-    return {
-        "levels": Curves(caption, _lines_over(profile.log_snr, errors), "error of x0", "log-SNR", "log"),
-        "agreement": Curves(agreement, _lines_over(profile.log_snr[1:], moves), "per number of x0", "log-SNR"),
-    }
-
-
-def _of_belief(belief: PredictionPath) -> Curves:
-    steps = np.arange(1.0, len(belief.mean) + 1)
-    mean, spread = belief.of_data
-    lines = {
-        "mean": belief.mean,
-        "mean of data": mean,
-        "spread": belief.spread,
-        "spread of data": spread,
-        "beyond the data's range, share": belief.outside,
-    }
-    drawn = {name: (steps, np.broadcast_to(values, steps.shape)) for name, values in lines.items()}
-    caption = "What the model believes to be drawing, at each step of the sampler"
-    return Curves(caption, drawn, "x0 as the model predicts it", "step of the sampler")
-
-
-def _of_steps(local: Real) -> Curves:
-    caption = "What each step of the sampler is off by, beside a fine solution from where it stands"
-    steps = np.arange(1.0, len(local) + 1)
-    return Curves(caption, {"local error": (steps, local)}, "error of x", "step of the sampler")
-
-
-def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
-    loss = np.array([share.loss for share in weights.shares])
-    gradient = np.array([share.gradient for share in weights.shares])
-    shares = {"of the loss": loss / loss.sum(), "of the gradient's norm": gradient / gradient.sum()}
-    caption = (
-        f"What each of {BINS} equally likely bins of noise levels adds to the loss of training and to its gradient"
-    )
-    weight_caption = "The weight that training gives to the error of x0, per unit of log-SNR"
-    return {
-        "shares": Curves(caption, _lines_over(weights.log_snr, shares), "share", "log-SNR"),
-        "weight": Curves(
-            weight_caption, _lines_over(weights.log_snr, {"weight": weights.weight}), "weight", "log-SNR", "log"
-        ),
-    }
-
-
-def compare_with_density(
-    law: Mixture, sampler: ImageSampler, x: np.ndarray, cond: Labels, test: tuple[Any, Labels], count: int, seed: int
-) -> tuple[dict[str, Curves], dict[str, str]]:
-    """How far the denoiser, and what it drew, are from a law that is known: losses by log-SNR, and all in words.
-
-    The denoiser on `count` images of test, what was drawn beside all of them.
-    """
-    images, image_labels = likelihood_report.evenly_spaced_images(test, count)
-    cond_labels = None if cond is None else image_labels
-    denoiser_gap = known_density.denoiser_gap(
-        keys(seed, len(images)), sampler.noise, sampler.denoise, law, images, cond_labels
-    )
-    comparison = known_density.compare_with_density(law, x, test[0], cond, None if cond is None else test[1])
-    least_loss, excess = denoiser_gap.exact_error.mean(axis=0), denoiser_gap.excess.mean(axis=0)
-    lines = {
-        "this model": (denoiser_gap.log_snr, least_loss + excess),
-        "the least there is": (denoiser_gap.log_snr, least_loss),
-    }
-    nats, error = denoiser_gap.total
-    (density, spread), (real, of_real) = comparison.log_density, comparison.real_log_density
-    summary = {
-        "the bound less the entropy": f"{nats:.4g} ± {error:.2g} nats ({nats / images[0].size / np.log(2):.4f} bits "
-        f"per dimension), of {len(images)} images of test",
-        "log density of samples by the law": f"{density:.1f} ± {spread:.1f} nats, of test {real:.1f} ± {of_real:.1f}, "
-        f"z {comparison.z:+.1f}",
-        "share of components that is off": f"{comparison.component_distance:.3f}, of test "
-        f"{comparison.real_component_distance:.3f}",
-    }
-    if comparison.accuracy is not None:
-        summary["class by the law"] = f"{comparison.accuracy:.2%} as asked for, of test {comparison.real_accuracy:.2%}"
-    caption = "The loss at each noise level, beside the least there is"
-    return {"truth": Curves(caption, lines, "loss", "log-SNR")}, summary
-
-
-def _lines_over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return {name: (np.asarray(x, float), np.asarray(y, float)) for name, y in lines.items()}

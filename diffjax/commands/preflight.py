@@ -1,145 +1,182 @@
-"""What a run would do, and what a step of it takes, told before it starts."""
+"""Preflight checks of a training run: whatever does not fit is refused by the name of its field, before compilation."""
 
-import time
-from itertools import pairwise
+import os
+import shutil
+from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
 
-from diffjax.commands.config_checks import device_memory, format_bytes, max_checkpoints
-from diffjax.commands.training_plan import TrainingPlan
-from diffjax.data.split_rules import describe_splits
-from diffjax.experiment import data_spec
-from diffjax.training.loop import fit, step_memory
+from diffjax.commands.training_data import TrainingData
+from diffjax.commands.training_setup import TrainingSetup
+from diffjax.data import Dataset
+from diffjax.errors import UserError
+from diffjax.experiment.config import Config
+from diffjax.loss.protocol import Loss
+from diffjax.training import checkpoint, retention
+from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State
-from diffjax.training.trainer import build_trainer
+from diffjax.utils.files import nearest_existing
+from diffjax.utils.prng import keys
 
-MAX_TIMED_STEPS = 10  # steps that are timed, at most
-MIN_TIMED_STEPS = 3
-TIMING_LIMIT_S = 20.0  # after which no further step is timed
-
-
-def run_steps(plan: TrainingPlan, steps: int, **options: Any) -> State:
-    """The training loop over the plan's own parts, up to that step."""
-    return fit(
-        plan.start.key,
-        plan.net,
-        plan.loss,
-        plan.stream,
-        steps,
-        optimizer=plan.optimizer,
-        start=plan.start,
-        accumulate=plan.config.train.accumulate,
-        **options,
-    )
+LOSS_LEVELS = 512  # noise levels, evenly spread over training, at which the loss must be finite
+MAX_LOSS_VALUES = 2**22  # values in that many examples, at most
+MAX_STD_RATIO = 4.0  # between model.data_std and the standard deviation of the data
+NOTED_STD_RATIO = 1.2  # above which it is reported
+BEST_METRICS = ("validation_loss", "loss", "grad_norm")
 
 
-def describe_size(plan: TrainingPlan) -> str:
-    """The size of what is trained, of the data and of the machine."""
-    images = len(plan.dataset.splits["train"])
-    return f"{_parameters(plan)}, {images:,} images, {jax.device_count()} {jax.default_backend()} device(s)"
+def check_numbers(config: Config) -> None:
+    """Raise UserError for numbers out of range."""
+    train, batch_size = config.train, config.data.batch_size
+    numbers = vars(train)
+    devices = jax.device_count()
+    for name in ("steps", "accumulate"):
+        if numbers[name] < 1:
+            raise UserError(f"config.train.{name}: expected at least 1, got {numbers[name]}")
+    if batch_size < 1 or batch_size % devices:
+        raise UserError(f"config.data.batch_size: expected a multiple of the {devices} device(s), got {batch_size}")
+    if batch_size // devices % train.accumulate:
+        raise UserError(
+            f"config.train.accumulate: {train.accumulate} does not divide the {batch_size // devices} examples of a "
+            "device; use a divisor of it"
+        )
+    for name in ("validate_images", *(name for name in numbers if name.endswith("_every_steps"))):
+        if numbers[name] < 0:
+            raise UserError(f"config.train.{name}: expected 0 (never) or more, got {numbers[name]}")
+    if train.snapshot_every_steps and len(train.ema_std) < 2:
+        raise UserError("config.train.snapshot_every_steps: needs two widths in train.ema_std, such as 0.05 and 0.1")
+    if train.keep_best and train.keep_best not in BEST_METRICS:
+        choices = ", ".join(BEST_METRICS)
+        raise UserError(f"config.train.keep_best: expected {choices} or nothing, got {train.keep_best!r}")
+    if train.keep_best == "validation_loss" and not train.validate_images:
+        raise UserError("config.train.keep_best: validation_loss needs train.validate_images; set it to 512, or so")
+    if not 0 <= train.seed < 2**32:
+        raise UserError(f"config.train.seed: expected 0 … 2**32 - 1, got {train.seed}")
+    for name in ("cond_drop", "label_drop"):
+        if not 0 <= numbers[name] <= 1:
+            raise UserError(f"config.train.{name}: expected a probability in [0, 1], got {numbers[name]}")
 
 
-def describe_data(plan: TrainingPlan) -> list[str]:
-    """How the images are divided, and on what transparent ones are laid: what a run does to data that it is given."""
-    name, several = plan.dataset.name, plan.dataset.transparent != 1
-    lines = [f"{name}: {describe_splits(plan.dataset, data_spec.parse_rule(plan.splits.rule))}"]
-    if plan.dataset.transparent:
-        total = sum(map(len, plan.dataset.splits.values()))
-        lines += [
-            f"{name}: {plan.dataset.transparent:,} of {total:,} images {'have' if several else 'has'} transparency and "
-            f"{'are' if several else 'is'} laid on white"
-        ]
-    return lines
+def preflight(config: Config, data: TrainingData, setup: TrainingSetup, workdir: Path) -> tuple[int, list[str]]:
+    """The bytes of the state on each device, and notes for the user.
+
+    Raises UserError for a state too large for the device or the disk, a loss that is not finite, and data that differ
+    from the config.
+    """
+    train = config.train
+    state_bytes = check_size(setup.create, jax.random.key(train.seed))
+    check_disk(workdir, setup.retention, train.steps, train.save_every_steps, state_bytes)
+    param_shapes = jax.eval_shape(lambda key: setup.create(key).params, jax.random.key(0))
+    check_loss(setup.loss, setup.net, param_shapes, *setup.example)
+    notes = check_data_std(config.model.data_std or data.std, data.std)
+    return state_bytes, notes + check_validation(data.dataset, train.validate_images, train.keep_best)
 
 
-def describe_plan(plan: TrainingPlan, workdir: Path) -> list[str]:
-    """What a run would do, a line for each part of it."""
-    facts = plan.facts
-    images = len(plan.dataset.splits["train"])
-    config = plan.config
-    t = config.train
-    batch = config.data.batch_size
-    done = int(plan.start.step)
-    shape, left = " x ".join(map(str, facts.shape)), t.steps - done
-    kept = max_checkpoints(plan.keep, t.steps, t.save_every_steps)
-    return [
-        f"data:        {config.data.name}, {images:,} images of {shape}, {facts.classes} classes, {facts.levels} "
-        f"levels as {facts.form}",
-        *_data_std(plan),
-        f"model:       {config.model.net}, {_parameters(plan)}",
-        f"state:       {format_bytes(plan.state_bytes)} on each of {jax.device_count()} {jax.default_backend()} "
-        "device(s): "
-        f"parameters, optimizer, averages {', '.join(plan.start.emas)}",
-        f"steps:       {done:,} to {t['steps']:,}, of {batch} images each: {left * batch:,} images, "
-        f"{left * batch / images:.1f} epochs",
-        f"checkpoints: at most {kept}, of {format_bytes(plan.state_bytes)} each, in {workdir / 'checkpoints'}",
-    ]
+def check_size(create: Callable[[Key[Array, ""]], State], key: Key[Array, ""]) -> int:
+    """The bytes of a state, which is not created for this. Raises UserError where a device cannot hold it."""
+    leaves = jax.tree.leaves(jax.eval_shape(lambda key: checkpoint.to_orbax(create(key)), key))
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    available, sharing = device_memory()
+    if needed * sharing > available:
+        raise UserError(
+            f"config.model.net: parameters, optimizer and averages take {format_bytes(needed * sharing)}, and "
+            f"{jax.local_devices()[0].platform} has {format_bytes(available)}; use a smaller net, or fewer averages"
+        )
+    return needed
 
 
-def measure_step(plan: TrainingPlan) -> list[str]:
-    """The peak memory and the time of a step, a line each: some steps are taken, of which nothing is kept."""
-    begun = time.monotonic()
-    memory = _describe_memory(plan)
-    compiled = time.monotonic() - begun
-    return [*memory, _describe_time(plan, compiled)]
+def device_memory() -> tuple[int, int]:
+    """The bytes of a device, and how many of this host's devices share them: on CPU all share the machine's memory."""
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    if limit is None:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), jax.local_device_count()
+    return limit, 1
 
 
-def _data_std(plan: TrainingPlan) -> list[str]:
-    """The deviation that the model is built with, and the one that was measured; nothing for tokens."""
-    if not plan.data_std:
+def check_disk(workdir: Path, policy: RetentionPolicy, steps: int, save_every: int, checkpoint_bytes: int) -> None:
+    """Raise UserError where the disk has no room for the checkpoints that are kept, and one that is being written."""
+    stored = len(retention.complete_checkpoints(workdir / "checkpoints"))
+    needed = max_checkpoints(policy, steps, save_every) + 1 - stored
+    free = shutil.disk_usage(nearest_existing(workdir)).free
+    if needed * checkpoint_bytes > free:
+        raise UserError(
+            f"--workdir {workdir}: {needed} more checkpoints of {format_bytes(checkpoint_bytes)} do not fit into "
+            f"{format_bytes(free)} of free space; make room, or lower train.keep_checkpoints, or raise "
+            "train.keep_every_steps"
+        )
+
+
+def max_checkpoints(policy: RetentionPolicy, steps: int, save_every: int) -> int:
+    """The maximum number of checkpoints at the end of a run: one of them may be from an interruption."""
+    permanent = steps // policy.every_steps if policy.every_steps else 0
+    saved = (ceil(steps / save_every) if save_every else 1) + 1
+    return min(policy.last + permanent + bool(policy.best_by), saved)
+
+
+def check_loss(loss: Loss, net: Any, params: PyTree, x: Array, cond: PyTree) -> None:
+    """Raise UserError where net and loss do not fit, or the loss of a net that outputs zeros is not finite at a level.
+
+    Then the weight, or the distribution of times, does not go with the parameterization. Of `params`, shapes suffice.
+    """
+    count = max(8, min(LOSS_LEVELS, MAX_LOSS_VALUES // x.size))
+
+    def loss_of_zeros(x: Array, cond: PyTree, zero: Array) -> tuple[Array, Array]:
+        levels: list[Array] = []
+
+        def zero_net(x_t: Array, level: Array, *more: PyTree) -> Array:
+            levels.append(jnp.broadcast_to(level.reshape(len(level), -1)[:, 0], count))
+            out = jax.eval_shape(net.apply, {"params": params}, x_t, level, *more)
+            return jnp.full(out.shape, zero, out.dtype)  # of constants XLA would compute the loss as it compiles
+
+        return loss(keys(0, count), zero_net, x, cond), levels[0]
+
+    with jax.debug_nans(False):
+        repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), (x, cond))
+        losses, levels = jax.jit(loss_of_zeros)(*repeated, 0.0)
+    if (infinite := ~np.isfinite(losses)).any():
+        where = np.asarray(levels)[infinite]
+        raise UserError(
+            f"train.weight: with this model.prediction, model.schedule and train.times the loss is infinite at noise "
+            f"levels {where.min():.4g} … {where.max():.4g}; use another weight, or times that avoid them"
+        )
+
+
+def check_data_std(configured: float, measured: float) -> list[str]:
+    """A note where model.data_std and the measured one (0 for tokens) differ by more than `NOTED_STD_RATIO`.
+
+    Raises UserError where they differ by more than `MAX_STD_RATIO`.
+    """
+    if not measured:
         return []
-    return [
-        f"data_std:    {plan.config.model.data_std:g} "
-        f"{'measured' if plan.measured else 'given'}; of the training images now {plan.data_std:g}"
-    ]
-
-
-def _describe_memory(plan: TrainingPlan) -> list[str]:
-    """The peak of the very program that would run, compiled for this; nothing where the platform does not say."""
-    trainer = build_trainer(plan.net, plan.loss, plan.optimizer, accumulate=plan.config.train.accumulate)
-    memory = step_memory(trainer, plan.start, next(plan.stream))
-    if memory is None:
+    ratio = max(configured, measured) / max(min(configured, measured), np.finfo(np.float32).tiny)
+    message = f"config.model.data_std: {configured:g}, and the training images have {measured:.3g}"
+    if ratio > MAX_STD_RATIO:
+        raise UserError(f"{message}; set it to that, or leave it out of the config to have it measured")
+    if ratio <= NOTED_STD_RATIO:
         return []
-    room, sharing = device_memory()
-    line = (
-        f"memory:      {format_bytes(memory.peak)} at the peak of a step on each device (state and batch "
-        f"{format_bytes(memory.arguments)}, temporaries {format_bytes(memory.temporaries)})"
-    )
-    if memory.peak * sharing > room:
-        line += f", more than the {format_bytes(room)} there are: lower data.batch_size, or raise train.accumulate"
-    return [line]
+    return [f"{message}, more than {NOTED_STD_RATIO - 1:.0%} apart; without it in the config it is measured"]
 
 
-def _describe_time(plan: TrainingPlan, compiled: float) -> str:
-    """The least of several steps, each with the reading of its batch, one step a dispatch."""
-    t = plan.config.train
-    done = int(plan.start.step)
-    ends = [time.monotonic()]
-    run_steps(
-        plan,
-        done + 1 + MAX_TIMED_STEPS,
-        events=[(1, lambda *_: ends.append(time.monotonic()))],  # an event waits until its step is done
-        stopping=lambda: len(ends) > 1 + MIN_TIMED_STEPS and ends[-1] - ends[1] > TIMING_LIMIT_S,
-        dispatch=1,
-    )
-    step_seconds = [after - before for before, after in pairwise(ends[1:])]
-    min_seconds = min(step_seconds)
-    left, speed = max(t.steps - done, 0) * min_seconds, plan.config.data.batch_size / min_seconds
-    return (
-        f"time:        {1000 * min_seconds:.3g} ms a step, the least of {len(step_seconds)} ({speed:,.0f} images/s), "
-        f"{_clock(left)} in all, {compiled + ends[1] - ends[0]:.1f} s before the first; "
-        "a dispatch of several steps may be faster"
-    )
+def check_validation(dataset: Dataset, validate_images: int, keep_best: str) -> list[str]:
+    """A note where validation is requested and the data have no images for it.
+
+    Raises UserError where the best checkpoint is chosen by the validation loss.
+    """
+    if not validate_images or len(dataset.splits["validation"]):
+        return []
+    message = f"{dataset.name} has no validation images"
+    if keep_best == "validation_loss":
+        raise UserError(f"config.train.keep_best: {message}, so no validation_loss; add images, or choose another")
+    return [f"{message}, so no validation loss is measured"]
 
 
-def _parameters(plan: TrainingPlan) -> str:
-    """How many numbers are trained, and of how many, where some are not."""
-    trained, every = plan.parameter_counts
-    return f"{every:,} parameters" if trained == every else f"{trained:,} of {every:,} parameters trained"
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d} h"
+def format_bytes(count: int) -> str:
+    """A number of bytes with three digits and a unit."""
+    power = min(max(len(str(count)) - 1, 0) // 3, 4)
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

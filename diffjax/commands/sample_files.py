@@ -1,48 +1,64 @@
-"""The files that sample.py writes: samples.npz, single images and the trajectory."""
+"""The files that sample.py writes: samples.npz, single images, trajectories and figures of edits."""
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int32, UInt8
 
 from diffjax.commands import image_sampler
+from diffjax.commands.edit_run import EditResult
 from diffjax.errors import tell
 from diffjax.reports import animation, strip, write_png
 from diffjax.utils.files import write_atomically
 
-MAX_SINGLES = 1_000  # samples that are also written as single files, unless --singles says so
+MAX_SINGLES = 1_000  # samples that are also written as single files, without --singles
+LAST_FRAME_MS = 800
+
+Images = UInt8[np.ndarray, "n h w c"]
+Labels = Int32[np.ndarray, " n"] | None
 
 
-def write_samples(out: Path, images: np.ndarray, labels: np.ndarray | None, source: dict[str, Any]) -> None:
-    """samples.npz in the form that public evaluators read, with where the samples come from."""
-    arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(source))}
-    if labels is not None:
-        arrays["arr_1"] = labels
+def write_samples(out: Path, images: Images, labels: Labels, provenance: Mapping[str, object]) -> None:
+    """Write samples.npz in the format that public evaluators read, with the provenance of the samples."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(provenance))}
+    np.savez(buffer, **(arrays if labels is None else {**arrays, "arr_1": labels}))
     write_atomically(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
 
 
-def write_singles(folder: Path, images: np.ndarray, wanted: bool | None) -> None:
+def write_edit(out: Path, result: EditResult, labels: Labels, provenance: Mapping[str, object]) -> None:
+    """Write the images and the figure of an edit; frames of an interpolation also as animation.gif, there and back."""
+    write_png(out / result.figure_name, result.figure)
+    if result.animated:
+        frames = np.concatenate([result.images, result.images[-2::-1]])
+        animation(out / "animation.gif", frames[:, None], columns=1, last_ms=LAST_FRAME_MS)
+    write_samples(out, result.images, None if result.animated else labels, provenance)
+
+
+def write_singles(folder: Path, images: Images, wanted: bool | None) -> None:
     """Write each sample as N.png if `wanted`; None: if there are at most `MAX_SINGLES`.
 
-    N has as many digits as the largest. Pictures of an earlier call that stay beside them are reported.
+    N has as many digits as the largest. Images of an earlier call that remain beside them are reported.
     """
     count = len(images)
     enabled = count <= MAX_SINGLES if wanted is None else wanted
-    names = [f"{place:0{len(str(count - 1))}}.png" for place in range(count)] if enabled else []
+    names = [f"{index:0{len(str(count - 1))}}.png" for index in range(count)] if enabled else []
     for name, image in zip(names, images, strict=False):
         write_png(folder / name, image)
     if not enabled and wanted is None:
-        tell(f"more than {MAX_SINGLES:,} samples are not written as single PNGs; --singles writes them too")
+        tell(f"more than {MAX_SINGLES:,} samples are not written as single PNG files; --singles writes them too")
     numbered = {path.name for path in folder.glob("*.png") if path.stem.isdecimal()}
     if old := sorted(numbered - {*names}):
-        tell(f"{folder}: {len(old)} pictures, such as {old[0]}, are of an earlier call; delete them if you want none")
+        tell(f"{folder}: {len(old)} pictures of an earlier call, such as {old[0]}, remain; delete them if unwanted")
 
 
-def write_trajectory(out: Path, frames: np.ndarray, clock: list[float], *, as_strip: bool, animated: bool) -> None:
+def write_trajectory(
+    out: Path, frames: UInt8[np.ndarray, "k n h w c"], clock: list[float], *, as_strip: bool, animated: bool
+) -> None:
     """Write all states of the first images as strip.png and as animation.gif."""
     if as_strip:
         write_png(out / "strip.png", strip(*image_sampler.subsample_states(frames, clock), caption="clock"))

@@ -1,15 +1,13 @@
-"""Quality over settings of a sampler, of one model: what is varied, what is drawn, and what need not be drawn again."""
+"""Scores over settings of the sampler, for one model; rows that an earlier call has measured are not drawn again."""
 
 import hashlib
-import re
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from itertools import product
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,108 +18,85 @@ from diffjax import reports
 from diffjax.commands import image_sampler
 from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.commands.image_sampler import ImageSampler, count_evaluations
-from diffjax.errors import UserError, warn
+from diffjax.commands.sweep_values import Value
+from diffjax.errors import UserError, tell, warn
+from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.utils.tree_paths import leaves_by_name
 
-NAMES = ("sampler", "grid", "steps", "guidance")
-DEFAULT_VALUES: Mapping[
-    str, tuple[Any, ...]
-] = {  # what a name alone means; of the first two, those that serve the model
+DEFAULT_VALUES: Mapping[str, Sequence[Value]] = {  # of samplers and grids, those that serve the model are used
     "sampler": ("ddim", "heun", "dpmpp_2m", "posterior", "confidence", "remask"),
     "grid": ("uniform", "karras", "log_snr"),
     "steps": (5, 10, 20, 50, 100),
     "guidance": (1.0, 1.5, 2.0, 3.0),
 }
-MAX_ROWS = 1_000  # settings of one sweep
-FOLDER = "sweep"  # of the rows
-_SETTING = re.compile(r"(\w+)\s*(?:=(.*))?", re.DOTALL)
+MAX_ROWS = 1_000
+FOLDER = "sweep"  # of the rows, in the folder of the report
 
-Lists = Mapping[str, Sequence[Any]]
+Lists = Mapping[str, Sequence[Value]]
 
 
 class PlannedRow(NamedTuple):
-    """One setting, and what draws with it."""
+    """One combination of settings, and its sampler."""
 
-    settings: dict[str, Any]
+    config: SamplerConfig
     sampler: ImageSampler
 
 
-def parse_lists(texts: Sequence[str], names: Sequence[str] = NAMES) -> dict[str, list[Any]]:
-    """The settings that are varied, each with its values: `steps=5,10,20`, `sampler=heun,ddim(eta=1.0),guidance`.
+@dataclass(frozen=True)
+class SweepPlan:
+    """What all rows of a sweep share: samples per row, their seed, and images per batch."""
 
-    A name alone has no values here, and means the usual ones. Raises UserError for what is neither.
-    """
-    result: dict[str, list[Any]] = {}
-    for text in texts:
-        name = ""
-        for part in _split_at_commas(text):
-            new = _SETTING.fullmatch(part)
-            if new and (new[1] in names or new[2] is not None):
-                name = _new_name(new[1], result, names)
-                result[name] = [] if new[2] is None else [_parse_setting(name, new[2].strip())]
-            elif name and result[name]:
-                result[name].append(_parse_setting(name, part))
-            else:
-                raise UserError(f"--sweep: cannot read {part!r}; give names of {', '.join(names)}, or name=value,value")
-    for name, values in result.items():
-        if len(set(values)) < len(values):
-            raise UserError(f"--sweep {name}: a value is given twice; give each once")
-    if not result:
-        raise UserError(f"--sweep: name what is varied, of {', '.join(names)}, as steps=5,10,20")
-    return result
+    count: int
+    seed: int
+    batch: int
 
 
-def plan_rows(model: EvaluationSubject, lists: Lists, fixed_settings: Mapping[str, Any]) -> list[PlannedRow]:
-    """Every combination of the values, in their order, with the `fixed_settings` that are not varied.
+def plan_rows(model: EvaluationSubject, lists: Lists, config: SamplerConfig) -> list[PlannedRow]:
+    """Every combination of the values, in order; `config` has the settings that do not vary.
 
     Raises UserError naming the combination that does not serve the model, before anything is drawn.
     """
-    defaults = {**fixed_settings, **{name: values[0] for name, values in lists.items() if values}}
-    complete_lists = {name: values or _default_values(model, name, defaults) for name, values in lists.items()}
-    if (count := prod(map(len, complete_lists.values()))) > MAX_ROWS:
-        raise UserError(f"--sweep: {count:,} settings are more than {MAX_ROWS:,}; give fewer values")
-    all_settings = [
-        {**fixed_settings, **dict(zip(complete_lists, values, strict=True))}
-        for values in product(*complete_lists.values())
+    base = replace(config, **{name: values[0] for name, values in lists.items() if values})
+    full_lists = {name: values or _default_values(model, name, base) for name, values in lists.items()}
+    if (count := prod(map(len, full_lists.values()))) > MAX_ROWS:
+        raise UserError(f"--sweep: {count:,} combinations are more than {MAX_ROWS:,}; give fewer values")
+    configs = [
+        replace(config, **dict(zip(full_lists, values, strict=True))) for values in product(*full_lists.values())
     ]
-    return [PlannedRow(settings, _sampler_for(model, settings)) for settings in all_settings]
+    return [PlannedRow(config, _build_sampler(model, config)) for config in configs]
 
 
 def run_sweep(
-    model: EvaluationSubject,
-    lists: Lists,
-    fixed_settings: Mapping[str, Any],
-    out: Path,
-    *,
-    count: int,
-    seed: int,
-    batch: int,
+    model: EvaluationSubject, lists: Lists, config: SamplerConfig, out: Path, plan: SweepPlan
 ) -> reports.Sweep:
-    """As many samples of each setting, from the same keys, measured; rows that are in out/sweep are not drawn again.
+    """Scores of `plan.count` samples for each combination, all from the same keys.
 
-    Each row is written when it is measured, so that a sweep that was ended goes on from there. Raises UserError for
+    Each row is written to out/sweep when it is measured, and read from there by a later call. Raises UserError for
     settings that do not serve the model, before anything is drawn.
     """
-    plan, kernels = plan_rows(model, lists, fixed_settings), ev.kernels_for(int(np.prod(model.info.facts.shape)))
-    about, folder = sweep_identity(model, kernels, count, seed), out / FOLDER
-    rows = [_read_row(folder, about, settings) for settings, _ in plan]
-    print(f"{sum(row is not None for row in rows)} of {len(rows)} settings are at hand", file=sys.stderr, flush=True)
-    baseline_scores: Sequence[ev.Score] = next((row.scores for row in rows if row is not None), ())
-    rows_done: list[reports.SweepRow] = []
-    for number, ((settings, sampler), row) in enumerate(zip(plan, rows, strict=True), 1):
-        if row is None:
-            row = _measure_row(model, settings, sampler, kernels, baseline_scores, (count, seed, batch))
-            reports.write_row(folder, about, row)
-            description = reports.describe_settings({name: settings[name] for name in lists})
-            print(f"{number} of {len(rows)}: {description}, {row.seconds:.1f} s", file=sys.stderr, flush=True)
-        baseline_scores = row.scores
-        rows_done.append(row)
-    return reports.Sweep(f"Sweep of {model.workdir.name}", tuple(lists), rows_done, about)
+    planned = plan_rows(model, lists, config)
+    kernels = ev.kernels_for(int(np.prod(model.info.facts.shape)))
+    identity = sweep_identity(model, kernels, plan.count, plan.seed)
+    folder = out / FOLDER
+    stored = [_read_row(folder, identity, row.config) for row in planned]
+    tell(f"{sum(row is not None for row in stored)} of {len(stored)} settings were measured before")
+    baseline: Sequence[ev.Score] = next((row.scores for row in stored if row is not None), ())
+    rows: list[reports.SweepRow] = []
+    for number, (new, old) in enumerate(zip(planned, stored, strict=True), 1):
+        row = old or _measure_row(model, new, kernels, baseline, plan)
+        if old is None:
+            reports.write_row(folder, identity, row)
+            text = reports.describe_settings({name: row.settings[name] for name in lists})
+            tell(f"{number} of {len(planned)}: {text}, {row.seconds:.1f} s")
+        baseline = row.scores
+        rows.append(row)
+    return reports.Sweep(f"Sweep of {model.workdir.name}", tuple(lists), rows, identity)
 
 
-def sweep_identity(model: EvaluationSubject, kernels: ev.Kernels, count: int, seed: int) -> dict[str, Any]:
-    """All that the numbers of a row depend on, its settings aside; by content, so that a run may be moved."""
-    info, labels = model.info, {name: labels for name, (_, labels) in model.splits.items()}
+def sweep_identity(model: EvaluationSubject, kernels: ev.Kernels, count: int, seed: int) -> dict[str, object]:
+    """Everything but the settings that the numbers of a row depend on; by content, so that a run may be moved."""
+    info = model.info
+    labels = {name: labels for name, (_, labels) in model.splits.items()}
     reference = reports.provenance(count, "", 0, seed, model.splits).fingerprint
     return {
         "samples": count,
@@ -135,108 +110,49 @@ def sweep_identity(model: EvaluationSubject, kernels: ev.Kernels, count: int, se
 
 
 def _measure_row(
-    model: EvaluationSubject,
-    settings: dict[str, Any],
-    sampler: ImageSampler,
-    kernels: ev.Kernels,
-    baseline_scores: Sequence[ev.Score],
-    options: tuple[int, int, int],
+    model: EvaluationSubject, row: PlannedRow, kernels: ev.Kernels, baseline: Sequence[ev.Score], plan: SweepPlan
 ) -> reports.SweepRow:
-    """Draws and measures; `baseline_scores` are the scores of another row, if there is one."""
-    count, seed, batch = options
-    (cond, labels), start_s = model.balanced_conditions(count), time.perf_counter()
-    images = image_sampler.sample_images(sampler, jax.random.key(seed), count, batch, cond)
+    """Samples and scores of one row; `baseline` are the scores of another row, if there is one."""
+    cond, labels = model.balanced_conditions(plan.count)
+    start_s = time.perf_counter()
+    images = image_sampler.sample_images(row.sampler, jax.random.key(plan.seed), plan.count, plan.batch, cond)
     seconds = time.perf_counter() - start_s
-    scores = ev.all_scores(
-        images, labels, model.splits, model.info.facts.levels, kernels=kernels, previous=baseline_scores
-    )
-    return reports.SweepRow(settings, count_evaluations(sampler)[0], seconds, scores)
+    levels = model.info.facts.levels
+    scores = ev.all_scores(images, labels, model.splits, levels, kernels=kernels, previous=baseline)
+    return reports.SweepRow(asdict(row.config), count_evaluations(row.sampler)[0], seconds, scores)
 
 
-def _read_row(folder: Path, about: Mapping[str, Any], settings: dict[str, Any]) -> reports.SweepRow | None:
-    """The row, where it is at hand; one that is damaged is named, and not."""
+def _read_row(folder: Path, identity: Mapping[str, object], config: SamplerConfig) -> reports.SweepRow | None:
+    """The stored row; None, with a warning, for one that is damaged."""
     try:
-        return reports.read_row(folder, about, settings)
+        return reports.read_row(folder, identity, asdict(config))
     except UserError as mistake:
-        warn(f"{mistake}; it is computed anew")
+        warn(f"{mistake}; it is measured again")
         return None
 
 
-def _sampler_for(model: EvaluationSubject, settings: dict[str, Any]) -> ImageSampler:
+def _build_sampler(model: EvaluationSubject, config: SamplerConfig) -> ImageSampler:
     try:
-        return model.build_sampler(settings)
+        return model.build_sampler(config)
     except UserError as mistake:
+        settings = {name: value for name, value in asdict(config).items() if value != ""}
         raise UserError(f"--sweep: with {reports.describe_settings(settings)}: {mistake}") from None
 
 
-def _default_values(model: EvaluationSubject, name: str, fixed_settings: Mapping[str, Any]) -> Sequence[Any]:
-    """The usual values; of samplers and grids those that serve the model, or else the one that is asked for."""
+def _default_values(model: EvaluationSubject, name: str, config: SamplerConfig) -> Sequence[Value]:
+    """The default values; of samplers and grids those that serve the model, or else the config's own."""
     if name not in ("sampler", "grid"):
         return DEFAULT_VALUES[name]
-    return [value for value in DEFAULT_VALUES[name] if _serves(model, {**fixed_settings, name: value})] or [
-        fixed_settings[name]
-    ]
+    serving = [value for value in DEFAULT_VALUES[name] if _serves(model, replace(config, **{name: value}))]
+    return serving or [getattr(config, name)]
 
 
-def _serves(model: EvaluationSubject, settings: dict[str, Any]) -> bool:
+def _serves(model: EvaluationSubject, config: SamplerConfig) -> bool:
     try:
-        model.build_sampler(settings)
+        model.build_sampler(config)
     except UserError:
         return False
     return True
-
-
-def _new_name(name: str, lists: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The name of a setting that has not been given yet."""
-    if name not in names:
-        raise UserError(f"--sweep {name}: no such setting; choose from {', '.join(names)}")
-    if name in lists:
-        raise UserError(f"--sweep {name}: is given twice; give all its values in one list")
-    return name
-
-
-def _split_at_commas(text: str) -> list[str]:
-    """The text between commas that stand outside of brackets and of quotes."""
-    parts, depth, quoted = [""], 0, ""
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        quoted = {quoted: "", "": letter}.get(quoted and letter, quoted) if letter in "'\"" else quoted
-        if letter == "," and depth == 0 and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
-
-
-def _parse_setting(name: str, text: str) -> Any:
-    """A value of that setting. Raises UserError for what cannot be one."""
-    if not text:
-        raise UserError(f"--sweep {name}: a value is missing; give them as {name}=…,…")
-    is_quoted = len(text) > 1 and text[0] == text[-1] in ("'", '"')
-    return _PARSERS.get(name, str)(text[1:-1] if is_quoted else text)
-
-
-def _parse_integer(name: str, minimum: int, text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < minimum:
-        raise UserError(f"--sweep {name}: expected whole numbers from {minimum} on, got {text!r}")
-    return int(text)
-
-
-def _parse_finite(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not isfinite(number):
-        raise UserError(f"--sweep guidance: expected finite numbers, got {text!r}")
-    return number
-
-
-_PARSERS = {
-    "steps": partial(_parse_integer, "steps", 1),
-    "seed": partial(_parse_integer, "seed", 0),
-    "guidance": _parse_finite,
-}
 
 
 def _digest(tree: PyTree) -> str:

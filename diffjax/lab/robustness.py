@@ -14,7 +14,7 @@ from diffjax import grids, order, predict, schedule
 from diffjax.lab.distribution_checks import SMOOTH, GridMaker, Mixture1D, exact_denoiser, last_state
 from diffjax.noise import Gaussian
 from diffjax.predict import Parameterization
-from diffjax.protocols import Cond, Denoise, Level, Sample, Step
+from diffjax.protocols import Cond, Denoise, Level, Sample, Schedule, Step
 from diffjax.sampling.loop import sample, stepwise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.prng import keys

@@ -1,10 +1,11 @@
 """The block that the transformers share: attention and a two-layer MLP, each modulated by level and class."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.errors import UserError
@@ -30,7 +31,7 @@ class Attention(nn.Module):
     """
 
     heads: int
-    dtype: Any
+    dtype: DTypeLike
     perturbed: bool = False
 
     @nn.compact
@@ -59,7 +60,7 @@ class CrossAttention(nn.Module):
     """Cross-attention of h to `tokens` where `token_mask`; 0 at the start (Rombach et al. 2022, eq. 2)."""
 
     heads: int
-    dtype: Any
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, h: Tokens, tokens: Float[Array, "b m _"], token_mask: Bool[Array, "b m"]) -> Tokens:
@@ -82,7 +83,7 @@ class Block(nn.Module):
 
     heads: int
     dropout: float
-    dtype: Any
+    dtype: DTypeLike
     perturbed: bool = False
 
     @nn.compact

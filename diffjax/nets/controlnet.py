@@ -12,6 +12,7 @@ from jaxtyping import Array, Key, PyTree
 from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Picture
+from diffjax.protocols import Keys
 from diffjax.traits import NetTraits, net_traits
 from diffjax.utils.tree_paths import leaves_by_name
 
@@ -47,7 +48,7 @@ class ControlledNet:
         """The net without the part."""
         return self.net.clone(conditions=tuple(encoder for encoder in self.net.conditions if encoder.part != self.part))
 
-    def init(self, key: Key[Array, ""], x: Any, level: Any, cond: PyTree = None, **more: Any) -> PyTree:
+    def init(self, key: Key[Array, ""], x: Array, level: Array, cond: PyTree = None, **more: PyTree) -> PyTree:
         """The variables."""
         base = self.base.init(key, x, level, self._base_condition(cond), **more)["params"]
         states, copied = self.net.init_with_output(jax.random.fold_in(key, 1), x, level, cond, **more, inside=True)
@@ -56,7 +57,15 @@ class ControlledNet:
         zero = {f"Dense_{i}": _zero_layer(state).init(key, state)["params"] for i, state in enumerate(states)}
         return {"params": {"base": base, "copy": unflatten_dict(differences, sep="/"), "zero": zero}}
 
-    def apply(self, variables: PyTree, x: Any, level: Any, cond: PyTree = None, keys: Any = None, **more: Any) -> Any:
+    def apply(
+        self,
+        variables: PyTree,
+        x: Array,
+        level: Array,
+        cond: PyTree = None,
+        keys: Keys | None = None,
+        **more: PyTree,
+    ) -> Array:
         """The output of the base with the copy's contributions added."""
         params = variables["params"]
         shared = leaves_by_name(params["base"])
@@ -98,6 +107,6 @@ def control(net: Any, part: str = "sketch") -> ControlledNet:
     return ControlledNet(net, part)
 
 
-def _zero_layer(state: Any) -> nn.Dense:
+def _zero_layer(state: Array) -> nn.Dense:
     """From a state of the copy to what is added to the base's; zero-initialized."""
     return nn.Dense(state.shape[-1], kernel_init=nn.initializers.zeros, dtype=state.dtype)

@@ -1,4 +1,4 @@
-"""Modules of Equinox as nets. Equinox need not be installed: whoever has a module of it has imported it."""
+"""Modules of Equinox as nets. Equinox is not a dependency: a caller with a module has imported it."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,9 @@ SIGNATURE = "def __call__(self, x, level, cond=None, *, key=None)"
 def from_equinox(module: Any) -> ModuleNet:
     """A net of an Equinox module, called as `module(x, level, cond, key=key)` on each example, by `jax.vmap`.
 
-    There x, its channels last, the level, which broadcasts against x, and the condition have no batch axis. The
-    module's arrays of floating point numbers are the parameters, as `eqx.filter_grad` has it, and training begins with
-    their values; all else is constant. `key` is the example's key for dropout; without one, as in sampling, the module
-    is in inference mode.
+    There x (channels last), the level, which broadcasts against x, and the condition have no batch axis. The module's
+    floating-point arrays are the parameters, as for `eqx.filter_grad`, and training starts from their values; all else
+    is constant. `key` is the example's key for dropout; without one, as in sampling, the module is in inference mode.
 
     Raises UserError where it is no such module, does not take these arguments, has no parameters, or keeps a state, as
     `eqx.nn.BatchNorm` does.
@@ -49,11 +48,11 @@ def from_equinox(module: Any) -> ModuleNet:
     def build(arrays: Sequence[Array]) -> Any:
         return equinox.combine(jax.tree.unflatten(treedef, arrays), rest)
 
-    def call(arrays: Sequence[Array], x: Any, level: Any, cond: PyTree, keys: Keys | None, **more: Any) -> Any:
+    def call(arrays: Sequence[Array], x: Array, level: Array, cond: PyTree, keys: Keys | None, **more: PyTree) -> Array:
         trained = build(arrays)
         built = equinox.nn.inference_mode(trained) if keys is None else trained
 
-        def one(x: Any, level: Any, cond: PyTree, key: Any, more: Mapping[str, Any]) -> Any:
+        def one(x: Array, level: Array, cond: PyTree, key: Array | None, more: Mapping[str, PyTree]) -> Array:
             return built(x, level, cond, key=key, **more)
 
         return jax.vmap(one)(x, level, cond, keys, more)
@@ -63,9 +62,9 @@ def from_equinox(module: Any) -> ModuleNet:
 
 
 def _check_stateless(equinox: Any, module: Any) -> None:
-    """Raise UserError where a layer keeps a state."""
+    """Raise UserError where a layer has state."""
 
-    def is_state(leaf: Any) -> bool:
+    def is_state(leaf: object) -> bool:
         return isinstance(leaf, equinox.nn.StateIndex)
 
     for path, leaf in jax.tree_util.tree_leaves_with_path(module, is_leaf=is_state):

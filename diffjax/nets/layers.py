@@ -8,6 +8,7 @@ from zlib import crc32
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from diffjax.errors import UserError
@@ -31,7 +32,7 @@ MAX_SIZES = {
 MAX_WIDTH = 2**16
 
 
-def check_fields(dtype: Any, dropout: float, **sizes: int) -> None:
+def check_fields(dtype: object, dropout: float, **sizes: int) -> None:
     """Raise UserError for a field out of range; nets call it in `__post_init__`, before anything is traced.
 
     Sizes are bounded by MAX_SIZES and MAX_WIDTH. float16 is refused, since it needs loss scaling.
@@ -59,7 +60,7 @@ def sinusoids(level: Float[Array, "*b"], features: int) -> Float[Array, "*b feat
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def dense_dot_general(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
+def dense_dot_general(x: Array, matrix: Array, dimensions: object, **options: Any) -> Array:
     """x [..., i] times a matrix [i, j], the leading axes of x flattened: `dot_general` for dense layers of tokens.
 
     On a CPU, XLA's gradients of a product with several leading axes take twice as long.
@@ -68,7 +69,7 @@ def dense_dot_general(x: Array, matrix: Array, dimensions: Any, **options: Any) 
     return out.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
-def dense_float32(x: Array, matrix: Array, dimensions: Any, **options: Any) -> Array:
+def dense_float32(x: Array, matrix: Array, dimensions: object, **options: Any) -> Array:
     """`dense_dot_general` for the last layer, accumulated and returned in at least float32."""
     kind = jnp.promote_types(x.dtype, jnp.float32)
     return dense_dot_general(x, matrix, dimensions, preferred_element_type=kind, **options)
@@ -96,7 +97,7 @@ class Embedding(nn.Module):
 
     features: int
     classes: int = 0
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -124,7 +125,7 @@ class Places(nn.Module):
 
     shape: tuple[int, ...]
     features: int
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, index: Int[Array, "*some"]) -> Float[Array, "*some features"]:
@@ -154,7 +155,7 @@ class Dropout(nn.Module):
 class Modulation(nn.Module):
     """x (1 + scale) + shift, both linear in the embedding and 0 at the start (Perez et al. 2018, eq. 1)."""
 
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, embedding: Float[Array, "b *n e"]) -> Array:

@@ -4,11 +4,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, check_heads
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
+from diffjax.nets.condition_encoders import Encoders
 from diffjax.nets.layers import (
     Embedding,
     Modulation,
@@ -128,8 +130,8 @@ class Backbone(nn.Module):
     classes: int
     dropout: float
     remat: bool
-    dtype: Any
-    conditions: tuple[Any, ...]
+    dtype: DTypeLike
+    conditions: Encoders
 
     @nn.compact
     def __call__(
@@ -165,7 +167,7 @@ class Head(nn.Module):
     width: int
     depth: int
     octaves: int
-    dtype: Any
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, patches: Patches, level: Float[Array, "b n"], z: Context) -> Patches:

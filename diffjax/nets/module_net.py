@@ -1,4 +1,4 @@
-"""A net made of a module of another framework: its arrays are the parameters, all else is the net."""
+"""Nets made of modules of other frameworks: a module's arrays are the parameters, all else is the net."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +21,15 @@ Name = tuple[str, ...]
 class ModuleNet:
     """A net made of a module.
 
-    Two are equal, and share what was compiled, where their modules differ in the values of parameters alone: what
-    `apply` computes depends on nothing else. The parameters are a nested dict, by the names of attributes and the
-    places in lists, `{"layers": {"0": {"kernel": array}}}`.
+    Two are equal, and share compiled programs, where their modules differ in the values of parameters alone. The
+    parameters are a nested dict, by the names of attributes and the indices of lists, `{"layers": {"0": {"kernel":
+    array}}}`.
     """
 
     identity: "Identity"
     arrays: Mapping[Name, Array] = field(compare=False, repr=False)  # the parameters, in the order of the module
     build: Callable[[Sequence[Array]], Any] = field(compare=False, repr=False)  # the module with such arrays
-    call: Callable[..., Any] = field(compare=False, repr=False)  # (arrays, x, level, cond, keys, **more) -> out
+    call: Callable[..., Array] = field(compare=False, repr=False)  # (arrays, x, level, cond, keys, **more) -> out
     traits: NetTraits = field(compare=False, repr=False)
     null_cond: PyTree = field(compare=False, repr=False)  # None for an unconditional net
 
@@ -43,27 +43,27 @@ class ModuleNet:
         return jax.tree.map(jnp.copy, self.variables)
 
     def apply(
-        self, variables: PyTree, x: Any, level: Any, cond: PyTree = None, keys: Keys | None = None, **more: Any
-    ) -> Any:
-        """The output of the module with these parameters; `level` is given the batch's size first."""
+        self, variables: PyTree, x: Array, level: Array, cond: PyTree = None, keys: Keys | None = None, **more: Any
+    ) -> Array:
+        """The output of the module with these parameters, `level` broadcast to the batch."""
         level = jnp.broadcast_to(level, (len(x), *level.shape[1:]))
         return self.call(self._ordered(variables), x, level, cond, keys, **more)
 
     def module(self, variables: PyTree) -> Any:
-        """A new module like the one that was given, with these parameters, such as those of `state.ema`."""
+        """A new module like the original, with these parameters, such as those of `state.ema`."""
         return self.build(self._ordered(variables))
 
     def _ordered(self, variables: PyTree) -> list[Array]:
-        """Raises UserError where a parameter is missing."""
+        """The parameters in the module's order. Raises UserError where one is missing."""
         params: dict[Any, Any] = flatten_dict(variables["params"])
         missing = [name for name in self.arrays if name not in params]
         if missing:
-            raise UserError(f"net: variables have no parameter {'/'.join(missing[0])}; give those of this very net")
+            raise UserError(f"net: variables have no parameter {'/'.join(missing[0])}; give those of this net")
         return [params[name] for name in self.arrays]
 
 
 class Identity:
-    """What decides whether two nets compute the same; hashed once, since every call of a compiled function asks."""
+    """The equality of two nets; its hash is computed once, since every call of a compiled function needs it."""
 
     def __init__(self, *parts: Hashable) -> None:
         self._parts = parts
@@ -81,8 +81,8 @@ class Identity:
         return f"{self._parts[0]}({self._parts[1].__name__})"  # type: ignore[attr-defined]
 
 
-def make_identity(maker: str, module: Any, *parts: Hashable) -> Identity:
-    """Raises UserError where a part of the module cannot be hashed."""
+def make_identity(maker: str, module: object, *parts: Hashable) -> Identity:
+    """The identity of a module. Raises UserError where a part of it cannot be hashed."""
     try:
         return Identity(maker, type(module), *parts)
     except TypeError as error:
@@ -93,12 +93,12 @@ def make_identity(maker: str, module: Any, *parts: Hashable) -> Identity:
 
 
 def hashable_content(tree: PyTree) -> Hashable:
-    """The tree as something to compare: its arrays by their bytes."""
+    """The tree as a hashable value, its arrays as bytes."""
     leaves, treedef = jax.tree.flatten(tree)
     return treedef, tuple(map(_bytes, leaves))
 
 
-def _bytes(leaf: Any) -> Hashable:
+def _bytes(leaf: object) -> Hashable:
     if not isinstance(leaf, (jax.Array, np.ndarray)):
         return type(leaf), leaf
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -108,16 +108,16 @@ def _bytes(leaf: Any) -> Hashable:
 
 
 def shapes(tree: PyTree) -> PyTree:
-    """The tree with the shape and type of each array in its place, which are compared as they are."""
+    """The tree with the shape and dtype of each array in its place."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
-def path_names(path: tuple[Any, ...]) -> Name:
+def path_names(path: tuple[PyTree, ...]) -> Name:
     """The names along a path in a tree."""
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
-def read_traits(maker: str, module: Any) -> tuple[NetTraits, PyTree]:
+def read_traits(maker: str, module: object) -> tuple[NetTraits, PyTree]:
     """Traits and null condition of a module. Raises UserError for traits that only nets of linen have."""
     traits = net_traits(module)
     if traits.has_head or traits.perturbable or traits.controllable:
@@ -128,8 +128,8 @@ def read_traits(maker: str, module: Any) -> tuple[NetTraits, PyTree]:
     return traits, module.null_cond if isinstance(module, ConditionalNet) else None
 
 
-def check_module(maker: str, module: Any, base: Any, framework: str) -> None:
-    """Raise UserError where it is no instance of the framework's modules."""
+def check_module(maker: str, module: object, base: type | tuple[()], framework: str) -> None:
+    """Raise UserError for anything but an instance of the framework's modules."""
     if isinstance(module, type):
         raise UserError(f"{maker}: expected an instance, got the class {module.__name__}; write {module.__name__}(...)")
     if not isinstance(module, base):
@@ -139,7 +139,7 @@ def check_module(maker: str, module: Any, base: Any, framework: str) -> None:
         )
 
 
-def check_parameters(maker: str, module: Any, arrays: Mapping[Name, Any]) -> None:
-    """Raise UserError where there is nothing to train."""
+def check_parameters(maker: str, module: object, arrays: Mapping[Name, Array]) -> None:
+    """Raise UserError for a module without parameters."""
     if not arrays:
         raise UserError(f"{maker}: module {type(module).__name__} has no parameters; make its layers in __init__")

@@ -28,13 +28,12 @@ __all__ = ["from_nnx"]
 def from_nnx(module: Any) -> ModuleNet:
     """A net of a flax.nnx module, called as `module(x, level, cond, keys)`, on batches.
 
-    Its `nnx.Param`s are the parameters, and training begins with their values; other variables and arrays are
-    constants. All are taken as they are now. In training each example draws from the module's rngs (`nnx.Dropout`) by
-    its own key; without keys, as in sampling, `deterministic` is True in every submodule. `keys` are for what the
-    module draws by itself.
+    Its `nnx.Param`s are the parameters, and training starts from their values; other variables and arrays are
+    constants. All are copied now. In training the module's rngs (`nnx.Dropout`) are seeded by each example's key;
+    without keys, as in sampling, `deterministic` is True in every submodule. `keys` are for the module's own draws.
 
-    Raises UserError where it is no such module, does not take these arguments or has no parameters, and, when it is
-    called, where it changes a variable, as `nnx.BatchNorm` does that is not told `use_running_average`.
+    Raises UserError where it is no such module, does not take these arguments or has no parameters, and, when called,
+    where it changes a variable, as `nnx.BatchNorm` does without `use_running_average`.
     """
     check_module("from_nnx", module, nnx.Module, "flax.nnx")
     check_arguments(module, ARGUMENTS, (), SIGNATURE)
@@ -44,10 +43,10 @@ def from_nnx(module: Any) -> ModuleNet:
     arrays = {path_names(path[:-1]): leaf for path, leaf in paths}  # the last step is from a variable to its array
     check_parameters("from_nnx", module, arrays)
 
-    def build(arrays: Sequence[Array], streams: PyTree = streams) -> Any:
+    def build(arrays: Sequence[Array], streams: PyTree = streams) -> nnx.Module:
         return nnx.merge(graph, *_copy((jax.tree.unflatten(treedef, arrays), streams, rest)))
 
-    def call(arrays: Sequence[Array], x: Any, level: Any, cond: PyTree, keys: Keys | None, **more: Any) -> Any:
+    def call(arrays: Sequence[Array], x: Array, level: Array, cond: PyTree, keys: Keys | None, **more: PyTree) -> Array:
         if keys is None:
             built = build(arrays, _reseed(streams, jax.random.key(0)))
             built.set_attributes(deterministic=True, raise_if_not_found=False)
@@ -55,7 +54,7 @@ def from_nnx(module: Any) -> ModuleNet:
         if not jax.tree.leaves(streams):
             return _call_unchanged(build(arrays), x, level, cond, keys, **more)
 
-        def one(key: Key[Array, ""], example: PyTree) -> Any:
+        def one(key: Key[Array, ""], example: PyTree) -> Array:
             (x, level, cond), more = jax.tree.map(lambda leaf: leaf[None], example)
             return _call_unchanged(build(arrays, _reseed(streams, key)), x, level, cond, key[None], **more)[0]
 
@@ -66,12 +65,12 @@ def from_nnx(module: Any) -> ModuleNet:
 
 
 def _copy(states: PyTree) -> PyTree:
-    """The same arrays in variables of their own: NNX changes variables in place, in a state that was split off too."""
+    """The same arrays in new variables: NNX mutates variables in place, those of a split state too."""
     return jax.tree.map(lambda leaf: leaf, states)
 
 
 def _reseed(streams: PyTree, key: Key[Array, ""]) -> PyTree:
-    """The states of random streams, begun anew: the i-th from fold_in(key, i)."""
+    """The states of random streams, the i-th reseeded by fold_in(key, i)."""
     leaves, treedef = jax.tree.flatten(streams)
 
     def reset(i: int, leaf: Array) -> Array:
@@ -83,7 +82,7 @@ def _reseed(streams: PyTree, key: Key[Array, ""]) -> PyTree:
 
 
 def _call_unchanged(module: Any, *args: Any, **more: Any) -> Any:
-    """The output of a module. Raises UserError where the call changes a variable that is no random stream."""
+    """The output of a module. Raises UserError where the call changes a variable other than a random stream."""
     before = _values(module)
     out = module(*args, **more)
     after = _values(module)
@@ -97,11 +96,11 @@ def _call_unchanged(module: Any, *args: Any, **more: Any) -> Any:
     return out
 
 
-def _values(module: Any) -> dict[tuple[Any, ...], tuple[str, Any]]:
-    """Kind and value of each variable that a call must leave as it is."""
+def _values(module: nnx.Module) -> dict[tuple[PyTree, ...], tuple[str, PyTree]]:
+    """Kind and value of each variable that a call must not change."""
     state = nnx.state(module, nnx.Not(nnx.Any(nnx.RngState, nnx.Intermediate)))
     return {tuple(path): _kind_and_value(leaf) for path, leaf in nnx.to_flat_state(state)}
 
 
-def _kind_and_value(leaf: Any) -> tuple[str, Any]:
+def _kind_and_value(leaf: PyTree) -> tuple[str, PyTree]:
     return (type(leaf).__name__, leaf.get_value()) if isinstance(leaf, nnx.Variable) else ("array", leaf)

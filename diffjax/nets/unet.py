@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PyTree
 
 from diffjax.errors import UserError
@@ -33,7 +34,7 @@ class Block(nn.Module):
 
     features: int
     dropout: float
-    dtype: Any
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Picture, embedding: Float[Array, "b e"], keys: Keys | None) -> Picture:
@@ -53,7 +54,7 @@ class Attention(nn.Module):
     """
 
     heads: int
-    dtype: Any
+    dtype: DTypeLike
     perturbed: bool = False
 
     @nn.compact
@@ -203,5 +204,5 @@ def _upsample(x: Picture) -> Picture:
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
-def _norm(channels: int, dtype: Any) -> nn.GroupNorm:
+def _norm(channels: int, dtype: DTypeLike) -> nn.GroupNorm:
     return nn.GroupNorm(gcd(8, channels), dtype=dtype)

@@ -1,8 +1,8 @@
-"""Data whose denoiser is known exactly, to hold everything else against.
+"""Distributions whose denoiser is known exactly, as ground truth for tests and the laboratory.
 
-Mixtures of Gaussians in any dimension: denoiser, score and density at every level, and what an observation leaves of
-them (`normals`). In one dimension the exact solution of the probability-flow ODE (`quantiles`). Numbers and tokens of
-which all values and their probabilities are listed (`listed`, `tokens`).
+Mixtures of Gaussians in any dimension: denoiser, score and density at every level, and the posterior of a linear
+observation (`gaussian_mixture`); in one dimension the exact solution of the probability-flow ODE (`quantile_flow`).
+Distributions over finitely many points (`discrete_points`) and token sequences (`token_joint`).
 """
 
 from diffjax.oracles.discrete_points import atoms

@@ -1,4 +1,4 @@
-"""Numbers whose values are listed: data that lie at finitely many points, at every level."""
+"""The denoiser of data at finitely many points."""
 
 import functools
 from collections.abc import Callable
@@ -25,8 +25,8 @@ def atoms(noise: Gaussian, states: Real, weights: Real) -> Partial:
     """E[x0|x_t] = Σ_k p(k|x_t) states_k, p(k|x_t) ∝ weights_k Π_i N(x_t,i; alpha_i states_k,i, sigma_i²).
 
     `states` are [k, *shape] and `weights` [k], for x of shape [b, *shape]. Levels may differ from position to position.
-    Where sigma = 0 a number is known, and is given back; only the states that are nearest at all known numbers weigh,
-    which is the limit as sigma falls to 0: those that match, if any does.
+    Numbers at sigma = 0 are known and returned as they are; p is then supported on the states nearest to all known
+    numbers, its limit as sigma falls to 0. Raises UserError for other shapes, and weights that are not positive.
     """
     states, weights = np.asarray(states, np.float64), np.asarray(weights, np.float64)
     if states.ndim < 1 or weights.shape != states.shape[:1]:

@@ -1,8 +1,8 @@
 """Mixtures of Gaussians at every level: q_t(x) = Σ_k w_k N(x; A mean_k, A C_k A + S²).
 
-A and S hold alpha and sigma of every number on their diagonals: levels may differ from position to position. Each
-covariance is diagonalised once, on the host in float64, C = V diag(l) Vᵀ; where all positions share a level, the law at
-that level has the same axes, and nothing is solved: V diag(1 / (alpha² l + sigma²)) Vᵀ is the inverse.
+A and S are diagonal, with alpha and sigma of every number: levels may differ from position to position. Each
+covariance is diagonalized once, on the host in float64, C = V diag(l) Vᵀ; where all positions share a level, the
+covariance there has the same eigenvectors, and its inverse is V diag(1 / (alpha² l + sigma²)) Vᵀ.
 """
 
 import functools
@@ -25,7 +25,7 @@ _product = functools.partial(jnp.einsum, precision="highest")
 
 
 class Normals(NamedTuple):
-    """Σ_k weights_k N(means_k, covs_k), as the functions here take it: [k], [k, d], [k, d, d]."""
+    """The arguments of the mixture Σ_k weights_k N(means_k, covs_k): [k], [k, d], [k, d, d]."""
 
     weights: Float[np.ndarray, " k"]
     means: Float[np.ndarray, "k d"]
@@ -33,7 +33,7 @@ class Normals(NamedTuple):
 
 
 class _Diagonalized(NamedTuple):
-    """The same on the device; a covariance is its axes (columns) and the variances along them."""
+    """The same on the device, each covariance as its eigenvectors `axes` (columns) and eigenvalues `variances`."""
 
     log_weights: Float[Array, " k"]
     means: Float[Array, "k d"]
@@ -42,7 +42,7 @@ class _Diagonalized(NamedTuple):
 
 
 class _ComponentPosterior(NamedTuple):
-    """What is to be known of x_t: log w_k + log q_t(x_t | k), (A C_k A + S²)⁻¹ (x_t - A mean_k), and A."""
+    """For each component log w_k + log q_t(x_t | k) and (A C_k A + S²)⁻¹ (x_t - A mean_k), and A."""
 
     log_p: Float[Array, "b k"]
     pull: Float[Array, "b k d"]
@@ -53,7 +53,7 @@ def gaussian(noise: Gaussian, mean: Real, cov: Real) -> Partial:
     """E[x0|x_t] = mean + C A (A C A + S²)⁻¹ (x_t - A mean), for data ~ N(mean, C).
 
     `mean` is [d] and `cov` [d, d], positive definite, for x of shape [b, *shape] with d numbers an example. A and S
-    hold alpha and sigma of every number on their diagonals: levels may differ from position to position.
+    are diagonal, with alpha and sigma of every number: levels may differ from position to position.
     """
     return mixture(noise, np.ones(1), np.asarray(mean)[None], np.asarray(cov)[None])
 
@@ -64,20 +64,20 @@ def mixture(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
 
 
 def score(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
-    """`(x_t, t) -> ∇ log q_t(x_t)` of that data, in the shape of x_t; finite also where sigma = 0."""
+    """`(x_t, t) -> ∇ log q_t(x_t)` of the mixture, in the shape of x_t; finite at sigma = 0 too."""
     return Partial(_score(noise), _diagonalize(weights, means, covs))
 
 
 def log_density(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
-    """`(x_t, t) -> log q_t(x_t)` of that data, [b] in nats: at t = 0 its own density."""
+    """`(x_t, t) -> log q_t(x_t)` of the mixture, [b] in nats; at t = 0 the density of the data."""
     return Partial(_log_density(noise), _diagonalize(weights, means, covs))
 
 
 def posterior(weights: Real, means: Real, covs: Real, matrix: Real, y: Real, cov: Real) -> Normals:
-    """The law of x given y = matrix x + N(0, cov), x of that data: again a mixture, in float64.
+    """The distribution of x given y = matrix x + N(0, cov), for x of the mixture: again a mixture, in float64.
 
     `matrix` is [m, d], `y` [m] and `cov` [m, m], which may be 0 where matrix C matrixᵀ is positive definite. Each
-    component is conditioned as a joint normal law is, and weighs as much more as it makes y likely.
+    component is conditioned as a joint Gaussian, and its weight is multiplied by its likelihood of y.
     """
     prior = _validate(weights, means, covs)
     matrix, y, cov = (np.asarray(a, np.float64) for a in (matrix, y, cov))
@@ -103,13 +103,13 @@ def posterior(weights: Real, means: Real, covs: Real, matrix: Real, y: Real, cov
 
 
 def draws(keys: Keys, weights: Real, means: Real, covs: Real) -> Float[Array, "b d"]:
-    """One exact draw of the mixture for each key; covariances may be singular, as a posterior's are."""
+    """One exact draw of the mixture for each key; covariances may be singular, as those of a posterior."""
     law = _eigendecompose(Normals(*(np.asarray(a, np.float64) for a in (weights, means, covs))))
     return _draw(keys, law._replace(variances=jnp.maximum(law.variances, 0)))
 
 
 def mixture_denoiser(noise: Gaussian, law: Mixture) -> Partial:
-    """E[x0|x_t, cond] of a law of few factors and many numbers; a condition is a label, or None to know nothing."""
+    """E[x0|x_t, cond] of a low-rank mixture; the condition is a label, or None."""
     return Partial(_low_rank_denoiser(noise), law)
 
 
@@ -151,7 +151,7 @@ def _log_density(noise: Gaussian) -> Callable:
 
 
 def _component_posterior(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Any) -> _ComponentPosterior:
-    """Of every component at once, with no solve where an example has one level, by Gauss-Jordan where it has more."""
+    """Every component at once: by the eigenvectors where an example has one level, else by Gauss-Jordan."""
     one_level = jnp.shape(t) == (len(x_t),) + (1,) * (x_t.ndim - 1)
     alpha, sigma = noise.schedule((t if one_level else jnp.broadcast_to(t, x_t.shape)).reshape(len(x_t), 1, -1))
     away = x_t.reshape(len(x_t), 1, -1) - alpha * law.means[None]

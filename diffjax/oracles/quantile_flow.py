@@ -1,4 +1,4 @@
-"""The probability-flow ODE of a mixture in one dimension, solved: it keeps the order of points, so it keeps quantiles.
+"""The exact solution of the probability-flow ODE of a mixture in one dimension, which preserves quantiles.
 
 x_s = F_s⁻¹(F_t(x_t)), with F_t the distribution function Σ_k w_k Φ((x - alpha m_k) / c_k), c_k² = alpha² std_k² +
 sigma², of the data at level t. (The ODE carries q_t to q_s, and in one dimension its paths cannot cross.)
@@ -34,14 +34,14 @@ def quantile_map(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Par
     """`(x, t, s) -> x_s`, the exact solution of the probability-flow ODE from level t to level s, either way.
 
     The data is Σ_k weights_k N(means_k, stds_k²), all [k]; x has any shape, and t and s broadcast against it. Solved to
-    the precision of x, in both tails too, and differentiable in x. A point where q_s has next to no density is known
-    only as well as its quantile tells.
+    the precision of x, in both tails too, and differentiable in x. A point of almost no density under
+    q_s is only as precise as its quantile.
     """
     return Partial(_map(noise), _validate(weights, means, stds))
 
 
 def quantile(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Partial:
-    """`(p, t) -> x` with F_t(x) = p: the quantiles of that data at level t, for p in (0, 1) of any shape."""
+    """`(p, t) -> x` with F_t(x) = p: the quantiles of the mixture at level t, for p in (0, 1) of any shape."""
     return Partial(_quantile(noise), _validate(weights, means, stds))
 
 

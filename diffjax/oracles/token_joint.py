@@ -1,4 +1,4 @@
-"""Tokens whose joint probabilities are listed: what is hidden is known by enumeration."""
+"""The denoiser of tokens with a table of joint probabilities, by enumeration."""
 
 import functools
 import itertools
@@ -22,8 +22,7 @@ class _Joint(NamedTuple):
 def joint(noise: Masking, table: Float[np.ndarray, "..."]) -> Partial:
     """The denoiser of n tokens with joint probabilities `table`, of shape (vocab,) * n: log p(x_i | the visible ones).
 
-    Exact by enumeration, for x of shape [b, n]; the logits [b, n, vocab] are log-probabilities. Impossible
-    observations give -inf everywhere.
+    For x of shape [b, n]; the logits [b, n, vocab] are log-probabilities, -inf everywhere for impossible observations.
     """
     states = np.array(list(itertools.product(range(noise.vocab), repeat=table.ndim)))
     one_hot = np.eye(noise.vocab, dtype=np.float32)[states]
@@ -42,6 +41,6 @@ def _denoiser(noise: Masking) -> Callable:
 
 
 def entropy(table: Float[np.ndarray, "..."]) -> float:
-    """-Σ p log p of a joint's probabilities, in nats: what no bound on tokens from it can be below on average."""
+    """-Σ p log p of a joint's probabilities, in nats: the lower limit of any bound on its tokens, on average."""
     p = table[table > 0]
     return float(-np.sum(p * np.log(p)))

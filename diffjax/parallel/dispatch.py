@@ -1,12 +1,11 @@
-"""How work goes to the devices: how many steps at once, and how many examples.
+"""Dispatch to the devices: steps per compiled call, and examples per batch.
 
 On a CPU, XLA's convolution inside a compiled loop is ten to fifty times slower than outside one, so convolutional
-nets are dispatched step by step there. Everything else, and every accelerator, is given whole loops.
+nets are dispatched step by step there. Other nets, and accelerators, run whole loops.
 """
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,21 +16,21 @@ from tqdm import tqdm
 from diffjax.traits import net_traits
 from diffjax.utils.prng import keys
 
-NUMBERS_AT_ONCE = 2**18  # values of examples that a net sees in one call, of which it makes some hundred times as many
+NUMBERS_AT_ONCE = 2**18  # values of a net's input in one call; its activations are some hundred times as many
 
 
-def loops_are_slow(*nets: Any) -> bool:
-    """Whether one of these nets wants one step per dispatch on this platform; a net that does not say does not."""
+def loops_are_slow(*nets: object) -> bool:
+    """Whether one of these nets is to run one step per dispatch on this platform (`NetTraits.convolutional`)."""
     return jax.default_backend() == "cpu" and any(net_traits(net).convolutional for net in nets)
 
 
-def steps_per_dispatch(net: Any) -> int:
+def steps_per_dispatch(net: object) -> int:
     """Training steps in one compiled call: one where loops are slow, else 10, which hides the host."""
     return 1 if loops_are_slow(net) else 10
 
 
 def batch_for(shape: tuple[int, ...], max_count: int, numbers: int = NUMBERS_AT_ONCE) -> int:
-    """How many examples of this shape go well into memory at once: of `numbers` values, but from 1 to `max_count`."""
+    """A batch size for examples of this shape: at most `numbers` values, from 1 to `max_count` examples."""
     return max(1, min(max_count, numbers // prod(shape)))
 
 
@@ -46,8 +45,8 @@ def map_in_batches(
     """`call(keys, *data)` of examples 0 … count - 1, in batches of one shape over all local devices, as NumPy arrays.
 
     The leaves of `data` have one entry per example. Example i has the key folded from i, whatever the batch and the
-    devices. The last batch is filled up, then cut. After each batch `report` is called with how many examples
-    are done and how many there are; without it there is a progress bar on a terminal.
+    devices. The last batch is padded, then cut. After each batch `report(done, count)` is called; without it there is
+    a progress bar on a terminal.
     """
     devices = jax.local_devices()
     batch = -(-min(batch, count) // len(devices)) * len(devices)

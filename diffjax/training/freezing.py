@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import optax
+from jax.tree_util import KeyPath
 from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
@@ -43,13 +44,13 @@ class FrozenNet:
     def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
         """The net's output."""
 
-        def stop_frozen(path: Any, leaf: Array) -> Array:
+        def stop_frozen(path: KeyPath, leaf: Array) -> Array:
             return jax.lax.stop_gradient(leaf) if matches(leaf_name(path), self.patterns) else leaf
 
         params = jax.tree_util.tree_map_with_path(stop_frozen, variables["params"])
         return self.net.apply({**variables, "params": params}, *args, **kwargs)
 
-    def clone(self, **changes: Any) -> "FrozenNet":
+    def clone(self, **changes: object) -> "FrozenNet":
         """The same around a clone of the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
@@ -57,27 +58,27 @@ class FrozenNet:
 def freeze(
     net: Any, optimizer: optax.GradientTransformation, patterns: tuple[str, ...] = ()
 ) -> tuple[Any, optax.GradientTransformation]:
-    """Net and optimizer that leave the parameters alone whose names match a pattern, as `Embedding_0/*` does.
+    """Net and optimizer with the parameters frozen whose names match a pattern, such as `Embedding_0/*`.
 
-    To the patterns are added those of the net itself (`net.traits.fixed`), such as of one with adapters.
-    The optimizer has no state for them, does not let their weights decay, and clips by the norm of what is trained.
-    Raises UserError where it is no net.
+    Also those of the net's own patterns (`net.traits.fixed`), as of one with adapters. Frozen parameters have no
+    optimizer state and no weight decay, and do not count in the norm by which gradients are clipped. Raises UserError
+    for what is no net.
     """
     check_net(net)
     patterns = (*patterns, *net_traits(net).fixed)
     if not patterns:
         return net, optimizer
 
-    def label(path: Any, _: Any) -> str:
+    def label(path: KeyPath, _: Array | jax.ShapeDtypeStruct) -> str:
         return "frozen" if matches(leaf_name(path), patterns) else "trained"
 
     def labels(params: PyTree) -> PyTree:
         return jax.tree_util.tree_map_with_path(label, params)
 
-    kinds: dict[Hashable, optax.GradientTransformation] = {"trained": optimizer, "frozen": optax.set_to_zero()}
-    return FrozenNet(net, patterns), optax.partition(kinds, labels)
+    transforms: dict[Hashable, optax.GradientTransformation] = {"trained": optimizer, "frozen": optax.set_to_zero()}
+    return FrozenNet(net, patterns), optax.partition(transforms, labels)
 
 
-def frozen_patterns(net: Any) -> tuple[str, ...]:
-    """Patterns of the parameters that training leaves alone, of a net that `freeze` returned; else none."""
+def frozen_patterns(net: object) -> tuple[str, ...]:
+    """The patterns of the frozen parameters of a net that `freeze` returned; else none."""
     return net.patterns if isinstance(net, FrozenNet) else ()

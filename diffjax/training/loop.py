@@ -117,7 +117,7 @@ def _prepare(arguments: FitArguments) -> tuple[Trainer, State, Iterator[Batch]]:
     )
     stream = stream_batches(arguments.batches, 0 if start is None else int(start.position))
     first = next_batch(stream, 0)
-    _check_tokens(arguments.net, first["x"])
+    _check_tokens(trainer.net, first["x"])
     if start is None:
         key = first_key(arguments.keys)
         start = create(key, trainer.net, trainer.optimizer, averages, first["x"], first.get("cond"))

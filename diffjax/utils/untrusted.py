@@ -26,9 +26,10 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 def read_json(path: Path, max_bytes: int) -> Any:
     """The JSON value in such a file. Raises ValueError also for what is no JSON, or nested too deeply."""
-    content = read_bytes(path, max_bytes)
-    check_depth(content, path.name)
-    return json.loads(content)
+    try:
+        return json.loads(read_bytes(path, max_bytes))
+    except RecursionError:
+        raise ValueError(f"{path.name} is JSON that is nested too deeply") from None
 
 
 def check_depth(text: bytes, name: str) -> None:

@@ -213,9 +213,7 @@ def test_a_net_without_traits_has_the_defaults() -> None:
 
 
 class WrongTraits(nn.Module):
-    @property
-    def traits(self):
-        return {"vocab": 3}
+    traits = 3
 
     @nn.compact
     def __call__(self, x, level, cond=None, keys=None):

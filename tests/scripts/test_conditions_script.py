@@ -99,10 +99,10 @@ def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_pat
     cases = [
         (tiny, ["--prompt", "a three"], ["--prompt", "not trained on text"]),
         (tiny, ["--sketch", str(drawing)], ["--sketch", "not trained on sketches"]),
-        (tiny, ["--number", "slant=1"], ["--number", "knows no numbers"]),
+        (tiny, ["--number", "slant=1"], ["--number", "no numbers"]),
         (many, ["--prompt", ""], ["--prompt", "expected some words"]),
         (many, ["--prompt", "a three " * 20], ["--prompt", "of at most 64", "would be cut"]),
-        (many, ["--negative", "a three"], ["--negative", "give --guidance"]),
+        (many, ["--negative", "a three"], ["--negative", "--guidance"]),
         (many, ["--sketch", str(tmp_path / "no.png")], ["no.png"]),
         (many, ["--guidance=2", "--guidance-interval", "0.8", "0.2"], ["--guidance-interval", "LOW <= HIGH"]),
         (many, ["--guidance=2", "--guidance-interval", "0.8"], ["--guidance-interval", "two numbers"]),
@@ -111,13 +111,22 @@ def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_pat
         (many, ["--sweep", "guidance,steps=2,3"], ["--sweep", "guidance: 0 values"]),
         (many, ["--sweep", "weight=1,2"], ["--sweep", "no such setting", "slant"]),
         (many, ["--sweep", "label=3,11"], ["--sweep label 11", "expected 0 … 9"]),
-        (many, ["--sweep", "steps=2", "--animate"], ["--animate", "leave one"]),
+        (many, ["--sweep", "steps=2", "--animate"], ["--animate", "--sweep"]),
     ]
     for run, more, says in cases:
         told = call("sample.py", "--workdir", run.workdir, "--allow_imports", "--out", tmp_path / "out", *more)
         assert (told.code, told.err.count("\n")) == (2, 1), told.err
         assert all(word in told.err for word in says), told.err
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("script", ["sample.py", "evaluate.py", "export.py", "train.py"])
+def test_a_run_that_names_modules_is_read_with_leave_alone(call, many, tmp_path, script) -> None:
+    out = [] if script == "train.py" else ["--out", tmp_path / "out.safetensors"]
+    told = call(script, "--workdir", many.workdir, *out)
+    assert (told.code, told.err.count("\n")) == (2, 1), told.err
+    assert all(word in told.err for word in ("config.json", "data.parts", "--allow_imports")), told.err
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_a_sketch_is_added_to_a_trained_model_by_a_copy(call, tiny, data_dir, tmp_path) -> None:

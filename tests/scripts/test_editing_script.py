@@ -110,7 +110,7 @@ def test_some_of_the_tokens_are_drawn_anew(call, autoregressive, files, tmp_path
 def test_what_cannot_be_is_one_line_and_leaves_nothing(call, tiny, unconditional, masked, files, tmp_path) -> None:
     inpaint = ["--edit=inpaint", "--image={in}", "--mask={mask}"]
     cases = [
-        (tiny, ["--image={in}"], ["--image", "give --edit"]),
+        (tiny, ["--image={in}"], ["--image", "--edit"]),
         (tiny, ["--edit=paint", "--image={in}"], ["--edit", "'paint'", "inpaint"]),
         (tiny, ["--edit=inpaint", "--image={in}", "--mask={wide}"], ["wide.png", "expected 8x8", "got 40x28"]),
         (tiny, ["--edit=inpaint", "--image={in}", "--mask={empty}"], ["empty.png", "nothing is white"]),
@@ -120,13 +120,13 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(call, tiny, unconditional
         (tiny, [*inpaint, "--method=clamp"], ["one level per example"]),
         (tiny, [*inpaint, "--method=ddnm(x=3)"], ["--method", "'x'"]),
         (masked, [*inpaint, "--method=repaint"], ["repaint", "tokens", "clamp"]),
-        (masked, ["--edit=super_resolve", "--image={small}"], ["super_resolve", "numbers"]),
-        (masked, ["--edit=interpolate", "--image={in}", "--image={other}"], ["interpolate", "numbers"]),
+        (masked, ["--edit=super_resolve", "--image={small}"], ["super_resolve", "tokens"]),
+        (masked, ["--edit=interpolate", "--image={in}", "--image={other}"], ["interpolate", "tokens"]),
         (tiny, ["--edit=interpolate", "--image={in}", "--image={other}", "--sampler=posterior"], ["backwards"]),
         (tiny, ["--edit=interpolate", "--seed_to=2", "--num=1"], ["--num 1", "two ends"]),
         (unconditional, ["--edit=interpolate", "--label_to=2"], ["--label_to 2", "no classes"]),
         (tiny, ["--edit=colourise", "--image={in}"], ["colourise", "grey"]),
-        (tiny, [*inpaint, "--animate"], ["--animate", "leave one of the two out"]),
+        (tiny, [*inpaint, "--animate"], ["--animate", "--edit"]),
     ]
     for run, argv, says in cases:
         filled = [each.format(**files) for each in argv]

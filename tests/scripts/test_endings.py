@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from quickly import few
 
-from diffjax.commands import training_plan
+from diffjax.commands import training_data
 from diffjax.data import pipeline
 from diffjax.experiment import trained_model
 from diffjax.training import checkpoint, metrics_file, retention
@@ -47,7 +47,7 @@ def test_told_to_stop_a_run_saves_its_last_step_and_goes_on_from_there(number, c
     thread.join()
     step = metrics_file.read(tmp_path / "run" / metrics_file.NAME)[-1].step
     assert told.code == 0, told.err
-    assert f"stopped at step {step:,}, saved; the same command goes on" in told.err
+    assert f"stopped at step {step:,} and saved" in told.err
     assert [int(path.name) for path in retention.complete_checkpoints(tmp_path / "run" / "checkpoints")] == [step]
     told = call("train.py", *argv, f"--config.train.steps={step + 2}")
     assert told.code == 0, told.err
@@ -96,7 +96,7 @@ def test_a_run_stopped_at_any_step_logs_what_one_that_is_not_stopped_logs(call, 
                 SignalMonitor, "beat", lambda self, done, step=step: setattr(self, "stopping", done >= step - 1)
             )
             told = call("train.py", *argv, "--config.train.snapshot_every_steps=1", "--workdir", tmp_path / "stopped")
-        assert f"stopped at step {step}, saved" in told.err, "one step later than it is told to"
+        assert f"stopped at step {step} and saved" in told.err, "one step later than it is told to"
     assert call("train.py", *argv, "--workdir", tmp_path / "stopped").code == 0
     assert trace(tmp_path / "stopped") == straight
     for step in range(8, 13):
@@ -133,7 +133,7 @@ def spoil(monkeypatch, bad: int) -> None:
         for number, batch in enumerate(pipeline.batches(*args, **options)):
             yield {**batch, "x": batch["x"].at[5].set(jnp.nan)} if number == bad else batch
 
-    monkeypatch.setattr(training_plan, "batches", spoiled)
+    monkeypatch.setattr(training_data, "batches", spoiled)
 
 
 @pytest.mark.parametrize("policy", few(["skip", "rewind"], "rewind"))
@@ -164,7 +164,7 @@ def test_an_interrupted_evaluation_is_one_line_and_leaves_nothing(call, tiny, tm
     monkeypatch.setattr("diffjax.experiment.trained_model.load", interrupted)
     told = call("evaluate.py", "--workdir", tiny.workdir, "--out", tmp_path / "out")
     assert (told.code, told.out) == (130, "")
-    assert told.err.strip() == "evaluate.py: interrupted; files are written whole or not at all"
+    assert told.err.strip().startswith("evaluate.py: interrupted")
     assert not (tmp_path / "out").exists()
 
 
@@ -176,11 +176,11 @@ def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> Non
     weights = sum(leaf.size for leaf in jax.tree.leaves(trained_model.load(tiny.workdir).denoise.variables))
     assert f"{weights:,} parameters" in told.out
     assert "1,257 images of 8 x 8 x 1, 10 classes, 17 levels as unit" in told.out
-    assert "0 to 2, of 64 images each: 128 images" in told.out
+    assert "0 to 2, 64 images each: 128 images" in told.out
     assert not (tmp_path / "run").exists()
     before = {path: path.stat().st_mtime_ns for path in tiny.workdir.rglob("*")}
     told = call("train.py", "--config", tiny.config, "--workdir", tiny.workdir, "--config.train.steps=9", "--check")
-    assert "2 to 9, of 64" in told.out
+    assert "2 to 9, 64 images each" in told.out
     assert "config.train.steps: 2 before, 9 from here on" in told.out
     assert {path: path.stat().st_mtime_ns for path in tiny.workdir.rglob("*")} == before
 
@@ -191,7 +191,7 @@ def test_a_disk_without_room_is_told_before_anything_is_done(call, tiny, tmp_pat
     told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--check")
     assert told.code == 2
     assert "checkpoints of" in told.err
-    assert "10 kB that are free; make room, or lower train.keep_checkpoints" in told.err
+    assert "10 kB of free space; make room, or lower train.keep_checkpoints" in told.err
 
 
 def test_a_run_of_another_process_is_left_alone(call, tiny, tmp_path) -> None:

@@ -108,7 +108,7 @@ def test_check_says_the_deviations_the_splits_the_background_and_what_a_step_tak
     told = call("train.py", *argv(learnt, tmp_path / "run", "--config.model.data_std=1.0"), "--check")
     assert told.code == 0, told.err
     lines = {line.split(":")[0]: line for line in told.out.splitlines() if re.match(r"\w+: ", line)}
-    assert "1 given" in lines["data_std"]
+    assert "data_std:    1;" in lines["data_std"]
     assert f"{recorded(learnt.workdir):g}" in lines["data_std"]
     units = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
     peak, state = (
@@ -116,7 +116,7 @@ def test_check_says_the_deviations_the_splits_the_background_and_what_a_step_tak
         for value, unit in (re.findall(r"([\d.]+) (bytes|kB|MB|GB)", lines[name])[0] for name in ("memory", "state"))
     )
     assert peak > state
-    assert re.search(r"ms a step, the least of \d+", lines["time"])
+    assert re.search(r"ms per step, the minimum of \d+", lines["time"])
     assert not (tmp_path / "run").exists()
     counts = {name: len(split) for name, split in open_dataset(f"folder:{pictures(learnt)}").splits.items()}
     for name, count in counts.items():

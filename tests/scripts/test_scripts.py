@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffjax.commands import image_sampler
+from diffjax.commands.condition_inputs import sample_labels
 from diffjax.data import pixel_representation
 from diffjax.experiment import config_files, run_record, trained_model
 from diffjax.training import retention
@@ -142,10 +142,10 @@ def test_one_label_and_another_way_to_sample(drawn, tiny, tmp_path, call) -> Non
 def test_labels_have_the_frequencies_of_training() -> None:
     """4,000 draws: six standard errors of a share are at most 0.05, and what never occurs is never drawn."""
     shares = (0.25, 0.0, 0.75)
-    drawn = image_sampler.sample_labels(jax.random.key(0), 4_000, shares, None)
+    drawn = sample_labels(jax.random.key(0), 4_000, shares)
     np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 4_000, shares, atol=0.05)
     assert not (drawn == 1).any()
-    np.testing.assert_array_equal(image_sampler.sample_labels(jax.random.key(0), 10, shares, None), drawn[:10])
+    np.testing.assert_array_equal(sample_labels(jax.random.key(0), 10, shares), drawn[:10])
 
 
 def test_an_unconditional_run_has_no_labels(unconditional, tmp_path, call) -> None:
@@ -171,7 +171,7 @@ def test_evaluation_prints_and_reports(tiny, tmp_path, call) -> None:
     assert "361 samples: dpmpp_2m, 3 steps, seed 0" in told.out
     report = (tmp_path / "report.html").read_text()
     assert "<td>Fréchet distance, ratio</td>" in report
-    assert "look here: the denoiser is worse than the best linear one from log-SNR" in told.out
+    assert "warning: the denoiser is worse than the best linear one from log-SNR" in told.out
     for name in ("grid.png", "nearest.png", "strip.png", "levels.png", "local.png"):
         assert base64.b64encode((tmp_path / name).read_bytes()).decode() in report
         with Image.open(tmp_path / name) as picture:

@@ -116,7 +116,7 @@ def test_a_run_of_before_keeps_the_rule_that_made_its_splits(call, learnt, run) 
     saved = run_record.read_record(run)
     assert saved.splits is not None
     assert (saved.rule, saved.splits.counts) == ("by_rank", older)
-    assert training_plan.plan_training(saved.config, run, saved).dataset.splits.keys() == older.keys()
+    assert training_plan.plan_training(saved.config, run, saved).data.dataset.splits.keys() == older.keys()
 
 
 def in_split(name: str, wanted: str) -> bool:
@@ -153,7 +153,7 @@ def test_a_small_folder_is_learnt_and_evaluated_on_what_there_is(call, learnt, t
     argv = ["--config", learnt.config, "--workdir", tmp_path / "run", *QUIET]
     told = call("train.py", *argv, f"--config.data.name=folder:{folder}", "--config.data.batch_size=8")
     assert told.code == 0, told.err
-    without = sum("no image for validation" in line for line in told.err.splitlines())
+    without = sum("no validation images" in line for line in told.err.splitlines())
     assert without == ("validation" not in pictures)
     few = ("--num=12", "--bits_of=4", "--likelihood=bound")
     told = call("evaluate.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out", *few)
@@ -209,7 +209,7 @@ def test_a_class_without_a_picture_for_training_is_said(call, learnt, tmp_path) 
     argv += [f"--config.data.name=folder:{tmp_path / 'some'}", "--config.data.batch_size=8"]
     told = call("train.py", *argv)
     assert told.code == 0, told.err
-    assert sum("no picture for training of class 'rare'" in line for line in told.err.splitlines()) == 1
+    assert sum("no training image of class 'rare'" in line for line in told.err.splitlines()) == 1
     few = ("--num=12", "--bits_of=4", "--likelihood=bound")
     told = call("evaluate.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out", *few)
     assert told.code == 0, told.err

@@ -13,7 +13,7 @@ def test_a_sweep_is_a_table_and_a_page(tiny, tmp_path, call) -> None:
     how = ["--workdir", tiny.workdir, "--out", tmp_path, *FEW, "--sweep=sampler=heun,ddim(eta=1.0)", "--sweep=steps=2"]
     told = call("evaluate.py", *how)
     assert told.code == 0, told.err
-    assert told.err.startswith("0 of 2 settings are at hand\n1 of 2: sampler heun, steps 2, ")
+    assert told.err.startswith("0 of 2 settings were measured before\n1 of 2: sampler heun, steps 2, ")
     lines = told.out.splitlines()
     assert lines[0].split() == [
         *("sampler", "steps", "evaluations", "seconds"),

@@ -35,7 +35,7 @@ def leaves(weights: trained_model.Weights) -> list[np.ndarray]:
 def test_a_file_is_read_as_its_run_is(tiny, exported, call, tmp_path) -> None:
     told = call("export.py", "--workdir", tiny.workdir, "--out", exported)
     assert told.code == 0
-    assert f"{exported}: the weights of {tiny.workdir}, step 2, average 0.999, " in told.err
+    assert f"{exported}: weights of {tiny.workdir}, step 2, average 0.999, " in told.err
     of_run, of_file = trained_model.load(tiny.workdir), trained_model.load(exported)
     for one, other in zip(jax.tree.leaves(of_run[0]), jax.tree.leaves(of_file[0]), strict=True):
         np.testing.assert_array_equal(one, other)

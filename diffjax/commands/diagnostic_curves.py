@@ -1,0 +1,130 @@
+"""The diagnostics of a model as curves, and its distance from a data distribution that is known."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Integer
+
+from diffjax.commands.evaluation_subject import Labelled
+from diffjax.commands.image_sampler import ImageSampler
+from diffjax.commands.likelihood_report import evenly_spaced_images
+from diffjax.commands.model_diagnostics import BINS, Diagnostics, PredictionPath, Real, TrainingWeights
+from diffjax.diagnostics import known_density
+from diffjax.diagnostics.known_density import DensityComparison
+from diffjax.diagnostics.level_profile import NoiseLevelProfile
+from diffjax.distributions import Mixture
+from diffjax.reports import Curves
+from diffjax.utils.prng import keys
+
+Line = tuple[np.ndarray, np.ndarray]
+
+
+class Samples(NamedTuple):
+    """Samples `x` on the scale of the model, with the sampler that drew them and their labels."""
+
+    sampler: ImageSampler
+    x: np.ndarray
+    labels: Integer[np.ndarray, " _"] | None
+
+
+def diagnostic_curves(diagnostics: Diagnostics) -> dict[str, Curves]:
+    """All diagnostics by noise level and by step, to be plotted."""
+    curves: dict[str, Curves] = {}
+    if diagnostics.profile is not None:
+        curves |= _level_curves(diagnostics.profile)
+    if diagnostics.training_weights is not None:
+        curves |= _training_weight_curves(diagnostics.training_weights)
+    if diagnostics.prediction_path is not None:
+        curves["belief"] = _prediction_curves(diagnostics.prediction_path)
+    if diagnostics.local_errors is not None:
+        curves["local"] = _local_error_curves(diagnostics.local_errors)
+    return curves
+
+
+def compare_with_density(
+    distribution: Mixture, samples: Samples, test: Labelled, count: int, seed: int
+) -> tuple[dict[str, Curves], dict[str, str]]:
+    """The distance of a model from the known distribution of the data: losses by log-SNR, and a summary as text.
+
+    The denoiser is measured on `count` test images; the samples are compared with all of them.
+    """
+    images, image_labels = evenly_spaced_images(test, count)
+    unconditional = samples.labels is None
+    noise, denoise = samples.sampler.noise, samples.sampler.denoise
+    gap = known_density.denoiser_gap(
+        keys(seed, len(images)), noise, denoise, distribution, images, None if unconditional else image_labels
+    )
+    comparison = known_density.compare_with_density(
+        distribution, samples.x, test[0], samples.labels, None if unconditional else test[1]
+    )
+    exact, excess = gap.exact_error.mean(axis=0), gap.excess.mean(axis=0)
+    lines = {"this model": (gap.log_snr, exact + excess), "exact denoiser": (gap.log_snr, exact)}
+    nats, error = gap.total
+    bits = f"{nats / images[0].size / np.log(2):.4f} bits per dimension"
+    summary = {
+        "bound minus entropy": f"{nats:.4g} ± {error:.2g} nats ({bits}), {len(images)} test images",
+        **_describe_comparison(comparison),
+    }
+    caption = "Loss at each noise level, beside that of the exact denoiser"
+    return {"truth": Curves(caption, lines, "loss", "log-SNR")}, summary
+
+
+def _describe_comparison(comparison: DensityComparison) -> dict[str, str]:
+    (density, spread), (real, real_spread) = comparison.log_density, comparison.real_log_density
+    distances = comparison.component_distance, comparison.real_component_distance
+    lines = {
+        "log density of samples": f"{density:.1f} ± {spread:.1f} nats, of test {real:.1f} ± {real_spread:.1f}, "
+        f"z {comparison.z:+.1f}",
+        "total variation of component frequencies": "{:.3f}, of test {:.3f}".format(*distances),
+    }
+    if comparison.accuracy is not None:
+        lines["label accuracy by density"] = f"{comparison.accuracy:.2%}, of test {comparison.real_accuracy:.2%}"
+    return lines
+
+
+def _level_curves(profile: NoiseLevelProfile) -> dict[str, Curves]:
+    errors = {"this model": profile.error, "best linear denoiser": profile.linear}
+    changes = {"change of predictions": profile.change[1:], "fall of the error": (profile.change - profile.excess)[1:]}
+    caption = f"Error of x0 at each noise level (linear denoiser: {profile.linear_from})"
+    agreement = "Change of predictions between noise levels; in a consistent model it equals the fall of the error"
+    return {
+        "levels": Curves(caption, _lines_over(profile.log_snr, errors), "error of x0", "log-SNR", "log"),
+        "agreement": Curves(agreement, _lines_over(profile.log_snr[1:], changes), "per value of x0", "log-SNR"),
+    }
+
+
+def _prediction_curves(path: PredictionPath) -> Curves:
+    steps = np.arange(1.0, len(path.mean) + 1)
+    mean, deviation = path.of_data
+    values = {
+        "mean": path.mean,
+        "mean of data": mean,
+        "standard deviation": path.spread,
+        "standard deviation of data": deviation,
+        "share outside of the data's range": path.outside,
+    }
+    lines = {name: (steps, np.broadcast_to(value, steps.shape)) for name, value in values.items()}
+    return Curves("Predicted x0 at each step of the sampler", lines, "predicted x0", "sampling step")
+
+
+def _local_error_curves(errors: Real) -> Curves:
+    caption = "Local error of each step of the sampler, against a fine solution from the same state"
+    steps = np.arange(1.0, len(errors) + 1)
+    return Curves(caption, {"local error": (steps, errors)}, "error of x", "sampling step")
+
+
+def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
+    loss = np.array([share.loss for share in weights.shares])
+    gradient = np.array([share.gradient for share in weights.shares])
+    shares = {"of the loss": loss / loss.sum(), "of the gradient norm": gradient / gradient.sum()}
+    caption = f"Share of {BINS} equally likely bins of noise levels in the training loss and its gradient"
+    weight_caption = "Training weight of the error of x0, per unit of log-SNR"
+    lines = _lines_over(weights.log_snr, {"weight": weights.weight})
+    return {
+        "shares": Curves(caption, _lines_over(weights.log_snr, shares), "share", "log-SNR"),
+        "weight": Curves(weight_caption, lines, "weight", "log-SNR", "log"),
+    }
+
+
+def _lines_over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, Line]:
+    return {name: (np.asarray(x, float), np.asarray(y, float)) for name, y in lines.items()}

@@ -1,0 +1,172 @@
+"""Sample from a trained model: python sample.py --workdir runs/digits --out out --num 100 [--label 3] …
+Or edit images with it: python sample.py --workdir runs/digits --out out --edit inpaint --image in.png --mask mask.png …
+
+Writes samples.npz into --out (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labels; provenance), grid.png, and each sample
+as samples/N.png; for an interpolation strip.png and animation.gif in place of the grid (docs/editing.md).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from diffjax import loss
+from diffjax.commands import edit_requests, image_grid_sweep, image_sampler, sample_files
+from diffjax.commands.command_line import run_command
+from diffjax.commands.condition_inputs import ConditionRequest, build_conditions, label_index, tokenize_prompt
+from diffjax.commands.edit_inputs import EditRequest
+from diffjax.commands.edit_run import EditContext
+from diffjax.commands.flags import (
+    define_edit_flags,
+    define_sampling_flags,
+    edit_settings,
+    folder_flag,
+    refuse_flags,
+    sampler_config,
+    step_choice,
+)
+from diffjax.commands.sample_files import MAX_SINGLES
+from diffjax.commands.sample_request import SampleRequest, prepare_request
+from diffjax.errors import tell
+from diffjax.experiment import specs, trained_model
+from diffjax.experiment.trained_model import ModelInfo, TrainedModel
+from diffjax.reports import grid, labelled_grid, write_png
+from diffjax.utils.files import check_writable
+
+IMAGES_PER_CELL = 4  # of a sweep, by default
+EDITED_IMAGES = 8  # by default
+MIN_EDIT_STEPS = 50  # of an edit, unless --steps is given
+TRAJECTORIES = 8
+
+
+def run() -> None:
+    """Parse the flags and sample; the process ends with an exit code."""
+    define_flags()
+    run_command(main, __doc__ or "")
+
+
+def define_flags() -> None:
+    """The flags of this command."""
+    define_sampling_flags()
+    define_edit_flags()
+    flags.DEFINE_string("out", None, "Folder for samples.npz and the images.")
+    flags.DEFINE_integer("num", 100, "Number of samples; 8 for an edit, 4 per cell of a sweep.", lower_bound=1)
+    flags.DEFINE_string(
+        "label", None, "Class of all samples, by name or index; by default drawn with the frequencies of training."
+    )
+    flags.DEFINE_string("prompt", None, "Text prompt, for a model that was trained on text.")
+    flags.DEFINE_string("negative", None, "Negative prompt: guidance steers away from it.")
+    flags.DEFINE_string("sketch", None, "Sketch that the samples follow: an image file, white strokes on black.")
+    flags.DEFINE_multi_string("number", [], "Value of a numeric condition of the model, such as slant=0.5.")
+    flags.DEFINE_boolean("trajectory", False, "Also write the sampling trajectory, from noise to image, as strip.png.")
+    flags.DEFINE_boolean("animate", False, "Also write the sampling trajectory as animation.gif.")
+    flags.DEFINE_boolean(
+        "singles", None, f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
+    )
+    flags.DEFINE_multi_string(
+        "sweep",
+        [],
+        "Write one picture, sweep.png, over one or two of: settings of the sampler and of guidance, label, prompt, "
+        "seed, numbers; as --sweep guidance=1,2,4 --sweep steps=5,10.",
+    )
+
+
+def main() -> None:
+    """Everything is checked before anything is written or compiled."""
+    values = flags.FLAGS
+    workdir = folder_flag("workdir")
+    out = folder_flag("out")
+    edit_flags = edit_settings()
+    check_writable(out, "--out")
+    model = trained_model.load(workdir, ema=values.ema, step=step_choice(), allow_imports=values.allow_imports)
+    label = None if values.label is None else label_index(model.info, values.label)
+    condition = ConditionRequest(label, values.prompt, values.sketch, values.number)
+    request = SampleRequest(sampler_config(model.info), condition, values.negative, values.seed)
+    if values.edit is not None:
+        draw_edit(out, model, request, edit_flags)
+    elif values["sweep"].present:
+        draw_grid(out, model, request)
+    else:
+        draw_samples(out, model, request)
+
+
+def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None:
+    """Write samples as numbers and as images."""
+    values = flags.FLAGS
+    ready = prepare_request(model, request, values.num)
+    images = ready.images(values.num, values.batch)
+    sample_files.write_samples(out, images, ready.labels, sample_provenance(model.info, request))
+    picture = grid(images[:100], min(10, len(images)))
+    if ready.labels is not None and request.condition.label is None:
+        picture = labelled_grid(images[:100], ready.labels[:100], model.info.facts.class_names, 12)
+    write_png(out / "grid.png", picture)
+    sample_files.write_singles(out / "samples", images, values.singles)
+    if values.trajectory or values.animate:
+        count = min(values.num, TRAJECTORIES)
+        frames, clock = image_sampler.sample_trajectory(ready.sampler, ready.root, count, ready.cond)
+        sample_files.write_trajectory(out, frames, clock, as_strip=values.trajectory, animated=values.animate)
+    tell(f"{values.num} samples written to {out / 'samples.npz'}, with images of them")
+
+
+def draw_grid(out: Path, model: TrainedModel, request: SampleRequest) -> None:
+    """Write one picture of samples over one or two varied settings."""
+    values = flags.FLAGS
+    refuse_flags(("trajectory", "animate", "singles"), "does not apply to --sweep")
+    count = values.num if values["num"].present else IMAGES_PER_CELL
+    write_png(out / "sweep.png", image_grid_sweep.image_grid(model, request, values.sweep, count, values.batch))
+    tell(f"{count} samples per cell written to {out / 'sweep.png'}, all from the same keys")
+
+
+def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags: Mapping[str, Any]) -> None:
+    """Write edited images; of a class only if it is requested."""
+    values = flags.FLAGS
+    refuse_flags(("trajectory", "animate", "sweep"), "does not apply to --edit")
+    info = model.info
+    if "label_to" in edit_flags:
+        edit_flags = {**edit_flags, "label_to": label_index(info, values.label_to, "--label_to")}
+    edit_request = EditRequest(
+        info.facts,
+        sampler_set=bool(values["sampler"].present),
+        grid_set=bool(values["grid"].present),
+        steps=values.steps,
+        inpainting_net=trained_to_inpaint(info),
+        **edit_flags,
+    )
+    edit = edit_requests.build_edit(values.edit, edit_request)
+    if values.steps is None and model.order.width == 1:
+        request = request.with_value("steps", max(request.sampler.steps, MIN_EDIT_STEPS))
+    count = values.num if values["num"].present else EDITED_IMAGES
+    ready = prepare_request(model, request, count, random_labels=False)
+    end = end_condition(info, request.condition, edit_request)
+    end_cond = build_conditions(info, end, ready.root, count, random_labels=False).cond
+    context = EditContext(ready.sampler, ready.root, count, values.batch, ready.cond, end_cond)
+    edit.check(context)
+    tell(*edit.notes)
+    result = edit.draw(context)
+    provenance = {**sample_provenance(info, request), "edit": values.edit, **edit_flags, **result.provenance}
+    sample_files.write_edit(out, result, ready.labels, provenance)
+    sample_files.write_singles(out / "samples", result.images, values.singles)
+    tell(f"{count} samples written to {out / 'samples.npz'}, with images of them")
+
+
+def trained_to_inpaint(info: ModelInfo) -> bool:
+    """Whether the network was trained with some of the pixels known."""
+    share = specs.parse_spec(loss, info.config.train.loss, "train.loss").kwargs.get("given", 0.0)
+    return isinstance(share, int | float) and share > 0
+
+
+def end_condition(info: ModelInfo, condition: ConditionRequest, edit: EditRequest) -> ConditionRequest:
+    """The condition at the end of an interpolation: that at its start, but for --label_to and --prompt_to."""
+    if edit.prompt_to is not None:
+        tokenize_prompt(info.net, edit.prompt_to, "--prompt_to")
+        condition = condition._replace(prompt=edit.prompt_to)
+    return condition if edit.label_to is None else condition._replace(label=edit.label_to)
+
+
+def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, object]:
+    """How samples were made: settings, prompts, seed and weights."""
+    prompts = {"prompt": request.condition.prompt, "negative": request.negative}
+    texts = {name: text for name, text in prompts.items() if text is not None}
+    weights = {"config": info.config_hash, "step": info.step, "ema": info.ema}
+    return {**vars(request.sampler), **texts, "seed": request.seed, **weights}

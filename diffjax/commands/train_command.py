@@ -1,0 +1,51 @@
+"""Train a model: python train.py --config configs/digits.py --workdir runs/digits [--config.train.steps=10000 …]
+
+--config is a file, or the name of a config that comes with diffjax, such as digits. With the --workdir of a run, alone
+or with the same --config, training resumes where it stopped; with more steps, it trains longer. --check only checks
+everything, and prints the plan and the memory and time of a step.
+"""
+
+from absl import flags
+
+from diffjax.commands.command_line import run_command
+from diffjax.commands.config_flags import define_config_flag
+from diffjax.commands.flags import define_allow_imports, folder_flag
+from diffjax.commands.training_run import check_run, train_run
+from diffjax.training.data_parallel import initialize_distributed, watched
+from diffjax.utils.files import check_writable
+
+
+def run() -> None:
+    """Parse the flags and train; the process ends with an exit code."""
+    config = define_flags()
+    run_command(main, __doc__ or "", config=config, resumes=True)
+
+
+def define_flags() -> flags.FlagHolder[object]:
+    """The flags of this command; the config's."""
+    config = define_config_flag(
+        "Config: a Python file with get_config(), or the name of one that comes with diffjax, see docs/reference.md; "
+        "by default that of the run in --workdir."
+    )
+    flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
+    define_allow_imports()
+    flags.DEFINE_boolean(
+        "check", False, "Check everything, and print the plan and the memory and time of a step; write nothing."
+    )
+    flags.DEFINE_string(
+        "hosts", None, "Train on several hosts, each with this command: auto, or ADDRESS:PORT,HOSTS,HOST (this one's)."
+    )
+    flags.DEFINE_float(
+        "hosts_timeout", 60.0, "Seconds after which a host that does not respond counts as lost.", lower_bound=1.0
+    )
+    return config
+
+
+def main() -> None:
+    """Join the other hosts, then check the run or train it."""
+    values = flags.FLAGS
+    with watched(None if values.hosts is None else initialize_distributed(values.hosts, values.hosts_timeout)):
+        workdir = folder_flag("workdir")
+        check_writable(workdir, "--workdir")
+        act = check_run if values.check else train_run
+        act(values.config, workdir, values.allow_imports)

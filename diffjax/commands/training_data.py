@@ -1,0 +1,140 @@
+"""The data of a training run: the data set, what a model depends on of it, and some examples as the model sees them."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree, Shaped
+
+from diffjax.conditions import select_parts
+from diffjax.data import BatchConfig, Dataset, batches, split_rules
+from diffjax.data.condition_batches import split_conditions
+from diffjax.data.condition_parts import Part
+from diffjax.errors import UserError
+from diffjax.experiment import data_spec
+from diffjax.experiment.config import Config, Data
+from diffjax.experiment.data_spec import DataSpec
+from diffjax.experiment.run_record import Record
+from diffjax.protocols import Keys
+from diffjax.training.data_parallel import broadcast_from_first_host
+from diffjax.training.step import Batch
+from diffjax.utils.prng import keys
+
+MAX_STD_IMAGES = 512  # images from which the standard deviation is measured
+MAX_STD_VALUES = 2**24  # values in them, at most
+STD_DIGITS = 3  # of the deviation: more would depend on which images are measured
+TOKEN_STD = 1.0  # in the config of a model of tokens, where nothing reads it
+MAX_NAMES_SHOWN = 5
+
+
+class Examples(NamedTuple):
+    """Examples as the model sees them: their keys, x, and the parts of their conditions that the net has."""
+
+    keys: Keys
+    x: Shaped[Array, "n ..."]
+    cond: PyTree
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A data set, the rule that divided it, the parts of its conditions, and what a model depends on of it.
+
+    `std` is the standard deviation of training images as the model sees them, 0 for tokens.
+    """
+
+    dataset: Dataset
+    rule: str
+    parts: tuple[Part, ...]
+    spec: DataSpec
+    std: float
+
+    def examples(self, split: str, count: int, null: PyTree) -> Examples:
+        """At most `count` evenly spaced examples of a split; `null` is the net's null condition."""
+        return _encode(self.dataset, split, count, self.spec, null, self.parts)
+
+
+def open_data(data: Data, rule: str = split_rules.CURRENT_RULE) -> TrainingData:
+    """The data of a config, divided by that rule. Raises UserError for data that are missing or do not fit."""
+    dataset = data_spec.open_configured(data, rule)
+    parts = data_spec.parse_parts(data.parts, dataset)
+    spec = data_spec.build_data_spec(dataset, data.form, parts)
+    return TrainingData(dataset, rule, parts, spec, measure_std(dataset, spec))
+
+
+def measure_std(dataset: Dataset, spec: DataSpec) -> float:
+    """The standard deviation of up to `MAX_STD_IMAGES` encoded training images, to `STD_DIGITS` digits; 0 for tokens.
+
+    Equal on all hosts, which call it together.
+    """
+    if spec.encoding.discrete:
+        return 0.0
+    count = max(1, min(MAX_STD_IMAGES, MAX_STD_VALUES // prod(spec.shape)))
+    x = np.asarray(_encode(dataset, "train", count, spec, None, ()).x)
+    # Rounding would leave a little where all values are equal.
+    std = broadcast_from_first_host(float(x.std()) if x.min() < x.max() else 0.0)
+    return float(f"{std:.{STD_DIGITS}g}")
+
+
+def with_data_std(config: Config, data: TrainingData) -> Config:
+    """The config with the measured standard deviation where it has none.
+
+    Raises UserError where all pixels are equal.
+    """
+    if config.model.data_std is not None:
+        return config
+    if not data.std and not data.spec.encoding.discrete:
+        raise UserError(
+            "config.model.data_std: all pixels of the training images that were measured are equal, so they have no "
+            "standard deviation; set one, such as 0.5"
+        )
+    return replace(config, model=replace(config.model, data_std=data.std or TOKEN_STD))
+
+
+def open_batches(config: Config, data: TrainingData, null: PyTree, step: int) -> Iterator[Batch]:
+    """This host's share of the batches from `step` on, with the parts of conditions that the net has.
+
+    The first one is read now, so that an image that cannot be read is reported before training.
+    """
+    batch_config = BatchConfig(
+        config.data.batch_size,
+        config.train.seed,
+        form=data.spec.encoding,
+        balance=config.data.balance,
+        augment=data_spec.parse_augment(config.data.augment),
+        parts=data.parts,
+    )
+    raw_batches = batches(
+        data.dataset, "train", batch_config, start_step=step, host=jax.process_index(), hosts=jax.process_count()
+    )
+    stream = ({**batch, "cond": select_parts(null, batch["cond"])} for batch in raw_batches)
+    return itertools.chain([next(stream)], stream)
+
+
+def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
+    """Notes for the user: how the data have changed since the run began, and classes without training images."""
+    dataset, spec = data.dataset, data.spec
+    splits = previous.splits if previous else None
+    changed = split_rules.describe_changes(splits, dataset) if splits else ""
+    notes = [changed] if changed else []
+    absent = [name for name, share in zip(spec.class_names, spec.label_frequencies, strict=True) if not share]
+    if absent:
+        names = ", ".join(map(repr, absent[:MAX_NAMES_SHOWN])) + " and others" * (len(absent) > MAX_NAMES_SHOWN)
+        notes.append(f"{dataset.name}: no training image of class {names}; add some, or leave the class out")
+    return notes
+
+
+def _encode(
+    dataset: Dataset, split: str, count: int, spec: DataSpec, null: PyTree, parts: tuple[Part, ...]
+) -> Examples:
+    source = dataset.split(split)
+    rows = np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).round().astype(int))
+    images, _ = dataset.arrays(split, rows)
+    root = keys(0, len(rows))
+    x = spec.encoding.encode(root, jnp.asarray(images), spec.levels)
+    cond = select_parts(null, split_conditions(dataset, split, rows, parts))
+    return Examples(root, x, jax.tree.map(jnp.asarray, cond))

@@ -1,0 +1,173 @@
+"""A training run from its config to its last step: checkpoints, metrics, pictures, and what to do when it stops."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jax
+
+from diffjax.commands import run_outputs
+from diffjax.commands.training_plan import TrainingPlan, plan_run
+from diffjax.commands.training_summary import describe_data, describe_plan, describe_size, measure_step, run_steps
+from diffjax.data import split_rules
+from diffjax.errors import UserError, tell, warn
+from diffjax.experiment import config_files, run_record, trained_model
+from diffjax.experiment.config import Config
+from diffjax.training import checkpoint, retention, running_means
+from diffjax.training.data_parallel import barrier
+from diffjax.training.identity import Identity
+from diffjax.training.nonfinite import Diverged, Fault
+from diffjax.training.progress import Log, RunLength
+from diffjax.training.signals import SignalMonitor
+from diffjax.training.state import State
+from diffjax.training.step import Metrics
+from diffjax.utils.files import clear_parts, lock_folder
+
+
+def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
+    """Print the plan of a run, and the memory and time of a step; nothing is written."""
+    plan = plan_run(config, workdir, allow_imports)
+    print(*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, sep="\n", flush=True)
+    print(*measure_step(plan), sep="\n")
+
+
+def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
+    """Train a run, or resume it, to its last step or until it is told to stop."""
+    first = jax.process_index() == 0
+    with (
+        SignalMonitor(config.train.hang_limit_s, workdir / "stacks.txt") as monitor,
+        lock_folder(workdir if first else None),
+    ):
+        if first:
+            _remove_partial_files(workdir)
+        barrier("tidy")
+        plan = plan_run(config, workdir, allow_imports)
+        _train_plan(plan, workdir, monitor)
+
+
+def _remove_partial_files(workdir: Path) -> None:
+    retention.clean_up_partial(workdir / "checkpoints")
+    for folder in (workdir, workdir / run_outputs.PICTURES, workdir / trained_model.SNAPSHOTS):
+        clear_parts(folder)
+
+
+def _train_plan(plan: TrainingPlan, workdir: Path, monitor: SignalMonitor) -> None:
+    """Report the plan, record the run, train it, and report how it ended."""
+    train = plan.config.train
+    done = int(plan.start.step)
+    heading = f"{plan.config.data.name}: {describe_size(plan)}, step {done:,} to {train.steps:,}"
+    tell(heading, *describe_data(plan), *plan.notes)
+    if done >= train.steps:
+        tell(f"{workdir}: already at step {done:,}; raise --config.train.steps to train longer")
+        return
+    splits = split_rules.split_record(plan.data.dataset, plan.data.rule)
+    record = run_record.record_at_start(plan.previous, plan.config, plan.data.spec, splits, workdir)
+    if jax.process_index() == 0:
+        run_record.write_config(workdir, record)
+    done = _train(plan, workdir, record.identity, monitor)
+    if done < train.steps:
+        tell(f"{workdir}: stopped at step {done:,} and saved; the same command resumes")
+        return
+    pictures = f"; pictures are in {workdir / run_outputs.PICTURES}" if train.picture_every_steps else ""
+    tell(f"{workdir}: step {train.steps:,} reached{pictures}")
+
+
+def _train(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: SignalMonitor) -> int:
+    """Train with checkpoints and, on the first host, logs and pictures; the step that was reached."""
+    with _open_run(plan, workdir, identity, monitor) as run:
+        try:
+            state = run_steps(
+                plan,
+                plan.config.train.steps,
+                events=run.events,
+                watch=run.watch,
+                on_fault=plan.setup.policy,
+                restore=run.restore,
+                report=partial(_report_fault, workdir if run.first else None),
+                stopping=lambda: monitor.stopping,
+            )
+        except Diverged as end:
+            if end.fault.sound:
+                run.save_missing(end.state, end.fault.step)
+            raise UserError(f"{workdir}: {end}") from None
+        run.save_missing(state, int(state.step))
+    return int(state.step)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What happens at intervals of a run."""
+
+    plan: TrainingPlan
+    workdir: Path
+    identity: Identity
+    saver: checkpoint.Saver
+    log: Log
+    monitor: SignalMonitor
+    first: bool
+
+    @property
+    def events(self) -> list[tuple[int, run_outputs.Call]]:
+        """Intervals in steps, and what is called; 0: after the last step alone."""
+        train = self.plan.config.train
+        optional = [(train.picture_every_steps, self.picture), (train.snapshot_every_steps, self.snapshot)]
+        return [(train.save_every_steps, self.save), *[event for event in optional if event[0]]]
+
+    def save(self, step: int, state: State, metrics: Metrics) -> None:
+        """Measure the validation loss, and begin to save a checkpoint."""
+        validate = self.plan.setup.validate
+        values = {} if validate is None else validate(state.ema["params"])
+        if values:
+            self.log.log_values(step, values)
+        self.saver.save(step, state, {**metrics, **values}, self.log.sums)
+
+    def save_missing(self, state: State, step: int) -> None:
+        """Save the state of a step that has no checkpoint."""
+        if not self.saver.contains(step):
+            self.saver.save(step, state, {}, self.log.sums)
+
+    def picture(self, step: int, state: State, metrics: Metrics) -> None:
+        """Write a picture of samples."""
+        if self.first:
+            run_outputs.write_picture(self.workdir, step, self.plan.setup.gallery(state.ema))
+
+    def snapshot(self, step: int, state: State, metrics: Metrics) -> None:
+        """Write the averages from which others can be made."""
+        if self.first:
+            run_outputs.write_snapshot(self.workdir, step, state.emas, self.identity)
+
+    def watch(self, step: int, metrics: Metrics) -> None:
+        """Log the metrics of a dispatch, which shows that the run has not hung."""
+        self.monitor.beat(step)
+        self.log.log_steps(step, metrics)
+
+    def restore(self) -> State | None:
+        """The newest whole checkpoint, with the running means of its step."""
+        self.saver.wait()
+        folder = self.workdir / "checkpoints"
+        state = checkpoint.restore(folder, self.plan.start, self.identity)
+        self.log.sums = running_means.read_sums(folder, int((state or self.plan.start).step))
+        return state
+
+
+@contextmanager
+def _open_run(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: SignalMonitor) -> Iterator[_Run]:
+    """The run with its log and its checkpoints open."""
+    config = plan.config
+    first = jax.process_index() == 0
+    folder = workdir / "checkpoints"
+    start = int(plan.start.step)
+    about = {"config": config_files.config_hash(config), **identity.about}
+    length = RunLength(start, config.train.steps, config.train.log_every_steps, config.data.batch_size)
+    log = Log(plan.writers if first else (), length, not first, running_means.read_sums(folder, start))
+    with closing(checkpoint.Saver(folder, plan.setup.retention, about)) as saver, closing(log):
+        yield _Run(plan, workdir, identity, saver, log, monitor, first)
+
+
+def _report_fault(folder: Path | None, fault: Fault) -> None:
+    """Report a step whose numbers are not finite, on the first host also in faults.jsonl."""
+    warn(fault.describe(), new_line=True)
+    if folder is not None:
+        run_outputs.write_fault(folder, fault)

@@ -1,0 +1,136 @@
+"""What a run would do, and the memory and time of its steps."""
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from diffjax.commands.preflight import device_memory, format_bytes, max_checkpoints
+from diffjax.commands.training_plan import TrainingPlan
+from diffjax.data.split_rules import describe_splits
+from diffjax.experiment import data_spec
+from diffjax.training.loop import fit, step_memory
+from diffjax.training.state import State
+from diffjax.training.trainer import build_trainer
+
+MAX_TIMED_STEPS = 10
+MIN_TIMED_STEPS = 3
+TIMING_LIMIT_S = 20.0  # after which no further step is timed
+
+
+def run_steps(plan: TrainingPlan, steps: int, **options: Any) -> State:
+    """Train a plan up to that step; `options` are those of `fit`."""
+    return fit(
+        plan.start.key,
+        plan.setup.net,
+        plan.setup.loss,
+        plan.stream,
+        steps,
+        optimizer=plan.setup.optimizer,
+        start=plan.start,
+        accumulate=plan.config.train.accumulate,
+        **options,
+    )
+
+
+def describe_size(plan: TrainingPlan) -> str:
+    """The numbers of parameters, images and devices."""
+    images = len(plan.data.dataset.splits["train"])
+    return f"{_describe_parameters(plan)}, {images:,} images, {jax.device_count()} {jax.default_backend()} device(s)"
+
+
+def describe_data(plan: TrainingPlan) -> list[str]:
+    """How the images are divided, and how many transparent ones are laid on white."""
+    dataset = plan.data.dataset
+    lines = [f"{dataset.name}: {describe_splits(dataset, data_spec.parse_rule(plan.data.rule))}"]
+    if dataset.transparent:
+        total = sum(map(len, dataset.splits.values()))
+        laid = "is transparent and laid" if dataset.transparent == 1 else "are transparent and laid"
+        lines.append(f"{dataset.name}: {dataset.transparent:,} of {total:,} images {laid} on white")
+    return lines
+
+
+def describe_plan(plan: TrainingPlan, workdir: Path) -> list[str]:
+    """What a run would do, a line for each part of it."""
+    train, batch_size = plan.config.train, plan.config.data.batch_size
+    spec = plan.data.spec
+    images = len(plan.data.dataset.splits["train"])
+    done = int(plan.start.step)
+    left = train.steps - done
+    size = format_bytes(plan.state_bytes)
+    kept = max_checkpoints(plan.setup.retention, train.steps, train.save_every_steps)
+    return [
+        f"data:        {plan.config.data.name}, {images:,} images of {' x '.join(map(str, spec.shape))}, "
+        f"{spec.classes} classes, {spec.levels} levels as {spec.form}",
+        *_describe_data_std(plan),
+        f"model:       {plan.config.model.net}, {_describe_parameters(plan)}",
+        f"state:       {size} on each of {jax.device_count()} {jax.default_backend()} device(s): parameters, "
+        f"optimizer, averages {', '.join(plan.start.emas)}",
+        f"steps:       {done:,} to {train.steps:,}, {batch_size} images each: {left * batch_size:,} images, "
+        f"{left * batch_size / images:.1f} epochs",
+        f"checkpoints: at most {kept}, {size} each, in {workdir / 'checkpoints'}",
+    ]
+
+
+def measure_step(plan: TrainingPlan) -> list[str]:
+    """The peak memory and the time of a step, a line each: some steps are taken, and their results are discarded."""
+    start_s = time.monotonic()
+    memory = _describe_memory(plan)
+    compilation_s = time.monotonic() - start_s
+    return [*memory, _describe_time(plan, compilation_s)]
+
+
+def _describe_data_std(plan: TrainingPlan) -> list[str]:
+    """The standard deviation that the model is built with, and the measured one; nothing for tokens."""
+    if not plan.data.std:
+        return []
+    return [f"data_std:    {plan.config.model.data_std:g}; measured on the training images: {plan.data.std:g}"]
+
+
+def _describe_memory(plan: TrainingPlan) -> list[str]:
+    """The peak memory of the program that would run; nothing where the platform does not report it."""
+    setup = plan.setup
+    trainer = build_trainer(setup.net, setup.loss, setup.optimizer, accumulate=plan.config.train.accumulate)
+    memory = step_memory(trainer, plan.start, next(plan.stream))
+    if memory is None:
+        return []
+    available, sharing = device_memory()
+    line = (
+        f"memory:      {format_bytes(memory.peak)} at the peak of a step on each device (state and batch "
+        f"{format_bytes(memory.arguments)}, temporaries {format_bytes(memory.temporaries)})"
+    )
+    if memory.peak * sharing > available:
+        line += f", more than its {format_bytes(available)}: lower data.batch_size, or raise train.accumulate"
+    return [line]
+
+
+def _describe_time(plan: TrainingPlan, compilation_s: float) -> str:
+    """The minimum over several steps, each with the reading of its batch, one step per dispatch."""
+    done = int(plan.start.step)
+    ends = [time.monotonic()]
+    run_steps(
+        plan,
+        done + 1 + MAX_TIMED_STEPS,
+        events=[(1, lambda *_: ends.append(time.monotonic()))],  # an event waits until its step is done
+        stopping=lambda: len(ends) > 1 + MIN_TIMED_STEPS and ends[-1] - ends[1] > TIMING_LIMIT_S,
+        dispatch=1,
+    )
+    step_seconds = [after - before for before, after in pairwise(ends[1:])]
+    fastest = min(step_seconds)
+    total = max(plan.config.train.steps - done, 0) * fastest
+    return (
+        f"time:        {1000 * fastest:.3g} ms per step, the minimum of {len(step_seconds)} "
+        f"({plan.config.data.batch_size / fastest:,.0f} images/s), {_format_duration(total)} in all, "
+        f"{compilation_s + ends[1] - ends[0]:.1f} s before the first; dispatches of several steps may be faster"
+    )
+
+
+def _describe_parameters(plan: TrainingPlan) -> str:
+    trained, total = plan.setup.count_parameters(plan.start.params)
+    return f"{total:,} parameters" if trained == total else f"{trained:,} of {total:,} parameters trained"
+
+
+def _format_duration(seconds: float) -> str:
+    return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d} h"
