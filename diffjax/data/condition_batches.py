@@ -105,7 +105,7 @@ def assemble_condition(labels: Any, parts: Values) -> dict[str, Any]:
     return condition if labels is None else {LABEL: labels, **condition}
 
 
-def _check_not_generated(parts: Sequence[Any], dataset: Dataset) -> None:
+def _check_not_generated(parts: Sequence[object], dataset: Dataset) -> None:
     if parts and dataset.law is not None:
         raise UserError(f"data.parts: {dataset.name!r} is drawn from a law of its classes alone; leave parts out")
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+Examples = Iterator[tuple[int, dict[str, object]]]  # (row number, features)
+
 LEVELS = 17
 _SEED = 0  # of the splits; a part of the data set, like its version
 _TEST, _VALIDATION = 360, 180
@@ -22,11 +24,11 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return dataset_info(self, {})
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
         images, labels = _load_images()
         return {name: _examples(images, labels, ids) for name, ids in split_ids(labels).items()}
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self) -> Examples:
         raise NotImplementedError("`_split_generators` makes the examples")
 
 
@@ -40,7 +42,7 @@ def split_ids(labels: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
     return {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
 
 
-def _examples(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
+def _examples(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Examples:
     for i in ids:
         yield int(i), {"image": images[i], "label": int(labels[i])}
 

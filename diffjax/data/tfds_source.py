@@ -21,6 +21,7 @@ from diffjax.utils.image_io import MODES, decode_bytes
 
 Builder = tfds.core.DatasetBuilder
 Records = Sequence[Mapping[str, Any]]  # TFDS's data source
+Decode = Callable[[Any, str], np.ndarray]  # (stored image, location for messages) -> pixels
 
 _MAX_SHOWN = 160  # letters of another library's message that ours quote
 
@@ -160,9 +161,7 @@ def _feature(kind: tfds.features.Tensor) -> Feature:
     return Feature(tuple(kind.shape), np.dtype(kind.np_dtype), isinstance(kind, tfds.features.Text), classes)
 
 
-def _splits(
-    builder: Builder, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], rule: SplitRule
-) -> dict[str, Split]:
+def _splits(builder: Builder, image: str, label: str | None, decode: Decode, rule: SplitRule) -> dict[str, Split]:
     """All splits of the set; images stay encoded until they are read, and are decoded by Pillow alone."""
     kinds = builder.info.features.items()
     skip = {key: tfds.decode.SkipDecoding() for key, kind in kinds if isinstance(kind, tfds.features.Image)}
@@ -188,7 +187,7 @@ def _record_key(stored: ReadFeatures, image: str, index: int) -> bytes:
 
 
 def _fetch(
-    source: Records, location: str, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], index: int
+    source: Records, location: str, image: str, label: str | None, decode: Decode, index: int
 ) -> tuple[Callable[[], np.ndarray], int]:
     record = _read_record(source, location, index)
     pixels = record.get(image)
