@@ -18,11 +18,12 @@ import diffjax as dj
 from diffjax import guidance as g
 from diffjax import lab
 from diffjax.lab.guidance_checks import draw, pattern_strengths
+from diffjax.lab.guidance_data import null_label
 
 FLOW = dj.Gaussian(dj.schedule.flow, dj.predict.velocity)
 SCALES, STEPS, LONG = (1.0, 1.5, 2.0, 4.0), (10, 40), (10, 40, 160)
 FINE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
-NUMBERS, SHOWN, AT = 4, 3.0, {"noise": FLOW, "label": 0, "draws": 2000, "seed": 0}
+NUMBERS, SHOWN = 4, 3.0
 SIGNS = ("mean", "deviation", "kept", "modes")
 STRENGTHS = (0.05, 0.2, 0.6)
 BATCH, ROUNDS = 16, 75
@@ -92,12 +93,11 @@ def tilted_rows(rules: dict[str, dj.Step], curves: dict[str, dict[int, list[floa
 
 def line(make: Callable, w: float, step: Any, steps: int, dimensions: int) -> np.ndarray:
     """z and b of what is drawn."""
-    known, null = (
-        lab.class_denoiser(FLOW, lab.TWO_CLASSES, dimensions),
-        jnp.asarray(len(lab.TWO_CLASSES.laws), jnp.int32),
-    )
-    grid = dj.grids.uniform(FLOW, steps)
-    return pattern_strengths(draw(make(known, w, null), step or dj.steps.ddim(), grid, w, dimensions=dimensions, **AT))
+    exact = lab.class_denoiser(FLOW, lab.TWO_CLASSES, dimensions)
+    guided = make(exact, w, jnp.asarray(null_label(lab.TWO_CLASSES), jnp.int32))
+    rule = step(w) if callable(step) else step or dj.steps.ddim()
+    task = lab.GuidanceTask(dimensions=dimensions)
+    return pattern_strengths(draw(task, FLOW, guided, rule, dj.grids.uniform(FLOW, steps)))
 
 
 def every() -> Table:
@@ -117,7 +117,8 @@ def every() -> Table:
 def every_rows(found: dict[str, list[lab.GuidanceRow]]) -> Iterator[list[str]]:
     """A row for each guidance and scale; `found` gets those of the most steps."""
     for name, (make, step) in GUIDANCES.items():
-        rows = lab.guidance_report(make, scales=SCALES, steps=STEPS, noise=FLOW, step=step, dimensions=NUMBERS).rows
+        task = lab.GuidanceTask(dimensions=NUMBERS)
+        rows = lab.guidance_report(make, task, scales=SCALES, steps=STEPS, noise=FLOW, step=step).rows
         few, found[name] = ([it for it in rows if it.steps == steps] for steps in STEPS)
         for short, it in zip(few, found[name], strict=True):
             far = (it.wasserstein, short.wasserstein, it.to_class, it.aside)
@@ -133,7 +134,7 @@ def plus_plus(steps: int) -> Callable:
 
 def plus() -> Table:
     """CFG++: to which scale of the tilted law each strength comes nearest, in more and more steps."""
-    spread, rows = lab.TWO_CLASSES.laws[0].moments()[1], []
+    spread, rows = lab.TWO_CLASSES.distributions[0].moments()[1], []
     for strength in STRENGTHS:
         found = [line(plus_plus(steps), strength, None, steps, 1)[0] for steps in LONG]
         rows.append([strength, *(f"{nearest(z):g}" for z in found), *(f"{z.std() / spread:.2f}" for z in found)])
@@ -152,12 +153,12 @@ def nearest(z: np.ndarray) -> float:
 
 def models() -> Table:
     """A model that errs, guided by its own null condition and by a weaker model."""
-    model, rows = lab.TWO_CLASSES.widen(1.4), []
+    task, rows = lab.GuidanceTask(model=lab.TWO_CLASSES.widen(1.4)), []
     weak = lab.class_denoiser(FLOW, lab.TWO_CLASSES.widen(2.0))
     makes = {"cfg": g.cfg, "autoguidance": lambda denoise, w, null: g.autoguidance(denoise, weak, w)}
     for name, make in makes.items():
         scales = (1.0, 1.5, 2.0, 3.0) if name == "autoguidance" else (1.0, 1.5, 2.0)
-        for it in lab.guidance_report(make, scales=scales, steps=STEPS[-1:], noise=FLOW, model=model).rows:
+        for it in lab.guidance_report(make, task, scales=scales, steps=STEPS[-1:], noise=FLOW).rows:
             numbers = (f"{it.class_deviation:.2f}", f"{it.modes:.2f}", f"{it.to_class:.3f}")
             rows.append([f"`{name}`", f"{it.scale:g}", *numbers])
     return table("Models that err", ("guidance", "w", "kept", "modes", "to class"), rows)

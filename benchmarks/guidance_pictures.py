@@ -34,7 +34,7 @@ def densities(drawn: dict[str, dict[float, np.ndarray]], path: Path) -> None:
 def _laws(pane: Axes, w: float) -> None:
     law = lab.tilted_density(lab.TWO_CLASSES, 0, w)
     pane.fill_between(law.z, law.density, color="0.8", label="tilted law: p(x|c)^w p(x)^(1-w)")
-    pane.plot(Z, np.exp(log_density(lab.TWO_CLASSES.laws[0], Z)), color="black", lw=0.9, label="class: p(x|c)")
+    pane.plot(Z, np.exp(log_density(lab.TWO_CLASSES.distributions[0], Z)), color="black", lw=0.9, label="class: p(x|c)")
     pane.plot(Z, np.exp(log_density(lab.TWO_CLASSES.marginal(), Z)), color="black", lw=0.9, ls=":", label="all: p(x)")
     pane.set_xlim(Z[0], Z[-1])
 
@@ -55,10 +55,10 @@ def curves(scales: tuple[float, ...], found: dict[str, dict[int, list[float]]], 
 def trade(found: dict[str, list[lab.GuidanceRow]], path: Path) -> None:
     """How much of the modes is kept, against the distance to the class: what variety an effect costs."""
     figure, pane = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
-    own, scales = lab.TWO_CLASSES.laws[0].moments()[1], np.linspace(1, 8, 29)
+    own, scales = lab.TWO_CLASSES.distributions[0].moments()[1], np.linspace(1, 8, 29)
     laws = [lab.tilted_density(lab.TWO_CLASSES, 0, float(w)) for w in scales]
     far = [np.mean(np.abs(law.quantiles(2000) - laws[0].quantiles(2000))) / own for law in laws]
-    shares = [coverage(lab.TWO_CLASSES.laws[0], law.z, law.probabilities) for law in laws]
+    shares = [coverage(lab.TWO_CLASSES.distributions[0], law.z, law.probabilities) for law in laws]
     pane.plot(far, shares, color="0.75", lw=6, zorder=0, label="tilted laws")
     for at, (name, rows) in enumerate(found.items()):
         style = {"marker": "osD^v<>P"[at % 8], "ms": 5, "lw": 1, "color": f"C{at}", "alpha": 0.8}
@@ -83,7 +83,7 @@ def planes(drawn: dict[str, np.ndarray], w: float, path: Path) -> None:
         pane.fill_between(law.z, floor, floor + height * law.density, color="0.8", label=f"tilted law, w = {w:g}")
         counts, edges = np.histogram(z, bins=60, range=(-2.6, 2.0), density=True)
         pane.stairs(floor + height * counts, edges, baseline=None, color="C0", lw=1, label="z drawn")
-        means = lab.TWO_CLASSES.laws[0].means
+        means = lab.TWO_CLASSES.distributions[0].means
         pane.scatter(z, b, s=2, alpha=0.35, color="C0", linewidths=0)
         pane.plot(means, [ASIDE.means[0]] * len(means), "k+", ms=9, label="modes of the class")
         pane.set_title(name, fontsize=9)

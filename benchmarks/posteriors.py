@@ -61,8 +61,8 @@ def problems() -> list[tuple[str, str, int]]:
 
 def measured(prior: str, seen: str, count: int, ways: dict[str, Any]) -> lab.Posteriors:
     """These methods, on one problem."""
-    given = {"noise": NOISE, "steps": STEPS, "draws": DRAWS, "observations": OBSERVATIONS}
-    return lab.posteriors(ways, PRIORS[prior](count), SEEN[seen], SHAPES[count], **given)
+    task = lab.PosteriorTask(PRIORS[prior](count), SEEN[seen], SHAPES[count], OBSERVATIONS, DRAWS)
+    return lab.posteriors(ways, task, noise=NOISE, steps=STEPS)
 
 
 def found(prior: str, seen: str, count: int) -> dict[str, Any]:

@@ -1,11 +1,8 @@
-"""Where the clock stops: `grid(noise, steps) -> [steps + 1]` clock values, strictly falling, noisiest first.
+"""Sampling grids: `grid(noise, steps) -> [steps + 1]` clock values, strictly falling, noisiest first.
 
-A grid is one explicit array, made on the host. Step rules see pairs of its
-neighbours, and nothing is ever looked up by value.
-
-Grids of a smallest sigma end in one of two ways. `last="clean"`: at sigma = 0, and by any rule of first order the step
-from sigma_min to there is the denoised prediction itself, which other code calls to denoise at sigma_min.
-`last="sigma_min"`: at sigma_min, and that much noise is left.
+A grid is an array made on the host; step rules get pairs of neighbours. Grids with a smallest sigma end in one of two
+ways. `last="clean"`: at sigma = 0, where any rule of first order returns the prediction at sigma_min (other code calls
+it denoising at sigma_min). `last="sigma_min"`: at sigma_min, with that much noise left.
 """
 
 import jax.numpy as jnp
@@ -52,16 +49,16 @@ def quadratic(noise: Noise, steps: int) -> Grid:
 @validate_arguments
 @on_host
 def cosine(noise: Noise, steps: int) -> Grid:
-    """t = cos(π/2 (1 - u)), u evenly from 1 to 0: most stops where nothing is known yet (Shi et al. 2024)."""
+    """t = cos(π/2 (1 - u)), u evenly from 1 to 0: most grid points near pure noise (Shi et al. 2024)."""
     return jnp.sin(jnp.pi / 2 * uniform(noise, steps)).at[0].set(1.0)
 
 
 @validate_arguments
 @on_host
 def beta(noise: Noise, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Grid:
-    """t = the quantile u of the Beta(alpha, beta) law, u evenly from 1 to 0 (Lee et al. 2024).
+    """t = the quantile u of the Beta(alpha, beta) distribution, u evenly from 1 to 0 (Lee et al. 2024).
 
-    Below 1 the two numbers gather the stops at the ends: beta those at t = 1, alpha those at t = 0.
+    Below 1, beta concentrates grid points at t = 1, alpha at t = 0.
     """
     for name, value in (("alpha", alpha), ("beta", beta)):
         if not value > 0:
@@ -147,9 +144,9 @@ def log_snr(noise: Noise, steps: int, low: float = -10.0, high: float = 10.0, la
 @validate_arguments
 @on_host
 def at_a_time(noise: Noise, steps: int, k: int = 1) -> Grid:
-    """Where an order of width 0 reveals k of `steps` positions at each stop, and at the last one those that are left.
+    """k positions per step under an order of width 0, and the remainder in the last of ⌈steps / k⌉ steps.
 
-    `steps` is the number of positions, all of which are revealed in ⌈steps / k⌉ steps.
+    `steps` is the number of positions.
     """
     if k < 1:
         raise UserError(f"at_a_time: k must be at least 1, got {k}")
@@ -158,8 +155,10 @@ def at_a_time(noise: Noise, steps: int, k: int = 1) -> Grid:
 
 
 def pad_grid(grid: Grid, length: int) -> Grid:
-    """The grid with its last stop repeated up to `length` steps, in which nothing happens: grids of every number of
-    steps then have one shape, and compile once."""
+    """The grid with its last point repeated up to `length` steps, which changes nothing: such grids compile once.
+
+    Raises UserError where the grid has more steps.
+    """
     steps = len(grid) - 1
     if length < steps:
         raise UserError(f"pad_grid: length must be at least the grid's {steps} steps, got {length}")
@@ -167,10 +166,7 @@ def pad_grid(grid: Grid, length: int) -> Grid:
 
 
 def repeat_per_block(grid: Grid, count: int) -> Grid:
-    """The whole grid once in each block of `order.blocks(count)`: in a block's share of the clock, levels are its own.
-
-    The grid has to go from 1 to 0, so that a block is known when the next begins.
-    """
+    """The whole grid once in each block of `order.blocks(count)`. Raises UserError unless it goes from 1 to 0."""
     stops = np.asarray(grid, np.float64)
     if count < 1 or stops[0] != 1 or stops[-1] != 0:
         raise UserError(
@@ -181,12 +177,12 @@ def repeat_per_block(grid: Grid, count: int) -> Grid:
 
 
 def _complete_grid(times: Grid, last: str) -> Grid:
-    """The grid from 1, where training ends and the prior is drawn, through all times but the first, to 0 if clean."""
+    """The grid from 1, the level of the prior, through all times but the first, to 0 if clean."""
     return jnp.concatenate([jnp.ones_like(times[:1]), times[1:], jnp.zeros_like(times[: last == "clean"])])
 
 
 def _ramp_length(steps: int, last: str, grid: str) -> int:
-    """How many stops of the ramp there are: at sigma = 0 there is one more."""
+    """The number of points of the ramp; sigma = 0 is one more."""
     if last not in ("clean", "sigma_min"):
         raise UserError(f'{grid}: last must be "clean" (end at sigma = 0) or "sigma_min" (end there), got {last!r}')
     return _check_at_least(steps, 1) + (last == "sigma_min")

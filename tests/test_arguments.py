@@ -85,7 +85,7 @@ SURFACE: dict[str, tuple[Callable, dict[str, Any]]] = {
     "inpaint": (dj.edit.inpaint, {"image": X[0], "known": X[0] > -1, "noise_std": 0.0}),
     "interpolate": (
         dj.edit.interpolate,
-        {**MODEL, "a": X, "b": X, "shares": jnp.array([0.5]), "steps": 4, "cond": COND},
+        {**MODEL, "images": (X, X), "shares": jnp.array([0.5]), "steps": 4, "cond": COND},
     ),
     "min_snr": (dj.weights.min_snr, {"gamma": 5.0}),
     "logit_normal": (dj.times.logit_normal, {"mean": 0.0, "std": 1.0}),
@@ -173,8 +173,7 @@ WRONG: dict[str, list[Any]] = {
     "image": ["in.png", None],
     "known": ["mask", None, X[0], X > 0],
     "noise_std": ["0.1", None, -1.0],
-    "a": ["in.png", None, X[:2]],
-    "b": ["in.png", None, X[:2]],
+    "images": ["in.png", None, X, (X,), (X[:2], X), (X, "in.png")],
     "shares": ["half", None, 0.5],
     "gamma": [*NO_NUMBER, 0.0],
     "mean": NO_NUMBER,

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from strangers import SECONDS, refused
 
-from diffjax.data import batches, open_dataset
+from diffjax.data import BatchConfig, batches, open_dataset
 from diffjax.errors import UserError
 from diffjax.utils.image_io import MAX_BYTES, decode_bytes, read_header, read_image
 
@@ -102,7 +102,7 @@ def test_a_picture(tmp_path: Path, name: str):
     with refused(rf"record 7: .*({message})"):
         decode_bytes(data, 3, None, "record 7")
     with refused(rf"x\.png: .*({message})", tmp_path):
-        next(batches(open_dataset(f"folder:{tmp_path}"), "train", 1, 0))
+        next(batches(open_dataset(f"folder:{tmp_path}"), "train", BatchConfig(1, 0)))
 
 
 def test_exif_without_end_is_refused_and_the_most_that_is_not_is_read_at_once(tmp_path: Path):

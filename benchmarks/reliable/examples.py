@@ -8,7 +8,7 @@ import sys
 import jax
 import numpy as np
 
-from diffjax.data import batches, open_dataset
+from diffjax.data import BatchConfig, batches, open_dataset
 from diffjax.training import data_parallel
 
 
@@ -16,7 +16,7 @@ def main(config: str, steps: str) -> None:
     """Pixels, classes and each example's place in the batch, in the order of the batch."""
     fields = runpy.run_path(config)["get_config"]()
     dataset = open_dataset(fields.data.name, fields.data.dir)
-    stream = batches(dataset, "train", fields.data.batch_size, fields.train.seed)
+    stream = batches(dataset, "train", BatchConfig(fields.data.batch_size, fields.train.seed))
     for batch in itertools.islice(stream, int(steps)):
         told = hashlib.sha256()
         for name, leaf in sorted(data_parallel.shard_batches([batch], jax.device_count(), 1).items()):

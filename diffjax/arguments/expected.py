@@ -1,28 +1,32 @@
-"""What an argument of each name must be, in every public function: it becomes what was meant, or is refused.
+"""What an argument of each name must be, in every public function: a check returns it in its usual form, or refuses it.
 
-A UserError names the argument and says what to write. Nothing here depends on values that may be traced.
+A UserError names the argument and says what to write. No check depends on values that may be traced.
 """
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import PyTree
 
 from diffjax.errors import UserError
 from diffjax.order import Order
 from diffjax.protocols import Net, Noise, NoiseAwareHook, Step
 from diffjax.utils.kinds import describe_value, matches_type, python_scalar
-from diffjax.utils.prng import require_key
+from diffjax.utils.prng import Keys, require_key
+
+Value = TypeVar("Value")
+Check = Callable[[object], object]
 
 _METHODS = tuple(name for name in vars(Noise) if not name.startswith("_"))
 
 
-def require_callable(name: str, value: Any, count: int, expected: str) -> Any:
-    """The value, once it can be called with so many arguments. Raises UserError, which says what is expected."""
+def require_callable(name: str, value: Value, count: int, expected: str) -> Value:
+    """The value, once it can be called with `count` arguments. Raises UserError, which says what is expected."""
     if not callable(value) or isinstance(value, type):
         raise UserError(f"{name}: expected {expected}, got {describe_value(value)}")
     try:
@@ -36,7 +40,7 @@ def require_callable(name: str, value: Any, count: int, expected: str) -> Any:
     return value
 
 
-def keys(value: Any) -> Any:
+def keys(value: object) -> Keys:
     """One key for each example, at least one."""
     array = require_key("keys", value)
     if array.ndim != 1 or not len(array):
@@ -47,7 +51,7 @@ def keys(value: Any) -> Any:
     return array
 
 
-def noise(value: Any) -> Any:
+def noise(value: Value) -> Value:
     """A noise."""
     missing = [name for name in _METHODS if not hasattr(value, name)]
     if missing and len(missing) < len(_METHODS) and not isinstance(value, type):
@@ -60,7 +64,7 @@ def noise(value: Any) -> Any:
     return value
 
 
-def order(value: Any) -> Any:
+def order(value: object) -> Order:
     """An order."""
     if not isinstance(value, Order):
         raise UserError(
@@ -70,44 +74,45 @@ def order(value: Any) -> Any:
     return value
 
 
-def step(value: Any) -> Any:
+def step(value: object) -> Step | None:
     """A step rule, or None for the default."""
-    if value is not None and not isinstance(value, Step):
-        raise UserError(f"step: expected a step rule, such as dj.steps.ddim(), got {describe_value(value)}")
-    return value
+    if value is None or isinstance(value, Step):
+        return value
+    raise UserError(f"step: expected a step rule, such as dj.steps.ddim(), got {describe_value(value)}")
 
 
-def denoiser(name: str) -> Callable[[Any], Any]:
+def denoiser(name: str) -> Check:
     """The check of a denoiser."""
-    return lambda value: _denoiser(name, value)
+
+    def check(value: object) -> object:
+        if isinstance(value, Net | type):
+            kind = value if isinstance(value, type) else type(value)
+            raise UserError(
+                f"{name}: expected a function (x_t, t, cond), got the net {kind.__name__}; its denoiser is "
+                "dj.denoiser(noise, net, state.ema)"
+            )
+        return require_callable(name, value, 3, "a function (x_t, t, cond), such as dj.denoiser(noise, net, state.ema)")
+
+    return check
 
 
-def _denoiser(name: str, value: Any) -> Any:
-    if isinstance(value, Net | type):
-        raise UserError(
-            f"{name}: expected a function (x_t, t, cond), got the net {_name(value)}; its denoiser is "
-            "dj.denoiser(noise, net, state.ema)"
-        )
-    return require_callable(name, value, 3, "a function (x_t, t, cond), such as dj.denoiser(noise, net, state.ema)")
-
-
-def shape(value: Any) -> Any:
+def shape(value: object) -> tuple[object, ...]:
     """The shape of one example."""
-    sizes: tuple[Any, ...] = tuple(map(python_scalar, value)) if isinstance(value, Iterable) else (value, None)
+    sizes = tuple(map(python_scalar, value)) if isinstance(value, Iterable) else (value, None)
     if not sizes or not all(matches_type(size, int) and size > 0 for size in sizes):
         raise UserError(f"shape: expected that of one example, such as (8, 8, 1), got {value!r}")
     return sizes
 
 
-def steps(value: Any) -> Any:
-    """How many steps, or None for the default."""
+def steps(value: object) -> int | None:
+    """A number of steps, or None for the default."""
     count = python_scalar(value)
     if isinstance(count, Tracer) or not (count is None or (matches_type(count, int) and count >= 1)):
         raise UserError(f"steps: expected a whole number of at least 1, known before tracing, got {value!r}")
     return count
 
 
-def grid(value: Any) -> Any:
+def grid(value: object) -> jax.Array | np.ndarray | None:
     """Clock values, or None for even ones."""
     if value is None:
         return None
@@ -118,28 +123,28 @@ def grid(value: Any) -> Any:
     return as_array("grid", value)
 
 
-def hook(value: Any) -> Any:
-    """A hook, what was seen of the examples, or None."""
+def hook(value: object) -> object:
+    """A hook, a constraint of editing, or None."""
     if value is None or isinstance(value, NoiseAwareHook):
         return value
     return require_callable("hook", value, 5, "a function (keys, x, pred, t, s) -> x, or dj.edit.inpaint(image, known)")
 
 
-def cond(value: Any) -> Any:
+def cond(value: PyTree) -> PyTree:
     """A condition whose every leaf is an array; a list of numbers becomes one."""
 
-    def leaf(entry: Any) -> Any:
+    def leaf(entry: object) -> jax.Array | np.ndarray:
         if isinstance(entry, str | bytes):
-            raise UserError(f"cond: {entry!r} is text, and nets are told numbers; encode it (a class as its number)")
+            raise UserError(f"cond: {entry!r} is text, and nets read numbers; encode it (a class as its number)")
         return as_array("cond", entry)
 
     return jax.tree.map(leaf, value, is_leaf=_is_list_of_plain)
 
 
-def data(name: str) -> Callable[[Any], Any]:
+def data(name: str) -> Callable[[object], jax.Array | np.ndarray]:
     """The check of an array with the batch first."""
 
-    def check(value: Any) -> Any:
+    def check(value: object) -> jax.Array | np.ndarray:
         array = as_array(name, value)
         if not array.ndim or not len(array):
             raise UserError(f"{name}: expected at least one example, the batch first, got shape {array.shape}")
@@ -148,22 +153,20 @@ def data(name: str) -> Callable[[Any], Any]:
     return check
 
 
-def strength(value: Any) -> Any:
+def strength(value: object) -> object:
     """One number, which may be traced."""
     number = python_scalar(value)
-    if isinstance(number, Tracer) and not number.ndim:
-        return number
-    if not matches_type(number, float):
+    if not (isinstance(number, Tracer) and not number.ndim) and not matches_type(number, float):
         raise UserError(f"strength: expected one number in (0, 1], got {value!r}")
     return number
 
 
-def start(value: Any) -> Any:
+def start(value: object) -> jax.Array | np.ndarray | None:
     """A state to start from, or None."""
     return None if value is None else as_array("start", value)
 
 
-def rule(value: Any) -> Any:
+def rule(value: object) -> object:
     """A rule of guidance."""
     expected = (
         "a function (unconditional, conditional, w, x_t, t), such as dj.guidance.linear or dj.guidance.rescaled(0.7)"
@@ -171,17 +174,17 @@ def rule(value: Any) -> Any:
     return require_callable("rule", value, 5, expected)
 
 
-def weight(value: Any) -> Any:
+def weight(value: object) -> object:
     """A weight of noise levels, or None."""
     return value if value is None else _reject_maker("weight", value, 1, "such as dj.weights.min_snr(5.0)")
 
 
-def times(value: Any) -> Any:
+def times(value: object) -> object:
     """A distribution of times, or None."""
     return value if value is None else _reject_maker("times", value, 2, "such as dj.times.logit_normal()")
 
 
-CHECKS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {
+CHECKS_BY_NAME: Mapping[str, Check] = {
     "keys": keys,
     "noise": noise,
     "order": order,
@@ -201,11 +204,11 @@ CHECKS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {
     "x": data("x"),
     "x0": data("x0"),
 }
-"""What every argument of a name must be: `check(value)` returns it, or what it stands for."""
+"""The check of every argument of a name: `check(value)` returns the value in its usual form."""
 
 
-def require_count(count: int, noun: str, trees: Mapping[str, Any]) -> None:
-    """Raise UserError where a leaf of what is given by name has not so many entries."""
+def require_count(count: int, noun: str, trees: Mapping[str, PyTree]) -> None:
+    """Raise UserError where a leaf of the trees, which are called by their names, does not have `count` entries."""
     for name, tree in trees.items():
         for leaf in jax.tree.leaves(tree):
             if not jnp.ndim(leaf) or len(leaf) != count:
@@ -215,8 +218,20 @@ def require_count(count: int, noun: str, trees: Mapping[str, Any]) -> None:
                 )
 
 
-def _reject_maker(name: str, value: Any, count: int, expected: str) -> Any:
-    """A function of so many arguments that is not one of the library's makers of such functions."""
+def as_array(name: str, value: Any) -> Any:
+    """The value as an array, unchanged where it is one. Raises UserError for what can be none."""
+    if isinstance(value, jax.Array | np.ndarray):
+        return value
+    if isinstance(value, int | float | list | tuple | np.generic):
+        try:
+            return np.asarray(value)
+        except (TypeError, ValueError):
+            pass
+    raise UserError(f"{name}: expected an array, got {describe_value(value)}")
+
+
+def _reject_maker(name: str, value: Value, count: int, expected: str) -> Value:
+    """A function of `count` arguments that is not one of the library's makers of such functions."""
     if inspect.isfunction(value) and get_origin(inspect.signature(value).return_annotation) is Callable:
         raise UserError(f"{name}: {value.__name__} makes one; call it: {value.__name__}(…), {expected}")
     return require_callable(name, value, count, f"a function of {count} arguments, {expected}")
@@ -224,21 +239,3 @@ def _reject_maker(name: str, value: Any, count: int, expected: str) -> Any:
 
 def _is_list_of_plain(value: Any) -> bool:
     return type(value) in (list, tuple) and bool(value) and all(isinstance(entry, int | float) for entry in value)
-
-
-def as_array(name: str, value: Any) -> Any:
-    """The value as an array, as it is where it is one. Raises UserError for what can be none."""
-    if isinstance(value, jax.Array | np.ndarray):
-        return value
-    try:
-        return np.asarray(value) if isinstance(value, int | float | list | tuple | np.generic) else _refuse(name, value)
-    except (TypeError, ValueError):
-        return _refuse(name, value)
-
-
-def _refuse(name: str, value: Any) -> Any:
-    raise UserError(f"{name}: expected an array, got {describe_value(value)}")
-
-
-def _name(value: Any) -> str:
-    return value.__name__ if isinstance(value, type) else type(value).__name__

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree, Shaped
 
 from diffjax.conditions import select_parts
-from diffjax.data import Dataset, batches, split_rules
+from diffjax.data import BatchConfig, Dataset, batches, split_rules
 from diffjax.data.condition_batches import split_conditions
 from diffjax.data.condition_parts import Part
 from diffjax.errors import UserError
@@ -100,18 +100,16 @@ def open_batches(config: Config, data: TrainingData, null: PyTree, step: int) ->
 
     The first one is read now, so that an image that cannot be read is reported before training.
     """
-    raw_batches = batches(
-        data.dataset,
-        "train",
+    batch_config = BatchConfig(
         config.data.batch_size,
         config.train.seed,
-        start_step=step,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
         form=data.spec.encoding,
         balance=config.data.balance,
         augment=data_spec.parse_augment(config.data.augment),
         parts=data.parts,
+    )
+    raw_batches = batches(
+        data.dataset, "train", batch_config, start_step=step, host=jax.process_index(), hosts=jax.process_count()
     )
     stream = ({**batch, "cond": select_parts(null, batch["cond"])} for batch in raw_batches)
     return itertools.chain([next(stream)], stream)

@@ -19,7 +19,7 @@ from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.data_parallel import barrier
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Diverged, Fault
-from diffjax.training.progress import Log
+from diffjax.training.progress import Log, RunLength
 from diffjax.training.signals import SignalMonitor
 from diffjax.training.state import State
 from diffjax.training.step import Metrics
@@ -160,15 +160,8 @@ def _open_run(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: Si
     folder = workdir / "checkpoints"
     start = int(plan.start.step)
     about = {"config": config_files.config_hash(config), **identity.about}
-    log = Log(
-        plan.writers if first else (),
-        start,
-        config.train.steps,
-        config.train.log_every_steps,
-        config.data.batch_size,
-        not first,
-        running_means.read_sums(folder, start),
-    )
+    length = RunLength(start, config.train.steps, config.train.log_every_steps, config.data.batch_size)
+    log = Log(plan.writers if first else (), length, not first, running_means.read_sums(folder, start))
     with closing(checkpoint.Saver(folder, plan.setup.retention, about)) as saver, closing(log):
         yield _Run(plan, workdir, identity, saver, log, monitor, first)
 

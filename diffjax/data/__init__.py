@@ -5,13 +5,14 @@ from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import Part
 from diffjax.data.datasets import open_dataset
 from diffjax.data.digits import Digits
-from diffjax.data.pipeline import RESIDENT_BYTES, Batch, batches
+from diffjax.data.pipeline import RESIDENT_BYTES, Batch, BatchConfig, batches
 from diffjax.data.quantization import dequantise, requantise, to_levels, to_uint8, to_unit
 from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split, label_frequencies
 
 __all__ = [
     "RESIDENT_BYTES",
     "Batch",
+    "BatchConfig",
     "Dataset",
     "Digits",
     "Example",

@@ -1,8 +1,8 @@
-"""Changes of a training picture that leave what it shows as it is: each picture by its own key, pixels as levels.
+"""Augmentations of training images, one key per image, on integer levels.
 
-Every name is a maker: `flip(rate=0.5)` gives a function `(keys [b], images [b, h, w, c]) -> images` that moves pixels
-and invents none, so that it serves any number of levels and comes before noise or tokens. What a change leaves
-as it is depends on the data: a mirrored cat is a cat, a mirrored 3 is no digit.
+Every name makes a function: `flip(rate=0.5)` is `(keys [b], images [b, h, w, c]) -> images`. Pixels are moved and never
+interpolated, so that any number of levels works. Which augmentations keep the class depends on the data: a mirrored cat
+is a cat, a mirrored 3 is no digit.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Augment = Callable[[Keys, Images], Images]
 
 
 def flip(rate: float = 0.5) -> Augment:
-    """Mirrors a picture, left for right, with probability `rate`."""
+    """Horizontal flip with probability `rate`."""
     if not 0 <= rate <= 1:
         raise UserError(f"flip: rate must be in [0, 1], got {rate:g}")
 
@@ -36,10 +36,7 @@ def flip(rate: float = 0.5) -> Augment:
 
 
 def shift(pixels: int = 1) -> Augment:
-    """Moves a picture down and across by whole numbers, each uniform in -pixels … pixels.
-
-    What the picture leaves uncovered is filled with its edge: each pixel there has the value of the nearest one.
-    """
+    """Translation by integers, each uniform in -pixels … pixels; uncovered pixels repeat the nearest edge pixel."""
     if pixels < 1:
         raise UserError(f"shift: pixels must be at least 1, got {pixels}")
 
@@ -60,7 +57,7 @@ def shift(pixels: int = 1) -> Augment:
 
 
 def turn() -> Augment:
-    """Turns a square picture by 0, 90, 180 or 270 degrees, each as likely as the others."""
+    """Rotation of a square image by 0, 90, 180 or 270 degrees, with equal probability."""
 
     def turn_image(keys: Keys, images: Images) -> Images:
         height, width = images.shape[1:3]
@@ -74,14 +71,14 @@ def turn() -> Augment:
 
 
 def apply_augmentations(augment: Sequence[Augment], keys: Keys, images: jax.Array) -> jax.Array:
-    """Images after one change and the next, each by keys of its own."""
+    """Applies the augmentations in turn, each with its own keys."""
     for number, change in enumerate(augment):
         images = change(fold(keys, number), images)
     return images
 
 
 def check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
-    """Raises `UserError` for a change that does not suit images of this set, before any is read."""
+    """Raises `UserError` for an augmentation that does not suit images of this set, before any is read."""
     if augment and dataset.law is not None:
         raise UserError(f"data.augment: it would change the law of {dataset.name!r}, which is known; leave it out")
     shape = dataset.shape

@@ -1,7 +1,6 @@
-"""Text as bytes: any language in 257 tokens, without a vocabulary to keep. 0 is padding, and byte b is b + 1.
+"""Byte-level tokenizer: UTF-8 in 257 tokens, without a stored vocabulary. 0 is padding, and byte b is b + 1.
 
-Texts are put in one form first: Unicode's NFC, so that é is one letter however it was typed; every run of white space
-is one space, and none stands at an end. Capitals stay.
+Texts are normalised first: Unicode NFC, runs of white space as one space, none at either end. Case is kept.
 """
 
 import unicodedata
@@ -17,7 +16,7 @@ _MAX_SHOWN = 40  # letters of a text that a message repeats
 
 
 def encode(texts: Sequence[str], length: int) -> Int32[np.ndarray, "n length"]:
-    """The bytes of each text (UTF-8, plus 1), then padding. Raises `UserError` for one that is empty or too long."""
+    """The bytes of each text (UTF-8, plus 1), then padding. Raises `UserError` for an empty or too long text."""
     if length < 1:
         raise UserError(f"length: expected at least 1 byte of text, got {length}; raise it")
     tokens = np.zeros((len(texts), length), np.int32)
@@ -28,12 +27,12 @@ def encode(texts: Sequence[str], length: int) -> Int32[np.ndarray, "n length"]:
 
 
 def decode(tokens: Integer[np.ndarray, "n length"]) -> list[str]:
-    """The texts again; padding is left out wherever it is, and what is no UTF-8 becomes U+FFFD, �."""
+    """The texts, without padding; invalid UTF-8 becomes U+FFFD, �."""
     return [bytes((row[row > 0] - 1).astype(np.uint8).tolist()).decode(errors="replace") for row in np.asarray(tokens)]
 
 
 def normalize_text(text: str) -> str:
-    """The one form in which a text is read."""
+    """The text in NFC with single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

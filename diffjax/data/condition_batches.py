@@ -1,4 +1,4 @@
-"""The condition of an example: its class and its parts, made of the example alone, and put together for a batch."""
+"""Conditions of examples: class and parts, each a function of the example alone, assembled into batches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ Values = Mapping[str, Any]  # of each part: [n, *shape], or [n, choices, *shape]
 
 
 def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
-    """The parts that the makers give for a data set. Raises `UserError` where one does not suit it."""
+    """The parts of a data set. Raises `UserError` for a maker that does not suit it, and for a repeated name."""
     _check_not_generated(makers, dataset)
     facts = part_context(dataset)
     try:
@@ -34,7 +34,7 @@ def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
 
 
 def check_parts(parts: Sequence[Part], dataset: Dataset, augmented: bool) -> None:
-    """Raises `UserError` for parts of what is drawn from a law, or that augmentation would make untrue."""
+    """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented."""
     _check_not_generated(parts, dataset)
     belied = next((part.name for part in parts if part.of_image and augmented), None)
     if belied is not None:
@@ -45,7 +45,7 @@ def check_parts(parts: Sequence[Part], dataset: Dataset, augmented: bool) -> Non
 def part_values(
     source: Split | GeneratedSplit, row: int, example: Example, parts: Sequence[Part]
 ) -> dict[str, np.ndarray]:
-    """The value of each part of one example, with all its choices."""
+    """The value of each part of one example, with all choices."""
     features = source.features(row) if any(part.reads for part in parts) else {}
     return {part.name: _part_value(part, row, example, features) for part in parts}
 
@@ -53,9 +53,9 @@ def part_values(
 def split_conditions(
     dataset: Dataset, split: str, rows: Integer[np.ndarray, " n"] | None = None, parts: Sequence[Part] = ()
 ) -> Any:
-    """The conditions of some examples of a split, or of all: labels, or with parts {"label": labels, name: Given}.
+    """Conditions of rows of a split, by default all: labels, or with parts {"label": labels, name: ConditionPart}.
 
-    Of several choices it is the first.
+    Parts with choices take the first.
     """
     source = dataset.split(split)
     rows = np.arange(len(source)) if rows is None else rows
@@ -75,7 +75,7 @@ def gather_parts(
     labels: Int32[np.ndarray, " n"] | None,
     parts: Sequence[Part],
 ) -> dict[str, np.ndarray]:
-    """The values of the parts of these rows, whose images and labels are given, with all choices."""
+    """The values of the parts of these rows with their images and labels, with all choices."""
     sizes = {part.name: (len(rows), *_full_shape(part)) for part in parts}
     values = {part.name: np.empty(sizes[part.name], part.dtype) for part in parts}
     for i, row in enumerate(rows if parts else ()):
@@ -86,7 +86,7 @@ def gather_parts(
 
 
 def choose_variants(values: Values, parts: Sequence[Part], keys: Any) -> dict[str, Any]:
-    """Of each part with choices one by each example's key, under jit."""
+    """For each part with choices one of them, by each example's key; under jit."""
     chosen = {}
     for number, part in enumerate(parts):
         value = values[part.name]
@@ -100,7 +100,7 @@ def choose_variants(values: Values, parts: Sequence[Part], keys: Any) -> dict[st
 
 
 def assemble_condition(labels: Any, parts: Values) -> dict[str, Any]:
-    """The condition of a batch, in which everything is known."""
+    """The condition of a batch, with all parts known."""
     condition = {name: ConditionPart(value, np.ones(len(value), bool)) for name, value in parts.items()}
     return condition if labels is None else {LABEL: labels, **condition}
 
@@ -125,7 +125,7 @@ def _part_value(part: Part, row: int, example: Example, features: Mapping[str, A
 
 
 def _full_shape(part: Part) -> tuple[int, ...]:
-    """The shape of a value with its choices."""
+    """The shape of a value, with its choices as leading axis."""
     return (part.choices, *part.shape) if part.choices else part.shape
 
 

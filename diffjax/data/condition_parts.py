@@ -1,7 +1,7 @@
 """Parts of a condition beside the class: a sketch of the picture, the picture at low resolution, a stored feature.
 
-Every name is a maker: `sketch(sigma=1.0)` gives a function of what is known of a data set (`About`) to a `Part`, which
-says how the part of one example is made. Makers refuse what does not suit the set.
+Every name is a maker: `sketch(sigma=1.0)` gives a function of what is known of a data set (`PartContext`) to a `Part`,
+which says how the part of one example is made. Makers refuse what does not suit the set.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
-"""Encoders of texts that others have trained: found by name from `--encoder`, and loaded where they are asked for.
+"""Pretrained text encoders, selected by name with `--encoder` and loaded on use.
 
-Every name is a maker of a function `texts -> (embeddings [n, length, features], mask [n, length])`, in which the mask
-says what is text and what is padding; padding is 0.
+Every name makes a function `texts -> (embeddings [n, length, features], mask [n, length])`, whose mask is true for text
+and false for padding, which is 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ TextEncoder = Callable[[Sequence[str]], TextEmbeddings]
 
 
 def sentence_transformer(model: str = "sentence-transformers/all-MiniLM-L6-v2", length: int = 32) -> TextEncoder:
-    """The token embeddings of a model of the sentence-transformers library, by its name or folder.
+    """Token embeddings of a sentence-transformers model, by its name or folder.
 
-    A text of more than `length` tokens is refused, since the model would cut it. Weights are read from safetensors
-    alone, and no code of the model's own is run.
+    Weights are read from safetensors only, and no code of the model is run. Raises `UserError` for a text of more than
+    `length` tokens, which the model would truncate.
     """
     if length < 1:
         raise UserError(f"sentence_transformer: length must be at least 1 token, got {length}")
@@ -38,11 +38,12 @@ def sentence_transformer(model: str = "sentence-transformers/all-MiniLM-L6-v2", 
 
 
 def pad(arrays: Sequence[Float32[np.ndarray, "_ features"]], length: int) -> TextEmbeddings:
-    """Arrays of up to so many rows as one, and which of its rows they fill."""
+    """Arrays of at most `length` rows, padded and stacked, and the mask of their rows."""
     padded = np.zeros((len(arrays), length, arrays[0].shape[1]), np.float32)
     mask = np.zeros(padded.shape[:2], bool)
     for row, array in enumerate(arrays):
-        padded[row, : len(array)], mask[row, : len(array)] = array, True
+        padded[row, : len(array)] = array
+        mask[row, : len(array)] = True
     return padded, mask
 
 

@@ -16,13 +16,13 @@ _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
 
 def open_folder(path: str | Path, image_size: int | None = None, rule: SplitRule = split_rules.by_key) -> Dataset:
-    """Images of one folder: a class for each subfolder (by sorted name), or no labels where they lie directly in it.
+    """Images of one folder: a class for each subfolder (by sorted name), or no labels if they lie directly in it.
 
-    Grey if every file is, else RGB. All have one size, or are fitted to `image_size` × `image_size`
-    pixels: centre crop, then area averaging. The `rule` divides them by their paths relative to the folder, a tenth
-    each for validation and test. Raises `UserError` for a folder that is missing, empty or mixed, and for the first
-    file that cannot be read or differs in size. So it does for a link to a folder, for a link to a file that lies
-    outside of this folder, and for a name with control characters; the folder itself may be a link.
+    Grey if every file is, else RGB. All have one size, or are centre-cropped and area-averaged to `image_size` ×
+    `image_size` pixels. The `rule` splits them by their paths relative to the folder, a tenth each for validation and
+    test. Raises `UserError`, naming the file, for a folder that is missing, empty or mixed; for a file that cannot be
+    read or differs in size; and for links to folders, links to files outside, and names with control characters. The
+    folder itself may be a link.
     """
     root, files = image_files(path, f"folder:{path}")
     names = _class_names(root, files)
@@ -31,9 +31,10 @@ def open_folder(path: str | Path, image_size: int | None = None, rule: SplitRule
     headers = [read_header(root / file) for file in files]
     channels = 1 if all(header.grey for header in headers) else 3
     height, width = (image_size, image_size) if image_size else _common_size(root, files, headers)
-    paths, shape = [root / file for file in files], (height, width, channels)
+    paths = [root / file for file in files]
+    shape = (height, width, channels)
     fetch = partial(_fetch, paths, labels, shape, image_size)
-    # By path and not by content: no file has to be read for it, and a picture that is touched up stays where it is.
+    # By path and not by content: no file has to be read, and a retouched image stays in its split.
     parts = rule.folder([file.as_posix().encode() for file in files], labels)
     splits = {name: Split(part.ids, fetch, fingerprint=part.fingerprint) for name, part in parts.items()}
     transparent = sum(header.transparent for header in headers)
@@ -41,7 +42,7 @@ def open_folder(path: str | Path, image_size: int | None = None, rule: SplitRule
 
 
 def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
-    """The sorted names of the subfolders that hold images; none if the images lie directly in root."""
+    """The sorted names of the subfolders with images; none if the images lie directly in root."""
     direct = [file for file in files if len(file.parts) == 1]
     if len(direct) == len(files):
         return ()
@@ -54,7 +55,7 @@ def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _common_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:
-    """The height and width that all images share."""
+    """The common height and width of all images."""
     first = headers[0][:2]
     for file, header in zip(files, headers, strict=True):
         if header[:2] != first:

@@ -1,4 +1,4 @@
-"""What a model sees of a pixel: a level as a number, as one with noise in it, as a token; or a real number as it is."""
+"""Representations of pixels for a model: level as number, dequantised, or as token; or real numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ def _clip(x: Encoded, shape: Shape, levels: int) -> UInt8[np.ndarray, "b h w c"]
 
 @dataclass(frozen=True)
 class Form:
-    """`encode(keys, images, levels) -> x`, and back, `decode(x, shape, levels) -> levels`.
+    """`encode(keys, images, levels) -> x`, and its inverse, `decode(x, shape, levels) -> levels`.
 
-    `shape` gives that of one example of x from that of its image. `noisy`: encoding needs keys, one per example.
-    `discrete`: x are tokens 0 … levels - 1. `real`: pixels are real numbers, not levels, and so they stay. `frame`
-    shows x on its way from noise, as bytes. `offset_bits(levels)`: what the bits per dimension of a law of x need added
-    to be bits of the level; None where they say nothing of it.
+    `shape` maps the shape of an image to that of its x. `noisy`: encoding needs keys, one per example. `discrete`: x
+    are tokens 0 … levels - 1. `real`: pixels are real numbers, not levels. `frame` renders intermediate x as bytes.
+    `offset_bits(levels)` is added to bits per dimension of a density of x to give those of the level; None if there is
+    no such relation.
     """
 
     encode: Callable[[Any, Images, int], Encoded]
@@ -44,7 +44,7 @@ class Form:
     offset_bits: Callable[[int], float] | None = None
 
     def empty(self, shape: Shape) -> Encoded:
-        """One example of zeros, to describe a net by."""
+        """One example of zeros, to initialise a net."""
         return jnp.zeros((1, *self.shape(shape)), jnp.int32 if self.discrete else jnp.float32)
 
 
@@ -70,7 +70,7 @@ dequantised = Form(
     noisy=True,
     offset_bits=lambda levels: log2(levels / 2),
 )
-"""Level v is 2 (v + U) / levels - 1, U uniform in (0, 1) and new each time: a density, whose bits bound those of v."""
+"""Level v is 2 (v + U) / levels - 1, U uniform in (0, 1): a density, whose bits bound those of v from above."""
 
 real = Form(
     encode=lambda keys, images, levels: images,
@@ -79,13 +79,13 @@ real = Form(
     real=True,
     offset_bits=lambda levels: 0.0,
 )
-"""Pixels of a known law as they are drawn: bits are of their density. Pictures show the levels nearest to them."""
+"""Pixels of a known density, unchanged: bits are of that density. Decoding rounds to the nearest levels."""
 
 HIDDEN_COLOUR = (120, 160, 214)  # a colour that no grey pixel has
 
 
 def colour_hidden(levels_or_mask: Levels, levels: int) -> UInt8[np.ndarray, "b h w 3"]:
-    """Bytes to show of pixels 0 … levels - 1, those with a hidden channel (`levels`) in one colour of their own."""
+    """RGB bytes of pixels 0 … levels - 1; pixels with a masked channel (`levels`) in `HIDDEN_COLOUR`."""
     hidden = np.any(levels_or_mask == levels, axis=-1, keepdims=True)
     grey = np.round(levels_or_mask * (255 / (levels - 1))).clip(0, 255).astype(np.uint8)
     return np.where(hidden, np.array(HIDDEN_COLOUR, np.uint8), np.broadcast_to(grey, (*grey.shape[:3], 3)))

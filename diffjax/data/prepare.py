@@ -1,4 +1,4 @@
-"""Writing a TFDS data set once, whoever else is writing it at the same moment."""
+"""Preparing a TFDS data set once, also from several processes at the same time."""
 
 import io
 import tempfile
@@ -11,10 +11,10 @@ from diffjax.errors import UserError, warn
 
 
 def prepare_once(builder_cls: type[tfds.core.GeneratorBasedBuilder], data_dir: str | Path | None = None) -> Path:
-    """Prepare a builder's set as array_record, unless it is there, and return its folder.
+    """Prepares a builder's set as array_record, unless it exists, and returns its folder.
 
-    It is written into a temporary folder and renamed when whole, so that a half-prepared one is never taken and of
-    several processes at once the first to finish wins. Raises `UserError` where the folder cannot be written.
+    It is written into a temporary folder and renamed when complete, so that a partial one is never read, and the first
+    of several processes wins. Raises `UserError` if the folder cannot be written.
     """
     target = Path(builder_cls(data_dir=data_dir).data_path)
     if (target / "dataset_info.json").exists():
@@ -36,7 +36,7 @@ def prepare_once(builder_cls: type[tfds.core.GeneratorBasedBuilder], data_dir: s
 
 
 def _rename(whole: Path, target: Path) -> None:
-    """Move a whole folder into its place; where another process was faster, its folder stays."""
+    """Renames a complete folder, unless another process has been faster."""
     try:
         whole.rename(target)
     except OSError:

@@ -1,4 +1,4 @@
-"""Pixels as levels 0 … levels − 1, as floats in [−1, 1], and as bytes to show."""
+"""Pixels as levels 0 … levels − 1, as floats in [−1, 1], and as bytes."""
 
 from typing import TypeVar
 
@@ -11,13 +11,13 @@ from diffjax.errors import UserError
 
 Pixels = TypeVar("Pixels", np.ndarray, jax.Array)
 
-_NOISE_BITS = 14  # the most that a float32 next to level 255 keeps with room for the rounding of the way back
+_NOISE_BITS = 14  # the most that a float32 next to level 255 keeps, with room for rounding in `requantise`
 
 
 def to_unit(images: Integer[Pixels, "..."], levels: int) -> Float32[Pixels, "..."]:
     """Level v becomes 2 v / (levels − 1) − 1: floats in [−1, 1], to within 1e-7."""
     top = _top(levels)
-    return (2 * images.astype(np.float32) - top) / top  # up to the division exact, so that fusing changes no bit
+    return (2 * images.astype(np.float32) - top) / top  # exact but for the division, so that fusion changes no bit
 
 
 def to_levels(x: Float32[Pixels, "..."], levels: int) -> Int32[Pixels, "..."]:
@@ -27,7 +27,7 @@ def to_levels(x: Float32[Pixels, "..."], levels: int) -> Int32[Pixels, "..."]:
 
 
 def to_uint8(x: Float32[Pixels, "..."], levels: int) -> UInt8[Pixels, "..."]:
-    """Bytes 0 … 255 to show or to save: x rounded to the data's own levels first, then scaled."""
+    """Bytes 0 … 255: x rounded to the data's levels, then scaled."""
     return (to_levels(x, levels) * (255 / _top(levels))).round().astype(np.uint8)
 
 

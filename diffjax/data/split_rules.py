@@ -1,4 +1,4 @@
-"""How pictures are divided among the splits that a set does not have itself. A run records the rule by its name."""
+"""Rules that assign images to the splits that a set does not define. A run records the rule by its name."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,15 +11,15 @@ from diffjax.data.splits import Dataset, Part, Split
 
 __all__ = ["by_key", "by_rank"]
 
-SPLIT_SHARES = {"test": 0.1, "validation": 0.1}  # of all pictures; the rest is for training
-Key = Callable[[int], bytes]  # of a record's number: what it is known by, wherever it stands
+SPLIT_SHARES = {"test": 0.1, "validation": 0.1}  # of all images; the rest is for training
+Key = Callable[[int], bytes]  # record number -> key that identifies it independently of its position
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """`folder(keys, labels)` divides all pictures of a set, `carved(count, key, missing)` those of its train split.
+    """`folder(keys, labels)` splits all images of a set, `partition_train(count, key, missing)` its train split.
 
-    Both give the pictures of each split; `carved` of `train` and of those that are missing. `text` says how.
+    Both return the ids of each split; `partition_train` those of `train` and of missing splits. `text` describes it.
     """
 
     folder: Callable[[Sequence[bytes], Sequence[int]], dict[str, Part]]
@@ -28,14 +28,14 @@ class SplitRule:
 
 
 def hash_positions(keys: Iterable[bytes]) -> Float64[np.ndarray, " n"]:
-    """A place in [0, 1) for each key, by its SHA-256: uniform, and a function of that key alone."""
+    """A uniform number in [0, 1) for each key, from its SHA-256."""
     return np.array([int.from_bytes(sha256(key).digest()[:6], "big") for key in keys], np.float64) / 2.0**48
 
 
 def _split_by_position(keys: Sequence[bytes], missing: Collection[str]) -> dict[str, Part]:
     """Test is [0, 0.1), validation [0.1, 0.2), whether or not the set has the other; training is the rest.
 
-    Where that leaves none for training, all are for training.
+    If that leaves none for training, all are for training.
     """
     place = hash_positions(keys)
     rest = np.ones(len(keys), bool)
@@ -47,14 +47,14 @@ def _split_by_position(keys: Sequence[bytes], missing: Collection[str]) -> dict[
             parts[name] = _part(inside, keys)
             rest &= ~inside
         start += share
-    if not rest.any():  # of a few pictures: without one to train on, no split is of use
+    if not rest.any():  # of a few images
         parts = {name: _part(rest, keys) for name in parts}
         rest = ~rest
     return {**parts, "train": _part(rest, keys)}
 
 
 def _split_every_tenth(keys: Sequence[bytes], labels: Sequence[int]) -> dict[str, Part]:
-    """In the order of (class, SHA-256 of the key) the fifth of every ten is for validation, the tenth for test."""
+    """In the order of (class, SHA-256 of the key) the fifth of every ten is validation, the tenth test."""
     rank = sorted(range(len(keys)), key=lambda i: (labels[i], sha256(keys[i]).digest()))
     place = np.empty(len(keys), np.int64)
     place[rank] = np.arange(len(keys)) % 10
@@ -63,7 +63,7 @@ def _split_every_tenth(keys: Sequence[bytes], labels: Sequence[int]) -> dict[str
 
 
 def _split_from_the_end(count: int, key: Key, missing: Collection[str]) -> dict[str, Part]:
-    """A tenth of `train` each from its end, first for test."""
+    """A tenth of `train` for each missing split, from its end."""
     tenth = count // 10
     ids = np.arange(count)
     parts = {}
@@ -83,14 +83,14 @@ def fingerprint(keys: Iterable[bytes]) -> str:
     return sha256(b"".join(sorted(sha256(key).digest() for key in keys))).hexdigest()
 
 
-# A picture's split depends on its own key alone, so that adding or removing others moves none.
+# An image's split depends on its key alone, so that adding or removing others moves none.
 by_key = SplitRule(
     folder=lambda keys, labels: _split_by_position(keys, SPLIT_SHARES),
     partition_train=lambda count, key, missing: _split_by_position([key(i) for i in range(count)], missing),
     text="a hash of each image's path or key, by which a tenth each is for test and validation",
 )
 
-# Runs without a record of their rule were made under this one, which moves pictures when a set grows.
+# The rule of runs without a recorded rule; it moves images between splits when a set grows.
 by_rank = SplitRule(
     folder=_split_every_tenth,
     partition_train=_split_from_the_end,
@@ -103,7 +103,7 @@ LEGACY_RULE = "by_rank"
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """The rule that made a run's splits, and of each how many pictures it had, and a hash of their keys if known."""
+    """The rule of a run's splits, the number of images of each, and a hash of their keys if known."""
 
     rule: str
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class SplitRecord:
 
 
 def describe_splits(dataset: Dataset, rule: SplitRule) -> str:
-    """How many images each split has, and what divided them: the set itself, or the rule."""
+    """The number of images of each split, and the rule, or the set itself, that assigned them."""
     names = sorted(dataset.splits, key=lambda name: name != "train")
     counts = ", ".join(f"{len(dataset.splits[name]):,} for {name}" for name in names)
     divided = any(isinstance(split, Split) and split.fingerprint for split in dataset.splits.values())
@@ -119,12 +119,12 @@ def describe_splits(dataset: Dataset, rule: SplitRule) -> str:
 
 
 def recorded_rule(recorded: SplitRecord | None) -> str:
-    """The rule that made a run's splits."""
+    """The name of the rule of a run's splits."""
     return recorded.rule if recorded else LEGACY_RULE
 
 
 def split_record(dataset: Dataset, rule: str) -> SplitRecord:
-    """What a run records of its splits."""
+    """The record of the splits of a data set."""
     splits = dataset.splits
     fingerprints = {name: split.fingerprint for name, split in splits.items() if isinstance(split, Split)}
     counts = {name: len(split) for name, split in splits.items()}
@@ -132,7 +132,7 @@ def split_record(dataset: Dataset, rule: str) -> SplitRecord:
 
 
 def describe_changes(recorded: SplitRecord, dataset: Dataset) -> str:
-    """What has changed in a set since a run recorded its splits, in one line; empty where nothing has."""
+    """What has changed in a set since a run recorded its splits, in one line, or an empty text."""
     current = split_record(dataset, recorded.rule)
     changed = [change for name in recorded.counts if (change := _describe_change(name, recorded, current))]
     if not changed:
@@ -144,7 +144,8 @@ def describe_changes(recorded: SplitRecord, dataset: Dataset) -> str:
 
 
 def _describe_change(name: str, recorded: SplitRecord, current: SplitRecord) -> str:
-    before, after = recorded.counts[name], current.counts.get(name, 0)
+    before = recorded.counts[name]
+    after = current.counts.get(name, 0)
     if before != after:
         return f"{name} had {before:,} pictures and has {after:,}"
     if recorded.fingerprints.get(name) != current.fingerprints.get(name):

@@ -1,4 +1,4 @@
-"""What a data set is: named splits that are read example by example, and what all examples share."""
+"""Data sets: named splits with random access, and the properties of all examples."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 
-Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers in a set of a known law
+Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers for a known density
 Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
 ReadFeatures = Callable[[int], Mapping[str, Any]]
@@ -27,7 +27,7 @@ class Example(TypedDict):
 
 @dataclass(frozen=True)
 class Feature:
-    """What a set stores of each example beside image and class: an array, a text, or a class of `classes`."""
+    """A stored feature beside image and class: an array, a text, or a class of `classes`."""
 
     shape: tuple[int | None, ...]
     dtype: np.dtype
@@ -36,7 +36,7 @@ class Feature:
 
 
 class Part(NamedTuple):
-    """The pictures that a rule gives to one split, ascending, and a hash of their keys, empty where it reads none."""
+    """The ids that a rule assigns to one split, ascending, and a hash of their keys, empty for rules without keys."""
 
     ids: Int64[np.ndarray, " n"]
     fingerprint: str
@@ -46,8 +46,8 @@ class Part(NamedTuple):
 class Split:
     """One split with random access: `fetch(id)` finds a record and returns (decode its image, its label).
 
-    `stored(id)` is the whole record, in sets that have further features. `fingerprint` is a hash of the keys by which
-    the pictures were divided; empty where the set itself has the split.
+    `stored(id)` is the whole record, in sets with further features. `fingerprint` is a hash of the keys by which images
+    were assigned to this split; empty if the set itself has the split.
     """
 
     ids: Int64[np.ndarray, " n"]
@@ -63,7 +63,7 @@ class Split:
         return {"image": decode(), "label": np.int32(label)}
 
     def features(self, index: int) -> Mapping[str, Any]:
-        """What is stored of an example beside its image and class; nothing in most sets."""
+        """The stored features of an example beside image and class; none in most sets."""
         return self.stored(int(self.ids[index])) if self.stored else {}
 
     def labels(self) -> Int32[np.ndarray, " n"]:
@@ -71,17 +71,17 @@ class Split:
         return np.array([self.fetch(int(i))[1] for i in self.ids], np.int32)
 
     def class_frequencies(self, classes: int) -> tuple[float, ...]:
-        """How often each class occurs."""
+        """The relative frequency of each class."""
         return tuple(float(share) for share in label_frequencies(self.labels(), classes))
 
     def sample_indices(self, max_count: int) -> Int64[np.ndarray, " _"]:
-        """The numbers of at most so many examples, drawn with a fixed seed, ascending."""
+        """The indices of at most `max_count` random examples, by a fixed seed, ascending."""
         return np.sort(np.random.default_rng(0).permutation(len(self))[:max_count])
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratedSplit:
-    """A split of which example i is made from i when it is asked for: `draw(ids) -> (images, labels)`, on the device.
+    """A split whose example i is generated from i: `draw(ids) -> (images, labels)`, on the device.
 
     `law_shares` are the probabilities of the classes.
     """
@@ -106,11 +106,11 @@ class GeneratedSplit:
         return np.array([self[i]["label"] for i in range(self.count)], np.int32)
 
     def class_frequencies(self, classes: int) -> tuple[float, ...]:
-        """How often each class occurs, by the law."""
+        """The probability of each class."""
         return self.law_shares
 
     def sample_indices(self, max_count: int) -> Int64[np.ndarray, " _"]:
-        """The numbers of at most so many examples: the first, since each is drawn by itself."""
+        """The indices of at most `max_count` examples: the first, since examples are independent."""
         return np.arange(min(self.count, max_count))
 
 
@@ -121,8 +121,8 @@ _generate = jax.jit(lambda draw, ids: draw(ids))
 class Dataset:
     """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
 
-    `features` are what is stored beside image and class. Where the `law` that draws them is known, pixels are real
-    numbers; `levels` are then for pictures alone. `transparent` is how many images, of all splits, were laid on white.
+    `features` are stored beside image and class. If their density `law` is known, pixels are real numbers, and `levels`
+    are for pictures only. `transparent` is the number of images, of all splits, that were composited on white.
     """
 
     name: str
@@ -170,7 +170,7 @@ def label_frequencies(labels: Integer[np.ndarray, " n"], classes: int) -> Float3
 
 
 def complete_splits(splits: Mapping[str, Split], parts: Mapping[str, Part]) -> dict[str, Split]:
-    """All splits, with `train` and those that are missing as these parts of `train`."""
+    """All splits, with `train` and the missing ones replaced by these parts of `train`."""
     train = splits["train"]
     cut = {name: replace(train, ids=train.ids[part.ids], fingerprint=part.fingerprint) for name, part in parts.items()}
     return {**splits, **cut}

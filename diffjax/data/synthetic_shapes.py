@@ -1,12 +1,13 @@
-"""Pictures whose density is known: soft shapes of ten classes, drawn without end from a law in closed form.
+"""Synthetic images of known density: soft shapes of ten classes, generated from a Gaussian mixture in closed form.
 
-A picture is a shape by a formula, moved, sized, thickened and turned a little (to first order, so that the law stays
-normal), lit from some side, with grain. Each class has four components: large or small, light on dark or dark on light.
+An image is a shape given by a formula, slightly shifted, scaled, thickened and rotated (to first order, so that it
+stays Gaussian), with a light gradient and pixel noise. Each class has four components: large or small, bright or dark.
 """
 
 import functools
 from collections.abc import Callable, Mapping
 from math import isqrt
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +20,23 @@ from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.utils.prng import fold_index
 
-TRAIN_COUNT, HELD_OUT_COUNT = 2**31, 2_000  # examples of training: more than a run sees; of validation, and of test
+TRAIN_COUNT = 2**31  # training examples, more than a run sees
+HELD_OUT_COUNT = 2_000  # validation examples, and test examples
 SEED = 16  # a part of the set, like its name
-GRAIN, EDGE = 0.06, 0.15  # standard deviation of each pixel's own noise; how soft a shape's outline is
-SIZES, TONES = (0.8, 0.55), (0.75, -0.75)  # half the width of a shape, 1 being half the picture's; its brightness
-PREFIX, SIDES = "known", (8, 64)
+GRAIN = 0.06  # standard deviation of the pixel noise
+EDGE = 0.15  # width of the soft outline, in half widths of the image
+SIZES = (0.8, 0.55)  # half widths of shapes, in half widths of the image
+TONES = (0.75, -0.75)  # brightness of shapes
+PREFIX = "known"
+SIDES = (8, 64)  # smallest and largest, in pixels
 
 Grid = Float64[np.ndarray, "h w"]
-Shape = Callable[[Grid, Grid, float], Grid]  # (x to the right, y up, extra thickness) -> below 0 inside, of size 1
+Shape = Callable[[Grid, Grid, float], Grid]  # (x to the right, y up, extra thickness) -> negative inside, at size 1
 
 
 def _bars(x: Grid, y: Grid, thick: float) -> Grid:
-    a, b = np.abs(x), np.abs(y)
+    a = np.abs(x)
+    b = np.abs(y)
     return np.minimum(np.maximum(a - 0.24 - thick, b - 1), np.maximum(b - 0.24 - thick, a - 1))
 
 
@@ -54,24 +60,29 @@ SHAPES: Mapping[str, Shape] = {
     "moon": _moon,
     "heart": _heart,
 }
-# What changes from picture to picture, and its standard deviation.
-VARIATIONS = {
-    "right": 0.08,
-    "up": 0.08,
-    "larger": 0.08,
-    "thicker": 0.03,
-    "turned": 0.08,
-    "tone": 0.12,
-    "lit": 0.15,
-    "sky": 0.1,
-}
+
+
+class Variation(NamedTuple):
+    """The latent variables of an image."""
+
+    right: float  # shift, in half widths of the image
+    up: float
+    scale: float  # relative change of size
+    thickness: float
+    angle: float  # radians
+    tone: float  # change of contrast
+    light_x: float  # brightness gradients
+    light_y: float
+
+
+DEVIATIONS = Variation(0.08, 0.08, 0.08, 0.03, 0.08, 0.12, 0.15, 0.1)  # standard deviations of the latent variables
 
 
 def open_known(name: str, image_size: int | None = None) -> Dataset:
-    """The set `known16`, of pictures 16 pixels wide, or of another width; its `law` is what they are drawn from.
+    """The set `known16`, of images 16 pixels wide, or of another width; `dataset.law` is their density.
 
     Example i of a split is a function of i alone: training has 2³¹, none of which a run sees twice, validation and test
-    2,000 each. Pixels are real numbers, most of them in [-1, 1].
+    2,000 each. Pixels are real numbers, most of them in [-1, 1]. Raises `UserError` for a width outside of `SIDES`.
     """
     side = int(name.removeprefix(PREFIX))
     if not SIDES[0] <= side <= SIDES[1]:
@@ -80,7 +91,7 @@ def open_known(name: str, image_size: int | None = None) -> Dataset:
         raise UserError(
             f"image_size: pictures of a known law are not scaled, got {image_size}; write {PREFIX}{image_size}"
         )
-    law, shape = shapes_density(side), (side, side, 1)
+    law = shapes_density(side)
     shares = (1 / len(SHAPES),) * len(SHAPES)
     counts = {"train": TRAIN_COUNT, "validation": HELD_OUT_COUNT, "test": HELD_OUT_COUNT}
     roots = jax.random.split(jax.random.key(SEED), len(counts))
@@ -88,19 +99,18 @@ def open_known(name: str, image_size: int | None = None) -> Dataset:
         split: GeneratedSplit(count, Partial(_examples, law, root), shares)
         for (split, count), root in zip(counts.items(), roots, strict=True)
     }
-    return Dataset(name, shape, len(SHAPES), tuple(SHAPES), 256, splits, law)
+    return Dataset(name, (side, side, 1), len(SHAPES), tuple(SHAPES), 256, splits, law)
 
 
 @functools.cache
 def shapes_density(side: int) -> Mixture:
-    """The law of the pictures of so many pixels a side."""
+    """The density of images with `side` pixels a side: a low-rank Gaussian per shape, size and tone."""
     kinds = [(shape, size, tone) for shape in SHAPES.values() for size in SIZES for tone in TONES]
-    steps = np.concatenate(
-        [np.zeros((1, len(VARIATIONS))), 1e-3 * np.eye(len(VARIATIONS)), -1e-3 * np.eye(len(VARIATIONS))]
-    )
-    pictures = np.stack([[_picture(*kind, side, *step) for step in steps] for kind in kinds])
-    means, plus, minus = np.split(pictures, [1, 1 + len(VARIATIONS)], axis=1)
-    factors = np.swapaxes(plus - minus, 1, 2) / 2e-3 * np.array([*VARIATIONS.values()])  # central differences
+    count = len(DEVIATIONS)
+    steps = np.concatenate([np.zeros((1, count)), 1e-3 * np.eye(count), -1e-3 * np.eye(count)])
+    images = np.stack([[_render(*kind, side, Variation(*step)) for step in steps] for kind in kinds])
+    means, plus, minus = np.split(images, [1, 1 + count], axis=1)
+    factors = np.swapaxes(plus - minus, 1, 2) / 2e-3 * np.array(DEVIATIONS)  # central differences
     return Mixture(
         log_weights=jnp.full(len(kinds), -np.log(len(kinds))),
         means=jnp.asarray(means[:, 0], jnp.float32),
@@ -110,35 +120,25 @@ def shapes_density(side: int) -> Mixture:
     )
 
 
-def _picture(
-    shape: Shape,
-    size: float,
-    tone: float,
-    side: int,
-    right: float,
-    up: float,
-    larger: float,
-    thicker: float,
-    angle: float,
-    brighter: float,
-    light: float,
-    sky: float,
-) -> Float64[np.ndarray, " d"]:
-    """The pixels of a shape that is changed in these ways."""
+def _render(shape: Shape, size: float, tone: float, side: int, change: Variation) -> Float64[np.ndarray, " d"]:
+    """The pixels of a shape of this half width and brightness, changed by the latent variables."""
     at = (2 * np.arange(side) + 1) / side - 1
-    x, y = at[None, :], -at[:, None]
-    scale = size * (1 + larger)
-    across, along = (x - right) / scale, (y - up) / scale
-    sine, cosine = np.sin(angle), np.cos(angle)
-    outline = shape(cosine * across + sine * along, cosine * along - sine * across, thicker / size) * scale
+    x = at[None, :]
+    y = -at[:, None]
+    scale = size * (1 + change.scale)
+    across = (x - change.right) / scale
+    along = (y - change.up) / scale
+    sine = np.sin(change.angle)
+    cosine = np.cos(change.angle)
+    outline = shape(cosine * across + sine * along, cosine * along - sine * across, change.thickness / size) * scale
     inside = (1 - np.tanh(outline / EDGE)) / 2
-    return ((2 * tone + brighter) * inside - tone + light * x + sky * y).ravel()
+    return ((2 * tone + change.tone) * inside - tone + change.light_x * x + change.light_y * y).ravel()
 
 
 def _examples(
     law: Mixture, root: Key[Array, ""], ids: UInt32[Array, " b"]
 ) -> tuple[Float32[Array, "b h w 1"], Int32[Array, " b"]]:
-    """The pictures of these numbers, and their classes."""
+    """The images with these ids, and their classes."""
     x, classes = jax.vmap(law.draw)(fold_index(root, ids))
     side = isqrt(x.shape[1])
     return x.reshape(-1, side, side, 1), classes

@@ -1,7 +1,7 @@
 """TFDS data sets, read from array_record files without TensorFlow."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
@@ -19,18 +19,20 @@ from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
 from diffjax.utils.image_io import MODES, decode_bytes
 
-_MAX_SHOWN = 160  # letters of another library's message that ours repeat
+Builder = tfds.core.DatasetBuilder
+Records = Sequence[Mapping[str, Any]]  # TFDS's data source
+
+_MAX_SHOWN = 160  # letters of another library's message that ours quote
 
 
 def open_prepared(
     name: str, data_dir: str | Path | None = None, image_size: int | None = None, rule: SplitRule = split_rules.by_key
 ) -> Dataset:
-    """A TFDS image set that has been prepared as array_record, or that prepares itself on first use.
+    """A TFDS image set that is prepared as array_record, or that prepares itself on first use.
 
-    Pixels have the `levels` that the builder's metadata record, else 256. Where test or validation is missing, the
-    `rule` cuts it out of train, a tenth of it each; `by_key` reads train once for it, since a record's key is the hash
-    of its image. Raises `UserError` for a set that is unknown, not prepared, damaged, or has no 8-bit images, and for
-    one that would run code or read outside of its folder.
+    Pixels have the `levels` of the builder's metadata, else 256. A missing test or validation split is a tenth of train
+    by the `rule`; `by_key` reads train once, since a record's key is the hash of its image. Raises `UserError` for a
+    set that is unknown, not prepared, damaged, or without 8-bit images, or would run code or read outside its folder.
     """
     with _user_error_on_failure(name):
         builder = open_builder(name, data_dir)
@@ -44,8 +46,8 @@ def open_prepared(
         return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
 
 
-def open_builder(name: str, data_dir: str | Path | None = None) -> Any:
-    """TFDS's builder of a set, once it has been looked through and prepared. Raises `UserError` where it cannot be."""
+def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
+    """The builder of a set, validated and prepared. Raises `UserError` if it cannot be."""
     tfds_validation.check_name(name)
     with _user_error_on_failure(name):
         tfds_validation.check_metadata(name, data_dir)
@@ -59,7 +61,7 @@ def open_builder(name: str, data_dir: str | Path | None = None) -> Any:
 
 @contextmanager
 def _user_error_on_failure(name: str) -> Iterator[None]:
-    """Whatever a damaged set leads TFDS to raise becomes a `UserError` that names the set."""
+    """Turns any error of TFDS on a damaged set into a `UserError` that names the set."""
     try:
         yield
     except UserError:
@@ -69,7 +71,7 @@ def _user_error_on_failure(name: str) -> Iterator[None]:
         raise UserError(f"data set {name!r}: {problem}") from error
 
 
-def _find_builder(name: str, data_dir: str | Path | None) -> Any:
+def _find_builder(name: str, data_dir: str | Path | None) -> Builder:
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
@@ -81,12 +83,13 @@ def _find_builder(name: str, data_dir: str | Path | None) -> Any:
         raise UserError(f"data set {name!r}: {problem}") from error
 
 
-def _require_prepared(builder: Any, name: str, data_dir: str | Path | None) -> None:
-    """Raises `UserError`, with the command that mends it, unless all files of the set are there as array_record."""
+def _require_prepared(builder: Builder, name: str, data_dir: str | Path | None) -> None:
+    """Raises `UserError`, with the command to run, unless all files of the set exist as array_record."""
     location = f", data_dir={str(data_dir)!r}" if data_dir else ""
     call = f"tfds.builder({name!r}{location}).download_and_prepare(file_format='array_record')"
     command = f"pip install 'diffjax[prepare]' && python -c \"import tensorflow_datasets as tfds; {call}\""
-    splits, path = builder.info.splits, builder.data_path
+    splits = builder.info.splits
+    path = builder.data_path
     if not splits:
         raise UserError(f"data set {name!r} is not prepared in {path}; run: {command}")
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
@@ -99,9 +102,10 @@ def _require_prepared(builder: Any, name: str, data_dir: str | Path | None) -> N
         raise UserError(f"data set {name!r} has no split 'train' (it has {', '.join(splits)}); use another set")
 
 
-def _image_and_label_keys(builder: Any, name: str) -> tuple[str, str | None]:
-    """The names of the feature that is the image, and of the one that is the class, if any."""
-    features, pair = builder.info.features, builder.info.supervised_keys or ()
+def _image_and_label_keys(builder: Builder, name: str) -> tuple[str, str | None]:
+    """The names of the image feature, and of the class feature, if any."""
+    features = builder.info.features
+    pair = builder.info.supervised_keys or ()
     image = next((key for key in ("image", *pair[:1]) if isinstance(key, str) and key in features), None)
     if image is None or not isinstance(features[image], (tfds.features.Image, tfds.features.Tensor)):
         raise UserError(f"data set {name!r}: no image among its features ({', '.join(features)}); use an image set")
@@ -109,9 +113,10 @@ def _image_and_label_keys(builder: Any, name: str) -> tuple[str, str | None]:
     return image, next((key for key in label_keys if isinstance(features[key], tfds.features.ClassLabel)), None)
 
 
-def _image_shape(feature: Any, name: str, image_size: int | None) -> tuple[int, int, int]:
+def _image_shape(feature: tfds.features.FeatureConnector, name: str, image_size: int | None) -> tuple[int, int, int]:
     """(h, w, c) of the decoded image."""
-    shape, encoded = feature.shape, isinstance(feature, tfds.features.Image)
+    shape = feature.shape
+    encoded = isinstance(feature, tfds.features.Image)
     if feature.np_dtype != np.uint8 or len(shape) != 3 or shape[2] not in MODES:
         raise UserError(f"data set {name!r}: expected 8-bit images [h, w, 1, 3 or 4], got {feature.np_dtype} {shape}")
     if image_size and encoded:
@@ -124,7 +129,7 @@ def _image_shape(feature: Any, name: str, image_size: int | None) -> tuple[int, 
     return shape
 
 
-def _class_names(builder: Any, label: str | None, name: str) -> tuple[str, ...]:
+def _class_names(builder: Builder, label: str | None, name: str) -> tuple[str, ...]:
     """The names of the classes; they are shown and compared, and never name a file."""
     count = (builder.info.features[label].num_classes or 0) if label else 0
     if not 0 <= count <= tfds_validation.MAX_CLASSES:
@@ -134,7 +139,7 @@ def _class_names(builder: Any, label: str | None, name: str) -> tuple[str, ...]:
     return names
 
 
-def _levels(builder: Any, name: str) -> int:
+def _levels(builder: Builder, name: str) -> int:
     """How many values a pixel may take: what the builder's metadata say, else 256."""
     levels = (builder.info.metadata or {}).get("levels", 256)
     if type(levels) is not int or not 2 <= levels <= 256:
@@ -142,7 +147,7 @@ def _levels(builder: Any, name: str) -> int:
     return levels
 
 
-def _features(builder: Any, excluded: set[str | None]) -> dict[str, Feature]:
+def _features(builder: Builder, excluded: set[str | None]) -> dict[str, Feature]:
     """The features beside image and class that are arrays of numbers, classes or texts."""
     kinds = {key: kind for key, kind in builder.info.features.items() if key not in excluded}
     plain = {key: kind for key, kind in kinds.items() if isinstance(kind, tfds.features.Tensor)}
@@ -150,15 +155,15 @@ def _features(builder: Any, excluded: set[str | None]) -> dict[str, Feature]:
     return {key: kind for key, kind in features.items() if kind.text or kind.dtype.kind in "biuf"}
 
 
-def _feature(kind: Any) -> Feature:
+def _feature(kind: tfds.features.Tensor) -> Feature:
     classes = (isinstance(kind, tfds.features.ClassLabel) and kind.num_classes) or 0
     return Feature(tuple(kind.shape), np.dtype(kind.np_dtype), isinstance(kind, tfds.features.Text), classes)
 
 
 def _splits(
-    builder: Any, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], rule: SplitRule
+    builder: Builder, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], rule: SplitRule
 ) -> dict[str, Split]:
-    """All splits of the set; images stay encoded until they are asked for, and are decoded by Pillow alone."""
+    """All splits of the set; images stay encoded until they are read, and are decoded by Pillow alone."""
     kinds = builder.info.features.items()
     skip = {key: tfds.decode.SkipDecoding() for key, kind in kinds if isinstance(kind, tfds.features.Image)}
     splits = {}
@@ -177,22 +182,23 @@ def _splits(
 
 
 def _record_key(stored: ReadFeatures, image: str, index: int) -> bytes:
-    """What a record is known by: the hash of its image as it is stored, so that equal ones are in one split."""
+    """The key of a record: the hash of its stored image, so that equal images are in one split."""
     pixels = stored(index).get(image)
     return sha256(pixels.tobytes() if isinstance(pixels, np.ndarray) else pixels or b"").digest()
 
 
 def _fetch(
-    source: Any, location: str, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], index: int
+    source: Records, location: str, image: str, label: str | None, decode: Callable[[Any, str], np.ndarray], index: int
 ) -> tuple[Callable[[], np.ndarray], int]:
     record = _read_record(source, location, index)
-    pixels, number = record.get(image), record.get(label) if label else 0
+    pixels = record.get(image)
+    number = record.get(label) if label else 0
     if pixels is None or number is None:  # what array_record and TFDS make of a file that was cut short
         raise UserError(f"{location} is damaged (record {index} is empty); delete the folder and prepare it again")
     return partial(decode, pixels, f"{location}, record {index}"), number
 
 
-def _read_record(source: Any, location: str, index: int) -> Mapping[str, Any]:
+def _read_record(source: Records, location: str, index: int) -> Mapping[str, Any]:
     try:
         return source[index]
     except Exception as error:  # damage leads array_record, protobuf and TFDS to errors of any kind
@@ -201,14 +207,14 @@ def _read_record(source: Any, location: str, index: int) -> Mapping[str, Any]:
 
 
 def _read_raw_image(shape: tuple[int, int, int], array: np.ndarray, name: str) -> np.ndarray:
-    """A record that holds the pixels themselves."""
+    """The pixels of a record that stores an array."""
     if array.shape != shape:
         raise UserError(f"{name}: expected an array of shape {shape}, got {array.shape}; prepare the set again")
     return array
 
 
 def _decode_image(shape: tuple[int, int, int], image_size: int | None, data: bytes, name: str) -> np.ndarray:
-    """A record that holds an encoded image."""
+    """The pixels of a record that stores an encoded image."""
     image = decode_bytes(data, shape[2], image_size, name)
     if image.shape != shape:
         raise UserError(f"{name}: expected an image of shape {shape}, got {image.shape}; prepare the set again")

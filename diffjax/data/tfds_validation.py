@@ -1,17 +1,15 @@
-"""What is asked of a prepared TFDS set before it is believed: it may come from a stranger.
+"""Validation of a prepared TFDS set, which may be untrusted, before TFDS opens it.
 
-TFDS imports the module of any class that a set's features.json names, reads whatever files its dataset_info.json
-names, and takes every number in them for true. So those files are looked through first, and what they name must lie
-in the set's own folder.
+TFDS imports the module of any class that a set's features.json names, reads any file that its dataset_info.json names,
+and trusts every number in them. So those files are checked first, and may only name files in the set's own folder.
 """
 
 import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from tensorflow_datasets.core import naming
+from tensorflow_datasets.core import DatasetBuilder, naming
 from tensorflow_datasets.core.utils import file_utils
 
 from diffjax.errors import UserError
@@ -19,8 +17,9 @@ from diffjax.utils.files import is_single_line
 from diffjax.utils.image_io import MAX_PIXELS
 
 MAX_CLASSES = 2**20
-MAX_NAME = 255  # letters of a class, as of a file
-MAX_JSON_BYTES, MAX_TEXT_BYTES = 2**22, 2**24  # of a file that describes a set, of one that lists its classes
+MAX_NAME = 255  # letters of the name of a class
+MAX_JSON_BYTES = 2**22  # of a file that describes a set
+MAX_TEXT_BYTES = 2**24  # of a file that lists its classes
 
 _NAME = re.compile(r"[A-Za-z]\w{0,99}(/\w[\w.+-]{0,99})?(:(\d{1,9}|\*)(\.(\d{1,9}|\*)){2})?", re.ASCII)
 _FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.\w+", re.ASCII)
@@ -28,7 +27,7 @@ _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
 
 
 def check_name(name: str) -> None:
-    """Raises `UserError` for what is no TFDS name: a path, a namespace, arguments for a builder."""
+    """Raises `UserError` unless it is name[/config][:version]: for paths, namespaces, builder arguments."""
     if not _NAME.fullmatch(name) or ".." in name:
         name_text = repr(name[:MAX_NAME])
         raise UserError(
@@ -37,9 +36,9 @@ def check_name(name: str) -> None:
 
 
 def check_metadata(name: str, data_dir: str | Path | None) -> None:
-    """Raises `UserError` where the files that describe the set of that name would make TFDS run or read others.
+    """Raises `UserError` if the files that describe a set would make TFDS run code or read other files.
 
-    All prepared versions and configurations are looked at. A feature may only be one of TFDS's own.
+    All prepared versions and configurations are checked. Features must be TFDS's own.
     """
     parsed, _ = naming.parse_builder_name_kwargs(name)
     for root in file_utils.list_data_dirs(given_data_dir=data_dir):
@@ -47,7 +46,7 @@ def check_metadata(name: str, data_dir: str | Path | None) -> None:
             raise UserError(f"data.dir: expected a folder of this machine, got {str(root)!r}; copy the set here first")
         folder = Path(root).expanduser() / parsed.name
         for file in (path for level in ("*", "*/*", "*/*/*") for path in folder.glob(level)):
-            kind = file.name.lower()  # as a disk may have it
+            kind = file.name.lower()  # some file systems ignore case
             if file.suffix.lower() in (".json", ".txt"):
                 _check_size(file)
             if kind == "features.json":
@@ -56,7 +55,7 @@ def check_metadata(name: str, data_dir: str | Path | None) -> None:
                 _check_config(file)
 
 
-def check_files(builder: Any, name: str) -> None:
+def check_files(builder: DatasetBuilder, name: str) -> None:
     """Raises `UserError` unless the shards lie in the set's own folder and are large enough for their examples."""
     folder = Path(builder.data_path).resolve()
     for split in builder.info.splits.values():
@@ -75,14 +74,14 @@ def check_files(builder: Any, name: str) -> None:
 
 
 def check_pixels(height: int, width: int, name: str) -> None:
-    """Raises `UserError` for images of more pixels than are ever decoded."""
+    """Raises `UserError` for images of more than `MAX_PIXELS` pixels."""
     if not 0 < height * width <= MAX_PIXELS:
         problem = f"expected 1 … {MAX_PIXELS:,} pixels an image, got {width}x{height}"
         raise UserError(f"data set {name!r}: {problem}; use another set")
 
 
 def check_class_names(names: Sequence[str], location: str) -> None:
-    """Raises `UserError` for the name of a class that cannot be printed on one line beside its pictures."""
+    """Raises `UserError` for the name of a class that cannot be printed on one line."""
     invalid = next((name for name in names if not is_single_line(name) or len(name) > MAX_NAME), None)
     if invalid is not None:
         name_text = repr(invalid[:40])
@@ -107,20 +106,23 @@ def _check_features(file: Path) -> None:
 
 
 def _check_config(file: Path) -> None:
-    """The file that names the configuration to open where none is asked for: a folder, and no way out of it."""
+    """The default configuration must be the name of a folder inside the set's folder."""
     default = _read_json(file).get("default_config_name") or "none"
     check_name(f"x/{default}")
 
 
-def _read_json(file: Path) -> Any:
+def _read_json(file: Path) -> dict[str, object]:
     try:
-        return json.loads(file.read_text())
+        document = json.loads(file.read_text())
     except (ValueError, OSError, RecursionError):
-        raise UserError(f"{file}: cannot be read as JSON; delete its folder and prepare the set again") from None
+        document = None
+    if not isinstance(document, dict):
+        raise UserError(f"{file}: cannot be read as JSON; delete its folder and prepare the set again")
+    return document
 
 
-def _classes(node: Any) -> Iterator[str]:
-    """All Python classes that a features.json names, also in JSON within its strings, as older sets have it."""
+def _classes(node: object) -> Iterator[str]:
+    """All Python classes that a features.json names, also in JSON within strings, as in older sets."""
     if isinstance(node, dict):
         yield from (str(node[key]) for key in _CLASS_KEYS if isinstance(node.get(key), str))
     if isinstance(node, (dict, list)):

@@ -1,18 +1,17 @@
-"""How far a model is from a law that is known: at every noise level, in all, in its samples and in its likelihoods.
+"""A model beside a known distribution: by noise level, in total, in its samples and in its likelihoods.
 
 With D the model's denoiser and D* the exact one, E|x0 - D|² = E|x0 - D*|² + E|D - D*|² at every level, and the
-continuous variational bound of D exceeds the entropy of the law by
+continuous variational bound of D exceeds the entropy of the distribution by
 
     ½ ∫ E|D - D*|² d snr    nats
 
-(Kingma et al. 2021, eq. 12, with Guo et al. 2005, where D* leaves nothing over). It bounds the KL divergence of the law
-to that of samples by the reverse SDE (Song et al. 2021, theorem 1), but for what is left of x at t = 1.
+(Kingma et al. 2021, eq. 12, with Guo et al. 2005, by which D* has no excess). It bounds the KL divergence from samples
+of the reverse SDE to the distribution (Song et al. 2021, theorem 1), but for the signal that is left at t = 1.
 """
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from diffjax.denoising import checked_denoiser
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
-from diffjax.protocols import Keys, Noise
+from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import fold
 
@@ -35,11 +34,10 @@ Labels = Int[Array | np.ndarray, " _"] | None
 
 @dataclass(frozen=True)
 class DenoiserGap:
-    """What a denoiser lacks of the exact one, for n examples at m log-SNRs, from noise to data.
+    """The distance of a denoiser to the exact one, for n examples at m log-SNRs, from noise to data.
 
-    `exact_error` is the error of the exact denoiser and `excess` what the model's adds to it, both in units of the
-    regression
-    loss, means over the d numbers of an example. `nats` is what that costs in each of the m intervals of log-SNR.
+    `exact_error` is the error of the exact denoiser and `excess` that of the model beyond it, both in units of the
+    regression loss, means over the d values of an example. `nats` is the cost in each of the m intervals of log-SNR.
     """
 
     log_snr: Float[np.ndarray, " m"]
@@ -56,18 +54,18 @@ class DenoiserGap:
 def denoiser_gap(
     keys: Keys,
     noise: Noise,
-    denoise: Any,
-    law: Mixture,
+    denoise: Denoise,
+    distribution: Mixture,
     x: Values,
     cond: Labels = None,
     *,
     edges: Float[Array, " _"] | None = None,
 ) -> DenoiserGap:
-    """The distance of a denoiser to the exact one on noised examples of the law, all positions at one level.
+    """The distance of a denoiser to the exact one on noised examples of the distribution, all positions at one level.
 
-    Labels are told to both, or to neither. `edges` are m + 1 ascending log-SNRs, by default of 64 intervals of those
-    over which the bound is taken; the error is looked at in the middle of each, and its weight, the snr, is integrated.
-    Raises UserError where there is no such distance.
+    Both are conditioned on the labels `cond`, or neither is. `edges` are m + 1 ascending log-SNRs, by default of 64
+    intervals of the range of the bound; the error is that in the middle of each, its weight, the SNR, is integrated.
+    Raises UserError for tokens and for edges that do not ascend.
     """
     if not isinstance(noise, Gaussian):
         raise UserError(f"truth: needs Gaussian noise, got {type(noise).__name__}")
@@ -75,7 +73,7 @@ def denoiser_gap(
     if len(edges) < 2 or not bool(jnp.all(jnp.diff(edges) > 0)):
         raise UserError("truth: edges must be two or more log-SNRs, from the least to the greatest")
     middle = (edges[1:] + edges[:-1]) / 2
-    call = functools.partial(_error_terms(noise), checked_denoiser(noise, denoise), law)
+    call = functools.partial(_error_terms(noise), checked_denoiser(noise, denoise), distribution)
     terms = [_in_chunks(functools.partial(call, t), fold(keys, i), x, cond) for i, t in enumerate(noise.time(middle))]
     exact_error, squares = np.stack(terms, axis=2).swapaxes(0, 1)  # of [n, 2, m]
     weight = np.exp(np.asarray(noise.log_weight(noise.time(middle)), float)) / x[0].size
@@ -86,12 +84,12 @@ def denoiser_gap(
 @functools.cache
 def _error_terms(noise: Gaussian) -> Callable:
     @closure_jit
-    def error_terms(denoise: Any, law: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree) -> Array:
+    def error_terms(denoise: Denoise, distribution: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree) -> Array:
         """[b, 2]: the exact denoiser's expected squared error, and the squared distance to it."""
         t = jnp.full((len(x),) + (1,) * (x.ndim - 1), clock)
         x_t, _ = jax.vmap(noise.corrupt)(keys, x, t)
         m = noise.coefficients(jnp.broadcast_to(t, x.shape))
-        exact, exact_error = law.posterior_mean(x_t, m.alpha, m.sigma, cond)
+        exact, exact_error = distribution.posterior_mean(x_t, m.alpha, m.sigma, cond)
         return jnp.stack(
             [exact_error, jnp.sum((denoise(x_t, t, cond) - exact).reshape(len(x), -1) ** 2, axis=1)], axis=1
         )
@@ -101,13 +99,12 @@ def _error_terms(noise: Gaussian) -> Callable:
 
 @dataclass(frozen=True)
 class DensityComparison:
-    """What a law says of n samples, and of real examples of it; means come with their standard errors.
+    """Log-densities of n samples under a known distribution, and of real examples, with standard errors.
 
-    `log_density` in nats, given the label where there is one. `z`: the difference of both in standard errors, 0 but for
-    chance where samples are of the law, and on either side of it where they are duller or wilder.
-    `component_distance`: half the sum
-    over components of |share of samples - weight|, where chance alone leaves some. `accuracy`: how many are most likely
-    of the class that they were asked for.
+    `log_density` in nats, conditional on the label where there is one. `z`: the difference of both in standard errors,
+    N(0, 1) if the samples follow the distribution, positive if they are too concentrated, negative if too spread out.
+    `component_distance`: the total variation between component frequencies and weights, biased upward for finite n.
+    `accuracy`: the share of samples whose most likely class is that of their label.
     """
 
     log_density: tuple[float, float]
@@ -120,51 +117,54 @@ class DensityComparison:
 
 
 def compare_with_density(
-    law: Mixture, samples: Values, real: Values, labels: Labels, real_labels: Labels
+    distribution: Mixture, samples: Values, real: Values, labels: Labels, real_labels: Labels
 ) -> DensityComparison:
-    """Hold samples, asked for by `labels`, and real examples of the classes `real_labels` to the law; None is
-    without."""
-    rows = [_summarize(law, *data) for data in ((samples, labels), (real, real_labels))]
+    """The comparison of samples, conditioned on `labels`, with real examples of `real_labels`; None: unconditional."""
+    rows = [_summarize(distribution, *data) for data in ((samples, labels), (real, real_labels))]
     (ours, distance, accuracy), (theirs, real_distance, real_accuracy) = rows
     z = (ours[0] - theirs[0]) / (ours[1] ** 2 + theirs[1] ** 2) ** 0.5
     return DensityComparison(ours, theirs, z, distance, real_distance, accuracy, real_accuracy)
 
 
-def entropy(keys: Keys, law: Mixture, conditional: bool = False) -> tuple[float, float]:
+def entropy(keys: Keys, distribution: Mixture, conditional: bool = False) -> tuple[float, float]:
     """-E log p(x), or -E log p(x | class) if the class is `conditional`, in nats, and its standard error.
 
-    H(x) = H(k) + H(x|k) - H(k|x) of the component k, and so given the class: only the last is estimated, by one draw a
-    key, which leaves little to chance where components are apart.
+    H(x) = H(k) + H(x|k) - H(k|x) for the component k, and so conditional on the class: only the last is estimated, by
+    one draw per key, with little variance where the components are separated.
     """
-    x, classes = jax.jit(jax.vmap(law.draw))(keys)
-    log_p = _in_chunks(law.log_components, x, classes if conditional else None)
+    x, classes = jax.jit(jax.vmap(distribution.draw))(keys)
+    log_p = _in_chunks(distribution.log_components, x, classes if conditional else None)
     doubt = -np.sum(np.exp(log_p) * np.maximum(log_p, -1e3), axis=1)  # where p = 0, 0
-    weights = np.exp(np.asarray(law.log_prior()[0], float))
-    log_k = np.asarray(law.log_prior(law.classes if conditional else None), float)
+    weights = np.exp(np.asarray(distribution.log_prior()[0], float))
+    log_k = np.asarray(distribution.log_prior(distribution.classes if conditional else None), float)
     chosen = -weights @ np.broadcast_to(log_k, (len(weights), len(weights))).diagonal()
     posterior_entropy, error = _mean(doubt)
-    return float(chosen + weights @ law.entropies()) - posterior_entropy, error
+    return float(chosen + weights @ distribution.entropies()) - posterior_entropy, error
 
 
-def exact_bits(law: Mixture, x: Values, labels: Labels = None) -> Float[np.ndarray, " n"]:
-    """-log2 p(x) or -log2 p(x | label) per dimension, of the law itself: no model has less on average.
+def exact_bits(distribution: Mixture, x: Values, labels: Labels = None) -> Float[np.ndarray, " n"]:
+    """-log2 p(x) or -log2 p(x | label) per dimension of the distribution itself: no model has less on average.
 
-    The bits of a model less these are, on average over the law, its KL divergence, and are known better than either.
+    The bits of a model minus these are on average its KL divergence, with less variance than either.
     """
-    return -_in_chunks(law.log_density, x, labels) / (x[0].size * np.log(2))
+    return -_in_chunks(distribution.log_density, x, labels) / (x[0].size * np.log(2))
 
 
-def _summarize(law: Mixture, x: Values, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
-    log_p = _in_chunks(law.log_components, x)
-    weights = np.exp(np.asarray(law.log_prior()[0], float))
+def _summarize(distribution: Mixture, x: Values, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
+    log_p = _in_chunks(distribution.log_components, x)
+    weights = np.exp(np.asarray(distribution.log_prior()[0], float))
     shares = np.bincount(log_p.argmax(axis=1), minlength=len(weights)) / len(x)
-    right = None if labels is None else np.asarray(law.classes)[log_p.argmax(axis=1)] == np.asarray(labels)
+    right = None if labels is None else np.asarray(distribution.classes)[log_p.argmax(axis=1)] == np.asarray(labels)
     distance = float(np.abs(shares - weights).sum() / 2)
-    return _mean(_in_chunks(law.log_density, x, labels)), distance, None if right is None else float(right.mean())
+    return (
+        _mean(_in_chunks(distribution.log_density, x, labels)),
+        distance,
+        None if right is None else float(right.mean()),
+    )
 
 
-def _in_chunks(call: Callable[..., Array], *data: Any, size: int = 256) -> Float[np.ndarray, "n *_"]:
-    """What is said of all examples, a part at a time: components by numbers take room."""
+def _in_chunks(call: Callable[..., Array], *data: PyTree, size: int = 256) -> Float[np.ndarray, "n *_"]:
+    """The results for all examples, computed in chunks to save memory."""
     parts = range(0, len(data[0]), size)
     results = [call(*jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i : i + size]), data)) for i in parts]
     return np.concatenate([np.asarray(part, float) for part in results])

@@ -11,8 +11,7 @@ from diffjax.denoising import networks
 from diffjax.edit.observation import Observation, check_order, clamp_tokens, pin, pin_hook, renoise_hook
 from diffjax.edit.solver import Method, Problem, sample_with_hooks
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Cond, Denoise, Hook, Keys, Level, Sample
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Hook, Keys, Level, Sample
 from diffjax.steps import ddim, posterior
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.memo import memoize_by_arguments
@@ -40,7 +39,8 @@ def replacement() -> Method:
 
 
 def _clamp_hooks(problem: Problem) -> tuple[Denoise, Hook]:
-    observation, denoise = problem.observation, problem.denoise
+    observation = problem.observation
+    denoise = problem.denoise
     if observation.noisy and problem.step not in (None, posterior(), ddim(1.0)):
         raise UserError("clamp: pixels with measurement noise need ancestral sampling; leave step out")
     if observation.of_tokens:
@@ -61,7 +61,7 @@ def _replacement_hooks(problem: Problem) -> tuple[Denoise, Hook]:
     return problem.denoise, renoise_hook(problem.gaussian, problem.observation)
 
 
-def _measurement_levels(noise: Gaussian, observation: Observation) -> Float[Array, "..."]:
+def _measurement_levels(noise: GaussianNoise, observation: Observation) -> Float[Array, "..."]:
     """The level at which alpha values is x_t, where log-SNR = -2 log std; 0 where known exactly or not measured."""
     std = observation.std
     noisy = (std > 0) & jnp.isfinite(std)
@@ -78,7 +78,7 @@ class _ClampedDenoiser:
     observation: Observation
     levels: Float[Array, "..."]
     denoise: Denoise
-    noise: Gaussian
+    noise: GaussianNoise
 
     def __call__(self, x_t: Sample, t: Level, cond: Cond) -> Sample:
         values, std = self.observation.batched_values()
@@ -96,7 +96,7 @@ class _Release:
 
     observation: Observation
     levels: Float[Array, "..."]
-    noise: Gaussian
+    noise: GaussianNoise
 
     def __call__(self, keys: Keys, x: Sample, pred: Sample, t: Level, s: Level) -> Sample:
         values, std = self.observation.batched_values()

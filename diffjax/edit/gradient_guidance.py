@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from diffjax.edit.observation import Observation, pin_hook
 from diffjax.edit.solver import Method, Problem, sample_posterior, sample_with_hooks
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Cond, Denoise, Hook, Keys, Level, Sample, Step
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Hook, Keys, Level, Sample, Step
 from diffjax.steps import posterior
 from diffjax.steps.ancestral import square_root
 from diffjax.utils.closures import as_pytree
@@ -41,7 +40,7 @@ def _pigdm_hooks(problem: Problem) -> tuple[Denoise, Hook]:
 class _GuidedDenoiser:
     observation: Observation
     denoise: Denoise
-    noise: Gaussian
+    noise: GaussianNoise
 
     def __call__(self, x_t: Sample, t: Level, cond: Cond) -> Sample:
         return reconstruct(self.noise, self.observation, self.denoise, x_t, t, cond).guided
@@ -56,7 +55,7 @@ class Reconstruction(NamedTuple):
 
 
 def reconstruct(
-    noise: Gaussian, observation: Observation, inner: Denoise, x_t: Sample, t: Level, cond: Cond
+    noise: GaussianNoise, observation: Observation, inner: Denoise, x_t: Sample, t: Level, cond: Cond
 ) -> Reconstruction:
     """The guidance of `pigdm` at x_t.
 
@@ -136,7 +135,7 @@ def _move_after_step(step: Step) -> Step:
 
     def update(
         keys: Keys,
-        noise: Gaussian,
+        noise: GaussianNoise,
         denoise: Callable[[Sample, Level], GuidedPrediction],
         x: Sample,
         *rest: PyTree,  # t, s, carry and a row of the plan

@@ -26,6 +26,7 @@ from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Level, Noise, 
 from diffjax.sampling.loop import invert, sample
 from diffjax.steps import midpoint
 from diffjax.utils.closures import as_pytree
+from diffjax.utils.kinds import describe_value
 
 Weight = float | Real[Array, "..."]  # one for all examples, or [b]
 
@@ -122,8 +123,10 @@ def interpolate(
     are one batch of k b examples. Raises UserError for tokens and for a stochastic step rule.
     """
     check_numbers(noise)
-    a, b = (as_array(name, image) for name, image in zip(("first image", "second image"), images, strict=True))
-    require_count(len(keys), "keys", {"first image": a, "second image": b})
+    if not isinstance(images, tuple) or len(images) != 2:
+        raise UserError(f"images: expected two batches, (a, b), got {describe_value(images)}")
+    a, b = (as_array("images", image) for image in images)
+    require_count(len(keys), "keys", {"images[0]": a, "images[1]": b})
     shares = as_array("shares", shares)
     if not shares.ndim:
         raise UserError(f"shares: expected an array of weights, [k], got {shares}")

@@ -18,9 +18,8 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from diffjax.denoising import is_causal
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
 from diffjax.order import Order, ranks
-from diffjax.protocols import Cond, Denoise, Hook, Keys, Level, Noise, Sample, TokenNoise
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Hook, Keys, Level, Noise, Sample, TokenNoise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.prng import fold
 
@@ -124,7 +123,7 @@ class Observation:
         self.check_exact("hook")
         if not self.of_pixels and order.width < 1:
             raise UserError(f"hook: a basis other than pixels needs order.together, got order width {order.width:g}")
-        return denoise, renoise_hook(cast(Gaussian, noise), self)
+        return denoise, renoise_hook(cast(GaussianNoise, noise), self)
 
 
 def check_order(observation: Observation, order: Order, denoise: Denoise, shape: tuple[int, ...]) -> None:
@@ -170,13 +169,13 @@ def _pin_tokens(observation: Observation, keys: Keys, x: Sample, pred: object, t
     return jnp.where(std == 0, values.astype(x.dtype), x)
 
 
-def renoise_hook(noise: Gaussian, observation: Observation) -> Hook:
+def renoise_hook(noise: GaussianNoise, observation: Observation) -> Hook:
     """The hook that replaces exactly known coordinates by alpha_s values + sigma_s eps, and at s = 0 by the values."""
     return Partial(_renoise(noise), observation)
 
 
 @functools.cache
-def _renoise(noise: Gaussian) -> Callable[..., Sample]:
+def _renoise(noise: GaussianNoise) -> Callable[..., Sample]:
     def hook(observation: Observation, keys: Keys, x: Sample, pred: object, t: Level, s: Level) -> Sample:
         values, std = observation.batched_values()
         m = noise.coefficients(s)

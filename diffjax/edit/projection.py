@@ -11,7 +11,6 @@ from jaxtyping import Array
 from diffjax.edit.observation import Observation, pin_hook, standard_normal
 from diffjax.edit.solver import Method, Problem, sample_posterior
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
 from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Level, Sample, Step
 from diffjax.steps.ancestral import no_carry, square_root
 from diffjax.utils.closures import as_pytree
@@ -70,7 +69,7 @@ def null_space_step() -> Step:
     """
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: ObservedDenoise, x: Sample, t: Level, s: Level, carry: None
+        keys: Keys, noise: GaussianNoise, denoise: ObservedDenoise, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         x0, observation = denoise(x, t)
         values, std = observation.batched_values()
@@ -86,13 +85,13 @@ def null_space_step() -> Step:
     return Step(no_carry, update, stochastic=True, needs=GaussianNoise, prediction_type=ObservedPrediction)
 
 
-def posterior_mean(noise: Gaussian, x_t: Sample, x0: Sample, t: Level, s: Level) -> Sample:
+def posterior_mean(noise: GaussianNoise, x_t: Sample, x0: Sample, t: Level, s: Level) -> Sample:
     """E[x_s | x_t, x0] = alpha_s x0 + rho sigma_s eps, rho the correlation of the noises at t and s."""
     m = noise.coefficients(s)
     return m.alpha * x0 + m.sigma * noise.noise_correlation(t, s) * noise.eps(x_t, x0, t)
 
 
-def x0_coefficient(noise: Gaussian, t: Level, s: Level) -> Array:
+def x0_coefficient(noise: GaussianNoise, t: Level, s: Level) -> Array:
     """The coefficient of x0 in E[x_s | x_t, x0]: alpha_s - rho sigma_s alpha_t / sigma_t."""
     at_t = noise.coefficients(t)
     at_s = noise.coefficients(s)
@@ -100,7 +99,7 @@ def x0_coefficient(noise: Gaussian, t: Level, s: Level) -> Array:
     return at_s.alpha - noise.noise_correlation(t, s) * at_s.sigma * at_t.alpha / sigma_t
 
 
-def fresh_noise_std(noise: Gaussian, t: Level, s: Level) -> Array:
+def fresh_noise_std(noise: GaussianNoise, t: Level, s: Level) -> Array:
     """The standard deviation of x_s given x_t and x0: sigma_s √(1 - rho²)."""
     return noise.coefficients(s).sigma * square_root(1 - noise.noise_correlation(t, s) ** 2)
 
@@ -130,7 +129,7 @@ def spectral_step(eta: float, eta_b: float) -> Step:
     """
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: ObservedDenoise, x: Sample, t: Level, s: Level, carry: None
+        keys: Keys, noise: GaussianNoise, denoise: ObservedDenoise, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         x0, observation = denoise(x, t)
         values, std = observation.batched_values()

@@ -15,9 +15,8 @@ from diffjax.edit.sdedit import SampleOptions
 from diffjax.edit.solver import Method, Problem, make_problem
 from diffjax.errors import UserError
 from diffjax.grids import Grid
-from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Level, Noise, Sample
 from diffjax.sampling.arguments import validate_grid
 from diffjax.steps import posterior
 from diffjax.utils.closures import as_pytree, closure_jit
@@ -104,7 +103,7 @@ def _inputs(problem: Problem, threshold: float) -> _Inputs:
 
 
 @closure_jit(static_argnames=("noise", "count", "one"))
-def _filter(inputs: _Inputs, *, noise: Gaussian, count: int, one: bool) -> Particles | Sample:
+def _filter(inputs: _Inputs, *, noise: GaussianNoise, count: int, one: bool) -> Particles | Sample:
     """All particles of each key, or one of them; the filters run one after the other, to hold one in memory."""
     batch = len(inputs.keys)
     observation = inputs.observation
@@ -128,8 +127,9 @@ class _State(NamedTuple):
     log_z: Float[Array, ""]
 
 
-def _one_filter(inputs: _Inputs, noise: Gaussian, count: int) -> Particles:
-    key, grid, observation = inputs.keys, inputs.grid, inputs.observation
+def _one_filter(inputs: _Inputs, noise: GaussianNoise, count: int) -> Particles:
+    key = inputs.keys
+    observation = inputs.observation
     cond = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), inputs.cond)
     x = noise.prior(jax.random.fold_in(key, KeyUse.PARTICLE_PRIOR), (count, *observation.shape))
 
@@ -149,10 +149,10 @@ def _one_filter(inputs: _Inputs, noise: Gaussian, count: int) -> Particles:
         log_w = jnp.where(u == v, state.log_w, state.log_w + gain)
         return _State(x, reconstruction, log_w, state.log_z), effective_sample_size(log_w)
 
-    first = reconstruct_at(x, grid[0])
+    first = reconstruct_at(x, inputs.grid[0])
     start = _State(x, first, _sum_per_particle(first.log_p), jnp.zeros(()))
-    state, sizes = jax.lax.scan(body, start, (jnp.arange(len(grid) - 1), grid[:-1], grid[1:]))
-    known = (observation.std == 0)[None] & (grid[-1] == 0)
+    state, sizes = jax.lax.scan(body, start, (jnp.arange(len(inputs.grid) - 1), inputs.grid[:-1], inputs.grid[1:]))
+    known = (observation.std == 0)[None] & (inputs.grid[-1] == 0)
     x = observation.replace_coordinates(state.x, observation.values[None], known)
     return Particles(x, jax.nn.log_softmax(state.log_w), sizes, state.log_z + _log_mean(state.log_w))
 
@@ -162,7 +162,7 @@ def _level(u: Float[Array, ""], x: Array) -> Level:
 
 
 def _propose(
-    key: Key[Array, ""], noise: Gaussian, state: _State, t: Level, s: Level
+    key: Key[Array, ""], noise: GaussianNoise, state: _State, t: Level, s: Level
 ) -> tuple[Float[Array, "particles *shape"], Float[Array, " particles"]]:
     """x_s from the guided q(x_s|x_t, y), and log p(x_s|x_t) - log q(x_s|x_t, y), two normals of one deviation c.
 

@@ -11,9 +11,8 @@ from diffjax.edit.observation import Observation
 from diffjax.edit.sdedit import SampleOptions
 from diffjax.errors import UserError
 from diffjax.grids import Grid
-from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Cond, Denoise, Hook, Keys, Noise, Sample, Step, TokenNoise
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Hook, Keys, Noise, Sample, Step, TokenNoise
 from diffjax.sampling.driver import sample_for
 
 
@@ -31,9 +30,9 @@ class Problem(NamedTuple):
     step: Step | None = None
 
     @property
-    def gaussian(self) -> Gaussian:
+    def gaussian(self) -> GaussianNoise:
         """The noise, for methods that serve no tokens."""
-        return cast(Gaussian, self.noise)
+        return cast(GaussianNoise, self.noise)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ def matching_weights(params: PyTree, weights: Weights, source: str) -> tuple[PyT
     UserError where nothing fits.
     """
     net = build.build_model(weights.config.model, weights.facts).net
-    ours, theirs = leaves_by_name(params), leaves_by_name(plain_net(net, weights.params)[1])
+    ours = leaves_by_name(params)
+    theirs = leaves_by_name(plain_net(net, weights.params)[1])
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
     if not fits:
         raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")

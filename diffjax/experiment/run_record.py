@@ -24,6 +24,7 @@ from diffjax.training import identity, retention
 from diffjax.training.identity import Identity
 from diffjax.utils.files import is_single_line, write_atomically
 from diffjax.utils.kinds import matches_type
+from diffjax.utils.untrusted import read_json
 
 CONFIG = "config.json"
 _HASHED = ("config", "facts", "run", "adoptions", "splits", "imports")  # of config.json; older ones have the first two
@@ -65,18 +66,12 @@ def read_record(workdir: Path, allow_imports: bool = False) -> Record:
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir}: no such folder; train a model there first")
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
-            raise ValueError("no file")
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes, so no run's config; restore it, or train again")
-        saved = json.loads(path.read_text())
+        saved = read_json(path, MAX_BYTES)
     except FileNotFoundError:
         raise UserError(
             f"--workdir {workdir}: holds no run (there is no {CONFIG}); train a model there first"
         ) from None
-    except UserError:
-        raise
-    except (ValueError, OSError, RecursionError):
+    except (ValueError, OSError):
         raise _unreadable_error(str(path)) from None
     return validate_record(saved, str(path), allow_imports)
 

@@ -173,7 +173,8 @@ def _read_exported(path: Path, ema: str | None, step: StepChoice, allow_imports:
         )
     record = run_record.validate_record(about, str(path), allow_imports)
     check_file(path, about, record.identity)
-    at, name = about.get("step"), about.get("ema")
+    at = about.get("step")
+    name = about.get("ema")
     if not isinstance(at, int) or not isinstance(name, str):
         raise UserError(f"{path}: is no exported run; use a file that export.py wrote")
     if ema not in (None, name) or step not in (None, at):
@@ -197,7 +198,8 @@ def _synthesize_average(
     folder: Path, emas: dict[str, PyTree], at: int, name: str, shapes: dict[str, tuple[int, ...]], identity: Identity
 ) -> tuple[PyTree, str]:
     """The average of that name after step `at`, of the checkpoint's and those of earlier snapshots, in float64."""
-    std, names = averages.std_from_name(name), sorted(emas)
+    std = averages.std_from_name(name)
+    names = sorted(emas)
     earlier = [int(path.stem) for path in folder.glob(f"*{safetensors_io.SUFFIX}") if path.stem.isdecimal()]
     steps = sorted(step for step in earlier if step < at)
     stored_averages = [(step, averages.std_from_name(stored_name)) for step in (*steps, at) for stored_name in names]

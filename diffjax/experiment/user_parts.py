@@ -6,7 +6,6 @@ allowed.
 """
 
 import difflib
-import hashlib
 import importlib
 import re
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from diffjax.errors import UserError
+from diffjax.utils.untrusted import file_sha256
 
 _PATH = re.compile(r"""'[^'\\]*+'|"[^"\\]*+"|@|(?<![\w.])([\w.]*+):(?=[^\W\d])""")  # linear in the text's length
 _MARK = "@"  # between module and name in a marked text: an operator of Python that no other text has
@@ -98,4 +98,4 @@ def _part_texts(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 def _file_hash(name: str) -> str:
     file = getattr(sys.modules.get(name), "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return file_sha256(Path(file)) if file else ""

@@ -1,14 +1,12 @@
 """Guidance maps a denoiser to a denoiser: a pair of predictions, a scale and a rule.
 
-The **pair** is `unconditional` and `conditional`: a prediction that lacks something, and one that has it. It comes
-from two
-conditions (`cfg`, and `several` for a condition of several parts), or from two models (`autoguidance`,
-`perturbed_attention`). The **scale** w is a number, an array, or a function `t -> w` (`interval`, `plus_plus`); 1 is
-neutral, 0 is `unconditional`. The **rule** `(unconditional, conditional, w, x_t, t) -> prediction` weighs them:
-`linear`, or one that
-keeps large scales from harm (`rescaled`, `thresholded`, `apg`, `zero_star`).
+The **pair** `(unconditional, conditional)` comes from two conditions (`cfg`, and `several` for a condition of several
+parts) or from two models (`autoguidance`, `perturbed_attention`). The **scale** w is a number, an array, or a function
+`t -> w` (`interval`, `plus_plus`); 1 is the conditional prediction, 0 the unconditional one. The **rule**
+`(unconditional, conditional, w, x_t, t) -> prediction` combines them: `linear`, or one for large scales (`rescaled`,
+`thresholded`, `apg`, `zero_star`).
 
-A number is one for all, [b] one for each example, and whatever broadcasts against t one for each position. All is a
+A scalar scale is for all, [b] for each example, and what broadcasts against t for each position. Everything is a
 pytree: arrays pass through `jit` as arguments, and new values compile nothing.
 """
 

@@ -1,4 +1,4 @@
-"""Conditions of several parts, each with a scale of its own: `(K + 1)` predictions from one call."""
+"""Guidance by the parts of a condition, each with its own scale: K + 1 predictions from one call."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -7,42 +7,48 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax.tree_util import Partial
-from jaxtyping import Array, PyTree
+from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.guidance.classifier_free import batched_predictions, broadcast_null
-from diffjax.guidance.scales import validate_scale, weight
-from diffjax.protocols import Denoise
+from diffjax.guidance.scales import Scale, validate_scale, weight
+from diffjax.protocols import Cond, Denoise, Sample
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.kinds import describe_value
 
 
 @validate_arguments
-def several(denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Partial:
-    """d_0 + Σ_k w_k (d_k - d_(k-1)), d_k being given the first k parts of `scales` (Brooks et al. 2023, eq. 3).
+def several(denoise: Denoise, scales: Mapping[str, Any], null: Cond) -> Partial:
+    """d_0 + Σ_k w_k (d_k - d_(k-1)), d_k under the first k parts of `scales` (Brooks et al. 2023, eq. 3).
 
-    The condition is a dict of parts, `null` one that says nothing, without the batch axis. In the order of the mapping
-    each part is weighed given those before it. All scales 1 are the model given all parts at once, bit for bit, so 1 is
-    neutral; all 0 are none of them. Parts without a scale are given in every prediction.
+    The condition is a dict of parts, `null` the null condition without the batch axis. Parts without a scale are in
+    every prediction. With all scales 1 it is the conditional prediction, bit for bit; with all 0 it is d_0. Raises
+    UserError where the condition has no such part.
     """
     return _build(_chained, "several", denoise, scales, null)
 
 
 @validate_arguments
-def composed(denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Partial:
-    """d(null) + Σ_k w_k (d(part k alone) - d(null)), all parts alike (Liu et al. 2022, conjunction).
+def composed(denoise: Denoise, scales: Mapping[str, Any], null: Cond) -> Partial:
+    """d(null) + Σ_k w_k (d(part k alone) - d(null)) (Liu et al. 2022, conjunction), in any order of the parts.
 
-    Scales of 1 are not the model given all parts. They lead to p(x) Π_k p(part k | x), each part's evidence by itself,
-    and are p(x | all parts) exactly where each part speaks of numbers of its own, that are independent of the others'.
-    Otherwise as `several`, and in the order of the mapping nothing changes.
+    Scales of 1 give p(x) Π_k p(part k | x), which is p(x | all parts) only where the parts describe independent
+    numbers. Otherwise as `several`.
     """
     return _build(_composed, "composed", denoise, scales, null)
 
 
-def _build(make: Callable, name: str, denoise: Denoise, scales: Mapping[str, Any], null: PyTree) -> Partial:
+def _build(
+    make: Callable[[tuple[str, ...]], Callable[..., Array]],
+    name: str,
+    denoise: Denoise,
+    scales: Mapping[str, Any],
+    null: Cond,
+) -> Partial:
     if not isinstance(null, Mapping):
-        raise UserError(f"{name}: null must be a dict of parts that say nothing, got {type(null).__name__}; use cfg")
+        raise UserError(f"{name}: null must be a dict of parts, got {type(null).__name__}; use cfg")
     if not isinstance(scales, Mapping):
         raise UserError(f"{name}: scales must be a dict of a scale for each part, got {describe_value(scales)}")
     if not scales:
@@ -56,10 +62,10 @@ def _build(make: Callable, name: str, denoise: Denoise, scales: Mapping[str, Any
 
 
 @functools.cache
-def _chained(names: tuple[str, ...]) -> Callable:
-    """Predictions given none, the first, the first two, … of these parts, weighed by how the scales fall."""
+def _chained(names: tuple[str, ...]) -> Callable[..., Array]:
+    """Predictions under none, the first, the first two, … of these parts, weighted by differences of the scales."""
 
-    def denoised(denoise: Any, scales: tuple, null: dict, x_t: Array, t: Array, cond: Any) -> Array:
+    def denoised(denoise: Denoise, scales: tuple[Scale, ...], null: Cond, x_t: Sample, t: Array, cond: Cond) -> Array:
         nothing = _null_parts(null, cond, "several")
         conds = [{**cond, **{name: nothing[name] for name in names[k:]}} for k in range(len(names) + 1)]
         preds = batched_predictions(denoise, x_t, t, *conds)
@@ -70,10 +76,10 @@ def _chained(names: tuple[str, ...]) -> Callable:
 
 
 @functools.cache
-def _composed(names: tuple[str, ...]) -> Callable:
-    """Predictions given none and each of these parts alone, weighed by the scales."""
+def _composed(names: tuple[str, ...]) -> Callable[..., Array]:
+    """Predictions under none and each of these parts alone, weighted by the scales."""
 
-    def denoised(denoise: Any, scales: tuple, null: dict, x_t: Array, t: Array, cond: Any) -> Array:
+    def denoised(denoise: Denoise, scales: tuple[Scale, ...], null: Cond, x_t: Sample, t: Array, cond: Cond) -> Array:
         nothing = _null_parts(null, cond, "composed")
         without = {**cond, **{name: nothing[name] for name in names}}
         preds = batched_predictions(denoise, x_t, t, without, *({**without, name: cond[name]} for name in names))
@@ -83,29 +89,27 @@ def _composed(names: tuple[str, ...]) -> Callable:
     return denoised
 
 
-def _null_parts(null: dict, cond: Any, name: str) -> dict:
+def _null_parts(null: Cond, cond: Cond, name: str) -> Cond:
     if cond is not None and not isinstance(cond, Mapping):
         raise UserError(f"{name}: cond must be a dict of parts, as null is, got {type(cond).__name__}")
     return broadcast_null(null, cond, name)
 
 
-def _weights(scales: tuple, x_t: Array, t: Array, axes: int) -> list[Any]:
-    """Each part's scale at t."""
+def _weights(scales: tuple[Scale, ...], x_t: Sample, t: Array, axes: int) -> list[ArrayLike]:
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
     return [weight(scale, t, axes) for scale in scales]
 
 
 def _sum(weights: list[Any], preds: list[Array]) -> Array:
-    """Σ w_k d_k, of weights that sum to 1, as d + Σ w_k (d_k - d) with the last prediction for d: at equal ones it is
-    theirs, bit for bit.
+    """Σ w_k d_k, with weights that sum to 1, as d + Σ w_k (d_k - d) for the last prediction d: exact if all are equal.
 
-    Of logits, a token is impossible where one is that has a weight above 0. One that is impossible under weights of 0
-    and less alone counts as the last has it, as under `linear`.
+    For logits, a token is impossible if it is under a weight above 0. Where it is impossible only under other weights,
+    the last prediction's logit is used, as in `linear`.
     """
     last = preds[-1]
-    never = functools.reduce(jnp.logical_or, [(w > 0) & jnp.isneginf(d) for w, d in zip(weights, preds, strict=True)])
+    impossible = [(w > 0) & jnp.isneginf(d) for w, d in zip(weights, preds, strict=True)]
     base = jnp.where(jnp.isneginf(last), 0, last)
     total = base
     for w, pred in zip(weights[:-1], preds[:-1], strict=True):
         total = total + w * (jnp.where(jnp.isneginf(pred), base, pred) - base)
-    return jnp.where(never, -jnp.inf, total)
+    return jnp.where(functools.reduce(jnp.logical_or, impossible), -jnp.inf, total)

@@ -1,90 +1,96 @@
-"""How two predictions become one: `(unconditional, conditional, w, x_t, t) -> prediction`, w with as many axes as
-they have.
+"""Guidance rules: `(unconditional, conditional, w, x_t, t) -> prediction`, w with as many axes as the predictions.
 
-`linear` alone commutes with what a net outputs and has meaning for tokens. The others look at predictions of x0, one
-number for each example, so they say something of pictures and nothing of single numbers.
+Only `linear` commutes with the parameterization of the net, and applies to tokens. The others act on predictions of x0
+and use statistics of each example.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
-from diffjax.guidance.scales import is_concrete, weight
+from diffjax.guidance.scales import Scale, is_concrete, weight
 from diffjax.predict import velocity
-from diffjax.protocols import GaussianNoise
+from diffjax.protocols import GaussianNoise, Noise
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import require_like
 
-Rule = Callable[..., Any]
+Rule = Callable[[Array, Array, ArrayLike, Array, Array], Array]
 
 
-def linear(unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
-    """(1 - w) without + w given. At 1, at 0 and where both are equal it is one of the two, bit for bit.
+def linear(unconditional: Array, conditional: Array, w: ArrayLike, x_t: Array, t: Array) -> Array:
+    """(1 - w) unconditional + w conditional; exactly one of the two at w = 1, w = 0 and where they are equal.
 
-    Of logits, a token is impossible (-inf) where it is so given the condition. One that is impossible without it alone
-    stays so for w < 1; beyond, where the ratio of both is infinite, its logit is the given one.
+    For logits, a token that is impossible (-inf) under the condition stays so. One that is impossible only without it
+    stays so for w < 1, and has its conditional logit from there on, where the ratio of both is infinite.
     """
-    never, only_conditional = jnp.isneginf(conditional), jnp.isneginf(unconditional) & ~jnp.isneginf(conditional)
+    never = jnp.isneginf(conditional)
+    only_conditional = jnp.isneginf(unconditional) & ~never
     a, b = (jnp.where(never | only_conditional, 0, pred) for pred in (unconditional, conditional))
     mixed = jnp.where(w == 0, a + w * (b - a), b + (1 - w) * (a - b))
-    mixed = jnp.where(only_conditional, jnp.where(w < 1, -jnp.inf, conditional), mixed)
+    mixed = jnp.where(only_conditional, jnp.where(jnp.less(w, 1), -jnp.inf, conditional), mixed)
     return jnp.where(never, jnp.where(w == 0, unconditional, -jnp.inf), mixed)
 
 
-def apply_rule(rule: Rule, scale: Any, unconditional: Array, conditional: Array, x_t: Array, t: Array) -> Array:
-    """The rule's prediction. Raises UserError where it, or `unconditional`, has another shape or kind than
-    `conditional`."""
+def apply_rule(rule: Rule, scale: Scale, unconditional: Array, conditional: Array, x_t: Array, t: Array) -> Array:
+    """The rule's prediction. Raises UserError unless both predictions have the shape and kind of `conditional`."""
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
     unconditional = require_like("guidance: the prediction without the condition", unconditional, conditional)
-    return require_like(
-        "guidance rule", rule(unconditional, conditional, weight(scale, t, conditional.ndim), x_t, t), conditional
-    )
+    pred = rule(unconditional, conditional, weight(scale, t, conditional.ndim), x_t, t)
+    return require_like("guidance rule", pred, conditional)
 
 
 @validate_arguments
 def rescaled(phi: float = 0.7, rule: Rule = linear) -> Partial:
-    """phi x0 std(given)/std(x0) + (1 - phi) x0, for x0 by `rule` (Lin et al. 2024, eq. 15 and 16); neutral at w = 1.
+    """phi x0 std(conditional)/std(x0) + (1 - phi) x0, for x0 by `rule` (Lin et al. 2024, eq. 15 and 16).
 
-    The standard deviation is over all numbers of an example. (They rescale what their net outputs, v; this is x0.)
+    The standard deviation is over all values of an example. (The paper rescales v; here it is x0.) Neutral at w = 1.
     """
     if is_concrete(phi) and not 0 <= phi <= 1:
         raise UserError(f"rescaled: phi must be in [0, 1], got {phi}; 0 rescales nothing, 0.7 is the paper's")
     return Partial(_rescaled, phi, as_pytree(rule))
 
 
-def _rescaled(phi: Any, rule: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
+def _rescaled(
+    phi: ArrayLike, rule: Rule, unconditional: Array, conditional: Array, w: ArrayLike, x_t: Array, t: Array
+) -> Array:
     _require_numbers("rescaled", x_t)
     x0 = rule(unconditional, conditional, w, x_t, t)
-    target_std, std = _std(conditional), _std(x0)
+    std = _std(x0)
     varies = std > 8 * jnp.finfo(x0.dtype).eps * jnp.max(jnp.abs(x0), axis=_example_axes(x0), keepdims=True)
-    ratio = jnp.where(varies, target_std / jnp.where(varies, std, 1), 1)  # of a constant all deviation is rounding
+    ratio = jnp.where(varies, _std(conditional) / jnp.where(varies, std, 1), 1)  # a constant's deviation is rounding
     return x0 * (1 + phi * (ratio - 1))
 
 
 @validate_arguments
 def thresholded(percentile: float = 99.5, limit: float = 1.0, rule: Rule = linear) -> Partial:
-    """clip(x0, -s, s) limit/s, s the percentile of |x0| in each example, at least `limit`: dynamic thresholding.
+    """clip(x0, -s, s) limit/s, s the percentile of |x0| in each example, at least `limit` (Saharia et al. 2022, 2.3).
 
-    (Saharia et al. 2022, section 2.3.) `limit` is the largest value of the data. Neutral at w = 1 where no prediction
-    is beyond it.
+    `limit` is the largest value of the data. Neutral at w = 1 where no prediction exceeds it.
     """
     if is_concrete(percentile) and not 0 < percentile <= 100:
         raise UserError(f"thresholded: percentile must be in (0, 100], got {percentile}; the paper has 99.5")
     if is_concrete(limit) and not limit > 0:
         raise UserError(f"thresholded: limit must be positive, the largest value of the data, got {limit}")
-    return Partial(_thresholded, percentile, limit, as_pytree(rule))
+    return Partial(_thresholded, (percentile, limit), as_pytree(rule))
 
 
 def _thresholded(
-    percentile: Any, limit: Any, rule: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array
+    bounds: tuple[ArrayLike, ArrayLike],
+    rule: Rule,
+    unconditional: Array,
+    conditional: Array,
+    w: ArrayLike,
+    x_t: Array,
+    t: Array,
 ) -> Array:
     _require_numbers("thresholded", x_t)
+    percentile, limit = bounds
     x0 = rule(unconditional, conditional, w, x_t, t)
     s = jnp.maximum(jnp.percentile(jnp.abs(x0), percentile, axis=_example_axes(x0), keepdims=True), limit)
     return jnp.clip(x0, -s, s) * (limit / s)
@@ -92,13 +98,11 @@ def _thresholded(
 
 @validate_arguments
 def apg(eta: float = 0.0, norm: float | None = None) -> Partial:
-    """given + (w - 1) (orthogonal + eta parallel), of given - without cut to `norm`: adaptive projected guidance.
+    """conditional + (w - 1) (orthogonal + eta parallel): adaptive projected guidance (Sadat et al. 2024, algorithm 1).
 
-    (Sadat et al. 2024, algorithm 1.) The difference is split along `conditional` and across it: along it only
-    contrast and
-    saturation grow. `norm` is the largest length of the difference (None: any), of all numbers of an example. eta=1
-    without norm is `linear`. Their reverse momentum is a memory of the steps before: `momentum(step, scale,
-    beta=-0.5, rule=apg(...))`.
+    The difference conditional - unconditional, cut to the length `norm` over all values of an example (None: any), is
+    split into the part parallel to `conditional`, which only raises contrast and saturation, and the rest. eta=1
+    without norm is `linear`. Their reverse momentum is `momentum(step, scale, beta=-0.5, rule=apg(...))`.
     """
     if is_concrete(eta) and not -1e6 < eta < 1e6:
         raise UserError(f"apg: eta must be finite, got {eta}; 0 leaves the parallel part out, 1 keeps it")
@@ -107,7 +111,15 @@ def apg(eta: float = 0.0, norm: float | None = None) -> Partial:
     return Partial(_apg, eta, norm)
 
 
-def _apg(eta: Any, norm: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
+def _apg(
+    eta: ArrayLike,
+    norm: ArrayLike | None,
+    unconditional: Array,
+    conditional: Array,
+    w: ArrayLike,
+    x_t: Array,
+    t: Array,
+) -> Array:
     _require_numbers("apg", x_t)
     difference = conditional - unconditional
     if norm is not None:
@@ -119,12 +131,11 @@ def _apg(eta: Any, norm: Any, unconditional: Array, conditional: Array, w: Any, 
     return conditional + (w - 1) * (difference - along + eta * along)
 
 
-def zero_star(noise: Any, share: float = 0.04) -> Partial:
-    """(1 - w) s v(without) + w v(given), v = alpha' x0 + sigma' eps: CFG-Zero* (Fan et al. 2025), algorithm 1.
+def zero_star(noise: Noise, share: float = 0.04) -> Partial:
+    """(1 - w) s v(null) + w v(cond), v = alpha' x0 + sigma' eps: CFG-Zero* (Fan et al. 2025, algorithm 1).
 
-    s = <v(given), v(without)> / |v(without)|² in each example is the best multiple of one for the other. In the first
-    `share` of the way, t > 1 - share, v = 0: there a net's velocity is worse than none. At w = 1 all is neutral.
-    Positions at level 0, which do not move, don't count.
+    s = <v(cond), v(null)> / |v(null)|² in each example, over the positions above level 0. For t > 1 - share, v = 0:
+    there a net's velocity is worse than none. At w = 1 everything is neutral. Raises UserError for tokens.
     """
     if not isinstance(noise, GaussianNoise):
         raise UserError(f"zero_star: noise must be Gaussian, got {type(noise).__name__}; tokens have no velocity")
@@ -134,12 +145,12 @@ def zero_star(noise: Any, share: float = 0.04) -> Partial:
 
 
 @functools.cache
-def _zero_star(noise: Any) -> Callable:
+def _zero_star(noise: GaussianNoise) -> Callable[..., Array]:
     """With x0 = skip x_t + scale v, s v is the x0 skip x_t + s (x0 - skip x_t); scale cancels in s."""
 
-    def rule(share: Any, unconditional: Array, conditional: Array, w: Any, x_t: Array, t: Array) -> Array:
+    def rule(share: ArrayLike, unconditional: Array, conditional: Array, w: ArrayLike, x_t: Array, t: Array) -> Array:
         m = noise.coefficients(t)
-        still = velocity.solution(m, noise.data_std)[0] * x_t  # the x0 of no velocity
+        still = velocity.solution(m, noise.data_std)[0] * x_t  # the x0 of v = 0
         moves = m.sigma > 0
         ahead, behind = (jnp.where(moves, pred - still, 0) for pred in (conditional, unconditional))
         square = _dot(behind, behind)
@@ -151,7 +162,6 @@ def _zero_star(noise: Any) -> Callable:
 
 
 def _example_axes(x: Array) -> tuple[int, ...]:
-    """The axes of an example."""
     return tuple(range(1, x.ndim))
 
 
@@ -167,4 +177,4 @@ def _std(x: Array) -> Array:
 
 def _require_numbers(name: str, x_t: Array) -> None:
     if not jnp.issubdtype(x_t.dtype, jnp.floating):
-        raise UserError(f"{name}: this rule is of numbers, and x is of tokens; use rule=linear")
+        raise UserError(f"{name}: this rule is for real numbers, and x holds tokens; use rule=linear")

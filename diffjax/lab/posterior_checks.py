@@ -44,8 +44,8 @@ class Fit(NamedTuple):
     def beyond(self, limit: "Fit") -> tuple[str, ...]:
         """The fields beyond the limit; that of `coverage` is of its distance to 0.9."""
         errors = self._replace(coverage=abs(self.coverage - INTERVAL))
-        pairs = zip(self._fields, errors, limit, strict=True)
-        return tuple(name for name, error, bound in pairs if not error <= bound)
+        fields = zip(self._fields, errors, limit, strict=True)
+        return tuple(name for name, error, bound in fields if not error <= bound)
 
 
 @dataclass(frozen=True)

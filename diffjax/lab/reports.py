@@ -148,5 +148,5 @@ def report(step: Step, noise: Gaussian | None = None, plan: ReportPlan | None = 
 
 def _check_noise(step: Step, noise: Gaussian) -> None:
     if not isinstance(noise, Gaussian) or not isinstance(noise, step.needs):
-        needs = f"; {step.name} needs {', '.join(step.needs)}" if step.needs else ""
-        raise UserError(f"lab.report: noise must be Gaussian, got {type(noise).__name__}{needs}")
+        kind = type(noise).__name__
+        raise UserError(f"lab.report: noise must be Gaussian, got {kind}; {step.name} needs a {step.needs.__name__}")

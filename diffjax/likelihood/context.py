@@ -1,11 +1,11 @@
-"""What context is worth to a model of tokens: the bits of a hidden token by how many others are visible."""
+"""The value of context to a model of tokens: bits of a hidden token by the number of visible ones."""
 
 from collections.abc import Sequence
 from math import prod
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser, with_ranks
@@ -13,7 +13,7 @@ from diffjax.errors import UserError
 from diffjax.loss.protocol import position_shape
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels, ranks
-from diffjax.protocols import Denoise, Keys, Noise, Sample
+from diffjax.protocols import Cond, Denoise, Keys, Noise, Sample
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import KeyUse, fold
 
@@ -25,15 +25,15 @@ def bits_vs_context(
     order: Order,
     denoise: Denoise,
     x: Sample,
-    cond: PyTree = None,
+    cond: Cond = None,
     *,
     visible: Sequence[int],
 ) -> Float[Array, " counts"]:
-    """Bits of a hidden token where so many others are `visible`, the mean over the batch: what context is worth.
+    """Bits of a hidden token, the mean over the batch, for each number of `visible` tokens.
 
-    Under an order of width 0 exactly so many are shown, the first of the order; else about so many, at random. A model
-    that has learnt no context is as far off with one hidden token as with all; in raster order, though, the hidden ones
-    are the last, which may be easy by themselves. Raises UserError for numbers.
+    Under an order of width 0 exactly that many are visible, the first of the order; otherwise about that many, at
+    random. A model that has learnt no context has equal bits for all; but in raster order the hidden tokens are the
+    last ones, which may be easy by themselves. Raises UserError for Gaussian noise.
     """
     count = prod(position_shape(noise, x))
     if isinstance(noise, Gaussian) or not all(0 <= visible_count < count for visible_count in visible):
@@ -47,7 +47,7 @@ def bits_vs_context(
 
 @closure_jit(static_argnames=("noise", "order"))
 def _hidden_bits(
-    noise: Noise, order: Order, keys: Keys, denoise: Denoise, x: Sample, cond: PyTree, clock: Array
+    noise: Noise, order: Order, keys: Keys, denoise: Denoise, x: Sample, cond: Cond, clock: Array
 ) -> Float[Array, ""]:
     rank = ranks(order, fold(keys, KeyUse.RANK), position_shape(noise, x), noise.channel_axes)
     t = levels(order, jnp.broadcast_to(clock, (len(x),)), rank)

@@ -1,12 +1,12 @@
-"""Tables, pages, JSON and pictures of what was measured."""
+"""Reports of evaluations: tables, HTML pages, JSON, plots and image grids."""
 
 from diffjax.reports.comparison import MetricComparison, compare, comparison_table, write_comparison
 from diffjax.reports.comparison_rows import SweepRow, read_row, row_file, write_row
-from diffjax.reports.evaluation_report import Curves, Likelihoods, Provenance, Report, provenance
+from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report, provenance
 from diffjax.reports.findings import Findings, find_problems
 from diffjax.reports.image_grids import crossed_grid, grid, labelled_grid, side_by_side, strip
 from diffjax.reports.json_report import ReportNumbers, read_numbers
-from diffjax.reports.plots import animation, curve, write_png
+from diffjax.reports.plots import Curves, animation, plot_curves, write_png
 from diffjax.reports.sweep_report import Sweep, describe_settings, sweep_table, write_sweep
 from diffjax.reports.tables import table, write_report
 
@@ -24,11 +24,11 @@ __all__ = [
     "compare",
     "comparison_table",
     "crossed_grid",
-    "curve",
     "describe_settings",
     "find_problems",
     "grid",
     "labelled_grid",
+    "plot_curves",
     "provenance",
     "read_numbers",
     "read_row",

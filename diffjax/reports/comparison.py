@@ -1,4 +1,4 @@
-"""Reports beside one another, and which of their differences are more than noise."""
+"""Comparison of reports: the differences of their scores, and which of them are significant."""
 
 import json
 from collections.abc import Sequence
@@ -12,13 +12,12 @@ import numpy as np
 from diffjax.errors import UserError
 from diffjax.evaluation.jackknife import Difference, Replicates, difference, format_p_value, interval_from_replicates
 from diffjax.reports import html
-from diffjax.reports.evaluation_report import Curves
 from diffjax.reports.json_report import ReportNumbers
-from diffjax.reports.plots import curve
+from diffjax.reports.plots import Curves, plot_curves
 from diffjax.reports.tables import format_table, mean_and_error
 from diffjax.utils.files import write_atomically
 
-SIGNIFICANCE_LEVEL = 0.05  # probability that any difference at all is called one where there is none
+SIGNIFICANCE_LEVEL = 0.05  # family-wise
 MAX_REPORTS = 8  # lines of a plot
 NOTE = "Called beyond noise by Holm's procedure over all rows, at 0.05; intervals are those of each row alone."
 HEAD = ("measure", "", "less", "difference", "95 % interval", "p", "verdict")
@@ -26,7 +25,7 @@ HEAD = ("measure", "", "less", "difference", "95 % interval", "p", "verdict")
 
 @dataclass(frozen=True)
 class MetricComparison:
-    """One measure of two reports; `beyond` says whether the difference is more than noise."""
+    """One measure of two reports; `significant` by Holm's procedure over all rows."""
 
     measure: str
     first: str
@@ -36,10 +35,10 @@ class MetricComparison:
 
 
 def compare(reports: Sequence[ReportNumbers]) -> list[MetricComparison]:
-    """Every measure that two reports share, of each pair; scores by `difference`, bits image by image.
+    """Every measure that two reports share, for each pair of reports; bits per dimension are paired by image.
 
-    Holm 1979 over all of them: with probability 0.95 nothing is called a difference that is none. Raises UserError for
-    fewer than two reports, one twice, or reports of other references, features or kernels.
+    Holm 1979 over all of them: with probability 0.95 no false difference is called significant. Raises UserError for
+    fewer than two reports, repeated reports, or reports of different references, features or kernels.
     """
     if len(reports) < 2 or len({report.name for report in reports}) < len(reports):
         raise UserError("compare: give two or more runs, each once")
@@ -64,55 +63,56 @@ def compare(reports: Sequence[ReportNumbers]) -> list[MetricComparison]:
 
 
 def comparison_table(reports: Sequence[ReportNumbers], rows: Sequence[MetricComparison]) -> str:
-    """The values of all runs, and then their differences, for the terminal."""
-    return "\n\n".join([format_table(_value_rows(reports)), format_table([HEAD, *_difference_rows(reports, rows)])])
+    """The values of all runs, then their differences, for the terminal."""
+    values = format_table(_value_rows(reports))
+    return "\n\n".join([values, format_table([HEAD, *_difference_rows(reports, rows)])])
 
 
 def write_comparison(folder: str | Path, reports: Sequence[ReportNumbers], rows: Sequence[MetricComparison]) -> Path:
-    """Writes folder/comparison.html, what is beyond noise standing out, and the same as comparison.json.
+    """Writes folder/comparison.html, with significant rows highlighted, and comparison.json.
 
-    Curves that all runs have are drawn into comparison_NAME.png, too, and the samples of each stand below.
+    Common curves are drawn into comparison_NAME.png, too; the samples of each run come last.
     """
-    folder, names = Path(folder), short_names(reports)
-    title = " and ".join(names)
-    significant_rows = [number for number, row in enumerate(rows, 1) if row.significant]
-    row_documents = [
-        {
-            "measure": row.measure,
-            "first": row.first,
-            "second": row.second,
-            "apart": row.difference._asdict(),
-            "beyond": row.significant,
-        }
-        for row in rows
-    ]
-    text = json.dumps(row_documents, indent=1) + "\n"
+    folder = Path(folder)
+    text = json.dumps([_row_document(row) for row in rows], indent=1) + "\n"
     write_atomically(folder / "comparison.json", lambda file: file.write(text.encode()))
-    figures = []
-    for key, curves in common_curves(reports).items():
-        figures.append((curves, folder / f"comparison_{key}.png"))
-        curve(figures[-1][1], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
+    significant = [number for number, row in enumerate(rows, 1) if row.significant]
+    differences = html.table([HEAD, *_difference_rows(reports, rows)], significant)
     html.write_page(
         folder / "comparison.html",
-        f"Comparison of {title}",
+        f"Comparison of {' and '.join(short_names(reports))}",
         html.section("Side by side", html.table(_value_rows(reports))),
-        html.section(
-            "Differences",
-            html.table([HEAD, *_difference_rows(reports, rows)], significant_rows),
-            html.bullet_list([NOTE]),
-        ),
-        *(html.section(curves.caption, html.figure(file, curves.caption)) for curves, file in figures),
-        *(
-            html.section(f"{caption}: {name}", html.figure(file, caption))
-            for name, report in zip(names, reports, strict=True)
-            for caption, file in report.pictures.items()
-        ),
+        html.section("Differences", differences, html.bullet_list([NOTE])),
+        *_figure_sections(folder, reports),
     )
     return folder / "comparison.html"
 
 
+def _row_document(row: MetricComparison) -> dict[str, object]:
+    return {
+        "measure": row.measure,
+        "first": row.first,
+        "second": row.second,
+        "apart": row.difference._asdict(),
+        "beyond": row.significant,
+    }
+
+
+def _figure_sections(folder: Path, reports: Sequence[ReportNumbers]) -> list[str]:
+    """The common curves, whose plots are written into the folder, and the pictures of each run."""
+    sections = []
+    for key, curves in common_curves(reports).items():
+        file = folder / f"comparison_{key}.png"
+        plot_curves(file, curves)
+        sections.append(html.section(curves.caption, html.figure(file, curves.caption)))
+    for name, report in zip(short_names(reports), reports, strict=True):
+        for caption, file in report.pictures.items():
+            sections.append(html.section(f"{caption}: {name}", html.figure(file, caption)))
+    return sections
+
+
 def short_names(reports: Sequence[ReportNumbers]) -> list[str]:
-    """The last part of each name, and as much more as tells them apart."""
+    """The shortest endings of the paths that differ between all reports."""
     parts = [Path(report.name).absolute().parts for report in reports]
     max_depth = max(map(len, parts))
     depth = next((n for n in range(1, max_depth) if len({part[-n:] for part in parts}) == len(parts)), max_depth)
@@ -120,8 +120,10 @@ def short_names(reports: Sequence[ReportNumbers]) -> list[str]:
 
 
 def common_curves(reports: Sequence[ReportNumbers]) -> dict[str, Curves]:
-    """The curves that all have, in one plot each: what is equal in all once, the rest under each run's name."""
-    result, first, names = {}, reports[0], short_names(reports)
+    """Plots that all reports have: lines equal in all appear once, the others once for each run."""
+    result = {}
+    first = reports[0]
+    names = short_names(reports)
     for key in first.curves:
         if not all(key in report.curves for report in reports):
             continue
@@ -165,7 +167,8 @@ def _difference_rows(reports: Sequence[ReportNumbers], rows: Sequence[MetricComp
     short = dict(zip((report.name for report in reports), short_names(reports), strict=True))
     table_rows = []
     for row in rows:
-        change, verdict = row.difference, "beyond noise" if row.significant else "within noise"
+        change = row.difference
+        verdict = "beyond noise" if row.significant else "within noise"
         between = f"{change.low:+.3g} … {change.high:+.3g}"
         pair = short[row.first], short[row.second]
         table_rows.append((row.measure, *pair, f"{change.value:+.3g}", between, format_p_value(change.p), verdict))
@@ -173,21 +176,20 @@ def _difference_rows(reports: Sequence[ReportNumbers], rows: Sequence[MetricComp
 
 
 def _comparable(a: ReportNumbers, b: ReportNumbers, name: str) -> bool:
-    """Whether both have the score, and it varies in one of them at least."""
+    """Whether both have the score, with replicates."""
     return name in b.scores and all(len(report.scores[name].samples) for report in (a, b))
 
 
 def _paired_difference(differences: np.ndarray) -> Difference:
-    """The mean of differences of single images."""
+    """The mean difference of paired images."""
     without = (differences.sum() - differences) / (len(differences) - 1)
-    none = np.zeros(0)
-    return difference(Replicates(float(differences.mean()), without, none), Replicates(0.0, none, none))
+    return difference(Replicates(float(differences.mean()), without), Replicates(0.0))
 
 
 def _holm_rejections(p: Sequence[float]) -> list[bool]:
-    """Which of the hypotheses fall (Holm 1979): from the least p on, while p ≤ 0.05/(how many are left)."""
-    sure, order = [False] * len(p), np.argsort(p)
-    for place, row in enumerate(order):
+    """The rejected hypotheses (Holm 1979): by ascending p, while p ≤ 0.05 / (number of remaining hypotheses)."""
+    sure = [False] * len(p)
+    for place, row in enumerate(np.argsort(p)):
         if p[row] > SIGNIFICANCE_LEVEL / (len(p) - place):
             break
         sure[row] = True

@@ -1,9 +1,9 @@
-"""The rows of a sweep as files: one for each setting, so that what is at hand is not drawn again."""
+"""The rows of a sweep as files, one for each setting, so that existing rows are not drawn again."""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
@@ -18,29 +18,29 @@ from diffjax.evaluation.paired import Score
 from diffjax.reports.json_report import replace_nonfinite
 from diffjax.utils.files import is_single_line, write_atomically
 
-FORMAT = 1  # that changes where measures do: rows of another are not at hand
-MAX_BYTES = 2**24  # bytes of a row that are read
+FORMAT = 1  # changes with the measures: rows of another format are drawn again
+MAX_BYTES = 2**24  # of a row
 TEXT_FIELDS = ("key", "name", "features", "ideal", "form")
 FORMAT_SPEC = re.compile(r"\+?\.\d[efg%]")
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """What samples of one setting got, and what they cost."""
+    """Scores and cost of samples of one setting."""
 
     settings: Mapping[str, Any]
-    evaluations: int  # of the net per sample
-    seconds: float  # of drawing them all, compilation included
+    evaluations: int  # NFE per sample
+    seconds: float  # of sampling, compilation included
     scores: Sequence[Score]
 
 
-def row_file(folder: str | Path, about: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
-    """The file of a row: its name changes with anything that its numbers depend on."""
+def row_file(folder: str | Path, about: Mapping[str, object], settings: Mapping[str, object]) -> Path:
+    """The file of a row, named by a hash of everything that its numbers depend on."""
     return Path(folder) / f"{hashlib.sha256(_row_identity(about, settings).encode()).hexdigest()[:16]}.json"
 
 
-def write_row(folder: str | Path, about: Mapping[str, Any], row: SweepRow) -> Path:
-    """Writes the row into its file, whole or not at all."""
+def write_row(folder: str | Path, about: Mapping[str, object], row: SweepRow) -> Path:
+    """Writes the row into its file, atomically."""
     path = row_file(folder, about, row.settings)
     scores = [
         {
@@ -62,10 +62,10 @@ def write_row(folder: str | Path, about: Mapping[str, Any], row: SweepRow) -> Pa
     return path
 
 
-def read_row(folder: str | Path, about: Mapping[str, Any], settings: Mapping[str, Any]) -> SweepRow | None:
-    """The row of those settings as it was written, bit for bit; None where there is none.
+def read_row(folder: str | Path, about: Mapping[str, object], settings: Mapping[str, object]) -> SweepRow | None:
+    """The row of those settings, equal bit for bit to the one written; None if there is none.
 
-    Raises UserError for a file that is damaged, or of something else.
+    Raises UserError, naming the file, if it is damaged or belongs to other settings.
     """
     path = row_file(folder, about, settings)
     try:
@@ -82,12 +82,12 @@ def read_row(folder: str | Path, about: Mapping[str, Any], settings: Mapping[str
         raise UserError(f"{path}: cannot be read as a row of a sweep") from None
 
 
-def _row_identity(about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """All that a row's numbers depend on."""
+def _row_identity(about: Mapping[str, object], settings: Mapping[str, object]) -> str:
+    """Everything that a row's numbers depend on."""
     return json.dumps({"format": FORMAT, "about": {**about}, "settings": {**settings}}, sort_keys=True)
 
 
-def _replicates_document(replicates: Replicates) -> dict[str, Any]:
+def _replicates_document(replicates: Replicates) -> dict[str, object]:
     return {
         "value": replicates.value,
         "samples": replicates.samples.tolist(),
@@ -95,7 +95,7 @@ def _replicates_document(replicates: Replicates) -> dict[str, Any]:
     }
 
 
-def _parse_score(document: dict[str, Any]) -> Score:
+def _parse_score(document: Mapping[str, Any]) -> Score:
     texts = {name: document[name] for name in TEXT_FIELDS}
     sound = all(isinstance(text, str) and is_single_line(text) for text in texts.values())
     if not sound or not FORMAT_SPEC.fullmatch(texts["form"]) or type(document["share"]) is not bool:
@@ -104,20 +104,20 @@ def _parse_score(document: dict[str, Any]) -> Score:
     return Score(**texts, samples=samples, real=real, share=document["share"])
 
 
-def _parse_replicates(document: dict[str, Any]) -> Replicates:
+def _parse_replicates(document: Mapping[str, Any]) -> Replicates:
     return Replicates(
         _parse_number(document["value"]), _parse_numbers(document["samples"]), _parse_numbers(document["reference"])
     )
 
 
-def _parse_number(value: Any) -> float:
-    """The number; null stands for one that is not finite."""
+def _parse_number(value: object) -> float:
+    """The number; null is NaN."""
     if value is None:
         return nan
-    if type(value) not in (int, float) or not isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
         raise ValueError(value)
     return float(value)
 
 
-def _parse_numbers(values: list[Any]) -> Float64[np.ndarray, " _"]:
+def _parse_numbers(values: Iterable[object]) -> Float64[np.ndarray, " _"]:
     return np.array([_parse_number(value) for value in values], np.float64)

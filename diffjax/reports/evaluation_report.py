@@ -1,28 +1,28 @@
-"""What a report is made of, before it is text."""
+"""The contents of a report, before formatting."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from diffjax.evaluation.paired import Score
 from diffjax.evaluation.pixels import SPLIT_NAMES, Splits, require_splits
 from diffjax.evaluation.suite import DIGIT_KERNELS, Kernels
 from diffjax.reports.findings import Findings
+from diffjax.reports.plots import Curves
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where scores come from; without it, two scores cannot be compared. `provenance` makes it of a run."""
+    """Where scores come from, without which two scores cannot be compared. `provenance` makes it from a run."""
 
     samples: int
-    made: str  # by what
-    reference: Mapping[str, int]  # images in each split; none where only their moments are known
+    made: str  # sampler, steps and seed
+    reference: Mapping[str, int]  # images in each split; empty if only their moments are known
     fingerprint: str  # of those images
     kernels: Kernels = DIGIT_KERNELS
     more: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # printed as "name: value"
@@ -30,34 +30,25 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """Bits per dimension of images of train and of test under some models: name -> (bits of train, bits of test)."""
+    """Bits per dimension under several models: name -> (bits of train images, bits of test images)."""
 
     bits: Mapping[str, tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]]
-    description: str  # how they were measured
-    accuracy: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))  # of this model's mean, in bits
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Lines to be drawn together: name -> (x, values), equally many of each."""
-
-    caption: str
-    lines: Mapping[str, tuple[Shaped[np.ndarray, " _"], Shaped[np.ndarray, " _"]]]
-    ylabel: str
-    xlabel: str = "training step"
-    scale: Literal["linear", "log"] = "linear"
+    description: str  # of the estimate
+    accuracy: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # of the mean of this model, in bits
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told of a set of samples, and of the model that drew them."""
+    """The evaluation of a set of samples, and of the model that drew them."""
 
     title: str
     scores: Sequence[Score]
     source: Provenance
-    findings: Findings | None = None  # None: nothing was looked for
+    findings: Findings | None = None  # None: not evaluated
     likelihoods: Likelihoods | None = None
-    curves: Mapping[str, Curves] = field(default_factory=lambda: MappingProxyType({}))  # by the names of their files
+    curves: Mapping[str, Curves] = field(default_factory=lambda: MappingProxyType({}))  # file name -> curves
     pictures: Mapping[str, str | Path] = field(default_factory=lambda: MappingProxyType({}))  # caption -> file
 
 

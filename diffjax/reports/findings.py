@@ -1,4 +1,4 @@
-"""What stands out of samples, in words: pictures that are copies, and artefacts."""
+"""Problems of samples, in words: memorized training images, and artefacts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from diffjax.evaluation.jackknife import format_p_value
 from diffjax.evaluation.pixels import Splits, as_bytes
 from diffjax.evaluation.precision_recall import Memorization, memorization
 
-MAX_COPIED_SHARE = 0.1  # share of samples from which on they are told to be copies; of real images it is 0.01
-SIGNIFICANCE_LEVEL = 1e-3  # p of the rank test below which they lie nearer on the whole, too
+MAX_COPIED_SHARE = 0.1  # share of samples that raises an alarm; for real images it is 0.01
+SIGNIFICANCE_LEVEL = 1e-3  # of the rank test, which must reject, too
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What stands out: `alarms` in words, of noise levels, copies and artefacts; and the flags, raised or not."""
+    """`alarms` in words, of noise levels, copies and artefacts; and all artefact flags, raised or not."""
 
     alarms: Sequence[str] = ()
     flags: Sequence[Flag] = ()
@@ -30,22 +30,16 @@ def find_problems(
     alarms: Sequence[str] = (),
     training: str = "training",
 ) -> Findings:
-    """Samples, of 0 … 255, beside the test images, and beside what a model was trained on; after other alarms.
+    """Copies of training images and artefacts of samples, 0 … 255, compared with test images; after other `alarms`.
 
-    `training` is what the images are called that samples may be copies of.
+    `training` is the name of the images that samples may be copies of.
     """
     train, test = (as_bytes(splits[name][0], levels) for name in ("train", "test"))
     sample_rows, train_rows, test_rows = (part.reshape(len(part), -1) / 255 for part in (images, train, test))
-    memorized = memorization(sample_rows, train_rows, test_rows)
-    flagged = compare_measures(images, test, 256)
-    return Findings(
-        [
-            *alarms,
-            *_memorization_alarm(memorized, training),
-            *(_artefact_alarm(flag) for flag in flagged if flag.raised),
-        ],
-        flagged,
-    )
+    copies = _memorization_alarm(memorization(sample_rows, train_rows, test_rows), training)
+    flags = compare_measures(images, test, 256)
+    artefacts = [_artefact_alarm(flag) for flag in flags if flag.raised]
+    return Findings([*alarms, *copies, *artefacts], flags)
 
 
 def _memorization_alarm(memorized: Memorization, training: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A page that needs nothing but itself: text, tables and pictures in one HTML file, without scripts or links."""
+"""A self-contained page: text, tables and pictures in one HTML file, without scripts or links."""
 
 import base64
 import html
@@ -9,7 +9,7 @@ from typing import Literal
 from diffjax.errors import UserError
 from diffjax.utils.files import write_atomically
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched, whatever it says
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --aside: light-dark(#666, #999); --alarm: light-dark(#c22, #f66); }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -27,7 +27,7 @@ ul { padding-left: 1.2rem; }
 
 
 def table(rows: Sequence[Sequence[str]], alarms: Sequence[int] = ()) -> str:
-    """A table whose first row is its head; the rows of these numbers, from 1 on, stand out."""
+    """A table whose first row is its head; rows with these numbers, from 1, are highlighted."""
     head, *body = rows
     lines = [f"<tr>{_format_row('th', head)}</tr>"]
     for number, row in enumerate(body, 1):
@@ -42,15 +42,15 @@ def paragraph(text: str) -> str:
 
 
 def bullet_list(lines: Sequence[str], kind: Literal["told", "alarms"] = "told") -> str:
-    """A list: of asides, such as where numbers come from, or of what must not be overlooked."""
+    """A list of notes, or of alarms."""
     items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f'<ul class="{kind}">\n{items}\n</ul>'
 
 
 def figure(path: str | Path, caption: str) -> str:
-    """A PNG file as a figure, whole within the page; the caption stands for it in words.
+    """A PNG file as a figure embedded in the page, with the caption as its alternative text.
 
-    Raises UserError where there is none.
+    Raises UserError if there is no such file.
     """
     try:
         data = Path(path).read_bytes()
@@ -61,12 +61,12 @@ def figure(path: str | Path, caption: str) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands under it."""
+    """A heading and its content."""
     return "\n".join([f"<h2>{html.escape(title)}</h2>", *parts])
 
 
 def write_page(path: str | Path, title: str, *parts: str) -> None:
-    """Writes the page, whole or not at all."""
+    """Writes the page atomically."""
     title = html.escape(title)
     page = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
@@ -78,9 +78,9 @@ def write_page(path: str | Path, title: str, *parts: str) -> None:
 
 
 def _format_row(kind: str, row: Sequence[str]) -> str:
-    """The last column is words, where there are more than two."""
-    words = len(row) - 1 if len(row) > 2 else None
-    attributes = [' class="last"' if column == words else "" for column in range(len(row))]
+    """The last of more than two columns is text, aligned left."""
+    text_column = len(row) - 1 if len(row) > 2 else None
+    attributes = [' class="last"' if column == text_column else "" for column in range(len(row))]
     return "".join(
         f"<{kind}{attribute}>{html.escape(text)}</{kind}>" for attribute, text in zip(attributes, row, strict=True)
     )

@@ -1,7 +1,7 @@
-"""The numbers of a report in JSON, for programs and for comparisons, and what is read of them again."""
+"""The numbers of a report as JSON, and those read back for comparisons."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -14,29 +14,32 @@ from jaxtyping import Float
 from diffjax.errors import UserError
 from diffjax.evaluation.jackknife import Replicates, interval_from_replicates
 from diffjax.evaluation.paired import Score
-from diffjax.reports.evaluation_report import Curves, Report
+from diffjax.reports.evaluation_report import Report
 from diffjax.reports.findings import Findings
+from diffjax.reports.plots import Curves
 
 NAME = "report.json"
 SIDES = ("samples", "reference")
 SPLITS = ("train", "test")
-MAX_BYTES = 2**28  # bytes of a report that are read
+MAX_BYTES = 2**28  # of a report.json
+
+Json = Any  # dict, list, str, float, bool or None
 
 
 @dataclass(frozen=True)
 class ReportNumbers:
-    """What is compared of one report: scores, bits per dimension of single images, curves, and pictures of samples."""
+    """The comparable parts of a report: scores, bits per dimension of each image, curves, and pictures of samples."""
 
     name: str
-    about: tuple[Any, ...]  # the reference, and what the scores are of: differences need it equal
+    about: tuple[object, ...]  # reference, kernels and features, which must be equal for a comparison
     scores: Mapping[str, Replicates]
     bits: Mapping[str, np.ndarray]
     curves: Mapping[str, Curves] = field(default_factory=lambda: MappingProxyType({}))
-    pictures: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))  # that are still there
+    pictures: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))  # existing files
 
 
-def report_document(report: Report) -> dict[str, Any]:
-    """The numbers of a report as JSON has them, by keys for programs; what is not finite is null."""
+def report_document(report: Report) -> Json:
+    """The numbers of a report as a JSON document; numbers that are not finite are null."""
     source, findings = report.source, report.findings or Findings()
     origin = {**vars(source), "reference": {**source.reference}, "more": {**source.more}}
     likelihoods = report.likelihoods
@@ -57,9 +60,9 @@ def report_document(report: Report) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def scores_document(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
-    """Scores by features and key, each with its interval and what it is without parts of the rows."""
-    result: dict[str, dict[str, Any]] = {}
+def scores_document(scores: Sequence[Score]) -> dict[str, dict[str, object]]:
+    """features -> key -> score, with its interval and its jackknife replicates."""
+    result: dict[str, dict[str, object]] = {}
     for score in scores:
         document = {
             "name": score.name,
@@ -71,8 +74,8 @@ def scores_document(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     return result
 
 
-def replace_nonfinite(document: Any) -> Any:
-    """The same with null for each number that is not finite, of which JSON knows none."""
+def replace_nonfinite(document: Json) -> Json:
+    """The document with null for each number that is not finite, which JSON cannot express."""
     if isinstance(document, dict):
         return {name: replace_nonfinite(value) for name, value in document.items()}
     if isinstance(document, list):
@@ -80,36 +83,34 @@ def replace_nonfinite(document: Any) -> Any:
     return None if isinstance(document, float) and not isfinite(document) else document
 
 
-def _replicates_document(replicates: Replicates) -> dict[str, Any]:
+def _replicates_document(replicates: Replicates) -> dict[str, object]:
     without = dict(zip(SIDES, (replicates.samples.tolist(), replicates.reference.tolist()), strict=True))
     return {**interval_from_replicates(replicates)._asdict(), "without": without}
 
 
-def _bits_document(image_bits: Float[np.ndarray, " _"]) -> dict[str, Any]:
+def _bits_document(image_bits: Float[np.ndarray, " _"]) -> dict[str, object]:
     error = float(image_bits.std(ddof=1) / len(image_bits) ** 0.5) if len(image_bits) > 1 else float("nan")
     return {"mean": float(image_bits.mean()), "error": error, "images": image_bits.tolist()}
 
 
-def _curves_document(curves: Curves) -> dict[str, Any]:
+def _curves_document(curves: Curves) -> dict[str, object]:
     lines = {
         name: {"x": np.asarray(x, float).tolist(), "y": np.asarray(y, float).tolist()}
         for name, (x, y) in curves.lines.items()
     }
-    return {**vars(curves), "lines": lines}
-
-
-def _nonfinite_as_text(document: Any) -> Any:
-    if isinstance(document, dict):
-        return {name: _nonfinite_as_text(value) for name, value in document.items()}
-    if isinstance(document, list):
-        return [_nonfinite_as_text(value) for value in document]
-    return None if isinstance(document, float) and not isfinite(document) else document
+    return {
+        "caption": curves.caption,
+        "lines": lines,
+        "ylabel": curves.ylabel,
+        "xlabel": curves.xlabel,
+        "scale": curves.scale,
+    }
 
 
 def read_numbers(path: str | Path) -> ReportNumbers:
-    """The report.json that `write_report` wrote into that folder, or `evaluate.py` into the evaluation of that run.
+    """The report.json in that folder, or in the `evaluation` folder of that run.
 
-    Raises UserError where there is none, or it is no such thing.
+    Raises UserError, naming the file, if there is none or it is damaged.
     """
     folder = next((at for at in (Path(path), Path(path) / "evaluation") if (at / NAME).is_file()), Path(path))
     file = folder / NAME
@@ -125,8 +126,9 @@ def read_numbers(path: str | Path) -> ReportNumbers:
         raise UserError(f"{file}: cannot be read as a report; evaluate the run again") from None
 
 
-def _parse_report(name: str, folder: Path, document: dict[str, Any]) -> ReportNumbers:
-    source, bits = document["provenance"], document["bits_per_dim"]
+def _parse_report(name: str, folder: Path, document: dict[str, Json]) -> ReportNumbers:
+    source = document["provenance"]
+    bits = document["bits_per_dim"]
     scores_by_name = {
         score["name"]: Replicates(
             _parse_number(score["value"]), *(_parse_row(score["without"][side]) for side in SIDES)
@@ -149,7 +151,7 @@ def _parse_report(name: str, folder: Path, document: dict[str, Any]) -> ReportNu
     )
 
 
-def _parse_curves(document: dict[str, Any]) -> Curves:
+def _parse_curves(document: dict[str, Json]) -> Curves:
     lines = {
         name: (_parse_row(line["x"], gaps=True), _parse_row(line["y"], gaps=True))
         for name, line in document["lines"].items()
@@ -158,11 +160,11 @@ def _parse_curves(document: dict[str, Any]) -> Curves:
     return Curves(words[0], lines, words[1], words[2], "log" if document["scale"] == "log" else "linear")
 
 
-def _parse_number(value: Any) -> float:
+def _parse_number(value: object) -> float:
     if not isinstance(value, float | int) or not isfinite(value):
         raise ValueError(value)
     return float(value)
 
 
-def _parse_row(values: Any, gaps: bool = False) -> np.ndarray:
+def _parse_row(values: Iterable[object], gaps: bool = False) -> np.ndarray:
     return np.array([float("nan") if gaps and value is None else _parse_number(value) for value in values], np.float64)

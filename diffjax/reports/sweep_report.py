@@ -1,11 +1,11 @@
-"""Quality over settings of a sampler: a table, and quality against evaluations of the net as a picture."""
+"""Quality over settings of a sampler: a table, and plots of quality against network evaluations."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from diffjax.evaluation.paired import Score
 from diffjax.reports import html
 from diffjax.reports.comparison_rows import SweepRow
 from diffjax.reports.json_report import replace_nonfinite, scores_document
-from diffjax.reports.plots import curve
+from diffjax.reports.plots import Curves, Scale, plot_curves
 from diffjax.reports.tables import format_table
 from diffjax.utils.files import write_atomically
 
@@ -24,35 +24,42 @@ NOTES = (
     "evaluations are those of the net per sample, twice as many under guidance; seconds are of drawing all samples, "
     "compilation included",
 )
-DECADE = 10.0  # of the largest over the smallest, from which on a scale is logarithmic
-WORDS = ("guidance", "steps")  # settings whose values say nothing without their names
+DECADE = 10.0  # ratio of largest to smallest value from which a scale is logarithmic
+NAMED_SETTINGS = ("guidance", "steps")  # settings whose values need their names
 
-Line = tuple[np.ndarray, np.ndarray, np.ndarray]  # along x: places, values, errors
+
+class Line(NamedTuple):
+    """Points of one line of a plot."""
+
+    x: np.ndarray
+    values: np.ndarray
+    errors: np.ndarray
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One row for each combination of the settings that are varied, which are `names`."""
+    """One row for each combination of the varied settings, `names`."""
 
     title: str
     names: Sequence[str]
     rows: Sequence[SweepRow]
-    about: Mapping[str, Any]  # what else their numbers depend on
+    about: Mapping[str, object]  # everything else that their numbers depend on
 
 
 def sweep_table(sweep: Sweep) -> str:
-    """The aligned table for the terminal, measures by their keys, and where it comes from."""
+    """The aligned table for the terminal, and its provenance."""
     heads = [score.key for score in sweep.rows[0].scores]
     return "\n\n".join([format_table(_table(sweep, heads)), "\n".join(_describe_sweep(sweep))])
 
 
 def write_sweep(folder: str | Path, sweep: Sweep) -> Path:
-    """Writes folder/sweep.html, one file that needs no other, and all its numbers as sweep.json beside it.
+    """Writes folder/sweep.html, self-contained, sweep.json with all its numbers, and a PNG file for each plot.
 
-    Of each measure there is a plot against evaluations of the net, or against guidance where that alone is varied
-    with no steps; one line for each combination of what else is; it is a PNG file beside them, too.
+    Each measure is plotted against network evaluations, or against guidance if that is varied and steps are not, with
+    one line for each combination of the other settings.
     """
-    folder, scores = Path(folder), sweep.rows[0].scores
+    folder = Path(folder)
+    scores = sweep.rows[0].scores
     parts = [
         html.section("Table", html.table(_table(sweep, [score.name for score in scores])), html.bullet_list(NOTES))
     ]
@@ -71,13 +78,13 @@ def write_sweep(folder: str | Path, sweep: Sweep) -> Path:
     return folder / "sweep.html"
 
 
-def describe_settings(settings: Mapping[str, Any]) -> str:
+def describe_settings(settings: Mapping[str, object]) -> str:
     """Settings in words, as `sampler heun, steps 20`."""
     return ", ".join(f"{name} {_format_setting(value)}" for name, value in settings.items())
 
 
 def _table(sweep: Sweep, heads: Sequence[str]) -> list[tuple[str, ...]]:
-    """A row for each setting, and one of real images; a last column that is empty, for alignment."""
+    """A row for each setting, and one for real images; the last column is empty, for alignment."""
     body = [
         (
             *(_format_setting(row.settings[name]) for name in sweep.names),
@@ -94,13 +101,14 @@ def _table(sweep: Sweep, heads: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _format_value(score: Score, replicates: Replicates) -> str:
-    """A value and its standard error, where there is one."""
-    text, error = score.format(replicates.value), interval_from_replicates(replicates).error
+    """A value and its standard error, if known."""
+    text = score.format(replicates.value)
+    error = interval_from_replicates(replicates).error
     return f"{text} ± {score.format(error).removeprefix('+')}" if isfinite(error) else text
 
 
-def _format_setting(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else f"{value}"
+def _format_setting(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _describe_sweep(sweep: Sweep) -> list[str]:
@@ -113,36 +121,38 @@ def _write_plot(path: Path, sweep: Sweep, score: Score) -> None:
     """One measure of all rows."""
     along = "guidance" if "guidance" in sweep.names and "steps" not in sweep.names else "steps"
     lines = _lines(sweep, score.key, along)
-    x, values = (np.concatenate([line[i] for line in lines.values()]) for i in (0, 1))
-    curve(
-        path,
-        {name: line[:2] for name, line in lines.items()},
-        score.name,
-        "evaluations of the net per sample" if along == "steps" else along,
-        "linear" if score.share else _scale(np.append(values, score.real.value)),
-        xscale=_scale(x),
-        errors={name: line[2] for name, line in lines.items()},
+    values = np.concatenate([line.values for line in lines.values()])
+    curves = Curves(
+        caption=score.name,
+        lines={name: (line.x, line.values) for name, line in lines.items()},
+        ylabel=score.name,
+        xlabel="evaluations of the net per sample" if along == "steps" else along,
+        scale="linear" if score.share else _scale(np.append(values, score.real.value)),
+        xscale=_scale(np.concatenate([line.x for line in lines.values()])),
+        errors={name: line.errors for name, line in lines.items()},
         level=("real images", score.real.value),
     )
+    plot_curves(path, curves)
 
 
 def _lines(sweep: Sweep, key: str, along: str) -> dict[str, Line]:
-    """By all settings that are varied but the one that a line follows."""
+    """One line for each combination of the varied settings but the one along x."""
     points_of_line: dict[str, list[tuple[float, float, float]]] = {}
     for row in sweep.rows:
         (score,) = (score for score in row.scores if score.key == key)
         line_names = [
-            f"{name} {_format_setting(row.settings[name])}" if name in WORDS else _format_setting(row.settings[name])
+            f"{name} {_format_setting(row.settings[name])}"
+            if name in NAMED_SETTINGS
+            else _format_setting(row.settings[name])
             for name in sweep.names
             if name != along
         ]
         x = row.evaluations if along == "steps" else row.settings[along]
-        error = np.nan_to_num(interval_from_replicates(score.samples).error)  # no bar where there is none
+        error = np.nan_to_num(interval_from_replicates(score.samples).error)  # no bar for an unknown error
         points_of_line.setdefault(", ".join(line_names) or "samples", []).append((x, score.samples.value, float(error)))
-    arrays = {name: np.array(sorted(points), float).T for name, points in points_of_line.items()}
-    return {name: (x, values, errors) for name, (x, values, errors) in arrays.items()}
+    return {name: Line(*np.array(sorted(points), float).T) for name, points in points_of_line.items()}
 
 
-def _scale(values: np.ndarray) -> Literal["linear", "log"]:
-    """Logarithmic for what is positive and spans a decade."""
+def _scale(values: np.ndarray) -> Scale:
+    """Logarithmic for positive values that span a decade."""
     return "log" if values.min() > 0 and values.max() >= DECADE * values.min() else "linear"

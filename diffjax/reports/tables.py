@@ -1,4 +1,4 @@
-"""Scores as people read them: beside what real images get, with where they come from."""
+"""Reports as text and HTML: scores of samples and of real images, bits per dimension, artefacts, provenance."""
 
 import json
 from collections.abc import Sequence
@@ -15,45 +15,46 @@ from diffjax.reports import html
 from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report
 from diffjax.reports.findings import Findings
 from diffjax.reports.json_report import report_document
-from diffjax.reports.plots import curve
+from diffjax.reports.plots import plot_curves
 from diffjax.utils.files import write_atomically
 
-HEAD = ("measure", "samples", "95 % interval", "real images", "ideal")
-FLAGS = ("of a picture", "samples", "real images", "standard errors", "effect", "verdict")
+SCORE_HEAD = ("measure", "samples", "95 % interval", "real images", "ideal")
+FLAG_HEAD = ("of a picture", "samples", "real images", "standard errors", "effect", "verdict")
 NONE = "–"  # noqa: RUF001 (a dash, not a minus)
-BITS = ("bits per dimension", "train", "test", "ideal")
+BITS_HEAD = ("bits per dimension", "train", "test", "ideal")
 
 
 def table(report: Report) -> str:
-    """Aligned tables for the terminal: every measure, what real images get, what is ideal; bits; the provenance."""
-    parts = [format_table([HEAD, *score_rows(report.scores)])]
+    """Aligned tables for the terminal: scores, bits per dimension, and the provenance."""
+    parts = [format_table([SCORE_HEAD, *score_rows(report.scores)])]
     if report.likelihoods is not None:
-        parts += [format_table([BITS, *bit_rows(report.likelihoods)])]
+        parts += [format_table([BITS_HEAD, *bit_rows(report.likelihoods)])]
     return "\n\n".join([*parts, "\n".join(describe_provenance(report.source, report.likelihoods))])
 
 
 def write_report(folder: str | Path, report: Report) -> Path:
-    """Writes folder/report.html, one file that needs no other, and all its numbers as report.json beside it.
+    """Writes folder/report.html, self-contained, report.json with all its numbers, and a PNG file for each plot.
 
-    Curves are drawn into PNG files of their names, too. Findings come first, the provenance last.
+    Findings come first, the provenance last.
     """
-    folder, findings = Path(folder), report.findings or Findings()
+    folder = Path(folder)
+    findings = report.findings or Findings()
     sections = (
         [html.bullet_list(findings.alarms, "alarms")]
         if findings.alarms
         else [html.paragraph("Nothing that was looked for was found.")]
     )
     parts = [html.section("What stands out", *sections)] if report.findings is not None else []
-    parts += [html.section("Scores", html.table([HEAD, *score_rows(report.scores)]))]
+    parts += [html.section("Scores", html.table([SCORE_HEAD, *score_rows(report.scores)]))]
     if report.likelihoods is not None:
-        parts += [html.section("Bits per dimension", html.table([BITS, *bit_rows(report.likelihoods)]))]
+        parts += [html.section("Bits per dimension", html.table([BITS_HEAD, *bit_rows(report.likelihoods)]))]
     if findings.flags:
         raised = [number for number, flag in enumerate(findings.flags, 1) if flag.raised]
-        parts += [html.section("Artefacts", html.table([FLAGS, *flag_rows(findings.flags)], raised))]
+        parts += [html.section("Artefacts", html.table([FLAG_HEAD, *flag_rows(findings.flags)], raised))]
     figures = {caption: Path(path) for caption, path in report.pictures.items()}
     for name, curves in report.curves.items():
         figures[curves.caption] = folder / f"{name}.png"
-        curve(figures[curves.caption], curves.lines, curves.ylabel, curves.xlabel, curves.scale)
+        plot_curves(figures[curves.caption], curves)
     parts += [html.section(caption, html.figure(path, caption)) for caption, path in figures.items()]
     parts += [
         html.section("Where this comes from", html.bullet_list(describe_provenance(report.source, report.likelihoods)))
@@ -65,7 +66,7 @@ def write_report(folder: str | Path, report: Report) -> Path:
 
 
 def flag_rows(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
-    """One line per measure of pictures: its mean over samples and over real images, and whether they differ."""
+    """One row per artefact measure: its mean over samples and over real images, and whether they differ."""
     return [
         (
             flag.name,
@@ -80,7 +81,7 @@ def flag_rows(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
 
 
 def score_rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
-    """One line per measure: its name, the samples' value and interval, that of real images, what to wish for."""
+    """One row per measure: name, value and interval of samples, value of real images, ideal."""
     rows = []
     for score in scores:
         interval = interval_from_replicates(score.samples)
@@ -91,7 +92,7 @@ def score_rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
 
 
 def bit_rows(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
-    """One line per model: its name, its mean bits with their standard error over the images of each split."""
+    """One row per model: name, mean bits with standard error over the images of each split."""
     return [
         (name, *(mean_and_error(bits) for bits in bits_of_splits), "lower is better")
         for name, bits_of_splits in likelihoods.bits.items()
@@ -99,7 +100,7 @@ def bit_rows(likelihoods: Likelihoods) -> list[tuple[str, ...]]:
 
 
 def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
-    """Their mean, and its standard error; of one, that alone."""
+    """Mean ± standard error; the value alone of a single image."""
     if len(bits) < 2:
         return f"{bits.mean():.3f}"
     return f"{bits.mean():.3f} ± {bits.std(ddof=1) / len(bits) ** 0.5:.3f}"
@@ -107,7 +108,8 @@ def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
 
 def describe_provenance(source: Provenance, likelihoods: Likelihoods | None = None) -> list[str]:
     """The provenance in lines of text."""
-    counts, widths = source.reference, source.kernels
+    counts = source.reference
+    widths = source.kernels
     images = ", ".join(f"{count:,} {name}" for name, count in counts.items()) + " images" if counts else "moments"
     lines = [
         f"{source.samples:,} samples: {source.made}",
@@ -124,14 +126,14 @@ def describe_provenance(source: Provenance, likelihoods: Likelihoods | None = No
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first of them the head, aligned for a terminal."""
+    """Rows aligned for a terminal, the first as the head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     body = ["  ".join(align_columns(row, widths)).rstrip() for row in rows]
     return "\n".join([body[0], "  ".join("─" * width for width in widths).rstrip(), *body[1:]])
 
 
 def align_columns(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Words to the left, numbers (the middle columns) to the right."""
+    """The first and the last column aligned left, those between, which are numbers, right."""
     return [
         text.ljust(width) if column in (0, len(row) - 1) else text.rjust(width)
         for column, (text, width) in enumerate(zip(row, widths, strict=True))

@@ -1,35 +1,29 @@
-"""Sampling to a tolerance: the probability-flow ODE in steps as long as its error allows, through diffrax.
-
-On the circle y = x_t / √(alpha² + sigma²) = cos(phi) x0 + sin(phi) eps, with phi = atan(sigma/alpha), every schedule is
-one and the same ODE (Song et al. 2021, eq. 13, on another clock; see `probability_flow`)
-
-    dy/dphi = cos(phi) E[eps|y] - sin(phi) E[x0|y],
-
-finite at both ends, phi = 0 where all is data and phi = π/2 where all is noise.
-"""
+"""Adaptive sampling: the probability-flow ODE on the circle (`steps.circle`), with steps chosen by their error."""
 
 import functools
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import Denoise, GaussianNoise, Keys, Noise
+from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Noise
+from diffjax.sampling.arguments import Inputs
+from diffjax.steps import circle
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import KeyUse, fold
 
 __all__ = ["adaptive"]
 
 Values = Float[Array, "b *shape"]
+Example = Float[Array, "*shape"]
 Evaluations = Int[Array, " b"]
-_MAX_STEPS = 4096  # steps
+_MAX_STEPS = 4096
 
 
 @validate_arguments
@@ -39,58 +33,66 @@ def adaptive(
     denoise: Denoise,
     shape: tuple[int, ...],
     *,
-    cond: PyTree = None,
+    cond: Cond = None,
     rtol: float = 1e-4,
     atol: float = 1e-4,
     ends: tuple[float, float] = (1.0, 0.0),
     start: Values | None = None,
 ) -> tuple[Values, Evaluations]:
-    """One example per key by Tsitouras' method of order 5(4) and a PID controller (Kidger 2021, chapter 5).
+    """One example per key and its NFE, by Tsitouras' method of order 5(4) with a PID controller (Kidger 2021, ch. 5).
 
-    x, and how often each example's denoiser was asked. In each step the error, root mean square over an example's
-    numbers on the circle, stays under atol + rtol |y|. Every example has its own steps: it does not depend on its
-    batch, which takes as long as its slowest. From clock ends[0], where x is `start` (drawn from the prior when absent;
-    then ends[0] must be 1), to ends[1]: ends=(0, 1) takes data to noise.
-    Raises UserError without diffrax, for a tolerance that is not positive, and where 4096 steps do not reach the end.
+    In each step the error, root mean square over an example's numbers on the circle, stays under atol + rtol |y|. Every
+    example has its own steps, so it does not depend on its batch, which takes as long as its slowest. From clock value
+    ends[0], where x is `start` (by default from the prior; then ends[0] must be 1), to ends[1]: ends=(0, 1) takes data
+    to noise. Raises UserError without diffrax, for a tolerance that is not positive, and where 4096 steps do not reach
+    the end.
     """
     _check(noise, rtol, atol, ends, start)
     _diffrax()
-    arguments = (checked_denoiser(noise, denoise), cond, rtol, atol, jnp.asarray(ends, float))
-    x, evaluations, reached = _solve(keys, start, *arguments, noise=noise, shape=tuple(shape))
+    inputs = Inputs(keys, checked_denoiser(noise, denoise), cond)
+    arguments = (inputs, start, Tolerance(rtol, atol), jnp.asarray(ends, float))
+    x, evaluations, reached = _solve(*arguments, noise=noise, shape=tuple(shape))
     if not isinstance(reached, Tracer) and not bool(jnp.all(reached)):
         raise UserError(f"rtol: {rtol:g} was not reached in {_MAX_STEPS} steps; use a larger one, or float64")
     return x, evaluations
 
 
+class Tolerance(NamedTuple):
+    """Relative and absolute error of a step."""
+
+    rtol: Float[Array, ""] | float
+    atol: Float[Array, ""] | float
+
+
 @closure_jit(static_argnames=("noise", "shape"))
 def _solve(
-    keys: Keys,
-    start: Any,
-    denoise: Any,
-    cond: PyTree,
-    rtol: Any,
-    atol: Any,
-    ends: Array,
+    inputs: Inputs,
+    start: Values | None,
+    tolerance: Tolerance,
+    ends: Float[Array, "2"],
     *,
-    noise: Any,
-    shape: Any,
-) -> tuple[Array, Array, Array]:
+    noise: GaussianNoise,
+    shape: tuple[int, ...],
+) -> tuple[Values, Evaluations, Bool[Array, " b"]]:
     if start is None:
         noise.check_prior()
-        start = jax.vmap(lambda key: noise.prior(key, shape))(fold(keys, KeyUse.PRIOR))
-    one = functools.partial(_solve_one, noise, denoise, rtol, atol, ends.astype(start.dtype))
-    return jax.vmap(one)(start, cond)
+        start = jax.vmap(lambda key: noise.prior(key, shape))(fold(inputs.keys, KeyUse.PRIOR))
+    one = functools.partial(_solve_one, noise, inputs.denoise, tolerance, ends.astype(start.dtype))
+    return jax.vmap(one)(start, inputs.cond)
 
 
 def _solve_one(
-    noise: Any, denoise: Any, rtol: Any, atol: Any, ends: Array, x: Array, cond: PyTree
-) -> tuple[Array, Array, Array]:
-    """The solution of one example, its evaluations, and whether the end was reached; infinite where not."""
-    diffrax, (first, last), length = _diffrax(), noise.level(ends) * jnp.pi / 2, _length(noise, ends)
+    noise: GaussianNoise, denoise: Denoise, tolerance: Tolerance, ends: Float[Array, "2"], x: Example, cond: Cond
+) -> tuple[Example, Int[Array, ""], Bool[Array, ""]]:
+    """The solution of one example (infinite where the end is not reached), its NFE, and whether the end is reached."""
+    diffrax = _diffrax()
+    first, last = circle.angle(noise, ends)
+    radius = _radius(noise, ends)
 
-    def slope(phi: Array, y: Array, cond: PyTree) -> Array:
-        t = jnp.where(phi == first, ends[0], jnp.where(phi == last, ends[1], _clock(noise, phi)))
-        return _velocity(noise, denoise, jax.tree.map(lambda leaf: leaf[None], cond), y[None], t)[0]
+    def slope(phi: Array, y: Array, cond: Cond) -> Array:
+        t = jnp.where(phi == first, ends[0], jnp.where(phi == last, ends[1], circle.clock(noise, phi)))
+        batch_cond = jax.tree.map(lambda leaf: leaf[None], cond)
+        return circle.velocity(noise, denoise, batch_cond, y[None], t, _radius(noise, t))[0]
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(slope),
@@ -98,36 +100,23 @@ def _solve_one(
         first,
         last,
         (last - first) / 1000,  # short enough to be accepted, so that evaluations are counted exactly
-        x / length[0],
+        x / radius[0],
         args=cond,
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance.rtol, atol=tolerance.atol),
         max_steps=_MAX_STEPS,
         throw=False,
     )
     reached = solution.result == diffrax.RESULTS.successful
     evaluations = 6 * solution.stats["num_steps"] + 1  # the last slope of a step is the first of the next
-    return length[1] * solution.ys[0], evaluations, reached
+    return radius[1] * solution.ys[0], evaluations, reached
 
 
-def _velocity(noise: Gaussian, denoise: Any, cond: PyTree, y: Array, t: Array) -> Array:
-    """dy/dphi at clock t."""
-    m, length = noise.coefficients(t), _length(noise, t)
-    level = jnp.full((len(y),) + (1,) * (y.ndim - 1), t)
-    x0 = denoise(length * y, level, cond)
-    return (m.alpha * noise.eps(length * y, x0, level) - m.sigma * x0) / length
-
-
-def _clock(noise: Gaussian, phi: Array) -> Array:
-    """The time at which sigma/alpha = tan(phi)."""
-    tiny = jnp.finfo(phi.dtype).tiny
-    return noise.time(2 * (jnp.log(jnp.maximum(jnp.cos(phi), tiny)) - jnp.log(jnp.maximum(jnp.sin(phi), tiny))))
-
-
-def _length(noise: Gaussian, t: Array) -> Array:
+def _radius(noise: GaussianNoise, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """√(alpha² + sigma²)."""
     return jnp.hypot(*noise.schedule(t))
 
 
-def _check(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Any) -> None:
+def _check(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Values | None) -> None:
     """Raise UserError where there is nothing to solve, or no tolerance."""
     if not isinstance(noise, GaussianNoise):
         raise UserError(f"noise: {type(noise).__name__} has no probability-flow ODE; use Gaussian")

@@ -1,13 +1,12 @@
-"""Step rules: how x moves from level t to level s. Each is a maker of a `Step`, cached so that equal arguments are
-one object and compile once."""
+"""Step rules: x from level t to level s. Each function makes a `Step`; equal arguments give one object, so that it
+compiles once."""
 
 from diffjax.steps.ancestral import ddim, posterior
-from diffjax.steps.halfway import dpmpp_2s, midpoint
+from diffjax.steps.dpm_solver import dpmpp_2m, dpmpp_2s, midpoint
 from diffjax.steps.multistep import adams, deis, dpmpp_3m, unipc
 from diffjax.steps.ode import euler, heun, rk4
 from diffjax.steps.sde import dpmpp_2m_sde, edm_stochastic, euler_maruyama
 from diffjax.steps.tokens import confidence, remask, unmask
-from diffjax.steps.two_levels import dpmpp_2m
 
 __all__ = [
     "adams",

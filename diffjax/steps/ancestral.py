@@ -1,26 +1,29 @@
 """Rules that draw x_s from a distribution given x_t and the predicted x0 alone."""
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import GaussianNoise, Noise, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Noise, Sample, Step
 from diffjax.utils.memo import memoize_by_arguments
 
+DenoiseAt = Callable[[Array, Array], Array]  # (x_t, t) -> prediction: a denoiser under its condition
 
-def no_carry(x: Any) -> None:
-    """The memory of a rule that has none."""
+
+def no_carry(x: Sample) -> None:
+    """The carry of a rule without memory."""
 
 
 @memoize_by_arguments
 def posterior() -> Step:
     """x_s ~ q(x_s | x_t, x0 = E[x0|x_t]): ancestral sampling (Ho et al. 2020, eq. 7), for every noise and order."""
 
-    def update(keys: Array, noise: Noise, denoise: Any, x: Array, t: Array, s: Array, carry: Any) -> tuple[Array, Any]:
+    def update(
+        keys: Keys, noise: Noise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+    ) -> tuple[Sample, None]:
         return jax.vmap(noise.posterior)(keys, x, denoise(x, t), t, s), carry
 
     return Step(no_carry, update, per_position=True, stochastic=True)
@@ -36,8 +39,8 @@ def ddim(eta: float = 0.0) -> Step:
         raise UserError(f"ddim: eta must be in [0, 1], got {eta}")
 
     def update(
-        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any
-    ) -> tuple[Array, Any]:
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+    ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         direction = noise.eps(x, x0, t)
         if eta > 0:

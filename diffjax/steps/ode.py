@@ -4,33 +4,29 @@
 this is flow matching's velocity, for edm_of(rho=1) the ODE in sigma.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
-from jaxtyping import Array
 
-from diffjax.noise import Gaussian
-from diffjax.protocols import GaussianNoise, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
 from diffjax.schedule import has_infinite_slope
-from diffjax.steps.ancestral import no_carry
+from diffjax.steps.ancestral import DenoiseAt, no_carry
 from diffjax.utils.memo import memoize_by_arguments
 
 
-def velocity(noise: Gaussian, x0: Array, x: Array, t: Array) -> Array:
+def velocity(noise: GaussianNoise, x0: Sample, x: Sample, t: Level) -> Sample:
     """dx/dt = alpha' x0 + sigma' eps; 0 where the slope is infinite, from where `euler_step` takes the limit."""
     m = noise.coefficients(t)
     start = has_infinite_slope(m)
     return jnp.where(start, 0, m.d_alpha) * x0 + jnp.where(start, 0, m.d_sigma) * noise.eps(x, x0, t)
 
 
-def euler_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
+def euler_step(noise: GaussianNoise, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
     """x_s = x_t + (s - t) dx/dt; from clean data, where eps is not defined, alpha_s x0 (as DDIM does)."""
     noisy = noise.coefficients(t).sigma > 0
     moved = jnp.where(noisy, x + (s - t) * velocity(noise, x0, x, t), noise.coefficients(s).alpha * x0)
     return jnp.where(t == s, x, moved)
 
 
-def ddim_step(noise: Gaussian, x0: Array, x: Array, t: Array, s: Array) -> Array:
+def ddim_step(noise: GaussianNoise, x0: Sample, x: Sample, t: Level, s: Level) -> Sample:
     """x_s = alpha_s x0 + sigma_s eps, exact where x0 stays the same; x where t = s."""
     at_s = noise.coefficients(s)
     return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * noise.eps(x, x0, t))
@@ -41,8 +37,8 @@ def euler() -> Step:
     """x_s = x_t + (s - t) dx/dt. Order 1."""
 
     def update(
-        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any
-    ) -> tuple[Array, Any]:
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+    ) -> tuple[Sample, None]:
         return euler_step(noise, denoise(x, t), x, t, s), carry
 
     return Step(no_carry, update, needs=GaussianNoise, order=1)
@@ -56,8 +52,8 @@ def heun() -> Step:
     """
 
     def update(
-        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any
-    ) -> tuple[Array, Any]:
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+    ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         there = euler_step(noise, x0, x, t, s)
         slopes = velocity(noise, x0, x, t) + velocity(noise, denoise(there, s), there, s)
@@ -76,12 +72,13 @@ def rk4() -> Step:
     """
 
     def update(
-        keys: Array, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any
-    ) -> tuple[Array, Any]:
-        half, x0 = (t + s) / 2, denoise(x, t)
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+    ) -> tuple[Sample, None]:
+        x0 = denoise(x, t)
+        half = (t + s) / 2
         first = velocity(noise, x0, x, t)
 
-        def slope(before: Array, at: Array) -> Array:
+        def slope(before: Sample, at: Level) -> Sample:
             there = x + (at - t) * before
             return velocity(noise, denoise(there, at), there, at)
 

@@ -1,4 +1,4 @@
-"""Stochastic rules for the reverse SDE, whose x_t has the law of the probability-flow ODE at every level.
+"""Stochastic rules for the reverse SDE, whose x_t has the distribution of the probability-flow ODE's at every level.
 
 Backwards in time, dx = (f x - ½ (1 + eta²) g² ∇log q) dt + eta g dw, with f = alpha'/alpha, g² = (sigma²)' - 2 f sigma²
 and any eta ≥ 0: 0 is the ODE, 1 is Song et al. 2021, eq. 6. With ∇log q = -eps/sigma the drift is
@@ -9,18 +9,17 @@ Each step draws one z ~ N(0, 1) from each example's key.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.noise import Gaussian
-from diffjax.protocols import GaussianNoise, Keys, Step
-from diffjax.steps.ancestral import no_carry, square_root
+from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
+from diffjax.steps.ancestral import DenoiseAt, no_carry, square_root
+from diffjax.steps.dpm_solver import Past, empty_past, extrapolate
 from diffjax.steps.ode import euler_step, heun
-from diffjax.steps.two_levels import Past, empty_past, extrapolate
 from diffjax.utils.memo import memoize_by_arguments
 
 _MAX_GROWTH = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that no more noise is added than there is
@@ -30,21 +29,21 @@ _MAX_GROWTH = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that 
 def euler_maruyama(eta: float = 1.0) -> Step:
     """x_s = x_t + (s - t) (alpha' x0 + (sigma' + eta² pull) eps) + eta √(2 sigma pull (t - s)) z. Weak order 1.
 
-    A step from alpha = 0 or to sigma = 0 is Euler's of the ODE: at the one g is infinite, and what is drawn in the
-    other would stay. eta = 0 is euler.
+    A step from alpha = 0, where g is infinite, or to sigma = 0, where noise would stay, is Euler's of the ODE.
+    eta = 0 is euler.
     """
     _check_eta(eta, "euler_maruyama")
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any
-    ) -> tuple[Array, Any]:
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
+    ) -> tuple[Sample, None]:
         x0 = denoise(x, t)
         there = euler_step(noise, x0, x, t, s)
         if eta > 0:
             m = noise.coefficients(t)
             inside = (m.alpha > 0) & (noise.coefficients(s).sigma > 0) & (t != s)
-            slope = jnp.where(inside, m.d_sigma, 0), jnp.where(inside, m.d_alpha / jnp.where(inside, m.alpha, 1), 0)
-            pull = slope[0] - m.sigma * slope[1]
+            d_log_alpha = jnp.where(inside, m.d_alpha / jnp.where(inside, m.alpha, 1), 0)
+            pull = jnp.where(inside, m.d_sigma, 0) - m.sigma * d_log_alpha
             noise_term = square_root(2 * m.sigma * pull * (t - s)) * _normal(keys, x)
             there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * noise_term
         return there, carry
@@ -57,16 +56,17 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
     """SDE-DPM-Solver++(2M), midpoint form (Lu et al. 2022b, section 5, in the form of their algorithm 2). Weak order 2.
 
     x_s = alpha_s D + sigma_s (rho^(eta²) eps(x_t, D) + √(1 - rho^(2 eta²)) z), rho = exp(-h), the exact solution for a
-    prediction that stays at D = x0 + (x0 - x0_before) h / (2 h_before). eta = 0 is dpmpp_2m; eta = 1 without memory is
+    constant prediction D = x0 + (x0 - x0_before) h / (2 h_before). eta = 0 is dpmpp_2m; eta = 1 without memory is
     the posterior. D = x0 at the first step, after a step from alpha = 0 and in a step to sigma = 0.
     """
     _check_eta(eta, "dpmpp_2m_sde")
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, past: Past
-    ) -> tuple[Array, Past]:
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, past: Past
+    ) -> tuple[Sample, Past]:
         d, past = extrapolate(noise, denoise(x, t), t, s, past)
-        at_s, direction = noise.coefficients(s), noise.eps(x, d, t)
+        at_s = noise.coefficients(s)
+        direction = noise.eps(x, d, t)
         if eta > 0:
             correlation = noise.noise_correlation(t, s) ** eta**2
             direction = correlation * direction + square_root(1 - correlation**2) * _normal(keys, x)
@@ -76,9 +76,9 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
 
 
 class _Churn(NamedTuple):
-    up: Array  # the level to which a step goes back first
-    keep: Array  # what x is multiplied with on the way
-    noise_std: Array  # the standard deviation of the noise that is added
+    up: Array  # the noisier level that a step first goes back to
+    keep: Array  # the factor of x on the way there
+    noise_std: Array  # the standard deviation of the added noise
 
 
 @memoize_by_arguments
@@ -87,9 +87,9 @@ def edm_stochastic(
 ) -> Step:
     """Heun with churn (Karras et al. 2022, algorithm 2): first back to more noise, then Heun from there. Weak order 2.
 
-    Of N steps, each whose sigma/alpha is in [sigma_min, sigma_max] begins with sigma/alpha times
-    1 + min(churn/N, √2 - 1), but no further than t = 1, and noise to match, times noise_scale (their S_noise, 1 for an
-    exact denoiser). churn = 0 is heun.
+    Of N steps, those with sigma/alpha in [sigma_min, sigma_max] first raise it by the factor 1 + min(churn/N, √2 - 1),
+    up to t = 1 at most. The added noise is scaled by noise_scale (their S_noise, 1 for an exact denoiser). churn = 0 is
+    heun.
     """
     for name, value in (("churn", churn), ("noise_scale", noise_scale), ("sigma_min", sigma_min)):
         if not 0 <= value < math.inf:
@@ -98,19 +98,22 @@ def edm_stochastic(
         raise UserError(f"edm_stochastic: sigma_max must be at least sigma_min = {sigma_min:g}, got {sigma_max}")
     solver = heun()
 
-    def plan(noise: Gaussian, grid: Array) -> _Churn:
-        t, moves = grid[:-1], grid[:-1] != grid[1:]
+    def plan(noise: GaussianNoise, grid: Array) -> _Churn:
+        t = grid[:-1]
+        moves = t != grid[1:]
         now = noise.log_snr(t)
         grows = jnp.minimum(churn / jnp.maximum(jnp.sum(moves), 1), _MAX_GROWTH)
         chosen = moves & (now <= _log_snr_of(sigma_min)) & (now >= _log_snr_of(sigma_max))
         up = jnp.where(chosen & (grows > 0), jnp.maximum(noise.time(now - 2 * jnp.log1p(grows)), t), t)
-        at_t, at_up, same = noise.coefficients(t), noise.coefficients(up), up == t
+        at_t = noise.coefficients(t)
+        at_up = noise.coefficients(up)
+        same = up == t
         keep = jnp.where(same, 1, at_up.alpha / jnp.where(same, 1, at_t.alpha))
         return _Churn(up, keep, noise_scale * square_root(at_up.sigma**2 - (keep * at_t.sigma) ** 2))
 
     def update(
-        keys: Keys, noise: Gaussian, denoise: Any, x: Array, t: Array, s: Array, carry: Any, row: _Churn
-    ) -> tuple[Array, Any]:
+        keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Churn
+    ) -> tuple[Sample, None]:
         if churn > 0:
             x = jnp.where(row.up == t, x, row.keep * x + row.noise_std * _normal(keys, x))
             t = jnp.broadcast_to(row.up, t.shape)

@@ -38,9 +38,7 @@ class Spec:
 
     def __init__(self, part: Any) -> None:
         self.part = part
-        self.identity_parts = tuple(
-            dict.fromkeys(identities(part))
-        )  # what is known by identity, and outlived by no program
+        self.identity_parts = tuple(dict.fromkeys(identities(part)))  # no program of them outlives their values
 
 
 _specs: weakref.WeakValueDictionary[Any, Spec] = weakref.WeakValueDictionary()
@@ -56,7 +54,9 @@ class PytreeFunction:
     """
 
     def __init__(self, spec: Spec, arrays: tuple[Any, ...], original: Any = None) -> None:
-        self.spec, self.arrays, self.original = spec, arrays, original
+        self.spec = spec
+        self.arrays = arrays
+        self.original = original
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return build_value(self.spec.part, self.arrays)(*args, **kwargs)
@@ -133,16 +133,15 @@ class ClosureJit:
     """One program for all functions that are told apart by what they are, and one for each that is itself alone."""
 
     def __init__(self, function: Callable, static_argnames: str | tuple[str, ...]) -> None:
-        self._function, self._static = function, static_argnames
+        self._function = function
+        self._static = static_argnames
         self._shared = jax.jit(function, static_argnames=static_argnames)
         self._by_identity: dict[tuple[Identity, ...], Any] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.program((args, kwargs))(*args, **kwargs)
-        except (
-            _CONCRETIZATION_ERRORS
-        ):  # a function looked at the value of an array that it holds, which was a constant to it
+        except _CONCRETIZATION_ERRORS:  # a function read the value of an array that it holds: a constant to it
             with_constants = _with_constants((args, kwargs))
             if with_constants is None:
                 raise

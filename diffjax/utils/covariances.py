@@ -81,7 +81,8 @@ def _smaller(x: Table) -> tuple[Float64[np.ndarray, "k k"], Float64[np.ndarray, 
     if len(x) <= x.shape[1]:
         product = inner_products(x, x, mean)
         return product, np.diagonal(product).copy(), mean
-    product, lengths = np.zeros((x.shape[1], x.shape[1])), np.empty(len(x))
+    product = np.zeros((x.shape[1], x.shape[1]))
+    lengths = np.empty(len(x))
     for rows in _parts(len(x)):
         centred = x[rows] - mean
         product += centred.T @ centred

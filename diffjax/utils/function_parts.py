@@ -29,7 +29,8 @@ class Identity:
     """A value that is equal to itself alone, and is not kept alive. Raises TypeError where it cannot be held so."""
 
     def __init__(self, value: Any) -> None:
-        self.ref, self._hash = weakref.ref(value), id(value)
+        self.ref = weakref.ref(value)
+        self._hash = id(value)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Identity) and self.ref() is not None and self.ref() is other.ref())
@@ -58,9 +59,8 @@ class Call:
 class Function:
     """A function: its code, a part for each thing that it captured, and the globals of one that is of a library.
 
-    `reads` are the globals that a user's function reads, and as `module.name` numbers that it may read of modules of
-    the
-    user's, by which it is only compared. `attributes` are those that were set on the function.
+    `reads` are the globals that a user's function reads, and as `module.name` what it may read of the user's modules,
+    by which it is only compared. `attributes` are those that were set on the function.
     """
 
     code: types.CodeType

@@ -31,7 +31,8 @@ _MAX_PATH_LETTERS = 255  # letters of a path that cannot be
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # those of its values that swap height and width
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG (ITU-T T.81, table B.1), those within coded data left out
-_END, _SCAN = 0xD9, 0xDA
+_END = 0xD9
+_SCAN = 0xDA
 _GREY = ("1", "L", "LA", "La")
 
 # Pillow warns of sizes beyond a limit of its own; ours is lower, and an error. (To silence it for a moment alone would
@@ -63,7 +64,9 @@ def image_files(folder: str | Path, name: str) -> tuple[Path, list[Path]]:
     folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
     itself may be a link.
     """
-    root, extensions, files = _resolve_folder(folder, name), image_suffixes(), []
+    root = _resolve_folder(folder, name)
+    extensions = image_suffixes()
+    files = []
     for path in root.rglob("*"):
         file = path.relative_to(root)
         if any(part.startswith(".") for part in file.parts):
@@ -194,7 +197,9 @@ def _check_scans(image: ImageFile, name: str) -> None:
     if image.format not in ("JPEG", "MPO") or image.fp is None:
         return
     image.fp.seek(0)
-    data, at, scans = image.fp.read(), 2, 0
+    data = image.fp.read()
+    at = 2
+    scans = 0
     while (marker := _MARKER.search(data, at)) and data[marker.end() - 1] != _END:
         scans += data[marker.end() - 1] == _SCAN
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
@@ -243,8 +248,10 @@ def _array_of(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
 
 
 def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest centred part of these proportions, averaged over areas (box filter) to so many pixels."""
+    """The largest centred part of these proportions, averaged over areas (box filter) to this size."""
     scale = min(image.width / width, image.height / height)
-    across, down = scale * width, scale * height
-    left, top = (image.width - across) / 2, (image.height - down) / 2
+    across = scale * width
+    down = scale * height
+    left = (image.width - across) / 2
+    top = (image.height - down) / 2
     return image.resize((width, height), Image.Resampling.BOX, box=(left, top, left + across, top + down))

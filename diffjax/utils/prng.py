@@ -65,7 +65,8 @@ def keys(seed: int | Key[Array, ""], count: int, start: int = 0) -> Keys:
 
     Raises UserError for a seed that is neither a whole number nor one key, and for a count below 0.
     """
-    number, count = python_scalar(seed), python_scalar(count)
+    number = python_scalar(seed)
+    count = python_scalar(count)
     root = jax.random.key(number) if matches_type(number, int) else require_key("keys: seed", seed)
     if root.ndim:
         raise UserError(f"keys: seed must be a whole number or one key, got keys of shape {root.shape}")

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from streams import stream
 
-from diffjax.data import Dataset, batches, pixel_representation
+from diffjax.data import Dataset, pixel_representation
 from diffjax.data.augment import Augment, flip, shift, turn
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import parse_augment
@@ -63,9 +64,9 @@ OPTIONS = {"augment": ALL, "form": pixel_representation.dequantised, "start_step
 
 
 def take(digits: Dataset, seed: int = 0, count: int = 2, **options: Any) -> np.ndarray:
-    stream = batches(digits, "train", 64, seed, **options)
-    taken = [np.asarray(batch["x"]) for batch in itertools.islice(stream, count)]
-    stream.close()
+    iterator = stream(digits, "train", 64, seed, **options)
+    taken = [np.asarray(batch["x"]) for batch in itertools.islice(iterator, count)]
+    iterator.close()
     return np.stack(taken)
 
 
@@ -130,8 +131,8 @@ def test_a_slot_that_cannot_be_is_refused(slot: str, message: str):
 def test_a_change_that_does_not_suit_the_images_is_refused_before_any_is_read(digits: Dataset):
     oblong = Dataset("oblong", (4, 6, 1), 0, (), 256, digits.splits)
     with pytest.raises(UserError, match=r"^data\.augment: turn: needs square images, got 6x4"):
-        batches(oblong, "train", 4, 0, augment=(turn(),))
+        stream(oblong, "train", 4, 0, augment=(turn(),))
     with pytest.raises(UserError, match=r"^data\.augment: shift: pixels must be below .*6x4.*, got 4"):
-        batches(oblong, "train", 4, 0, augment=(shift(pixels=4),))
+        stream(oblong, "train", 4, 0, augment=(shift(pixels=4),))
     with pytest.raises(UserError, match=r"^data\.augment: makes float32 .*; keep shape and type"):
-        batches(oblong, "train", 4, 0, augment=(lambda keys, images: images / 2,))
+        stream(oblong, "train", 4, 0, augment=(lambda keys, images: images / 2,))

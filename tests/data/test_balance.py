@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from streams import stream
 
-from diffjax.data import Dataset, Split, batches, pixel_representation
+from diffjax.data import Dataset, Split, pixel_representation
 from diffjax.errors import UserError
 
 SIZES = (2, 7, 31)
@@ -26,11 +27,11 @@ def dataset(labels: np.ndarray = LABELS, classes: int = len(SIZES)) -> Dataset:
 
 def rows(count: int, batch_size: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """The ids and classes of so many batches, end to end."""
-    stream = batches(
+    iterator = stream(
         dataset(), "train", batch_size, **{"seed": 0, "form": pixel_representation.tokens, "balance": True, **options}
     )
-    taken = [(np.asarray(batch["x"])[:, 0], np.asarray(batch["cond"])) for batch in itertools.islice(stream, count)]
-    stream.close()
+    taken = [(np.asarray(batch["x"])[:, 0], np.asarray(batch["cond"])) for batch in itertools.islice(iterator, count)]
+    iterator.close()
     ids, labels = zip(*taken, strict=True)
     return np.concatenate(ids), np.concatenate(labels)
 
@@ -80,6 +81,6 @@ def test_a_late_step_costs_no_more_than_the_first():
 
 def test_nothing_to_balance_is_refused_at_once():
     with pytest.raises(UserError, match=r"data\.balance: .*'little' has no classes"):
-        batches(dataset(np.zeros(4, int), 0), "train", 4, 0, balance=True)
+        stream(dataset(np.zeros(4, int), 0), "train", 4, 0, balance=True)
     with pytest.raises(UserError, match=r"data\.balance: no example of class 'd' in split 'train'"):
-        batches(dataset(LABELS, 4), "train", 4, 0, balance=True)
+        stream(dataset(LABELS, 4), "train", 4, 0, balance=True)

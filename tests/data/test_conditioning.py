@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from streams import stream
 from test_catalogue import picture, write
 
 from diffjax.data import (
     Dataset,
     Part,
     batch_ids,
-    batches,
     build_parts,
     byte_tokenizer,
     condition_parts,
@@ -52,9 +52,9 @@ def take(dataset: Dataset, count: int = 2, makers: Any = MAKERS, seed: int = 0, 
     steps = []
     for host in range(options.get("hosts", 1)):
         given = {"parts": build_parts(makers, dataset), "host": host, **options}
-        stream = batches(dataset, "train", BATCH, seed, **given)
-        steps.append([jax.tree.map(np.asarray, batch) for batch in itertools.islice(stream, count)])
-        stream.close()
+        iterator = stream(dataset, "train", BATCH, seed, **given)
+        steps.append([jax.tree.map(np.asarray, batch) for batch in itertools.islice(iterator, count)])
+        iterator.close()
     return [jax.tree.map(lambda *rows: np.concatenate(rows), *hosts) for hosts in zip(*steps, strict=True)]
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from streams import stream
 
-from diffjax.data import batches, open_dataset
+from diffjax.data import open_dataset
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Part
 from diffjax.errors import UserError
@@ -56,7 +57,7 @@ def test_images_directly_in_the_folder_have_no_labels(tmp_path: Path):
     images, labels = plain.arrays("train")
     assert (len(images), labels) == (12, None)
     for resident in (True, False):
-        batch = next(batches(plain, "train", 4, 0, resident=resident))
+        batch = next(stream(plain, "train", 4, 0, resident=resident))
         assert (batch["x"].shape, batch["cond"]) == ((4, 4, 6, 1), None)
 
 
@@ -105,7 +106,7 @@ def test_unreadable_files_are_named(tmp_path: Path):
     cut = open_dataset(f"folder:{tmp_path}")
     for resident in (True, False):
         with pytest.raises(UserError, match=r"no\.png: cannot be read as an image"):
-            next(batches(cut, "train", 2, 0, resident=resident))
+            next(stream(cut, "train", 2, 0, resident=resident))
 
 
 def test_folders_that_are_no_data_set_are_refused(tmp_path: Path):

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from streams import stream
 
-from diffjax.data import Dataset, augment, batch_ids, batches, open_dataset, pixel_representation
+from diffjax.data import Dataset, augment, batch_ids, open_dataset, pixel_representation
 from diffjax.data.synthetic_shapes import HELD_OUT_COUNT, TRAIN_COUNT
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
@@ -26,9 +27,9 @@ def take(known: Dataset, count: int, **options: Any) -> list[Any]:
     hosts = options.get("hosts", 1)
     parts = []
     for host in range(hosts):
-        stream = batches(known, "train", 16, 3, form=pixel_representation.real, host=host, **options)
-        parts.append([jax.tree.map(np.asarray, batch) for batch in itertools.islice(stream, count)])
-        stream.close()
+        iterator = stream(known, "train", 16, 3, form=pixel_representation.real, host=host, **options)
+        parts.append([jax.tree.map(np.asarray, batch) for batch in itertools.islice(iterator, count)])
+        iterator.close()
     return [jax.tree.map(lambda *rows: np.concatenate(rows), *step) for step in zip(*parts, strict=True)]
 
 
@@ -87,11 +88,11 @@ def test_the_classes_are_told_apart(known) -> None:
 
 def test_a_batch_costs_little() -> None:
     """Under 2 ms for 64 pictures of 16x16 pixels where compiled in earnest; ten times that here, and on any machine."""
-    stream = batches(open_dataset("known16"), "train", 64, 0, form=pixel_representation.real)
+    iterator = stream(open_dataset("known16"), "train", 64, 0, form=pixel_representation.real)
     times = []
     for _ in range(20):
         start = time.perf_counter()
-        jax.block_until_ready(next(stream)["x"])
+        jax.block_until_ready(next(iterator)["x"])
         times.append(time.perf_counter() - start)
     assert min(times) < 0.02
 
@@ -120,9 +121,9 @@ def test_mistakes_are_told(known, digits) -> None:
     with pytest.raises(UserError, match=r"data.form: pixels of 'digits' are levels"):
         data_spec.build_data_spec(digits, "real")
     with pytest.raises(UserError, match=r"data.balance: data set 'known8' draws"):
-        batches(known, "train", 16, 0, form=pixel_representation.real, balance=True)
+        stream(known, "train", 16, 0, form=pixel_representation.real, balance=True)
     with pytest.raises(UserError, match=r"data.augment: it would change the law of 'known8'"):
-        batches(known, "train", 16, 0, form=pixel_representation.real, augment=[augment.flip()])
+        stream(known, "train", 16, 0, form=pixel_representation.real, augment=[augment.flip()])
     with pytest.raises(UserError, match="expected 8 … 64 pixels a side"):
         open_dataset("known3")
     with pytest.raises(UserError, match="write known32"):

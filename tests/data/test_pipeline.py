@@ -7,15 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from streams import stream
 
-from diffjax.data import Dataset, batch_ids, batches, label_frequencies, pixel_representation, to_unit
+from diffjax.data import Dataset, batch_ids, label_frequencies, pixel_representation, to_unit
 from diffjax.errors import UserError
 
 N, BATCH = 1257, 64
 
 
 def take(count: int, *arguments: Any, **options: Any) -> list[dict[str, np.ndarray]]:
-    iterator = batches(*arguments, **options)
+    iterator = stream(*arguments, **options)
     taken = [jax.tree.map(np.asarray, batch) for batch in itertools.islice(iterator, count)]
     iterator.close()
     return taken
@@ -148,7 +149,7 @@ def test_a_batch_may_be_larger_than_the_set(digits: Dataset):
 )
 def test_numbers_that_do_not_fit_are_refused_at_once(digits: Dataset, options: dict[str, Any], message: str):
     with pytest.raises(UserError, match=message):
-        batches(digits, **{"split": "train", "batch_size": 64, "seed": 0, **options})
+        stream(digits, **{"split": "train", "batch_size": 64, "seed": 0, **options})
 
 
 def test_label_frequencies_are_the_shares_of_the_classes(digits: Dataset):

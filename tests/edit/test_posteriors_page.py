@@ -29,10 +29,10 @@ def test_exact_methods_are_exact_in_the_figures() -> None:
 
 def test_a_row_of_the_table_is_what_is_measured() -> None:
     """The cheapest, drawn again."""
-    given = {"noise": posteriors.NOISE, "steps": posteriors.STEPS, "draws": posteriors.DRAWS}
-    found = lab.posteriors(
-        {"ddrm": edit.ddrm()}, lab.correlated_gaussian(2), posteriors.SEEN["mask"], posteriors.SHAPES[2], **given
+    task = lab.PosteriorTask(
+        lab.correlated_gaussian(2), posteriors.SEEN["mask"], posteriors.SHAPES[2], draws=posteriors.DRAWS
     )
+    found = lab.posteriors({"ddrm": edit.ddrm()}, task, noise=posteriors.NOISE, steps=posteriors.STEPS)
     page = report.figures_of("posteriors")["normal, mask, 2"]
     np.testing.assert_allclose(found.rows["ddrm"], page["rows"]["ddrm"], atol=2e-3)
     np.testing.assert_allclose(found.allowed, page["allowed"], atol=2e-3)
@@ -42,13 +42,7 @@ def test_a_row_of_the_table_is_what_is_measured() -> None:
 @pytest.mark.parametrize("numbers", [2, 4])
 @pytest.mark.parametrize("prior", ["normal", "three modes"])
 def test_a_draw_from_1024_particles_is_exact(prior, numbers) -> None:
-    found = lab.posteriors(
-        {"twisted": edit.twisted(1024)},
-        posteriors.PRIORS[prior](numbers),
-        posteriors.SEEN["mask"],
-        posteriors.SHAPES[numbers],
-        draws=200,
-        observations=2,
-        steps=200,
-    )
+    problem = posteriors.PRIORS[prior](numbers), posteriors.SEEN["mask"], posteriors.SHAPES[numbers]
+    task = lab.PosteriorTask(*problem, observations=2, draws=200)
+    found = lab.posteriors({"twisted": edit.twisted(1024)}, task, steps=200)
     assert found.exact == ("twisted",), found

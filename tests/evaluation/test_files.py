@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from diffjax.errors import UserError
-from diffjax.reports.plots import animation, curve, write_png
+from diffjax.reports.plots import Curves, animation, plot_curves, write_png
 from diffjax.utils.files import write_atomically
 from diffjax.utils.image_io import read_image
 
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     for write in (
         lambda path: write_png(path, random_picture(2, 2, 1)),
         lambda path: animation(path, random_picture(2, 1, 2, 2, 1), 1),
-        lambda path: curve(path, {"loss": (np.arange(2), np.ones(2))}, "loss"),
+        lambda path: plot_curves(path, Curves("loss", {"loss": (np.arange(2), np.ones(2))}, "loss")),
     ):
         with pytest.raises(UserError, match="cannot write") as error:
             write(tmp_path / "file" / "x.png")
@@ -60,17 +60,19 @@ def test_an_animation_shows_every_frame_and_rests_on_the_last(tmp_path):
 
 def test_a_curve_is_a_picture(tmp_path):
     steps = np.arange(0, 100, 10)
-    curve(tmp_path / "x.png", {"train": (steps, 1 / (1 + steps)), "test": (steps[:1], np.ones(1))}, "loss")
+    lines = {"train": (steps, 1 / (1 + steps)), "test": (steps[:1], np.ones(1))}
+    plot_curves(tmp_path / "x.png", Curves("losses", lines, "loss"))
     height, width, _ = read_image(tmp_path / "x.png").shape
     assert width > height > 400
     with pytest.raises(UserError, match="as many values as places"):
-        curve(tmp_path / "x.png", {"train": (steps, steps[:3])}, "loss")
+        plot_curves(tmp_path / "x.png", Curves("loss", {"train": (steps, steps[:3])}, "loss"))
 
 
 def test_many_curves_with_bars_have_their_names_beside_them(tmp_path):
     x = np.array([5.0, 50.0, 100.0])
     curves = {f"line {i}": (x, 1 / x + i) for i in range(12)}
     errors = {name: np.zeros(3) for name in curves}
-    curve(tmp_path / "x.png", curves, "ratio", "cost", "log", xscale="log", errors=errors, level=("real", 1.0))
-    curve(tmp_path / "y.png", {"one": curves["line 0"]}, "ratio")
+    many = Curves("many", curves, "ratio", "cost", "log", xscale="log", errors=errors, level=("real", 1.0))
+    plot_curves(tmp_path / "x.png", many)
+    plot_curves(tmp_path / "y.png", Curves("one", {"one": curves["line 0"]}, "ratio"))
     assert read_image(tmp_path / "x.png").shape[1] > read_image(tmp_path / "y.png").shape[1]

@@ -11,9 +11,9 @@ from diffjax.errors import UserError
 from diffjax.evaluation.image_statistics import Flag
 from diffjax.evaluation.jackknife import Replicates, interval_from_replicates
 from diffjax.evaluation.paired import Score
-from diffjax.reports.evaluation_report import Curves, Likelihoods, Report, provenance
+from diffjax.reports.evaluation_report import Likelihoods, Report, provenance
 from diffjax.reports.findings import Findings
-from diffjax.reports.plots import write_png
+from diffjax.reports.plots import Curves, write_png
 from diffjax.reports.tables import table, write_report
 
 

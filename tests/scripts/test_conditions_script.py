@@ -120,6 +120,15 @@ def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_pat
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("script", ["sample.py", "evaluate.py", "export.py", "train.py"])
+def test_a_run_that_names_modules_is_read_with_leave_alone(call, many, tmp_path, script) -> None:
+    out = [] if script == "train.py" else ["--out", tmp_path / "out.safetensors"]
+    told = call(script, "--workdir", many.workdir, *out)
+    assert (told.code, told.err.count("\n")) == (2, 1), told.err
+    assert all(word in told.err for word in ("config.json", "data.parts", "--allow_imports")), told.err
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_a_sketch_is_added_to_a_trained_model_by_a_copy(call, tiny, data_dir, tmp_path) -> None:
     """Of a net with blocks; a model without any is told so."""
     told = call(
