@@ -43,7 +43,7 @@ def test_the_wheel_has_every_file_of_the_package(tmp_path) -> None:
 
 
 @pytest.mark.long
-def test_a_fresh_environment_trains_from_the_wheel(tmp_path) -> None:
+def test_a_fresh_environment_plans_a_training_from_the_wheel(tmp_path) -> None:
     """The wheel is built from the sdist; only the dependencies are those of this environment."""
     sdist = build("sdist", clone_into(tmp_path / "clone"), tmp_path / "out")
     shutil.unpack_archive(sdist, tmp_path / "unpacked", filter="data")
@@ -56,6 +56,9 @@ def test_a_fresh_environment_trains_from_the_wheel(tmp_path) -> None:
     file, net = subprocess.run(asked, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.split()
     assert Path(file).is_relative_to(tmp_path / "venv")
     assert net == "UNet"
+    train = [python.parent / "diffjax", "train", "--config", Path(file).parent / "configs" / "known16.py"]
+    plan = [*train, "--workdir", tmp_path / "run", "--config.train.steps=1", "--check"]
+    subprocess.run(plan, cwd=tmp_path, check=True, capture_output=True)
 
 
 def fresh_environment(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The functions that the training config passes through, and its names there: python benchmarks/config_flow.py
+"""The functions that the training config passes through, and its names there: python tests/config_flow.py
 
 Counted over the syntax tree. The walk begins where the command has read `--config`, and where a `plan`, which holds the
 config, is a parameter. A value is the config, one of its sections (`config.train`) or a copy of it, but no field of a
