@@ -95,7 +95,7 @@ def line(make: Callable, w: float, step: Any, steps: int, dimensions: int) -> np
     """z and b of what is drawn."""
     exact = lab.class_denoiser(FLOW, lab.TWO_CLASSES, dimensions)
     guided = make(exact, w, jnp.asarray(null_label(lab.TWO_CLASSES), jnp.int32))
-    rule = step(w) if callable(step) else step or dj.steps.ddim()
+    rule: Any = step(w) if callable(step) else step or dj.steps.ddim()
     task = lab.GuidanceTask(dimensions=dimensions)
     return pattern_strengths(draw(task, FLOW, guided, rule, dj.grids.uniform(FLOW, steps)))
 

@@ -98,7 +98,7 @@ def denoiser(name: str) -> Check:
 
 def shape(value: object) -> tuple[object, ...]:
     """The shape of one example."""
-    sizes = tuple(map(python_scalar, value)) if isinstance(value, Iterable) else (value, None)
+    sizes: tuple[Any, ...] = tuple(map(python_scalar, value)) if isinstance(value, Iterable) else (value, None)
     if not sizes or not all(matches_type(size, int) and size > 0 for size in sizes):
         raise UserError(f"shape: expected that of one example, such as (8, 8, 1), got {value!r}")
     return sizes

@@ -66,7 +66,7 @@ class Interpolation:
         sampler = self._sampler(context.sampler)
         first, last = self._end_states(sampler, context)
         count = context.count
-        shares = np.linspace(0, 1, count, dtype=np.float32)
+        shares = jnp.asarray(np.linspace(0, 1, count, dtype=np.float32))
         data = (
             _repeat(keys(context.root, 1), count),
             _repeat(first[None], count),

@@ -19,7 +19,7 @@ from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
 from diffjax.utils.image_io import MODES, decode_bytes
 
-Builder = tfds.core.DatasetBuilder
+Builder = Any  # tfds.core.DatasetBuilder and its features, whose annotations a type checker cannot follow
 Records = Sequence[Mapping[str, Any]]  # TFDS's data source
 Decode = Callable[[Any, str], np.ndarray]  # (stored image, location for messages) -> pixels
 
@@ -114,7 +114,7 @@ def _image_and_label_keys(builder: Builder, name: str) -> tuple[str, str | None]
     return image, next((key for key in label_keys if isinstance(features[key], tfds.features.ClassLabel)), None)
 
 
-def _image_shape(feature: tfds.features.FeatureConnector, name: str, image_size: int | None) -> tuple[int, int, int]:
+def _image_shape(feature: Any, name: str, image_size: int | None) -> tuple[int, int, int]:
     """(h, w, c) of the decoded image."""
     shape = feature.shape
     encoded = isinstance(feature, tfds.features.Image)
@@ -156,9 +156,11 @@ def _features(builder: Builder, excluded: set[str | None]) -> dict[str, Feature]
     return {key: kind for key, kind in features.items() if kind.text or kind.dtype.kind in "biuf"}
 
 
-def _feature(kind: tfds.features.Tensor) -> Feature:
+def _feature(kind: Any) -> Feature:
+    shape = tuple(kind.shape)
+    dtype = np.dtype(kind.np_dtype)
     classes = (isinstance(kind, tfds.features.ClassLabel) and kind.num_classes) or 0
-    return Feature(tuple(kind.shape), np.dtype(kind.np_dtype), isinstance(kind, tfds.features.Text), classes)
+    return Feature(shape, dtype, isinstance(kind, tfds.features.Text), classes)
 
 
 def _splits(builder: Builder, image: str, label: str | None, decode: Decode, rule: SplitRule) -> dict[str, Split]:

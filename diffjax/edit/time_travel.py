@@ -1,6 +1,7 @@
 """RePaint: sampling with jumps back to noisier levels, which harmonize the known and the sampled parts."""
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def _move(inputs: Inputs, rank: Ranks, at: ClockStep, state: State, *, sampler: 
         keys = fold(fold(inputs.keys, KeyUse.TIME_TRAVEL), at.number)
         s = levels_at(sampler, at.u, rank)
         t = levels_at(sampler, at.v, rank)
-        x = _raise_noise(keys, sampler.noise, state[0], t, s)
+        x = _raise_noise(keys, cast(GaussianNoise, sampler.noise), state[0], t, s)
         return x, sampler.step.init(x)
 
     return jax.lax.cond(at.v > at.u, jump_up, step_down, state)

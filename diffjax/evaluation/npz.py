@@ -3,9 +3,8 @@
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from diffjax.utils.files import describe_error
 
 MAX_MEMBERS = 64  # arrays of a file
 MAX_BATCH_BYTES = 2**28
-Readable = BufferedReader | zipfile.ZipExtFile
+Readable = IO[bytes]
 
 
 class Header(NamedTuple):
