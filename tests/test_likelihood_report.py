@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from scipy.stats import norm
 
 from diffjax import oracles, order, predict, schedule
-from diffjax.commands import likelihood_report
+from diffjax.commands import bits_estimator, likelihood_report
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
@@ -37,8 +37,8 @@ def know_nothing(x, t, cond):
     return jnp.zeros((*x.shape, LEVELS))
 
 
-def reader(denoise, noise, which, form: str, method: str = "") -> likelihood_report.BitsEstimator:
-    return likelihood_report.build_estimator(Partial(denoise), noise, which, Net(), replace(FACTS, form=form), method)
+def reader(denoise, noise, which, form: str, method: str = "") -> bits_estimator.BitsEstimator:
+    return bits_estimator.build_estimator(Partial(denoise), noise, which, Net(), replace(FACTS, form=form), method)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def reader(denoise, noise, which, form: str, method: str = "") -> likelihood_rep
 def test_who_knows_nothing_pays_for_every_level(which) -> None:
     asked = reader(know_nothing, Masking(LEVELS), which, "tokens")
     assert asked.method == ("exact" if which is order.raster else "bound")
-    found, errors, _ = likelihood_report.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60)
+    found, errors, _ = bits_estimator.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60)
     spread = np.sqrt(np.sum(errors**2)) / len(errors)
     assert abs(found.mean() - np.log2(LEVELS)) <= 4 * spread + 1e-5
     assert spread < 0.1
@@ -57,11 +57,9 @@ def test_a_density_of_dequantised_pixels_is_in_bits_of_the_level() -> None:
     """A normal law much wider than a level: its density at the middle of the bin, times the width of the bin."""
     std = 0.8
     denoise = oracles.gaussian(COSINE, np.zeros(4), std**2 * np.eye(4))
-    asked = likelihood_report.build_estimator(
-        denoise, COSINE, order.together, Net(), replace(FACTS, form="dequantised")
-    )
+    asked = bits_estimator.build_estimator(denoise, COSINE, order.together, Net(), replace(FACTS, form="dequantised"))
     assert asked.method == "ode"
-    found, errors, _ = likelihood_report.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60, probes=0)
+    found, errors, _ = bits_estimator.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60, probes=0)
     middles = (2 * (IMAGES.reshape(60, 4) + 0.5) - LEVELS) / LEVELS
     exact = -np.log2(norm(0, std).pdf(middles) * 2 / LEVELS).mean(axis=1)
     np.testing.assert_allclose(found.mean(), exact.mean(), atol=0.01)
@@ -75,11 +73,11 @@ def test_a_bound_of_plain_numbers_is_of_a_probability() -> None:
         m = COSINE.coefficients(t)
         return jnp.tanh(m.alpha * x_t / jnp.maximum(m.sigma, 1e-20) ** 2)
 
-    two = likelihood_report.build_estimator(
+    two = bits_estimator.build_estimator(
         Partial(denoise), COSINE, order.together, Net(), replace(FACTS, form="unit", levels=2)
     )
     assert two.method == "bound"
-    found, errors, _ = likelihood_report.estimate_bits(
+    found, errors, _ = bits_estimator.estimate_bits(
         two, ROOT, (np.tile(IMAGES % 2, (8, 1, 1, 1)), None), 480, draws=256
     )
     assert abs(found.mean() - 1) < 4 * np.sqrt(np.sum(errors**2)) / len(errors) < 0.1
@@ -93,40 +91,39 @@ def test_an_image_does_not_know_its_batch_and_labels_are_given() -> None:
         """The label's own level is the likelier one."""
         return jnp.zeros((*x.shape, LEVELS)).at[jnp.arange(len(x)), :, cond].set(1.0)
 
-    asked = likelihood_report.build_estimator(Partial(denoise), Masking(LEVELS), order.shuffled, Classes(), FACTS)
-    whole = likelihood_report.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60, draws=4).bits
-    part = likelihood_report.estimate_bits(asked, ROOT, (IMAGES[:9], LABELS[:9]), 8, draws=4).bits
+    asked = bits_estimator.build_estimator(Partial(denoise), Masking(LEVELS), order.shuffled, Classes(), FACTS)
+    whole = bits_estimator.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60, draws=4).bits
+    part = bits_estimator.estimate_bits(asked, ROOT, (IMAGES[:9], LABELS[:9]), 8, draws=4).bits
     np.testing.assert_allclose(part, whole[:9], rtol=1e-5)
     labelled = np.broadcast_to(LABELS[:, None, None, None], IMAGES.shape).astype(np.uint8)
-    low = likelihood_report.estimate_bits(asked, ROOT, (labelled, LABELS), 60, draws=8).bits
+    low = bits_estimator.estimate_bits(asked, ROOT, (labelled, LABELS), 60, draws=8).bits
     assert low.mean() < whole.mean() - 1
-    assert "given the label" in likelihood_report.describe_method(asked, BitsPerDim(low, low), {})
+    assert "given the label" in bits_estimator.describe_method(asked, BitsPerDim(low, low), {})
 
 
 def test_how_is_told() -> None:
     exact = reader(know_nothing, Masking(LEVELS), order.raster, "tokens")
-    assert likelihood_report.describe_method(exact, BitsPerDim(np.zeros(4), np.zeros(4)), {}) == "exact"
+    assert bits_estimator.describe_method(exact, BitsPerDim(np.zeros(4), np.zeros(4)), {}) == "exact"
     bound, noisy = (
         reader(know_nothing, Masking(LEVELS), order.shuffled, "tokens"),
         BitsPerDim(np.ones(4), np.full(4, 0.2)),
     )
     assert (
-        likelihood_report.describe_method(bound, noisy, {"draws": 8})
-        == "variational bound (8 draws an image, to ± 0.100)"
+        bits_estimator.describe_method(bound, noisy, {"draws": 8}) == "variational bound (8 draws an image, to ± 0.100)"
     )
     ode = reader(know_nothing, COSINE, order.together, "dequantised")
-    assert "probability-flow ODE" in likelihood_report.describe_method(ode, noisy, {})
-    assert "an upper bound" in likelihood_report.describe_method(ode, noisy, {})
+    assert "probability-flow ODE" in bits_estimator.describe_method(ode, noisy, {})
+    assert "an upper bound" in bits_estimator.describe_method(ode, noisy, {})
 
 
 @pytest.mark.parametrize(("moved", "alarm"), [(-0.06, False), (-0.2, True), (float("nan"), True)])
 def test_steps_that_move_the_mean_by_more_than_probes_do_are_to_be_raised(moved, alarm) -> None:
     ode = reader(know_nothing, COSINE, order.together, "dequantised")
     measured = BitsPerDim(np.ones(4), np.full(4, 0.2), np.array([moved, moved]))
-    said = likelihood_report.describe_method(ode, measured, {"steps": 49})
+    said = bits_estimator.describe_method(ode, measured, {"steps": 49})
     assert f"48 steps in place of 24 move it by {moved:+.3f}" in said
     assert ("raise --likelihood_steps" in said) is alarm
-    known = likelihood_report.mean_accuracy(measured)
+    known = bits_estimator.mean_accuracy(measured)
     assert known["standard_error"] == pytest.approx(0.1)
     assert known["discretization_rms"] == pytest.approx(abs(moved), nan_ok=True)
 

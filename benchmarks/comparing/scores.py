@@ -23,7 +23,7 @@ from comparing.places import REAL, bits_name, drawn_name, read, scores_in, store
 from configs.compare import Compare
 from diffjax import evaluation
 from diffjax import order as orders
-from diffjax.commands import evaluation_subject, image_sampler, likelihood_report
+from diffjax.commands import bits_estimator, evaluation_subject, image_sampler, likelihood_report
 from diffjax.evaluation.classifiers import two_sample_accuracy
 from diffjax.evaluation.paired import subsample_equally
 from diffjax.evaluation.pixels import fractions_like, fractions_of
@@ -122,11 +122,9 @@ def told_apart(some: np.ndarray, test: np.ndarray) -> float:
 
 def bits_of(compare: Compare, model: evaluation_subject.EvaluationSubject) -> dict[str, Any]:
     """Bits per dimension on test, exact or by the bound."""
-    reader = likelihood_report.build_estimator(
-        model.denoise, model.noise, model.order, model.info.net, model.info.facts
-    )
+    reader = bits_estimator.build_estimator(model.denoise, model.noise, model.order, model.info.net, model.info.facts)
     options: dict[str, Any] = {"draws": compare.draws} if reader.method == "bound" else {}
-    found, errors, _ = likelihood_report.estimate_bits(
+    found, errors, _ = bits_estimator.estimate_bits(
         reader,
         jax.random.key(0),
         likelihood_report.evenly_spaced_images(model.real["test"], compare.bits_of),
@@ -143,10 +141,8 @@ def context(compare: Compare, model: evaluation_subject.EvaluationSubject, famil
     some = likelihood_report.evenly_spaced_images(model.real["test"], compare.bits_of)
     if isinstance(model.noise, Gaussian):
         return known_before(model, order, some)
-    reader = likelihood_report.BitsEstimator(
-        model.info.net, model.noise, order, model.denoise, model.info.facts, "bound"
-    )
-    _, found = likelihood_report.bits_by_context(reader, jax.random.key(0), some, len(some[0]), points=2)
+    reader = bits_estimator.BitsEstimator(model.info.net, model.noise, order, model.denoise, model.info.facts, "bound")
+    _, found = bits_estimator.bits_by_context(reader, jax.random.key(0), some, len(some[0]), points=2)
     return {"hidden": float(found[0]), "known": float(found[1]), "fall": float(found[0] - found[1]), "of": "tokens"}
 
 

@@ -9,7 +9,8 @@ from jaxtyping import PyTree
 
 from diffjax import evaluation as ev
 from diffjax import reports
-from diffjax.commands import likelihood_report, model_diagnostics
+from diffjax.commands import model_diagnostics
+from diffjax.commands.bits_estimator import BitsEstimator
 from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.commands.image_sampler import ImageSampler
 from diffjax.diagnostics import level_profile
@@ -28,7 +29,7 @@ class Plan:
     sampler: ImageSampler
     config: SamplerConfig
     features: list[ev.Features]
-    estimator: likelihood_report.BitsEstimator | None
+    estimator: BitsEstimator | None
     likelihood_steps: int | None
     out: Path
     count: int

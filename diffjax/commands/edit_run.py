@@ -6,7 +6,7 @@ Every edit has `notes` for the user, `check(context)` and `draw(context) -> Edit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,7 @@ class EditResult(NamedTuple):
     animated: bool = False
 
 
+@runtime_checkable
 class Edit(Protocol):
     """An edit whose flags and files have been checked."""
 

@@ -22,6 +22,7 @@ from diffjax import evaluation as ev
 from diffjax import reports
 from diffjax.commands import (
     assessment,
+    bits_estimator,
     evaluation_subject,
     file_evaluation,
     file_pair,
@@ -55,7 +56,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("num", 1_440, "Number of samples, equally many of each class.", lower_bound=3)
     flags.DEFINE_integer("most", 5_000, "Maximum number of real images of each split.", lower_bound=3)
     flags.DEFINE_string("split", "test", "Split of real images that samples and bits are compared with.")
-    methods = ["fitting", *likelihood_report.METHODS, "none"]
+    methods = ["fitting", *bits_estimator.METHODS, "none"]
     flags.DEFINE_enum("likelihood", "fitting", methods, "Method for bits per dimension; fitting: the best one.")
     flags.DEFINE_integer("likelihood_steps", None, "Steps of the likelihood ODE; 32 by default.", lower_bound=1)
     flags.DEFINE_integer(
@@ -125,7 +126,7 @@ def plan_evaluation() -> tuple[assessment.Plan, list[str]]:
         model.build_sampler(config),
         config,
         comparison_features(model.splits, facts.levels) if uses_features else [],
-        bits_estimator(model) if "bits" in names else None,
+        select_bits_estimator(model) if "bits" in names else None,
         values.likelihood_steps,
         out,
         values.num,
@@ -216,11 +217,11 @@ def batch_size(shape: tuple[int, ...]) -> int:
     return batch if flags.FLAGS["batch"].present else dispatch.batch_for(shape, batch)
 
 
-def bits_estimator(model: evaluation_subject.EvaluationSubject) -> likelihood_report.BitsEstimator:
+def select_bits_estimator(model: evaluation_subject.EvaluationSubject) -> bits_estimator.BitsEstimator:
     """The estimator of --likelihood. Raises UserError where it does not serve the model."""
     values = flags.FLAGS
     method = "" if values.likelihood == "fitting" else values.likelihood
-    estimator = likelihood_report.build_estimator(
+    estimator = bits_estimator.build_estimator(
         model.denoise, model.noise, model.order, model.info.net, model.info.facts, method
     )
     likelihood_report.check_steps(estimator, values.likelihood_steps)

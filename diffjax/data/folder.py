@@ -10,7 +10,8 @@ from diffjax.data import split_rules
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset, Split
 from diffjax.errors import UserError
-from diffjax.utils.image_io import Header, decode_file, image_files, read_header
+from diffjax.utils.image_folder import image_files
+from diffjax.utils.image_io import Header, decode_file, read_header
 
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 

@@ -1,7 +1,7 @@
 """TFDS data sets, read from array_record files without TensorFlow."""
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
@@ -20,7 +20,7 @@ from diffjax.utils.files import describe_error
 from diffjax.utils.image_io import MODES, decode_bytes
 
 Builder = Any  # tfds.core.DatasetBuilder and its features, whose annotations a type checker cannot follow
-Records = Sequence[Mapping[str, Any]]  # TFDS's data source
+Records = Any  # TFDS's data source; checking the type of its items would read one
 Decode = Callable[[Any, str], np.ndarray]  # (stored image, location for messages) -> pixels
 
 _MAX_SHOWN = 160  # letters of another library's message that ours quote

@@ -68,7 +68,7 @@ class Observation:
         std = np.asarray(self.std)
         return bool(np.any((std != 0) & np.isfinite(std)))
 
-    def batched_values(self) -> tuple[Shaped[Array, "b ..."], Float[Array, "b ..."]]:
+    def batched_values(self) -> tuple[Shaped[Array, "_ ..."], Float[Array, "_ ..."]]:
         """Values and standard deviations with a batch axis, of length 1 where all examples share them."""
         return (self.values, self.std) if self.batched else (self.values[None], self.std[None])
 

@@ -12,7 +12,8 @@ from jaxtyping import Integer, UInt8
 from diffjax.errors import UserError
 from diffjax.evaluation import npz
 from diffjax.evaluation.frechet_distance import Moments, read_moments
-from diffjax.utils.image_io import MAX_PIXELS, decode_file, image_files, read_header
+from diffjax.utils.image_folder import image_files
+from diffjax.utils.image_io import MAX_PIXELS, decode_file, read_header
 
 Images = UInt8[np.ndarray, "_ _ _ _"]
 

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,7 +13,15 @@ from diffjax.utils.files import describe_error
 
 MAX_MEMBERS = 64  # arrays of a file
 MAX_BATCH_BYTES = 2**28
-Readable = IO[bytes]
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open binary file, or one within an archive."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def tell(self) -> int: ...
 
 
 class Header(NamedTuple):

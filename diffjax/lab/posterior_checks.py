@@ -222,7 +222,10 @@ def _exact_fits(exact: list[_ExactPosterior], task: PosteriorTask) -> tuple[Fit,
     """The mean, and the 99.9 % quantile of the errors, of sets of exact draws."""
     generator = np.random.default_rng(task.seed)
     sets = np.array(
-        [_mean([each.fit(_draw(generator, each.distribution, task.draws)) for each in exact]) for _ in range(SETS)]
+        [
+            _mean([posterior.fit(_draw(generator, posterior.distribution, task.draws)) for posterior in exact])
+            for _ in range(SETS)
+        ]
     )
     chance = Fit(*(float(value) for value in sets.mean(axis=0)))
     sets[:, -1] = np.abs(sets[:, -1] - INTERVAL)

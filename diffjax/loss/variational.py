@@ -112,21 +112,18 @@ class BoundTerm(NamedTuple):
         stops, lowest_level = self.grid
         count = len(stops) - 1
         first = count - jnp.ceil(quantile * count).astype(jnp.int32)
-        t = _clip_hidden(levels(self.order, stops[first], rank), lowest_level)
-        s = _clip_hidden(levels(self.order, stops[first + 1], rank), lowest_level)
+        t = levels(self.order, stops[first], rank)
+        s = levels(self.order, stops[first + 1], rank)
+        hidden = t > 0
+        t = jnp.where(hidden, jnp.maximum(t, lowest_level), 0)
+        s = jnp.where(hidden, jnp.maximum(s, lowest_level), 0)
         share: Array | float = 1.0
         if self.order.exchangeable and (self.order.width == 0 or self.factorized):
             moving = t > s
-            hidden = t > 0
             share = _count(moving, t) / jnp.maximum(_count(hidden, t), 1)
             t, s = (jnp.where(hidden, _max_level(jnp.where(moving, level, 0)), 0) for level in (t, s))
         x_t, _ = jax.vmap(self.noise.corrupt)(keys, x0, t)
         return count * share * sum_per_example(self.noise.bound(x0, self.denoise(x_t, t), x_t, t, s))
-
-
-def _clip_hidden(t: Level, lowest_level: Float[Array, ""]) -> Level:
-    """Levels above 0, at least the lowest one."""
-    return jnp.where(t > 0, jnp.maximum(t, lowest_level), 0)
 
 
 def _count(mask: Array, t: Level) -> Losses:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,16 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
-from diffjax.protocols import ConditionalNet, Keys
+from diffjax.protocols import Keys
 from diffjax.traits import NetTraits, net_traits
 
 Name = tuple[str, ...]
+
+
+@runtime_checkable
+class _Conditional(Protocol):
+    @property
+    def null_cond(self) -> PyTree: ...
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def read_traits(maker: str, module: object) -> tuple[NetTraits, PyTree]:
             f"{maker}: {type(module).__name__}.traits: has_head, perturbable and controllable serve modules of "
             "flax.linen alone; leave them out"
         )
-    return traits, module.null_cond if isinstance(module, ConditionalNet) else None
+    return traits, module.null_cond if isinstance(module, _Conditional) else None
 
 
 def check_module(maker: str, module: object, base: type | tuple[()], framework: str) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from diffjax.errors import UserError
@@ -151,7 +152,7 @@ def _reuse(denoise: DenoiseAt, x: Sample, t: Level, x0: Sample) -> DenoiseAt:
     return lambda x_t, level: x0 if x_t is x and level is t else denoise(x_t, level)
 
 
-def _dot(weights: Array, values: Memory) -> Array:
+def _dot(weights: Array | np.ndarray, values: Memory) -> Array:
     total = weights[0] * values[0]
     for k in range(1, len(weights)):
         total = total + weights[k] * values[k]

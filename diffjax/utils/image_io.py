@@ -7,7 +7,7 @@ of an animation the first frame is read. Whatever is wrong becomes one `UserErro
 import io
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from diffjax.errors import UserError
-from diffjax.utils.files import describe_error, is_single_line
+from diffjax.utils.files import describe_error
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
@@ -27,7 +27,6 @@ MAX_BYTES = 5 * MAX_PIXELS  # of a file: more than so many pixels need in any of
 MAX_EXIF_BYTES = 2**17  # twice what a JPEG segment holds; the time to read them grows with their square
 MAX_SCANS = 64  # of a progressive JPEG, each of them a pass over all pixels; writers make ten
 
-_MAX_PATH_LETTERS = 255  # letters of a path that cannot be
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # those of its values that swap height and width
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG (ITU-T T.81, table B.1), those within coded data left out
@@ -50,36 +49,6 @@ class Header(NamedTuple):
     width: int
     grey: bool
     transparent: bool
-
-
-def image_suffixes() -> frozenset[str]:
-    """The suffixes, in lower case, by which files are known as images, if of a kind that is not read."""
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
-
-
-def image_files(folder: str | Path, name: str) -> tuple[Path, list[Path]]:
-    """A folder, and the relative paths of all image files below it, sorted; hidden ones and other files are left out.
-
-    `name` is what to call it in a `UserError`, which is raised for a folder that is missing or empty, for a link to a
-    folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
-    itself may be a link.
-    """
-    root = _resolve_folder(folder, name)
-    extensions = image_suffixes()
-    files = []
-    for path in root.rglob("*"):
-        file = path.relative_to(root)
-        if any(part.startswith(".") for part in file.parts):
-            continue
-        if path.is_symlink():
-            _check_link(root, path, extensions, name)
-        if file.suffix.lower() in extensions and path.is_file():
-            if not is_single_line(str(file)):
-                raise UserError(f"{name}: {str(file)!r} has control characters in its name; rename it")
-            files.append(file)
-    if not files:
-        raise UserError(f"{name}: no images in it; put images there, or in one subfolder for each class")
-    return root, sorted(files)
 
 
 def read_header(path: Path) -> Header:
@@ -127,29 +96,6 @@ def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) 
     with _open_image(io.BytesIO(data), name) as image:
         _check_scans(image, name)
         return _array(image, channels, image_size)
-
-
-def _resolve_folder(path: str | Path, name: str) -> Path:
-    try:
-        root = Path(path).expanduser()
-        if root.is_dir():
-            return root
-        problem = "no such folder"
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such home
-        problem = describe_error(error)
-    raise UserError(f"{name[:_MAX_PATH_LETTERS]}: {problem}; give the path of a folder of images")
-
-
-def _check_link(root: Path, path: Path, extensions: Collection[str], name: str) -> None:
-    """Raises `UserError` for a link that would leave a class out, or let a file of somewhere else in."""
-    if path.is_dir():
-        raise UserError(f"{name}: {path.relative_to(root)} is a link to a folder; put the folder itself there")
-    try:
-        inside = path.resolve(strict=True).is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # to nowhere, or in a circle
-        inside = False
-    if path.suffix.lower() in extensions and not inside:
-        raise UserError(f"{name}: {path.relative_to(root)} is a link out of it; put the file itself there")
 
 
 @contextmanager

@@ -185,7 +185,7 @@ TOKENS = dj.Masking(3)
     [
         (lambda: solve("ddrm", step=steps.ddim()), "leave step out"),
         (lambda: solve("twisted", step=steps.ddim()), "leave step out"),
-        (lambda: solve("repaint", step=steps.dpmpp_3m()), "only falls"),
+        (lambda: solve("repaint", step=steps.dpmpp_3m()), "repaint: dpmpp_3m"),
         (lambda: solve("dps", step=steps.heun()), "2 times a step"),
         (lambda: solve("repaint", edit.inpaint(IMAGE, LEFT, noise_std=0.1)), "must be exact"),
         (lambda: solve("ddnm", edit.inpaint(IMAGE, LEFT, noise_std=0.1), step=steps.ddim()), "must be exact"),

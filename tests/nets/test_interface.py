@@ -101,7 +101,7 @@ class Bare:
         (NeedsTrain(), r"^net: NeedsTrain\.__call__ needs the argument train.*default"),
     ],
 )
-def test_fit_says_what_to_write(net, match) -> None:
+def test_fit_says_what_to_write(net, match, untyped) -> None:
     with pytest.raises(dj.UserError, match=match):
         fit(net)
 

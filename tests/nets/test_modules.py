@@ -188,9 +188,9 @@ def test_what_is_frozen_by_its_path_stays(framework) -> None:
 
 
 def test_low_rank_changes_are_trained_alone(framework) -> None:
-    net = lora(framework[0](), rank=2, on="layers/*")
-    state, losses = trained(net)
-    close(state.params["base"], net.variables["params"])
+    base = framework[0]()
+    state, losses = trained(lora(base, rank=2, on="layers/*"))
+    close(state.params["base"], base.variables["params"])
     assert len(leaves_by_name(state.params["lora"])) == 4
     assert np.isfinite(losses).all()
 
