@@ -35,7 +35,7 @@ def has_flag(argv: Sequence[str], flag: str) -> bool:
     return any(re.fullmatch(rf"--?{flag}(=true|=1)?", argument) for argument in argv)
 
 
-def check_overrides(config: Config, argv: Sequence[str]) -> None:
+def check_overrides(config: object, argv: Sequence[str]) -> None:
     """Raise UserError for an argument --config.… that names no field of the config."""
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([\w.]+)", argument)

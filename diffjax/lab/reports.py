@@ -147,6 +147,7 @@ def report(step: Step, noise: Gaussian | None = None, plan: ReportPlan | None = 
 
 
 def _check_noise(step: Step, noise: Gaussian) -> None:
-    if not isinstance(noise, Gaussian) or not isinstance(noise, step.needs):
-        kind = type(noise).__name__
-        raise UserError(f"lab.report: noise must be Gaussian, got {kind}; {step.name} needs a {step.needs.__name__}")
+    if not isinstance(noise, Gaussian):
+        raise UserError(f"lab.report: noise must be dj.Gaussian(…), got {type(noise).__name__}")
+    if not isinstance(noise, step.needs):
+        raise UserError(f"lab.report: step must be a rule for Gaussian noise, and {step.name} is one for tokens")
