@@ -111,7 +111,7 @@ def _dps(scale: float, problem: Problem) -> Sample:
 
 
 def predict_with_gradient(
-    observation: Observation, scale: Float[Array, ""], inner: Denoise, x_t: Sample, t: Level, cond: Cond
+    observation: Observation, scale: float | Float[Array, ""], inner: Denoise, x_t: Sample, t: Level, cond: Cond
 ) -> GuidedPrediction:
     """The prediction, and -scale ∇ |values - z0(x_t)|."""
     values, std = observation.batched_values()
