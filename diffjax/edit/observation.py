@@ -147,7 +147,7 @@ def clamp_tokens(observation: Observation, denoise: Denoise) -> Denoise:
     return Partial(_clamp_tokens, observation, as_pytree(denoise))
 
 
-def _clamp_tokens(observation: Observation, inner: Denoise, x_t: Sample, t: Level, cond: Cond) -> Sample:
+def _clamp_tokens(observation: Observation, inner: Denoise, x_t: Sample, t: Level, cond: Cond) -> Array:
     values, std = observation.batched_values()
     level = jnp.where(std == 0, 0, t) if t.shape == x_t.shape else t
     return inner(jnp.where(std == 0, values.astype(x_t.dtype), x_t), level, cond)
