@@ -36,11 +36,12 @@ def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Told]:
     def run(script: str, *argv: object) -> Told:
         capfd.readouterr()
         # As JAX describes a program's arguments to itself, it fills a State with what are no arrays.
-        jaxtyping.config.update("jaxtyping_disable", "--check" in argv)
+        before = jaxtyping.config.jaxtyping_disable
+        jaxtyping.config.update("jaxtyping_disable", before or "--check" in argv)
         try:
             return Told(called(script, *argv), *capfd.readouterr())
         finally:
-            jaxtyping.config.update("jaxtyping_disable", False)
+            jaxtyping.config.update("jaxtyping_disable", before)
 
     return run
 
