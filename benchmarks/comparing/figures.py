@@ -122,4 +122,5 @@ def _lines(panel: Axes, results: Results, lines: dict[str, list[tuple[float, ...
             panel.errorbar(x, y, 2 * np.nan_to_num(error), lw=1.5, capsize=2, elinewidth=0.9, label=title, **look)
     if real is not None:
         panel.axhline(real, color="#666666", linewidth=0.8, linestyle=":", label="real images")
-    panel.legend(fontsize=8, frameon=False)
+    if panel.get_legend_handles_labels()[0]:  # none where a short comparison lacks these families
+        panel.legend(fontsize=8, frameon=False)

@@ -9,7 +9,8 @@ from configs.compare import Compare
 from diffjax.errors import UserError
 from diffjax.utils.files import write_atomically
 
-CONFIG, REAL = "compare.json", "real.json"
+CONFIG = "config.json"  # not compare.json, in which the results are published
+REAL = "real.json"
 # what may change while a comparison goes on
 FREE = ("families", "train_seeds", "sample_seeds", "guidances", "at_once", "batch")
 
