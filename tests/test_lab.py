@@ -186,5 +186,5 @@ def test_an_extra_call_has_overhead() -> None:
 
 
 def test_rules_for_tokens_are_refused() -> None:
-    with pytest.raises(UserError, match="step .*unmask"):
+    with pytest.raises(UserError, match=r"step .*unmask"):
         dj.lab.report(steps.unmask())
