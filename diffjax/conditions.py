@@ -21,7 +21,9 @@ def fill_condition(null: PyTree, count: int, values: Mapping[str, Any]) -> PyTre
     `null` is `net.null_cond`, without a batch axis. A value is shared by all examples, or one for each. Raises
     UserError for a part that the net was not trained on, and for a value of another shape.
     """
-    parts = null if isinstance(null, dict) else {} if null is None else {LABEL: null}
+    parts = null if isinstance(null, dict) else {LABEL: null}
+    if null is None:
+        parts = {}
     for name in values.keys() - parts.keys():
         hint = f"it knows {', '.join(parts)}" if parts else "it knows no condition"
         raise UserError(f"{name}: this model was not trained on it ({hint}); leave it out")

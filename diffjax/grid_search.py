@@ -23,7 +23,8 @@ Values = Float[Array, "b *shape"]
 Path = Float[Array, "stops b *shape"]
 Costs = Real[np.ndarray, "stops stops"]
 _FINE = 4  # steps of the reference from one candidate to the next
-_CLEANEST, _NOISIEST = 11.0, -9.0  # log-SNRs between which candidates are also spread evenly
+_CLEANEST = 11.0
+_NOISIEST = -9.0  # log-SNRs between which candidates are also spread evenly
 
 
 class StepContext(NamedTuple):
@@ -79,7 +80,8 @@ def optimise(
 def shortest_path(cost: Costs, steps: int) -> list[int]:
     """The `steps` moves from the first stop to the last, i to j > i at cost[i, j] each, of least sum (Bellman)."""
     step_cost = np.where(np.triu(np.ones_like(cost, bool), 1), cost, np.inf)
-    best, before = step_cost[0], []
+    best = step_cost[0]
+    before = []
     for _ in range(steps - 1):
         sums = best[:, None] + step_cost
         before.append(np.argmin(sums, axis=0))
@@ -95,14 +97,17 @@ def coordinate_descent(miss: Callable[[list[int]], float], path: list[int], coun
 
     The moves start at a sixteenth of all stops and are halved where none helps.
     """
-    best, stride, end = miss(path) if rounds else np.inf, max(count // 16, 1), len(path) - 1
+    best = miss(path) if rounds else np.inf
+    stride = max(count // 16, 1)
+    end = len(path) - 1
     for _ in range(rounds):
         before = best
         for k, last, by in product(range(1, end), (False, True), (-stride, stride)):
             upto = end if last else k + 1
             candidate = [*path[:k], *(stop + by for stop in path[k:upto]), *path[upto:]]
             if all(a < b for a, b in pairwise(candidate)) and (error := miss(candidate)) < best:
-                path, best = candidate, error
+                path = candidate
+                best = error
         if best == before and stride == 1:
             break
         stride = stride if best < before else stride // 2
@@ -111,7 +116,8 @@ def coordinate_descent(miss: Callable[[list[int]], float], path: list[int], coun
 
 def reference_path(noise: Any, context: StepContext, x: Values, stops: Grid) -> Path:
     """x at every stop, by many small steps of heun."""
-    path, rule = [x], heun()
+    path = [x]
+    rule = heun()
     for t, s in pairwise(stops):
         between = jnp.linspace(t, s, _FINE + 1)
         for u, v in pairwise(between):
@@ -135,7 +141,8 @@ def jump_errors(noise: Any, context: StepContext, step: Step, path: Path, stops:
 
 def _final_state(noise: Any, context: StepContext, step: Step, x: Values, grid: Grid) -> Values:
     """Where the rule ends on this grid: a host loop, so that a net of convolutions is not in a compiled one."""
-    carry, rows = step.init(x), _step_coefficients(grid, noise=noise, step=step)
+    carry = step.init(x)
+    rows = _step_coefficients(grid, noise=noise, step=step)
     for k, (t, s) in enumerate(pairwise(grid)):
         row = jax.tree.map(lambda row, k=k: row[k], rows)
         x, carry = _take_step(context, x, t, s, carry, row, noise=noise, step=step)

@@ -45,7 +45,8 @@ def _zeros(m: Coefficients) -> Times:
 
 def _velocity_solution(m: Coefficients, data_std: float) -> Pair:
     start = has_infinite_slope(m)  # the limit there, where sigma = 0
-    d_alpha, d_sigma = jnp.where(start, 0, m.d_alpha), jnp.where(start, 1, m.d_sigma)
+    d_alpha = jnp.where(start, 0, m.d_alpha)
+    d_sigma = jnp.where(start, 1, m.d_sigma)
     determinant = m.alpha * d_sigma - d_alpha * m.sigma
     return jnp.where(start, 1 / m.alpha, d_sigma / determinant), -m.sigma / determinant
 

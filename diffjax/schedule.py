@@ -181,7 +181,8 @@ def _implicit(schedule: Schedule, value: tuple[Times], change: tuple[Times]) -> 
     """dt = d(log-SNR) / slope(t), by the implicit function theorem; 0 beyond the ends."""
     t = time_of_log_snr(schedule, *value)
     _, slope = jax.jvp(functools.partial(log_snr, schedule), (t,), (jnp.ones_like(t),))
-    noisiest, cleanest = log_snr(schedule, jnp.ones_like(t)), log_snr(schedule, jnp.zeros_like(t))
+    noisiest = log_snr(schedule, jnp.ones_like(t))
+    cleanest = log_snr(schedule, jnp.zeros_like(t))
     inside = (noisiest < value[0]) & (value[0] < cleanest)
     return t, jnp.where(inside, change[0] / jnp.where(inside, slope, 1), 0)
 

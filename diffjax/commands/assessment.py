@@ -108,7 +108,8 @@ def _scores(plan: Plan, results: Results, _: Report) -> None:
 
 def _features(plan: Plan, results: Results, _: Report) -> None:
     """Six scores for each feature extractor; none where there are too few images for them."""
-    images, splits = _images(results), plan.model.splits
+    images = _images(results)
+    splits = plan.model.splits
     train, test = (ev.as_bytes(splits[name][0], plan.levels) for name in ("train", "test"))
     for features in plan.features:
         results.provenance[f"features {features.name}"] = ev.describe_features(features)
@@ -222,7 +223,8 @@ def _net(evaluations: Callable[[Plan], float]) -> Callable[[Plan], Cost]:
 def _pairs(plan: Plan) -> Cost:
     """Inner products once, and some forty matrix decompositions for each of two sides."""
     train, test = (len(plan.model.splits[name][0]) for name in ("train", "test"))
-    count, dim = min(plan.count, train), prod(plan.sampler.facts.shape)
+    count = min(plan.count, train)
+    dim = prod(plan.sampler.facts.shape)
     rank = min(count, test, dim)
     return Cost("pairs", (count + test) ** 2 * dim + 84 * 4 * rank**2 * max(count, test))
 

@@ -115,7 +115,9 @@ def describe_method(estimator: BitsEstimator, measured: BitsPerDim, options: Map
         "ode": f"probability-flow ODE ({cost} an image, {_describe_ode_accuracy(measured, options)})",
     }[estimator.method]
     encoding = estimator.facts.encoding
-    form = "; of dequantised pixels, so an upper bound" if encoding.noisy else "; of a density" if encoding.real else ""
+    form = "; of a density" if encoding.real else ""
+    if encoding.noisy:
+        form = "; of dequantised pixels, so an upper bound"
     condition = ", given the label" if has_label(estimator.net.null_cond) else ""
     return f"{method}{condition}{form}"
 
@@ -137,7 +139,8 @@ def mean_accuracy(measured: BitsPerDim) -> dict[str, float]:
 def _describe_ode_accuracy(measured: BitsPerDim, options: Mapping[str, int]) -> str:
     """The errors by probes and steps, and what to do where the latter exceeds the former and the last digit shown."""
     accuracy = mean_accuracy(measured)
-    by_probes, change = accuracy["standard_error"], accuracy.get("discretization")
+    by_probes = accuracy["standard_error"]
+    change = accuracy.get("discretization")
     if change is None:
         return f"to ± {by_probes:.3f}"
     half = max(1, options["steps"] // 2)

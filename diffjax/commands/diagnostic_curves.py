@@ -50,14 +50,16 @@ def compare_with_density(
     """
     images, image_labels = evenly_spaced_images(test, count)
     unconditional = samples.labels is None
-    noise, denoise = samples.sampler.noise, samples.sampler.denoise
+    noise = samples.sampler.noise
+    denoise = samples.sampler.denoise
     gap = known_density.denoiser_gap(
         keys(seed, len(images)), noise, denoise, distribution, images, None if unconditional else image_labels
     )
     comparison = known_density.compare_with_density(
         distribution, samples.x, test[0], samples.labels, None if unconditional else test[1]
     )
-    exact, excess = gap.exact_error.mean(axis=0), gap.excess.mean(axis=0)
+    exact = gap.exact_error.mean(axis=0)
+    excess = gap.excess.mean(axis=0)
     lines = {"this model": (gap.log_snr, exact + excess), "exact denoiser": (gap.log_snr, exact)}
     nats, error = gap.total
     bits = f"{nats / images[0].size / np.log(2):.4f} bits per dimension"
@@ -70,7 +72,8 @@ def compare_with_density(
 
 
 def _describe_comparison(comparison: DensityComparison) -> dict[str, str]:
-    (density, spread), (real, real_spread) = comparison.log_density, comparison.real_log_density
+    density, spread = comparison.log_density
+    real, real_spread = comparison.real_log_density
     distances = comparison.component_distance, comparison.real_component_distance
     lines = {
         "log density of samples": f"{density:.1f} ± {spread:.1f} nats, of test {real:.1f} ± {real_spread:.1f}, "

@@ -60,7 +60,8 @@ def parse_place(text: str | None, room: Size) -> tuple[int, int]:
     try:
         top, left = (int(number) for number in text.split(","))
     except ValueError:
-        top, left = -1, -1
+        top = -1
+        left = -1
     if not (0 <= top <= room[0] and 0 <= left <= room[1]):
         raise UserError(
             f"--place {text}: expected TOP,LEFT: rows above the image, 0 … {room[0]}, and columns to its left, "

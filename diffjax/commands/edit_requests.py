@@ -25,7 +25,9 @@ __all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_r
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601), as in Pillow
 DEFAULT_STRENGTH = 0.5
-PIXEL_METHOD, MEAN_METHOD, TOKEN_METHOD = "repaint", "pigdm", "clamp"  # default methods
+PIXEL_METHOD = "repaint"
+MEAN_METHOD = "pigdm"
+TOKEN_METHOD = "clamp"  # default methods
 FLAGS_BY_EDIT = {  # the flags that each edit reads
     "inpaint": ("image", "mask", "method"),
     "outpaint": ("image", "place", "method"),

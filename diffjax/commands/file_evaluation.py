@@ -44,11 +44,14 @@ def build_report(sides: FilePair, features: Sequence[Features], out: Path, cache
     """
     kernels = kernels_for(int(np.prod(sides.samples.shape[1:])))
     if isinstance(sides.reference, Moments):
-        compared, reference_hash, findings = _features_of_moments(sides.path, sides.reference, features, tell), "", None
+        compared = _features_of_moments(sides.path, sides.reference, features, tell)
+        reference_hash = ""
+        findings = None
         scores = [_frechet_to_moments(feature_set, sides.samples, sides.reference) for feature_set in compared]
         reference_hash = fingerprint_of_moments(sides.reference)
     else:
-        compared, reference_hash = features, fingerprint(sides.reference)
+        compared = features
+        reference_hash = fingerprint(sides.reference)
         options = {"kernels": kernels, "draws": 1}
         scores = [
             _rename_score(score)
@@ -99,7 +102,8 @@ def _frechet_scores(
     tell: Notify,
 ) -> list[Score]:
     """To one half of the reference, of as many samples as the other half has at most; and of all to all."""
-    places, (half, second_half) = np.arange(reference.shape[0]), split_half(reference.shape[0])
+    places = np.arange(reference.shape[0])
+    half, second_half = split_half(reference.shape[0])
     equal = min(samples.shape[0], len(half))
     parts = {
         "all": np.ones(len(places), bool),
@@ -127,7 +131,8 @@ def _frechet(features: Features, replicates: Replicates, real: Replicates) -> Sc
 
 def _frechet_of_all(features: Features, replicates: Replicates) -> Score:
     """Without a floor: as many images that the reference has not do not exist."""
-    name, none = f"Fréchet distance of {features.name}, all images", Replicates(float("nan"), EMPTY, EMPTY)
+    name = f"Fréchet distance of {features.name}, all images"
+    none = Replicates(float("nan"), EMPTY, EMPTY)
     return Score("frechet_all", name, features.name, replicates, none, "lower is better", ".4g")
 
 
@@ -138,7 +143,8 @@ def _group_moments(features: Features, samples: ImageSource, equal: int) -> tupl
     remaining = [(place >= equal) & (place % GROUPS == group) for group in range(GROUPS)]
     nonempty = [group for group in range(GROUPS) if remaining[group].any()]
     moments = moments_of_parts(features, samples, [*parts, *(remaining[group] for group in nonempty)])
-    equal_groups, rest = moments[:GROUPS], dict(zip(nonempty, moments[GROUPS:], strict=True))
+    equal_groups = moments[:GROUPS]
+    rest = dict(zip(nonempty, moments[GROUPS:], strict=True))
     return equal_groups, [
         merge_moments(group_moments, rest[group]) if group in rest else group_moments
         for group, group_moments in enumerate(equal_groups)

@@ -52,7 +52,8 @@ def open_pair(samples: str | Path, reference: str | Path, limit: int, out: str |
     """
     if limit < MIN_IMAGES:
         raise UserError(f"--most is {limit}: give {MIN_IMAGES} or more, which intervals need")
-    sample_source, reference_source = open_images(samples), open_reference(reference)
+    sample_source = open_images(samples)
+    reference_source = open_reference(reference)
     _check_samples(sample_source, out)
     if not isinstance(reference_source, Moments):
         _check_reference(sample_source, reference_source, out)
@@ -86,13 +87,15 @@ def evenly_spaced(places: Places, max_count: int) -> Places:
 
 def pair_provenance(sides: FilePair, features: Sequence[Features], kernels: Kernels, reference_hash: str) -> Provenance:
     """Where the scores come from; `reference_hash` is the SHA-256 of the reference."""
-    count, reference = sides.samples.shape[0], sides.reference
+    count = sides.samples.shape[0]
+    reference = sides.reference
     details = {"samples sha256": fingerprint(sides.samples), "reference from": sides.path}
     if isinstance(reference, Moments):
         details["reference of"] = f"{reference.rows:,} images" if reference.rows else "an unknown number of images"
     else:
         half = reference.shape[0] // 2
-        equal, second_half = min(count, half), reference.shape[0] - half
+        equal = min(count, half)
+        second_half = reference.shape[0] - half
         details["halves"] = (
             f"{equal:,} samples, and as many reference images, each compared with {second_half:,} others"
         )

@@ -61,7 +61,9 @@ def build_image_sampler(
 
     Raises UserError for settings that do not serve the model, before anything is drawn.
     """
-    noise, order, net = model.noise, model.order, model.net
+    noise = model.noise
+    order = model.order
+    net = model.net
     step, grid = build.build_sampler(noise, order, step=config.sampler, grid=config.grid, count=config.steps)
     null = net.null_cond
     if negative:

@@ -94,7 +94,8 @@ def _measure(
 ) -> tuple[np.ndarray, BitsPerDim]:
     """The bits of train, and those of test with their accuracy."""
     root = jax.random.key(measurement.seed)
-    done, total = len(train[0]), len(train[0]) + len(test[0])
+    done = len(train[0])
+    total = len(train[0]) + len(test[0])
     unchecked = {"check": 0} if estimator.method == "ode" else {}
     options = {**measurement.options, **unchecked}
     of_train = estimate_bits(estimator, root, train, measurement.batch, _shifted(report, 0, total), **options)

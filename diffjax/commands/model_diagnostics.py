@@ -148,6 +148,7 @@ def _gaussian(noise: Noise) -> Gaussian:
 
 def _summarize(predictions: Float[Array, "steps b *shape"], data: Float[Array, "n *_shape"]) -> PredictionPath:
     x = np.asarray(predictions, np.float64).reshape(len(predictions), -1)
-    low, high = float(data.min()), float(data.max())
+    low = float(data.min())
+    high = float(data.max())
     outside = ((x < low) | (x > high)).mean(axis=1)
     return PredictionPath(x.mean(axis=1), x.std(axis=1), outside, (float(data.mean()), float(data.std())))

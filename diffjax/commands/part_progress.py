@@ -35,15 +35,21 @@ class PartProgress:
         self._terminal = sys.stderr.isatty()
         self._spent: dict[str, tuple[float, float]] = {}  # of each kind: seconds and units
         self._done: list[str] = []
-        self._name, self._begun, self._share, self._written_at = "", 0.0, 0.0, 0.0
+        self._name = ""
+        self._begun = 0.0
+        self._share = 0.0
+        self._written_at = 0.0
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """The context in which that part runs."""
-        self._name, self._begun, self._share = name, self._clock(), 0.0
+        self._name = name
+        self._begun = self._clock()
+        self._share = 0.0
         self._write("")
         yield
-        seconds, cost = self._clock() - self._begun, self._costs[name]
+        seconds = self._clock() - self._begun
+        cost = self._costs[name]
         before, units = self._spent.get(cost.kind, (0.0, 0.0))
         self._spent[cost.kind] = before + seconds, units + cost.units
         self._done.append(name)

@@ -33,7 +33,8 @@ BEST_METRICS = ("validation_loss", "loss", "grad_norm")
 
 def check_numbers(config: Config) -> None:
     """Raise UserError for numbers out of range."""
-    train, batch_size = config.train, config.data.batch_size
+    train = config.train
+    batch_size = config.data.batch_size
     numbers = vars(train)
     devices = jax.device_count()
     for name in ("steps", "accumulate"):

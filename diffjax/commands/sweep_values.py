@@ -51,7 +51,8 @@ def _new_name(name: str, lists: Mapping[str, object], names: Sequence[str]) -> s
 def _split_at_commas(text: str) -> list[str]:
     """The text between commas that are outside of brackets and quotes."""
     parts = [""]
-    depth, quote = 0, ""
+    depth = 0
+    quote = ""
     for letter in text:
         depth += (letter in "([") - (letter in ")]")
         if letter in "'\"":

@@ -117,7 +117,8 @@ def open_batches(config: Config, data: TrainingData, null: PyTree, step: int) ->
 
 def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
     """Notes for the user: how the data have changed since the run began, and classes without training images."""
-    dataset, spec = data.dataset, data.spec
+    dataset = data.dataset
+    spec = data.spec
     splits = previous.splits if previous else None
     changed = split_rules.describe_changes(splits, dataset) if splits else ""
     notes = [changed] if changed else []

@@ -54,7 +54,8 @@ def describe_data(plan: TrainingPlan) -> list[str]:
 
 def describe_plan(plan: TrainingPlan, workdir: Path) -> list[str]:
     """What a run would do, a line for each part of it."""
-    train, batch_size = plan.config.train, plan.config.data.batch_size
+    train = plan.config.train
+    batch_size = plan.config.data.batch_size
     spec = plan.data.spec
     images = len(plan.data.dataset.splits["train"])
     done = int(plan.start.step)

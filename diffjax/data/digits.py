@@ -10,7 +10,8 @@ Examples = Iterator[tuple[int, dict[str, object]]]  # (row number, features)
 
 LEVELS = 17
 _SEED = 0  # of the splits; a part of the data set, like its version
-_TEST, _VALIDATION = 360, 180
+_TEST = 360
+_VALIDATION = 180
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):

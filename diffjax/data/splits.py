@@ -155,7 +155,8 @@ class Dataset:
         labels = np.empty(len(rows), np.int32)
         for i, row in enumerate(rows):
             example = source[int(row)]
-            images[i], labels[i] = example["image"], example["label"]
+            images[i] = example["image"]
+            labels[i] = example["label"]
         return images, labels if self.classes else None
 
 

@@ -78,7 +78,8 @@ def martingale_gap(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond:
     _check(noise, t, 2)
     denoise = checked_denoiser(noise, denoise)
     x_t = _corrupt(keys, x0, t[0], noise=noise)
-    before, rows = _denoise(denoise, x_t, _broadcast_level(t[0], x0), cond), []
+    before = _denoise(denoise, x_t, _broadcast_level(t[0], x0), cond)
+    rows = []
     for k in range(len(t) - 1):
         x_t = _chain_step(fold(keys, KeyUse.CHAIN), x_t, x0, t[k], t[k + 1], jnp.asarray(k), noise=noise)
         after = _denoise(denoise, x_t, _broadcast_level(t[k + 1], x0), cond)

@@ -106,5 +106,6 @@ def _runs(which: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _describe_band(profile: NoiseLevelProfile, low: int, high: int) -> str:
-    first, last = profile.log_snr[low], profile.log_snr[high - 1]
+    first = profile.log_snr[low]
+    last = profile.log_snr[high - 1]
     return f"at log-SNR {first:.1f}" if low == high - 1 else f"from log-SNR {first:.1f} to {last:.1f}"

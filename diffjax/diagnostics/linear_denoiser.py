@@ -36,7 +36,8 @@ def best_linear(x: Shaped[np.ndarray, "n d"], alpha: Levels, sigma: Levels) -> L
     unbiased = len(x) / max(len(x) - 1, 1)
     rest = spectrum.shrinkage * spectrum.mean_variance * unbiased
     spread = (1 - spectrum.shrinkage) * spectrum.variances * unbiased + rest
-    variances, counts = np.append(spread, rest), np.append(np.ones(len(spread)), spectrum.dim - len(spread))
+    variances = np.append(spread, rest)
+    counts = np.append(np.ones(len(spread)), spectrum.dim - len(spread))
     noise, gain = (np.square(part.astype(np.float64))[:, None] for part in (sigma, alpha))
     errors = variances * noise / (gain * variances + noise)
     return Linear(errors @ counts / spectrum.dim, spectrum.shrinkage, len(x), spectrum.dim)

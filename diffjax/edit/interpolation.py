@@ -123,9 +123,7 @@ def interpolate(
     are one batch of k b examples. Raises UserError for tokens and for a stochastic step rule.
     """
     check_numbers(noise)
-    if not isinstance(images, tuple) or len(images) != 2:
-        raise UserError(f"images: expected two batches, (a, b), got {describe_value(images)}")
-    a, b = (as_array("images", image) for image in images)
+    a, b = _as_pair(images)
     require_count(len(keys), "keys", {"images[0]": a, "images[1]": b})
     shares = as_array("shares", shares)
     if not shares.ndim:
@@ -149,6 +147,13 @@ def interpolate(
     start = slerp(start_a, start_b, weights)
     frames = sample(keys, noise, order, denoise, a.shape[1:], cond=cond, grid=grid, step=step, start=start)
     return frames.reshape(len(shares), *a.shape)
+
+
+def _as_pair(images: object) -> tuple[Array, Array]:
+    if not isinstance(images, tuple) or len(images) != 2:
+        raise UserError(f"images: expected two batches, (a, b), got {describe_value(images)}")
+    a, b = images
+    return as_array("images", a), as_array("images", b)
 
 
 def check_numbers(noise: Noise) -> None:

@@ -56,5 +56,6 @@ def _unbiased_mmd2(pairs: Pairs, i: Rows, j: Rows, kernel: Callable[[Square, Squ
             total += float(values.sum()) - (float(values[:, rows].trace()) if s == t else 0.0)
         totals.append(total)
     within_a, within_b, across = totals
-    n, m = len(i), len(j)
+    n = len(i)
+    m = len(j)
     return within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2 * across / (n * m)

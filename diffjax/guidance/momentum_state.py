@@ -23,13 +23,7 @@ def momentum(step: Step, scale: object, beta: float = -0.5, rule: Rule = linear)
     """
     valid = validate_scale("momentum", scale)
     rule = as_pytree(rule)
-    if step.needs is TokenNoise:
-        raise UserError(f"momentum: {step.name} is a rule for tokens; use ddim, dpmpp_2m or posterior")
-    if step.evaluations != 1:
-        raise UserError(
-            f"momentum: {step.name} calls the denoiser {step.evaluations} times a step, and momentum has "
-            "one difference a step; use ddim, dpmpp_2m or posterior"
-        )
+    _check_step(step)
     if is_concrete(beta) and not -1 < beta < 1:
         raise UserError(f"momentum: beta must be in (-1, 1), got {beta}; the paper has -0.5, and 0 is none")
 
@@ -65,3 +59,14 @@ def momentum(step: Step, scale: object, beta: float = -0.5, rule: Rule = linear)
         plan=step.plan,
         prediction_type=Pair,
     )
+
+
+def _check_step(step: Step) -> None:
+    """Raise UserError for a rule for tokens, or of several evaluations."""
+    if step.needs is TokenNoise:
+        raise UserError(f"momentum: {step.name} is a rule for tokens; use ddim, dpmpp_2m or posterior")
+    if step.evaluations != 1:
+        raise UserError(
+            f"momentum: {step.name} calls the denoiser {step.evaluations} times a step, and momentum has "
+            "one difference a step; use ddim, dpmpp_2m or posterior"
+        )

@@ -142,7 +142,8 @@ def _ode(
             f"noise under an order of width {order.width:g}; use method='bound' or 'exact'"
         )
     size = len(inputs.x)
-    probes = (0 if inputs.x[0].size <= _MAX_EXACT_DIM else 8) if probes is None else probes
+    if probes is None:
+        probes = 0 if inputs.x[0].size <= _MAX_EXACT_DIM else 8
     if probes < 0 or probes == 1 or steps < 1:
         raise UserError(f"bits_per_dim: expected steps >= 1 and probes 0 or >= 2, got steps {steps}, probes {probes}")
     check = max(1, size // 8) if check is None else check
@@ -180,14 +181,16 @@ class _Estimate:
 
     def __call__(self, inputs: Inputs, first: Float[Array, " b"], k: Int[Array, ""]) -> Nats:
         """The k-th estimate, at the quantile (first + k / draws) mod 1 of the clock."""
-        noise, x = self.noise, inputs.x
+        noise = self.noise
+        x = inputs.x
         keys = fold(inputs.keys, k)
         positions = position_shape(noise, x)
         rank = ranks(self.order, fold(keys, KeyUse.RANK), positions, noise.channel_axes)
         denoise = with_ranks(inputs.denoise, self.order, rank)
         if is_causal(denoise):  # one pass computes every term
             x_1 = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(inputs.keys)
-            t, s = jnp.ones(rank.shape), jnp.zeros(rank.shape)
+            t = jnp.ones(rank.shape)
+            s = jnp.zeros(rank.shape)
             return sum_per_example(noise.bound(x, denoise(x, s, inputs.cond), x_1, t, s))
         grid = bound_grid(noise, self.order, self.steps, positions, self.levels)
         ends = jax.vmap(lambda key, x0: noise.boundary_terms(key, x0, grid.lowest_level, self.levels))(

@@ -79,7 +79,8 @@ class AdaptedNet:
         return jax.tree_util.tree_map_with_path(changed, params["base"])
 
     def _change(self, name: str, kernel: Array, key: Key[Array, ""]) -> dict[str, Float[Array, "_ _"]]:
-        inner, outer = kernel.shape[0], prod(kernel.shape[1:])
+        inner = kernel.shape[0]
+        outer = prod(kernel.shape[1:])
         if self.rank > min(inner, outer):
             raise UserError(
                 f"{FIELD}: {name} is a matrix of {inner} by {outer}, which has no rank of {self.rank}; lower it, or "

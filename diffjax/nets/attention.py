@@ -41,7 +41,8 @@ class Attention(nn.Module):
         b, n, width = h.shape
         qkv = nn.Dense(3 * width, dtype=self.dtype, dot_general=dense_dot_general)(h)
         query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, width // self.heads), 2, 0)
-        token_value, token_mask = value, None if token_mask is None else token_mask[:, None, None]
+        token_value = value
+        token_mask = None if token_mask is None else token_mask[:, None, None]
         if causal > 1:
             block = jnp.arange(n) // causal
             token_mask = (block[:, None] >= block[None])[None, None]

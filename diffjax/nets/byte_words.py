@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Int, UInt32
 
 BYTES = 257  # tokens of a text in bytes: padding, and a byte b as b + 1
 _SPACE = 1 + ord(" ")
-_PRIME, _SPREAD = 0x01000193, 0x9E3779B1  # odd, so that both have inverses modulo 2**32
+_PRIME = 0x01000193
+_SPREAD = 0x9E3779B1  # odd, so that both have inverses modulo 2**32
 
 
 class WordIndex(NamedTuple):

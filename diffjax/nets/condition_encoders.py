@@ -96,7 +96,8 @@ class Text(nn.Module):
 
     @nn.compact
     def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
-        h, token_mask = nn.Embed(self.vocab, self.width, dtype=dtype)(condition.value), condition.value > 0
+        h = nn.Embed(self.vocab, self.width, dtype=dtype)(condition.value)
+        token_mask = condition.value > 0
         if self.vocab == BYTES:
             h, token_mask = _sum_by_word(h, condition.value, nn.Embed(self.table, self.width, dtype=dtype))
         h += nn.Embed(h.shape[1], self.width, dtype=dtype)(jnp.arange(h.shape[1]))[None]

@@ -52,7 +52,8 @@ class ControlledNet:
         """The variables."""
         base = self.base.init(key, x, level, self._base_condition(cond), **more)["params"]
         states, copied = self.net.init_with_output(jax.random.fold_in(key, 1), x, level, cond, **more, inside=True)
-        shared, copy = leaves_by_name(base), leaves_by_name(copied["params"])
+        shared = leaves_by_name(base)
+        copy = leaves_by_name(copied["params"])
         differences = {name: jnp.zeros_like(leaf) if name in shared else leaf for name, leaf in copy.items()}
         zero = {f"Dense_{i}": _zero_layer(state).init(key, state)["params"] for i, state in enumerate(states)}
         return {"params": {"base": base, "copy": unflatten_dict(differences, sep="/"), "zero": zero}}

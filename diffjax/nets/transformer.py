@@ -121,7 +121,9 @@ class Transformer(nn.Module):
             h = self.tokens(x) + self.positions(jnp.arange(self.length))[None]
             embedding = self._embed(levels_of_tokens(x, level), cond, encoded)
             states = self._run_blocks(self._add_channels(h, encoded, None), embedding, keys, encoded, added)
-            return states if inside else self._to_logits(states[-1] if added is None else states[-1] + added[-1])
+            if inside:
+                return states
+            return self._to_logits(states[-1] if added is None else states[-1] + added[-1])
         order = jnp.argsort(jnp.zeros(x.shape) if rank is None else rank, axis=1)
         first = jnp.zeros((len(x), 1), order.dtype)
         tokens = jnp.concatenate([first + self.start_token, jnp.take_along_axis(x, order[:, :-1], axis=1)], axis=1)

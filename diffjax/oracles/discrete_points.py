@@ -28,7 +28,8 @@ def atoms(noise: Gaussian, states: Real, weights: Real) -> Partial:
     Numbers at sigma = 0 are known and returned as they are; p is then supported on the states nearest to all known
     numbers, its limit as sigma falls to 0. Raises UserError for other shapes, and weights that are not positive.
     """
-    states, weights = np.asarray(states, np.float64), np.asarray(weights, np.float64)
+    states = np.asarray(states, np.float64)
+    weights = np.asarray(weights, np.float64)
     if states.ndim < 1 or weights.shape != states.shape[:1]:
         raise UserError(
             f"oracles.atoms: expected states [k, *shape] and weights [k], got {states.shape}, {weights.shape}"

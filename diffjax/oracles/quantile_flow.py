@@ -62,7 +62,8 @@ def _map(noise: Gaussian) -> Callable:
 def _quantile(noise: Gaussian) -> Callable:
     @jax.jit
     def solve_quantile(law: _Law, p: Array, t: Array) -> Array:
-        upper, z = p > 0.5, ndtri(p)
+        upper = p > 0.5
+        z = ndtri(p)
         log_tail = jnp.where(upper, jnp.log1p(-p), jnp.log(p))
         return _solve(_at_level(noise, law, jnp.broadcast_to(t, p.shape)), upper, log_tail, z, z)
 

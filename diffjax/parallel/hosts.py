@@ -33,7 +33,8 @@ def meet(address: str, port: int, hosts: int, host: int, timeout_s: float) -> Pe
 
 
 def _gather(port: int, hosts: int, timeout_s: float) -> Peers:
-    deadline, peers = time.monotonic() + timeout_s, Peers()
+    deadline = time.monotonic() + timeout_s
+    peers = Peers()
     both = socket.has_dualstack_ipv6()
     try:
         family = socket.AF_INET6 if both else socket.AF_INET
@@ -124,7 +125,9 @@ class Watch:
     """
 
     def __init__(self, peers: Peers, hosts: int, timeout_s: float) -> None:
-        self._peers, self._hosts, self._timeout_s = dict(peers), hosts, timeout_s
+        self._peers = dict(peers)
+        self._hosts = hosts
+        self._timeout_s = timeout_s
         self._heard_s = dict.fromkeys(peers, time.monotonic())
         self._closed = threading.Event()
         for peer in peers.values():

@@ -44,7 +44,8 @@ def edit_figure(panels: Mapping[str, UInt8[np.ndarray, "_ _ _"]], samples: UInt8
     top = large[0].shape[0] + TEXT + 2 * MARGIN
     across = max(sum(sizes) + MARGIN * (len(sizes) - 1), below.shape[1])
     paper = Image.new("RGB", (across + 2 * MARGIN, MARGIN + top + below.shape[0] + MARGIN), "white")
-    pen, left = ImageDraw.Draw(paper), MARGIN
+    pen = ImageDraw.Draw(paper)
+    left = MARGIN
     for name, panel, size in zip(panels, large, sizes, strict=True):
         paper.paste(Image.fromarray(panel), (left + (size - panel.shape[1]) // 2, MARGIN))
         pen.text((left + size / 2, MARGIN + panel.shape[0] + TEXT + LINE), name, INK, font(), anchor="ms")

@@ -17,7 +17,10 @@ MIN_LEGIBLE_SIDE = 56  # pixels, the least side of an image when the scale is le
 LINE = 3  # pixels between images and around them
 MARGIN = 12  # pixels of white around text
 TEXT = 15  # pixels, the size of letters
-PAPER, RULE, INK, FAINT = (255, 255, 255), (104, 128, 168), (32, 36, 42), (120, 126, 134)
+PAPER = (255, 255, 255)
+RULE = (104, 128, 168)
+INK = (32, 36, 42)
+FAINT = (120, 126, 134)
 
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int | None = None) -> Picture:
@@ -85,7 +88,8 @@ def strip(
     label_every = int(np.ceil((max(map(text_width, texts)) + MARGIN) / cell))
     left = text_width(caption) + 2 * MARGIN
     image = pad_with_white(picture, left=left, bottom=TEXT + MARGIN, right=MARGIN)
-    pen, line = ImageDraw.Draw(image), picture.shape[0] + MARGIN // 2
+    pen = ImageDraw.Draw(image)
+    line = picture.shape[0] + MARGIN // 2
     pen.text((left - MARGIN, line), caption, FAINT, font(), anchor="rt")
     for index in range(len(texts) - 1, -1, -label_every):
         pen.text((left + LINE / 2 + (index + 0.5) * cell, line), texts[index], INK, font(), anchor="mt")
@@ -102,7 +106,8 @@ def crossed_grid(
     tiles = [[grid(tile_images, side) for tile_images in line] for line in images]
     height, tile_width = tiles[0][0].shape[:2]
     width = max(tile_width, *map(text_width, columns)) + MARGIN
-    left, top = max(map(text_width, rows)) + 2 * MARGIN, TEXT + MARGIN if any(columns) else MARGIN
+    left = max(map(text_width, rows)) + 2 * MARGIN
+    top = TEXT + MARGIN if any(columns) else MARGIN
     image = Image.new("RGB", (left + width * len(columns), top + (height + MARGIN) * len(rows)), PAPER)
     pen = ImageDraw.Draw(image)
     for r, line in enumerate(tiles):
@@ -120,7 +125,8 @@ def labelled_rows(
 ) -> Picture:
     """Rows of at most `columns` images, the name of each at its left."""
     picture = enlarged_cells(rows, columns, scale)
-    left, cell = max(map(text_width, names)) + 2 * MARGIN, (picture.shape[0] - LINE) / len(rows)
+    left = max(map(text_width, names)) + 2 * MARGIN
+    cell = (picture.shape[0] - LINE) / len(rows)
     image = pad_with_white(picture, left=left)
     pen = ImageDraw.Draw(image)
     for index, name in enumerate(names):
@@ -139,11 +145,13 @@ def enlarged_cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, s
     scale = legible_scale(height, width) if scale is None else scale
     if scale < 1:
         raise UserError(f"scale is {scale}: an image pixel needs at least one pixel")
-    down, across = height * scale + LINE, width * scale + LINE
+    down = height * scale + LINE
+    across = width * scale + LINE
     picture = np.full((len(rows) * down + LINE, columns * across + LINE, 3), PAPER, np.uint8)
     for r, images in enumerate(rows):
         for q, image in enumerate(images):
-            top, left = r * down, q * across
+            top = r * down
+            left = q * across
             picture[top : top + down + LINE, left : left + across + LINE] = RULE
             picture[top + LINE : top + down, left + LINE : left + across] = enlarge(image, scale)
     return picture

@@ -40,7 +40,8 @@ class ReportNumbers:
 
 def report_document(report: Report) -> Json:
     """The numbers of a report as a JSON document; numbers that are not finite are null."""
-    source, findings = report.source, report.findings or Findings()
+    source = report.source
+    findings = report.findings or Findings()
     origin = {**vars(source), "reference": {**source.reference}, "more": {**source.more}}
     likelihoods = report.likelihoods
     bits = {} if likelihoods is None else {

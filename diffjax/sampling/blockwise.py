@@ -103,7 +103,9 @@ def _scan(inputs: Inputs, grid: Grid, plan: PyTree, *, sampler: Sampler) -> Samp
 
 def _head(call: NetCall, moves: Bool[Array, "b ..."], block_size: int) -> Predict:
     """The denoiser within a block: the net's head, with the backbone's context at the beginning of the block."""
-    net, variables, noise = call.part.net, call.part.variables, call.part.noise
+    net = call.part.net
+    variables = call.part.variables
+    noise = call.part.noise
     level = noise.level(call.t)
     context = net.apply(variables, noise.feed(call.x_t, call.t), level, call.cond, method="context")
     places = net.apply(variables, moves, block_size, method="places")

@@ -93,10 +93,12 @@ def _init_cache(call: NetCall) -> PyTree:
 
 def _decode(call: NetCall, places: Int[Array, "b n"], index: Int[Array, ""], cache: PyTree) -> tuple[Predict, PyTree]:
     """The net's answer to a call, at the position that the step reveals, and its cache with one token more."""
-    net, vocab = call.part.net, token_vocab(call.part.noise)
+    net = call.part.net
+    vocab = token_vocab(call.part.noise)
     rows = jnp.arange(len(call.x_t))
     places = jnp.repeat(places, len(call.x_t) // len(places), axis=0)  # of guidance: copies stand side by side
-    before, here = places[:, index - 1], places[:, index]
+    before = places[:, index - 1]
+    here = places[:, index]
     token = jnp.where(index > 0, call.x_t[rows, before], vocab + 1)
     logits, cache = net.apply(call.part.variables, token, before, here, call.cond, cache, method="decode_step")
     out = jnp.zeros((*call.x_t.shape, vocab)).at[rows, here].set(logits)

@@ -146,7 +146,8 @@ def init_state(
 
 def sampling_step(inputs: Inputs, rank: Ranks, at: ClockStep, state: State, *, sampler: Sampler) -> State:
     """One step of the rule and then of the hook, with keys of its own."""
-    noise, step = sampler.noise, sampler.step
+    noise = sampler.noise
+    step = sampler.step
     x, carry = state
     t = levels_at(sampler, at.u, rank)
     s = levels_at(sampler, at.v, rank)
