@@ -16,6 +16,7 @@ from diffjax import evaluation as ev
 from diffjax import reports
 from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, logged_curves, model_diagnostics
 from diffjax.commands.assessment_state import Plan, Results
+from diffjax.commands.bits_estimator import Report
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.errors import UserError, tell
@@ -23,7 +24,6 @@ from diffjax.noise import Gaussian
 
 SECONDS_PER_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
 SCORES = ("samples", "scores", "features")  # the parts of --quick
-Report = Callable[[int, int], object]  # called with the number of examples that are done, and of all
 Picture = UInt8[np.ndarray, "h w c"]
 
 
@@ -109,8 +109,7 @@ def _scores(plan: Plan, results: Results, _: Report) -> None:
 def _features(plan: Plan, results: Results, _: Report) -> None:
     """Six scores for each feature extractor; none where there are too few images for them."""
     images = _images(results)
-    splits = plan.model.splits
-    train, test = (ev.as_bytes(splits[name][0], plan.levels) for name in ("train", "test"))
+    train, test = (ev.as_bytes(plan.model.splits[name][0], plan.levels) for name in ("train", "test"))
     for features in plan.features:
         results.provenance[f"features {features.name}"] = ev.describe_features(features)
         if min(map(len, (images, train, test))) < ev.MIN_IMAGES:

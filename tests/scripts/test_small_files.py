@@ -23,7 +23,13 @@ def limited(limit: int, *argv: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", LIMITED, str(limit), sys.executable, "train.py", *map(str, argv)],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": quickly.FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "XLA_FLAGS": quickly.FLAGS,
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": str(ROOT),
+            "JAX_ENABLE_COMPILATION_CACHE": "false",  # JAX warns where it cannot write
+        },
         capture_output=True,
         text=True,
         timeout=120,
