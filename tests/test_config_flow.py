@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "config_flow.py"
+SCRIPT = Path(__file__).parent / "config_flow.py"
 MAX_FUNCTIONS, MAX_NAMES = 25, 25
 
 

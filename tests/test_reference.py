@@ -13,6 +13,7 @@ from shell import ROOT, called
 
 from diffjax import nets
 from diffjax.errors import UserError
+from diffjax.experiment.config import Config
 from diffjax.nets import condition_encoders
 from diffjax.nets.shared_arguments import EncoderArguments, NetArguments
 
