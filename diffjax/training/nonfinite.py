@@ -6,6 +6,7 @@ at every leaf, so that a training step itself computes one bit.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,19 @@ def rewind(limit: int = 10) -> Policy:
     return decide
 
 
+class _Computed(NamedTuple):
+    """What a step computes, in the order of computation (jit would sort the keys of a dict)."""
+
+    loss: Array
+    gradient: PyTree
+    params: PyTree
+    emas: PyTree
+
+    def named(self) -> dict[str, PyTree]:
+        """The trees by the names that messages have."""
+        return {"loss": self.loss, "gradient": self.gradient, "new params": self.params, "new emas": self.emas}
+
+
 def locate_nonfinite(trainer: Trainer, state: State, batch: Batch) -> Fault:
     """The fault of the step from this halted state on this host's batch, taken again on one device in parts."""
     state = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, state)
@@ -126,8 +140,8 @@ def locate_nonfinite(trainer: Trainer, state: State, batch: Batch) -> Fault:
         step=int(state.step),
         position=int(state.position),
         count=int(state.faults) + 1,
-        leaves=tuple(_nonfinite_names({"batch": inputs, **before, **computed})),
-        rows=tuple(np.flatnonzero(~np.isfinite(computed["loss"])).tolist()),
+        leaves=tuple(_nonfinite_names({"batch": inputs, **before, **computed.named()})),
+        rows=tuple(np.flatnonzero(~np.isfinite(computed.loss)).tolist()),
         levels=tuple((float(low), float(high)) for low, high in levels),
         sound=not _nonfinite_names(before),
     )
@@ -136,8 +150,8 @@ def locate_nonfinite(trainer: Trainer, state: State, batch: Batch) -> Fault:
 @cache_hashable(4)
 def _compiled_step(
     net: Net, loss: Loss, optimizer: optax.GradientTransformation, parts: int
-) -> Callable[[State, Batch], tuple[dict[str, PyTree], Float[Array, "b low_and_high"]]]:
-    """A training step: what it computes, by name and in that order, and each example's lowest and highest level."""
+) -> Callable[[State, Batch], tuple[_Computed, Float[Array, "b low_and_high"]]]:
+    """A training step: what it computes, and each example's lowest and highest level."""
 
     def part_losses(params: PyTree, keys: Keys, x: Sample, cond: Cond) -> tuple[Losses, Array]:
         recorder = LevelRecorder(net.apply)
@@ -146,7 +160,7 @@ def _compiled_step(
         return example_losses, jnp.stack([levels.min(axis=1), levels.max(axis=1)], axis=1)
 
     @jax.jit
-    def step(state: State, batch: Batch) -> tuple[dict[str, PyTree], Array]:
+    def step(state: State, batch: Batch) -> tuple[_Computed, Array]:
         _, grads = gradients(net, loss, state, batch, parts)
         updates, _ = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -155,7 +169,7 @@ def _compiled_step(
         example_losses, levels = jax.lax.map(lambda part: part_losses(state.params, *part), parts_of_batch)
         levels = levels.reshape(-1, 2)
         example_losses = example_losses.ravel()
-        return {"loss": example_losses, "gradient": grads, "new params": params, "new emas": emas}, levels
+        return _Computed(example_losses, grads, params, emas), levels
 
     return step
 

@@ -174,6 +174,17 @@ def test_a_fault_that_is_gone_when_taken_again_points_at_the_machine() -> None:
     assert traced.index("fault") == len(traced) - 2
 
 
+def test_what_is_not_finite_is_named_in_the_order_of_computation() -> None:
+    spoilt = optax.stateless(lambda updates, params: jax.tree.map(lambda leaf: leaf * jnp.nan, updates))
+    optimizer = optax.chain(OPTIMIZER, spoilt)
+    state = create(jax.random.key(0), NET, optimizer, (0.9,), batch(0)["x"], None)
+    with jax.debug_nans(False):
+        fault = nonfinite.locate_nonfinite(
+            build_trainer(NET, LOSS, optimizer, devices=jax.devices()[:1]), state, batch(0)
+        )
+    assert list(dict.fromkeys(name.split("/")[0] for name in fault.leaves)) == ["new params", "new emas"]
+
+
 def test_skip_is_as_if_the_batch_had_never_been() -> None:
     """Bit for bit the run that takes the good stretches of the data one after the other."""
     state, seen, told = run(bad=(3, 4, 9), on_fault=nonfinite.skip(limit=3))
