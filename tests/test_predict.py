@@ -7,6 +7,7 @@ import pytest
 from every_schedule import SCHEDULES
 
 from diffjax import predict, schedule
+from diffjax.protocols import Coefficients
 
 ROWS = [predict.x0, predict.eps, predict.v, predict.velocity, predict.score, predict.edm]
 DATA_STD = 0.7
