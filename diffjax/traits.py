@@ -1,7 +1,7 @@
 """What a net says of itself beside `init` and `apply`."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from diffjax.errors import UserError
@@ -56,3 +56,8 @@ def net_traits(net: object) -> NetTraits:
     if not isinstance(traits, NetTraits):
         raise UserError(f"net: {type(net).__name__}.traits must be dj.NetTraits(…), got {describe_value(traits)}")
     return traits
+
+
+def traits_over_base(net: object) -> NetTraits:
+    """The traits of a wrapper that trains parameters beside those of the net, which are fixed as `base`."""
+    return replace(net_traits(net), controllable=False, fixed=("base/*",))

@@ -16,11 +16,11 @@ from diffjax import evaluation as ev
 from diffjax import reports
 from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, logged_curves, model_diagnostics
 from diffjax.commands.assessment_state import Plan, Results
-from diffjax.commands.bits_estimator import Report
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.errors import UserError, tell
 from diffjax.noise import Gaussian
+from diffjax.parallel.dispatch import Report
 
 SECONDS_PER_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
 SCORES = ("samples", "scores", "features")  # the parts of --quick

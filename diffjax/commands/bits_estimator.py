@@ -1,6 +1,6 @@
 """The bits per dimension of images under a trained model, per pixel level, however pixels are encoded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,13 @@ from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood.bits import BitsPerDim, bits_per_dim, bits_vs_context
 from diffjax.order import Order
-from diffjax.parallel.dispatch import loops_are_slow, map_in_batches
+from diffjax.parallel.dispatch import Report, loops_are_slow, map_in_batches
 from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.utils.prng import KeyUse, fold, keys
 
 METHODS = ("exact", "bound", "ode")
 OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # defaults of evaluate.py
 MAX_ROUNDING = 0.001  # bits per dimension: the last digit of a report's table
-
-Report = Callable[[int, int], object]  # called with the number of images that are done, and of all
 
 
 @dataclass(frozen=True)

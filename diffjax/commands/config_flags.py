@@ -62,12 +62,6 @@ def find_config(text: str) -> Path:
     return next((candidate for candidate in candidates if candidate.is_file()), path)
 
 
-def shipped_configs() -> list[str]:
-    """The names of the configs that come with diffjax."""
-    folder = next((folder for folder in INSTALLED if folder.is_dir()), INSTALLED[0])
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
-
-
 def check_config(config: flags.FlagHolder[object]) -> None:
     """Raise UserError for fields of the wrong type."""
     config_files.check_types(config.value, "config")

@@ -21,7 +21,7 @@ from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.guidance_spec import build_guidance
 from diffjax.grids import Grid
 from diffjax.order import Order
-from diffjax.parallel.dispatch import map_in_batches
+from diffjax.parallel.dispatch import Report, map_in_batches
 from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
@@ -29,7 +29,6 @@ from diffjax.sampling.loop import stepwise
 from diffjax.utils.prng import keys
 
 Output = TypeVar("Output")
-Report = Callable[[int, int], object]  # called with the number of examples that are done, and of all
 
 
 @dataclass(frozen=True)

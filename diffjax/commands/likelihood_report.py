@@ -9,7 +9,6 @@ import numpy as np
 
 from diffjax.commands.bits_estimator import (
     BitsEstimator,
-    Report,
     bits_by_context,
     describe_method,
     estimate_bits,
@@ -22,6 +21,7 @@ from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.evaluation import gaussian_per_class, independent_pixels
 from diffjax.likelihood.bits import BitsPerDim
+from diffjax.parallel.dispatch import Report
 from diffjax.reports import Curves, Likelihoods
 
 BASELINES = {"a Gaussian per class": gaussian_per_class, "independent pixels per class": independent_pixels}

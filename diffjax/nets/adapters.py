@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from diffjax.errors import UserError
 from diffjax.nets.controlnet import ControlledNet, control
 from diffjax.nets.interface import check_net
-from diffjax.traits import NetTraits, net_traits
+from diffjax.traits import NetTraits, traits_over_base
 from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 __all__ = ["control", "lora"]
@@ -44,7 +44,7 @@ class AdaptedNet:
     @property
     def traits(self) -> NetTraits:
         """Those of the net, whose own parameters are fixed."""
-        return replace(net_traits(self.net), controllable=False, fixed=("base/*",))
+        return traits_over_base(self.net)
 
     @property
     def null_cond(self) -> PyTree:

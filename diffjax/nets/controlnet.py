@@ -13,7 +13,7 @@ from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Picture
 from diffjax.protocols import Keys
-from diffjax.traits import NetTraits, net_traits
+from diffjax.traits import NetTraits, net_traits, traits_over_base
 from diffjax.utils.tree_paths import leaves_by_name
 
 __all__ = ["control"]
@@ -36,7 +36,7 @@ class ControlledNet:
     @property
     def traits(self) -> NetTraits:
         """Those of the net, whose base is fixed."""
-        return replace(net_traits(self.net), controllable=False, fixed=("base/*",))
+        return traits_over_base(self.net)
 
     @property
     def null_cond(self) -> PyTree:

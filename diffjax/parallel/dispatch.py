@@ -18,6 +18,8 @@ from diffjax.utils.prng import keys
 
 NUMBERS_AT_ONCE = 2**18  # values of a net's input in one call; its activations are some hundred times as many
 
+Report = Callable[[int, int], object]  # called with the number of examples that are done, and of all
+
 
 def loops_are_slow(*nets: object) -> bool:
     """Whether one of these nets is to run one step per dispatch on this platform (`NetTraits.convolutional`)."""
@@ -40,7 +42,7 @@ def map_in_batches(
     count: int,
     batch: int,
     *data: PyTree,
-    report: Callable[[int, int], object] | None = None,
+    report: Report | None = None,
 ) -> PyTree:
     """`call(keys, *data)` of examples 0 … count - 1, in batches of one shape over all local devices, as NumPy arrays.
 

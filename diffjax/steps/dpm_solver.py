@@ -58,10 +58,8 @@ def midpoint() -> Step:
     def update(
         keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Midpoint
     ) -> tuple[Sample, None]:
-        x0 = denoise(x, t)
-        half = jnp.full_like(t, row.half)
-        x_half = ddim_step(noise, x0, x, t, half)
-        change = noise.eps(x_half, denoise(x_half, half), half) - noise.eps(x, x0, t)
+        x0, half = _predict_half_way(noise, denoise, x, t, row)
+        change = noise.eps(half.x, half.x0, half.t) - noise.eps(x, x0, t)
         return ddim_step(noise, x0, x, t, s) + row.eps_gain * change, carry
 
     return Step(no_carry, update, evaluations=2, needs=GaussianNoise, plan=_jitted_plan, order=2)
@@ -77,10 +75,8 @@ def dpmpp_2s() -> Step:
     def update(
         keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Midpoint
     ) -> tuple[Sample, None]:
-        x0 = denoise(x, t)
-        half = jnp.full_like(t, row.half)
-        x_half = ddim_step(noise, x0, x, t, half)
-        return ddim_step(noise, x0, x, t, s) + row.x0_gain * (denoise(x_half, half) - x0), carry
+        x0, half = _predict_half_way(noise, denoise, x, t, row)
+        return ddim_step(noise, x0, x, t, s) + row.x0_gain * (half.x0 - x0), carry
 
     return Step(no_carry, update, evaluations=2, needs=GaussianNoise, plan=_jitted_plan, order=2)
 
@@ -120,3 +116,21 @@ def dpmpp_2m() -> Step:
         return ddim_step(noise, d, x, t, s), past
 
     return Step(empty_past, update, per_position=True, needs=GaussianNoise, order=2)
+
+
+class _HalfWay(NamedTuple):
+    """The level half way in log-SNR, the x_t of ddim's step to it, and its prediction."""
+
+    t: Level
+    x: Sample
+    x0: Sample
+
+
+def _predict_half_way(
+    noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, row: _Midpoint
+) -> tuple[Sample, _HalfWay]:
+    """The prediction at t, and the one half way."""
+    x0 = denoise(x, t)
+    half = jnp.full_like(t, row.half)
+    x_half = ddim_step(noise, x0, x, t, half)
+    return x0, _HalfWay(half, x_half, denoise(x_half, half))
