@@ -35,7 +35,11 @@ def add_config_argument(argv: Sequence[str], config: flags.FlagHolder[object], r
     path = config_files.flag_value(arguments, "config")
     workdir = config_files.flag_value(arguments, "workdir")
     if path is not None:
-        loaded = config_files.load_config(find_config(path))
+        file = find_config(path)
+        if not file.is_file():
+            names = ", ".join(shipped_configs())
+            raise UserError(f"--config {path}: no such file; give a file, or one that comes with diffjax: {names}")
+        loaded = config_files.load_config(file)
     elif resumes and workdir is not None:
         loaded = run_record.saved_config(Path(workdir), config_files.has_flag(arguments, "allow_imports"))
         arguments.insert(1, f"--{config.name}={workdir}")
@@ -60,6 +64,12 @@ def find_config(text: str) -> Path:
         return path
     candidates = (folder / inner.with_suffix(".py") for folder in INSTALLED)
     return next((candidate for candidate in candidates if candidate.is_file()), path)
+
+
+def shipped_configs() -> list[str]:
+    """The names of the configs that come with diffjax."""
+    folder = next((folder for folder in INSTALLED if folder.is_dir()), INSTALLED[0])
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
 
 
 def check_config(config: flags.FlagHolder[object]) -> None:

@@ -58,8 +58,6 @@ def check_types(config: Any, path: str) -> None:
 
 def load_config(path: Path) -> Any:
     """The config that a file's get_config() returns. Raises UserError for a file that returns none."""
-    if not path.is_file():
-        raise UserError(f"--config {path}: no such file; the experiments that come with diffjax are in configs/")
     try:
         config = runpy.run_path(str(path)).get("get_config", _no_config)()
     except UserError as mistake:

@@ -135,7 +135,7 @@ TRAIN = [  # all arguments, and what the message holds
     (["--workdir", "{run}", "--config.train.seed=1"], ["config.train.seed", "expected 0", "{run}"]),
     (["--workdir", "{run}", "--config.train.stesp=1"], ["--config.train.stesp", "did you mean steps?"]),
     (["--workdir", "{run}", "--config.train.steps=many"], ["config.train.steps", "many"]),
-    (["--config", "{tmp}/nowhere.py", "--workdir", "{out}"], ["nowhere.py", "no such file"]),
+    (["--config", "{tmp}/nowhere.py", "--workdir", "{out}"], ["nowhere.py", "no such file", "digits_flow"]),
     (["--config", "{config}"], ["--workdir"]),
     (["--config", "{config}", "--workdir", "{config}/below"], ["--workdir", "cannot be written"]),
     (["--config", "{config}", "--workdir", "{config}"], ["--workdir", "cannot be written"]),
