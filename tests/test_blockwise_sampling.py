@@ -125,14 +125,14 @@ def test_mistakes_are_told() -> None:
     twice = Step(lambda x: None, steps.posterior().update, evaluations=2, per_position=True)
     headless = made(DiT(patch=1, width=16, depth=1, heads=2, classes=3))
     for changes, told in (
-        ({"denoise": headless}, "must have a head.*dj.sample"),
-        ({"denoise": lambda x, t, cond: x}, "must have a head"),
-        ({"order": order.rolling(0.5)}, "expected an order of blocks"),
-        ({"order": order.shuffled}, "expected an order of blocks"),
-        ({"steps": 10}, "each of the 4 blocks.*grid of 10 steps"),
-        ({"grid": grids.repeat_per_block(INNER, 4) ** 2}, "each of the 4 blocks"),
-        ({"step": twice}, "calls the denoiser 2 times"),
-        ({"order": order.blocks(99), "steps": 99}, "too few for 99"),
+        ({"denoise": headless}, r"dj\.sample"),
+        ({"denoise": lambda x, t, cond: x}, "MAR"),
+        ({"order": order.rolling(0.5)}, r"order\.blocks"),
+        ({"order": order.shuffled}, r"order\.blocks"),
+        ({"steps": 10}, "4 blocks.*grid.*10"),
+        ({"grid": grids.repeat_per_block(INNER, 4) ** 2}, "4 blocks.*grid"),
+        ({"step": twice}, "posterior"),
+        ({"order": order.blocks(99), "steps": 99}, "^order: .*99"),
     ):
         given = {"order": order.blocks(4), "denoise": DENOISE, **changes}
         with pytest.raises(UserError, match=told):

@@ -187,11 +187,11 @@ def test_a_denoiser_that_changes_its_mind_moves_by_more() -> None:
 def test_levels_are_even_and_what_cannot_be_is_refused() -> None:
     np.testing.assert_allclose(NOISE.log_snr(T), [-4, -2, 0, 2, 4], atol=1e-4)
     some, grid = keys(0, 2), jnp.linspace(1.0, 0.0, 3)
-    with pytest.raises(UserError, match="at least 2 levels"):
+    with pytest.raises(UserError, match="levels"):
         by_noise_level.log_snr_grid(NOISE, 1)
-    with pytest.raises(UserError, match="Gaussian noise"):
+    with pytest.raises(UserError, match=r"^diagnose: .*Gaussian"):
         by_noise_level.denoising_error(some, Masking(3), exact, X0[:2], None, T)
-    with pytest.raises(UserError, match="at least 2 levels, got 1"):
+    with pytest.raises(UserError, match=r"^diagnose: t "):
         by_noise_level.martingale_gap(some, NOISE, exact, X0[:2], None, T[:1])
     with pytest.raises(UserError, match="deterministic"):
         by_noise_level.local_error(some, NOISE, order.together, exact, (3,), grid, step=steps.posterior())

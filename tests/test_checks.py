@@ -44,7 +44,7 @@ def test_a_state_fits_a_device_to_the_byte(state_bytes, monkeypatch) -> None:
         if fits:
             assert check_size(NEW, jax.random.key(0)) == state_bytes
         else:
-            with pytest.raises(UserError, match=r"config\.model\.net: .*gpu has .*; use a smaller net"):
+            with pytest.raises(UserError, match=r"^config\.model\.net: .*gpu"):
                 check_size(NEW, jax.random.key(0))
 
 
@@ -55,7 +55,7 @@ def test_processors_share_the_memory_of_the_machine(state_bytes, monkeypatch) ->
         if fits:
             assert check_size(NEW, jax.random.key(0)) == state_bytes
         else:
-            with pytest.raises(UserError, match=r"config\.model\.net: .*cpu has"):
+            with pytest.raises(UserError, match=r"^config\.model\.net: .*cpu"):
                 check_size(NEW, jax.random.key(0))
 
 
@@ -104,7 +104,7 @@ def test_a_disk_has_room_for_them_to_the_byte(keep, tmp_path, monkeypatch) -> No
             if fits:
                 check_disk(tmp_path / "run", keep, 95, 10, each)
             else:
-                with pytest.raises(UserError, match=r"--workdir .*do not fit.*; make room, or lower"):
+                with pytest.raises(UserError, match=r"--workdir .*train\.keep_checkpoints"):
                     check_disk(tmp_path / "run", keep, 95, 10, each)
         saved(tmp_path / "run" / "checkpoints", 10 * (there + 1), {})
 
@@ -121,7 +121,7 @@ def test_a_loss_that_is_finite_at_every_level_is_let_through() -> None:
 
 def test_a_loss_that_is_not_is_named_with_the_levels() -> None:
     """Finite but at one end, and nowhere."""
-    params, levels = NEW(jax.random.key(0)).params, r"train\.weight: .* infinite at noise levels .*; use another weight"
+    params, levels = NEW(jax.random.key(0)).params, r"^train\.weight: "
     for weight in (weights.p2(gamma=-20.0), lambda log_snr: jnp.full_like(log_snr, jnp.inf)):
         with pytest.raises(UserError, match=levels), jax.debug_nans(False):
             check_loss(loss.regression(NOISE, order.together, weight=weight), NET, params, X, None)

@@ -169,7 +169,7 @@ def test_every_form_can_be(name) -> None:
         ("--config.families=('raster','rastre')", "rastre"),
         ("--config.steps=7", "config.checkpoints"),
         ("--config.steps=many", "steps"),
-        ("--config.widht=8", "did you mean width"),
+        ("--config.widht=8", "width"),
         ("--config.train_seeds=()", "config.train_seeds"),
         ("--config.at_a_time=(1,65)", "config.at_a_time"),
         ("--config.heads=7", "config.heads"),

@@ -45,10 +45,10 @@ def test_of_data_a_net_takes_what_it_knows() -> None:
 
 def test_what_the_model_was_not_trained_on_is_named() -> None:
     cases = [
-        (NULL, {"depth": 1}, r"depth: this model was not trained on it \(it knows label, text, sketch\)"),
-        (None, {"label": 1}, r"label: .*\(it knows no condition"),
-        (NULL["label"], {"text": [1, 0, 0, 0]}, r"text: .*\(it knows label\)"),
-        (NULL, {"sketch": np.zeros((4, 4, 1))}, r"sketch: expected one value of shape \(2, 2, 1\), or 3 of them"),
+        (NULL, {"depth": 1}, "^depth: .*label, text, sketch"),
+        (None, {"label": 1}, "^label: "),
+        (NULL["label"], {"text": [1, 0, 0, 0]}, "^text: .*label"),
+        (NULL, {"sketch": np.zeros((4, 4, 1))}, r"^sketch: .*\(2, 2, 1\).* 3"),
     ]
     for null, given, told in cases:
         with pytest.raises(UserError, match=told):

@@ -96,17 +96,17 @@ def test_grids_fall_strictly_between_their_ends(make) -> None:
 
 def test_what_cannot_be_optimised_is_refused() -> None:
     for options, message in (
-        ({"step": steps.posterior()}, "stochastic"),
-        ({"candidates": 8}, "steps: expected 1 to"),
-        ({"candidates": 1}, "candidates: expected at least 2"),
-        ({"candidates": jnp.array([0.1, 0.5])}, "strictly falling"),
+        ({"step": steps.posterior()}, "^step: posterior"),
+        ({"candidates": 8}, "^steps: "),
+        ({"candidates": 1}, "^candidates: "),
+        ({"candidates": jnp.array([0.1, 0.5])}, "^candidates: "),
     ):
         with pytest.raises(UserError, match=message):
             grids.optimise(NOISE, DENOISE, data(4), 10, **options)
-    with pytest.raises(UserError, match="use Gaussian"):
+    with pytest.raises(UserError, match=r"^noise: "):
         grids.optimise(Masking(4), DENOISE, data(4), 2)
 
 
 def test_it_is_no_grid_that_a_config_can_name() -> None:
-    with pytest.raises(UserError, match="unknown 'optimise'"):
+    with pytest.raises(UserError, match="'optimise'"):
         specs.call_with(grids, "optimise", "grid", NOISE, 8)

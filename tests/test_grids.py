@@ -108,7 +108,7 @@ def test_the_published_chains() -> None:
 
 def test_leading_needs_the_state_at_its_start() -> None:
     grid = grids.leading(NOISE, 4)
-    with pytest.raises(UserError, match=r"grid: starts at 0\.751, .* give start="):
+    with pytest.raises(UserError, match=r"^grid: .*0\.751.*start="):
         sample(keys(0, 1), NOISE, order.together, POINT, (2,), grid=grid)
     sample(keys(0, 1), NOISE, order.together, POINT, (2,), grid=grid, start=jnp.ones((1, 2)))
 
@@ -179,42 +179,42 @@ def test_grids_are_found_by_name(text, count, stops) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: grids.uniform(NOISE, 0), "steps: .*got 0"),
-        (lambda: grids.karras(NOISE, 0), "steps: .*got 0"),
-        (lambda: grids.beta(NOISE, 0), "steps: .*got 0"),
-        (lambda: grids.karras(NOISE, 4, rho=0.0), "karras: rho must be positive, got 0.0"),
-        (lambda: grids.karras(NOISE, 4, sigma_min=0.0), "karras: sigma_min must be positive .*, got 0"),
-        (lambda: grids.exponential(NOISE, 4, sigma_min=90.0), "exponential: sigma_min .* sigma_max = 80 .*, got 90"),
+        (lambda: grids.uniform(NOISE, 0), "steps: .* 0"),
+        (lambda: grids.karras(NOISE, 0), "steps: .* 0"),
+        (lambda: grids.beta(NOISE, 0), "steps: .* 0"),
+        (lambda: grids.karras(NOISE, 4, rho=0.0), "^karras: rho .*0.0"),
+        (lambda: grids.karras(NOISE, 4, sigma_min=0.0), "^karras: sigma_min "),
+        (lambda: grids.exponential(NOISE, 4, sigma_min=90.0), "^exponential: sigma_min .*80.*90"),
         (
             lambda: grids.karras(EDM, 4, 81.0, 100.0),
-            "below sigma_max = 100 and what sigma/alpha is at t = 1, 80, got 81",
+            "^karras: sigma_min .*100.*80.*81",
         ),
-        (lambda: grids.log_snr(NOISE, 4, 3.0, 3.0), "log_snr: high must be above low .*, 3, got 3"),
+        (lambda: grids.log_snr(NOISE, 4, 3.0, 3.0), "^log_snr: high .*low"),
         (
             lambda: grids.karras(NOISE, 4, last="none"),
-            'karras: last must be "clean" .* or "sigma_min" .*, got \'none\'',
+            "^karras: last .*clean.*sigma_min.*'none'",
         ),
-        (lambda: grids.exponential(NOISE, 4, last=""), "exponential: last must be"),
-        (lambda: grids.log_snr(NOISE, 4, last="0"), "log_snr: last must be"),
-        (lambda: grids.beta(NOISE, 4, alpha=0.0), "beta: alpha must be positive, got 0.0"),
-        (lambda: grids.beta(NOISE, 4, beta=-1.0), "beta: beta must be positive, got -1.0"),
+        (lambda: grids.exponential(NOISE, 4, last=""), "^exponential: last"),
+        (lambda: grids.log_snr(NOISE, 4, last="0"), "^log_snr: last"),
+        (lambda: grids.beta(NOISE, 4, alpha=0.0), "^beta: alpha .*0.0"),
+        (lambda: grids.beta(NOISE, 4, beta=-1.0), "^beta: beta .*-1.0"),
         (
             lambda: grids.trailing(NOISE, 11, train_steps=10),
-            "trailing: train_steps must be at least the 11 steps, got 10",
+            "^trailing: train_steps .*11.*10",
         ),
         (
             lambda: grids.leading(NOISE, 11, train_steps=10),
-            "leading: train_steps must be at least the 11 steps, got 10",
+            "^leading: train_steps .*11.*10",
         ),
-        (lambda: grids.explicit(NOISE, 0, (1.0,)), "explicit: times must be two or more numbers"),
-        (lambda: grids.explicit(NOISE, 2, (1.0, 0.5, 0.5)), "explicit: times must be .* strictly falling"),
-        (lambda: grids.explicit(NOISE, 1, (1.5, 0.5)), r"explicit: times must be .* in \[0, 1\]"),
-        (lambda: grids.explicit(NOISE, 1, (0.5, -0.5)), r"explicit: times must be .* in \[0, 1\]"),
-        (lambda: grids.explicit(NOISE, 1, (1.0, float("nan"))), "explicit: times must be"),
-        (lambda: grids.explicit(NOISE, 50, (1.0, 0.0)), "explicit: times are 2 stops, so steps must be 1, got 50"),
+        (lambda: grids.explicit(NOISE, 0, (1.0,)), "^explicit: times"),
+        (lambda: grids.explicit(NOISE, 2, (1.0, 0.5, 0.5)), "^explicit: times"),
+        (lambda: grids.explicit(NOISE, 1, (1.5, 0.5)), "^explicit: times"),
+        (lambda: grids.explicit(NOISE, 1, (0.5, -0.5)), "^explicit: times"),
+        (lambda: grids.explicit(NOISE, 1, (1.0, float("nan"))), "^explicit: times"),
+        (lambda: grids.explicit(NOISE, 50, (1.0, 0.0)), "^explicit: times .*steps.*50"),
         (
             lambda: grids.pad_grid(grids.uniform(NOISE, 4), 3),
-            "pad_grid: length must be at least the grid's 4 steps, got 3",
+            "^pad_grid: length .*4.*3",
         ),
     ],
 )

@@ -250,26 +250,26 @@ def test_new_values_compile_nothing() -> None:
 
 
 MISTAKES = {
-    "conditional model": lambda: guidance.cfg(net, 2.0, None),
+    "^cfg: .*null": lambda: guidance.cfg(net, 2.0, None),
     "cond=": lambda: guidance.cfg(net, 2.0, NULL)(jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1)), None),
-    "cfg: null must be a condition like cond": lambda: guidance.cfg(net, 2.0, {"a": NULL})(
+    "^cfg: null .*cond": lambda: guidance.cfg(net, 2.0, {"a": NULL})(
         jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1)), jnp.array([0])
     ),
-    "cfg: null must be": lambda: guidance.cfg(net, 2.0, jnp.zeros((3, 2)))(
+    "^cfg: null .*shape": lambda: guidance.cfg(net, 2.0, jnp.zeros((3, 2)))(
         jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1)), jnp.array([0])
     ),
-    "cfg: scale must be finite": lambda: guidance.cfg(net, float("nan"), NULL),
-    "cfg: calls must be 1": lambda: guidance.cfg(net, 2.0, NULL, calls=3),
-    "interval: expected clock levels": lambda: guidance.interval(2.0, 0.8, 0.2),
+    "^cfg: scale": lambda: guidance.cfg(net, float("nan"), NULL),
+    "^cfg: calls": lambda: guidance.cfg(net, 2.0, NULL, calls=3),
+    "^interval: ": lambda: guidance.interval(2.0, 0.8, 0.2),
     "low=-0.1": lambda: guidance.interval(2.0, -0.1, 0.2),
-    "plus_plus: expected a strength": lambda: guidance.plus_plus(2.0, NOISE, GRID),
+    "^plus_plus: .*strength": lambda: guidance.plus_plus(2.0, NOISE, GRID),
     "plus_plus: noise": lambda: guidance.plus_plus(0.5, None, GRID),
-    "rescaled: phi must be": lambda: guidance.rescaled(1.5),
-    "thresholded: percentile must be": lambda: guidance.thresholded(0.0),
-    "thresholded: limit must be": lambda: guidance.thresholded(99.0, limit=-1.0),
-    "apg: norm must be": lambda: guidance.apg(0.0, -1.0),
-    "apg: eta must be": lambda: guidance.apg(float("inf")),
-    "zero_star: share must be": lambda: guidance.zero_star(NOISE, 1.0),
+    "^rescaled: phi": lambda: guidance.rescaled(1.5),
+    "^thresholded: percentile": lambda: guidance.thresholded(0.0),
+    "^thresholded: limit": lambda: guidance.thresholded(99.0, limit=-1.0),
+    "^apg: norm": lambda: guidance.apg(0.0, -1.0),
+    "^apg: eta": lambda: guidance.apg(float("inf")),
+    "^zero_star: share": lambda: guidance.zero_star(NOISE, 1.0),
     "zero_star: noise": lambda: guidance.zero_star(None),
     "rescaled": lambda: guidance.cfg(logits, 2.0, NULL, rule=guidance.rescaled())(
         jnp.ones((1, 3), jnp.int32), jnp.ones((1, 1)), jnp.array([0])

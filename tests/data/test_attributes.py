@@ -100,5 +100,5 @@ def test_no_ink_and_a_single_row_have_numbers_too():
 
 
 def test_levels_that_bytes_cannot_hold_are_refused():
-    with pytest.raises(UserError, match="levels: expected 2 … 256, got 1"):
+    with pytest.raises(UserError, match=r"^levels\b"):
         of(bar(), levels=1)

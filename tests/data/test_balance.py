@@ -80,7 +80,7 @@ def test_a_late_step_costs_no_more_than_the_first():
 
 
 def test_nothing_to_balance_is_refused_at_once():
-    with pytest.raises(UserError, match=r"data\.balance: .*'little' has no classes"):
+    with pytest.raises(UserError, match=r"data\.balance: .*'little'"):
         stream(dataset(np.zeros(4, int), 0), "train", 4, 0, balance=True)
-    with pytest.raises(UserError, match=r"data\.balance: no example of class 'd' in split 'train'"):
+    with pytest.raises(UserError, match=r"data\.balance: .*'d'.*'train'"):
         stream(dataset(LABELS, 4), "train", 4, 0, balance=True)

@@ -120,10 +120,10 @@ def test_a_person_may_put_it_in_other_words():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a bold cat", "expected one digit, got none; write zero … nine"),
-        ("a two or a 3", "expected one digit, got two, three"),
-        ("a bold thin four", "not both bold and thin"),
-        ("a four leaning left and tilted right", "not both left and right"),
+        ("a bold cat", "a bold cat"),
+        ("a two or a 3", "two, three"),
+        ("a bold thin four", "bold.*thin"),
+        ("a four leaning left and tilted right", "left.*right"),
     ],
 )
 def test_a_text_that_cannot_be_is_refused(text: str, message: str):
@@ -156,6 +156,6 @@ def test_prompts_of_a_combination_keep_to_it():
     for digit, said in meant:
         assert (digit, said.get("weight")) == (3, "bold") or (digit, said.get("slant")) == (0, "left")
     assert {digit for digit, _ in meant} == {0, 3}
-    with pytest.raises(UserError, match=r"prompts: there are no 2,000 combinations to ask for, only 19"):
+    with pytest.raises(UserError, match=r"^prompts: .*2,000.*19"):
         distinct_prompts(2000, about=("bold three",))
     assert len(DIGITS) == 10

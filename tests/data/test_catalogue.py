@@ -85,7 +85,7 @@ def test_own_splits_are_kept_and_sets_without_classes_have_no_labels(tmp_path: P
 def test_images_of_many_sizes_need_a_size(tmp_path: Path):
     rows = [{"image": io.BytesIO(png(picture(0)[:, : 6 + i]))} for i in range(3)]
     write(tmp_path, "little_mixed", {"image": tfds.features.Image(shape=(None, None, 3))}, rows, {"train": slice(3)})
-    with pytest.raises(UserError, match=r"'little_mixed'.*differ in size.*image_size"):
+    with pytest.raises(UserError, match=r"'little_mixed'.*image_size"):
         open_dataset("little_mixed", tmp_path)
     assert open_dataset("little_mixed", tmp_path, image_size=2, rule=WHOLE).arrays("train")[0].shape == (3, 2, 2, 3)
 
@@ -99,17 +99,17 @@ def test_a_record_that_is_no_image_is_named(tmp_path: Path):
         [{"image": broken}],
         {"train": slice(1)},
     )
-    with pytest.raises(UserError, match=r"little_bad.*split 'train', record 0: cannot be read as an image"):
+    with pytest.raises(UserError, match=r"little_bad.*'train'.*record 0"):
         open_dataset("little_bad", tmp_path, rule=WHOLE).arrays("train")
 
 
 def test_sets_without_images_are_refused(tmp_path: Path):
     write(tmp_path, "little_text", {"text": tfds.features.Text()}, [{"text": "x"}], {"train": slice(1)})
-    with pytest.raises(UserError, match=r"'little_text': no image among its features \(text\)"):
+    with pytest.raises(UserError, match=r"'little_text'.*\(text\)"):
         open_dataset("little_text", tmp_path)
     floats = {"image": tfds.features.Tensor(shape=(2, 2, 1), dtype=np.float32)}
     write(tmp_path, "little_float", floats, [{"image": np.ones((2, 2, 1), np.float32)}], {"train": slice(1)})
-    with pytest.raises(UserError, match=r"'little_float': expected 8-bit images .* got float32"):
+    with pytest.raises(UserError, match=r"'little_float'.*float32"):
         open_dataset("little_float", tmp_path)
 
 
@@ -125,18 +125,18 @@ def test_an_unprepared_set_says_how_to_prepare_it(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["mnits", "no such name", "cifar10/nothing", "mnist:9.9.9", "mnist/x=3", "", "a:b"])
 def test_an_unknown_name_is_refused_in_one_line(name: str, tmp_path: Path):
-    with pytest.raises(UserError, match=f"^data set {name!r}: TFDS (has none|cannot)") as caught:
+    with pytest.raises(UserError, match=f"^data set {name!r}: ") as caught:
         open_dataset(name, tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_near_miss_is_corrected(tmp_path: Path):
-    with pytest.raises(UserError, match="close names: mnist"):
+    with pytest.raises(UserError, match=r"\bmnist\b"):
         open_dataset("mnits", tmp_path)
 
 
 def test_no_split_and_empty_split(digits: Any):
-    with pytest.raises(UserError, match=r"'digits': no split 'dev'; it has test, train, validation"):
+    with pytest.raises(UserError, match=r"'digits'.*'dev'.*test, train, validation"):
         digits.split("dev")
 
 
@@ -157,7 +157,7 @@ def test_fitting_averages_the_centred_square():
 
 def test_too_large_and_too_deep_images_are_refused_before_decoding():
     side = int(MAX_PIXELS**0.5) + 1
-    with pytest.raises(UserError, match="x: larger than 64 megapixels"):
+    with pytest.raises(UserError, match=r"^x: .*64"):
         decode_bytes(png(np.zeros((side, side), np.uint8), compress_level=1), 1, None, "x")
-    with pytest.raises(UserError, match="x: pixels of more than 8 bits"):
+    with pytest.raises(UserError, match=r"^x: .*8 bits"):
         decode_bytes(png(np.zeros((4, 4), np.uint16)), 1, None, "x")

@@ -167,9 +167,9 @@ def test_slots_name_them(small: Dataset):
     )
     assert [part.name for part in named] == ["sketch", "low_res", "text", "width"]
     assert [part.shape for part in named] == [(8, 8, 1), (2, 2, 1), (64,), ()]
-    with pytest.raises(UserError, match=r"data\.parts: unknown 'sketsch'; choose from feature, low_res"):
+    with pytest.raises(UserError, match=r"data\.parts: .*'sketsch'.*feature, low_res"):
         data_spec.parse_parts(("sketsch()",), small)
-    with pytest.raises(UserError, match=r"data\.parts: data set 'digits': low_res: factor must divide"):
+    with pytest.raises(UserError, match=r"data\.parts: .*'digits'.*low_res.*factor"):
         data_spec.parse_parts(("low_res(factor=3)",), small)
 
 
@@ -186,18 +186,18 @@ def own(name: str, value: Any, **more: Any) -> Maker:
 
 
 def test_what_augmentation_would_belie_is_refused(small: Dataset, stored: Dataset):
-    with pytest.raises(UserError, match=r"^data\.augment: 'sketch' of data\.parts is of the picture as it stands"):
+    with pytest.raises(UserError, match=r"^data\.augment: 'sketch' of data\.parts"):
         take(small, 1, augment=(flip(),))
 
 
 @pytest.mark.parametrize(
     ("makers", "message"),
     [
-        ((condition_parts.sketch(), condition_parts.sketch(sigma=1.0)), "more than one part would be called 'sketch'"),
-        ((own("label", np.float32(0)),), "more than one part would be called 'label'"),
-        ((own("odd", 1.5),), r"'odd' of example 0: expected float32 \(\), got float64 \(\)"),
-        ((own("odd", np.float32(1), choices=2),), r"'odd' of example 0: expected float32 \(2,\)"),
-        ((own("odd", np.float32(1), reads="more"),), "'odd' of example 0: nothing is stored as 'more'"),
+        ((condition_parts.sketch(), condition_parts.sketch(sigma=1.0)), ".*'sketch'"),
+        ((own("label", np.float32(0)),), ".*'label'"),
+        ((own("odd", 1.5),), r"'odd' .*float32 \(\).*float64 \(\)"),
+        ((own("odd", np.float32(1), choices=2),), r"'odd' .*float32 \(2,\)"),
+        ((own("odd", np.float32(1), reads="more"),), "'odd' .*'more'"),
     ],
 )
 def test_parts_that_cannot_be_are_refused(small: Dataset, makers: Any, message: str):
@@ -206,5 +206,5 @@ def test_parts_that_cannot_be_are_refused(small: Dataset, makers: Any, message: 
 
 
 def test_a_known_law_has_no_parts():
-    with pytest.raises(UserError, match=r"^data\.parts: 'known8' is drawn from a law"):
+    with pytest.raises(UserError, match=r"^data\.parts: .*'known8'"):
         build_parts((condition_parts.sketch(),), open_dataset("known8"))

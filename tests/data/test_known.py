@@ -116,17 +116,17 @@ def test_a_model_is_told_the_shares_of_the_law(known) -> None:
 
 
 def test_mistakes_are_told(known, digits) -> None:
-    with pytest.raises(UserError, match=r"data.form: pixels of 'known8' are real numbers; use real, got 'unit'"):
+    with pytest.raises(UserError, match=r"data\.form: .*'known8'.*real.*'unit'"):
         data_spec.build_data_spec(known, "unit")
-    with pytest.raises(UserError, match=r"data.form: pixels of 'digits' are levels"):
+    with pytest.raises(UserError, match=r"data\.form: .*'digits'"):
         data_spec.build_data_spec(digits, "real")
-    with pytest.raises(UserError, match=r"data.balance: data set 'known8' draws"):
+    with pytest.raises(UserError, match=r"data\.balance: .*'known8'"):
         stream(known, "train", 16, 0, form=pixel_representation.real, balance=True)
-    with pytest.raises(UserError, match=r"data.augment: it would change the law of 'known8'"):
+    with pytest.raises(UserError, match=r"data\.augment: .*'known8'"):
         stream(known, "train", 16, 0, form=pixel_representation.real, augment=[augment.flip()])
-    with pytest.raises(UserError, match="expected 8 … 64 pixels a side"):
+    with pytest.raises(UserError, match="8 … 64"):
         open_dataset("known3")
-    with pytest.raises(UserError, match="write known32"):
+    with pytest.raises(UserError, match="known32"):
         open_dataset("known16", image_size=32)
     assert open_dataset("known16", image_size=16).shape == (16, 16, 1)
     with pytest.raises(IndexError):

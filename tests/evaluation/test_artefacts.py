@@ -77,9 +77,9 @@ def test_the_measures_of_what_is_known() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(UserError, match="one size"):
+    with pytest.raises(UserError, match=r"^artefacts: samples"):
         image_statistics.compare_measures(REAL[:, :8], REAL, LEVELS)
-    with pytest.raises(UserError, match="2 or more"):
+    with pytest.raises(UserError, match=r"^artefacts: "):
         image_statistics.compare_measures(REAL[:1], REAL, LEVELS)
-    with pytest.raises(UserError, match="4 x 4"):
+    with pytest.raises(UserError, match=r"^artefacts: .*4 x 4"):
         image_statistics.image_measures(REAL[:, :3], LEVELS)

@@ -50,10 +50,10 @@ def test_label_accuracy_of_real_digits_is_what_is_known(digits):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: two_sample_accuracy(x[:2], x, 1.0, 1.0, 1, 0), "a has 2 rows"),
-        (lambda x: two_sample_accuracy(x, x, 1.0, 1.0, 0, 0), "draws is 0"),
-        (lambda x: two_sample_accuracy(x, x, -1.0, 1.0, 1, 0), "gamma is -1"),
-        (lambda x: label_accuracy(x, np.zeros(9, int), x, np.zeros(9, int), 1.0), "single class"),
+        (lambda x: two_sample_accuracy(x[:2], x, 1.0, 1.0, 1, 0), "^a .*2 rows"),
+        (lambda x: two_sample_accuracy(x, x, 1.0, 1.0, 0, 0), "^draws "),
+        (lambda x: two_sample_accuracy(x, x, -1.0, 1.0, 1, 0), "^gamma "),
+        (lambda x: label_accuracy(x, np.zeros(9, int), x, np.zeros(9, int), 1.0), "labels"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(call, message):

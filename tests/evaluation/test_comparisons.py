@@ -105,17 +105,17 @@ def test_runs_are_called_by_what_tells_them_apart() -> None:
 
 def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
     a = numbers("a", np.ones((1, 20)))
-    with pytest.raises(UserError, match="give two or more runs, each once"):
+    with pytest.raises(UserError, match=r"^compare: "):
         compare([a])
-    with pytest.raises(UserError, match="each once"):
+    with pytest.raises(UserError, match=r"^compare: "):
         compare([a, a])
-    with pytest.raises(UserError, match="a and b were evaluated on other reference images"):
+    with pytest.raises(UserError, match=r"^a and b "):
         compare([a, numbers("b", about=("another",))])
-    with pytest.raises(UserError, match="no such file; run evaluate"):
+    with pytest.raises(UserError, match=r"report\.json: "):
         read_numbers(tmp_path)
     told = json.loads((written(tmp_path / "c") / "report.json").read_text())
     told["scores"]["pixels"]["mmd2"]["value"] = "much"
     for text in ("{", "[]", "[" * 100_000, json.dumps(told), "\xff"):
         (tmp_path / "c" / "report.json").write_text(text, encoding="latin-1")
-        with pytest.raises(UserError, match="cannot be read as a report; evaluate the run again"):
+        with pytest.raises(UserError, match=r"report\.json: "):
             read_numbers(tmp_path / "c")

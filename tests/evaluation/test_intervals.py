@@ -115,12 +115,12 @@ def test_moments_of_groups_give_the_interval_of_their_rows():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: interval(frechet, x[:15], x), "samples has 15 rows for 20 groups"),
-        (lambda x: interval(frechet, x, x[:15]), "reference has 15 rows"),
-        (lambda x: interval(frechet, x, x, groups=1), "two groups"),
-        (lambda x: interval(frechet, x, x, level=95.0), "level is 95"),
-        (lambda x: replicates_of_moments(frechet_from_moments, *[[gather_moments([x])]] * 2), "one group"),
-        (lambda x: difference(*(replicates(frechet, x, x, groups=n) for n in (5, 10))), "not computed against one"),
+        (lambda x: interval(frechet, x[:15], x), "^samples .*15 rows.*20"),
+        (lambda x: interval(frechet, x, x[:15]), "^reference .*15 rows"),
+        (lambda x: interval(frechet, x, x, groups=1), "groups"),
+        (lambda x: interval(frechet, x, x, level=95.0), "^level "),
+        (lambda x: replicates_of_moments(frechet_from_moments, *[[gather_moments([x])]] * 2), "group"),
+        (lambda x: difference(*(replicates(frechet, x, x, groups=n) for n in (5, 10))), "reference"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(call, message):

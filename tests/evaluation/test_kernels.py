@@ -70,8 +70,8 @@ def test_kid_of_one_distribution_is_zero_over_resplits(digits):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: mmd2(x, x, 0.0), "sigma is 0"),
-        (lambda x: kid(x[:1], x), "a has 1 rows"),
+        (lambda x: mmd2(x, x, 0.0), "^sigma "),
+        (lambda x: kid(x[:1], x), "^a .*1 rows"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(call, message):

@@ -95,7 +95,7 @@ def test_features_are_compared_at_equal_numbers(digits):
         assert len(each.samples.samples) == len(each.samples.reference) == 10
     (few,) = (each for each in feature_scores(PIXELS, rows[0][:40], *rows[1:]) if each.key == "frechet")
     assert few.real.value > 3 * frechet(*rows[1:])  # of 40 training images: what 40 images get
-    with pytest.raises(UserError, match="give 20 images or more"):
+    with pytest.raises(UserError, match="20 images"):
         feature_scores(PIXELS, rows[0][:19], *rows[1:])
 
 
@@ -116,19 +116,19 @@ def test_bytes_run_from_black_to_white():
 @pytest.mark.parametrize("name", ["validation", "test"])
 def test_a_set_without_a_split_is_refused_by_name(digits, name):
     part = {key: value for key, value in digits.items() if key != name}
-    with pytest.raises(UserError, match=f"no {name} split"):
+    with pytest.raises(UserError, match=name):
         scores(as_bytes(digits["train"][0], LEVELS), None, part, LEVELS)
 
 
 def test_what_does_not_fit_the_data_set_is_refused(digits):
     x = as_bytes(digits["test"][0], LEVELS)
-    with pytest.raises(UserError, match=r"samples are \(16, 16, 1\)"):
+    with pytest.raises(UserError, match=r"^samples .*\(16, 16, 1\)"):
         scores(x.repeat(2, 1).repeat(2, 2), None, digits, LEVELS)
-    with pytest.raises(UserError, match="beyond 16 levels"):
+    with pytest.raises(UserError, match="16 levels"):
         scores(x, None, digits, 16)
-    with pytest.raises(UserError, match="levels is 1"):
+    with pytest.raises(UserError, match=r"^levels "):
         scores(x, None, digits, 1)
-    with pytest.raises(UserError, match="same images"):
+    with pytest.raises(UserError, match="train and test"):
         scores(x, None, dict.fromkeys(digits, digits["test"]), LEVELS)
-    with pytest.raises(UserError, match="pixels is 0"):
+    with pytest.raises(UserError, match=r"^pixels "):
         kernels_for(0)

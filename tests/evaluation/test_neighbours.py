@@ -128,11 +128,11 @@ def test_far_samples_cover_nothing_and_one_mode_covers_its_part():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: nearest(x, x[:0]), "train has 0 rows"),
-        (lambda x: nearest_neighbours(x, x, 10), "train has 9 rows: give at least 10"),
-        (lambda x: coverage_scores(x, x, 9), "a has 9 rows"),
-        (lambda x: coverage_scores(x, x, 0), "k is 0"),
-        (lambda x: memorization(x, x, x, quantile=0.0), "quantile is 0"),
+        (lambda x: nearest(x, x[:0]), "^train .*0 rows"),
+        (lambda x: nearest_neighbours(x, x, 10), "^train .*9 rows.*10"),
+        (lambda x: coverage_scores(x, x, 9), "^a .*9 rows"),
+        (lambda x: coverage_scores(x, x, 0), "^k "),
+        (lambda x: memorization(x, x, x, quantile=0.0), "^quantile "),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(call, message):

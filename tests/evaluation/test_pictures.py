@@ -62,7 +62,7 @@ def test_a_crossed_picture_holds_each_pair_as_a_square_in_its_row_and_column():
     images = random_images(2, 3, 4, 5, 5, 1)
     picture = crossed_grid(images, ["one", "two"], ["a", "b", "a longer name than its images are wide"])
     assert all(contains(picture, grid(images[r, q], 2)) for r, q in np.ndindex(2, 3))
-    with pytest.raises(UserError, match="2 rows and 1 columns"):
+    with pytest.raises(UserError, match=r"2 rows.*1 columns"):
         crossed_grid(images, ["one", "two"], ["a"])
 
 
@@ -112,13 +112,13 @@ def test_samples_lie_above_their_matches():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: grid(x, 0), "at least one"),
-        (lambda x: grid(x[:0], 2), "at least one"),
-        (lambda x: grid(x, 2, 0), "scale is 0"),
-        (lambda x: grid(x.repeat(2, -1), 2), r"c = 1 \(grey\) or 3"),
-        (lambda x: labelled_grid(x, np.array([0, 1, 2]), ["a", "b"], 2), "from 0 to 1"),
-        (lambda x: side_by_side(x, x, 0), "at least one pair"),
-        (lambda x: strip(x[None], [1.0, 0.0]), "1 frames and 2 levels"),
+        (lambda x: grid(x, 0), "columns|images"),
+        (lambda x: grid(x[:0], 2), "images"),
+        (lambda x: grid(x, 2, 0), "^scale "),
+        (lambda x: grid(x.repeat(2, -1), 2), r"\[n, h, w, c\]"),
+        (lambda x: labelled_grid(x, np.array([0, 1, 2]), ["a", "b"], 2), "labels"),
+        (lambda x: side_by_side(x, x, 0), "0 columns"),
+        (lambda x: strip(x[None], [1.0, 0.0]), "1 frames.*2 levels"),
     ],
 )
 def test_what_makes_no_picture_is_refused(call, message):

@@ -68,22 +68,22 @@ def test_a_reference_is_images_or_statistics(tmp_path):
     np.savez(tmp_path / "moments.npz", mu=np.zeros(2), sigma=np.eye(2), mu_s=np.zeros(3), sigma_s=np.eye(3))
     assert isinstance(open_reference(tmp_path / "moments.npz"), Moments)
     assert not isinstance(open_reference(tmp_path / "images.npz"), Moments)
-    with pytest.raises(UserError, match="has no arr_0 but mu, mu_s, sigma"):
+    with pytest.raises(UserError, match=r"arr_0.* mu, mu_s, sigma"):
         open_images(tmp_path / "moments.npz")
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"arr_0": IMAGES.astype(np.float32)}, "float32; give uint8"),
-        ({"arr_0": IMAGES[0]}, r"\(5, 6, 3\) uint8; give"),
-        ({"arr_0": IMAGES[:0]}, "an image at least"),
-        ({"arr_0": IMAGES[..., :2]}, "1 or 3 channels"),
-        ({"arr_0": IMAGES, "arr_1": np.arange(6)}, "arr_1 is"),
-        ({"arr_0": IMAGES, "arr_1": np.arange(7.0)}, "arr_1 is"),
-        ({"arr_0": IMAGES.astype(object)}, "not numbers"),
-        ({"arr_0": np.asfortranarray(IMAGES)}, "column by column"),
-        ({f"arr_{i}": IMAGES for i in range(65)}, "over 64 files"),
+        ({"arr_0": IMAGES.astype(np.float32)}, "float32.*uint8"),
+        ({"arr_0": IMAGES[0]}, r"\(5, 6, 3\)"),
+        ({"arr_0": IMAGES[:0]}, r"\(0, 5, 6, 3\)"),
+        ({"arr_0": IMAGES[..., :2]}, r"\(7, 5, 6, 2\)"),
+        ({"arr_0": IMAGES, "arr_1": np.arange(6)}, "arr_1 "),
+        ({"arr_0": IMAGES, "arr_1": np.arange(7.0)}, "arr_1 "),
+        ({"arr_0": IMAGES.astype(object)}, "object|numbers"),
+        ({"arr_0": np.asfortranarray(IMAGES)}, "ascontiguousarray"),
+        ({f"arr_{i}": IMAGES for i in range(65)}, "64 files"),
     ],
 )
 def test_what_is_no_batch_of_images_is_refused_by_name(arrays, message, tmp_path):
@@ -135,24 +135,24 @@ def flipped(data, at):
 
 def test_what_is_missing_or_no_file_is_named(tmp_path):
     for path in (tmp_path / "gone.npz", tmp_path / "gone"):
-        with pytest.raises(UserError, match="no such file"):
+        with pytest.raises(UserError, match=str(path)):
             open_images(path)
     os.mkfifo(tmp_path / "pipe.npz")
-    with pytest.raises(UserError, match="not a file"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         open_images(tmp_path / "pipe.npz")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no images in it"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         open_images(tmp_path / "empty")
 
 
 def test_pictures_of_different_sizes_are_named(tmp_path):
     write_png(tmp_path / "a.png", IMAGES[0])
     write_png(tmp_path / "b.png", IMAGES[0, :4])
-    with pytest.raises(UserError, match=r"b\.png is 6x4 pixels, but a\.png is 6x5"):
+    with pytest.raises(UserError, match=r"b\.png .*6x4.*a\.png .*6x5"):
         open_images(tmp_path)
 
 
 def test_more_than_may_be_held_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", arr_0=IMAGES)
-    with pytest.raises(UserError, match="over 0 megabytes"):
+    with pytest.raises(UserError, match="0 megabytes"):
         npz.read_npz(tmp_path / "x.npz", ("arr_0",), 10)

@@ -137,17 +137,17 @@ def test_what_does_not_fit_is_named() -> None:
     variables = jax.jit(given.init)(jax.random.key(0), x, level)
     whole = condition(1)
     cases = [
-        (lambda: nets.DiT(conditions=(Number(part="label"),)), "none of 'label'"),
-        (lambda: nets.DiT(conditions=(Number(), Number())), "each of another part"),
-        (lambda: nets.MLP(conditions=("text",)), "must be encoders"),
-        (lambda: nets.UNet(conditions=(Text(drop=1.5),)), "drop of 'text' must be a rate"),
-        (lambda: nets.UNet(conditions=(Text(table=1000),)), "table of 'text' must be a power of two"),
-        (lambda: nets.DiT(depth=2, perturbed=(2,)), "perturbed must name blocks, of 0 … 1"),
-        (lambda: bare.init(jax.random.key(0), x, level, whole), "encoders of label, and .* label, text"),
-        (lambda: given.apply(variables, x, level, {"depth": whole["sketch"]}), "condition has depth"),
+        (lambda: nets.DiT(conditions=(Number(part="label"),)), "'label'"),
+        (lambda: nets.DiT(conditions=(Number(), Number())), "conditions"),
+        (lambda: nets.MLP(conditions=("text",)), "conditions"),
+        (lambda: nets.UNet(conditions=(Text(drop=1.5),)), "drop of 'text'"),
+        (lambda: nets.UNet(conditions=(Text(table=1000),)), "table of 'text'"),
+        (lambda: nets.DiT(depth=2, perturbed=(2,)), "perturbed .*0 … 1"),
+        (lambda: bare.init(jax.random.key(0), x, level, whole), "label.* label, text"),
+        (lambda: given.apply(variables, x, level, {"depth": whole["sketch"]}), "depth"),
         (
             lambda: given.apply(variables, x, level, {**whole, "sketch": whole["low_res"]}),
-            "'sketch': expected .* shape \\(4, 4, 1\\), got \\(2, 2, 1\\)",
+            "'sketch'.*\\(4, 4, 1\\).*\\(2, 2, 1\\)",
         ),
     ]
     for mistake, told in cases:

@@ -83,9 +83,9 @@ def test_the_driver_follows_platform_and_net() -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     for made in NETS.values():
-        with pytest.raises(UserError, match="one level per example"):
+        with pytest.raises(UserError, match=r"order\.together"):
             jax.eval_shape(made.init, jax.random.key(0), X, jnp.ones((4, 8, 8, 1)), LABELS)
-    with pytest.raises(UserError, match="divide by 4"):
+    with pytest.raises(UserError, match=r"^UNet: "):
         jax.eval_shape(UNet(width=8, multipliers=(1, 1, 1)).init, jax.random.key(0), jnp.ones((1, 6, 6, 1)), LEVEL[:1])
     for kind, given in (
         (MLP, {"width": 0}),
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_named() -> None:
         (UNet, {"blocks": 0}),
         (UNet, {"heads": 3}),
     ):
-        with pytest.raises(UserError, match=r"at least 1|divide by 3 heads"):
+        with pytest.raises(UserError, match=f"^(net|UNet): .*({'|'.join(given)}|depth)"):
             kind(**given)
     with pytest.raises(UserError, match="classes="):
         jax.eval_shape(MLP().init, jax.random.key(0), X, LEVEL, LABELS)

@@ -188,28 +188,28 @@ def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
 @pytest.mark.parametrize(
     ("kind", "given", "told"),
     [
-        (MLP, {"width": 10**12}, "width .*at most 65,536"),
-        (MLP, {"depth": 10**9}, "depth .*at most 512"),
-        (MLP, {"depth": 10**4_000}, "depth .*at most 512"),
-        (MLP, {"dropout": float("nan")}, r"dropout must be a rate in \[0, 1\), got nan"),
-        (MLP, {"dtype": "float16"}, "dtype must be 'float32' or 'bfloat16'"),
-        (MLP, {"dtype": [1]}, "dtype must be"),
-        (UNet, {"multipliers": (1,) * 10**6}, "depths .*at most 16"),
-        (UNet, {"multipliers": (1, 10**9)}, "multiplier .*at most 1,024"),
-        (UNet, {"attention": (0,) * 10**6}, r"attention must name depths, of 0 … 1"),
-        (UNet, {"attention": tuple(range(10**6))}, r"attention must name depths, of 0 … 1"),
-        (UNet, {"attention": (-1,)}, r"attention must name depths, of 0 … 1"),
-        (UNet, {"blocks": 10**6}, "blocks .*at most 64"),
-        (UNet, {"dtype": "int8"}, "dtype must be"),
+        (MLP, {"width": 10**12}, "^net: .*width .*65,536"),
+        (MLP, {"depth": 10**9}, "^net: .*depth .*512"),
+        (MLP, {"depth": 10**4_000}, "^net: .*depth .*512"),
+        (MLP, {"dropout": float("nan")}, "^net: dropout "),
+        (MLP, {"dtype": "float16"}, "^net: dtype .*float32.*bfloat16"),
+        (MLP, {"dtype": [1]}, "^net: dtype "),
+        (UNet, {"multipliers": (1,) * 10**6}, "^net: .*depths .*16"),
+        (UNet, {"multipliers": (1, 10**9)}, "^net: .*multiplier .*1,024"),
+        (UNet, {"attention": (0,) * 10**6}, "^UNet: attention .*0 … 1"),
+        (UNet, {"attention": tuple(range(10**6))}, "^UNet: attention .*0 … 1"),
+        (UNet, {"attention": (-1,)}, "^UNet: attention .*0 … 1"),
+        (UNet, {"blocks": 10**6}, "^net: .*blocks .*64"),
+        (UNet, {"dtype": "int8"}, "^net: dtype "),
         (UNet, {"dropout": 1.0}, "dropout"),
-        (DiT, {"depth": 10**7}, "depth .*at most 512"),
-        (DiT, {"heads": 10**7, "width": 10**4}, "heads .*at most 1,024"),
-        (DiT, {"patch": 10**9}, "patch .*at most 65,536"),
-        (DiT, {"dtype": "x" * 10**6}, "dtype must be"),
+        (DiT, {"depth": 10**7}, "^net: .*depth .*512"),
+        (DiT, {"heads": 10**7, "width": 10**4}, "^net: .*heads .*1,024"),
+        (DiT, {"patch": 10**9}, "^net: .*patch .*65,536"),
+        (DiT, {"dtype": "x" * 10**6}, "^net: dtype "),
         (DiT, {"dropout": float("inf")}, "dropout"),
-        (Transformer, {"vocab": 10**12, "shape": (4, 4)}, "vocab .*at most 1,048,576"),
-        (Transformer, {"vocab": 5, "shape": ()}, "shape .*at least 1"),
-        (Transformer, {"vocab": 5, "shape": (4, 4), "dtype": "float8"}, "dtype must be"),
+        (Transformer, {"vocab": 10**12, "shape": (4, 4)}, "^net: .*vocab .*1,048,576"),
+        (Transformer, {"vocab": 5, "shape": ()}, "^net: .*shape"),
+        (Transformer, {"vocab": 5, "shape": (4, 4), "dtype": "float8"}, "^net: dtype "),
     ],
 )
 def test_what_no_net_is_is_refused_as_it_is_made(kind, given, told) -> None:
@@ -222,5 +222,5 @@ def test_what_no_net_is_is_refused_as_it_is_made(kind, given, told) -> None:
 
 def test_a_config_of_such_a_net_is_refused_by_its_field() -> None:
     for text in ("UNet(width=1000000000)", f"UNet(multipliers={[1] * 3_000})", "UNet(dropout=1.5)"):
-        with pytest.raises(UserError, match=r"^model\.net: net: (width|depths|dropout) must be "):
+        with pytest.raises(UserError, match=r"^model\.net: net: (width|depths|dropout)\b"):
             specs.instantiate(nets, text, "model.net", classes=0)

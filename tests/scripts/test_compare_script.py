@@ -47,4 +47,4 @@ def test_what_cannot_be_compared_is_one_line(scored, tmp_path, call) -> None:
         assert message in told.err
         assert told.err.count("\n") == 1
         assert not (tmp_path / "out").exists()
-    assert "unexpected argument" in call("sample.py", "--workdir", tmp_path, "more").err
+    assert "'more'" in call("sample.py", "--workdir", tmp_path, "more").err

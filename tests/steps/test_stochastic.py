@@ -187,7 +187,7 @@ def test_20000_draws_in_200_steps(rule, law, make) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_draws_is_not_run_backwards(rule) -> None:
     noise, denoise = Gaussian(schedule.cosine, predict.v), Partial(lambda x, t, cond: x)
-    with pytest.raises(UserError, match="stochastic step rule cannot be run backwards"):
+    with pytest.raises(UserError, match=r"^invert: "):
         invert(keys(0, 1), noise, order.together, denoise, jnp.ones((1, 2)), step=RULES[rule][0])
 
 
@@ -239,12 +239,12 @@ def test_churn_adds_the_published_noise() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: steps.edm_stochastic(churn=-1.0), "edm_stochastic: churn must be at least 0 .*, got -1.0"),
+        (lambda: steps.edm_stochastic(churn=-1.0), "edm_stochastic: churn .*-1.0"),
         (lambda: steps.edm_stochastic(churn=float("nan")), "edm_stochastic: churn"),
-        (lambda: steps.edm_stochastic(noise_scale=-0.1), "edm_stochastic: noise_scale must be at least 0 .*, got -0.1"),
-        (lambda: steps.edm_stochastic(sigma_min=-1.0), "edm_stochastic: sigma_min must be at least 0"),
-        (lambda: steps.edm_stochastic(sigma_min=2.0, sigma_max=1.0), "sigma_max must be at least sigma_min = 2, got 1"),
-        (lambda: steps.euler_maruyama(-0.5), "euler_maruyama: eta must be at least 0 .*, got -0.5"),
+        (lambda: steps.edm_stochastic(noise_scale=-0.1), "edm_stochastic: noise_scale .*-0.1"),
+        (lambda: steps.edm_stochastic(sigma_min=-1.0), "edm_stochastic: sigma_min"),
+        (lambda: steps.edm_stochastic(sigma_min=2.0, sigma_max=1.0), "edm_stochastic: sigma_max .*sigma_min"),
+        (lambda: steps.euler_maruyama(-0.5), "euler_maruyama: eta .*-0.5"),
         (lambda: steps.dpmpp_2m_sde(float("inf")), "dpmpp_2m_sde: eta"),
     ],
 )

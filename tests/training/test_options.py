@@ -67,7 +67,7 @@ def test_parts_of_a_batch_are_the_batch(parts, devices, whole) -> None:
 
 
 def test_parts_are_of_what_a_device_has() -> None:
-    with pytest.raises(UserError, match=r"train\.accumulate: a device's 24 examples do not divide by 16"):
+    with pytest.raises(UserError, match=r"train\.accumulate: .*24 .*16"):
         trained(accumulate=16, devices=jax.devices()[:2])
 
 

