@@ -64,16 +64,13 @@ def test_what_is_guided_already_may_be_perturbed() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: guidance.perturbed_attention(DENOISE, 2.0, ()), "^perturbed_attention: blocks"),
         (lambda: guidance.perturbed_attention(DENOISE, 2.0, (-1,)), "^perturbed_attention: blocks"),
         (lambda: guidance.perturbed_attention(lambda *a: a[0], 2.0, (0,)), "^perturbed_attention: denoise"),
         (
             lambda: guidance.perturbed_attention(denoiser(NOISE, nn.Dense(3), {"params": {}}), 2.0, (0,)),
             "Dense .*perturbed",
         ),
-        (lambda: guidance.autoguidance(DENOISE, DENOISE, float("inf")), "^autoguidance: scale"),
         (lambda: guidance.momentum(steps.heun(), 2.0), "^momentum: heun"),
-        (lambda: guidance.momentum(steps.ddim(), 2.0, beta=1.5), "^momentum: beta"),
     ],
 )
 def test_mistakes_are_named(make, message) -> None:

@@ -258,13 +258,8 @@ MISTAKES = {
     "^cfg: null .*shape": lambda: guidance.cfg(net, 2.0, jnp.zeros((3, 2)))(
         jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 1, 1)), jnp.array([0])
     ),
-    "^cfg: scale": lambda: guidance.cfg(net, float("nan"), NULL),
-    "^cfg: calls": lambda: guidance.cfg(net, 2.0, NULL, calls=3),
-    "^interval: ": lambda: guidance.interval(2.0, 0.8, 0.2),
-    "low=-0.1": lambda: guidance.interval(2.0, -0.1, 0.2),
     "^plus_plus: .*strength": lambda: guidance.plus_plus(2.0, NOISE, GRID),
     "plus_plus: noise": lambda: guidance.plus_plus(0.5, None, GRID),
-    "^rescaled: phi": lambda: guidance.rescaled(1.5),
     "^thresholded: percentile": lambda: guidance.thresholded(0.0),
     "^thresholded: limit": lambda: guidance.thresholded(99.0, limit=-1.0),
     "^apg: norm": lambda: guidance.apg(0.0, -1.0),

@@ -326,11 +326,8 @@ def test_an_example_does_not_know_its_batch() -> None:
         ("ode", NOISE, order.raster, {}, "Masking"),
         ("ode", COSINE, order.rolling(0.5), {}, "width"),
         ("bound", COSINE, order.raster, {}, "order.blocks"),
-        ("bound", NOISE, order.raster, {"draws": 1}, "draws"),
-        ("bound", NOISE, order.raster, {"steps": 0}, "steps"),
         ("ode", COSINE, order.together, {"probes": 1}, "probes"),
         ("ode", COSINE, order.together, {"check": 5}, "check"),
-        ("guess", NOISE, order.raster, {}, "exact, bound, ode"),
     ],
 )
 def test_mistakes_are_told(method, noise, which, options, told) -> None:
@@ -342,9 +339,7 @@ def test_mistakes_are_told(method, noise, which, options, told) -> None:
 def test_the_losses_say_what_they_cannot_serve() -> None:
     for made, told in (
         (lambda: loss.bound(COSINE, order.shuffled), "^bound: Gaussian"),
-        (lambda: loss.bound(NOISE, order.raster, steps=0), "steps"),
         (lambda: loss.causal(NOISE, order.together), "width"),
-        (lambda: loss.causal(NOISE, order.raster, hide=1.1), "hide"),
     ):
         with pytest.raises(UserError, match=told):
             made()

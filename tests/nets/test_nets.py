@@ -87,16 +87,8 @@ def test_what_does_not_fit_is_named() -> None:
             jax.eval_shape(made.init, jax.random.key(0), X, jnp.ones((4, 8, 8, 1)), LABELS)
     with pytest.raises(UserError, match=r"^UNet: "):
         jax.eval_shape(UNet(width=8, multipliers=(1, 1, 1)).init, jax.random.key(0), jnp.ones((1, 6, 6, 1)), LEVEL[:1])
-    for kind, given in (
-        (MLP, {"width": 0}),
-        (MLP, {"depth": -1}),
-        (UNet, {"width": -8}),
-        (UNet, {"multipliers": (1, 0)}),
-        (UNet, {"blocks": 0}),
-        (UNet, {"heads": 3}),
-    ):
-        with pytest.raises(UserError, match=f"^(net|UNet): .*({'|'.join(given)}|depth)"):
-            kind(**given)
+    with pytest.raises(UserError, match=r"^UNet: .*heads"):
+        UNet(heads=3)
     with pytest.raises(UserError, match="classes="):
         jax.eval_shape(MLP().init, jax.random.key(0), X, LEVEL, LABELS)
 

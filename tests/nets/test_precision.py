@@ -188,8 +188,6 @@ def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
 @pytest.mark.parametrize(
     ("kind", "given", "told"),
     [
-        (MLP, {"width": 10**12}, "^net: .*width .*65,536"),
-        (MLP, {"depth": 10**9}, "^net: .*depth .*512"),
         (MLP, {"depth": 10**4_000}, "^net: .*depth .*512"),
         (MLP, {"dropout": float("nan")}, "^net: dropout "),
         (MLP, {"dtype": "float16"}, "^net: dtype .*float32.*bfloat16"),
@@ -199,12 +197,6 @@ def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
         (UNet, {"attention": (0,) * 10**6}, "^UNet: attention .*0 … 1"),
         (UNet, {"attention": tuple(range(10**6))}, "^UNet: attention .*0 … 1"),
         (UNet, {"attention": (-1,)}, "^UNet: attention .*0 … 1"),
-        (UNet, {"blocks": 10**6}, "^net: .*blocks .*64"),
-        (UNet, {"dtype": "int8"}, "^net: dtype "),
-        (UNet, {"dropout": 1.0}, "dropout"),
-        (DiT, {"depth": 10**7}, "^net: .*depth .*512"),
-        (DiT, {"heads": 10**7, "width": 10**4}, "^net: .*heads .*1,024"),
-        (DiT, {"patch": 10**9}, "^net: .*patch .*65,536"),
         (DiT, {"dtype": "x" * 10**6}, "^net: dtype "),
         (DiT, {"dropout": float("inf")}, "dropout"),
         (Transformer, {"vocab": 10**12, "shape": (4, 4)}, "^net: .*vocab .*1,048,576"),
