@@ -177,47 +177,34 @@ def test_grids_are_found_by_name(text, count, stops) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("grid", "options", "named"),
     [
-        (lambda: grids.uniform(NOISE, 0), "steps: .* 0"),
-        (lambda: grids.karras(NOISE, 0), "steps: .* 0"),
-        (lambda: grids.beta(NOISE, 0), "steps: .* 0"),
-        (lambda: grids.karras(NOISE, 4, rho=0.0), "^karras: rho .*0.0"),
-        (lambda: grids.karras(NOISE, 4, sigma_min=0.0), "^karras: sigma_min "),
-        (lambda: grids.exponential(NOISE, 4, sigma_min=90.0), "^exponential: sigma_min .*80.*90"),
-        (
-            lambda: grids.karras(EDM, 4, 81.0, 100.0),
-            "^karras: sigma_min .*100.*80.*81",
-        ),
-        (lambda: grids.log_snr(NOISE, 4, 3.0, 3.0), "^log_snr: high .*low"),
-        (
-            lambda: grids.karras(NOISE, 4, last="none"),
-            "^karras: last .*clean.*sigma_min.*'none'",
-        ),
-        (lambda: grids.exponential(NOISE, 4, last=""), "^exponential: last"),
-        (lambda: grids.log_snr(NOISE, 4, last="0"), "^log_snr: last"),
-        (lambda: grids.beta(NOISE, 4, alpha=0.0), "^beta: alpha .*0.0"),
-        (lambda: grids.beta(NOISE, 4, beta=-1.0), "^beta: beta .*-1.0"),
-        (
-            lambda: grids.trailing(NOISE, 11, train_steps=10),
-            "^trailing: train_steps .*11.*10",
-        ),
-        (
-            lambda: grids.leading(NOISE, 11, train_steps=10),
-            "^leading: train_steps .*11.*10",
-        ),
-        (lambda: grids.explicit(NOISE, 0, (1.0,)), "^explicit: times"),
-        (lambda: grids.explicit(NOISE, 2, (1.0, 0.5, 0.5)), "^explicit: times"),
-        (lambda: grids.explicit(NOISE, 1, (1.5, 0.5)), "^explicit: times"),
-        (lambda: grids.explicit(NOISE, 1, (0.5, -0.5)), "^explicit: times"),
-        (lambda: grids.explicit(NOISE, 1, (1.0, float("nan"))), "^explicit: times"),
-        (lambda: grids.explicit(NOISE, 50, (1.0, 0.0)), "^explicit: times .*steps.*50"),
-        (
-            lambda: grids.pad_grid(grids.uniform(NOISE, 4), 3),
-            "^pad_grid: length .*4.*3",
-        ),
+        (grids.uniform, {"steps": 0}, "steps: .* 0"),
+        (grids.karras, {"steps": 0}, "steps: .* 0"),
+        (grids.beta, {"steps": 0}, "steps: .* 0"),
+        (grids.exponential, {"sigma_min": 90.0}, "^exponential: sigma_min .*80.*90"),
+        (grids.karras, {"noise": EDM, "sigma_min": 81.0, "sigma_max": 100.0}, "^karras: sigma_min .*100.*80.*81"),
+        (grids.log_snr, {"low": 3.0, "high": 3.0}, "^log_snr: high .*low"),
+        (grids.karras, {"last": "none"}, "^karras: last .*clean.*sigma_min.*'none'"),
+        (grids.exponential, {"last": ""}, "^exponential: last"),
+        (grids.log_snr, {"last": "0"}, "^log_snr: last"),
+        (grids.beta, {"alpha": 0.0}, "^beta: alpha .*0.0"),
+        (grids.beta, {"beta": -1.0}, "^beta: beta .*-1.0"),
+        (grids.trailing, {"steps": 11, "train_steps": 10}, "^trailing: train_steps .*11.*10"),
+        (grids.leading, {"steps": 11, "train_steps": 10}, "^leading: train_steps .*11.*10"),
+        (grids.explicit, {"steps": 0, "times": (1.0,)}, "^explicit: times"),
+        (grids.explicit, {"steps": 2, "times": (1.0, 0.5, 0.5)}, "^explicit: times"),
+        (grids.explicit, {"steps": 1, "times": (1.5, 0.5)}, "^explicit: times"),
+        (grids.explicit, {"steps": 1, "times": (0.5, -0.5)}, "^explicit: times"),
+        (grids.explicit, {"steps": 1, "times": (1.0, float("nan"))}, "^explicit: times"),
+        (grids.explicit, {"steps": 50, "times": (1.0, 0.0)}, "^explicit: times .*steps.*50"),
     ],
 )
-def test_mistakes_name_the_argument(make, message) -> None:
-    with pytest.raises(UserError, match=message):
-        make()
+def test_mistakes_name_the_argument(grid, options, named) -> None:
+    with pytest.raises(UserError, match=named):
+        grid(**{"noise": NOISE, "steps": 4, **options})
+
+
+def test_a_grid_is_padded_to_a_greater_length() -> None:
+    with pytest.raises(UserError, match=r"^pad_grid: length .*4.*3"):
+        grids.pad_grid(grids.uniform(NOISE, 4), 3)
