@@ -171,12 +171,6 @@ def test_integers_are_no_numbers_and_numbers_no_tokens() -> None:
         dj.loss.regression(MASKS, TOGETHER)(KEYS, apply, X, None)
 
 
-def test_a_start_has_the_shape_that_is_asked_for() -> None:
-    for start in (jnp.zeros((4, 4)), jnp.zeros((3, 3)), jnp.zeros(3)):
-        with pytest.raises(UserError, match=r"start"):
-            sampled(lambda x: x * 0.0, start=start)
-
-
 def test_a_scale_for_each_example_is_of_this_batch_also_under_another_guidance() -> None:
     """[b] scales meet their own example, however guidances are nested; another number of them is refused."""
 

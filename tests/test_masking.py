@@ -8,7 +8,6 @@ from jax.tree_util import Partial
 from scipy import stats
 
 from diffjax import grids, oracles, order
-from diffjax.errors import UserError
 from diffjax.noise import Masking
 from diffjax.sampling.loop import sample
 from diffjax.utils.prng import fold, keys
@@ -144,5 +143,3 @@ def test_ends_are_finite_and_the_clock_can_be_asked_for() -> None:
     assert bool(jnp.all(jnp.isfinite(NOISE.log_snr(t))))
     np.testing.assert_allclose(NOISE.time(NOISE.log_snr(t)), t, atol=1e-4)
     np.testing.assert_allclose(NOISE.level(t), t, atol=1e-7)
-    with pytest.raises(UserError, match="vocab"):
-        Masking(vocab=0)

@@ -211,20 +211,6 @@ def test_new_weights_compile_nothing() -> None:
     assert calls == 1
 
 
-@pytest.mark.parametrize(
-    ("grid", "message"),
-    [
-        ([0.5, 0.6, 0.0], "^grid: "),
-        ([1.2, 0.0], "^grid: "),
-        ([1.0], "^grid: "),
-        ([0.8, 0.0], "^grid: .*start="),
-    ],
-)
-def test_bad_grids_are_refused(grid, message) -> None:
-    with pytest.raises(UserError, match=message):
-        draw(keys(0, 1), "ddim", grid=jnp.array(grid))
-
-
 def planning(noise, grid):
     """What a step may know of the whole grid: its own place from both ends, and a difference that cancels."""
     return {

@@ -118,11 +118,6 @@ def test_edm_is_the_karras_ramp_above_sigma_min() -> None:
     np.testing.assert_allclose(schedule.edm_of(rho=1.0)(jnp.asarray(t))[1], 80 * t, rtol=1e-5)
 
 
-def test_equal_arguments_are_one_schedule() -> None:
-    assert schedule.shift(schedule.flow, 3.0) is schedule.shift(schedule.flow, 3.0)
-    assert schedule.discrete([0.1, 0.2]) is schedule.discrete([0.1, 0.2])
-
-
 def test_a_zero_terminal_schedule_is_made_of_one_that_preserves_variance() -> None:
     with pytest.raises(UserError, match="zero_terminal"):
         schedule.zero_terminal(schedule.flow)

@@ -130,11 +130,6 @@ def test_an_unknown_name_is_refused_in_one_line(name: str, tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_near_miss_is_corrected(tmp_path: Path):
-    with pytest.raises(UserError, match=r"\bmnist\b"):
-        open_dataset("mnits", tmp_path)
-
-
 def test_no_split_and_empty_split(digits: Any):
     with pytest.raises(UserError, match=r"'digits'.*'dev'.*test, train, validation"):
         digits.split("dev")

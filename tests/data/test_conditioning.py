@@ -167,10 +167,6 @@ def test_slots_name_them(small: Dataset):
     )
     assert [part.name for part in named] == ["sketch", "low_res", "text", "width"]
     assert [part.shape for part in named] == [(8, 8, 1), (2, 2, 1), (64,), ()]
-    with pytest.raises(UserError, match=r"data\.parts: .*'sketsch'.*feature, low_res"):
-        data_spec.parse_parts(("sketsch()",), small)
-    with pytest.raises(UserError, match=r"data\.parts: .*'digits'.*low_res.*factor"):
-        data_spec.parse_parts(("low_res(factor=3)",), small)
 
 
 def test_conditions_without_parts_are_labels_or_none(small: Dataset, stored: Dataset):

@@ -6,7 +6,6 @@ from PIL import Image
 
 from diffjax.errors import UserError
 from diffjax.reports.plots import Curves, animation, plot_curves, write_png
-from diffjax.utils.files import write_atomically
 from diffjax.utils.image_io import read_image
 
 
@@ -19,18 +18,6 @@ def test_a_png_reads_back_as_it_was_written(tmp_path, channels):
     picture = random_picture(7, 5, channels)
     write_png(tmp_path / "new" / "folder" / "x.png", picture)
     np.testing.assert_array_equal(read_image(tmp_path / "new" / "folder" / "x.png"), picture)
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    def broken(file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    (tmp_path / "x.png").write_bytes(b"old")
-    with pytest.raises(UserError, match=str(tmp_path)):
-        write_atomically(tmp_path / "x.png", broken)
-    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
-    assert (tmp_path / "x.png").read_bytes() == b"old"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
