@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from diffjax import grids, loss, oracles, order, predict, schedule, steps, times, weights
-from diffjax.diagnostics import by_noise_level, loss_shares
+from diffjax.diagnostics import by_noise_level, linear_denoiser, loss_shares
+from diffjax.diagnostics.by_noise_level import Examples, SamplerRun
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian, Masking
 from diffjax.utils.prng import keys
@@ -51,7 +52,7 @@ def test_an_exact_denoiser_misses_the_posterior_variance() -> None:
 
 
 def test_the_best_linear_denoiser_of_a_normal_law_is_the_exact_one() -> None:
-    np.testing.assert_allclose(by_noise_level.linear_error(NOISE, X0, T).error, least(T), rtol=0.01)
+    np.testing.assert_allclose(linear_denoiser.linear_error(NOISE, X0, T).error, least(T), rtol=0.01)
 
 
 def unshrunk(x: np.ndarray) -> np.ndarray:
@@ -68,7 +69,7 @@ def test_of_white_noise_no_linear_denoiser_looks_better_than_is_possible(count, 
     x = np.random.default_rng(count).normal(0.3, variance**0.5, (count, dim))
     m = NOISE.coefficients(T)
     right = np.asarray(variance * m.sigma**2 / (m.alpha**2 * variance + m.sigma**2))
-    found = by_noise_level.linear_error(NOISE, x, T)
+    found = linear_denoiser.linear_error(NOISE, x, T)
     statistical = 5 * (2 / (count * dim)) ** 0.5
     assert (np.asarray(found.error) >= right * (1 - statistical)).all()
     np.testing.assert_allclose(found.error, right, rtol=statistical)
@@ -85,7 +86,7 @@ def test_of_a_spread_out_law_few_examples_do_not_make_the_linear_denoiser_better
     right = np.asarray((spread * m.sigma**2 / (m.alpha**2 * spread + m.sigma**2)).mean(1))
     rng = np.random.default_rng(0)
     sets = [rng.normal(0, spread**0.5, (50, 200)) for _ in range(20)]
-    found = np.mean([by_noise_level.linear_error(NOISE, x, T).error for x in sets], axis=0)
+    found = np.mean([linear_denoiser.linear_error(NOISE, x, T).error for x in sets], axis=0)
     assert (found > 0.95 * right).all(), found / right
     assert np.mean([unshrunk(x)[-1] for x in sets]) < 0.5 * right[-1]
 
@@ -94,7 +95,7 @@ def test_of_many_examples_the_linear_denoiser_is_that_of_their_covariance() -> N
     """At 2,000 examples a value the shrinkage moves no error by more than half a per cent."""
     mix = np.random.default_rng(1).standard_normal((8, 8))
     x = np.random.default_rng(0).standard_normal((16_000, 8)) @ mix
-    np.testing.assert_allclose(by_noise_level.linear_error(NOISE, x, T).error, unshrunk(x), rtol=5e-3)
+    np.testing.assert_allclose(linear_denoiser.linear_error(NOISE, x, T).error, unshrunk(x), rtol=5e-3)
 
 
 def test_what_a_denoiser_misses_more_is_seen_where_it_is() -> None:
@@ -132,14 +133,13 @@ def test_bins_of_the_loss_and_of_its_gradient_make_up_the_whole() -> None:
     count, bins = 2**15, 4
     x0, few = X0[:count, :1], keys(1, count)
 
-    def loss_of(quantile):
-        return loss.regression(NOISE, order.together, weight=weights.snr(), times=quantile)
+    def scaled_loss(gain, quantile, examples):
+        one = loss.regression(NOISE, order.together, weight=weights.snr(), times=quantile)
+        return one(examples.keys, lambda x, level, cond, keys: gain * x, examples.x, examples.cond)
 
-    def apply(gain):
-        return lambda x, level, cond, keys: gain * x
-
-    shares = loss_shares.gradients(few, NOISE, loss_of, apply, jnp.asarray(-1.0), x0, None, bins)
-    value, slope = jax.value_and_grad(lambda gain: jnp.mean(loss_of(times.uniform())(few, apply(gain), x0, None)))(-1.0)
+    examples = Examples(few, x0, None)
+    shares = loss_shares.gradients(examples, NOISE, scaled_loss, jnp.asarray(-1.0), bins)
+    value, slope = jax.value_and_grad(lambda gain: jnp.mean(scaled_loss(gain, times.uniform(), examples)))(-1.0)
     np.testing.assert_allclose(np.mean([share.loss for share in shares]), value, rtol=0.02)
     signed = [share.gradient * np.sign(share.cosine) for share in shares]
     np.testing.assert_allclose(abs(np.mean(signed)), abs(slope), rtol=0.02)
@@ -154,7 +154,7 @@ def test_the_local_error_of_euler_falls_with_the_square_of_its_step_and_heuns_wi
     for rule in (steps.euler(), steps.heun()):
         coarse, fine = (
             by_noise_level.local_error(
-                few, NOISE, order.together, exact, shape, jnp.linspace(1.0, 0.2, n + 1), step=rule
+                SamplerRun(few, NOISE, order.together, exact, shape, jnp.linspace(1.0, 0.2, n + 1), step=rule)
             )
             for n in (8, 16)
         )
@@ -166,9 +166,8 @@ def test_the_local_error_of_euler_falls_with_the_square_of_its_step_and_heuns_wi
 def test_a_sampler_of_an_exact_model_believes_in_what_it_draws() -> None:
     """At every stop the predictions have the variance of E[x0 | x_t]; at the end they are the samples."""
     grid = grids.log_snr(NOISE, 256, -6.0, 6.0)
-    found = np.asarray(
-        by_noise_level.predictions(keys(0, 2**13), NOISE, order.together, exact, (3,), grid, step=steps.posterior())
-    )
+    run = SamplerRun(keys(0, 2**13), NOISE, order.together, exact, (3,), grid, step=steps.posterior())
+    found = np.asarray(by_noise_level.predictions(run))
     m = NOISE.coefficients(grid[:-1, None])
     right = m.alpha**2 * SPREADS**2 / (m.alpha**2 * SPREADS + m.sigma**2)
     np.testing.assert_allclose(found.var(1)[80:], right[80:], rtol=0.08)
@@ -194,7 +193,7 @@ def test_levels_are_even_and_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match=r"^diagnose: t "):
         by_noise_level.martingale_gap(some, NOISE, exact, X0[:2], None, T[:1])
     with pytest.raises(UserError, match="deterministic"):
-        by_noise_level.local_error(some, NOISE, order.together, exact, (3,), grid, step=steps.posterior())
+        by_noise_level.local_error(SamplerRun(some, NOISE, order.together, exact, (3,), grid, step=steps.posterior()))
 
 
 def test_all_of_it_runs_under_jit() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from diffjax import oracles, predict, schedule
 from diffjax.diagnostics import level_profile
+from diffjax.diagnostics.by_noise_level import Examples
 from diffjax.noise import Gaussian
 from diffjax.utils.prng import keys
 
@@ -18,7 +19,7 @@ TRAIN, TEST = (jax.random.normal(jax.random.key(seed), (2048, 4)) @ ROOT.T for s
 
 
 def profile(denoise):
-    return level_profile.noise_level_profile(keys(0, len(TEST)), NOISE, denoise, TEST, None, TRAIN)
+    return level_profile.noise_level_profile(Examples(keys(0, len(TEST)), TEST, None), NOISE, denoise, TRAIN)
 
 
 def test_an_exact_model_raises_nothing_and_is_the_linear_one_on_normal_data() -> None:
@@ -43,7 +44,7 @@ def test_an_untrained_band_is_named(low, high) -> None:
     where = f"at log-SNR {inside[0]:.1f}" if len(inside) == 1 else f"from log-SNR {inside[0]:.1f} to {inside[-1]:.1f}"
     assert where in told[0]
     assert sum("worse than" in line for line in told) == 1
-    assert sum("answers move by more" in line for line in told) == 1
+    assert sum("predictions change by more" in line for line in told) == 1
 
 
 def test_a_model_that_beats_the_linear_one_is_not_blamed() -> None:
@@ -52,6 +53,6 @@ def test_a_model_that_beats_the_linear_one_is_not_blamed() -> None:
     rows = jax.random.bernoulli(jax.random.key(2), shape=(2048,)).astype(int)
     x = jnp.asarray(two, jnp.float32)[rows] + 0.1 * jax.random.normal(jax.random.key(3), (2048, 4))
     exact = oracles.mixture(NOISE, np.ones(2), two, np.stack([1e-2 * np.eye(4)] * 2))
-    found = level_profile.noise_level_profile(keys(0, 2048), NOISE, exact, x, None, x)
+    found = level_profile.noise_level_profile(Examples(keys(0, 2048), x, None), NOISE, exact, x)
     assert level_profile.describe_alarms(found) == []
     assert found.error[8] < 0.5 * found.linear[8]

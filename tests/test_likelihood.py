@@ -10,7 +10,7 @@ from scipy.stats import t as student_t
 from diffjax import edit, loss, oracles, order, predict, schedule
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.likelihood.bits import bits_per_dim, bits_vs_context
+from diffjax.likelihood import bits_per_dim, bits_vs_context
 from diffjax.nets import MAR
 from diffjax.noise import Gaussian, Masking
 from diffjax.utils.prng import keys

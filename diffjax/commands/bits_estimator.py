@@ -12,7 +12,7 @@ from diffjax.commands.evaluation_subject import Labelled
 from diffjax.conditions import has_label
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
-from diffjax.likelihood.bits import BitsPerDim, bits_per_dim, bits_vs_context
+from diffjax.likelihood import BitsPerDim, bits_per_dim, bits_vs_context
 from diffjax.order import Order
 from diffjax.parallel.dispatch import Report, loops_are_slow, map_in_batches
 from diffjax.protocols import Denoise, Keys, Noise

@@ -13,13 +13,15 @@ from diffjax.commands.image_sampler import ImageSampler
 from diffjax.conditions import has_label
 from diffjax.denoising import NetDenoiser
 from diffjax.diagnostics import by_noise_level, level_profile, loss_shares
+from diffjax.diagnostics.by_noise_level import Examples, SamplerRun
 from diffjax.diagnostics.level_profile import NoiseLevelProfile
 from diffjax.diagnostics.loss_shares import Share
 from diffjax.experiment.build import LossByLevel
-from diffjax.loss.protocol import Apply
+from diffjax.loss.protocol import Losses
 from diffjax.noise import Gaussian
 from diffjax.parallel.dispatch import batch_for
 from diffjax.protocols import Denoise, Keys, Noise
+from diffjax.times import Times
 from diffjax.utils.prng import keys
 
 MAX_TRAJECTORIES = 64  # sampling trajectories that are followed, but
@@ -73,6 +75,11 @@ class HeldOut(NamedTuple):
     train: Array
 
     @property
+    def examples(self) -> Examples:
+        """The held-out examples with their keys and conditions."""
+        return Examples(self.keys, self.x, self.cond)
+
+    @property
     def batch(self) -> int:
         """Examples per batch."""
         return batch_for(self.x.shape[1:], len(self.x))
@@ -96,9 +103,7 @@ def encode_held_out(
 def profile_by_level(held_out: HeldOut, denoise: Denoise) -> NoiseLevelProfile:
     """The profile of the denoiser without guidance: under guidance it is no conditional mean."""
     noise = _gaussian(held_out.sampler.noise)
-    return level_profile.noise_level_profile(
-        held_out.keys, noise, denoise, held_out.x, held_out.cond, held_out.train, batch=held_out.batch
-    )
+    return level_profile.noise_level_profile(held_out.examples, noise, denoise, held_out.train, batch=held_out.batch)
 
 
 def prediction_path(held_out: HeldOut) -> tuple[PredictionPath, Real | None]:
@@ -107,13 +112,11 @@ def prediction_path(held_out: HeldOut) -> tuple[PredictionPath, Real | None]:
     shape = held_out.x.shape[1:]
     count = trajectories_for(shape)
     cond = None if held_out.cond is None else held_out.cond[:count]
-    arguments = (held_out.keys[:count], p.noise, p.order, p.denoise, shape, p.grid)
-    predictions = by_noise_level.predictions(*arguments, cond=cond, step=p.step)
-    path = _summarize(predictions, held_out.train)
+    run = SamplerRun(held_out.keys[:count], p.noise, p.order, p.denoise, shape, p.grid, cond, p.step)
+    path = _summarize(by_noise_level.predictions(run), held_out.train)
     if p.step.stochastic:
         return path, None
-    errors = by_noise_level.local_error(*arguments, cond=cond, step=p.step)
-    return path, np.asarray(errors, np.float64).mean(axis=1)
+    return path, np.asarray(by_noise_level.local_error(run), np.float64).mean(axis=1)
 
 
 def trajectories_for(shape: tuple[int, ...]) -> int:
@@ -127,15 +130,17 @@ def training_weights(held_out: HeldOut, denoise: Denoise, trained: LossByLevel |
         return None
     noise = _gaussian(held_out.sampler.noise)
 
-    def apply(variables: PyTree) -> Apply:
-        return lambda x, level, cond, keys: denoise.net.apply(variables, x, level, cond, None)
+    def loss(variables: PyTree, times: Times, examples: Examples) -> Losses:
+        def apply(x: Array, level: Array, cond: PyTree, keys: Keys) -> Array:
+            return denoise.net.apply(variables, x, level, cond, None)
+
+        return trained.loss_of(times)(examples.keys, apply, examples.x, examples.cond)
 
     def level(quantile: Array) -> Array:
         return noise.log_snr(trained.times(noise, quantile))
 
-    arguments = (held_out.keys, noise, trained.loss_of, apply, denoise.variables, held_out.x, held_out.cond)
     batch = max(1, held_out.batch // 4)  # a gradient needs the activations of every layer
-    shares = loss_shares.gradients(*arguments, bins=BINS, times=trained.times, batch=batch)
+    shares = loss_shares.gradients(held_out.examples, noise, loss, denoise.variables, BINS, trained.times, batch)
     log_snr, slope = jax.vmap(jax.value_and_grad(level))((BINS - 0.5 - jnp.arange(BINS)) / BINS)
     weight = jnp.exp(trained.log_weight(log_snr)) / jnp.abs(slope)  # levels have the density 1/|slope|
     return TrainingWeights(np.asarray(log_snr, np.float64), np.asarray(weight, np.float64), shares)

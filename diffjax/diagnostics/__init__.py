@@ -1,4 +1,4 @@
-"""A trained denoiser looked at by noise level and by step, and beside a density that is known."""
+"""Diagnostics of a trained denoiser by noise level and by sampling step, and against a known density."""
 
 from diffjax.diagnostics import by_noise_level, known_density, level_profile
 

@@ -1,79 +1,121 @@
-"""What a Gaussian model does at each noise level: how much it misses, whether its answers agree, where sampling errs.
+"""Errors of a Gaussian model at each noise level and in each step of a sampler.
 
-Every function keeps the examples apart, `[levels, b]`, so that means come with their errors, and takes the levels one
-after the other on the host: the net is compiled once, whatever they are. What an exact denoiser gives is in each
-docstring; tests hold them to it.
+All results are per example, `[levels, b]` or `[steps, b]`, so that a mean over the batch comes with its standard error.
+Levels are clock values in [0, 1], visited one after the other on the host: the network is compiled once. Each docstring
+states the value for an exact denoiser.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Int
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser
-from diffjax.diagnostics.linear_denoiser import Linear, best_linear
 from diffjax.errors import UserError
+from diffjax.loss.protocol import mean_per_example
 from diffjax.noise import Gaussian
 from diffjax.order import Order
-from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample, Step
 from diffjax.sampling.loop import stepwise
 from diffjax.steps import heun
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.kinds import describe_value
 from diffjax.utils.prng import KeyUse, fold
 
-__all__ = ["denoising_error", "linear_error", "local_error", "log_snr_grid", "martingale_gap", "predictions"]
+__all__ = [
+    "Examples",
+    "MartingaleGap",
+    "SamplerRun",
+    "denoising_error",
+    "local_error",
+    "log_snr_grid",
+    "martingale_gap",
+    "predictions",
+    "require_gaussian",
+]
 
 Levels = Float[Array, " k"]  # clock values, strictly falling
 LevelErrors = Float[Array, "k b"]
+Clock = Float[Array, ""]
+
+
+class Examples(NamedTuple):
+    """Examples of the data, with a key and a condition for each."""
+
+    keys: Keys
+    x: Sample
+    cond: Cond
+
+    def select(self, rows: slice) -> "Examples":
+        """The examples in these rows."""
+        return jax.tree.map(lambda leaf: leaf[rows], self)
+
+
+@dataclass(frozen=True)
+class SamplerRun:
+    """The arguments of `dj.stepwise`. `shape` is that of one example, `grid` strictly falling clock values."""
+
+    keys: Keys
+    noise: Noise
+    order: Order
+    denoise: Denoise
+    shape: tuple[int, ...]
+    grid: Levels
+    cond: Cond = None
+    step: Step | None = None
+    start: Sample | None = None
+
+    def states(self) -> Iterator[Sample]:
+        """x at each grid point."""
+        options = {"cond": self.cond, "grid": self.grid, "step": self.step, "start": self.start}
+        return stepwise(self.keys, self.noise, self.order, self.denoise, self.shape, **options)
 
 
 def log_snr_grid(noise: Noise, count: int, low: float = -8.0, high: float = 8.0) -> Levels:
-    """Clock values evenly in the log-SNR from `low` (noisiest first), or what the schedule ends at, to `high`."""
+    """`count` clock values at even steps of log-SNR, from `low` or the schedule's lowest, if higher, to `high`.
+
+    The noisiest level is first. Raises UserError for fewer than 2 levels, or low >= high.
+    """
     if count < 2 or not low < high:
         raise UserError(f"log_snr_grid: expected at least 2 levels and low < high, got {count}, {low} and {high}")
     return noise.time(jnp.linspace(max(low, float(noise.log_snr(jnp.ones(())))), high, count))
 
 
 @validate_arguments
-def denoising_error(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond: PyTree, t: Levels) -> LevelErrors:
-    """|x0 - D(x_t, t)|², the mean over an example's numbers; the same eps at every level.
+def denoising_error(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond: Cond, t: Levels) -> LevelErrors:
+    """|x0 - D(x_t, t)|² at each level, the mean over the values of an example; eps is the same at every level.
 
-    Of an exact denoiser this is the posterior variance of x0, the least that any can have (and by Guo et al. 2005,
-    eq. 7, twice the slope of the information in x_t against the SNR). Raises UserError for tokens.
+    Its mean for an exact denoiser is the posterior variance of x0 given x_t, the minimum over all denoisers, and twice
+    the derivative of the mutual information of x0 and x_t by the SNR (Guo et al. 2005, eq. 7). Raises UserError for
+    tokens.
     """
     _check(noise, t, 1)
     denoise = checked_denoiser(noise, denoise)
-    return jnp.stack([_errors(keys, denoise, x0, cond, at, noise=noise) for at in t])
-
-
-def linear_error(noise: Gaussian, x: Sample | Shaped[np.ndarray, "n *shape"], t: Levels) -> Linear:
-    """The error of the best linear denoiser of data with the mean and covariance of x, `[n, *shape]`, per number.
-
-    What a model must be below, where it has learnt anything but that; see `linear_denoiser.best_linear`.
-    """
-    _check(noise, t, 1)
-    m = noise.coefficients(t)
-    return best_linear(np.asarray(x).reshape(len(x), -1), np.asarray(m.alpha), np.asarray(m.sigma))
+    return jnp.stack([_squared_error(keys, denoise, x0, cond, level, noise=noise) for level in t])
 
 
 class MartingaleGap(NamedTuple):
-    """How answers at neighbouring levels agree, `[k - 1, b]`, per number: |D(x_s) - D(x_t)|², and the excess of it."""
+    """Mean squares per value at k - 1 pairs of neighbouring levels: |D(x_s) - D(x_t)|², and its excess."""
 
     change: LevelErrors
     excess: LevelErrors
 
 
 @validate_arguments
-def martingale_gap(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond: PyTree, t: Levels) -> MartingaleGap:
-    """How D changes from each level t to the next, s, along the true chain x_1 → x_0 of an example.
+def martingale_gap(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond: Cond, t: Levels) -> MartingaleGap:
+    """The change of D from each level t to the next, s, along a draw of the forward process, from x_1 to x_0.
 
-    An exact denoiser is a martingale there, E[D(x_s) | x_t] = D(x_t), so that the mean change is what the error falls
-    by, and the excess, |D(x_s) - D(x_t)|² - |x0 - D(x_t)|² + |x0 - D(x_s)|², is 0 in the mean (Daras et al. 2023,
-    definition 3.1). Where it is positive, answers move by more than they get better. Raises UserError for tokens.
+    An exact denoiser is a martingale, E[D(x_s) | x_t] = D(x_t) (Daras et al. 2023, definition 3.1). So the mean of the
+    change is the decrease of the denoising error, and the mean of the excess,
+
+        |D(x_s) - D(x_t)|² - |x0 - D(x_t)|² + |x0 - D(x_s)|²,
+
+    is 0. A positive excess is change of the prediction without a decrease of its error. Raises UserError for tokens.
     """
     _check(noise, t, 2)
     denoise = checked_denoiser(noise, denoise)
@@ -83,104 +125,85 @@ def martingale_gap(keys: Keys, noise: Noise, denoise: Denoise, x0: Sample, cond:
     for k in range(len(t) - 1):
         x_t = _chain_step(fold(keys, KeyUse.CHAIN), x_t, x0, t[k], t[k + 1], jnp.asarray(k), noise=noise)
         after = _denoise(denoise, x_t, _broadcast_level(t[k + 1], x0), cond)
-        rows.append((_mean((after - before) ** 2), 2 * _mean((after - x0) * (after - before))))
+        excess = 2 * mean_per_example((after - x0) * (after - before))
+        rows.append(MartingaleGap(mean_per_example((after - before) ** 2), excess))
         before = after
-    change, excess = zip(*rows, strict=True)
-    return MartingaleGap(jnp.stack(change), jnp.stack(excess))
+    return jax.tree.map(lambda *values: jnp.stack(values), *rows)
 
 
-@validate_arguments
-def predictions(
-    keys: Keys,
-    noise: Noise,
-    order: Order,
-    denoise: Denoise,
-    shape: tuple[int, ...],
-    grid: Levels,
-    *,
-    cond: PyTree = None,
-    step: Step | None = None,
-) -> Float[Array, "steps b ..."]:
-    """D(x_t, t) at all but the last stop of a sampler's way from noise to data: what it believes to be drawing.
+def predictions(run: SamplerRun) -> Float[Array, "steps b ..."]:
+    """D(x_t, t) at the start of each step of a sampler.
 
-    Where levels of its numbers (mean, spread, share outside of the data's range) drift away from the data's on the way,
-    that is where the sampler leaves what the net was trained on.
+    Its mean, variance and range should approach those of the data; where they depart from them, the sampler has left
+    the inputs that the network was trained on. Raises UserError as `dj.stepwise` does.
     """
-    denoise = checked_denoiser(noise, denoise)
-    states = stepwise(keys, noise, order, denoise, shape, cond=cond, grid=grid, step=step)
-    stops = zip(grid[:-1], states, strict=False)
-    return jnp.stack([_denoise(denoise, x, _broadcast_level(at, x), cond) for at, x in stops])
+    denoise = checked_denoiser(run.noise, run.denoise)
+    states = zip(run.grid[:-1], run.states(), strict=False)
+    return jnp.stack([_denoise(denoise, x, _broadcast_level(t, x), run.cond) for t, x in states])
 
 
-@validate_arguments
-def local_error(
-    keys: Keys,
-    noise: Noise,
-    order: Order,
-    denoise: Denoise,
-    shape: tuple[int, ...],
-    grid: Levels,
-    *,
-    cond: PyTree = None,
-    step: Step | None = None,
-    substeps: int = 16,
-) -> Float[Array, "steps b"]:
-    """Root mean square, per number of x, between each step of a sampler and the same stretch in `substeps` of Heun.
+def local_error(run: SamplerRun, substeps: int = 16) -> Float[Array, "steps b"]:
+    """The local error of each step of a sampler: root mean square over the values of x.
 
-    Both start from the state that the sampler is in, so that the errors of earlier steps do not count. Raises UserError
-    for a stochastic rule, which has no one right answer.
+    The reference is `substeps` steps of Heun's method from the sampler's own state at the start of the step, so errors
+    of earlier steps do not count. Raises UserError for a stochastic rule, whose result is not unique.
     """
-    if step is None or step.stochastic:
-        raise UserError(
-            "diagnose.local_error: expected a deterministic step rule, such as ddim(), heun() or dpmpp_2m()"
-        )
-    denoise = checked_denoiser(noise, denoise)
-    states = list(stepwise(keys, noise, order, denoise, shape, cond=cond, grid=grid, step=step))
+    if run.step is None or run.step.stochastic:
+        raise UserError("local_error: expected a deterministic step rule, such as ddim(), heun() or dpmpp_2m()")
+    states = list(run.states())
     errors = []
-    for k in range(len(grid) - 1):
-        fine = jnp.linspace(grid[k], grid[k + 1], substeps + 1)
-        *_, right = stepwise(keys, noise, order, denoise, shape, cond=cond, grid=fine, step=heun(), start=states[k])
-        errors.append(jnp.sqrt(_mean((states[k + 1] - right) ** 2)))
+    for k in range(len(run.grid) - 1):
+        fine_grid = jnp.linspace(run.grid[k], run.grid[k + 1], substeps + 1)
+        *_, reference = replace(run, grid=fine_grid, step=heun(), start=states[k]).states()
+        errors.append(jnp.sqrt(mean_per_example((states[k + 1] - reference) ** 2)))
     return jnp.stack(errors)
 
 
 @closure_jit(static_argnames="noise")
-def _errors(keys: Keys, denoise: Any, x0: Any, cond: Any, t: Array, *, noise: Noise) -> Float[Array, " b"]:
-    at = _broadcast_level(t, x0)
-    return _mean((x0 - denoise(_corrupt(keys, x0, t, noise=noise), at, cond)) ** 2)
+def _squared_error(
+    keys: Keys, denoise: Denoise, x0: Sample, cond: Cond, t: Clock, *, noise: Noise
+) -> Float[Array, " b"]:
+    x_t = _corrupt(keys, x0, t, noise=noise)
+    return mean_per_example((x0 - denoise(x_t, _broadcast_level(t, x0), cond)) ** 2)
 
 
 @closure_jit(static_argnames="noise")
-def _corrupt(keys: Keys, x0: Any, t: Array, *, noise: Noise) -> Any:
+def _corrupt(keys: Keys, x0: Sample, t: Clock, *, noise: Noise) -> Sample:
     return jax.vmap(lambda key, x: noise.corrupt(key, x, jnp.broadcast_to(t, (1,) * x.ndim))[0])(
         fold(keys, KeyUse.FORWARD), x0
     )
 
 
 @closure_jit(static_argnames="noise")
-def _chain_step(keys: Keys, x_t: Any, x0: Any, t: Array, s: Array, k: Array, *, noise: Noise) -> Any:
-    """x_s of the chain that has x_t, given x0."""
+def _chain_step(keys: Keys, x_t: Sample, x0: Sample, t: Clock, s: Clock, k: Int[Array, ""], *, noise: Noise) -> Sample:
+    """A draw of x_s given x_t and x0; k numbers the steps."""
     return jax.vmap(noise.posterior, (0, 0, 0, None, None))(fold(keys, k), x_t, x0, t, s)
 
 
 @closure_jit
-def _denoise(denoise: Any, x_t: Any, t: Array, cond: Any) -> Any:
+def _denoise(denoise: Denoise, x_t: Sample, t: Level, cond: Cond) -> Sample:
     return denoise(x_t, t, cond)
 
 
-def _broadcast_level(t: Array, x0: Any) -> Array:
-    """The level, for every example, as denoisers are told it."""
-    return jnp.broadcast_to(t, (len(x0),) + (1,) * (x0.ndim - 1))
+def _broadcast_level(t: Clock, x: Sample) -> Level:
+    """One level for all positions, `[b, 1, …]`."""
+    return jnp.broadcast_to(t, (len(x),) + (1,) * (x.ndim - 1))
 
 
-def _mean(values: Array) -> Float[Array, " b"]:
-    return jnp.mean(values.reshape(len(values), -1), axis=1)
-
-
-def _check(noise: Any, t: Levels, min_levels: int) -> None:
+def require_gaussian(noise: Noise) -> Gaussian:
+    """The noise. Raises UserError for tokens."""
     if not isinstance(noise, Gaussian):
-        raise UserError("diagnose: expected Gaussian noise; of tokens, `bits.context` says what a hidden one costs")
+        raise UserError(
+            f"diagnostics: expected Gaussian noise, got {type(noise).__name__}; for tokens use "
+            "dj.likelihood.bits_vs_context"
+        )
+    return noise
+
+
+def _check(noise: Noise, t: object, min_levels: int) -> None:
+    """Raise UserError for tokens, and unless t is `[k]` with k of at least `min_levels`."""
+    require_gaussian(noise)
     if not isinstance(t, jax.Array | np.ndarray) or t.ndim != 1:
-        raise UserError(f"diagnose: t must be an array of noise levels, [k], got {describe_value(t)}")
+        raise UserError(f"diagnostics: t must be an array of noise levels, [k], got {describe_value(t)}")
     if len(t) < min_levels:
-        raise UserError(f"diagnose: t must have at least {min_levels} levels, got {len(t)}")
+        raise UserError(f"diagnostics: t must have at least {min_levels} levels, got {len(t)}")

@@ -1,12 +1,13 @@
-"""A model beside a known distribution: by noise level, in total, in its samples and in its likelihoods.
+"""Comparison of a model with a known density of the data: its denoiser, its samples and its likelihoods.
 
 With D the model's denoiser and D* the exact one, E|x0 - D|² = E|x0 - D*|² + E|D - D*|² at every level, and the
-continuous variational bound of D exceeds the entropy of the distribution by
+continuous variational bound of D exceeds the entropy of the data by
 
     ½ ∫ E|D - D*|² d snr    nats
 
-(Kingma et al. 2021, eq. 12, with Guo et al. 2005, by which D* has no excess). It bounds the KL divergence from samples
-of the reverse SDE to the distribution (Song et al. 2021, theorem 1), but for the signal that is left at t = 1.
+(Kingma et al. 2021, eq. 12; by Guo et al. 2005 the bound of D* is the entropy). This excess is an upper bound on the KL
+divergence between samples of the reverse SDE and the data (Song et al. 2021, theorem 1), apart from the signal that
+remains at t = 1.
 """
 
 import functools
@@ -19,8 +20,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.denoising import checked_denoiser
+from diffjax.diagnostics.by_noise_level import require_gaussian
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
+from diffjax.loss.protocol import sum_per_example
 from diffjax.noise import Gaussian
 from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.utils.closures import closure_jit
@@ -63,17 +66,16 @@ def denoiser_gap(
 ) -> DenoiserGap:
     """The distance of a denoiser to the exact one on noised examples of the distribution, all positions at one level.
 
-    Both are conditioned on the labels `cond`, or neither is. `edges` are m + 1 ascending log-SNRs, by default of 64
-    intervals of the range of the bound; the error is that in the middle of each, its weight, the SNR, is integrated.
-    Raises UserError for tokens and for edges that do not ascend.
+    Both are conditional on the labels `cond`, [n], or unconditional. `edges` are m + 1 ascending log-SNRs, by default
+    those of 64 intervals of the variational bound. The integral over the SNR takes the error at the middle of each
+    interval. Raises UserError for tokens and for edges that do not ascend.
     """
-    if not isinstance(noise, Gaussian):
-        raise UserError(f"truth: needs Gaussian noise, got {type(noise).__name__}")
+    noise = require_gaussian(noise)
     edges = jnp.maximum(noise.log_snr(noise.bound_grid(64)), -14.0) if edges is None else jnp.asarray(edges)
     if len(edges) < 2 or not bool(jnp.all(jnp.diff(edges) > 0)):
-        raise UserError("truth: edges must be two or more log-SNRs, from the least to the greatest")
+        raise UserError("denoiser_gap: edges must be two or more ascending log-SNRs")
     middle = (edges[1:] + edges[:-1]) / 2
-    call = functools.partial(_error_terms(noise), checked_denoiser(noise, denoise), distribution)
+    call = functools.partial(_error_terms, checked_denoiser(noise, denoise), distribution, noise=noise)
     terms = [_in_chunks(functools.partial(call, t), fold(keys, i), x, cond) for i, t in enumerate(noise.time(middle))]
     exact_error, squares = np.stack(terms, axis=2).swapaxes(0, 1)  # of [n, 2, m]
     weight = np.exp(np.asarray(noise.log_weight(noise.time(middle)), float)) / x[0].size
@@ -81,20 +83,16 @@ def denoiser_gap(
     return DenoiserGap(np.asarray(middle), exact_error * weight, squares * weight, squares * gains)
 
 
-@functools.cache
-def _error_terms(noise: Gaussian) -> Callable:
-    @closure_jit
-    def error_terms(denoise: Denoise, distribution: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree) -> Array:
-        """[b, 2]: the exact denoiser's expected squared error, and the squared distance to it."""
-        t = jnp.full((len(x),) + (1,) * (x.ndim - 1), clock)
-        x_t, _ = jax.vmap(noise.corrupt)(keys, x, t)
-        m = noise.coefficients(jnp.broadcast_to(t, x.shape))
-        exact, exact_error = distribution.posterior_mean(x_t, m.alpha, m.sigma, cond)
-        return jnp.stack(
-            [exact_error, jnp.sum((denoise(x_t, t, cond) - exact).reshape(len(x), -1) ** 2, axis=1)], axis=1
-        )
-
-    return error_terms
+@closure_jit(static_argnames="noise")
+def _error_terms(
+    denoise: Denoise, distribution: Mixture, clock: Array, keys: Keys, x: Array, cond: PyTree, *, noise: Gaussian
+) -> Float[Array, "b 2"]:
+    """The exact denoiser's expected squared error, and the squared distance to it."""
+    t = jnp.full((len(x),) + (1,) * (x.ndim - 1), clock)
+    x_t, _ = jax.vmap(noise.corrupt)(keys, x, t)
+    m = noise.coefficients(jnp.broadcast_to(t, x.shape))
+    exact, exact_error = distribution.posterior_mean(x_t, m.alpha, m.sigma, cond)
+    return jnp.stack([exact_error, sum_per_example((denoise(x_t, t, cond) - exact) ** 2)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -121,9 +119,9 @@ def compare_with_density(
 ) -> DensityComparison:
     """The comparison of samples, conditioned on `labels`, with real examples of `real_labels`; None: unconditional."""
     rows = [_summarize(distribution, *data) for data in ((samples, labels), (real, real_labels))]
-    (ours, distance, accuracy), (theirs, real_distance, real_accuracy) = rows
-    z = (ours[0] - theirs[0]) / (ours[1] ** 2 + theirs[1] ** 2) ** 0.5
-    return DensityComparison(ours, theirs, z, distance, real_distance, accuracy, real_accuracy)
+    (log_p, distance, accuracy), (real_log_p, real_distance, real_accuracy) = rows
+    z = (log_p[0] - real_log_p[0]) / (log_p[1] ** 2 + real_log_p[1] ** 2) ** 0.5
+    return DensityComparison(log_p, real_log_p, z, distance, real_distance, accuracy, real_accuracy)
 
 
 def entropy(keys: Keys, distribution: Mixture, conditional: bool = False) -> tuple[float, float]:
@@ -134,12 +132,12 @@ def entropy(keys: Keys, distribution: Mixture, conditional: bool = False) -> tup
     """
     x, classes = jax.jit(jax.vmap(distribution.draw))(keys)
     log_p = _in_chunks(distribution.log_components, x, classes if conditional else None)
-    doubt = -np.sum(np.exp(log_p) * np.maximum(log_p, -1e3), axis=1)  # where p = 0, 0
+    entropies = -np.sum(np.exp(log_p) * np.maximum(log_p, -1e3), axis=1)  # of H(k|x); p log p is 0 at p = 0
     weights = np.exp(np.asarray(distribution.log_prior()[0], float))
     log_k = np.asarray(distribution.log_prior(distribution.classes if conditional else None), float)
-    chosen = -weights @ np.broadcast_to(log_k, (len(weights), len(weights))).diagonal()
-    posterior_entropy, error = _mean(doubt)
-    return float(chosen + weights @ distribution.entropies()) - posterior_entropy, error
+    prior_entropy = -weights @ np.broadcast_to(log_k, (len(weights), len(weights))).diagonal()
+    posterior_entropy, error = _mean(entropies)
+    return float(prior_entropy + weights @ distribution.entropies()) - posterior_entropy, error
 
 
 def exact_bits(distribution: Mixture, x: Values, labels: Labels = None) -> Float[np.ndarray, " n"]:
@@ -151,16 +149,16 @@ def exact_bits(distribution: Mixture, x: Values, labels: Labels = None) -> Float
 
 
 def _summarize(distribution: Mixture, x: Values, labels: Labels) -> tuple[tuple[float, float], float, float | None]:
+    """The mean log-density and its error, `component_distance` and `accuracy` of a `DensityComparison`."""
     log_p = _in_chunks(distribution.log_components, x)
     weights = np.exp(np.asarray(distribution.log_prior()[0], float))
     shares = np.bincount(log_p.argmax(axis=1), minlength=len(weights)) / len(x)
-    right = None if labels is None else np.asarray(distribution.classes)[log_p.argmax(axis=1)] == np.asarray(labels)
     distance = float(np.abs(shares - weights).sum() / 2)
-    return (
-        _mean(_in_chunks(distribution.log_density, x, labels)),
-        distance,
-        None if right is None else float(right.mean()),
-    )
+    log_density = _mean(_in_chunks(distribution.log_density, x, labels))
+    if labels is None:
+        return log_density, distance, None
+    classes = np.asarray(distribution.classes)[log_p.argmax(axis=1)]
+    return log_density, distance, float((classes == np.asarray(labels)).mean())
 
 
 def _in_chunks(call: Callable[..., Array], *data: PyTree, size: int = 256) -> Float[np.ndarray, "n *_"]:

@@ -1,32 +1,32 @@
-"""A Gaussian model at each noise level in numbers that say what is wrong, whatever its data.
+"""The error of a Gaussian model at each noise level, and alarms where it is too large for any data.
 
-Two things are known of any good denoiser: it misses no more than the best linear one, and its answers move by what they
-get better. Where a model's do not, it has not learnt that level.
+A good denoiser has at every level at most the error of the best linear denoiser, and its prediction changes between
+levels by as much as its error falls (`by_noise_level.martingale_gap`). An alarm names the levels where a model fails
+either by more than chance and by more than 5 %.
 """
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
-from diffjax.diagnostics import by_noise_level
-from diffjax.diagnostics.linear_denoiser import describe_linear
+from diffjax.diagnostics.by_noise_level import Examples, denoising_error, log_snr_grid, martingale_gap
+from diffjax.diagnostics.linear_denoiser import linear_error
 from diffjax.noise import Gaussian
-from diffjax.protocols import Denoise, Keys, Sample
+from diffjax.protocols import Denoise
 
-MIN_STANDARD_ERRORS = 5.0  # standard errors
-MIN_RELATIVE_ERROR = 0.05  # of the error there
+MIN_STANDARD_ERRORS = 5.0
+MIN_RELATIVE_ERROR = 0.05
 
 Real = Float[np.ndarray, " k"]
 
 
 class NoiseLevelProfile(NamedTuple):
-    """At k log-SNRs, noisiest first: errors per number of x0, from held-out examples, with standard errors.
+    """Mean squared errors per value of x0 at k log-SNRs, noisiest first; `_se` are standard errors.
 
-    `linear` is the error of the best linear denoiser, and `linear_from` how it was estimated. `change` is how much
-    answers move from the level before, `excess` how much of that is not a fall of the error; both are 0 at the first
-    level.
+    `linear`: the error of the best linear denoiser; `linear_from`: how its covariance was estimated. `change`: the mean
+    square change of the prediction from the level before; `excess`: the part of it that is no fall of the error. Both
+    are 0 at the first level.
     """
 
     log_snr: Real
@@ -40,72 +40,69 @@ class NoiseLevelProfile(NamedTuple):
 
 
 def noise_level_profile(
-    keys: Keys, noise: Gaussian, denoise: Denoise, x: Sample, cond: PyTree, train: Shaped[Array, "_ *_"],
-    count: int = 17, batch: int | None = None,
-) -> NoiseLevelProfile:  # fmt: skip
-    """The profile of a denoiser on held-out examples x, at `count` levels; `train` is for the linear denoiser alone.
+    examples: Examples,
+    noise: Gaussian,
+    denoise: Denoise,
+    train: Shaped[Array, "_ *_"],
+    count: int = 17,
+    batch: int | None = None,
+) -> NoiseLevelProfile:
+    """The profile of a denoiser on held-out examples, at `count` log-SNRs from -8 to 8, `batch` examples at a time.
 
-    At most `batch` examples are looked at at once.
+    `train`, `[n, *shape]`, are the examples of the linear denoiser's covariance. Raises UserError for tokens.
     """
-    t = by_noise_level.log_snr_grid(noise, count)
+    t = log_snr_grid(noise, count)
+    size = batch or len(examples.x)
     parts = []
-    for start in range(0, len(x), batch or len(x)):
-        rows = slice(start, start + (batch or len(x)))
-        arguments = noise, denoise, x[rows], jax.tree.map(lambda leaf, rows=rows: leaf[rows], cond), t
-        parts.append(
-            (
-                by_noise_level.denoising_error(keys[rows], *arguments),
-                *by_noise_level.martingale_gap(keys[rows], *arguments),
-            )
-        )
-    errors, *gaps = (
-        np.concatenate([np.asarray(values, np.float64) for values in one], 1) for one in zip(*parts, strict=True)
-    )
-    first = np.zeros((1, len(x)))
-    change, excess = (np.concatenate([first, part]) for part in gaps)
-    linear = by_noise_level.linear_error(noise, train, t)
+    for start in range(0, len(examples.x), size):
+        keys, x, cond = examples.select(slice(start, start + size))
+        error = denoising_error(keys, noise, denoise, x, cond, t)
+        parts.append((error, *martingale_gap(keys, noise, denoise, x, cond, t)))
+    errors, *gaps = (np.concatenate(values, axis=1, dtype=np.float64) for values in zip(*parts, strict=True))
+    change, excess = (np.concatenate([np.zeros((1, len(examples.x))), gap]) for gap in gaps)
+    linear = linear_error(noise, train, t)
     return NoiseLevelProfile(
         np.asarray(noise.log_snr(t)),
         *_mean(errors),
-        np.asarray(linear.error),
+        linear.error,
         change.mean(axis=1),
         *_mean(excess),
-        describe_linear(linear),
+        linear.describe(),
     )
 
 
 def describe_alarms(profile: NoiseLevelProfile) -> list[str]:
-    """What is surely and largely wrong, in words: bands worse than linear, and where answers are restless."""
-    sure = MIN_STANDARD_ERRORS * profile.error_se
-    worse = profile.error - sure > (1 + MIN_RELATIVE_ERROR) * profile.linear
+    """One sentence for each band of levels with too large an error, and for each with too large a change."""
+    worse = profile.error - MIN_STANDARD_ERRORS * profile.error_se > (1 + MIN_RELATIVE_ERROR) * profile.linear
     lines = [
-        f"the denoiser is worse than the best linear one {_describe_band(profile, low, high)}: its error is up to "
-        f"{np.max(profile.error[low:high] / profile.linear[low:high]):.3g} times as large; "
-        "it has not learnt these levels"
-        for low, high in _runs(worse)
+        f"the denoiser is worse than the best linear one {_describe_band(profile, band)}: its error is up to "
+        f"{np.max(profile.error[band] / profile.linear[band]):.3g} times as large; it has not learnt these levels"
+        for band in _runs(worse)
     ]
-    restless = (profile.excess > MIN_STANDARD_ERRORS * profile.excess_se) & (
+    inconsistent = (profile.excess > MIN_STANDARD_ERRORS * profile.excess_se) & (
         profile.excess > MIN_RELATIVE_ERROR * profile.error
     )
     lines += [
-        f"answers move by more than they get better {_describe_band(profile, low, high)}: by "
-        f"{np.max(profile.excess[low:high] / profile.error[low:high]):.0%} of the error there"
-        for low, high in _runs(restless)
+        f"predictions change by more than their error falls {_describe_band(profile, band)}: by "
+        f"{np.max(profile.excess[band] / profile.error[band]):.0%} of the error there"
+        for band in _runs(inconsistent)
     ]
     return lines
 
 
 def _mean(values: Float[np.ndarray, "k b"]) -> tuple[Real, Real]:
+    """The mean over examples, and its standard error."""
     return values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
 
 
-def _runs(which: np.ndarray) -> list[tuple[int, int]]:
-    """First and past-the-last place of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], which.astype(int), [0]])))
-    return [(int(low), int(high)) for low, high in zip(edges[::2], edges[1::2], strict=True)]
+def _runs(flags: Bool[np.ndarray, " k"]) -> list[slice]:
+    """The runs of neighbouring levels where the flag is true."""
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
+    return [slice(low, high) for low, high in edges.reshape(-1, 2)]
 
 
-def _describe_band(profile: NoiseLevelProfile, low: int, high: int) -> str:
-    first = profile.log_snr[low]
-    last = profile.log_snr[high - 1]
-    return f"at log-SNR {first:.1f}" if low == high - 1 else f"from log-SNR {first:.1f} to {last:.1f}"
+def _describe_band(profile: NoiseLevelProfile, band: slice) -> str:
+    log_snr = profile.log_snr[band]
+    return (
+        f"at log-SNR {log_snr[0]:.1f}" if len(log_snr) == 1 else f"from log-SNR {log_snr[0]:.1f} to {log_snr[-1]:.1f}"
+    )

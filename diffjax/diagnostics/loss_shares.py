@@ -1,4 +1,4 @@
-"""The training loss and its gradient by noise level."""
+"""The training loss and its gradient by noise level, to find levels that dominate training or oppose the others."""
 
 import functools
 from collections.abc import Callable
@@ -11,18 +11,21 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from diffjax import times as all_times
-from diffjax.loss.protocol import Apply, Loss
-from diffjax.protocols import Cond, Keys, Noise, Sample
+from diffjax.diagnostics.by_noise_level import Examples
+from diffjax.loss.protocol import Losses
+from diffjax.protocols import Noise
 from diffjax.times import Times
 
-__all__ = ["gradients"]
+__all__ = ["Share", "gradients"]
+
+ExampleLoss = Callable[[PyTree, Times, Examples], Losses]  # (params, times, examples) -> [b], levels drawn by `times`
 
 
 class Share(NamedTuple):
-    """One bin of the noise levels that training draws, all bins being equally likely.
+    """One of several bins of noise levels that training draws with equal probability.
 
-    `log_snr` are its edges, noisiest first; `loss` its mean loss, `gradient` the norm of its mean gradient,
-    and `cosine` the cosine between that gradient and the mean of all gradients.
+    `log_snr`: its edges, noisiest first; `loss`: its mean loss; `gradient`: the Euclidean norm of its mean gradient;
+    `cosine`: the cosine of the angle between that gradient and the mean gradient of all bins.
     """
 
     log_snr: tuple[float, float]
@@ -32,36 +35,30 @@ class Share(NamedTuple):
 
 
 def gradients(
-    keys: Keys,
+    examples: Examples,
     noise: Noise,
-    loss_of: Callable[[Times], Loss],
-    apply: Callable[[PyTree], Apply],
+    loss: ExampleLoss,
     params: PyTree,
-    x0: Sample,
-    cond: Cond,
     bins: int = 8,
     times: Times | None = None,
     batch: int | None = None,
 ) -> list[Share]:
-    """The loss and its gradient in `bins` equally likely bins of the noise levels that training draws by `times`.
+    """The loss and its gradient in `bins` bins of equal probability under `times` (default: uniform).
 
-    `loss_of(times)` is the loss with levels drawn by `times`, `apply(params)` a loss's `apply`. The mean over bins is
-    the training loss and its gradient; bins in conflict with it have a cosine near or below 0. Examples are taken in
-    equal parts of at most `batch`, and the remainder is left out.
+    Bins are ordered from noise to data. The means over bins are the training loss and its gradient; a bin in conflict
+    with the others has a cosine near or below 0. Examples are taken in equal parts of at most `batch`; those that
+    remain are left out.
     """
     quantile = times or all_times.uniform()
 
-    def bin_loss(params: PyTree, k: Array, keys: Keys, x0: Sample, cond: Cond) -> Array:
-        def within(noise: Noise, u: Array) -> Array:
+    def bin_loss(params: PyTree, k: Array, examples: Examples) -> Array:
+        def times_in_bin(noise: Noise, u: Array) -> Array:
             return quantile(noise, (bins - 1 - k + u) / bins)
 
-        return jnp.mean(loss_of(within)(keys, apply(params), x0, cond))
+        return jnp.mean(loss(params, times_in_bin, examples))
 
     graded = jax.jit(jax.value_and_grad(bin_loss))
-    parts = [
-        jax.tree.map(lambda leaf, rows=rows: leaf[rows], (keys, x0, cond))
-        for rows in _equal_parts(len(x0), batch or len(x0))
-    ]
+    parts = [examples.select(rows) for rows in _equal_parts(len(examples.x), batch or len(examples.x))]
     bin_means = [
         _mean_over_parts(functools.partial(graded, params, jnp.asarray(k, jnp.float32)), parts) for k in range(bins)
     ]
@@ -69,12 +66,10 @@ def gradients(
     return _shares(bin_means, np.asarray(edges))
 
 
-def _mean_over_parts(
-    graded: Callable[[Keys, Sample, Cond], tuple[Array, PyTree]], parts: list[tuple[Keys, Sample, Cond]]
-) -> tuple[Array, PyTree]:
+def _mean_over_parts(graded: Callable[[Examples], tuple[Array, PyTree]], parts: list[Examples]) -> tuple[Array, PyTree]:
     """The mean loss and gradient over parts of one size."""
-    every = [graded(*part) for part in parts]
-    return jax.block_until_ready(jax.tree.map(lambda *leaves: sum(leaves) / len(parts), *every))
+    results = [graded(part) for part in parts]
+    return jax.block_until_ready(jax.tree.map(lambda *leaves: sum(leaves) / len(parts), *results))
 
 
 def _shares(bin_means: list[tuple[Array, PyTree]], edges: Float[np.ndarray, " _"]) -> list[Share]:

@@ -18,7 +18,7 @@ from diffjax.edit.observation import Observation
 from diffjax.edit.operators import blurred, downsampled, grey, inpaint, observed
 from diffjax.edit.projection import ddnm, ddrm
 from diffjax.edit.sdedit import noise_to, strength_to_time, truncate_grid, vary
-from diffjax.edit.smc import Particles, particles, twisted
+from diffjax.edit.smc import particles, twisted
 from diffjax.edit.solver import Method, solve
 from diffjax.edit.time_travel import repaint
 
@@ -26,7 +26,6 @@ __all__ = [
     "Method",
     "MixedCondition",
     "Observation",
-    "Particles",
     "blurred",
     "clamp",
     "ddnm",

@@ -1,4 +1,4 @@
-"""Methods that put known values in place: as inputs of the denoiser (`clamp`), or after each step (`replacement`)."""
+"""Methods that set known values: in the inputs of the denoiser (`clamp`), or after each step (`replacement`)."""
 
 import functools
 from dataclasses import dataclass

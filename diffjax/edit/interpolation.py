@@ -1,9 +1,9 @@
-"""Interpolation of two images: both are inverted to noise, and points between the latents are sampled back.
+"""Interpolation of two images: both are inverted to noise, and points between the latents are sampled.
 
-(Song et al. 2021, DDIM, section 5.3; spherical, as noise has nearly one norm: White 2016.) Between two conditions the
-predictions are mixed: the score of p(x|first)^(1-w) p(x|second)^w at every level, a product of experts (Liu et al.
-2022; Du et al. 2023, "Reduce, reuse, recycle", section 3), so conditions need no embedding space. As with guidance, the
-product is taken at each level, so between w = 0 and 1 the mixed prediction is no denoiser of any distribution.
+(Song et al. 2021, DDIM, section 5.3; spherical, since noise has almost constant norm: White 2016.) Between two
+conditions the predictions are mixed, which at every level is the score of p(x|first)^(1-w) p(x|second)^w, a product of
+experts (Liu et al. 2022; Du et al. 2023, "Reduce, reuse, recycle", section 3); no embedding space is needed. As with
+guidance, the products of different levels are not the noised versions of one distribution, except at w = 0 and 1.
 """
 
 from typing import NamedTuple, Unpack
@@ -25,6 +25,7 @@ from diffjax.order import Order
 from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Level, Noise, Sample
 from diffjax.sampling.loop import invert, sample
 from diffjax.steps import midpoint
+from diffjax.steps.ancestral import square_root
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.kinds import describe_value
 
@@ -82,7 +83,7 @@ def slerp(a: Float[Array, "b *shape"], b: Float[Array, "b *shape"], share: Weigh
 def _normalize(x: Float[Array, "b n"]) -> tuple[Float[Array, "b n"], Float[Array, "b 1"]]:
     """Direction and norm; the direction of 0 is 0."""
     square = jnp.sum(x**2, axis=1, keepdims=True)
-    norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    norm = square_root(square)
     return x / jnp.where(norm > 0, norm, 1), norm
 
 

@@ -1,4 +1,4 @@
-"""A generation order with the known positions first."""
+"""Generation orders that begin with the known positions."""
 
 import jax.numpy as jnp
 import numpy as np

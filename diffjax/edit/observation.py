@@ -1,4 +1,4 @@
-"""Linear inverse problems y = H x + noise, by their coordinates in an orthonormal basis, and how they enter sampling.
+"""Observations of linear inverse problems y = H x + noise, in an orthonormal basis, and their use in sampling.
 
 With the singular value decomposition H = U S Vᵀ the coordinates are z = Vᵀ x, measured as z_i = (Uᵀ y)_i / s_i with the
 noise of (Uᵀ y)_i divided by s_i (Kawar et al. 2022, section 4.1). A coordinate with s_i = 0 has infinite noise.
@@ -20,7 +20,9 @@ from diffjax.denoising import is_causal
 from diffjax.errors import UserError
 from diffjax.order import Order, ranks
 from diffjax.protocols import Cond, Denoise, GaussianNoise, Hook, Keys, Level, Noise, Sample, TokenNoise
+from diffjax.steps.ancestral import standard_normal
 from diffjax.utils.closures import as_pytree
+from diffjax.utils.memo import bind
 from diffjax.utils.prng import fold
 
 Basis = Callable[[Array], Array]  # an orthonormal linear map of one example to another of its shape
@@ -171,20 +173,18 @@ def _pin_tokens(observation: Observation, keys: Keys, x: Sample, pred: object, t
 
 def renoise_hook(noise: GaussianNoise, observation: Observation) -> Hook:
     """The hook that replaces exactly known coordinates by alpha_s values + sigma_s eps, and at s = 0 by the values."""
-    return Partial(_renoise(noise), observation)
+    return Partial(bind(_renoise, noise), observation)
 
 
-@functools.cache
-def _renoise(noise: GaussianNoise) -> Callable[..., Sample]:
-    def hook(observation: Observation, keys: Keys, x: Sample, pred: object, t: Level, s: Level) -> Sample:
-        values, std = observation.batched_values()
-        m = noise.coefficients(s)
-        x_s = jnp.where(s == 0, values, m.alpha * values + m.sigma * standard_normal(keys, x))
-        return observation.replace_coordinates(x, x_s, std == 0)
-
-    return hook
+def _renoise(
+    noise: GaussianNoise, observation: Observation, keys: Keys, x: Sample, pred: object, t: Level, s: Level
+) -> Sample:
+    values, std = observation.batched_values()
+    m = noise.coefficients(s)
+    x_s = jnp.where(s == 0, values, m.alpha * values + m.sigma * fresh_noise(keys, x))
+    return observation.replace_coordinates(x, x_s, std == 0)
 
 
-def standard_normal(keys: Keys, x: Sample) -> Sample:
-    """Standard normal draws of the shape of x, each example from its key."""
-    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(fold(keys, 0))
+def fresh_noise(keys: Keys, x: Sample) -> Sample:
+    """Standard normal draws of the shape of x, each example from a key of its own."""
+    return standard_normal(fold(keys, 0), x)

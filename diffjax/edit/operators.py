@@ -1,4 +1,4 @@
-"""Measurement operators: a mask, block means, grey values, a blur, and any other in an orthonormal basis."""
+"""Measurement operators: a mask, block means, grey values, a blur, and any other by its orthonormal basis."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Projection methods for inverse problems (DDNM, DDRM): measured coordinates enter the prediction of x0."""
+"""Projection methods for inverse problems (DDNM, DDRM): measured coordinates replace those of the predicted x0."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from diffjax.edit.observation import Observation, pin_hook, standard_normal
+from diffjax.edit.observation import Observation, fresh_noise, pin_hook
 from diffjax.edit.solver import Method, Problem, sample_posterior
 from diffjax.errors import UserError
 from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Level, Sample, Step
@@ -27,7 +27,7 @@ class ObservedPrediction(NamedTuple):
 ObservedDenoise = Callable[[Sample, Level], ObservedPrediction]
 
 
-def _sample_with_observation(problem: Problem, step: Step) -> Sample:
+def _sample_with_observation(step: Step, problem: Problem) -> Sample:
     denoise = Partial(_predict_with_observation, problem.observation, as_pytree(problem.denoise))
     return sample_posterior(problem, denoise, pin_hook(problem.observation), step)
 
@@ -50,7 +50,7 @@ def ddnm() -> Method:
 
 def _ddnm(problem: Problem) -> Sample:
     if problem.step is None:
-        return _sample_with_observation(problem, null_space_step())
+        return _sample_with_observation(null_space_step(), problem)
     problem.observation.check_exact(f"ddnm with step {problem.step.name} in place of its own")
     denoise = Partial(_replace_observed, problem.observation, as_pytree(problem.denoise))
     return sample_posterior(problem, denoise, pin_hook(problem.observation))
@@ -79,7 +79,7 @@ def null_space_step() -> Step:
         z_t = observation.to_coordinates(x)
         z0 = observation.to_coordinates(x0)
         z0 = z0 + share * (values - z0)
-        added = square_root(c**2 - (share * value_std) ** 2) * standard_normal(keys, x)
+        added = square_root(c**2 - (share * value_std) ** 2) * fresh_noise(keys, x)
         return observation.from_coordinates(posterior_mean(noise, z_t, z0, t, s) + added), carry
 
     return Step(no_carry, update, stochastic=True, needs=GaussianNoise, prediction_type=ObservedPrediction)
@@ -114,12 +114,8 @@ def ddrm(eta: float = 0.85, eta_b: float = 1.0) -> Method:
     for name, value in (("eta", eta), ("eta_b", eta_b)):
         if not 0 <= value <= 1:
             raise UserError(f"ddrm: {name} must be in [0, 1], got {value}; the paper has eta=0.85 and eta_b=1")
-    draw = functools.partial(_ddrm, eta, eta_b)
+    draw = functools.partial(_sample_with_observation, spectral_step(eta, eta_b))
     return Method("ddrm", draw, noisy=True, rule="that of each coordinate's noise")
-
-
-def _ddrm(eta: float, eta_b: float, problem: Problem) -> Sample:
-    return _sample_with_observation(problem, spectral_step(eta, eta_b))
 
 
 @memoize_by_arguments
@@ -136,7 +132,7 @@ def spectral_step(eta: float, eta_b: float) -> Step:
         m = noise.coefficients(s)
         z_t = observation.to_coordinates(x)
         z0 = observation.to_coordinates(x0)
-        n = standard_normal(keys, x)
+        n = fresh_noise(keys, x)
         finite = jnp.isfinite(std)
         tau = jnp.where(finite, std, 1)
         eps = jnp.where(finite, (values - z0) / jnp.where(tau > 0, tau, 1), noise.eps(z_t, z0, t))

@@ -6,7 +6,7 @@ noise are equal (half of all tokens are masked), and at 1 sampling starts from t
 """
 
 import functools
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ def noise_to(keys: Keys, noise: Noise, order: Order, x0: Sample, u: Strength) ->
     return jnp.where(t == 1, prior, x_t)
 
 
-def truncate_grid(grid: Shaped[Any, " _"], u: Strength) -> Grid:
+def truncate_grid(grid: Shaped[Array | np.ndarray, " _"], u: Strength) -> Grid:
     """The part of the grid below clock value u, which becomes its first point.
 
     Where u or the grid is traced the length cannot depend on them: the last point is repeated instead, which changes

@@ -1,4 +1,4 @@
-"""Twisted sequential Monte Carlo: a particle filter whose proposal is guided towards the observation."""
+"""Twisted sequential Monte Carlo: a particle filter with a proposal guided towards the observation."""
 
 import functools
 from typing import NamedTuple, Unpack

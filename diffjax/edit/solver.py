@@ -1,6 +1,5 @@
-"""Posterior sampling: `solve` draws x0 given an observation by any method."""
+"""Posterior sampling: `solve` draws x0 given an observation, by a method of `edit.methods`."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Unpack, cast
@@ -17,7 +16,7 @@ from diffjax.sampling.driver import sample_for
 
 
 class Problem(NamedTuple):
-    """The arguments of `solve` but for the method."""
+    """The arguments of `solve`, without the method."""
 
     keys: Keys
     noise: Noise
@@ -119,8 +118,4 @@ def sample_posterior(problem: Problem, denoise: Denoise, hook: Hook, step: Step 
 
 def sample_with_hooks(make_hooks: Callable[[Problem], tuple[Denoise, Hook]]) -> Callable[[Problem], Sample]:
     """`Method.draw` of a method that is `dj.sample` with the denoiser and hook `make_hooks(problem)`."""
-    return functools.partial(_sample_with_hooks, make_hooks)
-
-
-def _sample_with_hooks(make_hooks: Callable[[Problem], tuple[Denoise, Hook]], problem: Problem) -> Sample:
-    return sample_posterior(problem, *make_hooks(problem))
+    return lambda problem: sample_posterior(problem, *make_hooks(problem))

@@ -1,4 +1,4 @@
-"""RePaint: sampling with jumps back to noisier levels, which harmonize the known and the sampled parts."""
+"""RePaint: sampling with jumps back to noisier levels, which make known and sampled regions consistent."""
 
 import functools
 from typing import cast
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from diffjax.denoising import networks
-from diffjax.edit.observation import renoise_hook, standard_normal
+from diffjax.edit.observation import fresh_noise, renoise_hook
 from diffjax.edit.solver import Method, Problem
 from diffjax.errors import UserError
 from diffjax.parallel.dispatch import loops_are_slow
@@ -99,4 +99,4 @@ def _raise_noise(keys: Keys, noise: GaussianNoise, x_s: Sample, t: Level, s: Lev
     same = s == t
     ratio = jnp.where(same, 1, at_t.alpha / jnp.where(same, 1, at_s.alpha))
     variance = jnp.where(same, 0, jnp.maximum(at_t.sigma**2 - (ratio * at_s.sigma) ** 2, 0))
-    return ratio * x_s + jnp.sqrt(variance) * standard_normal(keys, x_s)
+    return ratio * x_s + jnp.sqrt(variance) * fresh_noise(keys, x_s)

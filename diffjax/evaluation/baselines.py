@@ -1,7 +1,7 @@
-"""Two closed-form likelihood baselines, in bits per dimension of discrete pixel levels.
+"""Two likelihood baselines in closed form, in bits per dimension of discrete pixel levels.
 
-Each is fitted per class of the training images; a class with fewer than two of them is fitted to all. Images are uint8
-levels 0 … levels - 1; both functions take several sets of images, and return for each set the bits of each image.
+Each is fitted to every class of the training images; a class of fewer than two images is fitted to all. Images are
+uint8 with levels 0 … levels - 1. Both functions take several sets of images and return the bits of each image, by set.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
-"""Support vector machines as measures: samples against real images, and labels by a classifier of real images.
+"""Measures by support vector machines: a two-sample test of samples against real images, and the accuracy of labels.
 
-Every function raises `UserError` when an array is not a table, holds NaN or infinities, or has too few rows.
+Every function raises `UserError` for an array that is not a table of finite numbers, or has too few rows.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Six measures of images in any features: the Fréchet distance, KID, precision, recall, density and coverage."""
+"""Six measures in a given feature space: Fréchet distance, KID, precision, recall, density and coverage."""
 
 from functools import partial
 
@@ -48,12 +48,8 @@ def _validate_sides(features: str, samples: np.ndarray, train: np.ndarray, test:
 
 
 def _pairwise_scores(features: str, sides: Sides) -> list[Score]:
+    """KID, and precision, recall, density and coverage, which are computed together."""
     kid = Measure("kid", f"KID of {features}", "0, lower is better", "+.3g", features)
-    return [score_with_baseline(kid, kid_of_pairs, sides), *_coverage_scores(features, sides)]
-
-
-def _coverage_scores(features: str, sides: Sides) -> list[Score]:
-    """Precision, recall, density and coverage, which are computed together."""
     samples, real = (
         replicates_each(partial(coverage_of_pairs, pairs, k=NEIGHBOURS), *pairs.everything, groups=GROUPS)
         for pairs in sides
@@ -63,4 +59,5 @@ def _coverage_scores(features: str, sides: Sides) -> list[Score]:
         for key, ideal in COVERAGE_IDEALS.items()
     ]
     rows = zip(measures, samples, real, strict=True)
-    return [measure.score(sample_score, real_score) for measure, sample_score, real_score in rows]
+    coverage = [measure.score(sample_score, real_score) for measure, sample_score, real_score in rows]
+    return [score_with_baseline(kid, kid_of_pairs, sides), *coverage]

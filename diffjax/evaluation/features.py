@@ -1,7 +1,7 @@
-"""Feature extractors: functions from images to points, with the provenance that makes scores comparable.
+"""Feature extractors: functions from images to points, with the provenance that decides whether scores are comparable.
 
-A new extractor is a function that returns a `Features`: for a network, the hash of its weights, its resize rule, and a
-function that runs it over a batch. It is registered nowhere.
+A new extractor is a function that returns a `Features`. That of a network has the hash of its weights, its resize rule,
+and a function that applies it to a batch.
 """
 
 import hashlib
@@ -68,7 +68,9 @@ def pixel_features(shape: tuple[int, int, int]) -> Features:
     """The pixels as fractions in [0, 1] in float32, of images of one shape (height, width, channels)."""
 
     def extract(images: Images) -> Table:
-        _check_shape("pixels", images, shape)
+        if images.shape[1:] != shape:
+            problem = f"{images.shape[1:]} (height, width, channels), expected {shape}"
+            raise UserError(f"pixels: images are {problem}; compare images of one size")
         return images.reshape(len(images), -1) / np.float32(255)
 
     rule = f"level / 255 of {shape[0]}x{shape[1]}x{shape[2]}"
@@ -202,11 +204,5 @@ def _validate_features(features: Features, images: Images) -> Table:
     rows = validate_points(features.name, features.extract(images), len(images))
     if rows.shape != (len(images), features.dim):
         expected = f"{len(images)} images gave {rows.shape}, not {features.dim} values each"
-        raise UserError(f"{features.name}: {expected}; mend the extractor")
+        raise UserError(f"{features.name}: {expected}; correct the extractor")
     return rows
-
-
-def _check_shape(name: str, images: Images, shape: tuple[int, int, int]) -> None:
-    if images.shape[1:] != shape:
-        problem = f"{images.shape[1:]} (height, width, channels), expected {shape}"
-        raise UserError(f"{name}: images are {problem}; compare images of one size")

@@ -1,4 +1,4 @@
-"""Means and covariances of points, gathered a batch at a time in float64, and the Fréchet distance between two sets."""
+"""The Fréchet distance of two sets of points, and means and covariances computed batch by batch in float64."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Samples or reference images from an npz file or a folder of pictures, read a batch at a time."""
+"""Images for evaluation from an npz file or a folder of image files, read batch by batch."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence

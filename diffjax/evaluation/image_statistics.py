@@ -1,7 +1,7 @@
-"""Artefact measures of images: mean, contrast, saturation, high frequencies and checkerboard patterns.
+"""Artefact measures, one number per image: mean, contrast, saturation, high frequencies and checkerboard patterns.
 
-Each is one number per image. A flag is raised where the mean over samples differs from that over real images by more
-than `MIN_STANDARD_ERRORS` and by more than `MIN_EFFECT` standard deviations.
+A flag is raised where the mean over samples differs from the mean over real images by more than `MIN_STANDARD_ERRORS`
+standard errors and by more than `MIN_EFFECT` standard deviations of real images.
 """
 
 from typing import NamedTuple

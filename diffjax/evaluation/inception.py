@@ -1,7 +1,7 @@
-"""Inception-v3 of the Fréchet inception distance: the net, and the rules that resize images for it.
+"""Inception-v3 for the Fréchet inception distance: the network, and the rules that resize images for it.
 
-Szegedy et al. 2016 (arXiv 1512.00567), figures 5 to 7, in TensorFlow's graph of 2015-12-05, which Heusel et al. 2017
-took. It departs from the paper at `branch_pool`: average pooling excludes padding, and the last block uses max pooling.
+Szegedy et al. 2016 (arXiv 1512.00567), figures 5 to 7, in TensorFlow's graph of 2015-12-05, as used by Heusel et al.
+2017. It differs from the paper in `branch_pool`: average pooling excludes padding, and the last block uses max pooling.
 Batch normalisation is folded into kernels and biases (`inception_weights.load_weights`). Names are those of the
 published weights.
 """

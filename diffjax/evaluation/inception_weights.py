@@ -1,6 +1,6 @@
-"""Weights of Inception-v3 from a file of the user, and the features of images by them.
+"""Weights of Inception-v3 from a file, and the image features computed with them.
 
-No weights are shipped, and nothing is unpickled.
+No weights are shipped, and pickled files are refused.
 """
 
 import hashlib

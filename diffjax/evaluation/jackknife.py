@@ -1,7 +1,7 @@
-"""Uncertainty of scores by the delete-a-group jackknife, for any score of two sets of rows.
+"""Confidence intervals of scores of two sets of rows, by the delete-a-group jackknife.
 
-No bootstrap: rows drawn twice lie at distance 0 from each other, which biases statistics of pairs and raises a Fréchet
-distance by as much again as its own bias. Leaving rows out does neither.
+The bootstrap is unsuitable: rows drawn twice lie at distance 0 from each other, which biases statistics of pairs and
+doubles the bias of a Fréchet distance. Deleting rows has neither effect.
 """
 
 from collections.abc import Callable, Sequence

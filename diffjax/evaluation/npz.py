@@ -1,4 +1,4 @@
-"""Arrays of untrusted npz and npy files: nothing is unpickled, and sizes are checked before reading."""
+"""Arrays of npz and npy files of unknown origin: nothing is unpickled, and sizes are checked before reading."""
 
 import zipfile
 from collections.abc import Collection, Iterator

@@ -1,4 +1,4 @@
-"""A score of samples beside the same score of as many training images, both against the same test images."""
+"""Scores of samples, with the same score of equally many training images, both against the same test images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Score:
 
 
 class Measure(NamedTuple):
-    """What a `Score` says of a measure beside its values."""
+    """The fields of a `Score` but for its values."""
 
     key: str
     name: str

@@ -1,4 +1,4 @@
-"""Tables of points, one per row: validation, and squared distances a block of rows at a time."""
+"""Tables of points, one per row: their validation, and squared distances computed in blocks of rows."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def validate_points(name: str, x: np.ndarray, min_rows: int) -> Float[np.ndarray
     if len(x) < min_rows:
         raise UserError(f"{name} has {len(x)} rows: give at least {min_rows}")
     if not all(np.isfinite(x[rows]).all() for rows in blocks(len(x))):
-        raise UserError(f"{name} holds NaN or infinities: drop or mend those rows first")
+        raise UserError(f"{name} holds NaN or infinities: drop or correct those rows")
     return x
 
 

@@ -1,7 +1,7 @@
-"""The inner products of the points of two sets, computed once for all scores of the sets and of parts of them.
+"""The inner products of the points of two sets, computed once for all scores of the sets and of their subsets.
 
 Fréchet distance, MMD², KID, precision and recall of n points of d values are functions of their n² inner products. A
-jackknife computes each score some forty times; the d values are read once for all of them.
+jackknife computes each score some forty times, and so reads the d values once.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""Nearest neighbours: memorization of training images; precision, recall, density and coverage.
+"""Measures by nearest neighbours: memorization of training images; precision, recall, density and coverage.
 
-Every function raises `UserError` when an array is not a table, holds NaN or infinities, or has too few rows.
+Every function raises `UserError` for an array that is not a table of finite numbers, or has too few rows.
 """
 
 from typing import NamedTuple
@@ -72,11 +72,6 @@ def nearest(
     """minⱼ |xᵢ − trainⱼ| and the j that attains it, for every i: exact, so that a copy lies at distance 0."""
     distances, indices = nearest_neighbours(x, train, 1)
     return distances[:, 0], indices[:, 0]
-
-
-def nearest_distances(x: Float[np.ndarray, "n d"], train: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " n"]:
-    """minⱼ |xᵢ − trainⱼ|, in the units of the points, for every i."""
-    return nearest(x, train)[0]
 
 
 def memorization(

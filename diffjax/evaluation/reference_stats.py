@@ -1,4 +1,4 @@
-"""Moments of the features of many images, a batch at a time, and a cache of the moments of references."""
+"""Moments of the features of many images, computed batch by batch, and a cache of those of reference images."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""The measures of a report: samples against a data set, and real images in the same measures.
+"""The scores of an evaluation report: samples against a data set, with the scores of real images.
 
-Five are of pixels as fractions in [0, 1]; six more are of any features (`feature_measures`).
+Five measures are of pixels as fractions in [0, 1]; six more, of any features, are in `feature_measures`.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from diffjax.evaluation.paired import (
 )
 from diffjax.evaluation.pixels import Splits, as_bytes, fractions_like, fractions_of
 from diffjax.evaluation.point_pairs import Pairs, Rows
-from diffjax.evaluation.precision_recall import nearest, nearest_distances
+from diffjax.evaluation.precision_recall import nearest
 
 TWO_SAMPLE_IMAGES = 1_000  # images per side in the two-sample test, whose time grows fastest
 
@@ -191,7 +191,7 @@ def _label_scores(
 
 def _copies(tables: _Tables, real: Replicates | None) -> Score:
     samples, validation, test = (
-        nearest_distances(table, tables.train)[:, None] for table in (tables.samples, tables.validation, tables.test)
+        nearest(table, tables.train)[0][:, None] for table in (tables.samples, tables.validation, tables.test)
     )
     return COPIES.score(
         with_replicates(_share_of_copies, samples, test),

@@ -6,8 +6,8 @@ parts) or from two models (`autoguidance`, `perturbed_attention`). The **scale**
 `(unconditional, conditional, w, x_t, t) -> prediction` combines them: `linear`, or one for large scales (`rescaled`,
 `thresholded`, `apg`, `zero_star`).
 
-A scalar scale is for all, [b] for each example, and what broadcasts against t for each position. Everything is a
-pytree: arrays pass through `jit` as arguments, and new values compile nothing.
+A number is one scale for all examples, [b] one for each, and an array that broadcasts against t one for each position.
+Guided denoisers are pytrees: their arrays are arguments of `jit`, so new values compile nothing.
 """
 
 from diffjax.guidance.autoguided import autoguidance, perturbed_attention

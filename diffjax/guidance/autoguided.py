@@ -1,4 +1,4 @@
-"""Guidance away from a weaker model under the same condition."""
+"""Guidance by a weaker model under the same condition (autoguidance, perturbed attention)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: one net under two conditions, and one call of it under several."""
+"""Classifier-free guidance: the predictions of one net under two conditions, from one call."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Guidance with momentum: it depends on the steps before, so it is a step rule around a step rule."""
+"""Guidance with momentum. It depends on earlier steps, so it wraps a step rule and not a denoiser."""
 
 from collections.abc import Callable
 

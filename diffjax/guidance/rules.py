@@ -1,10 +1,9 @@
-"""Guidance rules: `(unconditional, conditional, w, x_t, t) -> prediction`, w with as many axes as the predictions.
+"""Guidance rules `(unconditional, conditional, w, x_t, t) -> prediction`, w with as many axes as the predictions.
 
-Only `linear` commutes with the parameterization of the net, and applies to tokens. The others act on predictions of x0
-and use statistics of each example.
+`linear` commutes with the parameterization of the net, and applies to tokens. The others apply to predictions of x0 and
+use statistics of each example.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from diffjax.guidance.scales import Scale, is_concrete, weight
 from diffjax.predict import velocity
 from diffjax.protocols import GaussianNoise, Noise
 from diffjax.utils.closures import as_pytree
+from diffjax.utils.memo import bind
 from diffjax.utils.shape_checks import require_like
 
 Rule = Callable[[Array, Array, ArrayLike, Array, Array], Array]
@@ -141,24 +141,21 @@ def zero_star(noise: Noise, share: float = 0.04) -> Partial:
         raise UserError(f"zero_star: noise must be Gaussian, got {type(noise).__name__}; tokens have no velocity")
     if is_concrete(share) and not 0 <= share < 1:
         raise UserError(f"zero_star: share must be in [0, 1), got {share}; 0 begins with no zeros, 0.04 is the paper's")
-    return Partial(_zero_star(noise), share)
+    return Partial(bind(_zero_star, noise), share)
 
 
-@functools.cache
-def _zero_star(noise: GaussianNoise) -> Callable[..., Array]:
+def _zero_star(
+    noise: GaussianNoise, share: ArrayLike, unconditional: Array, conditional: Array, w: ArrayLike, x_t: Array, t: Array
+) -> Array:
     """With x0 = skip x_t + scale v, s v is the x0 skip x_t + s (x0 - skip x_t); scale cancels in s."""
-
-    def rule(share: ArrayLike, unconditional: Array, conditional: Array, w: ArrayLike, x_t: Array, t: Array) -> Array:
-        m = noise.coefficients(t)
-        still = velocity.solution(m, noise.data_std)[0] * x_t  # the x0 of v = 0
-        moves = m.sigma > 0
-        ahead, behind = (jnp.where(moves, pred - still, 0) for pred in (conditional, unconditional))
-        square = _dot(behind, behind)
-        s = jnp.where(square > 0, _dot(ahead, behind) / jnp.where(square > 0, square, 1), 1)
-        x0 = linear(s * unconditional + (1 - s) * still, conditional, w, x_t, t)
-        return jnp.where((t > 1 - share) & (w != 1), still, x0)
-
-    return rule
+    m = noise.coefficients(t)
+    still = velocity.solution(m, noise.data_std)[0] * x_t  # the x0 of v = 0
+    moves = m.sigma > 0
+    ahead, behind = (jnp.where(moves, pred - still, 0) for pred in (conditional, unconditional))
+    square = _dot(behind, behind)
+    s = jnp.where(square > 0, _dot(ahead, behind) / jnp.where(square > 0, square, 1), 1)
+    x0 = linear(s * unconditional + (1 - s) * still, conditional, w, x_t, t)
+    return jnp.where((t > 1 - share) & (w != 1), still, x0)
 
 
 def _example_axes(x: Array) -> tuple[int, ...]:

@@ -1,6 +1,5 @@
 """Guidance scales: a number, an array, or a function `t -> w` of the noise level, which broadcasts like t."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from diffjax.denoising import PerExample
 from diffjax.errors import UserError
 from diffjax.protocols import GaussianNoise, Noise
 from diffjax.utils.closures import as_pytree
+from diffjax.utils.memo import bind
 from diffjax.utils.shape_checks import require_array
 
 Level = Float[Array, "..."]
@@ -51,19 +51,15 @@ def plus_plus(strength: object, noise: Noise, grid: Float[Array, " stops"]) -> P
         raise UserError(f"plus_plus: noise must be Gaussian, got {type(noise).__name__}; tokens take a plain scale")
     if is_concrete(strength) and not np.all((np.asarray(strength) >= 0) & (np.asarray(strength) <= 1)):
         raise UserError(f"plus_plus: expected a strength in [0, 1], got {strength}; 0.6 is high, 0.2 is low")
-    return Partial(_plus_plus(noise), valid, jnp.sort(jnp.asarray(grid)))
+    return Partial(bind(_plus_plus, noise), valid, jnp.sort(jnp.asarray(grid)))
 
 
-@functools.cache
-def _plus_plus(noise: GaussianNoise) -> Callable[[Scale, Array, Level], ArrayLike]:
-    def scale(strength: Scale, stops: Array, t: Level) -> ArrayLike:
-        below = jnp.searchsorted(stops.astype(t.dtype), t)
-        s = jnp.where(below > 0, stops.astype(t.dtype)[jnp.maximum(below - 1, 0)], t)
-        still = below == 0  # at the last stop nothing moves
-        left = jnp.where(still, 1, 1 - noise.noise_correlation(t, s))
-        return weight(strength, t, t.ndim) / left
-
-    return scale
+def _plus_plus(noise: GaussianNoise, strength: Scale, stops: Array, t: Level) -> ArrayLike:
+    below = jnp.searchsorted(stops.astype(t.dtype), t)
+    s = jnp.where(below > 0, stops.astype(t.dtype)[jnp.maximum(below - 1, 0)], t)
+    still = below == 0  # at the last stop nothing moves
+    left = jnp.where(still, 1, 1 - noise.noise_correlation(t, s))
+    return weight(strength, t, t.ndim) / left
 
 
 def weight(scale: Scale, t: Level, axes: int) -> ArrayLike:

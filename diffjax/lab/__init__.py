@@ -1,23 +1,22 @@
-"""The laboratory: step rules, guidances and posterior samplers, of any origin, against exact answers.
+"""Tests of step rules, guidance and posterior samplers against exact solutions; yours as well as the library's.
 
 `report(step)` measures a step rule, `guidance_report(make)` a guidance, `posteriors(methods, task)` methods of
-`edit.solve`; the other functions measure one thing each.
+`edit.solve`. The other functions measure one property each.
 """
 
-from diffjax.lab.convergence import distance, error_by_nfe, slope
+from diffjax.lab.convergence import error_by_nfe, slope
 from diffjax.lab.distribution_checks import (
     HARD,
     SMOOTH,
-    DistributionCheck,
     Mixture1D,
     compare_distribution,
     critical_distance,
     exact_denoiser,
 )
-from diffjax.lab.guidance_checks import GuidanceReport, GuidanceRow, GuidanceTask, guidance_report
-from diffjax.lab.guidance_data import TWO_CLASSES, Classes, TiltedDensity, class_denoiser, tilted_density
+from diffjax.lab.guidance_checks import GuidanceRow, GuidanceTask, guidance_report
+from diffjax.lab.guidance_data import TWO_CLASSES, Classes, class_denoiser, tilted_density
 from diffjax.lab.posterior_checks import Fit, Posteriors, PosteriorTask, correlated_gaussian, posteriors, three_modes
-from diffjax.lab.reports import Report, ReportPlan, report
+from diffjax.lab.reports import ReportPlan, report
 from diffjax.lab.robustness import SCHEDULES, nonfinite_cases, overhead
 
 __all__ = [
@@ -26,22 +25,17 @@ __all__ = [
     "SMOOTH",
     "TWO_CLASSES",
     "Classes",
-    "DistributionCheck",
     "Fit",
-    "GuidanceReport",
     "GuidanceRow",
     "GuidanceTask",
     "Mixture1D",
     "PosteriorTask",
     "Posteriors",
-    "Report",
     "ReportPlan",
-    "TiltedDensity",
     "class_denoiser",
     "compare_distribution",
     "correlated_gaussian",
     "critical_distance",
-    "distance",
     "error_by_nfe",
     "exact_denoiser",
     "guidance_report",

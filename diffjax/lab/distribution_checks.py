@@ -1,4 +1,4 @@
-"""One-dimensional mixtures with exact denoisers, and a check of the distribution that a step rule samples from them."""
+"""One-dimensional mixtures with exact denoisers, and a test of the distribution of the samples of a step rule."""
 
 import functools
 from collections import deque
@@ -18,6 +18,7 @@ from diffjax.noise import Gaussian
 from diffjax.oracles.gaussian_mixture import Normals
 from diffjax.protocols import Cond, Denoise, Keys, Level, Sample, Step
 from diffjax.sampling.loop import stepwise
+from diffjax.utils.memo import bind
 from diffjax.utils.prng import KeyUse, fold, keys
 
 GridMaker = Callable[[Gaussian, int], Grid]  # (noise, steps) -> grid
@@ -57,19 +58,15 @@ HARD = Mixture1D((0.5, 0.3, 0.2), (-1.0, 0.1, 1.2), (0.05, 0.1, 0.03))
 
 
 def exact_denoiser(noise: Gaussian, distribution: Mixture1D) -> Partial:
-    """E[x0 | x_t] by way of a net's output: converted to the noise's parameterization and read back."""
-    return Partial(_through_parameterization(noise), oracles.mixture(noise, *distribution.normals()))
+    """The exact E[x0 | x_t], converted to the output of a net in the noise's parameterization and back."""
+    return Partial(bind(_through_parameterization, noise), oracles.mixture(noise, *distribution.normals()))
 
 
-@functools.cache
-def _through_parameterization(noise: Gaussian) -> Callable[..., Sample]:
-    def denoise(exact: Denoise, x_t: Sample, t: Level, cond: Cond) -> Sample:
-        x0 = exact(x_t, t, cond)
-        pair = noise.parameterization.pair(noise.coefficients(t), noise.data_std)
-        a, b = (jnp.where(jnp.isfinite(value), value, 0) for value in pair)  # a net's output is finite
-        return noise.read(a * x0 + b * noise.eps(x_t, x0, t), x_t, t)
-
-    return denoise
+def _through_parameterization(noise: Gaussian, exact: Denoise, x_t: Sample, t: Level, cond: Cond) -> Sample:
+    x0 = exact(x_t, t, cond)
+    pair = noise.parameterization.pair(noise.coefficients(t), noise.data_std)
+    a, b = (jnp.where(jnp.isfinite(value), value, 0) for value in pair)  # a net's output is finite
+    return noise.read(a * x0 + b * noise.eps(x_t, x0, t), x_t, t)
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def compare_distribution(
 
 
 def last_state(states: Iterable[Sample]) -> Sample:
-    """The last of a sampler's states, one being held at a time."""
+    """The last of a sampler's states; one at a time is in memory."""
     return deque(states, maxlen=1)[0]
 
 

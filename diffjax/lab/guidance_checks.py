@@ -1,4 +1,4 @@
-"""What a guidance samples, against the tilted distribution that it is derived from, p(x|c)^w p(x)^(1-w)."""
+"""Samples under guidance against the tilted distribution p(x|c)^w p(x)^(1-w) from which guidance is derived."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -61,7 +61,7 @@ class GuidanceTask:
 
 @dataclass(frozen=True)
 class GuidanceRow:
-    """What was sampled at one scale and number of steps; lengths are in standard deviations of the class, p(x|c).
+    """Measures of the samples at one scale and number of steps; lengths in standard deviations of the class, p(x|c).
 
     `mean`: bias from the tilted distribution's mean. `deviation`, `class_deviation`: standard deviation over that of
     the tilted distribution and of the class. `modes`: Σ_k min(share of the draws, share of the class) over the modes of

@@ -1,8 +1,8 @@
-"""Classes on a line, and the distribution that classifier-free guidance is derived from, p(x|c)^w p(x)^(1-w).
+"""One-dimensional classes, and the tilted distribution p(x|c)^w p(x)^(1-w) from which guidance is derived.
 
-In d dimensions an example is z p + b q + white noise. p and q are patterns of ±1; z is distributed on the line given
-the class; b ~ N(1, 0.3²) and the noise are independent of the class, so guidance should not change them: the tilted
-distribution is that of z, tilted, times the others as they are.
+In d dimensions an example is z p + b q + white noise, with patterns p and q of ±1. z has the one-dimensional
+distribution of the class; b ~ N(1, 0.3²) and the noise are independent of the class. So the tilted distribution has
+tilted z, and the distributions of b and of the noise are unchanged.
 """
 
 import functools

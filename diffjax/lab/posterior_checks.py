@@ -1,4 +1,4 @@
-"""What a method of `edit.solve` samples, against the exact posterior of a Gaussian mixture."""
+"""Samples of the methods of `edit.solve` against the exact posterior of a Gaussian mixture."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

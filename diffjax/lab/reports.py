@@ -1,4 +1,4 @@
-"""The report of one step rule: all measurements of the laboratory, and the problems that they show."""
+"""The report of a step rule: all measurements of the laboratory, and the problems that they reveal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +59,7 @@ class Report:
         messages = [_order_problem(self.order, self.step.order, max(self.errors.values(), default=1.0))]
         if self.distribution is not None and not self.distribution.passed:
             messages.append("its draws have another distribution")
-        failed = {name: counts for name, counts in self.nonfinite.items() if counts}
-        messages += [f"not finite under {name} at N = {', '.join(map(str, counts))}" for name, counts in failed.items()]
+        messages += [f"not finite {case}" for case in self._nonfinite_cases()]
         return tuple(filter(None, messages))
 
     @property
@@ -101,9 +100,11 @@ class Report:
             "draws)",
         }
 
+    def _nonfinite_cases(self) -> list[str]:
+        return [f"under {name} at N = {', '.join(map(str, ns))}" for name, ns in self.nonfinite.items() if ns]
+
     def _finite_row(self) -> str:
-        failed = {name: counts for name, counts in self.nonfinite.items() if counts}
-        cases = "; ".join(f"not under {name} at N = {', '.join(map(str, counts))}" for name, counts in failed.items())
+        cases = "; ".join(f"not {case}" for case in self._nonfinite_cases())
         counts = self.plan.step_counts
         return cases or f"{', '.join(self.nonfinite)} at {len(counts)} numbers of steps up to {max(counts, default=0)}"
 

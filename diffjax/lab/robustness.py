@@ -1,4 +1,4 @@
-"""Whether a step rule stays finite, and its computing time beside the denoiser's."""
+"""Tests that a step rule stays finite, and its computing time relative to that of the denoiser."""
 
 import functools
 import time

@@ -1,15 +1,15 @@
-"""Bits per dimension: the cost of an example under a model, in one unit for every noise, order and net.
+"""Bits per dimension of an example under a model, for every noise, order and net.
 
-For tokens these are bits of a probability, for real numbers bits of a density, which may be negative and depend on the
-unit: for pixels dequantized to 2 (v + U) / levels - 1, log2(levels / 2) more are, on average over U, an upper bound on
-the bits of the pixel v (Theis et al. 2016, eq. 4).
+For tokens they are -log2 of a probability. For real numbers they are -log2 of a density, so they may be negative and
+depend on the unit: for pixels dequantized to 2 (v + U) / levels - 1, adding log2(levels / 2) gives, in the mean over U,
+an upper bound on the bits of the pixel v (Theis et al. 2016, eq. 4).
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,7 @@ from jaxtyping import Array, Float, Int
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import checked_denoiser, has_head, is_causal, with_ranks
 from diffjax.errors import UserError
-from diffjax.likelihood.context import bits_vs_context as bits_vs_context
-from diffjax.likelihood.ode import DensityOde, Inputs, negative_log_density
+from diffjax.likelihood.ode import DensityOde, Inputs, call_jitted, negative_log_density
 from diffjax.loss.protocol import position_shape, sum_per_example
 from diffjax.loss.variational import BoundTerm, bound_grid
 from diffjax.noise import Gaussian
@@ -31,7 +30,7 @@ from diffjax.utils.closures import closure_jit
 from diffjax.utils.kinds import matches_type, python_scalar, type_name
 from diffjax.utils.prng import KeyUse, fold
 
-__all__ = ["BitsPerDim", "bits_per_dim", "bits_vs_context"]
+__all__ = ["BitsPerDim", "bits_per_dim"]
 
 Nats = Float[Array, " b"]
 _FIRST_OPTION = 3  # of a method's parameters, after noise, order and inputs
@@ -56,7 +55,7 @@ def bits_per_dim(
     cond: Cond = None,
     *,
     method: str = "bound",
-    **options: Any,
+    **options: int | bool | None,
 ) -> BitsPerDim:
     """Bits per dimension of every example and their standard errors, each [b], and the discretization error [check].
 
@@ -212,17 +211,12 @@ def _terms(term: _Estimate, inputs: Inputs, first: Float[Array, " b"], scan: boo
     if is_exact:
         term = replace(term, draws=1)
     call = Partial(term, inputs, first)
-    return _map_terms(call, index) if scan else jnp.stack([_call_term(call, k) for k in index])
+    return _map_terms(call, index) if scan else jnp.stack([call_jitted(call, k) for k in index])
 
 
 @closure_jit
 def _map_terms(term: Callable[[Array], Nats], index: Int[Array, " draws"]) -> Float[Array, "draws b"]:
     return jax.lax.map(term, index)
-
-
-@closure_jit
-def _call_term(term: Callable[[Array], Nats], k: Int[Array, ""]) -> Nats:
-    return term(k)
 
 
 def _standard_error(nats: Float[Array, "draws b"]) -> Nats:

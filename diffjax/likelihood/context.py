@@ -1,4 +1,4 @@
-"""The value of context to a model of tokens: bits of a hidden token by the number of visible ones."""
+"""The benefit of context to a model of tokens: bits of a hidden token by the number of visible tokens."""
 
 from collections.abc import Sequence
 from math import prod

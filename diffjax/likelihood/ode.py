@@ -1,6 +1,7 @@
-"""The log-density of a Gaussian model: its probability-flow ODE on the circle (`steps.circle`), and the divergence.
+"""The log-density of a Gaussian model, by its probability-flow ODE on the circle (`steps.circle`).
 
-With y, phi and dy/dphi = v(y) as there, from data at phi = 0 to noise at phi_1 = atan(sigma(1) / alpha(1)),
+With y, phi and the velocity dy/dphi = v(y) defined there, from data at phi = 0 to noise at phi_1 = atan(sigma(1) /
+alpha(1)),
 
     -log p(x0) = -log N(y_1; 0, sin²(phi_1)) - ∫ div v dphi    (Song et al. 2021, eq. 39).
 """
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.loss.protocol import sum_per_example
 from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Sample
@@ -64,7 +65,7 @@ def negative_log_density(ode: DensityOde, inputs: Inputs, steps: int, repeat: in
         y, change = _scan_steps(step, state, intervals)
     else:
         for k in range(steps):
-            state = _call_step(step, state, jax.tree.map(lambda leaf, k=k: leaf[k], intervals))
+            state = call_jitted(step, state, jax.tree.map(lambda leaf, k=k: leaf[k], intervals))
         y, change = state
     spread = jnp.sin(circle.angle(ode.noise, jnp.ones(())))
     prior = ((y / spread) ** 2 + jnp.log(2 * jnp.pi)) / 2 + jnp.log(spread)
@@ -89,8 +90,9 @@ def _scan_steps(step: Callable[..., State], state: State, intervals: _Interval) 
 
 
 @closure_jit
-def _call_step(step: Callable[..., State], state: State, interval: _Interval) -> State:
-    return step(state, interval)
+def call_jitted(function: Callable[..., PyTree], *arguments: PyTree) -> PyTree:
+    """`function(*arguments)`, compiled."""
+    return function(*arguments)
 
 
 @dataclass(frozen=True)

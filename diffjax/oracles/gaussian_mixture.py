@@ -6,8 +6,7 @@ covariance there has the same eigenvectors, and its inverse is V diag(1 / (alpha
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from diffjax.distributions import Mixture, inverse_and_log_det
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.protocols import Keys
+from diffjax.utils.memo import bind
 
 Real = Float[Array | np.ndarray, "..."]
 _product = functools.partial(jnp.einsum, precision="highest")
@@ -60,17 +60,17 @@ def gaussian(noise: Gaussian, mean: Real, cov: Real) -> Partial:
 
 def mixture(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
     """E[x0|x_t] = Σ_k p(k|x_t) E[x0|x_t, k], for data from Σ_k weights_k N(means_k, covs_k): [k], [k, d], [k, d, d]."""
-    return Partial(_denoiser(noise), _diagonalize(weights, means, covs))
+    return Partial(bind(_denoiser, noise), _diagonalize(weights, means, covs))
 
 
 def score(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
     """`(x_t, t) -> ∇ log q_t(x_t)` of the mixture, in the shape of x_t; finite at sigma = 0 too."""
-    return Partial(_score(noise), _diagonalize(weights, means, covs))
+    return Partial(bind(_score, noise), _diagonalize(weights, means, covs))
 
 
 def log_density(noise: Gaussian, weights: Real, means: Real, covs: Real) -> Partial:
     """`(x_t, t) -> log q_t(x_t)` of the mixture, [b] in nats; at t = 0 the density of the data."""
-    return Partial(_log_density(noise), _diagonalize(weights, means, covs))
+    return Partial(bind(_log_density, noise), _diagonalize(weights, means, covs))
 
 
 def posterior(weights: Real, means: Real, covs: Real, matrix: Real, y: Real, cov: Real) -> Normals:
@@ -88,18 +88,15 @@ def posterior(weights: Real, means: Real, covs: Real, matrix: Real, y: Real, cov
         )
     observation_cov = matrix @ prior.covs @ matrix.T + cov
     if not np.all(np.linalg.eigvalsh(observation_cov) > 0):
-        raise UserError("oracles.posterior: y is not random in every direction; add a little to cov's diagonal")
+        raise UserError("oracles.posterior: y is not random in every direction; add a small number to cov's diagonal")
     gain = np.linalg.solve(observation_cov, matrix @ prior.covs).swapaxes(1, 2)
-    left = y - prior.means @ matrix.T
-    likely = (
-        -(np.einsum("ki,kij,kj->k", left, np.linalg.inv(observation_cov), left) + np.linalg.slogdet(observation_cov)[1])
-        / 2
-    )
-    log_p = np.log(prior.weights) + likely
+    residual = y - prior.means @ matrix.T
+    square = np.einsum("ki,kij,kj->k", residual, np.linalg.inv(observation_cov), residual)
+    log_p = np.log(prior.weights) - (square + np.linalg.slogdet(observation_cov)[1]) / 2
     share = np.exp(log_p - log_p.max())
     remainder = np.eye(matrix.shape[1]) - gain @ matrix
     spread = remainder @ prior.covs @ remainder.swapaxes(1, 2) + gain @ cov @ gain.swapaxes(1, 2)
-    return Normals(share / share.sum(), prior.means + np.einsum("kij,kj->ki", gain, left), spread)
+    return Normals(share / share.sum(), prior.means + np.einsum("kij,kj->ki", gain, residual), spread)
 
 
 def draws(keys: Keys, weights: Real, means: Real, covs: Real) -> Float[Array, "b d"]:
@@ -110,47 +107,31 @@ def draws(keys: Keys, weights: Real, means: Real, covs: Real) -> Float[Array, "b
 
 def mixture_denoiser(noise: Gaussian, law: Mixture) -> Partial:
     """E[x0|x_t, cond] of a low-rank mixture; the condition is a label, or None."""
-    return Partial(_low_rank_denoiser(noise), law)
+    return Partial(bind(_low_rank_denoiser, noise), law)
 
 
-@functools.cache
-def _low_rank_denoiser(noise: Gaussian) -> Callable:
-    def denoise(law: Mixture, x_t: Array, t: Array, cond: Array | None) -> Array:
-        m = noise.coefficients(jnp.broadcast_to(t, x_t.shape))
-        return law.posterior_mean(x_t, m.alpha, m.sigma, cond)[0]
-
-    return denoise
+def _low_rank_denoiser(noise: Gaussian, law: Mixture, x_t: Array, t: Array, cond: Array | None) -> Array:
+    m = noise.coefficients(jnp.broadcast_to(t, x_t.shape))
+    return law.posterior_mean(x_t, m.alpha, m.sigma, cond)[0]
 
 
-@functools.cache
-def _denoiser(noise: Gaussian) -> Callable:
-    def denoise(law: _Diagonalized, x_t: Array, t: Array, cond: None) -> Array:
-        components = _component_posterior(noise, law, x_t, t)
-        along = _product("bkd,kde->bke", components.alpha * components.pull, law.axes)
-        x0 = law.means[None] + _product("bke,kde->bkd", law.variances[None] * along, law.axes)
-        return jnp.sum(jax.nn.softmax(components.log_p)[..., None] * x0, axis=1).reshape(x_t.shape)
-
-    return denoise
+def _denoiser(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Array, cond: None) -> Array:
+    components = _component_posterior(noise, law, x_t, t)
+    along = _product("bkd,kde->bke", components.alpha * components.pull, law.axes)
+    x0 = law.means[None] + _product("bke,kde->bkd", law.variances[None] * along, law.axes)
+    return jnp.sum(jax.nn.softmax(components.log_p)[..., None] * x0, axis=1).reshape(x_t.shape)
 
 
-@functools.cache
-def _score(noise: Gaussian) -> Callable:
-    def score(law: _Diagonalized, x_t: Array, t: Array) -> Array:
-        components = _component_posterior(noise, law, x_t, t)
-        return -jnp.sum(jax.nn.softmax(components.log_p)[..., None] * components.pull, axis=1).reshape(x_t.shape)
-
-    return score
+def _score(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Array) -> Array:
+    components = _component_posterior(noise, law, x_t, t)
+    return -jnp.sum(jax.nn.softmax(components.log_p)[..., None] * components.pull, axis=1).reshape(x_t.shape)
 
 
-@functools.cache
-def _log_density(noise: Gaussian) -> Callable:
-    def log_density(law: _Diagonalized, x_t: Array, t: Array) -> Array:
-        return jax.nn.logsumexp(_component_posterior(noise, law, x_t, t).log_p, axis=1)
-
-    return log_density
+def _log_density(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Array) -> Array:
+    return jax.nn.logsumexp(_component_posterior(noise, law, x_t, t).log_p, axis=1)
 
 
-def _component_posterior(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Any) -> _ComponentPosterior:
+def _component_posterior(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Array) -> _ComponentPosterior:
     """Every component at once: by the eigenvectors where an example has one level, else by Gauss-Jordan."""
     one_level = jnp.shape(t) == (len(x_t),) + (1,) * (x_t.ndim - 1)
     alpha, sigma = noise.schedule((t if one_level else jnp.broadcast_to(t, x_t.shape)).reshape(len(x_t), 1, -1))
@@ -171,9 +152,9 @@ def _component_posterior(noise: Gaussian, law: _Diagonalized, x_t: Array, t: Any
 @jax.jit
 def _draw(keys: Keys, law: _Diagonalized) -> Array:
     def one(key: Array) -> Array:
-        which, grain = jax.random.split(key)
-        k = jax.random.categorical(which, law.log_weights)
-        z = jax.random.normal(grain, law.means.shape[1:], law.means.dtype)
+        component_key, noise_key = jax.random.split(key)
+        k = jax.random.categorical(component_key, law.log_weights)
+        z = jax.random.normal(noise_key, law.means.shape[1:], law.means.dtype)
         return law.means[k] + _product("de,e->d", law.axes[k], jnp.sqrt(law.variances[k]) * z)
 
     return jax.vmap(one)(keys)
@@ -196,7 +177,7 @@ def _validate(weights: Real, means: Real, covs: Real) -> Normals:
         shapes = ", ".join(str(a.shape) for a in law)
         raise UserError(f"oracles: expected weights [k], means [k, d] and covs [k, d, d], got {shapes}")
     if not np.all(law.weights > 0):
-        raise UserError("oracles: expected positive weights; leave out what weighs nothing")
+        raise UserError("oracles: expected positive weights; leave out components of weight 0")
     if not np.all(np.linalg.eigvalsh(law.covs) > 0):
-        raise UserError("oracles: expected positive definite covariances; add a little to their diagonals")
+        raise UserError("oracles: expected positive definite covariances; add a small number to their diagonals")
     return law

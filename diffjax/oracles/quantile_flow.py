@@ -1,11 +1,10 @@
-"""The exact solution of the probability-flow ODE of a mixture in one dimension, which preserves quantiles.
+"""The exact solution of the probability-flow ODE of a one-dimensional mixture, which preserves quantiles.
 
 x_s = F_s⁻¹(F_t(x_t)), with F_t the distribution function Σ_k w_k Φ((x - alpha m_k) / c_k), c_k² = alpha² std_k² +
-sigma², of the data at level t. (The ODE carries q_t to q_s, and in one dimension its paths cannot cross.)
+sigma², of the data at level t. (The ODE maps q_t to q_s, and in one dimension its paths cannot cross.)
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
+from diffjax.utils.memo import bind
 
 Real = Float[Array | np.ndarray, "..."]
 Values = Float[Array, "..."]
@@ -37,37 +37,29 @@ def quantile_map(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Par
     the precision of x, in both tails too, and differentiable in x. A point of almost no density under
     q_s is only as precise as its quantile.
     """
-    return Partial(_map(noise), _validate(weights, means, stds))
+    return Partial(bind(_transport, noise), _validate(weights, means, stds))
 
 
 def quantile(noise: Gaussian, weights: Real, means: Real, stds: Real) -> Partial:
     """`(p, t) -> x` with F_t(x) = p: the quantiles of the mixture at level t, for p in (0, 1) of any shape."""
-    return Partial(_quantile(noise), _validate(weights, means, stds))
+    return Partial(bind(_quantile, noise), _validate(weights, means, stds))
 
 
-@functools.cache
-def _map(noise: Gaussian) -> Callable:
-    @jax.jit
-    def transport(law: _Law, x: Array, t: Array, s: Array) -> Array:
-        at_t, at_s = (_at_level(noise, law, jnp.broadcast_to(level, x.shape)) for level in (t, s))
-        z = (x[..., None] - at_t.means) / at_t.stds
-        upper = _log_tail(at_t, x, jnp.zeros(x.shape, bool)) > _log_tail(at_t, x, jnp.ones(x.shape, bool))
-        log_tail = _log_tail(at_t, x, upper)
-        return jnp.where(t == s, x, _solve(at_s, upper, log_tail, jnp.min(z, axis=-1), jnp.max(z, axis=-1)))
-
-    return transport
+@functools.partial(jax.jit, static_argnums=0)
+def _transport(noise: Gaussian, law: _Law, x: Array, t: Array, s: Array) -> Array:
+    at_t, at_s = (_at_level(noise, law, jnp.broadcast_to(level, x.shape)) for level in (t, s))
+    z = (x[..., None] - at_t.means) / at_t.stds
+    upper = _log_tail(at_t, x, jnp.zeros(x.shape, bool)) > _log_tail(at_t, x, jnp.ones(x.shape, bool))
+    log_tail = _log_tail(at_t, x, upper)
+    return jnp.where(t == s, x, _solve(at_s, upper, log_tail, jnp.min(z, axis=-1), jnp.max(z, axis=-1)))
 
 
-@functools.cache
-def _quantile(noise: Gaussian) -> Callable:
-    @jax.jit
-    def solve_quantile(law: _Law, p: Array, t: Array) -> Array:
-        upper = p > 0.5
-        z = ndtri(p)
-        log_tail = jnp.where(upper, jnp.log1p(-p), jnp.log(p))
-        return _solve(_at_level(noise, law, jnp.broadcast_to(t, p.shape)), upper, log_tail, z, z)
-
-    return solve_quantile
+@functools.partial(jax.jit, static_argnums=0)
+def _quantile(noise: Gaussian, law: _Law, p: Array, t: Array) -> Array:
+    upper = p > 0.5
+    z = ndtri(p)
+    log_tail = jnp.where(upper, jnp.log1p(-p), jnp.log(p))
+    return _solve(_at_level(noise, law, jnp.broadcast_to(t, p.shape)), upper, log_tail, z, z)
 
 
 def _at_level(noise: Gaussian, law: _Law, t: Array) -> _Law:
@@ -78,7 +70,7 @@ def _at_level(noise: Gaussian, law: _Law, t: Array) -> _Law:
 
 
 def _log_tail(law: _Law, x: Values, upper: Bool[Array, "..."]) -> Values:
-    """log F(x), or log(1 - F(x)) where the upper tail is asked for."""
+    """log F(x), or log(1 - F(x)) in the upper tail, where `upper` is true."""
     z = (x[..., None] - law.means) / law.stds
     return logsumexp(law.log_weights + log_ndtr(jnp.where(upper[..., None], -z, z)), axis=-1)
 
@@ -112,5 +104,5 @@ def _validate(weights: Real, means: Real, stds: Real) -> _Law:
     if any(a.ndim != 1 or len(a) != len(law[0]) for a in law):
         raise UserError(f"oracles: expected weights, means and stds of shape [k], got {[a.shape for a in law]}")
     if not (np.all(law[0] > 0) and np.all(law[2] > 0)):
-        raise UserError("oracles: expected positive weights and standard deviations; leave out what weighs nothing")
+        raise UserError("oracles: expected positive weights and standard deviations; leave out components of weight 0")
     return _Law(*(jnp.asarray(a) for a in (np.log(law[0] / law[0].sum()), law[1], law[2])))

@@ -1,8 +1,6 @@
-"""The denoiser of tokens with a table of joint probabilities, by enumeration."""
+"""The exact denoiser of tokens with a table of joint probabilities, by enumeration."""
 
-import functools
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -11,6 +9,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Integer
 
 from diffjax.noise import Masking
+from diffjax.utils.memo import bind
 
 
 class _Joint(NamedTuple):
@@ -26,18 +25,14 @@ def joint(noise: Masking, table: Float[np.ndarray, "..."]) -> Partial:
     """
     states = np.array(list(itertools.product(range(noise.vocab), repeat=table.ndim)))
     one_hot = np.eye(noise.vocab, dtype=np.float32)[states]
-    return Partial(_denoiser(noise), _Joint(*(jnp.asarray(a) for a in (table.ravel(), states, one_hot))))
+    return Partial(bind(_denoiser, noise), _Joint(*(jnp.asarray(a) for a in (table.ravel(), states, one_hot))))
 
 
-@functools.cache
-def _denoiser(noise: Masking) -> Callable:
-    def denoise(law: _Joint, x_t: Array, t: Array, cond: None) -> Array:
-        fits = jnp.all((x_t[:, None] == noise.vocab) | (x_t[:, None] == law.states[None]), axis=2)
-        mass = jnp.einsum("bs,sna->bna", fits * law.probabilities[None], law.one_hot)
-        total = jnp.max(jnp.sum(mass, axis=2), axis=1)[:, None, None]
-        return jnp.log(mass) - jnp.log(jnp.where(total > 0, total, 1))
-
-    return denoise
+def _denoiser(noise: Masking, law: _Joint, x_t: Array, t: Array, cond: None) -> Array:
+    fits = jnp.all((x_t[:, None] == noise.vocab) | (x_t[:, None] == law.states[None]), axis=2)
+    mass = jnp.einsum("bs,sna->bna", fits * law.probabilities[None], law.one_hot)
+    total = jnp.max(jnp.sum(mass, axis=2), axis=1)[:, None, None]
+    return jnp.log(mass) - jnp.log(jnp.where(total > 0, total, 1))
 
 
 def entropy(table: Float[np.ndarray, "..."]) -> float:

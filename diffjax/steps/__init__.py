@@ -1,5 +1,6 @@
-"""Step rules: x from level t to level s. Each function makes a `Step`; equal arguments give one object, so that it
-compiles once."""
+"""Step rules: x from level t to level s. Each function returns a `Step`, the same object for equal arguments, so that
+programs that take it compile once.
+"""
 
 from diffjax.steps.ancestral import ddim, posterior
 from diffjax.steps.dpm_solver import dpmpp_2m, dpmpp_2s, midpoint

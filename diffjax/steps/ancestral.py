@@ -1,4 +1,4 @@
-"""Rules that draw x_s from a distribution given x_t and the predicted x0 alone."""
+"""Step rules that draw x_s given x_t and the predicted x0: ancestral sampling and DDIM."""
 
 from collections.abc import Callable
 
@@ -45,13 +45,17 @@ def ddim(eta: float = 0.0) -> Step:
         direction = noise.eps(x, x0, t)
         if eta > 0:
             fresh = eta**2 * (1 - noise.noise_correlation(t, s) ** 2)
-            z = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
-            direction = jnp.sqrt(1 - fresh) * direction + square_root(fresh) * z
+            direction = jnp.sqrt(1 - fresh) * direction + square_root(fresh) * standard_normal(keys, x)
         at_s = noise.coefficients(s)
         return jnp.where(t == s, x, at_s.alpha * x0 + at_s.sigma * direction), carry
 
     order = None if eta > 0 else 1
     return Step(no_carry, update, per_position=True, stochastic=eta > 0, needs=GaussianNoise, order=order)
+
+
+def standard_normal(keys: Keys, x: Sample) -> Sample:
+    """Standard normal draws of the shape of x, each example from its key."""
+    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
 
 
 def square_root(value: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The probability-flow ODE on the circle, where every schedule has the same ODE on another clock.
+"""The probability-flow ODE on the circle, in which all schedules have the same ODE and differ in the clock.
 
 With phi = atan(sigma/alpha) and y = x_t / √(alpha² + sigma²) = cos(phi) x0 + sin(phi) eps (Song et al. 2021, eq. 13),
 

@@ -1,8 +1,8 @@
-"""DPM-Solver of order 2: one step with a second evaluation half way in log-SNR, or with the prediction before.
+"""DPM-Solver of order 2, with a second evaluation half way in log-SNR, or with the prediction of the step before.
 
-With lambda = log(alpha/sigma) and h = lambda_s - lambda_t, ddim's step is the exact solution of the ODE for a constant
-x0 or eps (Lu et al. 2022a, eq. 3.4, and 2022b, eq. 8); these rules add the change of it. A step to or from an infinite
-log-SNR (alpha = 0, sigma = 0) is ddim's.
+With lambda = log(alpha/sigma) and h = lambda_s - lambda_t, the ddim step is the exact solution of the ODE for constant
+x0 or eps (Lu et al. 2022a, eq. 3.4, and 2022b, eq. 8); these rules add the first-order change of x0 or eps. A step to
+or from an infinite log-SNR (alpha = 0, sigma = 0) is the ddim step.
 """
 
 from typing import NamedTuple

@@ -1,12 +1,12 @@
 """Multistep rules: x_s from the predictions at several levels. The carry holds them, and is empty at the start.
 
-`start` is a one-step rule (heun(), midpoint(), dpmpp_2s(), rk4()) that takes the steps with fewer finite levels behind
-them than the order needs: `order - 1` steps, and one more from alpha = 0, with its own evaluations. Without it these
-steps are of lower order, and their error limits the order of the whole.
+`start` is a one-step rule (heun(), midpoint(), dpmpp_2s(), rk4()) for the steps with fewer previous finite levels than
+the order needs: `order - 1` steps, and one more from alpha = 0, with evaluations of its own. Without it these steps are
+of lower order, and their error limits the order of the whole.
 
 The orders are attained as steps get shorter, on grids with bounded ratios of neighbouring steps (`multistep_weights`
 lowers the order of a long step that would magnify errors). With few steps a lower slope may be measured, where the
-errors of the start and of the rest have opposite signs, or a long step is over three times as long as the one before.
+errors of the first steps and of the others have opposite signs, or a step is over three times as long as the last.
 """
 
 from collections.abc import Callable

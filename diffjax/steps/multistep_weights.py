@@ -1,10 +1,10 @@
 """Weights of multistep rules: integrals of the polynomials through the levels of a grid.
 
-x_s is a one-step rule's plus an integral of how the remembered values (x0, eps or a velocity) change, taken for the
-polynomial through the last `order` levels. The integral is an average of the values, with weights that sum to 1; it
+x_s is the result of a one-step rule plus an integral of the change of the previous values (x0, eps or a velocity), for
+the polynomial through the last `order` levels. The integral is an average of the values, with weights that sum to 1; it
 depends on the grid alone and is computed once for all steps.
 
-A level at an infinite log-SNR is no node. The order of a step drops to the highest q <= order with q nodes whose
+A level of infinite log-SNR is no node. The order of a step drops to the highest q <= order with q nodes whose
 polynomial does not magnify errors of the values: where, with A the absolute sum of the weights and h the step in half
 log-SNR,
 

@@ -1,23 +1,22 @@
-"""Stochastic rules for the reverse SDE, whose x_t has the distribution of the probability-flow ODE's at every level.
+"""Stochastic step rules for the reverse SDE. At every level x_t has the distribution of the probability-flow ODE.
 
 Backwards in time, dx = (f x - ½ (1 + eta²) g² ∇log q) dt + eta g dw, with f = alpha'/alpha, g² = (sigma²)' - 2 f sigma²
 and any eta ≥ 0: 0 is the ODE, 1 is Song et al. 2021, eq. 6. With ∇log q = -eps/sigma the drift is
 
     alpha' x0 + (sigma' + eta² pull) eps,    pull = ½ g²/sigma = sigma' - sigma alpha'/alpha.
 
-Each step draws one z ~ N(0, 1) from each example's key.
+Each step draws one z ~ N(0, 1) from the key of each example.
 """
 
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
 from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
-from diffjax.steps.ancestral import DenoiseAt, no_carry, square_root
+from diffjax.steps.ancestral import DenoiseAt, no_carry, square_root, standard_normal
 from diffjax.steps.dpm_solver import Past, empty_past, extrapolate
 from diffjax.steps.ode import euler_step, heun
 from diffjax.utils.memo import memoize_by_arguments
@@ -44,7 +43,7 @@ def euler_maruyama(eta: float = 1.0) -> Step:
             inside = (m.alpha > 0) & (noise.coefficients(s).sigma > 0) & (t != s)
             d_log_alpha = jnp.where(inside, m.d_alpha / jnp.where(inside, m.alpha, 1), 0)
             pull = jnp.where(inside, m.d_sigma, 0) - m.sigma * d_log_alpha
-            noise_term = square_root(2 * m.sigma * pull * (t - s)) * _normal(keys, x)
+            noise_term = square_root(2 * m.sigma * pull * (t - s)) * standard_normal(keys, x)
             there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * noise_term
         return there, carry
 
@@ -69,7 +68,7 @@ def dpmpp_2m_sde(eta: float = 1.0) -> Step:
         direction = noise.eps(x, d, t)
         if eta > 0:
             correlation = noise.noise_correlation(t, s) ** eta**2
-            direction = correlation * direction + square_root(1 - correlation**2) * _normal(keys, x)
+            direction = correlation * direction + square_root(1 - correlation**2) * standard_normal(keys, x)
         return jnp.where(t == s, x, at_s.alpha * d + at_s.sigma * direction), past
 
     return Step(empty_past, update, per_position=True, stochastic=eta > 0, needs=GaussianNoise)
@@ -115,7 +114,7 @@ def edm_stochastic(
         keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None, row: _Churn
     ) -> tuple[Sample, None]:
         if churn > 0:
-            x = jnp.where(row.up == t, x, row.keep * x + row.noise_std * _normal(keys, x))
+            x = jnp.where(row.up == t, x, row.keep * x + row.noise_std * standard_normal(keys, x))
             t = jnp.broadcast_to(row.up, t.shape)
         return solver.update(keys, noise, denoise, x, t, s, carry)
 
@@ -125,10 +124,6 @@ def edm_stochastic(
 def _log_snr_of(sigma: float) -> float:
     """Of sigma/alpha, from +inf at 0 to -inf at infinity."""
     return math.inf if sigma == 0 else -2 * math.log(sigma)
-
-
-def _normal(keys: Keys, x: Array) -> Array:
-    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
 
 
 def _check_eta(eta: float, rule: str) -> None:

@@ -1,7 +1,7 @@
-"""Step rules of masked diffusion: which tokens a step reveals, which it masks again, and how it draws them.
+"""Step rules of masked diffusion: ancestral sampling, by confidence (MaskGIT), and with remasking (ReMDM).
 
-Each draws from logits shaped by `temperature` (0 takes the most likely token), `top_k` (the k most likely; 0 for all)
-and `top_p` (the most likely that together reach p; Holtzman et al. 2020, section 3.1), applied in this order.
+Tokens are drawn from logits modified by `temperature` (0 takes the most likely token), `top_k` (the k most likely; 0
+for all) and `top_p` (the most likely that together reach p; Holtzman et al. 2020, section 3.1), applied in this order.
 """
 
 from collections.abc import Callable
@@ -92,14 +92,7 @@ def remask(cap: float = 0.05, eta: float = 1.0, temperature: float = 1.0, top_k:
         logits = shaped(denoise(x, t))
         return jax.vmap(one, (0, None, 0, 0, 0, 0))(keys, noise, x, logits, t, s), carry
 
-    return Step(
-        no_carry,
-        update,
-        per_position=True,
-        stochastic=True,
-        needs=TokenNoise,
-        reorders=True,
-    )
+    return Step(no_carry, update, per_position=True, stochastic=True, needs=TokenNoise, reorders=True)
 
 
 def _max_remask_probability(noise: TokenNoise, t: Array, s: Array) -> Array:

@@ -41,6 +41,12 @@ def memoize_by_arguments(maker: Callable[Arguments, Result]) -> Callable[Argumen
     return make
 
 
+@functools.cache
+def bind(function: Callable[..., Result], *arguments: Hashable) -> Callable[..., Result]:
+    """`functools.partial`, one object for equal arguments: in a pytree a function is compared by identity."""
+    return functools.partial(function, *arguments)
+
+
 def _check(argument: str, value: Any, kind: Any) -> None:
     """Raise UserError for a value that is not of the kind, or that cannot be a part of a program."""
     if isinstance(value, Tracer):

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 import diffjax as dj
 from diffjax import edit, lab, oracles, order, predict
 from diffjax.edit import gradient_guidance, projection
-from diffjax.edit.observation import standard_normal
+from diffjax.edit.observation import fresh_noise
 from diffjax.edit.time_travel import jump_schedule
 from diffjax.errors import UserError
 from diffjax.utils.prng import fold
@@ -65,7 +65,7 @@ def test_ddrm_has_its_three_cases() -> None:
     rule = projection.spectral_step(0.0, 1.0)
     pred = half_of(X, None, None)
     x, _ = rule.update(KEYS, NOISE, lambda x, t: projection.ObservedPrediction(pred, SEEN), X, level(T), level(S), None)
-    m, n = NOISE.coefficients(jnp.asarray(S)), standard_normal(KEYS, X)
+    m, n = NOISE.coefficients(jnp.asarray(S)), fresh_noise(KEYS, X)
     bar = m.sigma / m.alpha
     right = [
         m.alpha * (VALUES[0] + bar * n[:, 0]),

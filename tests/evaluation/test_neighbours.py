@@ -10,7 +10,6 @@ from diffjax.evaluation.precision_recall import (
     coverage_scores,
     memorization,
     nearest,
-    nearest_distances,
     nearest_neighbours,
 )
 
@@ -27,7 +26,7 @@ def test_nearest_agrees_with_a_tree_search(monkeypatch):
     found, where = nearest(x, train)
     np.testing.assert_allclose(found, far, rtol=1e-12)
     np.testing.assert_array_equal(where, index)
-    assert (nearest_distances(train, train) == 0).all()
+    assert (nearest(train, train)[0] == 0).all()
 
 
 def test_copies_finds_every_training_image_and_one_percent_of_the_reference():
