@@ -541,7 +541,7 @@ def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -
     meant = run_record.read_record(theirs).identity.meaning
     told(theirs, lambda said: said.update(meaning=meant))
     before = set(theirs.parent.rglob("*"))
-    assert trained_model.load(theirs).info.facts.class_names == ("../../x", "$(touch harm)")
+    assert trained_model.load(theirs).info.data.class_names == ("../../x", "$(touch harm)")
     assert set(theirs.parent.rglob("*")) == before
 
 

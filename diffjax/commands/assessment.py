@@ -94,10 +94,10 @@ def _samples(plan: Plan, results: Results, report: Report) -> None:
         images = image_sampler.sample_images(*arguments)
     else:
         results.states = image_sampler.sample_states(*arguments)
-        images = image_sampler.to_bytes(results.states, plan.sampler.facts)
+        images = image_sampler.to_bytes(results.states, plan.sampler.data)
     picture = reports.grid(images[:100], 10)
     if results.labels is not None:
-        picture = reports.labelled_grid(images, results.labels, plan.sampler.facts.class_names, 12)
+        picture = reports.labelled_grid(images, results.labels, plan.sampler.data.class_names, 12)
     _show(plan, results, "Samples", "grid.png", picture)
     results.images = images
 
@@ -223,7 +223,7 @@ def _pairs(plan: Plan) -> Cost:
     """Inner products once, and some forty matrix decompositions for each of two sides."""
     train, test = (len(plan.model.splits[name][0]) for name in ("train", "test"))
     count = min(plan.count, train)
-    dim = prod(plan.sampler.facts.shape)
+    dim = prod(plan.sampler.data.shape)
     rank = min(count, test, dim)
     return Cost("pairs", (count + test) ** 2 * dim + 84 * 4 * rank**2 * max(count, test))
 
@@ -243,7 +243,7 @@ PARTS = {
     "training": Part(_training, _net(lambda plan: plan.likelihood_images * model_diagnostics.BINS * 3), _single_level),
     "steps": Part(
         _steps,
-        _net(lambda plan: model_diagnostics.trajectories_for(plan.sampler.facts.shape) * _nfe(plan) * 33),
+        _net(lambda plan: model_diagnostics.trajectories_for(plan.sampler.data.shape) * _nfe(plan) * 33),
         _single_level,
     ),
     "truth": Part(_truth, _net(lambda plan: plan.likelihood_images * 32), _known_distribution),

@@ -40,12 +40,12 @@ class Plan:
     @property
     def levels(self) -> int:
         """The number of values of a pixel."""
-        return self.sampler.facts.levels
+        return self.sampler.data.levels
 
     @property
     def kernels(self) -> ev.Kernels:
         """Kernel widths for images of this size."""
-        return ev.kernels_for(prod(self.sampler.facts.shape))
+        return ev.kernels_for(prod(self.sampler.data.shape))
 
 
 @dataclass

@@ -57,7 +57,7 @@ def build_conditions(
     if request.label is not None:
         labels = np.full(count, request.label, np.int32)
     elif random_labels and not parts and info.conditional:
-        labels = sample_labels(root, count, info.facts.label_frequencies)
+        labels = sample_labels(root, count, info.data.label_frequencies)
     else:
         labels = None
     return complete_conditions(info.net, count, labels, parts)
@@ -81,7 +81,7 @@ def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
 
     Text that is an index and the name of another class means the index. Raises UserError that lists the classes.
     """
-    names = info.facts.class_names if info.conditional else ()
+    names = info.data.class_names if info.conditional else ()
     if not names:
         raise UserError(f"{flag} {text}: this model has no classes; leave {flag} out")
     indices = tuple(str(index) for index in range(len(names)))

@@ -124,7 +124,7 @@ class InverseProblem:
             method=self.method,
             cond=cond,
             grid=sampler.grid,
-            step=sampler.step if self.sampler_set or sampler.facts.encoding.discrete else None,
+            step=sampler.step if self.sampler_set or sampler.data.encoding.discrete else None,
         )
 
 
@@ -180,7 +180,7 @@ def _draw(
     """Examples 0 … count - 1; outside of the region to repaint they are the input, byte for byte."""
 
     def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
-        return image_sampler.to_bytes(sample(context.sampler, keys, cond), context.sampler.facts)
+        return image_sampler.to_bytes(sample(context.sampler, keys, cond), context.sampler.data)
 
     images = map_in_batches(draw_batch, context.root, context.count, context.batch, context.cond)
     if inputs.mask is not None:

@@ -119,19 +119,19 @@ def plan_evaluation() -> tuple[assessment.Plan, list[str]]:
     workdir, out = run_folders()
     model = open_model(workdir)
     config = sampler_config(model.info)
-    facts = model.info.facts
+    data = model.info.data
     uses_features = "features" in names and model.comparable
     plan = assessment.Plan(
         model,
         model.build_sampler(config),
         config,
-        comparison_features(model.splits, facts.levels) if uses_features else [],
+        comparison_features(model.splits, data.levels) if uses_features else [],
         select_bits_estimator(model) if "bits" in names else None,
         values.likelihood_steps,
         out,
         values.num,
-        batch_size(facts.shape),
-        values.bits_of or likelihood_report.default_image_count(facts.shape),
+        batch_size(data.shape),
+        values.bits_of or likelihood_report.default_image_count(data.shape),
         values.seed,
     )
     return plan, names
@@ -146,7 +146,7 @@ def sweep_settings() -> None:
     model = open_model(workdir)
     if not model.comparable:
         raise UserError(f"--sweep: compares with real images; {model.reference}")
-    plan = settings_sweep.SweepPlan(values.num, values.seed, batch_size(model.info.facts.shape))
+    plan = settings_sweep.SweepPlan(values.num, values.seed, batch_size(model.info.data.shape))
     sweep = settings_sweep.run_sweep(model, lists, sampler_config(model.info), out, plan)
     print(reports.sweep_table(sweep))
     tell(f"sweep written to {reports.write_sweep(out, sweep)}, a single file, with its plots beside it")
@@ -222,7 +222,7 @@ def select_bits_estimator(model: evaluation_subject.EvaluationSubject) -> bits_e
     values = flags.FLAGS
     method = "" if values.likelihood == "fitting" else values.likelihood
     estimator = bits_estimator.build_estimator(
-        model.denoise, model.noise, model.order, model.info.net, model.info.facts, method
+        model.denoise, model.noise, model.order, model.info.net, model.info.data, method
     )
     likelihood_report.check_steps(estimator, values.likelihood_steps)
     return estimator

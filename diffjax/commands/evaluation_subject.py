@@ -72,7 +72,7 @@ class EvaluationSubject:
 
     def build_sampler(self, config: SamplerConfig) -> ImageSampler:
         """The sampler of this config. Raises UserError where it does not serve the model."""
-        return image_sampler.build_image_sampler(self.denoise, self.parts, self.info.facts, config)
+        return image_sampler.build_image_sampler(self.denoise, self.parts, self.info.data, config)
 
     def scores(self, images: UInt8[np.ndarray, "n h w c"], labels: Labels, kernels: Kernels) -> list[Score]:
         """The scores of samples, 0 … 255, drawn for these labels; none where there are too few real images.
@@ -83,7 +83,7 @@ class EvaluationSubject:
             return []
         train_labels = self.splits["train"][1]
         several = train_labels is not None and len(np.unique(train_labels)) > 1
-        return all_scores(images, labels if several else None, self.splits, self.info.facts.levels, kernels=kernels)
+        return all_scores(images, labels if several else None, self.splits, self.info.data.levels, kernels=kernels)
 
     def balanced_conditions(self, count: int) -> Conditions:
         """Conditions and labels of `count` samples, equally many of each class.
@@ -92,7 +92,7 @@ class EvaluationSubject:
         """
         index = np.arange(count, dtype=np.int32)
         if self.info.conditional:
-            return complete_conditions(self.info.net, count, index * self.info.facts.classes // count)
+            return complete_conditions(self.info.net, count, index * self.info.data.classes // count)
         if self.train_cond is None:
             return complete_conditions(self.info.net, count, None)
         images, labels = self.splits["train"]
@@ -147,13 +147,13 @@ def _open_data(info: trained_model.ModelInfo, workdir: Path) -> _Data:
     config = info.config.data
     dataset = data_spec.open_configured(config, split_rules.recorded_rule(info.splits))
     parts = data_spec.parse_parts(config.parts, dataset)
-    if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.facts):
+    if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.data):
         raise UserError(f"{config.name}: the data set has changed since {workdir} was trained; restore it, or retrain")
     return _Data(dataset, parts, split_rules.describe_changes(info.splits, dataset) if info.splits else "")
 
 
 def _as_bytes(real: Mapping[str, Labelled], info: trained_model.ModelInfo) -> Splits:
-    return {name: (image_sampler.to_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
+    return {name: (image_sampler.to_bytes(images, info.data), labels) for name, (images, labels) in real.items()}
 
 
 def _train_conditions(net: Any, data: _Data, choice: RealImages) -> PyTree:

@@ -75,7 +75,7 @@ class Interpolation:
         )
 
         def draw_batch(_: Keys, *data: PyTree) -> UInt8[np.ndarray, "b h w c"]:
-            return image_sampler.to_bytes(_sample_between(sampler, *data), sampler.facts)
+            return image_sampler.to_bytes(_sample_between(sampler, *data), sampler.data)
 
         images = map_in_batches(draw_batch, context.root, count, context.batch, *data)
         inverted = {} if self.ends is None else {"sampler": sampler.step.name, "steps": len(sampler.grid) - 1}
@@ -117,7 +117,7 @@ def _start(sampler: ImageSampler, root: Key[Array, ""]) -> np.ndarray:
 
 
 def _prior_state(sampler: ImageSampler, keys: Keys) -> Sample:
-    shape = sampler.facts.encoding.shape(sampler.facts.shape)
+    shape = sampler.data.encoding.shape(sampler.data.shape)
     return init_state(keys, None, sampler.noise, sampler.order, sampler.step, shape)[0]
 
 

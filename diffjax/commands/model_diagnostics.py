@@ -82,13 +82,13 @@ def encode_held_out(
     sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], test: Labelled, seed: int
 ) -> HeldOut | None:
     """Training and test images, encoded, for a Gaussian model with one noise level per image; None for others."""
-    facts = sampler.facts
+    data = sampler.data
     images, labels = test
     if not isinstance(sampler.noise, Gaussian) or sampler.order.width != 1:
         return None
     cond = jnp.asarray(labels) if has_label(sampler.net.null_cond) else None
     x, train_x = (
-        facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
+        data.encoding.encode(keys(seed, len(part)), jnp.asarray(part), data.levels) for part in (images, train)
     )
     return HeldOut(sampler, keys(seed, len(x)), x, cond, train_x)
 

@@ -99,7 +99,7 @@ def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None
     sample_files.write_samples(out, images, ready.labels, sample_provenance(model.info, request))
     picture = grid(images[:100], min(10, len(images)))
     if ready.labels is not None and request.condition.label is None:
-        picture = labelled_grid(images[:100], ready.labels[:100], model.info.facts.class_names, 12)
+        picture = labelled_grid(images[:100], ready.labels[:100], model.info.data.class_names, 12)
     write_png(out / "grid.png", picture)
     sample_files.write_singles(out / "samples", images, values.singles)
     if values.trajectory or values.animate:
@@ -126,7 +126,7 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
     if "label_to" in edit_flags:
         edit_flags = {**edit_flags, "label_to": label_index(info, values.label_to, "--label_to")}
     edit_request = EditRequest(
-        info.facts,
+        info.data,
         sampler_set=bool(values["sampler"].present),
         grid_set=bool(values["grid"].present),
         steps=values.steps,

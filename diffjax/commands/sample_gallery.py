@@ -32,19 +32,19 @@ class Rows(NamedTuple):
 
 
 def sample_gallery(
-    model: ModelParts, facts: DataSpec, config: SamplerConfig, examples_cond: PyTree = None
+    model: ModelParts, data: DataSpec, config: SamplerConfig, examples_cond: PyTree = None
 ) -> Callable[[PyTree], Picture]:
     """`gallery(variables)`: a picture of the samples of these weights, from the same keys each time.
 
     A net without classes but with other conditions gets a row for each condition of `examples_cond`. Raises UserError
     for settings that do not serve the model, before anything is drawn.
     """
-    names, row_cond = _rows(model, facts, examples_cond)
+    names, row_cond = _rows(model, data, examples_cond)
     rows = np.repeat(np.arange(len(names), dtype=np.int32), PER_ROW) if names else None
     cond = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], row_cond)
     count = PER_ROW * (len(names) or PER_ROW)
     untrained = denoiser(model.noise, model.net, {"params": {}})  # each picture brings its weights
-    sampler = build_image_sampler(untrained, model, facts, config)
+    sampler = build_image_sampler(untrained, model, data, config)
 
     def draw(variables: PyTree) -> Picture:
         host_params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf.addressable_data(0))), variables)
@@ -55,11 +55,11 @@ def sample_gallery(
     return draw
 
 
-def _rows(model: ModelParts, facts: DataSpec, examples_cond: PyTree) -> Rows:
+def _rows(model: ModelParts, data: DataSpec, examples_cond: PyTree) -> Rows:
     """A row for each class, each given condition, or none."""
     net = model.net
     if has_label(net.null_cond):
-        names = facts.class_names[:PER_ROW]
+        names = data.class_names[:PER_ROW]
         labels = np.arange(len(names), dtype=np.int32)
         return Rows(names, complete_conditions(net, len(names), labels).cond)
     if not isinstance(net.null_cond, dict):

@@ -63,5 +63,5 @@ def prepare_request(
     cond, labels = build_conditions(info, request.condition, root, count, random_labels)
     negative = {} if request.negative is None else tokenize_prompt(info.net, request.negative, "--negative")
     parts = ModelParts(noise, order, info.net)
-    sampler = build_image_sampler(denoise, parts, info.facts, request.sampler, negative)
+    sampler = build_image_sampler(denoise, parts, info.data, request.sampler, negative)
     return PreparedRequest(sampler, root, cond, labels)

@@ -75,7 +75,7 @@ def run_sweep(
     settings that do not serve the model, before anything is drawn.
     """
     planned = plan_rows(model, lists, config)
-    kernels = ev.kernels_for(int(np.prod(model.info.facts.shape)))
+    kernels = ev.kernels_for(int(np.prod(model.info.data.shape)))
     identity = sweep_identity(model, kernels, plan.count, plan.seed)
     folder = out / FOLDER
     stored = [_read_row(folder, identity, row.config) for row in planned]
@@ -103,7 +103,7 @@ def sweep_identity(model: EvaluationSubject, kernels: ev.Kernels, count: int, se
         "seed": seed,
         "checkpoint": f"step {info.step:,}, config {info.config_hash}, ema {info.ema}",
         "weights": _digest(model.denoise.variables),
-        "reference": f"images {reference}, labels {_digest(labels)}, {info.facts.levels} levels",
+        "reference": f"images {reference}, labels {_digest(labels)}, {info.data.levels} levels",
         "kernels": ", ".join(f"{name} {width!r}" for name, width in vars(kernels).items()),
         "computed on": jax.default_backend(),
     }
@@ -117,7 +117,7 @@ def _measure_row(
     start_s = time.perf_counter()
     images = image_sampler.sample_images(row.sampler, jax.random.key(plan.seed), plan.count, plan.batch, cond)
     seconds = time.perf_counter() - start_s
-    levels = model.info.facts.levels
+    levels = model.info.data.levels
     scores = ev.all_scores(images, labels, model.splits, levels, kernels=kernels, previous=baseline)
     return reports.SweepRow(asdict(row.config), count_evaluations(row.sampler)[0], seconds, scores)
 

@@ -21,9 +21,9 @@ Values = Mapping[str, Any]  # of each part: [n, *shape], or [n, choices, *shape]
 def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
     """The parts of a data set. Raises `UserError` for a maker that does not suit it, and for a repeated name."""
     _check_not_generated(makers, dataset)
-    facts = part_context(dataset)
+    context = part_context(dataset)
     try:
-        parts = tuple(maker(facts) for maker in makers)
+        parts = tuple(maker(context) for maker in makers)
     except UserError as mistake:
         raise UserError(f"data.parts: data set {dataset.name!r}: {mistake}") from None
     names = [LABEL, *(part.name for part in parts)]

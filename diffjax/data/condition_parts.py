@@ -27,7 +27,7 @@ Image = UInt8[np.ndarray, "h w c"]
 
 
 class PartContext(NamedTuple):
-    """What a part may depend on: facts of the data set that its model knows too, and which features are stored."""
+    """What a part may depend on of a data set: image shape (h, w, c), class names, pixel levels, stored features."""
 
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
@@ -75,12 +75,12 @@ def sketch(sigma: float = 0.0) -> Maker:
     if sigma < 0:
         raise UserError(f"sketch: sigma must be at least 0, got {sigma:g}")
 
-    def make(facts: PartContext) -> Part:
-        height, width, channels = facts.shape
+    def make(context: PartContext) -> Part:
+        height, width, channels = context.shape
         if sigma == 0 and channels != 1:
             raise UserError(f"sketch: strokes are grey, and these pictures have {channels} channels; give sigma=1.0")
         lines = partial(_edges, sigma) if sigma else _skeleton
-        return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, facts.levels)))
+        return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, context.levels)))
 
     return make
 
@@ -90,14 +90,14 @@ def low_res(factor: int = 2) -> Maker:
     if factor < 2:
         raise UserError(f"low_res: factor must be at least 2, got {factor}")
 
-    def make(facts: PartContext) -> Part:
-        height, width, channels = facts.shape
+    def make(context: PartContext) -> Part:
+        height, width, channels = context.shape
         if height % factor or width % factor:
             raise UserError(f"low_res: factor must divide the sides of the images ({width}x{height}), got {factor}")
         small = (height // factor, width // factor, channels)
 
         def means(image: Image, label: int) -> Float32[np.ndarray, "_ _ _"]:
-            blocks = _unit(image, facts.levels).reshape(small[0], factor, small[1], factor, channels)
+            blocks = _unit(image, context.levels).reshape(small[0], factor, small[1], factor, channels)
             return (2 * blocks.mean((1, 3)) - 1).astype(np.float32)
 
         return Part("low_res", small, np.float32, means)
@@ -108,10 +108,10 @@ def low_res(factor: int = 2) -> Maker:
 def feature(name: str, length: int = 64) -> Maker:
     """What the set stores under that name: an array (as float32 or int32), a class, or a text in so many bytes."""
 
-    def make(facts: PartContext) -> Part:
-        kind = facts.features.get(name)
+    def make(context: PartContext) -> Part:
+        kind = context.features.get(name)
         if kind is None:
-            names = ", ".join(sorted(facts.features)) or "none beside image and class"
+            names = ", ".join(sorted(context.features)) or "none beside image and class"
             raise UserError(f"feature: the data set stores no {name!r}; it has: {names}")
         if kind.text:
             read = partial(_read_text, length)

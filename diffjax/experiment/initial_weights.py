@@ -18,7 +18,7 @@ def matching_weights(params: PyTree, weights: Weights, source: str) -> tuple[PyT
     The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
     UserError where nothing fits.
     """
-    net = build.build_model(weights.config.model, weights.facts).net
+    net = build.build_model(weights.config.model, weights.data).net
     ours = leaves_by_name(params)
     theirs = leaves_by_name(plain_net(net, weights.params)[1])
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}

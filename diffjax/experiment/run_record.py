@@ -42,7 +42,7 @@ class Record:
     """
 
     config: Config
-    facts: DataSpec
+    data: DataSpec
     run: str = ""
     adoptions: Mapping[str, str] = field(default_factory=dict)
     splits: SplitRecord | None = None
@@ -52,7 +52,7 @@ class Record:
     def identity(self) -> Identity:
         """What each of the run's checkpoints must say of itself."""
         fields = meaning.flatten_config(self.config)
-        return Identity(self.run, meaning.meaning_hash(fields, self.facts.semantics), self.adoptions)
+        return Identity(self.run, meaning.meaning_hash(fields, self.data.semantics), self.adoptions)
 
     @property
     def rule(self) -> str:
@@ -115,10 +115,10 @@ def validate_record(saved: Any, name: str, allow_imports: bool = False) -> Recor
         raise _unreadable_error(name) from None
     if not sound or record.config.model.data_std is None:
         raise UserError(f"{name}: says what no run can be; restore it, or train again")
-    check_class_names(record.facts.class_names, name)
+    check_class_names(record.data.class_names, name)
     if changed:
         raise UserError(f"{name}: has changed since it was written; restore it, or train again")
-    fields = meaning.flatten_config(record.config) | {"data.form": record.facts.form}
+    fields = meaning.flatten_config(record.config) | {"data.form": record.data.form}
     user_parts.check_leave(fields, allow_imports, name)
     data_spec.parse_rule(record.rule)
     return record
@@ -138,7 +138,7 @@ def write_config(workdir: Path, record: Record) -> None:
 
 
 def record_at_start(
-    previous: Record | None, config: Config, facts: DataSpec, splits: SplitRecord, workdir: Path
+    previous: Record | None, config: Config, data: DataSpec, splits: SplitRecord, workdir: Path
 ) -> Record:
     """The record of a run that starts, or resumes, now: it keeps the identity and the splits that it has.
 
@@ -147,13 +147,13 @@ def record_at_start(
     new_identity = identity.draw_identity()
     imports = user_parts.module_hashes(meaning.flatten_config(config))
     if previous and previous.run:
-        return replace(previous, config=config, facts=facts, splits=previous.splits or splits, imports=imports)
-    return Record(config, facts, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits, imports)
+        return replace(previous, config=config, data=data, splits=previous.splits or splits, imports=imports)
+    return Record(config, data, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits, imports)
 
 
 def record_document(record: Record) -> dict[str, Any]:
     """What `validate_record` reads, as JSON has it, with a hash of all."""
-    document: dict[str, Any] = {"config": config_files.config_document(record.config), "facts": vars(record.facts)}
+    document: dict[str, Any] = {"config": config_files.config_document(record.config), "facts": vars(record.data)}
     if record.run:
         document |= {"run": record.run, "adoptions": dict(record.adoptions)}
     if record.splits:

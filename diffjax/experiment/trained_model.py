@@ -37,7 +37,7 @@ class ModelInfo:
     """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights."""
 
     net: ConditionalNet
-    facts: DataSpec
+    data: DataSpec
     config: Config
     step: int
     ema: str
@@ -70,9 +70,9 @@ class Weights:
         return self.record.config
 
     @property
-    def facts(self) -> DataSpec:
+    def data(self) -> DataSpec:
         """The data that its run was trained on."""
-        return self.record.facts
+        return self.record.data
 
 
 class TrainedModel(NamedTuple):
@@ -96,13 +96,13 @@ def load(
     """
     _check_request(source, ema, step)
     weights = read_weights(Path(source), ema, step, allow_imports)
-    built = build.build_model(weights.config.model, weights.facts)
+    built = build.build_model(weights.config.model, weights.data)
     run_record.warn_of_changed_modules(weights.record, str(source))
     # Bound to no device, like keys.
     device_params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), weights.params)
     net, params = plain_net(built.net, device_params)
     name = weights.ema + weights.synthesis
-    info = ModelInfo(net, weights.facts, weights.config, weights.step, name, weights.record.splits)
+    info = ModelInfo(net, weights.data, weights.config, weights.step, name, weights.record.splits)
     return TrainedModel(denoiser(built.noise, net, {"params": params}), built.noise, built.order, info)
 
 
@@ -237,7 +237,7 @@ def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Pa
 
 def _net_shapes(record: Record) -> dict[str, tuple[int, ...]]:
     """The shape of each weight of the net that a record describes."""
-    net = build.build_model(record.config.model, record.facts).net
-    x = record.facts.encoding.empty(record.facts.shape)
+    net = build.build_model(record.config.model, record.data).net
+    x = record.data.encoding.empty(record.data.shape)
     param_shapes = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
     return {path: leaf.shape for path, leaf in leaves_by_name(param_shapes).items()}
