@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from diffjax import edit
 from diffjax.commands import image_inputs
 from diffjax.commands.edit_inputs import EditRequest, check_continuous, parse_place, read_single, single_path
-from diffjax.commands.edit_run import Edit, EditInputs, InverseProblem, Variation
+from diffjax.commands.edit_run import EditInputs, ImageEdit, InverseProblem, Variation
 from diffjax.commands.image_inputs import InputImage, Pixels, Size
 from diffjax.commands.interpolation_run import Interpolation
 from diffjax.edit import methods
@@ -22,6 +22,8 @@ from diffjax.experiment import specs
 from diffjax.experiment.data_spec import DataSpec
 
 __all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_resolve", "variations"]
+
+Edit = ImageEdit | Interpolation
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601), as in Pillow
 DEFAULT_STRENGTH = 0.5
@@ -163,7 +165,7 @@ def _inverse_problem(
     method = specs.instantiate(methods, name, "--method")
     uses_own_rule = request.sampler_set or request.data.encoding.discrete
     rule = {} if uses_own_rule else {"sampler": f"that of {method.name}"}
-    return InverseProblem(observation, method, request.sampler_set, inputs, {"method": name, **rule})
+    return ImageEdit(InverseProblem(observation, method, request.sampler_set), inputs, {"method": name, **rule})
 
 
 def _variation(request: EditRequest, strokes: str | None) -> Edit:
@@ -180,7 +182,8 @@ def _variation(request: EditRequest, strokes: str | None) -> Edit:
     mask = None if request.mask is None else image_inputs.read_mask(request.mask, image)
     known = None if mask is None else _known_pixels(data, image.pixels, mask)
     notes = _notes(image) if start is image else _notes(image, start)
-    return Variation(image_inputs.to_model_input(start.pixels, data), strength, known, EditInputs(panels, mask, notes))
+    variation = Variation(image_inputs.to_model_input(start.pixels, data), strength, known)
+    return ImageEdit(variation, EditInputs(panels, mask, notes), {"strength": strength})
 
 
 def _read_strokes(path: str, image: InputImage, data: DataSpec) -> InputImage:

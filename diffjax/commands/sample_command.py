@@ -142,7 +142,7 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
     end_cond = build_conditions(info, end, ready.root, count, random_labels=False).cond
     context = EditContext(ready.sampler, ready.root, count, values.batch, ready.cond, end_cond)
     edit.check(context)
-    tell(*edit.notes)
+    tell(*edit.inputs.notes)
     result = edit.draw(context)
     provenance = {**sample_provenance(info, request), "edit": values.edit, **edit_flags, **result.provenance}
     sample_files.write_edit(out, result, ready.labels, provenance)
