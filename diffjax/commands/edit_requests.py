@@ -3,7 +3,8 @@
 Every mistake in the flags and files of an edit is found here, before a model is called.
 """
 
-import sys
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +22,6 @@ from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.experiment.data_spec import DataSpec
 
-__all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_resolve", "variations"]
-
 Edit = ImageEdit | Interpolation
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601), as in Pillow
@@ -30,25 +29,13 @@ DEFAULT_STRENGTH = 0.5
 PIXEL_METHOD = "repaint"
 MEAN_METHOD = "pigdm"
 TOKEN_METHOD = "clamp"  # default methods
-FLAGS_BY_EDIT = {  # the flags that each edit reads
-    "inpaint": ("image", "mask", "method"),
-    "outpaint": ("image", "place", "method"),
-    "sketch": ("image", "strokes", "mask", "strength"),
-    "interpolate": ("image", "label_to", "prompt_to", "seed_to"),
-    "super_resolve": ("image", "method"),
-    "variations": ("image", "mask", "strength"),
-    "colourise": ("image", "method"),
-}
 
 
-def build_edit(name: str, request: EditRequest) -> Edit:
-    """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
-    build = specs.parse_spec(sys.modules[__name__], name, "--edit").target
-    for flag in sorted({flag for flags in FLAGS_BY_EDIT.values() for flag in flags}):
-        if vars(request)[flag] not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
-            used = ", --".join(FLAGS_BY_EDIT[name])
-            raise UserError(f"--{flag}: has no effect on --edit {name}, which reads --{used}; leave it out")
-    return build(request)
+class EditKind(NamedTuple):
+    """What makes the edits of a name, and the flags that they read."""
+
+    build: Callable[[EditRequest], Edit]
+    flags: tuple[str, ...]
 
 
 def inpaint(request: EditRequest) -> Edit:
@@ -201,3 +188,26 @@ def _read_strokes(path: str, image: InputImage, data: DataSpec) -> InputImage:
 def _notes(*images: InputImage) -> tuple[str, ...]:
     """What was done to each image that was changed."""
     return tuple(image.notes for image in images if image.notes)
+
+
+EDITS = {
+    "colourise": EditKind(colourise, ("image", "method")),
+    "inpaint": EditKind(inpaint, ("image", "mask", "method")),
+    "interpolate": EditKind(interpolate, ("image", "label_to", "prompt_to", "seed_to")),
+    "outpaint": EditKind(outpaint, ("image", "place", "method")),
+    "sketch": EditKind(sketch, ("image", "strokes", "mask", "strength")),
+    "super_resolve": EditKind(super_resolve, ("image", "method")),
+    "variations": EditKind(variations, ("image", "mask", "strength")),
+}
+
+
+def build_edit(name: str, request: EditRequest) -> Edit:
+    """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
+    if name not in EDITS:
+        raise UserError(f"--edit: unknown {name!r}; choose from {', '.join(EDITS)}")
+    kind = EDITS[name]
+    for flag in sorted({flag for other in EDITS.values() for flag in other.flags} - {*kind.flags}):
+        if vars(request)[flag] not in (None, ()):
+            used = ", --".join(kind.flags)
+            raise UserError(f"--{flag}: has no effect on --edit {name}, which reads --{used}; leave it out")
+    return kind.build(request)

@@ -105,8 +105,7 @@ def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset
     if not user_parts.is_data_source(data.name):
         return open_dataset(data.name, folder, image_size=image_size, rule=parse_rule(rule))
     offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule)}
-    taken = specs.accepted(datasets, data.name, "data.name", offered)
-    return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, **taken)
+    return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, offered=offered)
 
 
 def parse_rule(text: str) -> SplitRule:

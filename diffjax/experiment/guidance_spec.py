@@ -44,8 +44,7 @@ def build_guidance(
     offered: dict[str, object] = {"scale": _build_scale(sample.guidance_when, scale, noise, grid), "null": null}
     if sample.guidance_rule:
         offered["rule"] = _build_rule(sample.guidance_rule, noise)
-    arguments = {name: value for name, value in offered.items() if name in takes}
-    guided = specs.call_with(guidance, form, "guidance_form", denoise, **arguments)
+    guided = specs.instantiate(guidance, form, "guidance_form", denoise, offered=offered)
     scales = specs.parse_spec(guidance, form, "guidance_form").kwargs.get("scales")
     return GuidedDenoiser(guided, len(scales) + 1 if isinstance(scales, dict) else 2)
 
@@ -59,7 +58,7 @@ def _build_scale(text: str, scale: float, noise: Noise, grid: Float[Array, " sto
     if "denoise" in takes or not {"scale", "strength"} & takes:
         raise UserError(f"{field}: {text} says nothing of when; choose interval(low=…, high=…) or plus_plus()")
     offered = {"scale": scale, "strength": scale, "noise": noise, "grid": grid}
-    return specs.instantiate(guidance, text, field, **specs.accepted(guidance, text, field, offered))
+    return specs.instantiate(guidance, text, field, offered=offered)
 
 
 def _build_rule(text: str, noise: Noise) -> Rule:
@@ -69,4 +68,4 @@ def _build_rule(text: str, noise: Noise) -> Rule:
         raise UserError(f"{field}: {text} is none; choose rescaled(), thresholded(), apg() or zero_star()")
     if not isinstance(noise, GaussianNoise):
         raise UserError(f"{field}: {text} is for numbers, and this model has tokens; leave it empty")
-    return specs.instantiate(guidance, text, field, **specs.accepted(guidance, text, field, {"noise": noise}))
+    return specs.instantiate(guidance, text, field, offered={"noise": noise})
