@@ -15,7 +15,7 @@ from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood.bits import BitsPerDim, bits_per_dim, bits_vs_context
 from diffjax.order import Order
 from diffjax.parallel.dispatch import Report, loops_are_slow, map_in_batches
-from diffjax.protocols import Denoise, Keys, Noise
+from diffjax.protocols import ConditionalNet, Denoise, Keys, Noise
 from diffjax.utils.prng import KeyUse, fold, keys
 
 METHODS = ("exact", "bound", "ode")
@@ -27,7 +27,7 @@ MAX_ROUNDING = 0.001  # bits per dimension: the last digit of a report's table
 class BitsEstimator:
     """A model, how it encodes pixels, and the method by which its bits per dimension are estimated."""
 
-    net: Any
+    net: ConditionalNet
     noise: Noise
     order: Order
     denoise: Denoise
@@ -36,7 +36,7 @@ class BitsEstimator:
 
 
 def build_estimator(
-    denoise: Denoise, noise: Noise, order: Order, net: Any, data: DataSpec, method: str = ""
+    denoise: Denoise, noise: Noise, order: Order, net: ConditionalNet, data: DataSpec, method: str = ""
 ) -> BitsEstimator:
     """The estimator of a model: by default exact in raster order, by the ODE for dequantised pixels, else the bound.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ from diffjax.evaluation import Kernels, Score, Splits, all_scores
 from diffjax.experiment import build, data_spec, trained_model
 from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.order import Order
-from diffjax.protocols import Noise
+from diffjax.protocols import ConditionalNet, Noise
 
 Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]  # images and their labels
 
@@ -156,7 +156,7 @@ def _as_bytes(real: Mapping[str, Labelled], info: trained_model.ModelInfo) -> Sp
     return {name: (image_sampler.to_bytes(images, info.data), labels) for name, (images, labels) in real.items()}
 
 
-def _train_conditions(net: Any, data: _Data, choice: RealImages) -> PyTree:
+def _train_conditions(net: ConditionalNet, data: _Data, choice: RealImages) -> PyTree:
     """The conditions of the training images, of a net with conditions but no classes."""
     null = net.null_cond
     if not isinstance(null, dict) or has_label(null):

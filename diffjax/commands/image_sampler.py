@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from diffjax.experiment.guidance_spec import build_guidance
 from diffjax.grids import Grid
 from diffjax.order import Order
 from diffjax.parallel.dispatch import Report, map_in_batches
-from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import ConditionalNet, Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
 from diffjax.sampling.loop import stepwise
@@ -38,7 +38,7 @@ class ImageSampler:
     `copies`: predictions of the network for one guided prediction.
     """
 
-    net: Any
+    net: ConditionalNet
     noise: Noise
     order: Order
     denoise: Denoise
@@ -136,7 +136,7 @@ def describe_cost(sampler: ImageSampler) -> str:
     return f"{net_calls} of the net{head} per sample"
 
 
-def to_bytes(x: Any, data: DataSpec) -> UInt8[np.ndarray, "n h w c"]:
+def to_bytes(x: Shaped[Array | np.ndarray, "n ..."], data: DataSpec) -> UInt8[np.ndarray, "n h w c"]:
     """Examples as bytes 0 … 255, rounded to the levels of the data."""
     levels = data.encoding.decode(x, data.shape, data.levels)
     return as_bytes(levels.astype(np.uint8), data.levels)

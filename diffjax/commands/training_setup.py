@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from diffjax.experiment.config import Config
 from diffjax.experiment.run_record import Record
 from diffjax.loss.protocol import Loss
 from diffjax.nets.adapters import map_base
+from diffjax.protocols import Net
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.freezing import freeze, frozen_patterns
@@ -41,7 +41,7 @@ class TrainingSetup:
     """
 
     model: ModelParts
-    net: Any
+    net: Net
     loss: Loss
     optimizer: optax.GradientTransformation
     averages: tuple[float | str, ...]

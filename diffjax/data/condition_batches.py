@@ -1,21 +1,20 @@
 """Conditions of examples: class and parts, each a function of the example alone, assembled into batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32, Integer
+from jaxtyping import Int32, Integer, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.data.condition_parts import Maker, Part, part_context
 from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split
 from diffjax.errors import UserError
-from diffjax.protocols import ConditionPart
+from diffjax.protocols import ConditionPart, Keys
 from diffjax.utils.prng import fold
 
-Values = Mapping[str, Any]  # of each part: [n, *shape], or [n, choices, *shape]
+Values = Mapping[str, np.ndarray | jax.Array]  # of each part: [n, *shape], or [n, choices, *shape]
 
 
 def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
@@ -52,7 +51,7 @@ def part_values(
 
 def split_conditions(
     dataset: Dataset, split: str, rows: Integer[np.ndarray, " n"] | None = None, parts: Sequence[Part] = ()
-) -> Any:
+) -> PyTree:
     """Conditions of rows of a split, by default all: labels, or with parts {"label": labels, name: ConditionPart}.
 
     Parts with choices take the first.
@@ -85,12 +84,13 @@ def gather_parts(
     return values
 
 
-def choose_variants(values: Values, parts: Sequence[Part], keys: Any) -> dict[str, Any]:
+def choose_variants(values: Values, parts: Sequence[Part], keys: Keys | None) -> dict[str, jax.Array]:
     """For each part with choices one of them, by each example's key; under jit."""
     chosen = {}
     for number, part in enumerate(parts):
         value = values[part.name]
         if part.choices:
+            assert keys is not None, "a part with choices is drawn by chance"
             index = jax.vmap(lambda key, choices=part.choices: jax.random.randint(key, (), 0, choices))(
                 fold(keys, number)
             )
@@ -99,7 +99,7 @@ def choose_variants(values: Values, parts: Sequence[Part], keys: Any) -> dict[st
     return chosen
 
 
-def assemble_condition(labels: Any, parts: Values) -> dict[str, Any]:
+def assemble_condition(labels: Integer[np.ndarray | jax.Array, " b"] | None, parts: Values) -> dict[str, PyTree]:
     """The condition of a batch, with all parts known."""
     condition = {name: ConditionPart(value, np.ones(len(value), bool)) for name, value in parts.items()}
     return condition if labels is None else {LABEL: labels, **condition}
@@ -110,7 +110,7 @@ def _check_not_generated(parts: Sequence[object], dataset: Dataset) -> None:
         raise UserError(f"data.parts: {dataset.name!r} is drawn from a law of its classes alone; leave parts out")
 
 
-def _part_value(part: Part, row: int, example: Example, features: Mapping[str, Any]) -> np.ndarray:
+def _part_value(part: Part, row: int, example: Example, features: Mapping[str, object]) -> np.ndarray:
     try:
         source = features.get(part.reads) if part.reads else example["image"]
         if source is None:

@@ -47,7 +47,7 @@ class Part:
 
     name: str
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: type[np.generic]
     make: Callable[[Any, int], np.ndarray]
     choices: int = 0
     vocab: int = 0
@@ -130,7 +130,7 @@ def feature(name: str, length: int = 64) -> Maker:
     return make
 
 
-def _read_array(name: str, dtype: Any, classes: int, feature_value: Any, label: int) -> np.ndarray:
+def _read_array(name: str, dtype: type[np.generic], classes: int, feature_value: object, label: int) -> np.ndarray:
     """As it is stored, if the values survive."""
     array = np.asarray(feature_value)
     value = array.astype(dtype)
@@ -144,7 +144,7 @@ def _read_array(name: str, dtype: Any, classes: int, feature_value: Any, label: 
     return value
 
 
-def _read_text(length: int, value: Any, label: int) -> Int32[np.ndarray, " length"]:
+def _read_text(length: int, value: object, label: int) -> Int32[np.ndarray, " length"]:
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return byte_tokenizer.encode([text], length)[0]
 

@@ -1,7 +1,6 @@
 """scikit-learn's 8×8 digits as a TFDS data set: the small default, made from an installed package in a moment."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -25,7 +24,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return dataset_info(self, {})
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
+    def _split_generators(self, dl_manager: object) -> dict[str, Examples]:
         images, labels = _load_images()
         return {name: _examples(images, labels, ids) for name, ids in split_ids(labels).items()}
 
@@ -55,7 +54,9 @@ def _load_images() -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(-1, 8, 8, 1).astype(np.uint8), labels
 
 
-def dataset_info(builder: Any, further: dict[str, Any]) -> tfds.core.DatasetInfo:
+def dataset_info(
+    builder: tfds.core.DatasetBuilder, further: Mapping[str, tfds.features.FeatureConnector]
+) -> tfds.core.DatasetInfo:
     """TFDS's description of the digits, with further features."""
     features = {
         "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),

@@ -48,7 +48,7 @@ class Form:
         return jnp.zeros((1, *self.shape(shape)), jnp.int32 if self.discrete else jnp.float32)
 
 
-def _flatten(keys: Any, images: Images, levels: int) -> Int32[jax.Array, "b n"]:
+def _flatten(keys: object, images: Images, levels: int) -> Int32[jax.Array, "b n"]:
     return images.astype(jnp.int32).reshape(len(images), -1)
 
 

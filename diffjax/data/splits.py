@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from diffjax.errors import UserError
 Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers for a known density
 Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
-ReadFeatures = Callable[[int], Mapping[str, Any]]
+ReadFeatures = Callable[[int], Mapping[str, object]]
 
 
 class Example(TypedDict):
@@ -62,7 +62,7 @@ class Split:
         decode, label = self.fetch(int(self.ids[index]))
         return {"image": decode(), "label": np.int32(label)}
 
-    def features(self, index: int) -> Mapping[str, Any]:
+    def features(self, index: int) -> Mapping[str, object]:
         """The stored features of an example beside image and class; none in most sets."""
         return self.stored(int(self.ids[index])) if self.stored else {}
 
@@ -97,7 +97,7 @@ class GeneratedSplit:
         images, labels = _generate(self.draw, np.array([range(self.count)[index]], np.uint32))
         return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
 
-    def features(self, index: int) -> Mapping[str, Any]:
+    def features(self, index: int) -> Mapping[str, object]:
         """Nothing is stored."""
         return {}
 

@@ -26,6 +26,8 @@ from diffjax.utils.files import is_single_line, write_atomically
 from diffjax.utils.kinds import matches_type
 from diffjax.utils.untrusted import read_json
 
+Json = Any  # what a file says; its values are checked one by one
+
 CONFIG = "config.json"
 _HASHED = ("config", "facts", "run", "adoptions", "splits", "imports")  # of config.json; older ones have the first two
 MAX_STEP_DIGITS = 20
@@ -96,7 +98,7 @@ def saved_config(workdir: Path, allow_imports: bool = False) -> Config:
     return run.config
 
 
-def validate_record(saved: Any, name: str, allow_imports: bool = False) -> Record:
+def validate_record(saved: Json, name: str, allow_imports: bool = False) -> Record:
     """The record of a JSON document that was read from `name`: each field is of its type, and all are as written."""
     try:
         record = Record(
@@ -151,9 +153,9 @@ def record_at_start(
     return Record(config, data, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits, imports)
 
 
-def record_document(record: Record) -> dict[str, Any]:
+def record_document(record: Record) -> dict[str, object]:
     """What `validate_record` reads, as JSON has it, with a hash of all."""
-    document: dict[str, Any] = {"config": config_files.config_document(record.config), "facts": vars(record.data)}
+    document: dict[str, object] = {"config": config_files.config_document(record.config), "facts": vars(record.data)}
     if record.run:
         document |= {"run": record.run, "adoptions": dict(record.adoptions)}
     if record.splits:
@@ -163,7 +165,7 @@ def record_document(record: Record) -> dict[str, Any]:
     return {**document, "sha256": _hash(document)}
 
 
-def _parse_splits(saved: Any) -> SplitRecord | None:
+def _parse_splits(saved: Json) -> SplitRecord | None:
     """The splits of a record; None in older ones."""
     if saved is None:
         return None
@@ -190,6 +192,6 @@ def _unreadable_error(name: str) -> UserError:
     return UserError(f"{name}: cannot be read as a run's config; restore it, or train again")
 
 
-def _hash(document: Mapping[str, Any]) -> str:
+def _hash(document: Mapping[str, object]) -> str:
     text = json.dumps({name: document[name] for name in _HASHED if name in document}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

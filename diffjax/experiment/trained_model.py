@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,7 @@ def load(
     return TrainedModel(denoiser(built.noise, net, {"params": params}), built.noise, built.order, info)
 
 
-def _check_request(source: Any, ema: Any, step: Any) -> None:
+def _check_request(source: object, ema: object, step: object) -> None:
     """Raise UserError for what names no run, average or step."""
     if not isinstance(source, str | Path):
         raise UserError(
