@@ -18,7 +18,7 @@ import pytest
 import tensorstore
 from strangers import refused
 
-from diffjax.commands.console import quiet_libraries
+from diffjax.commands.command_line import quiet_libraries
 from diffjax.data.split_rules import SplitRecord
 from diffjax.experiment import data_spec, run_record, trained_model
 from diffjax.experiment.config import Config, Model, Sample

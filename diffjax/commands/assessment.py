@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from diffjax import evaluation as ev
 from diffjax import reports
-from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, logged_curves, model_diagnostics
+from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, model_diagnostics
 from diffjax.commands.assessment_state import Plan, Results
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
@@ -65,7 +65,7 @@ def report_of(plan: Plan, results: Results) -> reports.Report:
         _provenance(plan, results),
         results.all_findings,
         results.likelihoods,
-        logged_curves.training_curves(model.workdir)
+        diagnostic_curves.training_curves(model.workdir)
         | diagnostic_curves.diagnostic_curves(results.diagnostics)
         | results.curves,
         results.pictures,

@@ -1,5 +1,6 @@
-"""The diagnostics of a model as curves, and its distance from a data distribution that is known."""
+"""Logged losses and diagnostics of a model as curves, and its distance from a known distribution of the data."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,12 @@ from diffjax.diagnostics.known_density import DensityComparison
 from diffjax.diagnostics.level_profile import NoiseLevelProfile
 from diffjax.distributions import Mixture
 from diffjax.reports import Curves
+from diffjax.training import metrics_file
+from diffjax.training.validation import NAME
 from diffjax.utils.prng import keys
 
 Line = tuple[np.ndarray, np.ndarray]
+BAND = f"{NAME}/"
 
 
 class Samples(NamedTuple):
@@ -131,3 +135,16 @@ def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
 
 def _lines_over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, Line]:
     return {name: (np.asarray(x, float), np.asarray(y, float)) for name, y in lines.items()}
+
+
+def training_curves(workdir: Path) -> dict[str, Curves]:
+    """The training loss, and the validation loss by noise level, where the run has logged them."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in metrics_file.read(workdir / metrics_file.NAME):
+        for name, value in row.values.items():
+            lines.setdefault(name, []).append((row.step, value))
+    series = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
+    losses = {name: series[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in series}
+    bands = {f"level {name.removeprefix(BAND)}": series[name] for name in sorted(series) if name.startswith(BAND)}
+    curves = {"loss": Curves("Loss over training", losses, "loss")} if losses else {}
+    return curves | ({"bands": Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})

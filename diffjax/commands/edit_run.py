@@ -18,7 +18,7 @@ from diffjax.denoising import needs_rank
 from diffjax.edit import Method, Observation
 from diffjax.parallel.dispatch import map_in_batches
 from diffjax.protocols import Keys, Sample
-from diffjax.reports.edit_figures import edit_figure, heat_map
+from diffjax.reports.image_grids import edit_figure, heat_map
 from diffjax.sampling.driver import sample_for
 from diffjax.utils.prng import keys
 

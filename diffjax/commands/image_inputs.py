@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Shaped, UInt8
 
-from diffjax.data.quantization import to_unit
+from diffjax.data.pixel_representation import to_unit
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
 from diffjax.experiment.data_spec import DataSpec
