@@ -65,9 +65,7 @@ def report_of(plan: Plan, results: Results) -> reports.Report:
         _provenance(plan, results),
         results.all_findings,
         results.likelihoods,
-        diagnostic_curves.training_curves(model.workdir)
-        | diagnostic_curves.diagnostic_curves(results.diagnostics)
-        | results.curves,
+        diagnostic_curves.training_curves(model.workdir) | results.curves,
         results.pictures,
     )
 
@@ -147,22 +145,18 @@ def _bits(plan: Plan, results: Results, report: Report) -> None:
 
 
 def _levels(plan: Plan, results: Results, _: Report) -> None:
-    held_out = _held_out(plan, results)
-    results.diagnostics = results.diagnostics._replace(
-        profile=model_diagnostics.profile_by_level(held_out, plan.model.denoise)
-    )
+    results.profile = model_diagnostics.profile_by_level(_held_out(plan, results), plan.model.denoise)
+    results.curves |= diagnostic_curves.level_curves(results.profile)
 
 
 def _training(plan: Plan, results: Results, _: Report) -> None:
-    held_out = _held_out(plan, results)
-    results.diagnostics = results.diagnostics._replace(
-        training_weights=model_diagnostics.training_weights(held_out, plan.model.denoise, plan.model.training_loss)
-    )
+    model = plan.model
+    weights = model_diagnostics.training_weights(_held_out(plan, results), model.denoise, model.training_loss)
+    results.curves |= {} if weights is None else diagnostic_curves.training_weight_curves(weights)
 
 
 def _steps(plan: Plan, results: Results, _: Report) -> None:
-    path, local_errors = model_diagnostics.prediction_path(_held_out(plan, results))
-    results.diagnostics = results.diagnostics._replace(prediction_path=path, local_errors=local_errors)
+    results.curves |= diagnostic_curves.step_curves(*model_diagnostics.prediction_path(_held_out(plan, results)))
 
 
 def _truth(plan: Plan, results: Results, _: Report) -> None:
@@ -192,7 +186,6 @@ def _held_out(plan: Plan, results: Results) -> model_diagnostics.HeldOut:
             likelihood_report.evenly_spaced_images(real["test"], plan.likelihood_images),
             plan.seed,
         )
-    assert results.held_out is not None
     return results.held_out
 
 

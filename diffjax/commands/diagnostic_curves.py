@@ -9,7 +9,7 @@ from jaxtyping import Integer
 from diffjax.commands.evaluation_subject import Labelled
 from diffjax.commands.image_sampler import ImageSampler
 from diffjax.commands.likelihood_report import evenly_spaced_images
-from diffjax.commands.model_diagnostics import BINS, Diagnostics, PredictionPath, Real, TrainingWeights
+from diffjax.commands.model_diagnostics import BINS, PredictionPath, Real, TrainingWeights
 from diffjax.diagnostics import known_density
 from diffjax.diagnostics.known_density import DensityComparison
 from diffjax.diagnostics.level_profile import NoiseLevelProfile
@@ -29,20 +29,6 @@ class Samples(NamedTuple):
     sampler: ImageSampler
     x: np.ndarray
     labels: Integer[np.ndarray, " _"] | None
-
-
-def diagnostic_curves(diagnostics: Diagnostics) -> dict[str, Curves]:
-    """All diagnostics by noise level and by step, to be plotted."""
-    curves: dict[str, Curves] = {}
-    if diagnostics.profile is not None:
-        curves |= _level_curves(diagnostics.profile)
-    if diagnostics.training_weights is not None:
-        curves |= _training_weight_curves(diagnostics.training_weights)
-    if diagnostics.prediction_path is not None:
-        curves["belief"] = _prediction_curves(diagnostics.prediction_path)
-    if diagnostics.local_errors is not None:
-        curves["local"] = _local_error_curves(diagnostics.local_errors)
-    return curves
 
 
 def compare_with_density(
@@ -89,7 +75,8 @@ def _describe_comparison(comparison: DensityComparison) -> dict[str, str]:
     return lines
 
 
-def _level_curves(profile: NoiseLevelProfile) -> dict[str, Curves]:
+def level_curves(profile: NoiseLevelProfile) -> dict[str, Curves]:
+    """Errors of the denoiser and changes of its predictions over noise levels."""
     errors = {"this model": profile.error, "best linear denoiser": profile.linear}
     changes = {"change of predictions": profile.change[1:], "fall of the error": (profile.change - profile.excess)[1:]}
     caption = f"Error of x0 at each noise level (linear denoiser: {profile.linear_from})"
@@ -100,7 +87,8 @@ def _level_curves(profile: NoiseLevelProfile) -> dict[str, Curves]:
     }
 
 
-def _prediction_curves(path: PredictionPath) -> Curves:
+def step_curves(path: PredictionPath, local_errors: Real | None) -> dict[str, Curves]:
+    """Predictions at each step of the sampler, and the local error of each step where it is known."""
     steps = np.arange(1.0, len(path.mean) + 1)
     mean, deviation = path.of_data
     values = {
@@ -111,16 +99,16 @@ def _prediction_curves(path: PredictionPath) -> Curves:
         "share outside of the data's range": path.outside,
     }
     lines = {name: (steps, np.broadcast_to(value, steps.shape)) for name, value in values.items()}
-    return Curves("Predicted x0 at each step of the sampler", lines, "predicted x0", "sampling step")
+    curves = {"belief": Curves("Predicted x0 at each step of the sampler", lines, "predicted x0", "sampling step")}
+    if local_errors is not None:
+        caption = "Local error of each step of the sampler, against a fine solution from the same state"
+        error_lines = {"local error": (steps, local_errors)}
+        curves["local"] = Curves(caption, error_lines, "error of x", "sampling step")
+    return curves
 
 
-def _local_error_curves(errors: Real) -> Curves:
-    caption = "Local error of each step of the sampler, against a fine solution from the same state"
-    steps = np.arange(1.0, len(errors) + 1)
-    return Curves(caption, {"local error": (steps, errors)}, "error of x", "sampling step")
-
-
-def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
+def training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
+    """How the training loss weighs noise levels."""
     loss = np.array([share.loss for share in weights.shares])
     gradient = np.array([share.gradient for share in weights.shares])
     shares = {"of the loss": loss / loss.sum(), "of the gradient norm": gradient / gradient.sum()}
