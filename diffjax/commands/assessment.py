@@ -19,6 +19,7 @@ from diffjax.commands.assessment_state import Plan, Results
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.errors import UserError, tell
+from diffjax.experiment import build
 from diffjax.noise import Gaussian
 from diffjax.parallel.dispatch import Report
 
@@ -71,7 +72,7 @@ def report_of(plan: Plan, results: Results) -> reports.Report:
 
 
 def _provenance(plan: Plan, results: Results) -> reports.Provenance:
-    config = plan.config
+    config = plan.sampler.config
     missing = [name for name, part in PARTS.items() if name not in results.done and part.applies(plan)]
     details = results.provenance | {
         "evaluations": image_sampler.describe_cost(plan.sampler),
@@ -151,7 +152,8 @@ def _levels(plan: Plan, results: Results, _: Report) -> None:
 
 def _training(plan: Plan, results: Results, _: Report) -> None:
     model = plan.model
-    weights = model_diagnostics.training_weights(_held_out(plan, results), model.denoise, model.training_loss)
+    trained = build.build_loss_by_level(model.parts, model.info.config.train)
+    weights = model_diagnostics.training_weights(_held_out(plan, results), model.denoise, trained)
     results.curves |= {} if weights is None else diagnostic_curves.training_weight_curves(weights)
 
 
@@ -162,10 +164,9 @@ def _steps(plan: Plan, results: Results, _: Report) -> None:
 def _truth(plan: Plan, results: Results, _: Report) -> None:
     assert plan.model.distribution is not None
     assert results.states is not None
-    test = plan.model.real["test"]
-    samples = diagnostic_curves.Samples(plan.sampler, results.states, results.labels)
+    samples = results.states, results.labels
     curves, summary = diagnostic_curves.compare_with_density(
-        plan.model.distribution, samples, test, plan.likelihood_images, plan.seed
+        plan.model.distribution, plan.sampler, samples, plan.model.real["test"], plan.likelihood_images, plan.seed
     )
     results.curves |= curves
     results.provenance |= summary

@@ -14,7 +14,6 @@ from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.commands.image_sampler import ImageSampler
 from diffjax.commands.model_diagnostics import HeldOut
 from diffjax.diagnostics.level_profile import NoiseLevelProfile, describe_alarms
-from diffjax.experiment.config import Sample as SamplerConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class Plan:
 
     model: EvaluationSubject
     sampler: ImageSampler
-    config: SamplerConfig
     features: list[ev.Features]
     estimator: BitsEstimator | None
     likelihood_steps: int | None

@@ -1,10 +1,8 @@
 """Logged losses and diagnostics of a model as curves, and its distance from a known distribution of the data."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Integer
 
 from diffjax.commands.evaluation_subject import Labelled
 from diffjax.commands.image_sampler import ImageSampler
@@ -23,31 +21,21 @@ Line = tuple[np.ndarray, np.ndarray]
 BAND = f"{NAME}/"
 
 
-class Samples(NamedTuple):
-    """Samples `x` on the scale of the model, with the sampler that drew them and their labels."""
-
-    sampler: ImageSampler
-    x: np.ndarray
-    labels: Integer[np.ndarray, " _"] | None
-
-
 def compare_with_density(
-    distribution: Mixture, samples: Samples, test: Labelled, count: int, seed: int
+    distribution: Mixture, sampler: ImageSampler, samples: Labelled, test: Labelled, count: int, seed: int
 ) -> tuple[dict[str, Curves], dict[str, str]]:
     """The distance of a model from the known distribution of the data: losses by log-SNR, and a summary as text.
 
-    The denoiser is measured on `count` test images; the samples are compared with all of them.
+    `samples` are on the scale of the model, with their labels. The denoiser is measured on `count` test images; the
+    samples are compared with all of them.
     """
+    x, labels = samples
+    if labels is None:
+        test = test[0], None
     images, image_labels = evenly_spaced_images(test, count)
-    unconditional = samples.labels is None
-    noise = samples.sampler.noise
-    denoise = samples.sampler.denoise
-    gap = known_density.denoiser_gap(
-        keys(seed, len(images)), noise, denoise, distribution, images, None if unconditional else image_labels
-    )
-    comparison = known_density.compare_with_density(
-        distribution, samples.x, test[0], samples.labels, None if unconditional else test[1]
-    )
+    image_keys = keys(seed, len(images))
+    gap = known_density.denoiser_gap(image_keys, sampler.noise, sampler.denoise, distribution, images, image_labels)
+    comparison = known_density.compare_with_density(distribution, x, test[0], labels, test[1])
     exact = gap.exact_error.mean(axis=0)
     excess = gap.excess.mean(axis=0)
     lines = {"this model": (gap.log_snr, exact + excess), "exact denoiser": (gap.log_snr, exact)}

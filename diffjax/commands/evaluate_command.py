@@ -118,13 +118,11 @@ def plan_evaluation() -> tuple[assessment.Plan, list[str]]:
     names = assessment.select_parts(without, values.quick)
     workdir, out = run_folders()
     model = open_model(workdir)
-    config = sampler_config(model.info)
     data = model.info.data
     uses_features = "features" in names and model.comparable
     plan = assessment.Plan(
         model,
-        model.build_sampler(config),
-        config,
+        model.build_sampler(sampler_config(model.info)),
         comparison_features(model.splits, data.levels) if uses_features else [],
         select_bits_estimator(model) if "bits" in names else None,
         values.likelihood_steps,

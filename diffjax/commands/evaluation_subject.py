@@ -30,6 +30,17 @@ MIN_IMAGES = 3  # images of a side, below which nothing is compared
 Rows = tuple[str, Integer[np.ndarray, " _"]]  # the name of a split, and which of its images
 
 
+class RealImages(NamedTuple):
+    """The images that evaluation calls train, validation and test; `comparable` where they suffice for scores.
+
+    `note` says in one line which images stand for test, where they are not of the split test.
+    """
+
+    rows: Mapping[str, Rows]
+    comparable: bool
+    note: str
+
+
 @dataclass(frozen=True)
 class EvaluationSubject:
     """A trained model, and images and labels by split: as the data set stores them (`real`), and 0 … 255 (`splits`).
@@ -65,11 +76,6 @@ class EvaluationSubject:
         run = f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"
         notes = {"data": self.changes, "real images": self.reference}
         return {"ema": info.ema, "run": run, **{name: note for name, note in notes.items() if note}}
-
-    @property
-    def training_loss(self) -> build.LossByLevel | None:
-        """The training loss at each noise level."""
-        return build.build_loss_by_level(self.parts, self.info.config.train)
 
     def build_sampler(self, config: SamplerConfig) -> ImageSampler:
         """The sampler of this config. Raises UserError where it does not serve the model."""
@@ -163,17 +169,6 @@ def _train_conditions(net: ConditionalNet, data: _Data, choice: RealImages) -> P
     if not isinstance(null, dict) or has_label(null):
         return None
     return select_parts(null, split_conditions(data.dataset, *choice.rows["train"], data.parts))
-
-
-class RealImages(NamedTuple):
-    """The images that evaluation calls train, validation and test; `comparable` where they suffice for scores.
-
-    `note` says in one line which images stand for test, where they are not of the split test.
-    """
-
-    rows: Mapping[str, Rows]
-    comparable: bool
-    note: str
 
 
 def choose_real_images(dataset: Dataset, split: str, max_images: int) -> RealImages:

@@ -30,7 +30,7 @@ from diffjax.commands.flags import (
     sampler_config,
     step_choice,
 )
-from diffjax.commands.sample_request import SampleRequest, prepare_request
+from diffjax.commands.sample_request import SampleRequest, image_grid, prepare_request
 from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel

@@ -1,7 +1,6 @@
 """A picture of samples while a model is trained: one row for each of the first classes, always from the same keys."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +21,6 @@ from diffjax.traits import net_traits
 
 PER_ROW = 10  # images of a row, and rows
 Picture = UInt8[np.ndarray, "h w c"]
-
-
-class Rows(NamedTuple):
-    """The name and the condition of each row of a gallery; without names, rows do not differ."""
-
-    names: tuple[str, ...]
-    cond: PyTree
 
 
 def sample_gallery(
@@ -55,18 +47,18 @@ def sample_gallery(
     return draw
 
 
-def _rows(model: ModelParts, data: DataSpec, examples_cond: PyTree) -> Rows:
-    """A row for each class, each given condition, or none."""
+def _rows(model: ModelParts, data: DataSpec, examples_cond: PyTree) -> tuple[tuple[str, ...], PyTree]:
+    """The names and the conditions of the rows: a row for each class, each given condition, or none."""
     net = model.net
     if has_label(net.null_cond):
         names = data.class_names[:PER_ROW]
         labels = np.arange(len(names), dtype=np.int32)
-        return Rows(names, complete_conditions(net, len(names), labels).cond)
+        return names, complete_conditions(net, len(names), labels).cond
     if not isinstance(net.null_cond, dict):
-        return Rows((), None)
+        return (), None
     count = len(jax.tree.leaves(examples_cond)[0])
     prompts = next(
         (examples_cond[encoder.part].value for encoder in net_traits(net).conditions if isinstance(encoder, Text)), None
     )
     names = map(str, range(count)) if prompts is None else byte_tokenizer.decode(np.asarray(prompts))
-    return Rows(tuple(names), examples_cond)
+    return tuple(names), examples_cond

@@ -30,10 +30,6 @@ def open_dataset(
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")
-    return _open_by_name(name, data_dir, image_size, rule)
-
-
-def _open_by_name(name: str, data_dir: str | Path | None, image_size: int | None, rule: SplitRule) -> Dataset:
     if name.startswith(_FOLDER_PREFIX):
         return open_folder(name.removeprefix(_FOLDER_PREFIX), image_size, rule)
     if name.removeprefix(PREFIX).isdecimal():

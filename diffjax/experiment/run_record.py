@@ -181,11 +181,10 @@ def _parse_splits(saved: Json) -> SplitRecord | None:
 def _valid_identity(record: Record) -> bool:
     """Whether a run can have this identity, and these modules."""
     names = [record.run, *record.adoptions, *record.adoptions.values(), *record.imports, *record.imports.values()]
-    return all(matches_type(text, str) for text in names) and all(map(_valid_step, record.adoptions))
-
-
-def _valid_step(name: str) -> bool:
-    return name.isdecimal() and len(name) <= MAX_STEP_DIGITS
+    steps = record.adoptions
+    return all(matches_type(text, str) for text in names) and all(
+        step.isdecimal() and len(step) <= MAX_STEP_DIGITS for step in steps
+    )
 
 
 def _unreadable_error(name: str) -> UserError:

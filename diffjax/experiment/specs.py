@@ -99,16 +99,12 @@ def _parse_node(module: ModuleType, node: ast.expr, field: str, kind: object) ->
     if not isinstance(call.func, ast.Name) or len(set(keyword_names)) < len(call.keywords):  # **unpacked, or repeated
         raise _unreadable_error(node, field)
     name = call.func.id
-    target = _lookup(module, name, field) if source is None else user_parts.import_part(source, name, field)
+    if source is None and name not in module.__all__:
+        raise UserError(f"{field}: unknown {name!r}; choose from {', '.join(sorted(module.__all__))}")
+    target = vars(module)[name] if source is None else user_parts.import_part(source, name, field)
     args = tuple(_evaluate_argument(module, argument, field, kind) for argument in call.args)
     values = [_evaluate_argument(module, pair.value, field, kind) for pair in call.keywords]
     return Spec(name, target, args, dict(zip(keyword_names, values, strict=True)), call is node)
-
-
-def _lookup(module: ModuleType, name: str, field: str) -> object:
-    if name not in module.__all__:
-        raise UserError(f"{field}: unknown {name!r}; choose from {', '.join(sorted(module.__all__))}")
-    return vars(module)[name]
 
 
 def _evaluate(module: ModuleType, node: ast.expr, field: str, kind: object) -> object:

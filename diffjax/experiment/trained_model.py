@@ -212,7 +212,10 @@ def _synthesize_average(
     total: PyTree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), emas[names[0]])
     for i, step in enumerate((*steps, at)):
         path = folder / f"{step:08d}{safetensors_io.SUFFIX}"
-        source = emas if step == at else _read_snapshot(path, identity)
+        source = emas
+        if step != at:
+            source, about = safetensors_io.read(path)
+            check_snapshot(path, about, identity)
         for stored_name, amount in zip(names, amounts[i * len(names) :], strict=False):
             _check_shapes(source.get(stored_name, {}), shapes, path)
             total = jax.tree.map(
@@ -220,13 +223,6 @@ def _synthesize_average(
             )
     params = jax.tree.map(lambda leaf: leaf.astype(np.float32), total)
     return params, f" (of {len(steps)} snapshots, profile {error:.2%} off)"
-
-
-def _read_snapshot(path: Path, identity: Identity) -> PyTree:
-    """The averages of a snapshot of that run."""
-    emas, about = safetensors_io.read(path)
-    check_snapshot(path, about, identity)
-    return emas
 
 
 def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Path) -> None:

@@ -156,13 +156,8 @@ def enlarged_cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, s
             top = r * down
             left = q * across
             picture[top : top + down + LINE, left : left + across + LINE] = RULE
-            picture[top + LINE : top + down, left + LINE : left + across] = enlarge(image, scale)
+            picture[top + LINE : top + down, left + LINE : left + across] = image.repeat(scale, 0).repeat(scale, 1)
     return picture
-
-
-def enlarge(image: UInt8[np.ndarray, "h w c"], scale: int) -> UInt8[np.ndarray, "_ _ c"]:
-    """Every pixel repeated `scale` times down and across (nearest neighbour)."""
-    return image.repeat(scale, 0).repeat(scale, 1)
 
 
 def legible_scale(height: int, width: int) -> int:
@@ -198,8 +193,11 @@ def edit_figure(panels: Mapping[str, UInt8[np.ndarray, "_ _ _"]], samples: UInt8
     """
     height, width = samples.shape[1:3]
     scale = legible_scale(height, width)
+    large_height = height * scale * ENLARGEMENT + LINE
+    large_width = width * scale * ENLARGEMENT + LINE
     large = [
-        _enlarge_panel(panel, height * scale * ENLARGEMENT, width * scale * ENLARGEMENT) for panel in panels.values()
+        enlarged_cells([panel[None]], 1, max(1, min(large_height // panel.shape[0], large_width // panel.shape[1])))
+        for panel in panels.values()
     ]
     sizes = [max(panel.shape[1], text_width(name)) for name, panel in zip(panels, large, strict=True)]
     below = np.asarray(grid(samples, 8, scale))
@@ -214,9 +212,3 @@ def edit_figure(panels: Mapping[str, UInt8[np.ndarray, "_ _ _"]], samples: UInt8
         left += size + MARGIN
     paper.paste(Image.fromarray(below), (MARGIN, MARGIN + top))
     return np.asarray(paper)
-
-
-def _enlarge_panel(panel: UInt8[np.ndarray, "_ _ _"], height: int, width: int) -> Picture:
-    """A panel in a thin frame."""
-    scale = max(1, min((height + LINE) // panel.shape[0], (width + LINE) // panel.shape[1]))
-    return enlarged_cells([panel[None]], 1, scale)
