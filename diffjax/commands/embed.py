@@ -33,15 +33,15 @@ _KINDS = (tfds.features.Tensor, tfds.features.Image)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the new set; a mistake is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", required=True, help="TFDS name of the data set.")
-    parser.add_argument("--data_dir", help="TFDS folder of the data set; by default TFDS's own.")
-    parser.add_argument("--text", required=True, help="Text feature of the data set.")
+    parser.add_argument("--data", required=True, help="TFDS name of the data set; no default.")
+    parser.add_argument("--data_dir", help="TFDS folder of the data set; by default that of TFDS.")
+    parser.add_argument("--text", required=True, help="Name of the text feature of the data set; no default.")
     parser.add_argument(
         "--encoder",
         default="sentence_transformer()",
-        help="Text encoder of diffjax.data.encoders.",
+        help="Text encoder, of diffjax.data.encoders; by default %(default)s.",
     )
-    parser.add_argument("--out", required=True, help="TFDS folder of the new set.")
+    parser.add_argument("--out", required=True, help="TFDS folder of the new data set; no default.")
     values = parser.parse_args(arguments)
     try:
         encoder = specs.instantiate(encoders, values.encoder, "--encoder")

@@ -57,25 +57,28 @@ def define_flags() -> None:
     """The flags of this command."""
     define_sampling_flags()
     define_edit_flags()
-    flags.DEFINE_string("out", None, "Folder for samples.npz and the images.")
-    flags.DEFINE_integer("num", 100, "Number of samples; 8 for an edit, 4 per cell of a sweep.", lower_bound=1)
+    flags.DEFINE_string("out", None, "Folder for samples.npz and the images; no default.")
+    help_line = f"Number of samples; by default {EDITED_IMAGES} for an edit and {IMAGES_PER_CELL} per cell of a sweep."
+    flags.DEFINE_integer("num", 100, help_line, lower_bound=1)
     flags.DEFINE_string(
-        "label", None, "Class of all samples, by name or index; by default drawn with the frequencies of training."
+        "label",
+        None,
+        "Class of all samples, by name or index; by default drawn with the frequencies of the training images.",
     )
-    flags.DEFINE_string("prompt", None, "Text prompt, for a model that was trained on text.")
-    flags.DEFINE_string("negative", None, "Negative prompt: guidance steers away from it.")
-    flags.DEFINE_string("sketch", None, "Sketch that the samples follow: an image file, white strokes on black.")
-    flags.DEFINE_multi_string("number", [], "Value of a numeric condition of the model, such as slant=0.5.")
-    flags.DEFINE_boolean("trajectory", False, "Also write the sampling trajectory, from noise to image, as strip.png.")
-    flags.DEFINE_boolean("animate", False, "Also write the sampling trajectory as animation.gif.")
-    flags.DEFINE_boolean(
-        "singles", None, f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
-    )
+    flags.DEFINE_string("prompt", None, "Text prompt of all samples, for a model trained on text; by default none.")
+    flags.DEFINE_string("negative", None, "Text prompt that guidance steers away from; by default none.")
+    flags.DEFINE_string("sketch", None, "Image file, white strokes on black, that samples follow; by default none.")
+    help_line = "Value of a numeric condition of the model, such as slant=0.5; by default none."
+    flags.DEFINE_multi_string("number", [], help_line)
+    flags.DEFINE_boolean("trajectory", False, f"Write {TRAJECTORIES} samples from noise to image as strip.png.")
+    flags.DEFINE_boolean("animate", False, f"Write {TRAJECTORIES} samples from noise to image as animation.gif.")
+    help_line = f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
+    flags.DEFINE_boolean("singles", None, help_line)
     flags.DEFINE_multi_string(
         "sweep",
         [],
-        "Write one picture, sweep.png, over one or two of: settings of the sampler and of guidance, label, prompt, "
-        "seed, numbers; as --sweep guidance=1,2,4 --sweep steps=5,10.",
+        "Write one picture, sweep.png, over one or two settings with their values, such as guidance=1,2,4: of the "
+        "sampler, of guidance, label, prompt, seed or numbers; by default none.",
     )
 
 
