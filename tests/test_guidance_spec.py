@@ -64,12 +64,12 @@ def test_settings_say_what_python_says() -> None:
 
 def test_what_is_none_is_named() -> None:
     cases = [
-        ({"guidance_form": "apg"}, "guidance_form: apg is none; choose cfg"),
+        ({"guidance_form": "apg"}, "guidance_form: apg is no guidance method; choose cfg"),
         ({"guidance_form": "autoguidance"}, "guidance_form: autoguidance needs a second denoiser"),
         ({"guidance_form": "cfgg"}, "guidance_form: unknown 'cfgg'; choose from"),
-        ({"guidance": 2.0, "guidance_rule": "cfg"}, r"guidance_rule: cfg is none; choose rescaled\(\)"),
+        ({"guidance": 2.0, "guidance_rule": "cfg"}, r"guidance_rule: cfg is no guidance rule; choose rescaled\(\)"),
         ({"guidance": 2.0, "guidance_rule": "rescaled(phi=2.0)"}, "guidance_rule: .*phi"),
-        ({"guidance": 2.0, "guidance_when": "apg()"}, r"guidance_when: apg\(\) says nothing of when"),
+        ({"guidance": 2.0, "guidance_when": "apg()"}, r"guidance_when: apg\(\) is no function of noise levels"),
         ({"guidance": 2.0, "guidance_when": "interval(low=0.8, high=0.2)"}, "guidance_when: .*0 <= low <= high <= 1"),
         ({"guidance": 2.0, "guidance_form": "several(scales={'size': 2.0})"}, "several.* has scales of its own"),
         ({"guidance_form": "several(scales={'depth': 2.0})"}, "'depth'.*the condition has label, size"),

@@ -46,12 +46,12 @@ def build_estimator(
     one_order = order.width == 0 and not order.exchangeable
     density = not form.discrete and order.width == 1
     if method == "exact" and not one_order:
-        raise UserError("likelihood: exact needs one order of pixels for all images (model.order=raster); use bound")
+        raise UserError("--likelihood: exact needs one order of pixels for all images (model.order=raster); use bound")
     if method == "ode" and not density:
-        raise UserError("likelihood: ode needs Gaussian noise with model.order=together; use bound or exact")
+        raise UserError("--likelihood: ode needs Gaussian noise with model.order=together; use bound or exact")
     if method == "ode" and form.offset_bits is None:
         raise UserError(
-            f"likelihood: with data.form={data.form} a density does not determine the probability of a pixel level; "
+            f"--likelihood: with data.form={data.form} a density does not determine the probability of a pixel level; "
             "use bound, or train with data.form=dequantised"
         )
     default = "ode" if density and form.offset_bits is not None else "bound"

@@ -135,7 +135,7 @@ def open_subject(
     for note in filter(None, (data.changes, choice.note)):
         warn(note)
     real = {role: data.dataset.arrays(name, rows) for role, (name, rows) in choice.rows.items()}
-    distribution = data.dataset.law
+    distribution = data.dataset.distribution
     return EvaluationSubject(
         workdir,
         *model,

@@ -74,7 +74,7 @@ def compare_likelihoods(
 def check_steps(estimator: BitsEstimator, steps: int | None) -> None:
     """Raise UserError for steps of another method than the ODE."""
     if steps is not None and estimator.method != "ode":
-        raise UserError(f"likelihood_steps: needs likelihood=ode, and the method is {estimator.method}; leave it out")
+        raise UserError(f"--likelihood_steps: needs --likelihood=ode, not {estimator.method}; leave it out")
 
 
 def default_image_count(shape: tuple[int, ...]) -> int:

@@ -185,7 +185,7 @@ def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, obje
 def write_samples(out: Path, images: Images, labels: Labels, provenance: Mapping[str, object]) -> None:
     """Write samples.npz in the format that public evaluators read, with the provenance of the samples."""
     buffer = io.BytesIO()
-    arrays: dict[str, np.ndarray] = {"arr_0": images, "provenance": np.array(json.dumps(provenance))}
+    arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(provenance))}
     np.savez(buffer, **(arrays if labels is None else {**arrays, "arr_1": labels}))
     write_atomically(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
 

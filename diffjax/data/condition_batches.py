@@ -35,10 +35,9 @@ def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
 def check_parts(parts: Sequence[Part], dataset: Dataset, augmented: bool) -> None:
     """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented."""
     _check_not_generated(parts, dataset)
-    belied = next((part.name for part in parts if part.of_image and augmented), None)
-    if belied is not None:
-        problem = f"{belied!r} of data.parts is of the picture as it stands, and not of a changed one"
-        raise UserError(f"data.augment: {problem}; leave one of the two out")
+    conflict = next((part.name for part in parts if part.of_image and augmented), None)
+    if conflict is not None:
+        raise UserError(f"data.augment: {conflict!r} of data.parts describes the unchanged image; leave one out")
 
 
 def part_values(
@@ -106,8 +105,8 @@ def assemble_condition(labels: Integer[np.ndarray | jax.Array, " b"] | None, par
 
 
 def _check_not_generated(parts: Sequence[object], dataset: Dataset) -> None:
-    if parts and dataset.law is not None:
-        raise UserError(f"data.parts: {dataset.name!r} is drawn from a law of its classes alone; leave parts out")
+    if parts and dataset.distribution is not None:
+        raise UserError(f"data.parts: {dataset.name!r} is drawn from a known distribution; leave parts out")
 
 
 def _part_value(part: Part, row: int, example: Example, features: Mapping[str, object]) -> np.ndarray:
@@ -120,7 +119,7 @@ def _part_value(part: Part, row: int, example: Example, features: Mapping[str, o
         raise UserError(f"data.parts: {part.name!r} of example {row}: {mistake}") from None
     if (value.shape, value.dtype) != (_full_shape(part), part.dtype):
         problem = f"expected {np.dtype(part.dtype)} {_full_shape(part)}, got {value.dtype} {value.shape}"
-        raise UserError(f"data.parts: {part.name!r} of example {row}: {problem}; mend what makes it")
+        raise UserError(f"data.parts: {part.name!r} of example {row}: {problem}; correct the function that computes it")
     return value
 
 

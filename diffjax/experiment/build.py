@@ -82,7 +82,7 @@ def _build_encoder(text: str, parts: Sequence[PartSpec]) -> object:
     if encoder.part not in of_data:
         offered = f"data.parts gives {', '.join(of_data)}" if parts else "data.parts is empty"
         raise UserError(
-            f"{field}: {text} speaks of {encoder.part!r}, and {offered}; add it there, or name another with part="
+            f"{field}: {text} encodes {encoder.part!r}, and {offered}; add it there, or name another with part="
         )
     _, shape, vocab = of_data[encoder.part]
     counts = "vocab" in specs.parameter_names(encoders, text, field)

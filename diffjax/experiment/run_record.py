@@ -116,7 +116,7 @@ def validate_record(saved: Json, name: str, allow_imports: bool = False) -> Reco
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise _unreadable_error(name) from None
     if not sound or record.config.model.data_std is None:
-        raise UserError(f"{name}: says what no run can be; restore it, or train again")
+        raise UserError(f"{name}: has values that no run can have; restore it, or train again")
     check_class_names(record.data.class_names, name)
     if changed:
         raise UserError(f"{name}: has changed since it was written; restore it, or train again")

@@ -110,12 +110,12 @@ def _check_request(source: object, ema: object, step: object) -> None:
     """Raise UserError for what names no run, average or step."""
     if not isinstance(source, str | Path):
         raise UserError(
-            f"load: source must be a run's folder or an exported file, such as 'runs/digits', got {source!r}"
+            f"dj.load: source must be a run's folder or an exported file, such as 'runs/digits', got {source!r}"
         )
     if ema is not None and not isinstance(ema, str):
-        raise UserError(f"load: ema must be the name of an average, such as '0.999', got {ema!r}")
+        raise UserError(f"dj.load: ema must be the name of an average, such as '0.999', got {ema!r}")
     if step not in (None, "best") and not matches_type(python_scalar(step), int):
-        raise UserError(f"load: step must be a whole number, 'best' or None, got {step!r}")
+        raise UserError(f"dj.load: step must be a whole number, 'best' or None, got {step!r}")
 
 
 def read_weights(source: Path, ema: str | None = None, step: StepChoice = None, allow_imports: bool = False) -> Weights:

@@ -39,7 +39,7 @@ def compare(reports: Sequence[ReportNumbers]) -> list[MetricComparison]:
     fewer than two reports, repeated reports, or reports of different references, features or kernels.
     """
     if len(reports) < 2 or len({report.name for report in reports}) < len(reports):
-        raise UserError("compare: give two or more runs, each once")
+        raise UserError("--compare: give two or more runs, each once")
     for second in reports[1:]:
         if second.about != reports[0].about:
             raise UserError(

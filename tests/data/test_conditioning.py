@@ -186,7 +186,7 @@ def own(name: str, value: Any, **more: Any) -> Maker:
 
 
 def test_what_augmentation_would_belie_is_refused(small: Dataset, stored: Dataset):
-    with pytest.raises(UserError, match=r"^data\.augment: 'sketch' of data\.parts is of the picture as it stands"):
+    with pytest.raises(UserError, match=r"^data\.augment: 'sketch' of data\.parts describes the unchanged image"):
         take(small, 1, augment=(flip(),))
 
 
@@ -206,5 +206,5 @@ def test_parts_that_cannot_be_are_refused(small: Dataset, makers: Any, message: 
 
 
 def test_a_known_law_has_no_parts():
-    with pytest.raises(UserError, match=r"^data\.parts: 'known8' is drawn from a law"):
+    with pytest.raises(UserError, match=r"^data\.parts: 'known8' is drawn from a known distribution"):
         build_parts((condition_parts.sketch(),), open_dataset("known8"))

@@ -106,7 +106,7 @@ def test_what_cannot_be_asked_for_is_one_line(call, many, tiny, drawing, tmp_pat
         (many, ["--sketch", str(tmp_path / "no.png")], ["no.png"]),
         (many, ["--guidance=2", "--guidance-interval", "0.8", "0.2"], ["--guidance-interval", "LOW <= HIGH"]),
         (many, ["--guidance=2", "--guidance-interval", "0.8"], ["--guidance-interval", "two numbers"]),
-        (many, ["--guidance=2", "--guidance_rule=cfg"], ["guidance_rule", "is none"]),
+        (many, ["--guidance=2", "--guidance_rule=cfg"], ["guidance_rule", "is no guidance rule"]),
         (many, ["--sweep", "guidance=1,2", "--sweep", "steps=2,3", "--sweep", "seed=1,2"], ["--sweep", "one or two"]),
         (many, ["--sweep", "guidance,steps=2,3"], ["--sweep", "guidance: 0 values"]),
         (many, ["--sweep", "weight=1,2"], ["--sweep", "no such setting", "slant"]),
