@@ -39,7 +39,7 @@ def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
 
 
 def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
-    """Train a run, or resume it, to its last step or until it is told to stop."""
+    """Train a run, or resume it, to its last step or until a signal stops it."""
     first = jax.process_index() == 0
     with (
         SignalMonitor(config.train.hang_limit_s, workdir / "stacks.txt") as monitor,
