@@ -126,8 +126,8 @@ def open_subject(
 ) -> EvaluationSubject:
     """The run of a folder, or an exported file, with at most `max_images` of each split, drawn with a fixed seed.
 
-    Images of `split` stand for test (see `real_images`). Raises UserError where the data set is no longer that of the
-    run.
+    Images of `split` stand for test (see `choose_real_images`). Raises UserError where the data set is no longer that
+    of the run.
     """
     model = trained_model.load(workdir, ema=ema, step=step, allow_imports=allow_imports)
     data = _open_data(model.info, workdir)
