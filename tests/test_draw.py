@@ -90,7 +90,7 @@ def test_under_blocks_grid_and_steps_are_those_of_each(block_by_block) -> None:
     p = block_by_block
     told = replace(SETTINGS, grid="karras(sigma_min=0.05, last='sigma_min')")
     with pytest.raises(UserError, match=r"^grid: .*8 blocks.*0\.03"):
-        image_sampler.build_image_sampler(p.denoise, ModelParts(p.noise, p.order, p.net), p.facts, told)
+        image_sampler.build_image_sampler(p.denoise, ModelParts(p.noise, p.order, p.net), p.data, told)
 
 
 def test_a_head_is_used_where_there_is_one(block_by_block, painter) -> None:

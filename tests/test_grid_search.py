@@ -109,4 +109,4 @@ def test_what_cannot_be_optimised_is_refused() -> None:
 
 def test_it_is_no_grid_that_a_config_can_name() -> None:
     with pytest.raises(UserError, match="'optimise'"):
-        specs.call_with(grids, "optimise", "grid", NOISE, 8)
+        specs.instantiate(grids, "optimise", "grid", NOISE, 8)

@@ -18,7 +18,7 @@ import pytest
 import tensorstore
 from strangers import refused
 
-from diffjax.commands.console import quiet_libraries
+from diffjax.commands.command_line import quiet_libraries
 from diffjax.data.split_rules import SplitRecord
 from diffjax.experiment import data_spec, run_record, trained_model
 from diffjax.experiment.config import Config, Model, Sample
@@ -543,7 +543,7 @@ def test_classes_that_look_like_paths_are_names_and_nothing_else(theirs: Path) -
     meant = run_record.read_record(theirs).identity.meaning
     told(theirs, lambda said: said.update(meaning=meant))
     before = set(theirs.parent.rglob("*"))
-    assert trained_model.load(theirs).info.facts.class_names == ("../../x", "$(touch harm)")
+    assert trained_model.load(theirs).info.data.class_names == ("../../x", "$(touch harm)")
     assert set(theirs.parent.rglob("*")) == before
 
 

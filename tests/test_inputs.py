@@ -107,18 +107,18 @@ def test_an_outpainted_picture_keeps_its_place(file) -> None:
     assert np.argwhere(~middle.inputs.mask)[0].tolist() == [2, 1]
     whole = edited("outpaint", image=(file(halves(16, 16)),))
     assert np.argwhere(~whole.inputs.mask)[[0, -1]].tolist() == [[2, 2], [5, 5]]
-    assert "16x16 grey, fitted to 4x4 grey" in whole.notes[0]
+    assert "16x16 grey, fitted to 4x4 grey" in whole.inputs.notes[0]
 
 
 def test_a_small_picture_is_the_means_of_the_large_one(file) -> None:
     made = edited("super_resolve", image=(file(halves(2, 2)),))
     assert made.inputs.panels["input"].shape == (2, 2, 1)
-    assert made.notes == ()
-    seen = made.observation
+    assert made.inputs.notes == ()
+    seen = made.sample.observation
     assert int(np.isfinite(seen.std).sum()) == 4
     made = edited("super_resolve", image=(file(halves(30, 30)),))
     assert made.inputs.panels["input"].shape == (4, 4, 1)
-    grey = edited("colourise", COLOUR, image=(file(halves()),)).observation
+    grey = edited("colourise", COLOUR, image=(file(halves()),)).sample.observation
     assert int(np.isfinite(grey.std).sum()) == 64
 
 

@@ -15,6 +15,7 @@ from diffjax.commands.likelihood_report import Measurement
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood.bits import BitsPerDim
+from diffjax.nets import MLP
 from diffjax.noise import Gaussian, Masking
 
 LEVELS = 17
@@ -26,10 +27,7 @@ COSINE = Gaussian(schedule.cosine, predict.v)
 ROOT = jax.random.key(0)
 
 
-class Net:
-    """What a reader asks of a net."""
-
-    null_cond = None
+NET = MLP(width=8, depth=1)  # of which the condition alone counts
 
 
 def know_nothing(x, t, cond):
@@ -38,7 +36,7 @@ def know_nothing(x, t, cond):
 
 
 def reader(denoise, noise, which, form: str, method: str = "") -> bits_estimator.BitsEstimator:
-    return bits_estimator.build_estimator(Partial(denoise), noise, which, Net(), replace(FACTS, form=form), method)
+    return bits_estimator.build_estimator(Partial(denoise), noise, which, NET, replace(FACTS, form=form), method)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +55,7 @@ def test_a_density_of_dequantised_pixels_is_in_bits_of_the_level() -> None:
     """A normal law much wider than a level: its density at the middle of the bin, times the width of the bin."""
     std = 0.8
     denoise = oracles.gaussian(COSINE, np.zeros(4), std**2 * np.eye(4))
-    asked = bits_estimator.build_estimator(denoise, COSINE, order.together, Net(), replace(FACTS, form="dequantised"))
+    asked = bits_estimator.build_estimator(denoise, COSINE, order.together, NET, replace(FACTS, form="dequantised"))
     assert asked.method == "ode"
     found, errors, _ = bits_estimator.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60, probes=0)
     middles = (2 * (IMAGES.reshape(60, 4) + 0.5) - LEVELS) / LEVELS
@@ -74,7 +72,7 @@ def test_a_bound_of_plain_numbers_is_of_a_probability() -> None:
         return jnp.tanh(m.alpha * x_t / jnp.maximum(m.sigma, 1e-20) ** 2)
 
     two = bits_estimator.build_estimator(
-        Partial(denoise), COSINE, order.together, Net(), replace(FACTS, form="unit", levels=2)
+        Partial(denoise), COSINE, order.together, NET, replace(FACTS, form="unit", levels=2)
     )
     assert two.method == "bound"
     found, errors, _ = bits_estimator.estimate_bits(
@@ -84,14 +82,13 @@ def test_a_bound_of_plain_numbers_is_of_a_probability() -> None:
 
 
 def test_an_image_does_not_know_its_batch_and_labels_are_given() -> None:
-    class Classes(Net):
-        null_cond = jnp.int32(3)
-
     def denoise(x, t, cond):
         """The label's own level is the likelier one."""
         return jnp.zeros((*x.shape, LEVELS)).at[jnp.arange(len(x)), :, cond].set(1.0)
 
-    asked = bits_estimator.build_estimator(Partial(denoise), Masking(LEVELS), order.shuffled, Classes(), FACTS)
+    asked = bits_estimator.build_estimator(
+        Partial(denoise), Masking(LEVELS), order.shuffled, MLP(width=8, depth=1, classes=3), FACTS
+    )
     whole = bits_estimator.estimate_bits(asked, ROOT, (IMAGES, LABELS), 60, draws=4).bits
     part = bits_estimator.estimate_bits(asked, ROOT, (IMAGES[:9], LABELS[:9]), 8, draws=4).bits
     np.testing.assert_allclose(part, whole[:9], rtol=1e-5)

@@ -68,10 +68,10 @@ def test_arguments_of_ones_own_are_added_and_cannot_be_given() -> None:
 
 def test_leading_arguments_come_first() -> None:
     noise = Gaussian(schedule.cosine, predict.v)
-    given = specs.call_with(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
+    given = specs.instantiate(grids, "karras(0.01, rho=5.0)", "grid", noise, 4)
     assert given.tolist() == grids.karras(noise, 4, sigma_min=0.01, rho=5.0).tolist()
     with pytest.raises(UserError, match=r"^grid: .*'steps'.*sigma_min"):
-        specs.call_with(grids, "karras(steps=3)", "grid", noise, 4)
+        specs.instantiate(grids, "karras(steps=3)", "grid", noise, 4)
 
 
 @pytest.mark.parametrize("module", [schedule, predict, order, steps, grids, weights, times, nets])

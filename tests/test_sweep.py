@@ -100,10 +100,10 @@ def test_lists_that_cannot_be_read(texts, says) -> None:
 
 def test_a_name_alone_means_what_serves_the_model(model) -> None:
     plan = settings_sweep.plan_rows(model, {"sampler": [], "guidance": [2.0, 1.0]}, OTHERS)
-    rules = [config.sampler for config, _ in plan]
+    rules = [painter.config.sampler for painter in plan]
     assert rules == [rule for rule in ("ddim", "heun", "dpmpp_2m", "posterior") for _ in range(2)]
-    assert [image_sampler.count_evaluations(painter)[0] for _, painter in plan[:4]] == [6, 3, 12, 6]
-    assert [config.steps for config, _ in settings_sweep.plan_rows(model, {"steps": []}, OTHERS)] == [
+    assert [image_sampler.count_evaluations(painter)[0] for painter in plan[:4]] == [6, 3, 12, 6]
+    assert [painter.config.steps for painter in settings_sweep.plan_rows(model, {"steps": []}, OTHERS)] == [
         5,
         10,
         20,

@@ -39,7 +39,7 @@ def of_sample(painter: ImageSampler) -> float:
     if head_calls:
         context, head = _parts(painter)
         return blocks * context + head_calls * head
-    by_cache = needs_rank(painter.net) and cached.is_one_per_step(painter.grid, prod(painter.facts.shape))
+    by_cache = needs_rank(painter.net) and cached.is_one_per_step(painter.grid, prod(painter.data.shape))
     return steps * (_next(painter) if by_cache else _step(painter))
 
 
@@ -54,7 +54,7 @@ def of_training_step(workdir: Path) -> float:
 
 def _step(p: ImageSampler) -> float:
     """One step from each of `BATCH` states, for each."""
-    sampler = Sampler(p.noise, p.order, p.step, tuple(p.facts.encoding.shape(p.facts.shape)))
+    sampler = Sampler(p.noise, p.order, p.step, tuple(p.data.encoding.shape(p.data.shape)))
     inputs = Inputs(keys(0, BATCH), as_pytree(p.denoise), _labels(p))
     x, rank, carry = init_state(inputs.keys, None, p.noise, p.order, p.step, sampler.shape)
     row = jax.tree.map(lambda rows: jnp.asarray(rows[0]), step_coefficients(p.step, p.noise, p.grid))
@@ -66,7 +66,7 @@ def _parts(p: ImageSampler) -> tuple[float, float]:
     """The large part of a net for each of `BATCH` pictures, and its head for the pixels of one block."""
     net: Any = p.net
     denoise: Any = p.denoise
-    x = jnp.zeros((BATCH, *p.facts.encoding.shape(p.facts.shape)))
+    x = jnp.zeros((BATCH, *p.data.encoding.shape(p.data.shape)))
     level = jnp.ones((*x.shape[:-1], 1))
     places = jnp.zeros((BATCH, -(-prod(x.shape[1:-1]) // p.order.blocks)), jnp.int32)
     context = partial(net.apply, method="context")

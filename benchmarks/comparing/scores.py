@@ -74,7 +74,7 @@ def painter_of(model: evaluation_subject.EvaluationSubject, point: Point) -> ima
     order = specs.parse_value(orders, point.order, "order", Order) if point.order else model.order
     config = Sample(sampler=point.sampler, grid=point.grid, steps=point.steps, guidance=point.guidance)
     parts = ModelParts(model.noise, order, model.info.net)
-    return image_sampler.build_image_sampler(model.denoise, parts, model.info.facts, config)
+    return image_sampler.build_image_sampler(model.denoise, parts, model.info.data, config)
 
 
 def drawn(compare: Compare, model: evaluation_subject.EvaluationSubject, point: Point, seed: int) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def drawn(compare: Compare, model: evaluation_subject.EvaluationSubject, point: 
     images = image_sampler.sample_images(painter, jax.random.key(seed), compare.samples, compare.batch, cond)
     return {
         "evaluations": image_sampler.count_evaluations(painter)[0],
-        **quality(images, labels, model.splits, model.info.facts.levels),
+        **quality(images, labels, model.splits, model.info.data.levels),
     }
 
 
@@ -109,7 +109,7 @@ def quality(images: np.ndarray, labels: np.ndarray | None, splits: evaluation.Sp
 
 def real(compare: Compare, model: evaluation_subject.EvaluationSubject) -> dict[str, float]:
     """What as many training images get in the two-sample test."""
-    train, _, test = fractions_of(model.splits, model.info.facts.levels)
+    train, _, test = fractions_of(model.splits, model.info.data.levels)
     as_many = train[np.linspace(0, len(train) - 1, min(compare.samples, len(train))).round().astype(int)]
     return {"two_sample": told_apart(as_many, test)}
 
@@ -122,7 +122,7 @@ def told_apart(some: np.ndarray, test: np.ndarray) -> float:
 
 def bits_of(compare: Compare, model: evaluation_subject.EvaluationSubject) -> dict[str, Any]:
     """Bits per dimension on test, exact or by the bound."""
-    reader = bits_estimator.build_estimator(model.denoise, model.noise, model.order, model.info.net, model.info.facts)
+    reader = bits_estimator.build_estimator(model.denoise, model.noise, model.order, model.info.net, model.info.data)
     options: dict[str, Any] = {"draws": compare.draws} if reader.method == "bound" else {}
     found, errors, _ = bits_estimator.estimate_bits(
         reader,
@@ -141,7 +141,7 @@ def context(compare: Compare, model: evaluation_subject.EvaluationSubject, famil
     some = likelihood_report.evenly_spaced_images(model.real["test"], compare.bits_of)
     if isinstance(model.noise, Gaussian):
         return known_before(model, order, some)
-    reader = bits_estimator.BitsEstimator(model.info.net, model.noise, order, model.denoise, model.info.facts, "bound")
+    reader = bits_estimator.BitsEstimator(model.info.net, model.noise, order, model.denoise, model.info.data, "bound")
     _, found = bits_estimator.bits_by_context(reader, jax.random.key(0), some, len(some[0]), points=2)
     return {"hidden": float(found[0]), "known": float(found[1]), "fall": float(found[0] - found[1]), "of": "tokens"}
 
@@ -155,8 +155,8 @@ def known_before(
     """
     if order.width == 1:
         return {"of": "numbers, all at one level"}
-    facts, noise = model.info.facts, model.noise
-    x = facts.encoding.encode(keys(1, len(some[0])), jnp.asarray(some[0]), facts.levels)
+    data, noise = model.info.data, model.noise
+    x = data.encoding.encode(keys(1, len(some[0])), jnp.asarray(some[0]), data.levels)
     cond = None if some[1] is None or not model.info.conditional else jnp.asarray(some[1])
     root = keys(0, len(x))
     rank = ranks(order, fold(root, _RANKS), x.shape[1:-1], noise.channel_axes)

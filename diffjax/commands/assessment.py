@@ -14,11 +14,12 @@ from jaxtyping import UInt8
 
 from diffjax import evaluation as ev
 from diffjax import reports
-from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, logged_curves, model_diagnostics
+from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, model_diagnostics
 from diffjax.commands.assessment_state import Plan, Results
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.errors import UserError, tell
+from diffjax.experiment import build
 from diffjax.noise import Gaussian
 from diffjax.parallel.dispatch import Report
 
@@ -65,15 +66,13 @@ def report_of(plan: Plan, results: Results) -> reports.Report:
         _provenance(plan, results),
         results.all_findings,
         results.likelihoods,
-        logged_curves.training_curves(model.workdir)
-        | diagnostic_curves.diagnostic_curves(results.diagnostics)
-        | results.curves,
+        diagnostic_curves.training_curves(model.workdir) | results.curves,
         results.pictures,
     )
 
 
 def _provenance(plan: Plan, results: Results) -> reports.Provenance:
-    config = plan.config
+    config = plan.sampler.config
     missing = [name for name, part in PARTS.items() if name not in results.done and part.applies(plan)]
     details = results.provenance | {
         "evaluations": image_sampler.describe_cost(plan.sampler),
@@ -94,10 +93,10 @@ def _samples(plan: Plan, results: Results, report: Report) -> None:
         images = image_sampler.sample_images(*arguments)
     else:
         results.states = image_sampler.sample_states(*arguments)
-        images = image_sampler.to_bytes(results.states, plan.sampler.facts)
+        images = image_sampler.to_bytes(results.states, plan.sampler.data)
     picture = reports.grid(images[:100], 10)
     if results.labels is not None:
-        picture = reports.labelled_grid(images, results.labels, plan.sampler.facts.class_names, 12)
+        picture = reports.labelled_grid(images, results.labels, plan.sampler.data.class_names, 12)
     _show(plan, results, "Samples", "grid.png", picture)
     results.images = images
 
@@ -147,31 +146,27 @@ def _bits(plan: Plan, results: Results, report: Report) -> None:
 
 
 def _levels(plan: Plan, results: Results, _: Report) -> None:
-    held_out = _held_out(plan, results)
-    results.diagnostics = results.diagnostics._replace(
-        profile=model_diagnostics.profile_by_level(held_out, plan.model.denoise)
-    )
+    results.profile = model_diagnostics.profile_by_level(_held_out(plan, results), plan.model.denoise)
+    results.curves |= diagnostic_curves.level_curves(results.profile)
 
 
 def _training(plan: Plan, results: Results, _: Report) -> None:
-    held_out = _held_out(plan, results)
-    results.diagnostics = results.diagnostics._replace(
-        training_weights=model_diagnostics.training_weights(held_out, plan.model.denoise, plan.model.training_loss)
-    )
+    model = plan.model
+    trained = build.build_loss_by_level(model.parts, model.info.config.train)
+    weights = model_diagnostics.training_weights(_held_out(plan, results), model.denoise, trained)
+    results.curves |= {} if weights is None else diagnostic_curves.training_weight_curves(weights)
 
 
 def _steps(plan: Plan, results: Results, _: Report) -> None:
-    path, local_errors = model_diagnostics.prediction_path(_held_out(plan, results))
-    results.diagnostics = results.diagnostics._replace(prediction_path=path, local_errors=local_errors)
+    results.curves |= diagnostic_curves.step_curves(*model_diagnostics.prediction_path(_held_out(plan, results)))
 
 
 def _truth(plan: Plan, results: Results, _: Report) -> None:
     assert plan.model.distribution is not None
     assert results.states is not None
-    test = plan.model.real["test"]
-    samples = diagnostic_curves.Samples(plan.sampler, results.states, results.labels)
+    samples = results.states, results.labels
     curves, summary = diagnostic_curves.compare_with_density(
-        plan.model.distribution, samples, test, plan.likelihood_images, plan.seed
+        plan.model.distribution, plan.sampler, samples, plan.model.real["test"], plan.likelihood_images, plan.seed
     )
     results.curves |= curves
     results.provenance |= summary
@@ -192,7 +187,6 @@ def _held_out(plan: Plan, results: Results) -> model_diagnostics.HeldOut:
             likelihood_report.evenly_spaced_images(real["test"], plan.likelihood_images),
             plan.seed,
         )
-    assert results.held_out is not None
     return results.held_out
 
 
@@ -223,7 +217,7 @@ def _pairs(plan: Plan) -> Cost:
     """Inner products once, and some forty matrix decompositions for each of two sides."""
     train, test = (len(plan.model.splits[name][0]) for name in ("train", "test"))
     count = min(plan.count, train)
-    dim = prod(plan.sampler.facts.shape)
+    dim = prod(plan.sampler.data.shape)
     rank = min(count, test, dim)
     return Cost("pairs", (count + test) ** 2 * dim + 84 * 4 * rank**2 * max(count, test))
 
@@ -243,7 +237,7 @@ PARTS = {
     "training": Part(_training, _net(lambda plan: plan.likelihood_images * model_diagnostics.BINS * 3), _single_level),
     "steps": Part(
         _steps,
-        _net(lambda plan: model_diagnostics.trajectories_for(plan.sampler.facts.shape) * _nfe(plan) * 33),
+        _net(lambda plan: model_diagnostics.trajectories_for(plan.sampler.data.shape) * _nfe(plan) * 33),
         _single_level,
     ),
     "truth": Part(_truth, _net(lambda plan: plan.likelihood_images * 32), _known_distribution),

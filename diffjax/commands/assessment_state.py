@@ -9,12 +9,11 @@ from jaxtyping import PyTree
 
 from diffjax import evaluation as ev
 from diffjax import reports
-from diffjax.commands import model_diagnostics
 from diffjax.commands.bits_estimator import BitsEstimator
 from diffjax.commands.evaluation_subject import EvaluationSubject
 from diffjax.commands.image_sampler import ImageSampler
-from diffjax.diagnostics import level_profile
-from diffjax.experiment.config import Sample as SamplerConfig
+from diffjax.commands.model_diagnostics import HeldOut
+from diffjax.diagnostics.level_profile import NoiseLevelProfile, describe_alarms
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class Plan:
 
     model: EvaluationSubject
     sampler: ImageSampler
-    config: SamplerConfig
     features: list[ev.Features]
     estimator: BitsEstimator | None
     likelihood_steps: int | None
@@ -40,12 +38,12 @@ class Plan:
     @property
     def levels(self) -> int:
         """The number of values of a pixel."""
-        return self.sampler.facts.levels
+        return self.sampler.data.levels
 
     @property
     def kernels(self) -> ev.Kernels:
         """Kernel widths for images of this size."""
-        return ev.kernels_for(prod(self.sampler.facts.shape))
+        return ev.kernels_for(prod(self.sampler.data.shape))
 
 
 @dataclass
@@ -61,8 +59,8 @@ class Results:
     cond: PyTree = None
     scores: list[ev.Score] = field(default_factory=list)
     findings: reports.Findings = field(default_factory=reports.Findings)
-    diagnostics: model_diagnostics.Diagnostics = field(default_factory=model_diagnostics.Diagnostics)
-    held_out: model_diagnostics.HeldOut | None = None
+    profile: NoiseLevelProfile | None = None
+    held_out: HeldOut | None = None
     likelihoods: reports.Likelihoods | None = None
     curves: dict[str, reports.Curves] = field(default_factory=dict)
     pictures: dict[str, Path] = field(default_factory=dict)
@@ -74,6 +72,5 @@ class Results:
         """What stands out in the samples and at noise levels; None where neither was examined."""
         if not {"findings", "levels"} & {*self.done}:
             return None
-        profile = self.diagnostics.profile
-        alarms = [] if profile is None else level_profile.describe_alarms(profile)
+        alarms = [] if self.profile is None else describe_alarms(self.profile)
         return reports.Findings([*alarms, *self.findings.alarms], self.findings.flags)

@@ -15,7 +15,7 @@ from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood import BitsPerDim, bits_per_dim, bits_vs_context
 from diffjax.order import Order
 from diffjax.parallel.dispatch import Report, loops_are_slow, map_in_batches
-from diffjax.protocols import Denoise, Keys, Noise
+from diffjax.protocols import ConditionalNet, Denoise, Keys, Noise
 from diffjax.utils.prng import KeyUse, fold, keys
 
 METHODS = ("exact", "bound", "ode")
@@ -27,41 +27,41 @@ MAX_ROUNDING = 0.001  # bits per dimension: the last digit of a report's table
 class BitsEstimator:
     """A model, how it encodes pixels, and the method by which its bits per dimension are estimated."""
 
-    net: Any
+    net: ConditionalNet
     noise: Noise
     order: Order
     denoise: Denoise
-    facts: DataSpec
+    data: DataSpec
     method: str
 
 
 def build_estimator(
-    denoise: Denoise, noise: Noise, order: Order, net: Any, facts: DataSpec, method: str = ""
+    denoise: Denoise, noise: Noise, order: Order, net: ConditionalNet, data: DataSpec, method: str = ""
 ) -> BitsEstimator:
     """The estimator of a model: by default exact in raster order, by the ODE for dequantised pixels, else the bound.
 
     Raises UserError where the method gives no bits of pixels.
     """
-    form = facts.encoding
+    form = data.encoding
     one_order = order.width == 0 and not order.exchangeable
     density = not form.discrete and order.width == 1
     if method == "exact" and not one_order:
-        raise UserError("likelihood: exact needs one order of pixels for all images (model.order=raster); use bound")
+        raise UserError("--likelihood: exact needs one order of pixels for all images (model.order=raster); use bound")
     if method == "ode" and not density:
-        raise UserError("likelihood: ode needs Gaussian noise with model.order=together; use bound or exact")
+        raise UserError("--likelihood: ode needs Gaussian noise with model.order=together; use bound or exact")
     if method == "ode" and form.offset_bits is None:
         raise UserError(
-            f"likelihood: with data.form={facts.form} a density does not determine the probability of a pixel level; "
+            f"--likelihood: with data.form={data.form} a density does not determine the probability of a pixel level; "
             "use bound, or train with data.form=dequantised"
         )
     default = "ode" if density and form.offset_bits is not None else "bound"
-    return BitsEstimator(net, noise, order, denoise, facts, method or ("exact" if one_order else default))
+    return BitsEstimator(net, noise, order, denoise, data, method or ("exact" if one_order else default))
 
 
 def estimate_bits(
     estimator: BitsEstimator,
     root: Key[Array, ""],
-    data: Labelled,
+    split: Labelled,
     batch: int,
     report: Report | None = None,
     **options: int,
@@ -72,8 +72,8 @@ def estimate_bits(
     `likelihood.bits_per_dim`.
     """
     e = estimator
-    form = e.facts.encoding
-    levels = e.facts.levels
+    form = e.data.encoding
+    levels = e.data.levels
     offset = 0.0 if form.offset_bits is None else form.offset_bits(levels)
     settings: dict[str, Any] = {**OPTIONS[e.method], **options, "scan": not loops_are_slow(e.net)}
     if e.method == "bound" and form.offset_bits is None:
@@ -83,19 +83,19 @@ def estimate_bits(
         x = form.encode(fold(keys, KeyUse.DEQUANTIZE), images, levels)
         return bits_per_dim(keys, e.noise, e.order, e.denoise, x, cond, method=e.method, **settings)
 
-    images, labels = data
+    images, labels = split
     cond = labels if has_label(e.net.null_cond) else None
     result = map_in_batches(measure, root, len(images), batch, images, cond, report=report)
     return result._replace(bits=result.bits + offset)
 
 
 def bits_by_context(
-    estimator: BitsEstimator, root: Key[Array, ""], data: Labelled, batch: int, points: int = 9
+    estimator: BitsEstimator, root: Key[Array, ""], split: Labelled, batch: int, points: int = 9
 ) -> tuple[Int[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """The number of visible tokens, and the bits of a masked one then, for the images of the first batch."""
     e = estimator
-    images, labels = data
-    x = e.facts.encoding.encode(None, jnp.asarray(images[:batch]), e.facts.levels)
+    images, labels = split
+    x = e.data.encoding.encode(None, jnp.asarray(images[:batch]), e.data.levels)
     visible = np.unique(np.linspace(0, x[0].size - 1, points).round().astype(int))
     cond = jnp.asarray(labels[:batch]) if labels is not None and has_label(e.net.null_cond) else None
     counts = [int(count) for count in visible]
@@ -112,7 +112,7 @@ def describe_method(estimator: BitsEstimator, measured: BitsPerDim, options: Map
         "bound": f"variational bound ({cost} an image, to ± {mean_accuracy(measured)['standard_error']:.3f})",
         "ode": f"probability-flow ODE ({cost} an image, {_describe_ode_accuracy(measured, options)})",
     }[estimator.method]
-    encoding = estimator.facts.encoding
+    encoding = estimator.data.encoding
     form = "; of a density" if encoding.real else ""
     if encoding.noisy:
         form = "; of dequantised pixels, so an upper bound"

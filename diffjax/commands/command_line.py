@@ -1,24 +1,31 @@
 """What every command shares: flags parsed, --help, and a user's mistake reported as one line with exit code 2."""
 
 import errno
+import functools
+import logging as stdlib_logging
 import re
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from diffjax.commands.config_flags import add_config_argument, check_config
-from diffjax.commands.console import quiet_libraries
 from diffjax.errors import UserError, escape, escape_unencodable, tell
 from diffjax.utils.files import describe_error
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 INTERRUPTED = 130  # exit code: 128 + SIGINT
 NO_SPACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a full disk, a quota, a limit on the size of files
 SCRIPT = re.compile(r"python (train|sample|evaluate|export)\.py")
 HELP_WIDTH = 100
+_CLOSED = "Event loop is closed"
 
 
 def run_command(
@@ -125,3 +132,27 @@ def _describe_flag(flag: flags.Flag) -> str:
     default = f" (default: {flag.default_as_str})" if flag.default not in (None, [], "") else ""
     lines = textwrap.wrap(f"{flag.help}{default}", HELP_WIDTH - 6)
     return "\n".join([f"  --{name}:", *(f"      {line}" for line in lines)])
+
+
+def quiet_libraries() -> None:
+    """Leave out what Orbax, asyncio and TensorStore print of a write that failed: the exception itself is raised.
+
+    Orbax logs each error as well as raising it, and each file that it touches. Where one of several writes fails, it
+    ends its event loop before the others: asyncio then warns of coroutines that were never awaited, and each of
+    TensorStore's threads prints a traceback since it finds the loop closed.
+    """
+    logging.set_verbosity(logging.FATAL)
+    stdlib_logging.getLogger("asyncio").setLevel(stdlib_logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    _filter_unraisable()
+
+
+@functools.cache
+def _filter_unraisable() -> None:
+    previous = sys.unraisablehook
+
+    def report(unraisable: "UnraisableHookArgs") -> None:
+        if not (isinstance(unraisable.exc_value, RuntimeError) and str(unraisable.exc_value) == _CLOSED):
+            previous(unraisable)
+
+    sys.unraisablehook = report

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from diffjax.data import byte_tokenizer
 from diffjax.errors import UserError
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
+from diffjax.protocols import ConditionalNet
 from diffjax.traits import net_traits
 from diffjax.utils.image_io import read_image
 from diffjax.utils.prng import KeyUse, fold, keys
@@ -57,13 +58,15 @@ def build_conditions(
     if request.label is not None:
         labels = np.full(count, request.label, np.int32)
     elif random_labels and not parts and info.conditional:
-        labels = sample_labels(root, count, info.facts.label_frequencies)
+        labels = sample_labels(root, count, info.data.label_frequencies)
     else:
         labels = None
     return complete_conditions(info.net, count, labels, parts)
 
 
-def complete_conditions(net: Any, count: int, labels: Labels, parts: Mapping[str, object] | None = None) -> Conditions:
+def complete_conditions(
+    net: ConditionalNet, count: int, labels: Labels, parts: Mapping[str, object] | None = None
+) -> Conditions:
     """The condition of these labels and parts, where every other part of the network's condition is null."""
     values = {} if labels is None else {LABEL: labels}
     return Conditions(fill_condition(net.null_cond, count, {**values, **(parts or {})}), labels)
@@ -81,7 +84,7 @@ def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
 
     Text that is an index and the name of another class means the index. Raises UserError that lists the classes.
     """
-    names = info.facts.class_names if info.conditional else ()
+    names = info.data.class_names if info.conditional else ()
     if not names:
         raise UserError(f"{flag} {text}: this model has no classes; leave {flag} out")
     indices = tuple(str(index) for index in range(len(names)))
@@ -98,7 +101,7 @@ def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
     raise UserError(f"{flag} {text}: expected {valid}, or one of {listed}{remaining}{hint}")
 
 
-def condition_parts(net: Any, *, prompt: str | None, sketch: str | None, numbers: Sequence[str]) -> Parts:
+def condition_parts(net: ConditionalNet, *, prompt: str | None, sketch: str | None, numbers: Sequence[str]) -> Parts:
     """The parts that are requested, each one value for all samples; `numbers` are texts as `slant=0.5`.
 
     Raises UserError, naming the flag, for what the model was not trained on, or what it cannot read.
@@ -114,13 +117,13 @@ def condition_parts(net: Any, *, prompt: str | None, sketch: str | None, numbers
     return parts
 
 
-def number_parts(net: Any) -> dict[str, Number | Category]:
+def number_parts(net: ConditionalNet) -> dict[str, Number | Category]:
     """The encoders of the parts that --number sets, by the names of the parts."""
     encoders = net_traits(net).conditions
     return {encoder.part: encoder for encoder in encoders if isinstance(encoder, NUMBER_ENCODERS)}
 
 
-def tokenize_prompt(net: Any, prompt: str, flag: str) -> Parts:
+def tokenize_prompt(net: ConditionalNet, prompt: str, flag: str) -> Parts:
     """The text part of a condition, from a prompt."""
     encoder = _find_encoder(net, Text, None, flag, "was not trained on text")
     try:
@@ -157,7 +160,7 @@ def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
     return picture[..., 0]
 
 
-def _parse_number(net: Any, text: str) -> Parts:
+def _parse_number(net: ConditionalNet, text: str) -> Parts:
     """A part that is a number or a category, from a text such as slant=0.5."""
     name, separator, value = text.partition("=")
     encoders = number_parts(net)
@@ -179,7 +182,7 @@ def _parse_number(net: Any, text: str) -> Parts:
     return {name: number}
 
 
-def _find_encoder(net: Any, kind: type[Encoder], part: str | None, flag: str, problem: str) -> Encoder:
+def _find_encoder(net: ConditionalNet, kind: type[Encoder], part: str | None, flag: str, problem: str) -> Encoder:
     """The network's encoder of that kind, and of that part if one is named."""
     conditions = net_traits(net).conditions
     for encoder in conditions:

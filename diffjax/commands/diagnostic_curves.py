@@ -1,63 +1,41 @@
-"""The diagnostics of a model as curves, and its distance from a data distribution that is known."""
+"""Logged losses and diagnostics of a model as curves, and its distance from a known distribution of the data."""
 
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
 
 from diffjax.commands.evaluation_subject import Labelled
 from diffjax.commands.image_sampler import ImageSampler
 from diffjax.commands.likelihood_report import evenly_spaced_images
-from diffjax.commands.model_diagnostics import BINS, Diagnostics, PredictionPath, Real, TrainingWeights
+from diffjax.commands.model_diagnostics import BINS, PredictionPath, Real, TrainingWeights
 from diffjax.diagnostics import known_density
 from diffjax.diagnostics.known_density import DensityComparison
 from diffjax.diagnostics.level_profile import NoiseLevelProfile
 from diffjax.distributions import Mixture
 from diffjax.reports import Curves
+from diffjax.training import metrics_file
+from diffjax.training.validation import NAME
 from diffjax.utils.prng import keys
 
 Line = tuple[np.ndarray, np.ndarray]
-
-
-class Samples(NamedTuple):
-    """Samples `x` on the scale of the model, with the sampler that drew them and their labels."""
-
-    sampler: ImageSampler
-    x: np.ndarray
-    labels: Integer[np.ndarray, " _"] | None
-
-
-def diagnostic_curves(diagnostics: Diagnostics) -> dict[str, Curves]:
-    """All diagnostics by noise level and by step, to be plotted."""
-    curves: dict[str, Curves] = {}
-    if diagnostics.profile is not None:
-        curves |= _level_curves(diagnostics.profile)
-    if diagnostics.training_weights is not None:
-        curves |= _training_weight_curves(diagnostics.training_weights)
-    if diagnostics.prediction_path is not None:
-        curves["belief"] = _prediction_curves(diagnostics.prediction_path)
-    if diagnostics.local_errors is not None:
-        curves["local"] = _local_error_curves(diagnostics.local_errors)
-    return curves
+BAND = f"{NAME}/"
 
 
 def compare_with_density(
-    distribution: Mixture, samples: Samples, test: Labelled, count: int, seed: int
+    distribution: Mixture, sampler: ImageSampler, samples: Labelled, test: Labelled, count: int, seed: int
 ) -> tuple[dict[str, Curves], dict[str, str]]:
     """The distance of a model from the known distribution of the data: losses by log-SNR, and a summary as text.
 
-    The denoiser is measured on `count` test images; the samples are compared with all of them.
+    `samples` are on the scale of the model, with their labels. The denoiser is measured on `count` test images; the
+    samples are compared with all of them.
     """
+    x, labels = samples
+    if labels is None:
+        test = test[0], None
     images, image_labels = evenly_spaced_images(test, count)
-    unconditional = samples.labels is None
-    noise = samples.sampler.noise
-    denoise = samples.sampler.denoise
-    gap = known_density.denoiser_gap(
-        keys(seed, len(images)), noise, denoise, distribution, images, None if unconditional else image_labels
-    )
-    comparison = known_density.compare_with_density(
-        distribution, samples.x, test[0], samples.labels, None if unconditional else test[1]
-    )
+    image_keys = keys(seed, len(images))
+    gap = known_density.denoiser_gap(image_keys, sampler.noise, sampler.denoise, distribution, images, image_labels)
+    comparison = known_density.compare_with_density(distribution, x, test[0], labels, test[1])
     exact = gap.exact_error.mean(axis=0)
     excess = gap.excess.mean(axis=0)
     lines = {"this model": (gap.log_snr, exact + excess), "exact denoiser": (gap.log_snr, exact)}
@@ -85,7 +63,8 @@ def _describe_comparison(comparison: DensityComparison) -> dict[str, str]:
     return lines
 
 
-def _level_curves(profile: NoiseLevelProfile) -> dict[str, Curves]:
+def level_curves(profile: NoiseLevelProfile) -> dict[str, Curves]:
+    """Errors of the denoiser and changes of its predictions over noise levels."""
     errors = {"this model": profile.error, "best linear denoiser": profile.linear}
     changes = {"change of predictions": profile.change[1:], "fall of the error": (profile.change - profile.excess)[1:]}
     caption = f"Error of x0 at each noise level (linear denoiser: {profile.linear_from})"
@@ -96,7 +75,8 @@ def _level_curves(profile: NoiseLevelProfile) -> dict[str, Curves]:
     }
 
 
-def _prediction_curves(path: PredictionPath) -> Curves:
+def step_curves(path: PredictionPath, local_errors: Real | None) -> dict[str, Curves]:
+    """Predictions at each step of the sampler, and the local error of each step where it is known."""
     steps = np.arange(1.0, len(path.mean) + 1)
     mean, deviation = path.of_data
     values = {
@@ -107,16 +87,16 @@ def _prediction_curves(path: PredictionPath) -> Curves:
         "share outside of the data's range": path.outside,
     }
     lines = {name: (steps, np.broadcast_to(value, steps.shape)) for name, value in values.items()}
-    return Curves("Predicted x0 at each step of the sampler", lines, "predicted x0", "sampling step")
+    curves = {"belief": Curves("Predicted x0 at each step of the sampler", lines, "predicted x0", "sampling step")}
+    if local_errors is not None:
+        caption = "Local error of each step of the sampler, against a fine solution from the same state"
+        error_lines = {"local error": (steps, local_errors)}
+        curves["local"] = Curves(caption, error_lines, "error of x", "sampling step")
+    return curves
 
 
-def _local_error_curves(errors: Real) -> Curves:
-    caption = "Local error of each step of the sampler, against a fine solution from the same state"
-    steps = np.arange(1.0, len(errors) + 1)
-    return Curves(caption, {"local error": (steps, errors)}, "error of x", "sampling step")
-
-
-def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
+def training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
+    """How the training loss weighs noise levels."""
     loss = np.array([share.loss for share in weights.shares])
     gradient = np.array([share.gradient for share in weights.shares])
     shares = {"of the loss": loss / loss.sum(), "of the gradient norm": gradient / gradient.sum()}
@@ -131,3 +111,16 @@ def _training_weight_curves(weights: TrainingWeights) -> dict[str, Curves]:
 
 def _lines_over(x: np.ndarray, lines: dict[str, np.ndarray]) -> dict[str, Line]:
     return {name: (np.asarray(x, float), np.asarray(y, float)) for name, y in lines.items()}
+
+
+def training_curves(workdir: Path) -> dict[str, Curves]:
+    """The training loss, and the validation loss by noise level, where the run has logged them."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in metrics_file.read(workdir / metrics_file.NAME):
+        for name, value in row.values.items():
+            lines.setdefault(name, []).append((row.step, value))
+    series = {name: (steps, values) for name, line in lines.items() for steps, values in [np.array(line, float).T]}
+    losses = {name: series[key] for name, key in (("training", "loss"), ("validation", NAME)) if key in series}
+    bands = {f"level {name.removeprefix(BAND)}": series[name] for name in sorted(series) if name.startswith(BAND)}
+    curves = {"loss": Curves("Loss over training", losses, "loss")} if losses else {}
+    return curves | ({"bands": Curves("Validation loss by noise level", bands, "loss", scale="log")} if bands else {})

@@ -16,7 +16,7 @@ class EditRequest:
     `inpainting_net`: the network takes one noise level per pixel and was trained with known pixels.
     """
 
-    facts: DataSpec
+    data: DataSpec
     image: tuple[str, ...] = ()
     mask: str | None = None
     strokes: str | None = None
@@ -41,12 +41,12 @@ def single_path(request: EditRequest) -> str:
 
 def read_single(request: EditRequest) -> InputImage:
     """The one image, at the model's image size."""
-    return image_inputs.read_picture(single_path(request), request.facts)
+    return image_inputs.read_picture(single_path(request), request.data)
 
 
 def check_continuous(request: EditRequest, name: str) -> None:
     """Raise UserError for a model of tokens."""
-    if request.facts.encoding.discrete:
+    if request.data.encoding.discrete:
         raise UserError(
             f"--edit {name}: needs a model of continuous pixels, and this one generates tokens; use inpaint, outpaint, "
             "sketch or variations"

@@ -3,7 +3,8 @@
 Every mistake in the flags and files of an edit is found here, before a model is called.
 """
 
-import sys
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Bool
 from diffjax import edit
 from diffjax.commands import image_inputs
 from diffjax.commands.edit_inputs import EditRequest, check_continuous, parse_place, read_single, single_path
-from diffjax.commands.edit_run import Edit, EditInputs, InverseProblem, Variation
+from diffjax.commands.edit_run import EditInputs, ImageEdit, InverseProblem, Variation
 from diffjax.commands.image_inputs import InputImage, Pixels, Size
 from diffjax.commands.interpolation_run import Interpolation
 from diffjax.edit import methods
@@ -21,32 +22,20 @@ from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.experiment.data_spec import DataSpec
 
-__all__ = ["colourise", "inpaint", "interpolate", "outpaint", "sketch", "super_resolve", "variations"]
+Edit = ImageEdit | Interpolation
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601), as in Pillow
 DEFAULT_STRENGTH = 0.5
 PIXEL_METHOD = "repaint"
 MEAN_METHOD = "pigdm"
 TOKEN_METHOD = "clamp"  # default methods
-FLAGS_BY_EDIT = {  # the flags that each edit reads
-    "inpaint": ("image", "mask", "method"),
-    "outpaint": ("image", "place", "method"),
-    "sketch": ("image", "strokes", "mask", "strength"),
-    "interpolate": ("image", "label_to", "prompt_to", "seed_to"),
-    "super_resolve": ("image", "method"),
-    "variations": ("image", "mask", "strength"),
-    "colourise": ("image", "method"),
-}
 
 
-def build_edit(name: str, request: EditRequest) -> Edit:
-    """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
-    build = specs.parse_spec(sys.modules[__name__], name, "--edit").target
-    for flag in sorted({flag for flags in FLAGS_BY_EDIT.values() for flag in flags}):
-        if vars(request)[flag] not in (None, ()) and flag not in FLAGS_BY_EDIT[name]:
-            used = ", --".join(FLAGS_BY_EDIT[name])
-            raise UserError(f"--{flag}: has no effect on --edit {name}, which reads --{used}; leave it out")
-    return build(request)
+class EditKind(NamedTuple):
+    """What makes the edits of a name, and the flags that they read."""
+
+    build: Callable[[EditRequest], Edit]
+    flags: tuple[str, ...]
 
 
 def inpaint(request: EditRequest) -> Edit:
@@ -59,19 +48,19 @@ def inpaint(request: EditRequest) -> Edit:
 
 def outpaint(request: EditRequest) -> Edit:
     """A larger image around the given one, which lies at --place."""
-    height, width = request.facts.shape[:2]
+    height, width = request.data.shape[:2]
 
     def inner_size(file_size: Size) -> Size:
         is_smaller = file_size[0] <= height and file_size[1] <= width and file_size != (height, width)
         return file_size if is_smaller else (-(-height // 2), -(-width // 2))
 
-    image = image_inputs.read_picture(single_path(request), request.facts, inner_size)
+    image = image_inputs.read_picture(single_path(request), request.data, inner_size)
     rows, columns = image.pixels.shape[:2]
     top, left = parse_place(request.place, (height - rows, width - columns))
     inside = slice(top, top + rows), slice(left, left + columns)
     mask = np.ones((height, width), bool)
     mask[inside] = False
-    pixels = np.zeros(request.facts.shape, np.uint8)
+    pixels = np.zeros(request.data.shape, np.uint8)
     pixels[inside] = image.pixels
     return _inpainting(request, pixels, mask, image)
 
@@ -88,7 +77,7 @@ def sketch(request: EditRequest) -> Edit:
 
 def super_resolve(request: EditRequest) -> Edit:
     """An image at the model's size, given its block means: a smaller image."""
-    height, width = request.facts.shape[:2]
+    height, width = request.data.shape[:2]
     path = single_path(request)
     check_continuous(request, "super_resolve")
 
@@ -100,19 +89,19 @@ def super_resolve(request: EditRequest) -> Edit:
             raise UserError(f"--edit super_resolve: the model's {width}x{height} pixels do not divide into 2x2 blocks")
         return height // factor, width // factor
 
-    image = image_inputs.read_picture(path, request.facts, small_size)
+    image = image_inputs.read_picture(path, request.data, small_size)
     factor = height // image.pixels.shape[0]
-    observation = edit.downsampled(image_inputs.to_model_scale(image.pixels, request.facts), factor)
+    observation = edit.downsampled(image_inputs.to_model_scale(image.pixels, request.data), factor)
     return _inverse_problem(request, observation, MEAN_METHOD, EditInputs({"input": image.pixels}, None, _notes(image)))
 
 
 def colourise(request: EditRequest) -> Edit:
     """An RGB image, given its grey values."""
-    if request.facts.shape[2] != 3:
+    if request.data.shape[2] != 3:
         raise UserError("--edit colourise: this model generates grey images; use a model of RGB images")
     check_continuous(request, "colourise")
     image = read_single(request)
-    grey = image_inputs.to_model_scale(image.pixels, request.facts) @ jnp.asarray(LUMA)
+    grey = image_inputs.to_model_scale(image.pixels, request.data) @ jnp.asarray(LUMA)
     grey_picture = np.rint(image.pixels @ np.asarray(LUMA)).astype(np.uint8)[..., None].repeat(3, axis=-1)
     inputs = EditInputs({"input": grey_picture}, None, _notes(image))
     return _inverse_problem(request, edit.grey(grey[..., None], LUMA), MEAN_METHOD, inputs)
@@ -129,9 +118,9 @@ def interpolate(request: EditRequest) -> Edit:
         if request.label_to is request.prompt_to is request.seed_to is None:
             raise UserError("--edit interpolate: give two --image, or an end: --label_to, --prompt_to, --seed_to")
         return Interpolation(seed_to=request.seed_to)
-    images = [image_inputs.read_picture(path, request.facts) for path in request.image]
-    ends = jnp.stack([image_inputs.to_model_input(image.pixels, request.facts) for image in images])
-    first, last = (image_inputs.to_bytes(image.pixels, request.facts) for image in images)
+    images = [image_inputs.read_picture(path, request.data) for path in request.image]
+    ends = jnp.stack([image_inputs.to_model_input(image.pixels, request.data) for image in images])
+    first, last = (image_inputs.to_bytes(image.pixels, request.data) for image in images)
     return Interpolation(
         ends=ends,
         inputs=EditInputs({"from": first, "to": last}, None, _notes(*images)),
@@ -143,15 +132,15 @@ def interpolate(request: EditRequest) -> Edit:
 
 def _inpainting(request: EditRequest, pixels: Pixels, mask: Bool[np.ndarray, "h w"], image: InputImage) -> Edit:
     """The masked region of these pixels, given the rest."""
-    default = TOKEN_METHOD if request.facts.encoding.discrete or request.inpainting_net else PIXEL_METHOD
-    inputs = EditInputs({"input": image_inputs.to_bytes(pixels, request.facts)}, mask, _notes(image))
-    return _inverse_problem(request, _known_pixels(request.facts, pixels, mask), default, inputs)
+    default = TOKEN_METHOD if request.data.encoding.discrete or request.inpainting_net else PIXEL_METHOD
+    inputs = EditInputs({"input": image_inputs.to_bytes(pixels, request.data)}, mask, _notes(image))
+    return _inverse_problem(request, _known_pixels(request.data, pixels, mask), default, inputs)
 
 
-def _known_pixels(facts: DataSpec, pixels: Pixels, mask: Bool[np.ndarray, "h w"]) -> edit.Observation:
+def _known_pixels(data: DataSpec, pixels: Pixels, mask: Bool[np.ndarray, "h w"]) -> edit.Observation:
     """The pixels outside of the mask, as an observation."""
-    x = image_inputs.to_model_input(pixels, facts)
-    is_known = np.broadcast_to(~mask[..., None], facts.shape)
+    x = image_inputs.to_model_input(pixels, data)
+    is_known = np.broadcast_to(~mask[..., None], data.shape)
     return edit.inpaint(x, is_known.reshape(x.shape))
 
 
@@ -161,31 +150,32 @@ def _inverse_problem(
     """The edit that samples given an observation, by --method."""
     name = default_method if request.method is None else request.method
     method = specs.instantiate(methods, name, "--method")
-    uses_own_rule = request.sampler_set or request.facts.encoding.discrete
+    uses_own_rule = request.sampler_set or request.data.encoding.discrete
     rule = {} if uses_own_rule else {"sampler": f"that of {method.name}"}
-    return InverseProblem(observation, method, request.sampler_set, inputs, {"method": name, **rule})
+    return ImageEdit(InverseProblem(observation, method, request.sampler_set), inputs, {"method": name, **rule})
 
 
 def _variation(request: EditRequest, strokes: str | None) -> Edit:
     """The edit that starts from the image, or from its copy with strokes, and keeps what --mask leaves black."""
-    facts = request.facts
+    data = request.data
     image = read_single(request)
-    panels = {"input": image_inputs.to_bytes(image.pixels, facts)}
+    panels = {"input": image_inputs.to_bytes(image.pixels, data)}
     start = image
     if strokes is not None:
-        start = _read_strokes(strokes, image, facts)
-        panels["strokes"] = image_inputs.to_bytes(start.pixels, facts)
+        start = _read_strokes(strokes, image, data)
+        panels["strokes"] = image_inputs.to_bytes(start.pixels, data)
     strength = DEFAULT_STRENGTH if request.strength is None else request.strength
     check_strength(strength)
     mask = None if request.mask is None else image_inputs.read_mask(request.mask, image)
-    known = None if mask is None else _known_pixels(facts, image.pixels, mask)
+    known = None if mask is None else _known_pixels(data, image.pixels, mask)
     notes = _notes(image) if start is image else _notes(image, start)
-    return Variation(image_inputs.to_model_input(start.pixels, facts), strength, known, EditInputs(panels, mask, notes))
+    variation = Variation(image_inputs.to_model_input(start.pixels, data), strength, known)
+    return ImageEdit(variation, EditInputs(panels, mask, notes), {"strength": strength})
 
 
-def _read_strokes(path: str, image: InputImage, facts: DataSpec) -> InputImage:
+def _read_strokes(path: str, image: InputImage, data: DataSpec) -> InputImage:
     """A copy of the image with strokes. Raises UserError where sizes differ or nothing was drawn."""
-    drawing = image_inputs.read_picture(path, facts)
+    drawing = image_inputs.read_picture(path, data)
     advice = "draw over a copy of the image"
     if drawing.file_shape[:2] != image.file_shape[:2]:
         expected = f"expected {image_inputs.format_size(image)} pixels, the size of {image.path}"
@@ -198,3 +188,26 @@ def _read_strokes(path: str, image: InputImage, facts: DataSpec) -> InputImage:
 def _notes(*images: InputImage) -> tuple[str, ...]:
     """What was done to each image that was changed."""
     return tuple(image.notes for image in images if image.notes)
+
+
+EDITS = {
+    "colourise": EditKind(colourise, ("image", "method")),
+    "inpaint": EditKind(inpaint, ("image", "mask", "method")),
+    "interpolate": EditKind(interpolate, ("image", "label_to", "prompt_to", "seed_to")),
+    "outpaint": EditKind(outpaint, ("image", "place", "method")),
+    "sketch": EditKind(sketch, ("image", "strokes", "mask", "strength")),
+    "super_resolve": EditKind(super_resolve, ("image", "method")),
+    "variations": EditKind(variations, ("image", "mask", "strength")),
+}
+
+
+def build_edit(name: str, request: EditRequest) -> Edit:
+    """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
+    if name not in EDITS:
+        raise UserError(f"--edit: unknown {name!r}; choose from {', '.join(EDITS)}")
+    kind = EDITS[name]
+    for flag in sorted({flag for other in EDITS.values() for flag in other.flags} - {*kind.flags}):
+        if vars(request)[flag] not in (None, ()):
+            used = ", --".join(kind.flags)
+            raise UserError(f"--{flag}: has no effect on --edit {name}, which reads --{used}; leave it out")
+    return kind.build(request)

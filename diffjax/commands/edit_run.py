@@ -1,12 +1,9 @@
-"""Edits that are ready to be drawn: each is checked as a whole before anything is compiled, then drawn in batches.
+"""Edits that are ready to be drawn: each is checked as a whole before anything is compiled, then drawn in batches."""
 
-Every edit has `notes` for the user, `check(context)` and `draw(context) -> EditResult`.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +18,7 @@ from diffjax.denoising import needs_rank
 from diffjax.edit import Method, Observation
 from diffjax.parallel.dispatch import map_in_batches
 from diffjax.protocols import Keys, Sample
-from diffjax.reports.edit_figures import edit_figure, heat_map
+from diffjax.reports.image_grids import edit_figure, heat_map
 from diffjax.sampling.driver import sample_for
 from diffjax.utils.prng import keys
 
@@ -29,7 +26,6 @@ MAX_FIGURE_SAMPLES = 64
 
 Picture = UInt8[np.ndarray, "_ _ _"]
 Images = UInt8[np.ndarray, "n h w c"]
-SampleBatch = Callable[[ImageSampler, Keys, PyTree], Sample]
 
 
 @dataclass(frozen=True)
@@ -57,27 +53,12 @@ class EditResult(NamedTuple):
     animated: bool = False
 
 
-@runtime_checkable
-class Edit(Protocol):
-    """An edit whose flags and files have been checked."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Lines for the user: what was done to the input images."""
-        ...
-
-    def check(self, context: EditContext) -> None:
-        """Raise UserError where model, step rule or method do not serve. Traces, and runs nothing."""
-        ...
-
-    def draw(self, context: EditContext) -> EditResult:
-        """Draw the images."""
-        ...
-
-
 @dataclass(frozen=True)
 class EditInputs:
-    """The input of an edit as it is shown: named images, 0 … 255, the edited one first, and the region to repaint."""
+    """The input of an edit as it is shown: named images, 0 … 255, the edited one first, and the region to repaint.
+
+    `notes` are lines for the user: what was done to the input images.
+    """
 
     panels: Mapping[str, Picture]
     mask: Bool[np.ndarray, "h w"] | None = None
@@ -86,7 +67,7 @@ class EditInputs:
 
 @dataclass(frozen=True)
 class InverseProblem:
-    """The image given an observation of it, by `edit.solve`; `sampler_set`: by the user's step rule.
+    """Samples a batch given an observation, by `edit.solve`; `sampler_set`: by the user's step rule.
 
     A causal net that knows every order first takes in the known positions.
     """
@@ -94,24 +75,8 @@ class InverseProblem:
     observation: Observation
     method: Method
     sampler_set: bool
-    inputs: EditInputs
-    provenance: Mapping[str, object] = field(default_factory=dict)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """See `Edit`."""
-        return self.inputs.notes
-
-    def check(self, context: EditContext) -> None:
-        """See `Edit`."""
-        _check(self.sample, context)
-
-    def draw(self, context: EditContext) -> EditResult:
-        """See `Edit`."""
-        return _draw(self.sample, self.inputs, self.provenance, context)
-
-    def sample(self, sampler: ImageSampler, keys: Keys, cond: PyTree) -> Sample:
-        """One batch."""
+    def __call__(self, sampler: ImageSampler, keys: Keys, cond: PyTree) -> Sample:
         order = sampler.order
         if needs_rank(sampler.net) and order.exchangeable:
             order = edit.known_first(order, self.observation)
@@ -124,37 +89,21 @@ class InverseProblem:
             method=self.method,
             cond=cond,
             grid=sampler.grid,
-            step=sampler.step if self.sampler_set or sampler.facts.encoding.discrete else None,
+            step=sampler.step if self.sampler_set or sampler.data.encoding.discrete else None,
         )
 
 
 @dataclass(frozen=True)
 class Variation:
-    """An image destroyed to `strength` and restored (SDEdit); outside of the region to repaint x0 is `known`."""
+    """Samples a batch from an image noised to `strength` (SDEdit); outside of the region to repaint x0 is `known`."""
 
     x0: Shaped[Array, "..."]
     strength: float
     known: Observation | None
-    inputs: EditInputs
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """See `Edit`."""
-        return self.inputs.notes
-
-    def check(self, context: EditContext) -> None:
-        """See `Edit`."""
-        _check(self.sample, context)
-
-    def draw(self, context: EditContext) -> EditResult:
-        """See `Edit`."""
-        return _draw(self.sample, self.inputs, {"strength": self.strength}, context)
-
-    def sample(self, sampler: ImageSampler, keys: Keys, cond: PyTree) -> Sample:
-        """One batch of `edit.vary`, in the way that suits the net."""
+    def __call__(self, sampler: ImageSampler, keys: Keys, cond: PyTree) -> Sample:
         u = edit.strength_to_time(sampler.noise, self.strength)
         x0 = jnp.broadcast_to(self.x0, (len(keys), *self.x0.shape))
-        start = edit.noise_to(keys, sampler.noise, sampler.order, x0, u)
         return sample_for(sampler.net)(
             keys,
             sampler.noise,
@@ -164,29 +113,35 @@ class Variation:
             cond=cond,
             grid=edit.truncate_grid(sampler.grid, u),
             step=sampler.step,
-            start=start,
+            start=edit.noise_to(keys, sampler.noise, sampler.order, x0, u),
             hook=self.known,
         )
 
 
-def _check(sample: SampleBatch, context: EditContext) -> None:
-    example_cond = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), context.cond)
-    jax.eval_shape(partial(sample, context.sampler), keys(0, 1), example_cond)
+@dataclass(frozen=True)
+class ImageEdit:
+    """An edit of one image whose flags and files have been checked; `provenance` is stored with the images."""
 
+    sample: InverseProblem | Variation
+    inputs: EditInputs
+    provenance: Mapping[str, object]
 
-def _draw(
-    sample: SampleBatch, inputs: EditInputs, provenance: Mapping[str, object], context: EditContext
-) -> EditResult:
-    """Examples 0 … count - 1; outside of the region to repaint they are the input, byte for byte."""
+    def check(self, context: EditContext) -> None:
+        """Raise UserError where model, step rule or method do not serve. Traces, and runs nothing."""
+        example_cond = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), context.cond)
+        jax.eval_shape(partial(self.sample, context.sampler), keys(0, 1), example_cond)
 
-    def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
-        return image_sampler.to_bytes(sample(context.sampler, keys, cond), context.sampler.facts)
+    def draw(self, context: EditContext) -> EditResult:
+        """Examples 0 … count - 1; outside of the region to repaint they are the input, byte for byte."""
 
-    images = map_in_batches(draw_batch, context.root, context.count, context.batch, context.cond)
-    if inputs.mask is not None:
-        images = np.where(inputs.mask[..., None], images, next(iter(inputs.panels.values())))
-    figure = edit_figure(preview_panels(inputs, images), images[:MAX_FIGURE_SAMPLES])
-    return EditResult(images, figure, "grid.png", provenance)
+        def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
+            return image_sampler.to_bytes(self.sample(context.sampler, keys, cond), context.sampler.data)
+
+        images = map_in_batches(draw_batch, context.root, context.count, context.batch, context.cond)
+        if self.inputs.mask is not None:
+            images = np.where(self.inputs.mask[..., None], images, next(iter(self.inputs.panels.values())))
+        figure = edit_figure(preview_panels(self.inputs, images), images[:MAX_FIGURE_SAMPLES])
+        return EditResult(images, figure, "grid.png", self.provenance)
 
 
 def preview_panels(inputs: EditInputs, samples: Images) -> dict[str, Picture]:

@@ -14,7 +14,6 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -22,7 +21,7 @@ import tensorflow_datasets as tfds
 from diffjax.data import digits, encoders  # noqa: F401  the digits are known to TFDS by their name once imported
 from diffjax.data.encoders import TextEncoder
 from diffjax.data.prepare import prepare_once
-from diffjax.data.tfds_source import open_builder
+from diffjax.data.tfds_source import Builder, open_builder
 from diffjax.errors import UserError, warn
 from diffjax.experiment import specs
 
@@ -34,15 +33,15 @@ _KINDS = (tfds.features.Tensor, tfds.features.Image)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the new set; a mistake is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", required=True, help="TFDS name of the data set.")
-    parser.add_argument("--data_dir", help="TFDS folder of the data set; by default TFDS's own.")
-    parser.add_argument("--text", required=True, help="Text feature of the data set.")
+    parser.add_argument("--data", required=True, help="TFDS name of the data set; no default.")
+    parser.add_argument("--data_dir", help="TFDS folder of the data set; by default that of TFDS.")
+    parser.add_argument("--text", required=True, help="Name of the text feature of the data set; no default.")
     parser.add_argument(
         "--encoder",
         default="sentence_transformer()",
-        help="Text encoder of diffjax.data.encoders.",
+        help="Text encoder, of diffjax.data.encoders; by default %(default)s.",
     )
-    parser.add_argument("--out", required=True, help="TFDS folder of the new set.")
+    parser.add_argument("--out", required=True, help="TFDS folder of the new data set; no default.")
     values = parser.parse_args(arguments)
     try:
         encoder = specs.instantiate(encoders, values.encoder, "--encoder")
@@ -83,7 +82,7 @@ def write_embedded(
     return prepare_once(builder, out)
 
 
-def _builder(old: Any, features: Example, rows: Callable[[str], Iterator[tuple[int, dict[str, object]]]]) -> Any:
+def _builder(old: Builder, features: Example, rows: Callable[[str], Iterator[tuple[int, Example]]]) -> Builder:
     """A builder of the old set's splits with these features."""
     metadata = tfds.core.MetadataDict(dict(old.info.metadata or {}))
 
@@ -112,7 +111,7 @@ def _builder(old: Any, features: Example, rows: Callable[[str], Iterator[tuple[i
     return Embedded
 
 
-def _embedded_examples(old: Any, split: str, text: str, encoder: TextEncoder, batch: int) -> Iterator[Example]:
+def _embedded_examples(old: Builder, split: str, text: str, encoder: TextEncoder, batch: int) -> Iterator[Example]:
     """The examples of a split as TFDS stores them, with embeddings, `batch` texts at a time."""
     source = old.as_data_source(split, decoders=_undecoded_images(old))
     numbers = iter(range(len(source)))
@@ -135,7 +134,7 @@ def _encode(encoder: TextEncoder, texts: list[str]) -> tuple[np.ndarray, np.ndar
     return embeddings, mask
 
 
-def _check(old: Any, data: str, text: str) -> None:
+def _check(old: Builder, data: str, text: str) -> None:
     """Raises `UserError` for a set without that text, or with what cannot be written again."""
     features = old.info.features
     texts = [key for key, kind in features.items() if isinstance(kind, tfds.features.Text)]
@@ -148,15 +147,15 @@ def _check(old: Any, data: str, text: str) -> None:
         )
 
 
-def _undecoded_images(old: Any) -> dict[str, object] | None:
+def _undecoded_images(old: Builder) -> dict[str, object] | None:
     """Images stay as they are encoded."""
     images = [key for key, kind in old.info.features.items() if isinstance(kind, tfds.features.Image)]
     return {key: tfds.decode.SkipDecoding() for key in images} or None
 
 
-def _as_stored(value: Any, kind: object) -> object:
+def _as_stored(value: object, kind: object) -> object:
     """A stored value as TFDS takes it."""
-    if isinstance(kind, tfds.features.Image):
+    if isinstance(kind, tfds.features.Image) and isinstance(value, bytes):
         return io.BytesIO(value)
     return _as_text(value) if isinstance(kind, tfds.features.Text) else value
 

@@ -55,29 +55,29 @@ def define_flags() -> None:
     flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
     flags.DEFINE_integer("num", 1_440, "Number of samples, equally many of each class.", lower_bound=3)
     flags.DEFINE_integer("most", 5_000, "Maximum number of real images of each split.", lower_bound=3)
-    flags.DEFINE_string("split", "test", "Split of real images that samples and bits are compared with.")
+    flags.DEFINE_string("split", "test", "Split of the real images that samples and bits are compared with.")
     methods = ["fitting", *bits_estimator.METHODS, "none"]
-    flags.DEFINE_enum("likelihood", "fitting", methods, "Method for bits per dimension; fitting: the best one.")
-    flags.DEFINE_integer("likelihood_steps", None, "Steps of the likelihood ODE; 32 by default.", lower_bound=1)
-    flags.DEFINE_integer(
-        "bits_of",
-        None,
-        "Images per split used for bits per dimension and errors by noise level; 16 to 360, by image size, by default.",
-        lower_bound=2,
-    )
-    flags.DEFINE_list("without", [], f"Parts to leave out, of {', '.join(assessment.PARTS)}.")
-    flags.DEFINE_boolean("quick", False, "Only samples and their scores.")
-    flags.DEFINE_boolean("classifier", False, "Also score in features of a classifier that is trained on the data.")
-    flags.DEFINE_string("inception", None, "Also score in Inception-v3 features (FID): the file of its weights.")
-    flags.DEFINE_string("resize", "tensorflow_1", "How images are scaled for Inception: tensorflow_1 or antialiased.")
-    flags.DEFINE_multi_string("embeddings", [], "Also score in features from files; see docs/evaluation.md.")
-    flags.DEFINE_multi_string("compare", [], "Compare the reports of two or more runs: --compare RUN RUN …")
+    flags.DEFINE_enum("likelihood", "fitting", methods, "Method for bits per dimension; fitting is the best there is.")
+    flags.DEFINE_integer("likelihood_steps", None, "Number of steps of --likelihood=ode; by default 32.", lower_bound=1)
+    help_line = "Number of images of each split for bits and errors by noise level; by default 16 to 360, by size."
+    flags.DEFINE_integer("bits_of", None, help_line, lower_bound=2)
+    flags.DEFINE_list("without", [], f"Parts to leave out, of {', '.join(assessment.PARTS)}; by default none.")
+    flags.DEFINE_boolean("quick", False, "Draw and score samples, and leave out all other parts.")
+    flags.DEFINE_boolean("classifier", False, "Score also in features of a classifier trained on the data.")
+    flags.DEFINE_string("inception", None, "Weights file of Inception-v3, to score in its features; by default none.")
+    flags.DEFINE_string("resize", "tensorflow_1", "Scaling of images for Inception, tensorflow_1 or antialiased.")
+    help_line = "Files of features to score in too, see docs/evaluation.md; by default none."
+    flags.DEFINE_multi_string("embeddings", [], help_line)
+    flags.DEFINE_multi_string("compare", [], "Two or more runs whose reports are compared, RUN RUN …; by default none.")
     flags.DEFINE_multi_string(
-        "sweep", [], "Settings to vary: names, or name=value,value,…, of sampler, grid, steps and guidance."
+        "sweep",
+        [],
+        "Settings to vary, of sampler, grid, steps and guidance, by name or as name=value,value,…; by default none.",
     )
-    flags.DEFINE_string("samples", None, "Score these images in place of a run: an npz file or a folder.")
-    flags.DEFINE_string("reference", None, "Reference of --samples: an npz file of images or of moments, or a folder.")
-    flags.DEFINE_string("cache", "~/.cache/diffjax/references", "Folder for moments of references; '': no cache.")
+    flags.DEFINE_string("samples", None, "Images to score in place of a run, an npz file or a folder; by default none.")
+    help_line = "Images or moments that --samples are compared with, an npz file or a folder; no default."
+    flags.DEFINE_string("reference", None, help_line)
+    flags.DEFINE_string("cache", "~/.cache/diffjax/references", "Folder for moments of references, or '' for no cache.")
 
 
 def main() -> None:
@@ -118,20 +118,18 @@ def plan_evaluation() -> tuple[assessment.Plan, list[str]]:
     names = assessment.select_parts(without, values.quick)
     workdir, out = run_folders()
     model = open_model(workdir)
-    config = sampler_config(model.info)
-    facts = model.info.facts
+    data = model.info.data
     uses_features = "features" in names and model.comparable
     plan = assessment.Plan(
         model,
-        model.build_sampler(config),
-        config,
-        comparison_features(model.splits, facts.levels) if uses_features else [],
+        model.build_sampler(sampler_config(model.info)),
+        comparison_features(model.splits, data.levels) if uses_features else [],
         select_bits_estimator(model) if "bits" in names else None,
         values.likelihood_steps,
         out,
         values.num,
-        batch_size(facts.shape),
-        values.bits_of or likelihood_report.default_image_count(facts.shape),
+        batch_size(data.shape),
+        values.bits_of or likelihood_report.default_image_count(data.shape),
         values.seed,
     )
     return plan, names
@@ -146,7 +144,7 @@ def sweep_settings() -> None:
     model = open_model(workdir)
     if not model.comparable:
         raise UserError(f"--sweep: compares with real images; {model.reference}")
-    plan = settings_sweep.SweepPlan(values.num, values.seed, batch_size(model.info.facts.shape))
+    plan = settings_sweep.SweepPlan(values.num, values.seed, batch_size(model.info.data.shape))
     sweep = settings_sweep.run_sweep(model, lists, sampler_config(model.info), out, plan)
     print(reports.sweep_table(sweep))
     tell(f"sweep written to {reports.write_sweep(out, sweep)}, a single file, with its plots beside it")
@@ -222,7 +220,7 @@ def select_bits_estimator(model: evaluation_subject.EvaluationSubject) -> bits_e
     values = flags.FLAGS
     method = "" if values.likelihood == "fitting" else values.likelihood
     estimator = bits_estimator.build_estimator(
-        model.denoise, model.noise, model.order, model.info.net, model.info.facts, method
+        model.denoise, model.noise, model.order, model.info.net, model.info.data, method
     )
     likelihood_report.check_steps(estimator, values.likelihood_steps)
     return estimator

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,7 +12,6 @@ from jaxtyping import Integer, PyTree, Shaped, UInt8
 from diffjax.commands import image_sampler
 from diffjax.commands.condition_inputs import Conditions, Labels, complete_conditions
 from diffjax.commands.image_sampler import ImageSampler
-from diffjax.commands.real_images import RealImages, choose_real_images
 from diffjax.conditions import has_label, select_parts
 from diffjax.data import Dataset, split_rules
 from diffjax.data.condition_batches import split_conditions
@@ -24,9 +23,22 @@ from diffjax.evaluation import Kernels, Score, Splits, all_scores
 from diffjax.experiment import build, data_spec, trained_model
 from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.order import Order
-from diffjax.protocols import Noise
+from diffjax.protocols import ConditionalNet, Noise
 
 Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]  # images and their labels
+MIN_IMAGES = 3  # images of a side, below which nothing is compared
+Rows = tuple[str, Integer[np.ndarray, " _"]]  # the name of a split, and which of its images
+
+
+class RealImages(NamedTuple):
+    """The images that evaluation calls train, validation and test; `comparable` where they suffice for scores.
+
+    `note` says in one line which images stand for test, where they are not of the split test.
+    """
+
+    rows: Mapping[str, Rows]
+    comparable: bool
+    note: str
 
 
 @dataclass(frozen=True)
@@ -65,14 +77,9 @@ class EvaluationSubject:
         notes = {"data": self.changes, "real images": self.reference}
         return {"ema": info.ema, "run": run, **{name: note for name, note in notes.items() if note}}
 
-    @property
-    def training_loss(self) -> build.LossByLevel | None:
-        """The training loss at each noise level."""
-        return build.build_loss_by_level(self.parts, self.info.config.train)
-
     def build_sampler(self, config: SamplerConfig) -> ImageSampler:
         """The sampler of this config. Raises UserError where it does not serve the model."""
-        return image_sampler.build_image_sampler(self.denoise, self.parts, self.info.facts, config)
+        return image_sampler.build_image_sampler(self.denoise, self.parts, self.info.data, config)
 
     def scores(self, images: UInt8[np.ndarray, "n h w c"], labels: Labels, kernels: Kernels) -> list[Score]:
         """The scores of samples, 0 … 255, drawn for these labels; none where there are too few real images.
@@ -83,7 +90,7 @@ class EvaluationSubject:
             return []
         train_labels = self.splits["train"][1]
         several = train_labels is not None and len(np.unique(train_labels)) > 1
-        return all_scores(images, labels if several else None, self.splits, self.info.facts.levels, kernels=kernels)
+        return all_scores(images, labels if several else None, self.splits, self.info.data.levels, kernels=kernels)
 
     def balanced_conditions(self, count: int) -> Conditions:
         """Conditions and labels of `count` samples, equally many of each class.
@@ -92,7 +99,7 @@ class EvaluationSubject:
         """
         index = np.arange(count, dtype=np.int32)
         if self.info.conditional:
-            return complete_conditions(self.info.net, count, index * self.info.facts.classes // count)
+            return complete_conditions(self.info.net, count, index * self.info.data.classes // count)
         if self.train_cond is None:
             return complete_conditions(self.info.net, count, None)
         images, labels = self.splits["train"]
@@ -119,8 +126,8 @@ def open_subject(
 ) -> EvaluationSubject:
     """The run of a folder, or an exported file, with at most `max_images` of each split, drawn with a fixed seed.
 
-    Images of `split` stand for test (see `real_images`). Raises UserError where the data set is no longer that of the
-    run.
+    Images of `split` stand for test (see `choose_real_images`). Raises UserError where the data set is no longer that
+    of the run.
     """
     model = trained_model.load(workdir, ema=ema, step=step, allow_imports=allow_imports)
     data = _open_data(model.info, workdir)
@@ -128,7 +135,7 @@ def open_subject(
     for note in filter(None, (data.changes, choice.note)):
         warn(note)
     real = {role: data.dataset.arrays(name, rows) for role, (name, rows) in choice.rows.items()}
-    distribution = data.dataset.law
+    distribution = data.dataset.distribution
     return EvaluationSubject(
         workdir,
         *model,
@@ -147,18 +154,63 @@ def _open_data(info: trained_model.ModelInfo, workdir: Path) -> _Data:
     config = info.config.data
     dataset = data_spec.open_configured(config, split_rules.recorded_rule(info.splits))
     parts = data_spec.parse_parts(config.parts, dataset)
-    if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.facts):
+    if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.data):
         raise UserError(f"{config.name}: the data set has changed since {workdir} was trained; restore it, or retrain")
     return _Data(dataset, parts, split_rules.describe_changes(info.splits, dataset) if info.splits else "")
 
 
 def _as_bytes(real: Mapping[str, Labelled], info: trained_model.ModelInfo) -> Splits:
-    return {name: (image_sampler.to_bytes(images, info.facts), labels) for name, (images, labels) in real.items()}
+    return {name: (image_sampler.to_bytes(images, info.data), labels) for name, (images, labels) in real.items()}
 
 
-def _train_conditions(net: Any, data: _Data, choice: RealImages) -> PyTree:
+def _train_conditions(net: ConditionalNet, data: _Data, choice: RealImages) -> PyTree:
     """The conditions of the training images, of a net with conditions but no classes."""
     null = net.null_cond
     if not isinstance(null, dict) or has_label(null):
         return None
     return select_parts(null, split_conditions(data.dataset, *choice.rows["train"], data.parts))
+
+
+def choose_real_images(dataset: Dataset, split: str, max_images: int) -> RealImages:
+    """At most `max_images` of each: for comparison those of `split`, or of the best split that there is.
+
+    That is the larger of validation and test, then train, one half of which is compared with the other. Fewer than
+    twice `MIN_IMAGES` training images stand for every split, without scores. Raises UserError for an unknown split, and
+    for a data set without training images.
+    """
+    sizes = {name: len(images) for name, images in dataset.splits.items()}
+    if split not in sizes:
+        dataset.split(split)  # raises
+    train = dataset.split("train").sample_indices(max_images)
+    held_out = [name for name in ("test", "validation") if sizes.get(name, 0) >= MIN_IMAGES]
+    too_few = sizes[split] < MIN_IMAGES
+    reference = max(held_out, key=lambda name: sizes[name], default="train") if too_few else split
+    why = f"split {split} has {_images(sizes[split])}, too few to compare with; " if too_few else ""
+    if reference == "train":
+        return _of_train(dataset.name, train, why)
+    other = next((name for name in held_out if name != reference), reference)
+    rows = {
+        "train": ("train", train),
+        "validation": (other, dataset.split(other).sample_indices(max_images)),
+        "test": (reference, dataset.split(reference).sample_indices(max_images)),
+    }
+    comparable = len(train) >= MIN_IMAGES
+    note = "" if reference == "test" else f"{why}what is called test is split {reference}, {_images(sizes[reference])}"
+    alone = "" if comparable else f"split train has {_images(len(train))}, too few for scores"
+    notes = "; ".join(part for part in (note, alone) if part)
+    return RealImages(rows, comparable, f"{dataset.name}: {notes}" if notes else "")
+
+
+def _of_train(name: str, train: Integer[np.ndarray, " _"], why: str) -> RealImages:
+    """One half of the training images for comparison with the other; very few stand for every split."""
+    if len(train) < 2 * MIN_IMAGES:
+        note = f"{why}what is called test is split train, {_images(len(train))}, too few for scores"
+        return RealImages(dict.fromkeys(("train", "validation", "test"), ("train", train)), False, f"{name}: {note}")
+    halves = train[::2], train[1::2]
+    rows = {"train": ("train", halves[0]), "validation": ("train", halves[1]), "test": ("train", halves[1])}
+    note = f"{why}what is called test is every second image of split train, and train the others"
+    return RealImages(rows, True, f"{name}: {note}")
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image" + "s" * (count != 1)

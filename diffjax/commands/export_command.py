@@ -18,7 +18,7 @@ from diffjax.training import safetensors_io
 def run() -> None:
     """Parse the flags and export; the process ends with an exit code."""
     define_weights_flags()
-    flags.DEFINE_string("out", None, "File to write, NAME.safetensors.")
+    flags.DEFINE_string("out", None, "File to write, NAME.safetensors; no default.")
     run_command(main, __doc__ or "")
 
 

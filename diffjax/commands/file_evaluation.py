@@ -54,7 +54,7 @@ def build_report(sides: FilePair, features: Sequence[Features], out: Path, cache
         reference_hash = fingerprint(sides.reference)
         options = {"kernels": kernels, "draws": 1}
         scores = [
-            _rename_score(score)
+            replace(score, name="copies of reference images") if score.key == "copies" else score
             for score in pairwise_scores(sides.sample_images, sides.labels, sides.real, LEVELS, **options)
         ]
         for feature_set in features:
@@ -71,10 +71,6 @@ def _features_of_moments(path: str, reference: Moments, features: Sequence[Featu
     omitted = " and ".join(["all but the Fréchet distance", *left_out])
     tell(f"--reference {path} holds moments, not images: {omitted} is left out, and there is no score of real images")
     return fitting
-
-
-def _rename_score(score: Score) -> Score:
-    return replace(score, name="copies of reference images") if score.key == "copies" else score
 
 
 def _feature_scores(

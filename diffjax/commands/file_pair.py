@@ -51,7 +51,7 @@ def open_pair(samples: str | Path, reference: str | Path, limit: int, out: str |
     the pictures of a report in `out` would become images of a side.
     """
     if limit < MIN_IMAGES:
-        raise UserError(f"--most is {limit}: give {MIN_IMAGES} or more, which intervals need")
+        raise UserError(f"--most: expected {MIN_IMAGES} or more, for confidence intervals, got {limit}")
     sample_source = open_images(samples)
     reference_source = open_reference(reference)
     _check_samples(sample_source, out)

@@ -15,50 +15,51 @@ from diffjax.experiment.trained_model import ModelInfo, StepChoice
 EDIT_FLAGS = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")
 MAX_SEED = 2**32 - 1
 MAX_STEP_DIGITS = 18
+FROM_CONFIG = "by default that of the run's config."
+SAMPLER_FLAGS = {
+    "sampler": "Step rule of the sampler, such as dpmpp_2m or 'ddim(eta=1.0)'",
+    "grid": "Noise levels that the sampler visits, such as uniform or 'karras(rho=5.0)'",
+    "guidance_when": "Noise levels with guidance, 'interval(low=0.2, high=0.8)', 'plus_plus()', or '' for all",
+    "guidance_rule": "Guidance rule, such as 'rescaled(phi=0.7)', 'apg()', or '' for linear extrapolation",
+    "guidance_form": "Guidance method, such as \"several(scales={'text': 3.0})\","
+    " 'perturbed_attention(blocks=(1,))', or '' for cfg",
+}
 
 
 def define_allow_imports() -> None:
     """The flag without which no run is read that names modules of its own."""
-    flags.DEFINE_boolean(
-        "allow_imports", False, "Allow a run whose config names package.module:name to import, and so run, that module."
-    )
+    help_line = "Allow importing, and so running, the modules that the run's config names as package.module:name."
+    flags.DEFINE_boolean("allow_imports", False, help_line)
 
 
 def define_weights_flags() -> None:
     """Which run, and which of its weights; `step_choice` reads the last."""
-    flags.DEFINE_string("workdir", None, "Folder of a run that train.py wrote, or a file that export.py wrote.")
+    flags.DEFINE_string("workdir", None, "Folder of a run by train.py, or a file by export.py; no default.")
     flags.DEFINE_string(
-        "ema", None, "Average of the weights: a decay, such as 0.999, or std=0.15; by default the longest decay."
+        "ema",
+        None,
+        "Average of the weights, by its decay, such as 0.999, or its width, such as std=0.15; by default the longest "
+        "decay.",
     )
     define_allow_imports()
-    flags.DEFINE_string("step", None, "Checkpoint: a training step, or best; by default the newest.")
+    flags.DEFINE_string("step", None, "Checkpoint to load: a training step, or best; by default the newest.")
 
 
 def define_sampling_flags() -> None:
     """The flags of every command that samples from a run."""
     define_weights_flags()
-    flags.DEFINE_float("guidance", None, "Scale of classifier-free guidance; 1 means no guidance.")
-    flags.DEFINE_string(
-        "guidance_when",
+    for name, help_line in SAMPLER_FLAGS.items():
+        flags.DEFINE_string(name, None, f"{help_line}; {FROM_CONFIG}")
+    flags.DEFINE_float("guidance", None, f"Scale of guidance, where 1 is none; {FROM_CONFIG}")
+    flags.DEFINE_list(
+        "guidance_interval",
         None,
-        "Noise levels at which guidance is applied: 'interval(low=0.2, high=0.8)' or 'plus_plus()'; empty: all.",
+        f"Times LOW HIGH in [0, 1], short for --guidance_when='interval(low=LOW, high=HIGH)'; {FROM_CONFIG}",
     )
-    flags.DEFINE_string(
-        "guidance_rule", None, "Guidance rule, such as 'rescaled(phi=0.7)' or 'apg()'; empty: linear extrapolation."
-    )
-    flags.DEFINE_string(
-        "guidance_form",
-        None,
-        "Guidance method, such as \"several(scales={'text': 3.0})\" or 'perturbed_attention(blocks=(1,))'; empty: cfg.",
-    )
-    flags.DEFINE_list("guidance_interval", None, "LOW HIGH: short for --guidance_when 'interval(low=LOW, high=HIGH)'.")
-    flags.DEFINE_string("sampler", None, "Step rule of the sampler, such as dpmpp_2m or 'ddim(eta=1.0)'.")
-    flags.DEFINE_string("grid", None, "Noise levels that the sampler visits, such as uniform or 'karras(rho=5.0)'.")
-    flags.DEFINE_integer("steps", None, "Number of sampling steps; per block, with a block-wise order.", lower_bound=1)
-    flags.DEFINE_integer(
-        "seed", 0, "Random seed; sample i depends only on it and on i.", lower_bound=0, upper_bound=MAX_SEED
-    )
-    flags.DEFINE_integer("batch", 360, "Images per batch.", lower_bound=1)
+    help_line = f"Number of sampling steps, for each block under an order of blocks; {FROM_CONFIG}"
+    flags.DEFINE_integer("steps", None, help_line, lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Random seed, on which and on i alone sample i depends.", 0, MAX_SEED)
+    flags.DEFINE_integer("batch", 360, "Number of images drawn at once, on all devices together.", lower_bound=1)
     flags.register_validator("guidance", lambda scale: scale is None or isfinite(scale), "expected a finite number")
 
 
@@ -67,19 +68,23 @@ def define_edit_flags() -> None:
     flags.DEFINE_string(
         "edit",
         None,
-        "Edit existing images: inpaint, outpaint, sketch, interpolate, super_resolve, variations or colourise.",
+        "Edit of existing images: inpaint, outpaint, sketch, interpolate, super_resolve, variations or colourise; "
+        "by default none, and new samples are drawn.",
     )
-    flags.DEFINE_multi_string("image", [], "Image to edit, of any size; give it twice for interpolate: both ends.")
-    flags.DEFINE_string("mask", None, "Mask image of the same size as --image; white marks the region to repaint.")
-    flags.DEFINE_string("strokes", None, "Copy of --image with strokes drawn over it, for sketch.")
+    flags.DEFINE_multi_string("image", [], "Image file to edit, of any size; two for interpolate; no default.")
+    flags.DEFINE_string("mask", None, "Mask file of the size of --image, white in the region to repaint; no default.")
+    flags.DEFINE_string("strokes", None, "Copy of --image with strokes drawn over it, for sketch; by default none.")
     flags.DEFINE_string(
-        "method", None, "Method that enforces the known part: repaint, 'dps(scale=1.0)', clamp, …; see docs/editing.md."
+        "method",
+        None,
+        "Method that keeps what is known of the image, such as repaint, 'dps(scale=1.0)' or clamp; by default that of "
+        "the edit, see docs/editing.md.",
     )
-    flags.DEFINE_float("strength", None, "Share of the image that is destroyed, in (0, 1]; 0.5 by default.")
-    flags.DEFINE_string("place", None, "TOP,LEFT: position of the image in the larger one of outpaint; else centred.")
-    flags.DEFINE_string("label_to", None, "Class at the end of an interpolation; --label is at its start.")
-    flags.DEFINE_string("prompt_to", None, "Prompt at the end of an interpolation; --prompt is at its start.")
-    flags.DEFINE_integer("seed_to", None, "Seed at the end of an interpolation; --seed is at its start.", 0, MAX_SEED)
+    flags.DEFINE_float("strength", None, "Fraction of the image that is destroyed, in (0, 1]; by default 0.5.")
+    flags.DEFINE_string("place", None, "Pixels TOP,LEFT of the image in that of outpaint; by default it is centred.")
+    flags.DEFINE_string("label_to", None, "Class, name or index, at the end of an interpolation; by default --label.")
+    flags.DEFINE_string("prompt_to", None, "Prompt at the end of an interpolation; by default --prompt.")
+    flags.DEFINE_integer("seed_to", None, "Seed at the end of an interpolation; by default --seed.", 0, MAX_SEED)
 
 
 def folder_flag(name: str) -> Path:

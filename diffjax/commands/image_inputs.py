@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Shaped, UInt8
 
-from diffjax.data.quantization import to_unit
+from diffjax.data.pixel_representation import to_unit
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
 from diffjax.experiment.data_spec import DataSpec
@@ -38,18 +38,18 @@ class InputImage:
     notes: str = ""
 
 
-def read_picture(path: str, facts: DataSpec, size: Callable[[Size], Size] | None = None) -> InputImage:
+def read_picture(path: str, data: DataSpec, size: Callable[[Size], Size] | None = None) -> InputImage:
     """The image of a file, cropped and scaled to `size(the file's size)`, by default to the model's image size.
 
     The largest centred part of the right proportions is kept and averaged over areas. Raises UserError for a file that
     is no image, has more than 8 bits per channel, or is too large to decode.
     """
-    channels = facts.shape[2]
+    channels = data.shape[2]
     if channels not in KINDS:
         raise UserError(f"--image {path}: this model draws {channels} channels; image files have 1 or 3")
     decoded = image_io.read_image(path)
     file_size = decoded.shape[0], decoded.shape[1]
-    height, width = facts.shape[:2] if size is None else size(file_size)
+    height, width = data.shape[:2] if size is None else size(file_size)
     pixels = image_io.crop_and_resize(decoded, height, width, channels)
     notes = _describe_fit(path, decoded.shape, pixels.shape, image_io.is_transparent(Path(path)))
     return InputImage(path, decoded.shape, pixels, notes)
@@ -81,27 +81,27 @@ def format_size(image: InputImage) -> str:
     return _format_size(image.file_shape)
 
 
-def to_levels(pixels: Pixels, facts: DataSpec) -> Pixels:
+def to_levels(pixels: Pixels, data: DataSpec) -> Pixels:
     """The nearest level of the data for each pixel."""
-    return np.rint(pixels * ((facts.levels - 1) / 255)).astype(np.uint8)
+    return np.rint(pixels * ((data.levels - 1) / 255)).astype(np.uint8)
 
 
-def to_bytes(pixels: Pixels, facts: DataSpec) -> Pixels:
+def to_bytes(pixels: Pixels, data: DataSpec) -> Pixels:
     """Pixels rounded to the levels of the data, as 0 … 255: as samples are written."""
-    return as_bytes(to_levels(pixels, facts), facts.levels)
+    return as_bytes(to_levels(pixels, data), data.levels)
 
 
-def to_model_input(pixels: Pixels, facts: DataSpec) -> Shaped[Array, "..."]:
+def to_model_input(pixels: Pixels, data: DataSpec) -> Shaped[Array, "..."]:
     """One example as the model sees it, rounded to the levels of the data."""
-    levels = jnp.asarray(to_levels(pixels, facts))
-    if facts.encoding.real:
-        return to_unit(levels, facts.levels)
-    return facts.encoding.encode(keys(0, 1), levels[None], facts.levels)[0]
+    levels = jnp.asarray(to_levels(pixels, data))
+    if data.encoding.real:
+        return to_unit(levels, data.levels)
+    return data.encoding.encode(keys(0, 1), levels[None], data.levels)[0]
 
 
-def to_model_scale(pixels: Pixels, facts: DataSpec) -> Float32[Array, "_ _ _"]:
+def to_model_scale(pixels: Pixels, data: DataSpec) -> Float32[Array, "_ _ _"]:
     """Pixels on the scale of the model's input, not rounded: for means, which are no levels of the data."""
-    scale = (facts.levels - 1) / facts.levels if facts.encoding.noisy else 1.0
+    scale = (data.levels - 1) / data.levels if data.encoding.noisy else 1.0
     return scale * to_unit(jnp.asarray(pixels), 256)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from diffjax.experiment.guidance_spec import build_guidance
 from diffjax.grids import Grid
 from diffjax.order import Order
 from diffjax.parallel.dispatch import Report, map_in_batches
-from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import ConditionalNet, Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
 from diffjax.sampling.loop import stepwise
@@ -38,11 +38,11 @@ class ImageSampler:
     `copies`: predictions of the network for one guided prediction.
     """
 
-    net: Any
+    net: ConditionalNet
     noise: Noise
     order: Order
     denoise: Denoise
-    facts: DataSpec
+    data: DataSpec
     step: Step
     grid: Grid
     copies: int
@@ -52,7 +52,7 @@ class ImageSampler:
 def build_image_sampler(
     denoise: Denoise,
     model: ModelParts,
-    facts: DataSpec,
+    data: DataSpec,
     config: SamplerConfig,
     negative: Mapping[str, object] | None = None,
 ) -> ImageSampler:
@@ -70,7 +70,7 @@ def build_image_sampler(
     guided = build_guidance(denoise, noise, grid, null, config)
     if negative and guided.evaluations == 1:
         raise UserError("--negative: a negative prompt needs guidance; add --guidance 2, for example")
-    sampler = ImageSampler(net, noise, order, guided.denoise, facts, step, grid, guided.evaluations, config)
+    sampler = ImageSampler(net, noise, order, guided.denoise, data, step, grid, guided.evaluations, config)
     _sample_batch(stepwise, sampler, keys(0, 1), None)  # checks grid, rule and order, and runs nothing
     return sampler
 
@@ -87,7 +87,7 @@ def sample_images(
     """Examples 0 … count - 1, 0 … 255; `cond` has one entry per example, and example i the key folded from i."""
 
     def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
-        return to_bytes(_sample_batch(_fastest_loop(sampler), sampler, keys, cond), sampler.facts)
+        return to_bytes(_sample_batch(_fastest_loop(sampler), sampler, keys, cond), sampler.data)
 
     return map_in_batches(draw_batch, root, count, batch, cond, report=report)
 
@@ -107,11 +107,11 @@ def sample_trajectory(
 
     Continuous pixels are clipped to be shown; masked tokens have a colour of their own.
     """
-    facts = sampler.facts
+    data = sampler.data
     example_cond = jax.tree.map(lambda leaf: leaf[:count], cond)
     states = list(_sample_batch(stepwise, sampler, keys(root, count), example_cond))
-    frames = [facts.encoding.frame(x, facts.shape, facts.levels) for x in states[:-1]]
-    final_frame = np.broadcast_to(to_bytes(states[-1], facts), frames[0].shape)  # grey pixels, and coloured masks
+    frames = [data.encoding.frame(x, data.shape, data.levels) for x in states[:-1]]
+    final_frame = np.broadcast_to(to_bytes(states[-1], data), frames[0].shape)  # grey pixels, and coloured masks
     return np.stack([*frames, final_frame]), [float(u) for u in sampler.grid]
 
 
@@ -136,14 +136,14 @@ def describe_cost(sampler: ImageSampler) -> str:
     return f"{net_calls} of the net{head} per sample"
 
 
-def to_bytes(x: Any, facts: DataSpec) -> UInt8[np.ndarray, "n h w c"]:
+def to_bytes(x: Shaped[Array | np.ndarray, "n ..."], data: DataSpec) -> UInt8[np.ndarray, "n h w c"]:
     """Examples as bytes 0 … 255, rounded to the levels of the data."""
-    levels = facts.encoding.decode(x, facts.shape, facts.levels)
-    return as_bytes(levels.astype(np.uint8), facts.levels)
+    levels = data.encoding.decode(x, data.shape, data.levels)
+    return as_bytes(levels.astype(np.uint8), data.levels)
 
 
 def _sample_batch(loop: Callable[..., Output], sampler: ImageSampler, keys: Keys, cond: PyTree) -> Output:
-    shape = sampler.facts.encoding.shape(sampler.facts.shape)
+    shape = sampler.data.encoding.shape(sampler.data.shape)
     return loop(
         keys, sampler.noise, sampler.order, sampler.denoise, shape, cond=cond, grid=sampler.grid, step=sampler.step
     )
@@ -151,7 +151,7 @@ def _sample_batch(loop: Callable[..., Output], sampler: ImageSampler, keys: Keys
 
 def _fastest_loop(sampler: ImageSampler) -> Callable[..., Sample]:
     """The sampling loop that suits the net: with its key-value cache, by its head, one scan, or step by step."""
-    if needs_rank(sampler.net) and cached.is_one_per_step(sampler.grid, prod(sampler.facts.shape)):
+    if needs_rank(sampler.net) and cached.is_one_per_step(sampler.grid, prod(sampler.data.shape)):
         return cached.sample
     return blockwise.sample if _is_blockwise(sampler) else sample_for(sampler.net)
 

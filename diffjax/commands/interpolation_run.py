@@ -42,13 +42,8 @@ class Interpolation:
     grid_set: bool = False
     steps: int | None = None
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """See `edit_run.Edit`."""
-        return self.inputs.notes
-
     def check(self, context: EditContext) -> None:
-        """See `edit_run.Edit`; also raises UserError for fewer than two images."""
+        """As `ImageEdit.check`; raises UserError also for fewer than two images."""
         if context.count < 2:
             raise UserError(f"--num {context.count}: an interpolation has two ends; give 2 or more")
         sampler = self._sampler(context.sampler)
@@ -62,7 +57,7 @@ class Interpolation:
         jax.eval_shape(partial(_sample_between, sampler), keys(0, 1), start, start, mixed_cond)
 
     def draw(self, context: EditContext) -> EditResult:
-        """See `edit_run.Edit`: `count` equally spaced frames, both ends among them."""
+        """`count` equally spaced frames, both ends among them."""
         sampler = self._sampler(context.sampler)
         first, last = self._end_states(sampler, context)
         count = context.count
@@ -75,7 +70,7 @@ class Interpolation:
         )
 
         def draw_batch(_: Keys, *data: PyTree) -> UInt8[np.ndarray, "b h w c"]:
-            return image_sampler.to_bytes(_sample_between(sampler, *data), sampler.facts)
+            return image_sampler.to_bytes(_sample_between(sampler, *data), sampler.data)
 
         images = map_in_batches(draw_batch, context.root, count, context.batch, *data)
         inverted = {} if self.ends is None else {"sampler": sampler.step.name, "steps": len(sampler.grid) - 1}
@@ -117,7 +112,7 @@ def _start(sampler: ImageSampler, root: Key[Array, ""]) -> np.ndarray:
 
 
 def _prior_state(sampler: ImageSampler, keys: Keys) -> Sample:
-    shape = sampler.facts.encoding.shape(sampler.facts.shape)
+    shape = sampler.data.encoding.shape(sampler.data.shape)
     return init_state(keys, None, sampler.noise, sampler.order, sampler.step, shape)[0]
 
 

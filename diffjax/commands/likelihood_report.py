@@ -74,7 +74,7 @@ def compare_likelihoods(
 def check_steps(estimator: BitsEstimator, steps: int | None) -> None:
     """Raise UserError for steps of another method than the ODE."""
     if steps is not None and estimator.method != "ode":
-        raise UserError(f"likelihood_steps: needs likelihood=ode, and the method is {estimator.method}; leave it out")
+        raise UserError(f"--likelihood_steps: needs --likelihood=ode, not {estimator.method}; leave it out")
 
 
 def default_image_count(shape: tuple[int, ...]) -> int:
@@ -115,7 +115,7 @@ def _baseline_rows(estimator: BitsEstimator, train: Labelled, parts: list[Labell
         return {}
     rows: Rows = {}
     for name, baseline in BASELINES.items():
-        train_bits, test_bits = baseline(train, parts, estimator.facts.levels)
+        train_bits, test_bits = baseline(train, parts, estimator.data.levels)
         rows[name] = train_bits, test_bits
     return rows
 
@@ -138,7 +138,7 @@ def _context_curves(
 ) -> dict[str, Curves]:
     """Bits of a masked pixel over the number of visible ones, for a model of tokens that masks any of them."""
     any_order = estimator.order.exchangeable or estimator.order.width == 1
-    if not estimator.facts.encoding.discrete or not any_order:
+    if not estimator.data.encoding.discrete or not any_order:
         return {}
     root = jax.random.key(measurement.seed)
     lines = {name: bits_by_context(estimator, root, part, measurement.batch) for name, part in splits.items()}

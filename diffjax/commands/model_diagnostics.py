@@ -53,18 +53,6 @@ class TrainingWeights(NamedTuple):
     shares: list[Share]
 
 
-class Diagnostics(NamedTuple):
-    """All diagnostics of a model; None for those that were left out or do not apply.
-
-    `local_errors` needs a deterministic sampler, `training_weights` a training loss that draws noise levels.
-    """
-
-    profile: NoiseLevelProfile | None = None
-    local_errors: Real | None = None
-    prediction_path: PredictionPath | None = None
-    training_weights: TrainingWeights | None = None
-
-
 class HeldOut(NamedTuple):
     """Held-out examples as a net sees them, their conditions, and training examples."""
 
@@ -85,17 +73,13 @@ class HeldOut(NamedTuple):
         return batch_for(self.x.shape[1:], len(self.x))
 
 
-def encode_held_out(
-    sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], test: Labelled, seed: int
-) -> HeldOut | None:
-    """Training and test images, encoded, for a Gaussian model with one noise level per image; None for others."""
-    facts = sampler.facts
+def encode_held_out(sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], test: Labelled, seed: int) -> HeldOut:
+    """Training and test images, encoded, for a Gaussian model with one noise level per image."""
+    data = sampler.data
     images, labels = test
-    if not isinstance(sampler.noise, Gaussian) or sampler.order.width != 1:
-        return None
     cond = jnp.asarray(labels) if has_label(sampler.net.null_cond) else None
     x, train_x = (
-        facts.encoding.encode(keys(seed, len(part)), jnp.asarray(part), facts.levels) for part in (images, train)
+        data.encoding.encode(keys(seed, len(part)), jnp.asarray(part), data.levels) for part in (images, train)
     )
     return HeldOut(sampler, keys(seed, len(x)), x, cond, train_x)
 
@@ -107,7 +91,7 @@ def profile_by_level(held_out: HeldOut, denoise: Denoise) -> NoiseLevelProfile:
 
 
 def prediction_path(held_out: HeldOut) -> tuple[PredictionPath, Real | None]:
-    """The predictions at each step of the sampler, under guidance, and the local error of each step."""
+    """The predictions at each step of the sampler, under guidance, and the local errors of a deterministic sampler."""
     p = held_out.sampler
     shape = held_out.x.shape[1:]
     count = trajectories_for(shape)
@@ -125,7 +109,7 @@ def trajectories_for(shape: tuple[int, ...]) -> int:
 
 
 def training_weights(held_out: HeldOut, denoise: Denoise, trained: LossByLevel | None) -> TrainingWeights | None:
-    """How the training loss weighs noise levels, on held-out examples without dropout."""
+    """How the training loss weighs noise levels, on held-out examples without dropout; None if it draws no levels."""
     if trained is None or not isinstance(denoise, NetDenoiser):
         return None
     noise = _gaussian(held_out.sampler.noise)

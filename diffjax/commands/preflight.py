@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from diffjax.data import Dataset
 from diffjax.errors import UserError
 from diffjax.experiment.config import Config
 from diffjax.loss.protocol import Loss
+from diffjax.protocols import Net
 from diffjax.training import checkpoint, retention
 from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State
@@ -120,7 +120,7 @@ def max_checkpoints(policy: RetentionPolicy, steps: int, save_every: int) -> int
     return min(policy.last + permanent + bool(policy.best_by), saved)
 
 
-def check_loss(loss: Loss, net: Any, params: PyTree, x: Array, cond: PyTree) -> None:
+def check_loss(loss: Loss, net: Net, params: PyTree, x: Array, cond: PyTree) -> None:
     """Raise UserError where net and loss do not fit, or the loss of a net that outputs zeros is not finite at a level.
 
     Then the weight, or the distribution of times, does not go with the parameterization. Of `params`, shapes suffice.

@@ -5,18 +5,22 @@ Writes samples.npz into --out (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labe
 as samples/N.png; for an interpolation strip.png and animation.gif in place of the grid (docs/editing.md).
 """
 
+import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
+from jaxtyping import Int32, UInt8
 
 from diffjax import loss
-from diffjax.commands import edit_requests, image_grid_sweep, image_sampler, sample_files
+from diffjax.commands import edit_requests, image_sampler
 from diffjax.commands.command_line import run_command
 from diffjax.commands.condition_inputs import ConditionRequest, build_conditions, label_index, tokenize_prompt
 from diffjax.commands.edit_inputs import EditRequest
-from diffjax.commands.edit_run import EditContext
+from diffjax.commands.edit_run import EditContext, EditResult
 from diffjax.commands.flags import (
     define_edit_flags,
     define_sampling_flags,
@@ -26,18 +30,21 @@ from diffjax.commands.flags import (
     sampler_config,
     step_choice,
 )
-from diffjax.commands.sample_files import MAX_SINGLES
-from diffjax.commands.sample_request import SampleRequest, prepare_request
+from diffjax.commands.sample_request import SampleRequest, image_grid, prepare_request
 from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel
-from diffjax.reports import grid, labelled_grid, write_png
-from diffjax.utils.files import check_writable
+from diffjax.reports import animation, grid, labelled_grid, strip, write_png
+from diffjax.utils.files import check_writable, write_atomically
 
 IMAGES_PER_CELL = 4  # of a sweep, by default
 EDITED_IMAGES = 8  # by default
 MIN_EDIT_STEPS = 50  # of an edit, unless --steps is given
 TRAJECTORIES = 8
+MAX_SINGLES = 1_000  # samples that are also written as single files, without --singles
+LAST_FRAME_MS = 800
+Images = UInt8[np.ndarray, "n h w c"]
+Labels = Int32[np.ndarray, " n"] | None
 
 
 def run() -> None:
@@ -50,25 +57,28 @@ def define_flags() -> None:
     """The flags of this command."""
     define_sampling_flags()
     define_edit_flags()
-    flags.DEFINE_string("out", None, "Folder for samples.npz and the images.")
-    flags.DEFINE_integer("num", 100, "Number of samples; 8 for an edit, 4 per cell of a sweep.", lower_bound=1)
+    flags.DEFINE_string("out", None, "Folder for samples.npz and the images; no default.")
+    help_line = f"Number of samples; by default {EDITED_IMAGES} for an edit and {IMAGES_PER_CELL} per cell of a sweep."
+    flags.DEFINE_integer("num", 100, help_line, lower_bound=1)
     flags.DEFINE_string(
-        "label", None, "Class of all samples, by name or index; by default drawn with the frequencies of training."
+        "label",
+        None,
+        "Class of all samples, by name or index; by default drawn with the frequencies of the training images.",
     )
-    flags.DEFINE_string("prompt", None, "Text prompt, for a model that was trained on text.")
-    flags.DEFINE_string("negative", None, "Negative prompt: guidance steers away from it.")
-    flags.DEFINE_string("sketch", None, "Sketch that the samples follow: an image file, white strokes on black.")
-    flags.DEFINE_multi_string("number", [], "Value of a numeric condition of the model, such as slant=0.5.")
-    flags.DEFINE_boolean("trajectory", False, "Also write the sampling trajectory, from noise to image, as strip.png.")
-    flags.DEFINE_boolean("animate", False, "Also write the sampling trajectory as animation.gif.")
-    flags.DEFINE_boolean(
-        "singles", None, f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
-    )
+    flags.DEFINE_string("prompt", None, "Text prompt of all samples, for a model trained on text; by default none.")
+    flags.DEFINE_string("negative", None, "Text prompt that guidance steers away from; by default none.")
+    flags.DEFINE_string("sketch", None, "Image file, white strokes on black, that samples follow; by default none.")
+    help_line = "Value of a numeric condition of the model, such as slant=0.5; by default none."
+    flags.DEFINE_multi_string("number", [], help_line)
+    flags.DEFINE_boolean("trajectory", False, f"Write {TRAJECTORIES} samples from noise to image as strip.png.")
+    flags.DEFINE_boolean("animate", False, f"Write {TRAJECTORIES} samples from noise to image as animation.gif.")
+    help_line = f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
+    flags.DEFINE_boolean("singles", None, help_line)
     flags.DEFINE_multi_string(
         "sweep",
         [],
-        "Write one picture, sweep.png, over one or two of: settings of the sampler and of guidance, label, prompt, "
-        "seed, numbers; as --sweep guidance=1,2,4 --sweep steps=5,10.",
+        "Write one picture, sweep.png, over one or two settings with their values, such as guidance=1,2,4: of the "
+        "sampler, of guidance, label, prompt, seed or numbers; by default none.",
     )
 
 
@@ -96,16 +106,16 @@ def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None
     values = flags.FLAGS
     ready = prepare_request(model, request, values.num)
     images = ready.images(values.num, values.batch)
-    sample_files.write_samples(out, images, ready.labels, sample_provenance(model.info, request))
+    write_samples(out, images, ready.labels, sample_provenance(model.info, request))
     picture = grid(images[:100], min(10, len(images)))
     if ready.labels is not None and request.condition.label is None:
-        picture = labelled_grid(images[:100], ready.labels[:100], model.info.facts.class_names, 12)
+        picture = labelled_grid(images[:100], ready.labels[:100], model.info.data.class_names, 12)
     write_png(out / "grid.png", picture)
-    sample_files.write_singles(out / "samples", images, values.singles)
+    write_singles(out / "samples", images, values.singles)
     if values.trajectory or values.animate:
         count = min(values.num, TRAJECTORIES)
         frames, clock = image_sampler.sample_trajectory(ready.sampler, ready.root, count, ready.cond)
-        sample_files.write_trajectory(out, frames, clock, as_strip=values.trajectory, animated=values.animate)
+        write_trajectory(out, frames, clock, as_strip=values.trajectory, animated=values.animate)
     tell(f"{values.num} samples written to {out / 'samples.npz'}, with images of them")
 
 
@@ -114,7 +124,7 @@ def draw_grid(out: Path, model: TrainedModel, request: SampleRequest) -> None:
     values = flags.FLAGS
     refuse_flags(("trajectory", "animate", "singles"), "does not apply to --sweep")
     count = values.num if values["num"].present else IMAGES_PER_CELL
-    write_png(out / "sweep.png", image_grid_sweep.image_grid(model, request, values.sweep, count, values.batch))
+    write_png(out / "sweep.png", image_grid(model, request, values.sweep, count, values.batch))
     tell(f"{count} samples per cell written to {out / 'sweep.png'}, all from the same keys")
 
 
@@ -126,7 +136,7 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
     if "label_to" in edit_flags:
         edit_flags = {**edit_flags, "label_to": label_index(info, values.label_to, "--label_to")}
     edit_request = EditRequest(
-        info.facts,
+        info.data,
         sampler_set=bool(values["sampler"].present),
         grid_set=bool(values["grid"].present),
         steps=values.steps,
@@ -142,11 +152,11 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
     end_cond = build_conditions(info, end, ready.root, count, random_labels=False).cond
     context = EditContext(ready.sampler, ready.root, count, values.batch, ready.cond, end_cond)
     edit.check(context)
-    tell(*edit.notes)
+    tell(*edit.inputs.notes)
     result = edit.draw(context)
     provenance = {**sample_provenance(info, request), "edit": values.edit, **edit_flags, **result.provenance}
-    sample_files.write_edit(out, result, ready.labels, provenance)
-    sample_files.write_singles(out / "samples", result.images, values.singles)
+    write_edit(out, result, ready.labels, provenance)
+    write_singles(out / "samples", result.images, values.singles)
     tell(f"{count} samples written to {out / 'samples.npz'}, with images of them")
 
 
@@ -170,3 +180,47 @@ def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, obje
     texts = {name: text for name, text in prompts.items() if text is not None}
     weights = {"config": info.config_hash, "step": info.step, "ema": info.ema}
     return {**vars(request.sampler), **texts, "seed": request.seed, **weights}
+
+
+def write_samples(out: Path, images: Images, labels: Labels, provenance: Mapping[str, object]) -> None:
+    """Write samples.npz in the format that public evaluators read, with the provenance of the samples."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(provenance))}
+    np.savez(buffer, **(arrays if labels is None else {**arrays, "arr_1": labels}))
+    write_atomically(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
+
+
+def write_edit(out: Path, result: EditResult, labels: Labels, provenance: Mapping[str, object]) -> None:
+    """Write the images and the figure of an edit; frames of an interpolation also as animation.gif, there and back."""
+    write_png(out / result.figure_name, result.figure)
+    if result.animated:
+        frames = np.concatenate([result.images, result.images[-2::-1]])
+        animation(out / "animation.gif", frames[:, None], columns=1, last_ms=LAST_FRAME_MS)
+    write_samples(out, result.images, None if result.animated else labels, provenance)
+
+
+def write_singles(folder: Path, images: Images, wanted: bool | None) -> None:
+    """Write each sample as N.png if `wanted`; None: if there are at most `MAX_SINGLES`.
+
+    N has as many digits as the largest. Images of an earlier call that remain beside them are reported.
+    """
+    count = len(images)
+    enabled = count <= MAX_SINGLES if wanted is None else wanted
+    names = [f"{index:0{len(str(count - 1))}}.png" for index in range(count)] if enabled else []
+    for name, image in zip(names, images, strict=False):
+        write_png(folder / name, image)
+    if not enabled and wanted is None:
+        tell(f"more than {MAX_SINGLES:,} samples are not written as single PNG files; --singles writes them too")
+    numbered = {path.name for path in folder.glob("*.png") if path.stem.isdecimal()}
+    if old := sorted(numbered - {*names}):
+        tell(f"{folder}: {len(old)} pictures of an earlier call, such as {old[0]}, remain; delete them if unwanted")
+
+
+def write_trajectory(
+    out: Path, frames: UInt8[np.ndarray, "k n h w c"], clock: list[float], *, as_strip: bool, animated: bool
+) -> None:
+    """Write all states of the first images as strip.png and as animation.gif."""
+    if as_strip:
+        write_png(out / "strip.png", strip(*image_sampler.subsample_states(frames, clock), caption="clock"))
+    if animated:
+        animation(out / "animation.gif", frames, columns=frames.shape[1])

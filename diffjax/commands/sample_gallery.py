@@ -1,7 +1,6 @@
 """A picture of samples while a model is trained: one row for each of the first classes, always from the same keys."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,27 +23,20 @@ PER_ROW = 10  # images of a row, and rows
 Picture = UInt8[np.ndarray, "h w c"]
 
 
-class Rows(NamedTuple):
-    """The name and the condition of each row of a gallery; without names, rows do not differ."""
-
-    names: tuple[str, ...]
-    cond: PyTree
-
-
 def sample_gallery(
-    model: ModelParts, facts: DataSpec, config: SamplerConfig, examples_cond: PyTree = None
+    model: ModelParts, data: DataSpec, config: SamplerConfig, examples_cond: PyTree = None
 ) -> Callable[[PyTree], Picture]:
     """`gallery(variables)`: a picture of the samples of these weights, from the same keys each time.
 
     A net without classes but with other conditions gets a row for each condition of `examples_cond`. Raises UserError
     for settings that do not serve the model, before anything is drawn.
     """
-    names, row_cond = _rows(model, facts, examples_cond)
+    names, row_cond = _rows(model, data, examples_cond)
     rows = np.repeat(np.arange(len(names), dtype=np.int32), PER_ROW) if names else None
     cond = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], row_cond)
     count = PER_ROW * (len(names) or PER_ROW)
     untrained = denoiser(model.noise, model.net, {"params": {}})  # each picture brings its weights
-    sampler = build_image_sampler(untrained, model, facts, config)
+    sampler = build_image_sampler(untrained, model, data, config)
 
     def draw(variables: PyTree) -> Picture:
         host_params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf.addressable_data(0))), variables)
@@ -55,18 +47,18 @@ def sample_gallery(
     return draw
 
 
-def _rows(model: ModelParts, facts: DataSpec, examples_cond: PyTree) -> Rows:
-    """A row for each class, each given condition, or none."""
+def _rows(model: ModelParts, data: DataSpec, examples_cond: PyTree) -> tuple[tuple[str, ...], PyTree]:
+    """The names and the conditions of the rows: a row for each class, each given condition, or none."""
     net = model.net
     if has_label(net.null_cond):
-        names = facts.class_names[:PER_ROW]
+        names = data.class_names[:PER_ROW]
         labels = np.arange(len(names), dtype=np.int32)
-        return Rows(names, complete_conditions(net, len(names), labels).cond)
+        return names, complete_conditions(net, len(names), labels).cond
     if not isinstance(net.null_cond, dict):
-        return Rows((), None)
+        return (), None
     count = len(jax.tree.leaves(examples_cond)[0])
     prompts = next(
         (examples_cond[encoder.part].value for encoder in net_traits(net).conditions if isinstance(encoder, Text)), None
     )
     names = map(str, range(count)) if prompts is None else byte_tokenizer.decode(np.asarray(prompts))
-    return Rows(tuple(names), examples_cond)
+    return tuple(names), examples_cond

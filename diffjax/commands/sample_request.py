@@ -1,6 +1,9 @@
-"""What a user asks of a model as a whole, and everything that is built and checked of it before sampling."""
+"""A request for samples of a model, checked and built before sampling; one set of samples, or a grid of settings."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import product
+from math import prod
 from typing import NamedTuple
 
 import jax
@@ -8,14 +11,24 @@ import numpy as np
 from jaxtyping import Array, Int32, Key, PyTree, UInt8
 
 from diffjax.commands import image_sampler
-from diffjax.commands.condition_inputs import ConditionRequest, build_conditions, tokenize_prompt
+from diffjax.commands.condition_inputs import (
+    ConditionRequest,
+    build_conditions,
+    label_index,
+    number_parts,
+    tokenize_prompt,
+)
 from diffjax.commands.image_sampler import ImageSampler, build_image_sampler
+from diffjax.commands.sweep_values import Lists, parse_lists
+from diffjax.errors import UserError
 from diffjax.experiment.build import ModelParts
 from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.experiment.trained_model import TrainedModel
+from diffjax.reports import crossed_grid, describe_settings
 
 SETTINGS = tuple(field.name for field in fields(SamplerConfig))
 CONDITIONS = ("label", "prompt", "sketch")
+MAX_CELLS = 400
 
 
 class SampleRequest(NamedTuple):
@@ -63,5 +76,46 @@ def prepare_request(
     cond, labels = build_conditions(info, request.condition, root, count, random_labels)
     negative = {} if request.negative is None else tokenize_prompt(info.net, request.negative, "--negative")
     parts = ModelParts(noise, order, info.net)
-    sampler = build_image_sampler(denoise, parts, info.facts, request.sampler, negative)
+    sampler = build_image_sampler(denoise, parts, info.data, request.sampler, negative)
     return PreparedRequest(sampler, root, cond, labels)
+
+
+def image_grid(
+    model: TrainedModel, request: SampleRequest, texts: Sequence[str], count: int, batch: int
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """One picture with `count` samples for each value, or each pair of values, of ["guidance=1,2,4", "steps=5,10"].
+
+    All cells are drawn from the same keys, so they differ by what is varied alone. Raises UserError, before anything is
+    drawn, for what cannot be varied or does not serve the model.
+    """
+    lists = _parse_axes(model, texts)
+    names = list(lists)
+    rows, columns = [*lists.values(), [None]][:2]
+    cells = [_prepare_cell(model, request, names, pair, count) for pair in product(rows, columns)]
+    samples = np.stack([cell.images(count, batch) for cell in cells])
+    row_names = [describe_settings({names[0]: value}) for value in rows]
+    column_names = [describe_settings({names[1]: value}) for value in columns] if names[1:] else [""]
+    return crossed_grid(samples.reshape(len(rows), len(columns), *samples.shape[1:]), row_names, column_names)
+
+
+def _parse_axes(model: TrainedModel, texts: Sequence[str]) -> Lists:
+    """One or two names, each with its values. Raises UserError for more, or for too many cells."""
+    numbers = number_parts(model.info.net)
+    lists = parse_lists(texts, (*SETTINGS, *CONDITIONS, "negative", "seed", *numbers))
+    if len(lists) <= 2 and all(lists.values()) and prod(map(len, lists.values())) <= MAX_CELLS:
+        return lists
+    problem = "; ".join(f"{name}: {len(values)} values" for name, values in lists.items())
+    raise UserError(
+        f"--sweep: expected one or two names with their values, {MAX_CELLS} cells at most, got {problem}; write "
+        "--sweep guidance=1,2,4 --sweep steps=5,10"
+    )
+
+
+def _prepare_cell(
+    model: TrainedModel, request: SampleRequest, names: Sequence[str], values: Sequence[object], count: int
+) -> PreparedRequest:
+    """The request of one cell, prepared; a label is given by index or name."""
+    for name, value in zip(names, values, strict=False):
+        is_label = name == "label"
+        request = request.with_value(name, label_index(model.info, str(value), "--sweep label") if is_label else value)
+    return prepare_request(model, request, count)

@@ -3,11 +3,11 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -35,13 +35,6 @@ FOLDER = "sweep"  # of the rows, in the folder of the report
 Lists = Mapping[str, Sequence[Value]]
 
 
-class PlannedRow(NamedTuple):
-    """One combination of settings, and its sampler."""
-
-    config: SamplerConfig
-    sampler: ImageSampler
-
-
 @dataclass(frozen=True)
 class SweepPlan:
     """What all rows of a sweep share: samples per row, their seed, and images per batch."""
@@ -51,8 +44,8 @@ class SweepPlan:
     batch: int
 
 
-def plan_rows(model: EvaluationSubject, lists: Lists, config: SamplerConfig) -> list[PlannedRow]:
-    """Every combination of the values, in order; `config` has the settings that do not vary.
+def plan_rows(model: EvaluationSubject, lists: Lists, config: SamplerConfig) -> list[ImageSampler]:
+    """The sampler of every combination of the values, in order; `config` has the settings that do not vary.
 
     Raises UserError naming the combination that does not serve the model, before anything is drawn.
     """
@@ -60,10 +53,8 @@ def plan_rows(model: EvaluationSubject, lists: Lists, config: SamplerConfig) -> 
     full_lists = {name: values or _default_values(model, name, base) for name, values in lists.items()}
     if (count := prod(map(len, full_lists.values()))) > MAX_ROWS:
         raise UserError(f"--sweep: {count:,} combinations are more than {MAX_ROWS:,}; give fewer values")
-    configs = [
-        replace(config, **dict(zip(full_lists, values, strict=True))) for values in product(*full_lists.values())
-    ]
-    return [PlannedRow(config, _build_sampler(model, config)) for config in configs]
+    rows = (dict(zip(full_lists, values, strict=True)) for values in product(*full_lists.values()))
+    return [_build_sampler(model, replace(config, **row)) for row in rows]
 
 
 def run_sweep(
@@ -75,10 +66,10 @@ def run_sweep(
     settings that do not serve the model, before anything is drawn.
     """
     planned = plan_rows(model, lists, config)
-    kernels = ev.kernels_for(int(np.prod(model.info.facts.shape)))
+    kernels = ev.kernels_for(int(np.prod(model.info.data.shape)))
     identity = sweep_identity(model, kernels, plan.count, plan.seed)
     folder = out / FOLDER
-    stored = [_read_row(folder, identity, row.config) for row in planned]
+    stored = [_read_row(folder, identity, sampler.config) for sampler in planned]
     tell(f"{sum(row is not None for row in stored)} of {len(stored)} settings were measured before")
     baseline: Sequence[ev.Score] = next((row.scores for row in stored if row is not None), ())
     rows: list[reports.SweepRow] = []
@@ -103,23 +94,23 @@ def sweep_identity(model: EvaluationSubject, kernels: ev.Kernels, count: int, se
         "seed": seed,
         "checkpoint": f"step {info.step:,}, config {info.config_hash}, ema {info.ema}",
         "weights": _digest(model.denoise.variables),
-        "reference": f"images {reference}, labels {_digest(labels)}, {info.facts.levels} levels",
+        "reference": f"images {reference}, labels {_digest(labels)}, {info.data.levels} levels",
         "kernels": ", ".join(f"{name} {width!r}" for name, width in vars(kernels).items()),
         "computed on": jax.default_backend(),
     }
 
 
 def _measure_row(
-    model: EvaluationSubject, row: PlannedRow, kernels: ev.Kernels, baseline: Sequence[ev.Score], plan: SweepPlan
+    model: EvaluationSubject, sampler: ImageSampler, kernels: ev.Kernels, baseline: Sequence[ev.Score], plan: SweepPlan
 ) -> reports.SweepRow:
     """Samples and scores of one row; `baseline` are the scores of another row, if there is one."""
     cond, labels = model.balanced_conditions(plan.count)
     start_s = time.perf_counter()
-    images = image_sampler.sample_images(row.sampler, jax.random.key(plan.seed), plan.count, plan.batch, cond)
+    images = image_sampler.sample_images(sampler, jax.random.key(plan.seed), plan.count, plan.batch, cond)
     seconds = time.perf_counter() - start_s
-    levels = model.info.facts.levels
+    levels = model.info.data.levels
     scores = ev.all_scores(images, labels, model.splits, levels, kernels=kernels, previous=baseline)
-    return reports.SweepRow(asdict(row.config), count_evaluations(row.sampler)[0], seconds, scores)
+    return reports.SweepRow(asdict(sampler.config), count_evaluations(sampler)[0], seconds, scores)
 
 
 def _read_row(folder: Path, identity: Mapping[str, object], config: SamplerConfig) -> reports.SweepRow | None:
@@ -143,16 +134,12 @@ def _default_values(model: EvaluationSubject, name: str, config: SamplerConfig) 
     """The default values; of samplers and grids those that serve the model, or else the config's own."""
     if name not in ("sampler", "grid"):
         return DEFAULT_VALUES[name]
-    serving = [value for value in DEFAULT_VALUES[name] if _serves(model, replace(config, **{name: value}))]
-    return serving or [getattr(config, name)]
-
-
-def _serves(model: EvaluationSubject, config: SamplerConfig) -> bool:
-    try:
-        model.build_sampler(config)
-    except UserError:
-        return False
-    return True
+    serving = []
+    for value in DEFAULT_VALUES[name]:
+        with suppress(UserError):
+            model.build_sampler(replace(config, **{name: value}))
+            serving.append(value)
+    return serving or [vars(config)[name]]
 
 
 def _digest(tree: PyTree) -> str:

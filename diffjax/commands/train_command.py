@@ -27,17 +27,18 @@ def define_flags() -> flags.FlagHolder[object]:
         "Config: a Python file with get_config(), or the name of one that comes with diffjax, see docs/reference.md; "
         "by default that of the run in --workdir."
     )
-    flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
+    flags.DEFINE_string("workdir", None, "Folder of the run, for checkpoints, metrics and pictures; no default.")
     define_allow_imports()
-    flags.DEFINE_boolean(
-        "check", False, "Check everything, and print the plan and the memory and time of a step; write nothing."
-    )
+    help_line = "Check everything, print the plan and the memory and time of a step, and write nothing."
+    flags.DEFINE_boolean("check", False, help_line)
     flags.DEFINE_string(
-        "hosts", None, "Train on several hosts, each with this command: auto, or ADDRESS:PORT,HOSTS,HOST (this one's)."
+        "hosts",
+        None,
+        "Hosts that train together, each with this command: auto, or ADDRESS:PORT,HOSTS,HOST with this one's number; "
+        "by default this one alone.",
     )
-    flags.DEFINE_float(
-        "hosts_timeout", 60.0, "Seconds after which a host that does not respond counts as lost.", lower_bound=1.0
-    )
+    help_line = "Seconds without a response after which a host counts as lost."
+    flags.DEFINE_float("hosts_timeout", 60.0, help_line, lower_bound=1.0)
     return config
 
 

@@ -49,7 +49,7 @@ def plan_run(config: Config, workdir: Path, allow_imports: bool) -> TrainingPlan
     changed = meaning.changed_fields(previous.config, config, workdir)
     plan = plan_training(config, workdir, previous, allow_imports)
     run_record.warn_of_changed_modules(previous, str(workdir))
-    if not plan.data.spec.matches(previous.facts):
+    if not plan.data.spec.matches(previous.data):
         name = config.data.name
         raise UserError(f"config.data.name: {name} has changed since {workdir} was begun; use a new --workdir")
     plan.notes.extend(changed)

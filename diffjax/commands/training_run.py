@@ -1,6 +1,7 @@
 """A training run from its config to its last step: checkpoints, metrics, pictures, and what to do when it stops."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -8,13 +9,13 @@ from pathlib import Path
 
 import jax
 
-from diffjax.commands import run_outputs
 from diffjax.commands.training_plan import TrainingPlan, plan_run
 from diffjax.commands.training_summary import describe_data, describe_plan, describe_size, measure_step, run_steps
 from diffjax.data import split_rules
 from diffjax.errors import UserError, tell, warn
 from diffjax.experiment import config_files, run_record, trained_model
 from diffjax.experiment.config import Config
+from diffjax.reports import write_png
 from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.data_parallel import barrier
 from diffjax.training.identity import Identity
@@ -23,7 +24,11 @@ from diffjax.training.progress import Log, RunLength
 from diffjax.training.signals import SignalMonitor
 from diffjax.training.state import State
 from diffjax.training.step import Metrics
-from diffjax.utils.files import clear_parts, lock_folder
+from diffjax.utils.files import cause, clear_parts, describe_error, lock_folder
+
+Call = Callable[[int, State, Metrics], None]  # of the step, the state and the metrics
+PICTURES = "pictures"
+FAULTS = "faults.jsonl"
 
 
 def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
@@ -34,7 +39,7 @@ def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
 
 
 def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
-    """Train a run, or resume it, to its last step or until it is told to stop."""
+    """Train a run, or resume it, to its last step or until a signal stops it."""
     first = jax.process_index() == 0
     with (
         SignalMonitor(config.train.hang_limit_s, workdir / "stacks.txt") as monitor,
@@ -49,7 +54,7 @@ def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
 
 def _remove_partial_files(workdir: Path) -> None:
     retention.clean_up_partial(workdir / "checkpoints")
-    for folder in (workdir, workdir / run_outputs.PICTURES, workdir / trained_model.SNAPSHOTS):
+    for folder in (workdir, workdir / PICTURES, workdir / trained_model.SNAPSHOTS):
         clear_parts(folder)
 
 
@@ -70,7 +75,7 @@ def _train_plan(plan: TrainingPlan, workdir: Path, monitor: SignalMonitor) -> No
     if done < train.steps:
         tell(f"{workdir}: stopped at step {done:,} and saved; the same command resumes")
         return
-    pictures = f"; pictures are in {workdir / run_outputs.PICTURES}" if train.picture_every_steps else ""
+    pictures = f"; pictures are in {workdir / PICTURES}" if train.picture_every_steps else ""
     tell(f"{workdir}: step {train.steps:,} reached{pictures}")
 
 
@@ -109,7 +114,7 @@ class _Run:
     first: bool
 
     @property
-    def events(self) -> list[tuple[int, run_outputs.Call]]:
+    def events(self) -> list[tuple[int, Call]]:
         """Intervals in steps, and what is called; 0: after the last step alone."""
         train = self.plan.config.train
         optional = [(train.picture_every_steps, self.picture), (train.snapshot_every_steps, self.snapshot)]
@@ -129,14 +134,17 @@ class _Run:
             self.saver.save(step, state, {}, self.log.sums)
 
     def picture(self, step: int, state: State, metrics: Metrics) -> None:
-        """Write a picture of samples."""
+        """Write a picture of samples as `pictures/step_00001000.png`."""
         if self.first:
-            run_outputs.write_picture(self.workdir, step, self.plan.setup.gallery(state.ema))
+            samples = self.plan.setup.gallery(state.ema)
+            path = self.workdir / PICTURES / f"step_{step:08d}.png"
+            _attempt(path, lambda: write_png(path, samples))
 
     def snapshot(self, step: int, state: State, metrics: Metrics) -> None:
         """Write the averages from which others can be made."""
         if self.first:
-            run_outputs.write_snapshot(self.workdir, step, state.emas, self.identity)
+            path = self.workdir / trained_model.SNAPSHOTS / f"{step:08d}"
+            _attempt(path, lambda: trained_model.store_snapshot(self.workdir, step, state.emas, self.identity))
 
     def watch(self, step: int, metrics: Metrics) -> None:
         """Log the metrics of a dispatch, which shows that the run has not hung."""
@@ -167,7 +175,26 @@ def _open_run(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: Si
 
 
 def _report_fault(folder: Path | None, fault: Fault) -> None:
-    """Report a step whose numbers are not finite, on the first host also in faults.jsonl."""
+    """Report a step whose numbers are not finite, on the first host as one line of faults.jsonl or not at all."""
     warn(fault.describe(), new_line=True)
-    if folder is not None:
-        run_outputs.write_fault(folder, fault)
+    if folder is None:
+        return
+    path = folder / FAULTS
+    line = (json.dumps(vars(fault)) + "\n").encode()
+
+    def append() -> None:
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            if file.write(line) < len(line):
+                file.truncate(before)
+                raise OSError("no room for a whole line")
+
+    _attempt(path, append)
+
+
+def _attempt(path: Path, write: Callable[[], None]) -> None:
+    """Write a file beside the checkpoints; one that cannot be written is reported, and training goes on."""
+    try:
+        write()
+    except (UserError, OSError) as error:
+        warn(f"{path}: cannot be written ({describe_error(cause(error))}); training goes on without it", new_line=True)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Key, PyTree, UInt8
@@ -14,12 +14,15 @@ from diffjax.commands.sample_gallery import PER_ROW, sample_gallery
 from diffjax.commands.training_data import TrainingData
 from diffjax.conditions import has_label
 from diffjax.errors import UserError
-from diffjax.experiment import build, initial_weights, trained_model
+from diffjax.experiment import build, trained_model
 from diffjax.experiment.build import ModelParts
 from diffjax.experiment.config import Config
 from diffjax.experiment.run_record import Record
+from diffjax.experiment.trained_model import Weights
 from diffjax.loss.protocol import Loss
 from diffjax.nets.adapters import map_base
+from diffjax.nets.adapters import merge_adapters as plain_net
+from diffjax.protocols import Net
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.freezing import freeze, frozen_patterns
@@ -27,7 +30,7 @@ from diffjax.training.nonfinite import Policy
 from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State, create, warm_start
 from diffjax.training.validation import validation_function
-from diffjax.utils.tree_paths import leaves_by_name, matches
+from diffjax.utils.tree_paths import leaf_name, leaves_by_name, matches
 
 Validate = Callable[[PyTree], dict[str, float]]  # from parameters to metrics
 Gallery = Callable[[PyTree], UInt8[np.ndarray, "h w c"]]  # from variables to a picture of samples
@@ -41,7 +44,7 @@ class TrainingSetup:
     """
 
     model: ModelParts
-    net: Any
+    net: Net
     loss: Loss
     optimizer: optax.GradientTransformation
     averages: tuple[float | str, ...]
@@ -101,7 +104,7 @@ def restore_or_create(
     notes: list[str] = []
 
     def merge(params: PyTree) -> PyTree:
-        merged, lines = initial_weights.matching_weights(params, source, init_from)
+        merged, lines = matching_weights(params, source, init_from)
         notes.extend(lines)
         return merged
 
@@ -122,3 +125,32 @@ def _validation(model: ModelParts, loss: Loss, data: TrainingData, count: int) -
         return None
     examples = data.examples("validation", count, model.net.null_cond)
     return validation_function(model.net, loss, *examples)
+
+
+def matching_weights(params: PyTree, weights: Weights, source: str) -> tuple[PyTree, list[str]]:
+    """A net's weights with those of another run in place of all that have the same name and shape; and a list.
+
+    The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
+    UserError where nothing fits.
+    """
+    net = build.build_model(weights.config.model, weights.data).net
+    ours = leaves_by_name(params)
+    theirs = leaves_by_name(plain_net(net, weights.params)[1])
+    fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
+    if not fits:
+        raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")
+    merged = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            jnp.asarray(np.asarray(theirs[leaf_name(path)]), leaf.dtype, copy=True) if leaf_name(path) in fits else leaf
+        ),
+        params,
+    )
+    count, total = (sum(ours[path].size for path in paths) for paths in (fits, ours))
+    lines = [
+        f"train.init_from: {count:,} of {total:,} parameters are those of {source}, "
+        f"step {weights.step:,}, {weights.ema}"
+    ]
+    for path in sorted(ours.keys() - fits):
+        other = f"; there it is {theirs[path].shape}" if path in theirs else ""
+        lines.append(f"  fresh: {path} {ours[path].shape}{other}")
+    return merged, [*lines, *(f"  left: {path} {theirs[path].shape}" for path in sorted(theirs.keys() - ours.keys()))]

@@ -6,7 +6,7 @@ from diffjax.data.condition_parts import Part
 from diffjax.data.datasets import open_dataset
 from diffjax.data.digits import Digits
 from diffjax.data.pipeline import RESIDENT_BYTES, Batch, BatchConfig, batches
-from diffjax.data.quantization import dequantise, requantise, to_levels, to_uint8, to_unit
+from diffjax.data.pixel_representation import dequantise, requantise, to_levels, to_uint8, to_unit
 from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split, label_frequencies
 
 __all__ = [

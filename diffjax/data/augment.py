@@ -79,8 +79,8 @@ def apply_augmentations(augment: Sequence[Augment], keys: Keys, images: jax.Arra
 
 def check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
     """Raises `UserError` for an augmentation that does not suit images of this set, before any is read."""
-    if augment and dataset.law is not None:
-        raise UserError(f"data.augment: it would change the law of {dataset.name!r}, which is known; leave it out")
+    if augment and dataset.distribution is not None:
+        raise UserError(f"data.augment: it would change the known distribution of {dataset.name!r}; leave it out")
     shape = dataset.shape
     example = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
     try:

@@ -1,29 +1,28 @@
 """Conditions of examples: class and parts, each a function of the example alone, assembled into batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32, Integer
+from jaxtyping import Int32, Integer, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.data.condition_parts import Maker, Part, part_context
 from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split
 from diffjax.errors import UserError
-from diffjax.protocols import ConditionPart
+from diffjax.protocols import ConditionPart, Keys
 from diffjax.utils.prng import fold
 
-Values = Mapping[str, Any]  # of each part: [n, *shape], or [n, choices, *shape]
+Values = Mapping[str, np.ndarray | jax.Array]  # of each part: [n, *shape], or [n, choices, *shape]
 
 
 def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
     """The parts of a data set. Raises `UserError` for a maker that does not suit it, and for a repeated name."""
     _check_not_generated(makers, dataset)
-    facts = part_context(dataset)
+    context = part_context(dataset)
     try:
-        parts = tuple(maker(facts) for maker in makers)
+        parts = tuple(maker(context) for maker in makers)
     except UserError as mistake:
         raise UserError(f"data.parts: data set {dataset.name!r}: {mistake}") from None
     names = [LABEL, *(part.name for part in parts)]
@@ -36,10 +35,9 @@ def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
 def check_parts(parts: Sequence[Part], dataset: Dataset, augmented: bool) -> None:
     """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented."""
     _check_not_generated(parts, dataset)
-    belied = next((part.name for part in parts if part.of_image and augmented), None)
-    if belied is not None:
-        problem = f"{belied!r} of data.parts is of the picture as it stands, and not of a changed one"
-        raise UserError(f"data.augment: {problem}; leave one of the two out")
+    conflict = next((part.name for part in parts if part.of_image and augmented), None)
+    if conflict is not None:
+        raise UserError(f"data.augment: {conflict!r} of data.parts describes the unchanged image; leave one out")
 
 
 def part_values(
@@ -52,7 +50,7 @@ def part_values(
 
 def split_conditions(
     dataset: Dataset, split: str, rows: Integer[np.ndarray, " n"] | None = None, parts: Sequence[Part] = ()
-) -> Any:
+) -> PyTree:
     """Conditions of rows of a split, by default all: labels, or with parts {"label": labels, name: ConditionPart}.
 
     Parts with choices take the first.
@@ -85,12 +83,13 @@ def gather_parts(
     return values
 
 
-def choose_variants(values: Values, parts: Sequence[Part], keys: Any) -> dict[str, Any]:
+def choose_variants(values: Values, parts: Sequence[Part], keys: Keys | None) -> dict[str, jax.Array]:
     """For each part with choices one of them, by each example's key; under jit."""
     chosen = {}
     for number, part in enumerate(parts):
         value = values[part.name]
         if part.choices:
+            assert keys is not None, "a part with choices is drawn by chance"
             index = jax.vmap(lambda key, choices=part.choices: jax.random.randint(key, (), 0, choices))(
                 fold(keys, number)
             )
@@ -99,18 +98,18 @@ def choose_variants(values: Values, parts: Sequence[Part], keys: Any) -> dict[st
     return chosen
 
 
-def assemble_condition(labels: Any, parts: Values) -> dict[str, Any]:
+def assemble_condition(labels: Integer[np.ndarray | jax.Array, " b"] | None, parts: Values) -> dict[str, PyTree]:
     """The condition of a batch, with all parts known."""
     condition = {name: ConditionPart(value, np.ones(len(value), bool)) for name, value in parts.items()}
     return condition if labels is None else {LABEL: labels, **condition}
 
 
 def _check_not_generated(parts: Sequence[object], dataset: Dataset) -> None:
-    if parts and dataset.law is not None:
-        raise UserError(f"data.parts: {dataset.name!r} is drawn from a law of its classes alone; leave parts out")
+    if parts and dataset.distribution is not None:
+        raise UserError(f"data.parts: {dataset.name!r} is drawn from a known distribution; leave parts out")
 
 
-def _part_value(part: Part, row: int, example: Example, features: Mapping[str, Any]) -> np.ndarray:
+def _part_value(part: Part, row: int, example: Example, features: Mapping[str, object]) -> np.ndarray:
     try:
         source = features.get(part.reads) if part.reads else example["image"]
         if source is None:
@@ -120,7 +119,7 @@ def _part_value(part: Part, row: int, example: Example, features: Mapping[str, A
         raise UserError(f"data.parts: {part.name!r} of example {row}: {mistake}") from None
     if (value.shape, value.dtype) != (_full_shape(part), part.dtype):
         problem = f"expected {np.dtype(part.dtype)} {_full_shape(part)}, got {value.dtype} {value.shape}"
-        raise UserError(f"data.parts: {part.name!r} of example {row}: {problem}; mend what makes it")
+        raise UserError(f"data.parts: {part.name!r} of example {row}: {problem}; correct the function that computes it")
     return value
 
 

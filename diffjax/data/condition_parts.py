@@ -1,7 +1,8 @@
-"""Parts of a condition beside the class: a sketch of the picture, the picture at low resolution, a stored feature.
+"""Parts of a condition beside the class: a sketch of the image, the image at low resolution, or a stored feature.
 
-Every name is a maker: `sketch(sigma=1.0)` gives a function of what is known of a data set (`PartContext`) to a `Part`,
-which says how the part of one example is made. Makers refuse what does not suit the set.
+Each function of `__all__`, such as `sketch(sigma=1.0)`, returns a maker: from the properties of a data set
+(`PartContext`) to a `Part`, which computes the part of one example. A maker raises UserError for a data set that it
+does not suit.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,13 +22,13 @@ from diffjax.errors import UserError
 __all__ = ["feature", "low_res", "sketch"]
 
 MAX_VALUES = 2**24  # numbers of a part of one example
-_OVERSAMPLING = 4  # pixels a side into which one is cut to find the middle of a stroke
+_OVERSAMPLING = 4  # of the image, in which the skeleton of thin strokes is computed
 
 Image = UInt8[np.ndarray, "h w c"]
 
 
 class PartContext(NamedTuple):
-    """What a part may depend on: facts of the data set that its model knows too, and which features are stored."""
+    """What a part may depend on of a data set: image shape (h, w, c), class names, pixel levels, stored features."""
 
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
@@ -37,17 +38,17 @@ class PartContext(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a condition: `make(image, label) -> value`, an array of `shape` and `dtype`, of one example.
+    """A part of a condition: `make(image, label)` is its value for one example, of this `shape` and `dtype`.
 
-    `choices`: a value has a leading axis of so many that are equally true, of which training takes one by chance each
-    time, and everything else the first; 0: there is one, without the axis. `vocab`: values are 0 … vocab - 1; 0: they
-    are numbers. `reads`: the stored feature that `make` gets in place of the image, if any. `of_image`: what is said is
-    only true of the picture as it stands, and would not be of an augmented one.
+    `choices`: with more than 0, a value is [choices, *shape], alternatives of which training draws one each time, and
+    all else takes the first. `vocab`: with more than 0, values are integers 0 … vocab − 1, else real numbers. `reads`:
+    the stored feature that `make` gets in place of the image; empty: the image. `of_image`: the part describes the
+    image as it is stored, so it does not go with augmentation.
     """
 
     name: str
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: type[np.generic]
     make: Callable[[Any, int], np.ndarray]
     choices: int = 0
     vocab: int = 0
@@ -56,7 +57,7 @@ class Part:
 
     @property
     def bytes(self) -> int:
-        """Of the values of one example."""
+        """The size of the value of one example, with all choices."""
         return prod(self.shape) * max(self.choices, 1) * np.dtype(self.dtype).itemsize
 
 
@@ -64,40 +65,45 @@ Maker = Callable[[PartContext], Part]
 
 
 def part_context(dataset: Dataset) -> PartContext:
-    """What the makers need to know of a data set."""
+    """The context of a data set."""
     return PartContext(dataset.shape, dataset.class_names, dataset.levels, dataset.features)
 
 
 def sketch(sigma: float = 0.0) -> Maker:
-    """Lines [h, w, 1], 1 on 0. With sigma 0 the middle lines of bright strokes on dark, one or two pixels wide; else
-    the edges of a picture of any kind, by Canny's operator at that scale in pixels.
+    """Lines of the image, float32 [h, w, 1], 1 on lines and 0 elsewhere.
+
+    With sigma 0 they are the skeletons, one or two pixels wide, of bright strokes on dark, in grey images; else the
+    edges by Canny (1986) at the scale sigma, in pixels, of any image. Raises UserError for sigma < 0.
     """
     if sigma < 0:
         raise UserError(f"sketch: sigma must be at least 0, got {sigma:g}")
 
-    def make(facts: PartContext) -> Part:
-        height, width, channels = facts.shape
+    def make(context: PartContext) -> Part:
+        height, width, channels = context.shape
         if sigma == 0 and channels != 1:
             raise UserError(f"sketch: strokes are grey, and these pictures have {channels} channels; give sigma=1.0")
         lines = partial(_edges, sigma) if sigma else _skeleton
-        return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, facts.levels)))
+        return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, context.levels)))
 
     return make
 
 
 def low_res(factor: int = 2) -> Maker:
-    """The picture at 1/factor of its size, in [-1, 1]: the mean of each block of factor × factor pixels."""
+    """The image at 1/factor of its size, float32 [h / factor, w / factor, c] in [−1, 1]: means of square blocks.
+
+    Raises UserError for a factor below 2, and for one that does not divide the sides of the images.
+    """
     if factor < 2:
         raise UserError(f"low_res: factor must be at least 2, got {factor}")
 
-    def make(facts: PartContext) -> Part:
-        height, width, channels = facts.shape
+    def make(context: PartContext) -> Part:
+        height, width, channels = context.shape
         if height % factor or width % factor:
             raise UserError(f"low_res: factor must divide the sides of the images ({width}x{height}), got {factor}")
         small = (height // factor, width // factor, channels)
 
         def means(image: Image, label: int) -> Float32[np.ndarray, "_ _ _"]:
-            blocks = _unit(image, facts.levels).reshape(small[0], factor, small[1], factor, channels)
+            blocks = _unit(image, context.levels).reshape(small[0], factor, small[1], factor, channels)
             return (2 * blocks.mean((1, 3)) - 1).astype(np.float32)
 
         return Part("low_res", small, np.float32, means)
@@ -106,12 +112,16 @@ def low_res(factor: int = 2) -> Maker:
 
 
 def feature(name: str, length: int = 64) -> Maker:
-    """What the set stores under that name: an array (as float32 or int32), a class, or a text in so many bytes."""
+    """The stored feature of that name: numbers as float32 or int32, a class, or a text in `length` bytes of UTF-8.
 
-    def make(facts: PartContext) -> Part:
-        kind = facts.features.get(name)
+    Arrays keep their shape, of 1 … `MAX_VALUES` numbers. Raises UserError for an unknown name and for a shape that
+    varies; and when an example is read, for a longer text, numbers that are not finite, or integers beyond 32 bits.
+    """
+
+    def make(context: PartContext) -> Part:
+        kind = context.features.get(name)
         if kind is None:
-            names = ", ".join(sorted(facts.features)) or "none beside image and class"
+            names = ", ".join(sorted(context.features)) or "none beside image and class"
             raise UserError(f"feature: the data set stores no {name!r}; it has: {names}")
         if kind.text:
             read = partial(_read_text, length)
@@ -130,8 +140,8 @@ def feature(name: str, length: int = 64) -> Maker:
     return make
 
 
-def _read_array(name: str, dtype: Any, classes: int, feature_value: Any, label: int) -> np.ndarray:
-    """As it is stored, if the values survive."""
+def _read_array(name: str, dtype: type[np.generic], classes: int, feature_value: object, label: int) -> np.ndarray:
+    """The stored array as that dtype. Raises UserError where this would change a value."""
     array = np.asarray(feature_value)
     value = array.astype(dtype)
     if dtype is np.int32 and not np.array_equal(value.astype(array.dtype), array):
@@ -140,22 +150,22 @@ def _read_array(name: str, dtype: Any, classes: int, feature_value: Any, label: 
         problem = f"expected classes 0 … {classes - 1}, got {value.min()}"
         raise UserError(f"feature: {name!r}: {problem}; leave such examples out where the set is prepared")
     if not np.isfinite(value).all():
-        raise UserError(f"feature: {name!r} holds numbers that are not finite; mend them where the set is prepared")
+        raise UserError(f"feature: {name!r} holds numbers that are not finite; correct them where the set is prepared")
     return value
 
 
-def _read_text(length: int, value: Any, label: int) -> Int32[np.ndarray, " length"]:
+def _read_text(length: int, value: object, label: int) -> Int32[np.ndarray, " length"]:
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return byte_tokenizer.encode([text], length)[0]
 
 
 def _unit(image: Image, levels: int) -> Float64[np.ndarray, "h w c"]:
-    """Levels as numbers in [0, 1]."""
+    """Levels 0 … levels − 1 as numbers in [0, 1]."""
     return np.asarray(image, np.float64) / (levels - 1)
 
 
 def _skeleton(image: Float64[np.ndarray, "h w 1"]) -> Float32[np.ndarray, "h w 1"]:
-    """The pixels that the skeleton of the ink passes through; it is found on finer pixels, where thin strokes last."""
+    """The pixels on the skeleton of the strokes, which is computed at `_OVERSAMPLING` times the resolution."""
     from skimage.measure import block_reduce  # half a second to import, needed by few
     from skimage.morphology import skeletonize
     from skimage.transform import resize
@@ -167,6 +177,7 @@ def _skeleton(image: Float64[np.ndarray, "h w 1"]) -> Float32[np.ndarray, "h w 1
 
 
 def _edges(sigma: float, image: Float64[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w 1"]:
+    """The edges by Canny of the grey image."""
     from skimage.color import rgb2gray
     from skimage.feature import canny
 

@@ -1,4 +1,4 @@
-"""One name for every data set."""
+"""Data sets by name."""
 
 from pathlib import Path
 
@@ -20,20 +20,18 @@ def open_dataset(
     image_size: int | None = None,
     rule: SplitRule = split_rules.by_key,
 ) -> Dataset:
-    """The data set of that name: `folder:PATH`, `known16` (pictures of a known law, so many pixels a side), or a TFDS
-    name such as `digits`, `mnist`, `imagenet_resized/32x32`.
+    """The data set of a name.
 
-    `data_dir` is TFDS's own folder (by default TFDS_DATA_DIR, else ~/tensorflow_datasets). `image_size` in pixels
-    crops every encoded image to its centred square and scales it. `rule` divides what the set itself does not
-    (`data.split_rules`).
-    Raises `UserError` for a set that cannot be read.
+    `name` is `folder:PATH`, a folder of images; `known16`, synthetic images of 16 × 16 pixels (or 8 … 64) whose
+    distribution is known; or a TFDS name, such as `digits`, `mnist` or `imagenet_resized/32x32`. `data_dir` is the
+    folder of TFDS sets, by default TFDS_DATA_DIR, else ~/tensorflow_datasets. `image_size`, at least 1 pixel, is the
+    side to which the centred square of each encoded image is scaled; by default images keep their size. `rule` assigns
+    images to the splits that a set does not define (`data.split_rules`).
+
+    Raises UserError for an image size below 1, and for a set that is unknown or cannot be read.
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")
-    return _open_by_name(name, data_dir, image_size, rule)
-
-
-def _open_by_name(name: str, data_dir: str | Path | None, image_size: int | None, rule: SplitRule) -> Dataset:
     if name.startswith(_FOLDER_PREFIX):
         return open_folder(name.removeprefix(_FOLDER_PREFIX), image_size, rule)
     if name.removeprefix(PREFIX).isdecimal():

@@ -1,21 +1,23 @@
-"""scikit-learn's 8×8 digits as a TFDS data set: the small default, made from an installed package in a moment."""
+"""The handwritten digits of scikit-learn as a TFDS data set: the default, prepared in a second without a download."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 Examples = Iterator[tuple[int, dict[str, object]]]  # (row number, features)
 
-LEVELS = 17
+LEVELS = 17  # values of a pixel
 _SEED = 0  # of the splits; a part of the data set, like its version
-_TEST = 360
-_VALIDATION = 180
+_TEST = 360  # images
+_VALIDATION = 180  # images
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """1797 handwritten digits, 8×8 pixels with levels 0 … 16; train 1257, validation 180, test 360, stratified."""
+    """1797 images, uint8 [8, 8, 1] with levels 0 … 16, of classes 0 … 9.
+
+    The splits are stratified by class: 1257 images for train, 180 for validation, 360 for test.
+    """
 
     name = "digits"
     VERSION = tfds.core.Version("1.0.0")
@@ -25,7 +27,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return dataset_info(self, {})
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Examples]:
+    def _split_generators(self, dl_manager: object) -> dict[str, Examples]:
         images, labels = _load_images()
         return {name: _examples(images, labels, ids) for name, ids in split_ids(labels).items()}
 
@@ -34,7 +36,10 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def split_ids(labels: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-    """Ascending row numbers of each split: 360 rows for test, then 180 of the rest for validation, stratified."""
+    """The rows of each split, ascending, for labels [n]: 360 rows are for test, 180 of the rest for validation.
+
+    Both are stratified by class, by a fixed seed. Raises ValueError for fewer rows than that.
+    """
     from sklearn.model_selection import train_test_split
 
     labels, rows = np.asarray(labels), np.arange(len(labels))
@@ -55,8 +60,10 @@ def _load_images() -> tuple[np.ndarray, np.ndarray]:
     return images.reshape(-1, 8, 8, 1).astype(np.uint8), labels
 
 
-def dataset_info(builder: Any, further: dict[str, Any]) -> tfds.core.DatasetInfo:
-    """TFDS's description of the digits, with further features."""
+def dataset_info(
+    builder: tfds.core.DatasetBuilder, further: Mapping[str, tfds.features.FeatureConnector]
+) -> tfds.core.DatasetInfo:
+    """The description that TFDS stores of the digits: image, label and `further` features, by their names."""
     features = {
         "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
         "label": tfds.features.ClassLabel(num_classes=10),

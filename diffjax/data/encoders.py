@@ -15,6 +15,7 @@ from diffjax.errors import UserError
 __all__ = ["sentence_transformer"]
 
 TextEmbeddings = tuple[Float32[np.ndarray, "n length features"], Bool[np.ndarray, "n length"]]
+Model = Any  # of sentence-transformers, which may not be installed
 TextEncoder = Callable[[Sequence[str]], TextEmbeddings]
 
 
@@ -47,7 +48,7 @@ def pad(arrays: Sequence[Float32[np.ndarray, "_ features"]], length: int) -> Tex
     return padded, mask
 
 
-def _load_model(model: str) -> Any:
+def _load_model(model: str) -> Model:
     try:
         from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -61,7 +62,7 @@ def _load_model(model: str) -> Any:
         ) from None
 
 
-def _check_length(model: Any, texts: Sequence[str], length: int) -> None:
+def _check_length(model: Model, texts: Sequence[str], length: int) -> None:
     for text, tokens in zip(texts, model.tokenizer(list(texts), truncation=False)["input_ids"], strict=True):
         if len(tokens) > length:
             problem = f"{text[:40]!r}… has {len(tokens):,} tokens of at most {length:,}"

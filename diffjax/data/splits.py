@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from diffjax.errors import UserError
 Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers for a known density
 Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
-ReadFeatures = Callable[[int], Mapping[str, Any]]
+ReadFeatures = Callable[[int], Mapping[str, object]]
 
 
 class Example(TypedDict):
@@ -62,7 +62,7 @@ class Split:
         decode, label = self.fetch(int(self.ids[index]))
         return {"image": decode(), "label": np.int32(label)}
 
-    def features(self, index: int) -> Mapping[str, Any]:
+    def features(self, index: int) -> Mapping[str, object]:
         """The stored features of an example beside image and class; none in most sets."""
         return self.stored(int(self.ids[index])) if self.stored else {}
 
@@ -83,12 +83,12 @@ class Split:
 class GeneratedSplit:
     """A split whose example i is generated from i: `draw(ids) -> (images, labels)`, on the device.
 
-    `law_shares` are the probabilities of the classes.
+    `class_probabilities` sum to 1.
     """
 
     count: int
     draw: Partial
-    law_shares: tuple[float, ...]
+    class_probabilities: tuple[float, ...]
 
     def __len__(self) -> int:
         return self.count
@@ -97,7 +97,7 @@ class GeneratedSplit:
         images, labels = _generate(self.draw, np.array([range(self.count)[index]], np.uint32))
         return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
 
-    def features(self, index: int) -> Mapping[str, Any]:
+    def features(self, index: int) -> Mapping[str, object]:
         """Nothing is stored."""
         return {}
 
@@ -107,7 +107,7 @@ class GeneratedSplit:
 
     def class_frequencies(self, classes: int) -> tuple[float, ...]:
         """The probability of each class."""
-        return self.law_shares
+        return self.class_probabilities
 
     def sample_indices(self, max_count: int) -> Int64[np.ndarray, " _"]:
         """The indices of at most `max_count` examples: the first, since examples are independent."""
@@ -121,7 +121,7 @@ _generate = jax.jit(lambda draw, ids: draw(ids))
 class Dataset:
     """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
 
-    `features` are stored beside image and class. If their density `law` is known, pixels are real numbers, and `levels`
+    `features` are stored beside image and class. If the `distribution` is known, pixels are real numbers, and `levels`
     are for pictures only. `transparent` is the number of images, of all splits, that were composited on white.
     """
 
@@ -131,7 +131,7 @@ class Dataset:
     class_names: tuple[str, ...]
     levels: int
     splits: Mapping[str, Split | GeneratedSplit]
-    law: Mixture | None = None
+    distribution: Mixture | None = None
     features: Mapping[str, Feature] = field(default_factory=dict)
     transparent: int = 0
 
@@ -151,7 +151,7 @@ class Dataset:
         """The whole split in memory, or some of it: images [n, h, w, c], and labels [n], or None without labels."""
         source = self.split(split)
         rows = np.arange(len(source)) if rows is None else rows
-        images = np.empty((len(rows), *self.shape), np.uint8 if self.law is None else np.float32)
+        images = np.empty((len(rows), *self.shape), np.uint8 if self.distribution is None else np.float32)
         labels = np.empty(len(rows), np.int32)
         for i, row in enumerate(rows):
             example = source[int(row)]

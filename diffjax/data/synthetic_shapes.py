@@ -79,7 +79,7 @@ DEVIATIONS = Variation(0.08, 0.08, 0.08, 0.03, 0.08, 0.12, 0.15, 0.1)  # standar
 
 
 def open_known(name: str, image_size: int | None = None) -> Dataset:
-    """The set `known16`, of images 16 pixels wide, or of another width; `dataset.law` is their density.
+    """The set `known16`, of images 16 pixels wide, or of another width; `dataset.distribution` is theirs.
 
     Example i of a split is a function of i alone: training has 2³¹, none of which a run sees twice, validation and test
     2,000 each. Pixels are real numbers, most of them in [-1, 1]. Raises `UserError` for a width outside of `SIDES`.
@@ -89,17 +89,17 @@ def open_known(name: str, image_size: int | None = None) -> Dataset:
         raise UserError(f"data set {name!r}: expected {SIDES[0]} … {SIDES[1]} pixels a side; write {PREFIX}16, or so")
     if image_size not in (None, side):
         raise UserError(
-            f"image_size: pictures of a known law are not scaled, got {image_size}; write {PREFIX}{image_size}"
+            f"image_size: images of a known distribution are not scaled, got {image_size}; write {PREFIX}{image_size}"
         )
-    law = shapes_density(side)
+    distribution = shapes_density(side)
     shares = (1 / len(SHAPES),) * len(SHAPES)
     counts = {"train": TRAIN_COUNT, "validation": HELD_OUT_COUNT, "test": HELD_OUT_COUNT}
     roots = jax.random.split(jax.random.key(SEED), len(counts))
     splits = {
-        split: GeneratedSplit(count, Partial(_examples, law, root), shares)
+        split: GeneratedSplit(count, Partial(_examples, distribution, root), shares)
         for (split, count), root in zip(counts.items(), roots, strict=True)
     }
-    return Dataset(name, (side, side, 1), len(SHAPES), tuple(SHAPES), 256, splits, law)
+    return Dataset(name, (side, side, 1), len(SHAPES), tuple(SHAPES), 256, splits, distribution)
 
 
 @functools.cache
@@ -136,9 +136,9 @@ def _render(shape: Shape, size: float, tone: float, side: int, change: Variation
 
 
 def _examples(
-    law: Mixture, root: Key[Array, ""], ids: UInt32[Array, " b"]
+    distribution: Mixture, root: Key[Array, ""], ids: UInt32[Array, " b"]
 ) -> tuple[Float32[Array, "b h w 1"], Int32[Array, " b"]]:
     """The images with these ids, and their classes."""
-    x, classes = jax.vmap(law.draw)(fold_index(root, ids))
+    x, classes = jax.vmap(distribution.draw)(fold_index(root, ids))
     side = isqrt(x.shape[1])
     return x.reshape(-1, side, side, 1), classes

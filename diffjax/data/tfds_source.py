@@ -14,12 +14,13 @@ import tensorflow_datasets as tfds
 from diffjax.data import split_rules, tfds_validation
 from diffjax.data.prepare import prepare_once
 from diffjax.data.split_rules import SplitRule
-from diffjax.data.splits import Dataset, Feature, ReadFeatures, Split, complete_splits
+from diffjax.data.splits import Dataset, Feature, Split, complete_splits
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
 from diffjax.utils.image_io import MODES, decode_bytes
 
 Builder = Any  # tfds.core.DatasetBuilder and its features, whose annotations a type checker cannot follow
+Record = Mapping[str, Any]  # by the names of features
 Records = Any  # TFDS's data source; checking the type of its items would read one
 Decode = Callable[[Any, str], np.ndarray]  # (stored image, location for messages) -> pixels
 
@@ -114,7 +115,7 @@ def _image_and_label_keys(builder: Builder, name: str) -> tuple[str, str | None]
     return image, next((key for key in label_keys if isinstance(features[key], tfds.features.ClassLabel)), None)
 
 
-def _image_shape(feature: Any, name: str, image_size: int | None) -> tuple[int, int, int]:
+def _image_shape(feature: Builder, name: str, image_size: int | None) -> tuple[int, int, int]:
     """(h, w, c) of the decoded image."""
     shape = feature.shape
     encoded = isinstance(feature, tfds.features.Image)
@@ -156,7 +157,7 @@ def _features(builder: Builder, excluded: set[str | None]) -> dict[str, Feature]
     return {key: kind for key, kind in features.items() if kind.text or kind.dtype.kind in "biuf"}
 
 
-def _feature(kind: Any) -> Feature:
+def _feature(kind: Builder) -> Feature:
     shape = tuple(kind.shape)
     dtype = np.dtype(kind.np_dtype)
     classes = (isinstance(kind, tfds.features.ClassLabel) and kind.num_classes) or 0
@@ -182,7 +183,7 @@ def _splits(builder: Builder, image: str, label: str | None, decode: Decode, rul
     return complete_splits(splits, rule.partition_train(len(splits["train"]), key, missing))
 
 
-def _record_key(stored: ReadFeatures, image: str, index: int) -> bytes:
+def _record_key(stored: Callable[[int], Record], image: str, index: int) -> bytes:
     """The key of a record: the hash of its stored image, so that equal images are in one split."""
     pixels = stored(index).get(image)
     return sha256(pixels.tobytes() if isinstance(pixels, np.ndarray) else pixels or b"").digest()
@@ -199,7 +200,7 @@ def _fetch(
     return partial(decode, pixels, f"{location}, record {index}"), number
 
 
-def _read_record(source: Records, location: str, index: int) -> Mapping[str, Any]:
+def _read_record(source: Records, location: str, index: int) -> Record:
     try:
         return source[index]
     except Exception as error:  # damage leads array_record, protobuf and TFDS to errors of any kind

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optax
 
@@ -24,13 +24,16 @@ from diffjax.nets import adapters as net_adapters
 from diffjax.nets import condition_encoders as encoders
 from diffjax.order import Order
 from diffjax.predict import Parameterization
-from diffjax.protocols import Net, Noise, Schedule, Step
+from diffjax.protocols import ConditionalNet, Net, Noise, Schedule, Step
 from diffjax.times import Times
 from diffjax.training import metric_writers, nonfinite, optimizers
 from diffjax.training.metric_writers import Writer
 from diffjax.training.nonfinite import Policy
 from diffjax.traits import net_traits
 from diffjax.weights import LogWeight
+
+POSITIVE = ("steps", "learning_rate", "clip_norm")  # numbers that an optimizer may take
+NON_NEGATIVE = ("warmup_steps", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class ModelParts:
 
     noise: Noise
     order: Order
-    net: Any
+    net: ConditionalNet
 
 
 def build_model(model: Model, data: DataSpec) -> ModelParts:
@@ -49,9 +52,10 @@ def build_model(model: Model, data: DataSpec) -> ModelParts:
     return ModelParts(noise, order, _build_net(model, data))
 
 
-def _build_net(model: Model, data: DataSpec) -> Any:
+def _build_net(model: Model, data: DataSpec) -> ConditionalNet:
     field = "model.net"
-    reads_tokens = "vocab" in specs.parameter_names(nets, model.net, field)
+    takes = specs.parameter_names(nets, model.net, field)
+    reads_tokens = "vocab" in takes
     if reads_tokens and data.vocab is None:
         raise UserError(f"{field}: it reads tokens, and data.form gives numbers; use another net, or data.form=tokens")
     if not reads_tokens and data.vocab is not None:
@@ -59,20 +63,18 @@ def _build_net(model: Model, data: DataSpec) -> Any:
     wanted: dict[str, object] = {"classes": data.classes} if model.conditional and data.classes else {}
     if model.conditions:
         wanted["conditions"] = tuple(_build_encoder(text, data.parts) for text in model.conditions)
-    arguments = specs.accepted(
-        nets, model.net, field, {"vocab": data.vocab, "shape": data.shape, "classes": 0, **wanted}
-    )
-    for name in wanted.keys() - arguments.keys():
+    for name in wanted.keys() - takes:
         raise UserError(
             f"{field}: {model.net} takes no {name}; set model.conditional=False, and leave model.conditions out"
         )
-    net = specs.instantiate(nets, model.net, field, kind=Net, **arguments)
+    offered = {"vocab": data.vocab, "shape": data.shape, "classes": 0, **wanted}
+    net = specs.instantiate(nets, model.net, field, kind=Net, offered=offered)
     if not model.adapters:
         return net
-    return specs.call_with(net_adapters, model.adapters, "model.adapters", net, kind=Net)
+    return specs.instantiate(net_adapters, model.adapters, "model.adapters", net, kind=Net)
 
 
-def _build_encoder(text: str, parts: Sequence[PartSpec]) -> Any:
+def _build_encoder(text: str, parts: Sequence[PartSpec]) -> object:
     """The encoder of the part of a condition that it names. Raises UserError where the data have no such part."""
     field = "model.conditions"
     encoder = specs.instantiate(encoders, text, field)
@@ -80,7 +82,7 @@ def _build_encoder(text: str, parts: Sequence[PartSpec]) -> Any:
     if encoder.part not in of_data:
         offered = f"data.parts gives {', '.join(of_data)}" if parts else "data.parts is empty"
         raise UserError(
-            f"{field}: {text} speaks of {encoder.part!r}, and {offered}; add it there, or name another with part="
+            f"{field}: {text} encodes {encoder.part!r}, and {offered}; add it there, or name another with part="
         )
     _, shape, vocab = of_data[encoder.part]
     counts = "vocab" in specs.parameter_names(encoders, text, field)
@@ -113,9 +115,7 @@ def _build_noise(model: Model, vocab: int | None) -> Noise:
         "parameterization": specs.parse_value(predict, model.prediction, "model.prediction", Parameterization),
         "data_std": float(model.data_std),
     }
-    return specs.instantiate(
-        noises, model.noise, field, kind=Noise, **specs.accepted(noises, model.noise, field, offered)
-    )
+    return specs.instantiate(noises, model.noise, field, kind=Noise, offered=offered)
 
 
 def build_loss(built: ModelParts, train: Train, *, drop_conditions: bool = True) -> Loss:
@@ -142,7 +142,7 @@ def build_loss(built: ModelParts, train: Train, *, drop_conditions: bool = True)
             )
         if text:
             options[name] = specs.instantiate(module, text, f"train.{name}", kind=kind)
-    loss = specs.call_with(losses, train.loss, field, built.noise, built.order, kind=Loss, **options)
+    loss = specs.instantiate(losses, train.loss, field, built.noise, built.order, kind=Loss, offered=options)
     if built.net.null_cond is None or not drop_conditions:
         return loss
     conditions = net_traits(built.net).conditions
@@ -171,7 +171,8 @@ def build_loss_by_level(built: ModelParts, train: Train) -> LossByLevel | None:
         options["weight"] = log_weight
 
     def loss_of(levels: Times) -> Loss:
-        return specs.call_with(losses, train.loss, "train.loss", built.noise, built.order, times=levels, **options)
+        offered = {**options, "times": levels}
+        return specs.instantiate(losses, train.loss, "train.loss", built.noise, built.order, offered=offered)
 
     distribution = specs.instantiate(times, train.times or "uniform", "train.times", kind=Times)
     return LossByLevel(loss_of, distribution, log_weight)
@@ -182,7 +183,7 @@ def build_sampler(noise: Noise, order: Order, *, step: str, grid: str, count: in
     if count < 1:
         raise UserError(f"steps: expected at least 1, got {count}")
     rule = specs.instantiate(steps, step, "sampler", kind=Step)
-    of_block = specs.call_with(grids, grid, "grid", noise, count)
+    of_block = specs.instantiate(grids, grid, "grid", noise, count)
     if order.blocks <= 1:
         return rule, of_block
     if of_block[0] != 1 or of_block[-1] != 0:
@@ -203,22 +204,15 @@ def build_optimizer(train: Train) -> optax.GradientTransformation:
 
     Raises UserError naming the field that is out of range.
     """
-    for name in ("steps", "learning_rate", "clip_norm"):
+    for name in POSITIVE:
         if vars(train)[name] <= 0:
             raise UserError(f"train.{name}: expected a positive number, got {vars(train)[name]}")
-    for name in ("warmup_steps", "weight_decay"):
+    for name in NON_NEGATIVE:
         if vars(train)[name] < 0:
             raise UserError(f"train.{name}: expected 0 or more, got {vars(train)[name]}")
-    names = ("steps", "learning_rate", "clip_norm", "warmup_steps", "weight_decay")
-    offered = {name: vars(train)[name] for name in names}
-    field = "train.optimizer"
-    return specs.instantiate(
-        optimizers,
-        train.optimizer,
-        field,
-        kind=optax.GradientTransformation,
-        **specs.accepted(optimizers, train.optimizer, field, offered),
-    )
+    offered = {name: vars(train)[name] for name in (*POSITIVE, *NON_NEGATIVE)}
+    kind = optax.GradientTransformation
+    return specs.instantiate(optimizers, train.optimizer, "train.optimizer", kind=kind, offered=offered)
 
 
 def build_writers(
@@ -229,4 +223,4 @@ def build_writers(
     kinds = [specs.parse_spec(metric_writers, text, field).target for text in texts]
     if len(set(kinds)) < len(kinds):
         raise UserError(f"{field}: expected each writer once, got {', '.join(texts)}; take one out")
-    return tuple(specs.call_with(metric_writers, text, field, folder, start, about) for text in texts)
+    return tuple(specs.instantiate(metric_writers, text, field, folder, start, about) for text in texts)

@@ -60,7 +60,7 @@ class Model:
     Unit: of `data.form`. Range: (0, ∞); within four times of the measured one; None: a new run measures it on training
     images and records it. When: to continue with data that differ a little."""
     conditional: bool = True
-    """Whether the network is told the class. When: False for labelled data whose classes do not matter."""
+    """Whether the network receives the class. When: False for labelled data whose classes do not matter."""
     conditions: tuple[str, ...] = ()
     """Encoders of `data.parts`. Range: `Text(…)`, `Picture(…)`, `Number(…)`, `Category(…)`, `Embedded(…)`, see below.
     When: `data.parts` is not empty."""

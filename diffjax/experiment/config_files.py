@@ -8,7 +8,7 @@ import re
 import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from diffjax.errors import UserError
 from diffjax.experiment import old_names
@@ -43,7 +43,7 @@ def check_overrides(config: object, argv: Sequence[str]) -> None:
             _resolve_names(config, override.group(1))
 
 
-def check_types(config: Any, path: str) -> None:
+def check_types(config: object, path: str) -> None:
     """Raise UserError where the (nested) dataclass has an extra field, or one that is not of its annotation."""
     kinds = get_type_hints(type(config))
     for name in vars(config).keys() - kinds.keys():
@@ -56,7 +56,7 @@ def check_types(config: Any, path: str) -> None:
             check_types(value, f"{path}.{name}")
 
 
-def load_config(path: Path) -> Any:
+def load_config(path: Path) -> object:
     """The config that a file's get_config() returns. Raises UserError for a file that returns none."""
     try:
         config = runpy.run_path(str(path)).get("get_config", _no_config)()
@@ -69,7 +69,7 @@ def load_config(path: Path) -> Any:
     return config
 
 
-def config_document(config: Config) -> dict[str, Any]:
+def config_document(config: Config) -> dict[str, object]:
     """The config as JSON has it: nested objects, with lists for tuples."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
@@ -87,27 +87,27 @@ def parse_config(document: Mapping[str, Mapping[str, object]], path: str) -> Con
     for section, names in _REQUIRED.items():
         for name in names:
             document[section][name]
-    config = _fill_dataclass(Config(), old_names.to_current(document), path)
+    config = Config()
+    for section, values in old_names.to_current(document).items():
+        _require_field(config, section, path)
+        part = vars(config)[section]
+        for name, value in values.items():
+            _require_field(part, name, f"{path}.{section}")
+            setattr(part, name, tuple(value) if isinstance(value, list) else value)
     check_types(config, path)
     return config
 
 
-def _fill_dataclass(config: Any, values: Mapping[str, Any], path: str) -> Any:
-    for name, value in values.items():
-        if name not in _fields(config):
-            raise UserError(f"{path}.{name:.80}: this version has no such field; use the version that wrote it")
-        default = vars(config)[name]
-        if dataclasses.is_dataclass(default):
-            value = _fill_dataclass(default, value, f"{path}.{name}")
-        setattr(config, name, tuple(value) if isinstance(value, list) else value)
-    return config
+def _require_field(config: object, name: str, path: str) -> None:
+    if name not in _fields(config):
+        raise UserError(f"{path}.{name:.80}: this version has no such field; use the version that wrote it")
 
 
 def _no_config() -> None:
     raise UserError("has no get_config(); see configs/digits.py")
 
 
-def _resolve_names(config: Any, names: str) -> None:
+def _resolve_names(config: object, names: str) -> None:
     for name in names.split("."):
         fields = _fields(config)
         if name not in fields:
@@ -117,7 +117,7 @@ def _resolve_names(config: Any, names: str) -> None:
         raise UserError(f"--config.{names}: give one of its fields, such as --config.{names}.{_fields(config)[0]}")
 
 
-def _fields(config: Any) -> list[str]:
+def _fields(config: object) -> list[str]:
     return [field.name for field in dataclasses.fields(config)] if dataclasses.is_dataclass(config) else []
 
 

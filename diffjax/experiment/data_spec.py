@@ -78,7 +78,7 @@ def build_data_spec(dataset: Dataset, form: str, parts: Sequence[Part] = ()) -> 
 
     Raises UserError where the form is not for its pixels.
     """
-    real = dataset.law is not None
+    real = dataset.distribution is not None
     if parse_form(form).real != real:
         problem = "real numbers; use real" if real else "levels, not real numbers; use unit, dequantised or tokens"
         raise UserError(f"data.form: pixels of {dataset.name!r} are {problem}, got {form!r}")
@@ -89,12 +89,12 @@ def build_data_spec(dataset: Dataset, form: str, parts: Sequence[Part] = ()) -> 
 
 
 def parse_data_spec(document: Mapping[str, Any]) -> DataSpec:
-    """The record of a JSON document. Raises TypeError or ValueError where no data can be so."""
+    """The record of a JSON document. Raises TypeError or ValueError for values that no data can have."""
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
     values["parts"] = tuple(PartSpec(part, tuple(shape), vocab) for part, shape, vocab in document.get("parts", ()))
     spec = DataSpec(**values)
     if not _possible(spec):
-        raise ValueError("facts: no data can be so")
+        raise ValueError("facts: out of range")
     return spec
 
 
@@ -105,8 +105,7 @@ def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset
     if not user_parts.is_data_source(data.name):
         return open_dataset(data.name, folder, image_size=image_size, rule=parse_rule(rule))
     offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule)}
-    taken = specs.accepted(datasets, data.name, "data.name", offered)
-    return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, **taken)
+    return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, offered=offered)
 
 
 def parse_rule(text: str) -> SplitRule:

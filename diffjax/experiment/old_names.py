@@ -6,7 +6,6 @@ A run's meaning is a hash of its config's texts, so what has moved is hashed und
 import ast
 import re
 from collections.abc import Mapping
-from typing import Any
 
 _EXAMPLE = "examples.digits_text"
 _PARTS = {"caption": f"{_EXAMPLE}.parts:caption", "measured": f"{_EXAMPLE}.parts:measured"}  # of data.parts
@@ -14,15 +13,16 @@ _DATA = {"described_digits": f"{_EXAMPLE}.dataset:described_digits"}  # of data.
 _WITHOUT = re.compile(rf"{re.escape(_EXAMPLE)}\.dataset:digits\(leave_out=(\(.*\))\)")
 
 
-def to_current(document: Mapping[str, Any]) -> dict[str, Any]:
+def to_current(document: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
     """A config's JSON document under the names of today."""
     data = dict(document["data"])
-    if isinstance(data["name"], str):
-        data["name"] = _DATA.get(data["name"], data["name"])
-    data["parts"] = [_rename(text, _PARTS) for text in data.get("parts", ())]
-    left_out = tuple(data.pop("leave_out", ()))
-    if left_out:
-        data["name"] = f"{_EXAMPLE}.dataset:digits(leave_out={left_out!r})"
+    data["name"] = _DATA.get(str(data["name"]), data["name"])
+    parts = data.get("parts")
+    if isinstance(parts, list):
+        data["parts"] = [_rename(text, _PARTS) for text in parts]
+    left_out = data.pop("leave_out", ())
+    if isinstance(left_out, list) and left_out:
+        data["name"] = f"{_EXAMPLE}.dataset:digits(leave_out={tuple(left_out)!r})"
     return {**document, "data": data}
 
 
@@ -49,7 +49,7 @@ def _left_out(name: str) -> tuple[str, ...]:
         return ()
 
 
-def _rename(text: Any, names: Mapping[str, str]) -> Any:
+def _rename(text: object, names: Mapping[str, str]) -> object:
     """The text with another name before its arguments."""
-    name, bracket, arguments = text.partition("(") if isinstance(text, str) else (text, "", "")
-    return f"{names[name]}{bracket}{arguments}" if isinstance(name, str) and name in names else text
+    name, bracket, arguments = str(text).partition("(")
+    return f"{names[name]}{bracket}{arguments}" if name in names else text

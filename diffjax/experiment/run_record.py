@@ -26,6 +26,8 @@ from diffjax.utils.files import is_single_line, write_atomically
 from diffjax.utils.kinds import matches_type
 from diffjax.utils.untrusted import read_json
 
+Json = Any  # what a file says; its values are checked one by one
+
 CONFIG = "config.json"
 _HASHED = ("config", "facts", "run", "adoptions", "splits", "imports")  # of config.json; older ones have the first two
 MAX_STEP_DIGITS = 20
@@ -42,7 +44,7 @@ class Record:
     """
 
     config: Config
-    facts: DataSpec
+    data: DataSpec
     run: str = ""
     adoptions: Mapping[str, str] = field(default_factory=dict)
     splits: SplitRecord | None = None
@@ -52,7 +54,7 @@ class Record:
     def identity(self) -> Identity:
         """What each of the run's checkpoints must say of itself."""
         fields = meaning.flatten_config(self.config)
-        return Identity(self.run, meaning.meaning_hash(fields, self.facts.semantics), self.adoptions)
+        return Identity(self.run, meaning.meaning_hash(fields, self.data.semantics), self.adoptions)
 
     @property
     def rule(self) -> str:
@@ -96,7 +98,7 @@ def saved_config(workdir: Path, allow_imports: bool = False) -> Config:
     return run.config
 
 
-def validate_record(saved: Any, name: str, allow_imports: bool = False) -> Record:
+def validate_record(saved: Json, name: str, allow_imports: bool = False) -> Record:
     """The record of a JSON document that was read from `name`: each field is of its type, and all are as written."""
     try:
         record = Record(
@@ -114,11 +116,11 @@ def validate_record(saved: Any, name: str, allow_imports: bool = False) -> Recor
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise _unreadable_error(name) from None
     if not sound or record.config.model.data_std is None:
-        raise UserError(f"{name}: says what no run can be; restore it, or train again")
-    check_class_names(record.facts.class_names, name)
+        raise UserError(f"{name}: has values that no run can have; restore it, or train again")
+    check_class_names(record.data.class_names, name)
     if changed:
         raise UserError(f"{name}: has changed since it was written; restore it, or train again")
-    fields = meaning.flatten_config(record.config) | {"data.form": record.facts.form}
+    fields = meaning.flatten_config(record.config) | {"data.form": record.data.form}
     user_parts.check_leave(fields, allow_imports, name)
     data_spec.parse_rule(record.rule)
     return record
@@ -138,7 +140,7 @@ def write_config(workdir: Path, record: Record) -> None:
 
 
 def record_at_start(
-    previous: Record | None, config: Config, facts: DataSpec, splits: SplitRecord, workdir: Path
+    previous: Record | None, config: Config, data: DataSpec, splits: SplitRecord, workdir: Path
 ) -> Record:
     """The record of a run that starts, or resumes, now: it keeps the identity and the splits that it has.
 
@@ -147,13 +149,13 @@ def record_at_start(
     new_identity = identity.draw_identity()
     imports = user_parts.module_hashes(meaning.flatten_config(config))
     if previous and previous.run:
-        return replace(previous, config=config, facts=facts, splits=previous.splits or splits, imports=imports)
-    return Record(config, facts, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits, imports)
+        return replace(previous, config=config, data=data, splits=previous.splits or splits, imports=imports)
+    return Record(config, data, new_identity, identity.manifest_hashes(workdir / "checkpoints"), splits, imports)
 
 
-def record_document(record: Record) -> dict[str, Any]:
+def record_document(record: Record) -> dict[str, object]:
     """What `validate_record` reads, as JSON has it, with a hash of all."""
-    document: dict[str, Any] = {"config": config_files.config_document(record.config), "facts": vars(record.facts)}
+    document: dict[str, object] = {"config": config_files.config_document(record.config), "facts": vars(record.data)}
     if record.run:
         document |= {"run": record.run, "adoptions": dict(record.adoptions)}
     if record.splits:
@@ -163,7 +165,7 @@ def record_document(record: Record) -> dict[str, Any]:
     return {**document, "sha256": _hash(document)}
 
 
-def _parse_splits(saved: Any) -> SplitRecord | None:
+def _parse_splits(saved: Json) -> SplitRecord | None:
     """The splits of a record; None in older ones."""
     if saved is None:
         return None
@@ -179,17 +181,16 @@ def _parse_splits(saved: Any) -> SplitRecord | None:
 def _valid_identity(record: Record) -> bool:
     """Whether a run can have this identity, and these modules."""
     names = [record.run, *record.adoptions, *record.adoptions.values(), *record.imports, *record.imports.values()]
-    return all(matches_type(text, str) for text in names) and all(map(_valid_step, record.adoptions))
-
-
-def _valid_step(name: str) -> bool:
-    return name.isdecimal() and len(name) <= MAX_STEP_DIGITS
+    steps = record.adoptions
+    return all(matches_type(text, str) for text in names) and all(
+        step.isdecimal() and len(step) <= MAX_STEP_DIGITS for step in steps
+    )
 
 
 def _unreadable_error(name: str) -> UserError:
     return UserError(f"{name}: cannot be read as a run's config; restore it, or train again")
 
 
-def _hash(document: Mapping[str, Any]) -> str:
+def _hash(document: Mapping[str, object]) -> str:
     text = json.dumps({name: document[name] for name in _HASHED if name in document}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

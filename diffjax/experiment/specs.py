@@ -7,7 +7,7 @@ A text is read as a Python expression of names and plain values; nothing is eval
 import ast
 import inspect
 from collections.abc import Mapping
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from diffjax.errors import UserError
@@ -26,39 +26,39 @@ class Spec(NamedTuple):
     """A name, the object that it stands for, and the arguments of the text; `called` is whether it had brackets."""
 
     name: str
-    target: Any
+    target: object
     args: tuple[object, ...]
     kwargs: dict[str, object]
     called: bool
 
 
-def parse_value(module: ModuleType, text: str, field: str, kind: Any) -> Any:
+def parse_value(module: ModuleType, text: str, field: str, kind: object) -> Any:
     """A value of that kind: the module's own (`flow`), or what a maker of such values returns (`shift(flow, 3.0)`)."""
-    return require_kind(_evaluate(module, _parse_expression(text, field), field, kind), kind, text, field)
+    return _require_kind(_evaluate(module, _parse_expression(text, field), field, kind), kind, text, field)
 
 
-def instantiate(module: ModuleType, text: str, field: str, *, kind: Any = object, **extra: object) -> Any:
-    """What the named maker returns, with `extra` arguments: `ddim`, `ddim()` and `ddim(eta=0.0)` are equal.
+def instantiate(
+    module: ModuleType,
+    text: str,
+    field: str,
+    *leading: object,
+    kind: object = object,
+    offered: Mapping[str, object] = MappingProxyType({}),
+    **extra: object,
+) -> Any:
+    """What the named maker returns: `ddim`, `ddim()` and `ddim(eta=0.0)` are equal.
 
-    Raises UserError, naming the field, for an unknown name, for arguments that do not fit, and for a result that is
-    not of that kind.
+    It is called with `leading` arguments before those of the text, with `extra` ones, and with those of the `offered`
+    ones that it takes. Raises UserError, naming the field, for an unknown name, for arguments that do not fit, and for
+    a result that is not of that kind.
     """
-    return call_with(module, text, field, kind=kind, **extra)
-
-
-def call_with(module: ModuleType, text: str, field: str, *leading: object, kind: Any = object, **extra: object) -> Any:
-    """What the named function returns, called with leading arguments before those of the text, and `extra` ones."""
     spec = parse_spec(module, text, field)
-    for name in extra.keys() & spec.kwargs.keys():
-        raise UserError(f"{field}: {name} is not yours to set here; it follows from the data and the other fields")
-    result = _call(spec.target, (*leading, *spec.args), {**spec.kwargs, **extra}, field)
-    return require_kind(result, kind, text, field)
-
-
-def accepted(module: ModuleType, text: str, field: str, offered: Mapping[str, object]) -> dict[str, object]:
-    """Those of the offered arguments that the named object takes."""
     takes = parameter_names(module, text, field)
-    return {name: value for name, value in offered.items() if name in takes}
+    provided = {**extra, **{name: value for name, value in offered.items() if name in takes}}
+    for name in provided.keys() & spec.kwargs.keys():
+        raise UserError(f"{field}: {name} is not yours to set here; it follows from the data and the other fields")
+    result = _call(spec.target, (*leading, *spec.args), {**spec.kwargs, **provided}, field)
+    return _require_kind(result, kind, text, field)
 
 
 def parameter_names(module: ModuleType, text: str, field: str) -> frozenset[str]:
@@ -72,7 +72,7 @@ def parse_spec(module: ModuleType, text: str, field: str) -> Spec:
     return _parse_node(module, _parse_expression(text, field), field, None)
 
 
-def require_kind(value: Any, kind: Any, text: str, field: str) -> Any:
+def _require_kind(value: object, kind: object, text: str, field: str) -> object:
     """The value, once it is of that kind, which a part of the library is, and a user's own may not be."""
     if not (isinstance(value, kind) if isinstance(kind, type) else kind is None or matches_type(value, kind)):
         expected = kind.__name__ if isinstance(kind, type) else "a function"
@@ -89,7 +89,7 @@ def _parse_expression(text: str, field: str) -> ast.expr:
         raise _unreadable_error(text, field) from None
 
 
-def _parse_node(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Spec:
+def _parse_node(module: ModuleType, node: ast.expr, field: str, kind: object) -> Spec:
     source = None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):  # a marked import path
         source = ast.unparse(node.left)
@@ -99,19 +99,15 @@ def _parse_node(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Sp
     if not isinstance(call.func, ast.Name) or len(set(keyword_names)) < len(call.keywords):  # **unpacked, or repeated
         raise _unreadable_error(node, field)
     name = call.func.id
-    target = _lookup(module, name, field) if source is None else user_parts.import_part(source, name, field)
+    if source is None and name not in module.__all__:
+        raise UserError(f"{field}: unknown {name!r}; choose from {', '.join(sorted(module.__all__))}")
+    target = vars(module)[name] if source is None else user_parts.import_part(source, name, field)
     args = tuple(_evaluate_argument(module, argument, field, kind) for argument in call.args)
     values = [_evaluate_argument(module, pair.value, field, kind) for pair in call.keywords]
     return Spec(name, target, args, dict(zip(keyword_names, values, strict=True)), call is node)
 
 
-def _lookup(module: ModuleType, name: str, field: str) -> object:
-    if name not in module.__all__:
-        raise UserError(f"{field}: unknown {name!r}; choose from {', '.join(sorted(module.__all__))}")
-    return vars(module)[name]
-
-
-def _evaluate(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Any:
+def _evaluate(module: ModuleType, node: ast.expr, field: str, kind: object) -> object:
     spec = _parse_node(module, node, field, kind)
     if _returns_kind(spec, kind):
         return _call(spec.target, spec.args, spec.kwargs, field)
@@ -120,7 +116,7 @@ def _evaluate(module: ModuleType, node: ast.expr, field: str, kind: Any) -> Any:
     return spec.target
 
 
-def _returns_kind(spec: Spec, kind: Any) -> bool:
+def _returns_kind(spec: Spec, kind: object) -> bool:
     """Whether the object makes values of that kind, by its return annotation; without one, if the text calls it."""
     if kind is None or not callable(spec.target):
         return spec.called and callable(spec.target)
@@ -131,7 +127,7 @@ def _returns_kind(spec: Spec, kind: Any) -> bool:
     return returned == kind or (spec.called and returned is inspect.Signature.empty)
 
 
-def _evaluate_argument(module: ModuleType, node: ast.expr, field: str, kind: Any) -> object:
+def _evaluate_argument(module: ModuleType, node: ast.expr, field: str, kind: object) -> object:
     """A plain value (lists become tuples, which can be hashed), or another value of the module."""
     try:
         plain = ast.literal_eval(node)
@@ -140,7 +136,7 @@ def _evaluate_argument(module: ModuleType, node: ast.expr, field: str, kind: Any
     return tuple(plain) if isinstance(plain, list) else plain
 
 
-def _call(function: Any, args: tuple[object, ...], kwargs: dict[str, object], field: str) -> Any:
+def _call(function: object, args: tuple[object, ...], kwargs: dict[str, object], field: str) -> object:
     """The call, once its arguments fit the signature, so that every message names the field."""
     if not callable(function):
         raise UserError(f"{field}: takes no arguments")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ class ModelInfo:
     """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights."""
 
     net: ConditionalNet
-    facts: DataSpec
+    data: DataSpec
     config: Config
     step: int
     ema: str
@@ -70,9 +70,9 @@ class Weights:
         return self.record.config
 
     @property
-    def facts(self) -> DataSpec:
+    def data(self) -> DataSpec:
         """The data that its run was trained on."""
-        return self.record.facts
+        return self.record.data
 
 
 class TrainedModel(NamedTuple):
@@ -96,26 +96,26 @@ def load(
     """
     _check_request(source, ema, step)
     weights = read_weights(Path(source), ema, step, allow_imports)
-    built = build.build_model(weights.config.model, weights.facts)
+    built = build.build_model(weights.config.model, weights.data)
     run_record.warn_of_changed_modules(weights.record, str(source))
     # Bound to no device, like keys.
     device_params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), weights.params)
     net, params = plain_net(built.net, device_params)
     name = weights.ema + weights.synthesis
-    info = ModelInfo(net, weights.facts, weights.config, weights.step, name, weights.record.splits)
+    info = ModelInfo(net, weights.data, weights.config, weights.step, name, weights.record.splits)
     return TrainedModel(denoiser(built.noise, net, {"params": params}), built.noise, built.order, info)
 
 
-def _check_request(source: Any, ema: Any, step: Any) -> None:
+def _check_request(source: object, ema: object, step: object) -> None:
     """Raise UserError for what names no run, average or step."""
     if not isinstance(source, str | Path):
         raise UserError(
-            f"load: source must be a run's folder or an exported file, such as 'runs/digits', got {source!r}"
+            f"dj.load: source must be a run's folder or an exported file, such as 'runs/digits', got {source!r}"
         )
     if ema is not None and not isinstance(ema, str):
-        raise UserError(f"load: ema must be the name of an average, such as '0.999', got {ema!r}")
+        raise UserError(f"dj.load: ema must be the name of an average, such as '0.999', got {ema!r}")
     if step not in (None, "best") and not matches_type(python_scalar(step), int):
-        raise UserError(f"load: step must be a whole number, 'best' or None, got {step!r}")
+        raise UserError(f"dj.load: step must be a whole number, 'best' or None, got {step!r}")
 
 
 def read_weights(source: Path, ema: str | None = None, step: StepChoice = None, allow_imports: bool = False) -> Weights:
@@ -212,7 +212,10 @@ def _synthesize_average(
     total: PyTree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float64), emas[names[0]])
     for i, step in enumerate((*steps, at)):
         path = folder / f"{step:08d}{safetensors_io.SUFFIX}"
-        source = emas if step == at else _read_snapshot(path, identity)
+        source = emas
+        if step != at:
+            source, about = safetensors_io.read(path)
+            check_snapshot(path, about, identity)
         for stored_name, amount in zip(names, amounts[i * len(names) :], strict=False):
             _check_shapes(source.get(stored_name, {}), shapes, path)
             total = jax.tree.map(
@@ -220,13 +223,6 @@ def _synthesize_average(
             )
     params = jax.tree.map(lambda leaf: leaf.astype(np.float32), total)
     return params, f" (of {len(steps)} snapshots, profile {error:.2%} off)"
-
-
-def _read_snapshot(path: Path, identity: Identity) -> PyTree:
-    """The averages of a snapshot of that run."""
-    emas, about = safetensors_io.read(path)
-    check_snapshot(path, about, identity)
-    return emas
 
 
 def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Path) -> None:
@@ -237,7 +233,7 @@ def _check_shapes(params: PyTree, shapes: dict[str, tuple[int, ...]], source: Pa
 
 def _net_shapes(record: Record) -> dict[str, tuple[int, ...]]:
     """The shape of each weight of the net that a record describes."""
-    net = build.build_model(record.config.model, record.facts).net
-    x = record.facts.encoding.empty(record.facts.shape)
+    net = build.build_model(record.config.model, record.data).net
+    x = record.data.encoding.empty(record.data.shape)
     param_shapes = jax.eval_shape(net.init, jax.random.key(0), x, jnp.zeros((1,) * x.ndim))["params"]
     return {path: leaf.shape for path, leaf in leaves_by_name(param_shapes).items()}

@@ -1,6 +1,5 @@
 """Comparison of reports: the differences of their scores, and which of them are significant."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -12,10 +11,9 @@ import numpy as np
 from diffjax.errors import UserError
 from diffjax.evaluation.jackknife import Difference, Replicates, difference, format_p_value, interval_from_replicates
 from diffjax.reports import html
-from diffjax.reports.json_report import ReportNumbers
+from diffjax.reports.json_report import ReportNumbers, write_json
 from diffjax.reports.plots import Curves, plot_curves
 from diffjax.reports.tables import format_table, mean_and_error
-from diffjax.utils.files import write_atomically
 
 SIGNIFICANCE_LEVEL = 0.05  # family-wise
 MAX_REPORTS = 8  # lines of a plot
@@ -41,7 +39,7 @@ def compare(reports: Sequence[ReportNumbers]) -> list[MetricComparison]:
     fewer than two reports, repeated reports, or reports of different references, features or kernels.
     """
     if len(reports) < 2 or len({report.name for report in reports}) < len(reports):
-        raise UserError("compare: give two or more runs, each once")
+        raise UserError("--compare: give two or more runs, each once")
     for second in reports[1:]:
         if second.about != reports[0].about:
             raise UserError(
@@ -74,8 +72,7 @@ def write_comparison(folder: str | Path, reports: Sequence[ReportNumbers], rows:
     Common curves are drawn into comparison_NAME.png, too; the samples of each run come last.
     """
     folder = Path(folder)
-    text = json.dumps([_row_document(row) for row in rows], indent=1) + "\n"
-    write_atomically(folder / "comparison.json", lambda file: file.write(text.encode()))
+    write_json(folder / "comparison.json", [_row_document(row) for row in rows])
     significant = [number for number, row in enumerate(rows, 1) if row.significant]
     differences = html.table([HEAD, *_difference_rows(reports, rows)], significant)
     html.write_page(

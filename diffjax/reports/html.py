@@ -21,7 +21,7 @@ th:first-child, td:first-child { padding-left: 0; }
 th:first-child, td:first-child, th.last, td.last { text-align: left; }
 tr.alarm td, ul.alarms { color: var(--alarm); font-weight: 600; }
 figure { margin: 1rem 0; } img { max-width: 100%; background: #fff; border-radius: 4px; }
-.told { color: var(--aside); font-size: .9rem; }
+.notes { color: var(--aside); font-size: .9rem; }
 ul { padding-left: 1.2rem; }
 """
 
@@ -41,7 +41,7 @@ def paragraph(text: str) -> str:
     return f"<p>{html.escape(text)}</p>"
 
 
-def bullet_list(lines: Sequence[str], kind: Literal["told", "alarms"] = "told") -> str:
+def bullet_list(lines: Sequence[str], kind: Literal["notes", "alarms"] = "notes") -> str:
     """A list of notes, or of alarms."""
     items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f'<ul class="{kind}">\n{items}\n</ul>'

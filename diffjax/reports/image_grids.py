@@ -4,10 +4,11 @@ Images are uint8 [n, h, w, c] scaled to 0 … 255, grey (c = 1) or RGB (c = 3). 
 in picture pixels; None enlarges small images until they are legible.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from diffjax.errors import UserError
@@ -21,6 +22,8 @@ PAPER = (255, 255, 255)
 RULE = (104, 128, 168)
 INK = (32, 36, 42)
 FAINT = (120, 126, 134)
+ENLARGEMENT = 2  # how much larger panels are than samples
+COLOUR_MAP = "inferno"
 
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int, scale: int | None = None) -> Picture:
@@ -153,13 +156,8 @@ def enlarged_cells(rows: Sequence[UInt8[np.ndarray, "_ _ _ _"]], columns: int, s
             top = r * down
             left = q * across
             picture[top : top + down + LINE, left : left + across + LINE] = RULE
-            picture[top + LINE : top + down, left + LINE : left + across] = enlarge(image, scale)
+            picture[top + LINE : top + down, left + LINE : left + across] = image.repeat(scale, 0).repeat(scale, 1)
     return picture
-
-
-def enlarge(image: UInt8[np.ndarray, "h w c"], scale: int) -> UInt8[np.ndarray, "_ _ c"]:
-    """Every pixel repeated `scale` times down and across (nearest neighbour)."""
-    return image.repeat(scale, 0).repeat(scale, 1)
 
 
 def legible_scale(height: int, width: int) -> int:
@@ -181,3 +179,36 @@ def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def text_width(text: str) -> int:
     """Width in pixels."""
     return int(np.ceil(font().getlength(text)))
+
+
+def heat_map(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Numbers from 0 (black) to 1 (bright) as colours."""
+    return np.rint(255 * matplotlib.colormaps[COLOUR_MAP](np.clip(values, 0, 1))[..., :3]).astype(np.uint8)
+
+
+def edit_figure(panels: Mapping[str, UInt8[np.ndarray, "_ _ _"]], samples: UInt8[np.ndarray, "n h w c"]) -> Picture:
+    """Panels in a row, the name of each below it, and under them the samples, eight in a row.
+
+    Panels may be smaller than samples, by a whole factor: they are shown as large.
+    """
+    height, width = samples.shape[1:3]
+    scale = legible_scale(height, width)
+    large_height = height * scale * ENLARGEMENT + LINE
+    large_width = width * scale * ENLARGEMENT + LINE
+    large = [
+        enlarged_cells([panel[None]], 1, max(1, min(large_height // panel.shape[0], large_width // panel.shape[1])))
+        for panel in panels.values()
+    ]
+    sizes = [max(panel.shape[1], text_width(name)) for name, panel in zip(panels, large, strict=True)]
+    below = np.asarray(grid(samples, 8, scale))
+    top = large[0].shape[0] + TEXT + 2 * MARGIN
+    across = max(sum(sizes) + MARGIN * (len(sizes) - 1), below.shape[1])
+    paper = Image.new("RGB", (across + 2 * MARGIN, MARGIN + top + below.shape[0] + MARGIN), "white")
+    pen = ImageDraw.Draw(paper)
+    left = MARGIN
+    for name, panel, size in zip(panels, large, sizes, strict=True):
+        paper.paste(Image.fromarray(panel), (left + (size - panel.shape[1]) // 2, MARGIN))
+        pen.text((left + size / 2, MARGIN + panel.shape[0] + TEXT + LINE), name, INK, font(), anchor="ms")
+        left += size + MARGIN
+    paper.paste(Image.fromarray(below), (MARGIN, MARGIN + top))
+    return np.asarray(paper)

@@ -1,6 +1,5 @@
 """Quality over settings of a sampler: a table, and plots of quality against network evaluations."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -12,11 +11,10 @@ import numpy as np
 from diffjax.evaluation.jackknife import Replicates, interval_from_replicates
 from diffjax.evaluation.paired import Score
 from diffjax.reports import html
-from diffjax.reports.comparison_rows import SweepRow
-from diffjax.reports.json_report import replace_nonfinite, scores_document
+from diffjax.reports.json_report import scores_document, write_json
 from diffjax.reports.plots import Curves, Scale, plot_curves
+from diffjax.reports.sweep_rows import SweepRow
 from diffjax.reports.tables import format_table
-from diffjax.utils.files import write_atomically
 
 NOTES = (
     "± is the standard error of a row by itself",
@@ -69,11 +67,8 @@ def write_sweep(folder: str | Path, sweep: Sweep) -> Path:
         parts.append(html.section(f"{score.name} ({score.ideal})", html.figure(path, score.name)))
     parts.append(html.section("Where this comes from", html.bullet_list(_describe_sweep(sweep))))
     rows = [{**vars(row), "settings": {**row.settings}, "scores": scores_document(row.scores)} for row in sweep.rows]
-    document = replace_nonfinite(
-        {"title": sweep.title, "swept": list(sweep.names), "rows": rows, "about": {**sweep.about}}
-    )
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / "sweep.json", lambda file: file.write(text.encode()))
+    document = {"title": sweep.title, "swept": list(sweep.names), "rows": rows, "about": {**sweep.about}}
+    write_json(folder / "sweep.json", document)
     html.write_page(folder / "sweep.html", sweep.title, *parts)
     return folder / "sweep.html"
 
@@ -147,7 +142,7 @@ def _lines(sweep: Sweep, key: str, along: str) -> dict[str, Line]:
             for name in sweep.names
             if name != along
         ]
-        x = row.evaluations if along == "steps" else row.settings[along]
+        x = row.evaluations if along == "steps" else float(row.settings[along])
         error = np.nan_to_num(interval_from_replicates(score.samples).error)  # no bar for an unknown error
         points_of_line.setdefault(", ".join(line_names) or "samples", []).append((x, score.samples.value, float(error)))
     return {name: Line(*np.array(sorted(points), float).T) for name, points in points_of_line.items()}

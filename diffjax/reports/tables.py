@@ -1,6 +1,5 @@
 """Reports as text and HTML: scores of samples and of real images, bits per dimension, artefacts, provenance."""
 
-import json
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -14,9 +13,8 @@ from diffjax.evaluation.paired import Score
 from diffjax.reports import html
 from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report
 from diffjax.reports.findings import Findings
-from diffjax.reports.json_report import report_document
+from diffjax.reports.json_report import report_document, write_json
 from diffjax.reports.plots import plot_curves
-from diffjax.utils.files import write_atomically
 
 SCORE_HEAD = ("measure", "samples", "95 % interval", "real images", "ideal")
 FLAG_HEAD = ("of a picture", "samples", "real images", "standard errors", "effect", "verdict")
@@ -59,8 +57,7 @@ def write_report(folder: str | Path, report: Report) -> Path:
     parts += [
         html.section("Where this comes from", html.bullet_list(describe_provenance(report.source, report.likelihoods)))
     ]
-    text = json.dumps(report_document(report), indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
+    write_json(folder / "report.json", report_document(report))
     html.write_page(folder / "report.html", report.title, *parts)
     return folder / "report.html"
 

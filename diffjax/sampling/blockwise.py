@@ -46,22 +46,22 @@ def sample(
     sampler = Sampler(noise, order, step or posterior(), tuple(shape))
     if not has_head(denoise):
         raise UserError(
-            "nested: every net of the denoiser must have a head, as nets.MAR does, and this has none, or others; use "
+            "denoise: every net of the denoiser must have a head, as nets.MAR does, and this has none, or others; use "
             "dj.sample"
         )
     if not order.blocks:
-        raise UserError("nested: expected an order of blocks, such as order.blocks(16); or use dj.sample")
+        raise UserError("order: expected an order of blocks, such as order.blocks(16); or use dj.sample")
     steps = 50 * order.blocks if steps is None else steps
     grid = validate_grid(grid, steps, noise, order, denoise, sampler.step, None)
     if not is_blockwise(grid, order):
         raise UserError(
-            f"nested: each of the {order.blocks} blocks takes as many steps, from 1 to 0, and this grid of "
+            f"grid: each of the {order.blocks} blocks takes as many steps, from 1 to 0, and this grid of "
             f"{len(grid) - 1} steps does not do so; make it by grids.repeat_per_block(grid, {order.blocks}), or "
             "use dj.sample"
         )
     if sampler.step.evaluations > 1:
         raise UserError(
-            f"nested: {sampler.step.name} calls the denoiser {sampler.step.evaluations} times a step; use dj.sample"
+            f"step: {sampler.step.name} calls the denoiser {sampler.step.evaluations} times a step; use dj.sample"
         )
     inputs = Inputs(keys, as_pytree(denoise), cond)
     return _scan(inputs, grid, step_coefficients(sampler.step, noise, grid), sampler=sampler)

@@ -42,7 +42,7 @@ def sample(
     sampler = Sampler(noise, order, step or posterior(), tuple(shape))
     if not is_causal(denoise):
         raise UserError(
-            "decode: a key-value cache needs a causal net, and this denoiser holds none; build the net with "
+            "denoise: a key-value cache needs a causal net, and this denoiser holds none; build the net with "
             "causal=True, or use dj.sample"
         )
     require_sequential_order(order)
@@ -50,12 +50,12 @@ def sample(
     grid = validate_grid(grid, positions if steps is None else steps, noise, order, denoise, sampler.step, None)
     if not is_one_per_step(grid, positions):
         raise UserError(
-            f"decode: one of the {positions} positions is revealed at each step, and this grid of {len(grid) - 1} "
+            f"grid: one of the {positions} positions is revealed at each step, and this grid of {len(grid) - 1} "
             f"steps does not do so; give steps={positions}, or use dj.sample"
         )
     if sampler.step.evaluations > 1:
         raise UserError(
-            f"decode: {sampler.step.name} calls the denoiser {sampler.step.evaluations} times a step; use dj.sample"
+            f"step: {sampler.step.name} calls the denoiser {sampler.step.evaluations} times a step; use dj.sample"
         )
     inputs = bind_inputs(sampler, keys, denoise, cond, hook)
     return _scan(inputs, grid, step_coefficients(sampler.step, noise, grid), sampler=sampler)

@@ -71,9 +71,9 @@ def test_what_is_drawn_is_of_the_law(known) -> None:
     """Mean log densities of other keys, and the shares of the classes, within five standard errors."""
     images, labels = known.arrays("validation", np.arange(300))
     assert images.dtype == np.float32
-    found = np.asarray(known.law.log_density(jnp.asarray(images), jnp.asarray(labels)), float)
-    x, own = jax.jit(jax.vmap(known.law.draw))(jax.random.split(jax.random.key(9), 300))
-    expected = np.asarray(known.law.log_density(x, own), float)
+    found = np.asarray(known.distribution.log_density(jnp.asarray(images), jnp.asarray(labels)), float)
+    x, own = jax.jit(jax.vmap(known.distribution.draw))(jax.random.split(jax.random.key(9), 300))
+    expected = np.asarray(known.distribution.log_density(x, own), float)
     error = (found.var() / len(found) + expected.var() / len(expected)) ** 0.5
     assert abs(found.mean() - expected.mean()) < 5 * error
     shares = np.bincount(labels, minlength=10) / len(labels)
@@ -82,8 +82,8 @@ def test_what_is_drawn_is_of_the_law(known) -> None:
 
 def test_the_classes_are_told_apart(known) -> None:
     images, labels = known.arrays("test", np.arange(100))
-    given = known.law.log_components(jnp.asarray(images))
-    assert (known.law.classes[jnp.argmax(given, axis=1)] == labels).mean() > 0.99
+    given = known.distribution.log_components(jnp.asarray(images))
+    assert (known.distribution.classes[jnp.argmax(given, axis=1)] == labels).mean() > 0.99
 
 
 def test_a_batch_costs_little() -> None:

@@ -52,7 +52,7 @@ def test_a_sweep_over_names_is_the_one_over_their_indices(named, tmp_path, call,
         seen.append((images, rows))
         return np.zeros((8, 8, 3), np.uint8)
 
-    monkeypatch.setattr("diffjax.commands.image_grid_sweep.crossed_grid", crossed)
+    monkeypatch.setattr("diffjax.commands.sample_request.crossed_grid", crossed)
     for labels in ("hearts,smileys", "1,2"):
         argv = ["--workdir", named.workdir, "--out", tmp_path / "out", "--num=2", f"--sweep=label={labels}"]
         told = call("sample.py", *argv)

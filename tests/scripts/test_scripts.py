@@ -32,10 +32,10 @@ def saved_config(workdir: Path) -> dict:
 
 def test_a_run_holds_what_it_promises(tiny) -> None:
     saved = run_record.read_record(tiny.workdir)
-    config, facts = saved.config, saved.facts
+    config, data = saved.config, saved.data
     assert config.model.net == "MLP(width=8, depth=1)"
-    assert (facts.shape, facts.classes, facts.levels) == ((8, 8, 1), 10, 17)
-    assert sum(facts.label_frequencies) == pytest.approx(1)
+    assert (data.shape, data.classes, data.levels) == ((8, 8, 1), 10, 17)
+    assert sum(data.label_frequencies) == pytest.approx(1)
     assert [path.name for path in retention.checkpoint_folders(tiny.workdir / "checkpoints")] == ["00000002"]
     assert (tiny.workdir / "pictures" / "step_00000002.png").is_file()
     lines = [json.loads(line) for line in (tiny.workdir / "metrics.jsonl").read_text().splitlines()]

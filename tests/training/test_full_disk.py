@@ -17,7 +17,7 @@ one after, and the close. Prints what came of it, as JSON."""
 
 import contextlib, errno, io, json, os, resource, sys, tempfile, threading
 from pathlib import Path
-from diffjax.commands.console import quiet_libraries
+from diffjax.commands.command_line import quiet_libraries
 quiet_libraries()
 import jax, jax.numpy as jnp, optax
 from diffjax.nets import MLP
