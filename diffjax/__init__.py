@@ -4,7 +4,7 @@ What needs a net's framework, Orbax, Grain or TensorFlow Datasets is imported wh
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffjax import conditions, edit, grids, guidance, likelihood, loss, oracles, order, predict, schedule, steps, times
 from diffjax import weights as weights
@@ -78,8 +78,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    """What is not imported yet."""
+def __getattr__(name: str) -> object:
+    """A module or function that is imported when it is first used."""
     if name in _MODULES:
         return importlib.import_module(f"diffjax.{name}")
     if name in _FUNCTIONS:

@@ -1,7 +1,6 @@
 """Conditions: filling in null parts, and selecting the parts that a net encodes."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ __all__ = ["fill_condition", "has_label", "select_parts"]
 LABEL = "label"  # the part that is a class
 
 
-def fill_condition(null: PyTree, count: int, values: Mapping[str, Any]) -> PyTree:
+def fill_condition(null: PyTree, count: int, values: Mapping[str, object]) -> PyTree:
     """The condition of `count` examples with these parts, which may include the label; all others are null.
 
     `null` is `net.null_cond`, without a batch axis. A value is shared by all examples, or one for each. Raises
@@ -48,7 +47,7 @@ def has_label(null: PyTree) -> bool:
     return LABEL in null if isinstance(null, dict) else null is not None
 
 
-def _fill_part(name: str, null_part: PyTree, value: Any, count: int) -> PyTree:
+def _fill_part(name: str, null_part: PyTree, value: object, count: int) -> PyTree:
     """One part for each example: the value, or the null part."""
     if value is None:
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), null_part)

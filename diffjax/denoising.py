@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from diffjax.arguments import expected
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Cond, Denoise, Net, Noise, NoiseAwareHook, TokenNoise
+from diffjax.protocols import Cond, Denoise, Hook, Net, Noise, NoiseAwareHook, TokenNoise
 from diffjax.traits import net_traits
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.kinds import describe_value
@@ -29,7 +29,7 @@ class PerExample(NamedTuple):
 def repeat_per_example(tree: PyTree, count: int) -> PyTree:
     """The tree with every entry of each `PerExample` repeated `count` times, side by side; one of length 1 is kept."""
 
-    def repeat(leaf: Any) -> Any:
+    def repeat(leaf: PyTree) -> PyTree:
         if not isinstance(leaf, PerExample) or len(leaf.values) == 1:
             return leaf
         return PerExample(jnp.repeat(leaf.values, count, axis=0))
@@ -54,7 +54,9 @@ def checked_denoiser(noise: Noise, denoise: Denoise) -> CheckedDenoiser:
     return CheckedDenoiser(noise, as_pytree(denoise))
 
 
-def bind_hook(hook: Any, noise: Noise, order: Order, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+def bind_hook(
+    hook: Hook | NoiseAwareHook | None, noise: Noise, order: Order, denoise: Denoise, shape: tuple[int, ...]
+) -> tuple[Denoise, Hook | None]:
     """Denoiser and hook as pytrees, those of `as_hook` for a hook that depends on the noise."""
     if isinstance(hook, NoiseAwareHook):
         denoise, hook = hook.as_hook(noise, order, checked_denoiser(noise, denoise), shape)
@@ -70,7 +72,7 @@ class NetDenoiser:
     """
 
     noise: Noise
-    net: Any
+    net: Net
     variables: PyTree
     rank: PerExample | None = None
 
@@ -113,7 +115,7 @@ def _check_variables(variables: object) -> None:
     raise UserError(f"denoiser: expected Flax variables, {{'params': …}}, got {type(variables).__name__}; {hint}")
 
 
-def with_ranks(denoise: Any, order: Order, rank: Float[Array, "b ..."]) -> Any:
+def with_ranks(denoise: Denoise, order: Order, rank: Float[Array, "b ..."]) -> Denoise:
     """The denoiser with these ranks in every net that needs them, under guidance too.
 
     Raises UserError where such a net cannot serve the order, which must have width 0.
@@ -164,7 +166,7 @@ def needs_rank(net: Net) -> bool:
     return net_traits(net).needs_rank
 
 
-def map_nets(denoise: Any, change: Callable[[NetDenoiser], Any]) -> Any:
+def map_nets(denoise: Denoise, change: Callable[[NetDenoiser], Denoise]) -> Denoise:
     """The denoiser with `change` applied to each of its nets."""
     return jax.tree.map(lambda part: change(part) if _is_net(part) else part, denoise, is_leaf=_is_net)
 

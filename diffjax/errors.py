@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and the warnings that end nothing."""
+"""The exception for a user's mistake, and warnings on stderr."""
 
 import sys
 from contextlib import suppress
@@ -7,7 +7,7 @@ from unicodedata import category
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: a field, a flag, a file.
+    """A user's mistake in an argument, a field, a flag or a file.
 
     The message is one line that names the field or file, says what was expected and what to do. Scripts print
     it on stderr and exit with code 2; in a notebook it is an ordinary `ValueError`. What it repeats of a stranger's

@@ -1,8 +1,9 @@
 """The best grid for a net: its stops are chosen from many candidates by dynamic programming, then moved."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from diffjax.steps import ddim, heun
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.prng import keys
 
-__all__ = ["optimise"]
+__all__ = ["Search", "optimise"]
 
 Grid = Float[Array, " _"]
 Values = Float[Array, "b *shape"]
@@ -28,11 +29,36 @@ _NOISIEST = -9.0  # log-SNRs between which candidates are also spread evenly
 
 
 class StepContext(NamedTuple):
-    """All the arrays that a step is given and that stay the same."""
+    """The arrays that stay the same in all steps."""
 
-    denoise: Any
+    denoise: Denoise
     cond: PyTree
     keys: Keys
+
+
+@dataclass(frozen=True)
+class NoiseRule:
+    """A step rule and the noise that it serves, for which programs are compiled."""
+
+    noise: GaussianNoise
+    step: Step
+
+
+@dataclass(frozen=True)
+class Search:
+    """The settings of a search.
+
+    `candidates`: their number, from 1 to 0, or falling clock values, of which the ends are kept.
+    `rounds`: at most so many rounds of descent; 0 is dynamic programming alone.
+    `seed`: that of the noise.
+    """
+
+    candidates: int | Grid = 64
+    rounds: int = 20
+    seed: int = 0
+
+
+_DEFAULT_SEARCH = Search()
 
 
 def optimise(
@@ -43,42 +69,38 @@ def optimise(
     *,
     cond: PyTree = None,
     step: Step | None = None,
-    candidates: int | Grid = 64,
-    rounds: int = 20,
-    seed: int = 0,
+    search: Search = _DEFAULT_SEARCH,
 ) -> Grid:
-    """The grid of so many steps, [steps + 1], on which a deterministic rule ends nearest to the exact ODE from data x.
+    """The grid of `steps` steps, [steps + 1], on which a deterministic rule ends nearest to the exact ODE from data x.
 
-    The least sum of the rule's local errors over all paths through the candidates, by dynamic programming (over terms
+    Dynamic programming finds the path through the candidates with the least sum of the rule's local errors (over terms
     of the variational bound in Watson et al. 2021, "Learning to efficiently sample from diffusion probabilistic
     models"; over local errors in Chen et al. 2024, "On the trajectory regularity of ODE-based diffusion sampling";
-    Sabour et al. 2024, "Align your steps", descend on a bound of the whole). Then up to `rounds` rounds of descent on
-    the error at the end itself: errors cancel or grow on their way, and a rule has memory, of which the sum knows
-    nothing. rounds=0 is dynamic programming alone.
+    Sabour et al. 2024, "Align your steps", descend on a bound of the whole). Coordinate descent then lowers the error
+    at the end itself, since errors cancel or grow on the way, and a rule with memory has other errors than its first
+    step.
 
-    `x` is a batch of data, destroyed to the first candidate with keys of `seed`; `step` is ddim() by default.
-    `candidates` are that many stops between 1 and 0, or falling clock values of which the ends are kept.
+    `x` is a batch of data, corrupted to the first candidate with keys of `search.seed`; `step` is ddim() by default.
+    Raises UserError for a rule or noise that does not fit, and for candidates that no such grid can be chosen from.
     """
-    step = step or ddim()
-    _check_rule(noise, step)
-    stops = jnp.asarray(_candidate_stops(noise, candidates) if isinstance(candidates, int) else candidates, x.dtype)
+    rule = _checked_rule(noise, ddim() if step is None else step)
+    candidates = search.candidates
+    stops = jnp.asarray(_even_stops(rule.noise, candidates) if isinstance(candidates, int) else candidates, x.dtype)
     _check_stops(np.asarray(stops), steps)
-    context = StepContext(checked_denoiser(noise, denoise), cond, keys(seed, len(x)))
-    path = reference_path(noise, context, jax.vmap(noise.corrupt, (0, 0, None))(context.keys, x, stops[0])[0], stops)
+    context = StepContext(checked_denoiser(noise, denoise), cond, keys(search.seed, len(x)))
+    noisiest, _ = jax.vmap(noise.corrupt, (0, 0, None))(context.keys, x, stops[0])
+    path = reference_path(rule.noise, context, noisiest, stops)
 
     def miss(path_indices: list[int]) -> float:
-        return float(
-            jnp.sqrt(
-                jnp.mean((_final_state(noise, context, step, path[0], stops[np.array(path_indices)]) - path[-1]) ** 2)
-            )
-        )
+        end = _final_state(rule, context, path[0], stops[np.array(path_indices)])
+        return float(jnp.sqrt(jnp.mean((end - path[-1]) ** 2)))
 
-    first = shortest_path(jump_errors(noise, context, step, path, stops), steps)
-    return stops[np.array(coordinate_descent(miss, first, len(stops), rounds))]
+    first = shortest_path(jump_errors(rule, context, path, stops), steps)
+    return stops[np.array(coordinate_descent(miss, first, len(stops), search.rounds))]
 
 
 def shortest_path(cost: Costs, steps: int) -> list[int]:
-    """The `steps` moves from the first stop to the last, i to j > i at cost[i, j] each, of least sum (Bellman)."""
+    """The path of `steps` moves from the first stop to the last, i to j > i at cost[i, j], of least sum (Bellman)."""
     step_cost = np.where(np.triu(np.ones_like(cost, bool), 1), cost, np.inf)
     best = step_cost[0]
     before = []
@@ -93,9 +115,9 @@ def shortest_path(cost: Costs, steps: int) -> list[int]:
 
 
 def coordinate_descent(miss: Callable[[list[int]], float], path: list[int], count: int, rounds: int) -> list[int]:
-    """The path with an inner stop, or all inner stops from one on, moved as long as it misses by less.
+    """The path after moves of one inner stop, or of all inner stops from one on, that lower the error `miss(path)`.
 
-    The moves start at a sixteenth of all stops and are halved where none helps.
+    A move is by a sixteenth of all stops at first, and by half as many after a round without improvement.
     """
     best = miss(path) if rounds else np.inf
     stride = max(count // 16, 1)
@@ -114,73 +136,74 @@ def coordinate_descent(miss: Callable[[list[int]], float], path: list[int], coun
     return path
 
 
-def reference_path(noise: Any, context: StepContext, x: Values, stops: Grid) -> Path:
+def reference_path(noise: GaussianNoise, context: StepContext, x: Values, stops: Grid) -> Path:
     """x at every stop, by many small steps of heun."""
+    rule = NoiseRule(noise, heun())
     path = [x]
-    rule = heun()
     for t, s in pairwise(stops):
-        between = jnp.linspace(t, s, _FINE + 1)
-        for u, v in pairwise(between):
-            x, _ = _take_step(context, x, u, v, None, (), noise=noise, step=rule)
+        for u, v in pairwise(jnp.linspace(t, s, _FINE + 1)):
+            x, _ = _take_step(context, x, u, v, None, (), rule=rule)
         path.append(x)
     return jnp.stack(path)
 
 
-def jump_errors(noise: Any, context: StepContext, step: Step, path: Path, stops: Grid) -> Costs:
-    """By how much a step from stop i of the path misses its stop j, root mean square on the circle; memory is empty.
+def jump_errors(rule: NoiseRule, context: StepContext, path: Path, stops: Grid) -> Costs:
+    """The error of one step from stop i of the path to its stop j, root mean square on the circle; without memory.
 
     Divided by √(alpha² + sigma²), so that no scaling of x changes a cost. The sum of such costs bounds the root mean
     square of the sum of the errors.
 
     Errors carried on to the end by the exact flow cost far more evaluations. For ddim they were worse to add on
-    mixtures, where the few examples thrown from one mode to another outweigh all others, and better on a digits net.
+    mixtures, where the few examples that move from one mode to another outweigh all others, and better on a digits net.
     """
-    rows = [_step_errors(context, path[i], t, path, stops, noise=noise, step=step) for i, t in enumerate(stops[:-1])]
+    rows = [_step_errors(context, path[i], t, path, stops, rule=rule) for i, t in enumerate(stops[:-1])]
     return np.asarray([*rows, np.full(len(stops), np.inf)], np.float64)
 
 
-def _final_state(noise: Any, context: StepContext, step: Step, x: Values, grid: Grid) -> Values:
+def _final_state(rule: NoiseRule, context: StepContext, x: Values, grid: Grid) -> Values:
     """Where the rule ends on this grid: a host loop, so that a net of convolutions is not in a compiled one."""
-    carry = step.init(x)
-    rows = _step_coefficients(grid, noise=noise, step=step)
+    carry = rule.step.init(x)
+    rows = _plan_rows(grid, rule=rule)
     for k, (t, s) in enumerate(pairwise(grid)):
         row = jax.tree.map(lambda row, k=k: row[k], rows)
-        x, carry = _take_step(context, x, t, s, carry, row, noise=noise, step=step)
+        x, carry = _take_step(context, x, t, s, carry, row, rule=rule)
     return x
 
 
-@closure_jit(static_argnames=("noise", "step"))
-def _step_coefficients(grid: Grid, *, noise: Any, step: Any) -> tuple:
-    """What the rule plans of the grid, as the arguments that `update` takes more."""
-    return () if step.plan is None else (step.plan(noise, grid),)
+@closure_jit(static_argnames="rule")
+def _plan_rows(grid: Grid, *, rule: NoiseRule) -> tuple[PyTree, ...]:
+    """The rule's coefficients for the grid, as the further arguments of `update`; none for a rule without a plan."""
+    return () if rule.step.plan is None else (rule.step.plan(rule.noise, grid),)
 
 
-@closure_jit(static_argnames=("noise", "step"))
+@closure_jit(static_argnames="rule")
 def _take_step(
-    context: StepContext, x: Values, t: Array, s: Array, carry: Any, row: tuple, *, noise: Any, step: Any
-) -> tuple[Values, Any]:
-    """One step of the rule."""
-    level, ahead = (jnp.full((len(x),) + (1,) * (x.ndim - 1), clock) for clock in (t, s))
-    return step.update(
-        context.keys, noise, lambda x, t: context.denoise(x, t, context.cond), x, level, ahead, carry, *row
-    )
+    context: StepContext, x: Values, t: Array, s: Array, carry: PyTree, row: tuple[PyTree, ...], *, rule: NoiseRule
+) -> tuple[Values, PyTree]:
+    """One step of the rule from clock value t to s."""
+
+    def denoise(x: Values, t: Array) -> PyTree:
+        return context.denoise(x, t, context.cond)
+
+    level, next_level = (jnp.full((len(x),) + (1,) * (x.ndim - 1), clock) for clock in (t, s))
+    return rule.step.update(context.keys, rule.noise, denoise, x, level, next_level, carry, *row)
 
 
-@closure_jit(static_argnames=("noise", "step"))
-def _step_errors(context: StepContext, x: Values, t: Array, path: Path, stops: Grid, *, noise: Any, step: Any) -> Array:
-    """The cost of the step from t to every stop: one program for all t, in which what all share is computed once."""
+@closure_jit(static_argnames="rule")
+def _step_errors(context: StepContext, x: Values, t: Array, path: Path, stops: Grid, *, rule: NoiseRule) -> Array:
+    """The cost of the step from t to every stop: one program for all t, which computes shared values once."""
 
     def step_error(s: Array, target: Values) -> Array:
-        rows = _step_coefficients(jnp.stack([t, s]), noise=noise, step=step)
+        rows = _plan_rows(jnp.stack([t, s]), rule=rule)
         row = jax.tree.map(lambda row: row[0], rows)
-        x_s, _ = _take_step(context, x, t, s, step.init(x), row, noise=noise, step=step)
-        m = noise.coefficients(s)
+        x_s, _ = _take_step(context, x, t, s, rule.step.init(x), row, rule=rule)
+        m = rule.noise.coefficients(s)
         return jnp.sqrt(jnp.mean((x_s - target) ** 2) / (m.alpha**2 + m.sigma**2))
 
     return jnp.where(stops < t, jax.vmap(step_error)(jnp.minimum(stops, t), path), jnp.inf)
 
 
-def _candidate_stops(noise: Any, count: int) -> Grid:
+def _even_stops(noise: GaussianNoise, count: int) -> Grid:
     """Stops from 1 to 0: half of them evenly in the angle of the circle, half evenly in the log-SNR."""
     if count < 2:
         raise UserError(f"candidates: expected at least 2, got {count}")
@@ -191,14 +214,15 @@ def _candidate_stops(noise: Any, count: int) -> Grid:
     return jnp.unique(jnp.concatenate([inner, jnp.array([0.0, 1.0])]))[::-1]
 
 
-def _check_rule(noise: Any, step: Step) -> None:
-    """Raise UserError where there is no exact end to come near to."""
+def _checked_rule(noise: Noise, step: Step) -> NoiseRule:
+    """The rule with its noise. Raises UserError for a stochastic rule, which has no exact end, and for other noise."""
     if step.stochastic:
         raise UserError(f"step: {step.name} is stochastic, and only a deterministic rule has an error to make small")
     if not isinstance(noise, GaussianNoise) or not isinstance(noise, step.needs):
         raise UserError(
             f"noise: optimise needs Gaussian noise, got {type(noise).__name__} and {step.name}; use Gaussian"
         )
+    return NoiseRule(noise, step)
 
 
 def _check_stops(stops: np.ndarray, steps: int) -> None:

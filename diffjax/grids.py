@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
+from diffjax.grid_search import Search as Search
 from diffjax.grid_search import optimise as optimise
 from diffjax.protocols import Noise
 from diffjax.utils.host import on_host

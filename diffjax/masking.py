@@ -6,7 +6,6 @@ and take either.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +51,7 @@ class Masking:
         check_keep(self.keep)
         object.__setattr__(self, "keep", intern_function(self.keep))
 
-    def data(self, x0: Any) -> Tokens:
+    def data(self, x0: object) -> Tokens:
         """The tokens in at least int32, which holds the mask token. Raises UserError for anything but integers."""
         array = require_array("x", x0)
         if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
@@ -62,7 +61,7 @@ class Masking:
             "Gaussian"
         )
 
-    def prediction(self, pred: Any, x_t: Tokens) -> Logits:
+    def prediction(self, pred: object, x_t: Tokens) -> Logits:
         """A denoiser's logits in at least float32. Raises UserError where their shape is not [*x_t, vocab]."""
         return self._logits("the denoiser's logits", pred, x_t)
 
@@ -144,7 +143,7 @@ class Masking:
         """0: `miss` is the cross-entropy itself."""
         return jnp.zeros_like(self.keep(t))
 
-    def _logits(self, source: str, value: Any, x_t: Tokens) -> Logits:
+    def _logits(self, source: str, value: object, x_t: Tokens) -> Logits:
         logits = require_floating(f"{source} (vocab={self.vocab})", value, (*x_t.shape, self.vocab))
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 

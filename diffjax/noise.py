@@ -5,7 +5,6 @@ and take either.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +63,7 @@ class Gaussian:
         """alpha, sigma and their derivatives."""
         return coefficients(self.schedule, t)
 
-    def data(self, x0: Any) -> Values:
+    def data(self, x0: object) -> Values:
         """The data in at least float32. Raises UserError for anything but real floating-point numbers."""
         array = require_array("x", x0)
         if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -74,7 +73,7 @@ class Gaussian:
             )
         return array
 
-    def prediction(self, pred: Any, x_t: Values) -> Values:
+    def prediction(self, pred: object, x_t: Values) -> Values:
         """A denoiser's E[x0 | x_t], in float32 at least. Raises UserError where it has not the shape of x_t."""
         array = require_floating("the denoiser's prediction of x0", pred, x_t.shape)
         return array.astype(jnp.promote_types(array.dtype, jnp.float32))
@@ -203,7 +202,7 @@ class Gaussian:
         return -2 * jnp.log(jnp.maximum(jnp.abs(scale), jnp.finfo(scale.dtype).tiny))
 
 
-def _check_data_std(value: Any) -> float:
+def _check_data_std(value: object) -> float:
     """The standard deviation as a float. Raises UserError where it is not positive and finite."""
     number = python_scalar(value)
     if not matches_type(number, float) or not number > 0:

@@ -49,9 +49,12 @@ class Coefficients(NamedTuple):
 
 @runtime_checkable
 class Denoise(Protocol):
-    """The model: `(x_t, t, cond) -> E[x0 | x_t, cond]` (Gaussian) or logits (Masking), float32."""
+    """The model: `(x_t, t, cond) -> E[x0 | x_t, cond]` (Gaussian) or logits (Masking), float32.
 
-    def __call__(self, x_t: Any, t: Any, cond: Any, /) -> Any: ...
+    One for a step rule with a `prediction_type` returns that NamedTuple.
+    """
+
+    def __call__(self, x_t: Sample, t: Level, cond: Cond, /) -> PyTree: ...
 
 
 @runtime_checkable
@@ -64,11 +67,11 @@ class Noise(Protocol):
     @property
     def channel_axes(self) -> int: ...
 
-    def data(self, x0: Any) -> Values:
+    def data(self, x0: Values) -> Values:
         """The data in the dtype of the computation. Raises UserError for data of another kind."""
         ...
 
-    def prediction(self, pred: Any, x_t: Values) -> Values:
+    def prediction(self, pred: Values, x_t: Values) -> Values:
         """A denoiser's prediction in at least float32. Raises UserError where its shape does not fit x_t."""
         ...
 
@@ -174,20 +177,12 @@ class TokenNoise(Noise, Protocol):
 class Net(Protocol):
     """What is trained: `init(key, x, level, cond) -> variables`, `apply(variables, x, level, cond, keys) -> out`.
 
-    What else the library asks is in its attribute `traits` (`NetTraits`).
+    All else that the library needs to know is in its attribute `traits` (`NetTraits`).
     """
 
-    def init(self, *args: Any, **kwargs: Any) -> Any: ...
+    def init(self, *args: PyTree, **kwargs: PyTree) -> PyTree: ...
 
-    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
-
-
-@runtime_checkable
-class ConditionalNet(Net, Protocol):
-    """A net with `null_cond`, the null condition without a batch axis; None for an unconditional net."""
-
-    @property
-    def null_cond(self) -> Cond: ...
+    def apply(self, *args: PyTree, **kwargs: PyTree) -> PyTree: ...
 
 
 @dataclass(frozen=True)
@@ -208,14 +203,14 @@ class Step:
     module and name of `update`.
     """
 
-    init: Callable[[Any], PyTree]
-    update: Callable[..., tuple[Any, PyTree]]
+    init: Callable[[Values], PyTree]
+    update: Callable[..., tuple[Values, PyTree]]
     evaluations: int = 1
     per_position: bool = False
     stochastic: bool = False
     needs: type = Noise
     reorders: bool = False
-    plan: Callable[[Any, Any], PyTree] | None = None
+    plan: Callable[..., PyTree] | None = None
     order: int | None = None
     prediction_type: type[tuple] | None = None
     name: str = ""
@@ -228,8 +223,8 @@ class Step:
             raise UserError(f"Step: needs must be Noise, GaussianNoise or TokenNoise, got {describe_value(self.needs)}")
 
 
-def _maker_of(update: Callable[..., Any]) -> str:
-    """The name of the function that returned this one, or, where it stands by itself, its module and name."""
+def _maker_of(update: Callable[..., object]) -> str:
+    """The name of the function that returned this one, or of one that is not local, its module and name."""
     maker, inner, _ = getattr(update, "__qualname__", type(update).__qualname__).partition(".<locals>")
     return maker if inner else f"{update.__module__}.{maker}"
 
@@ -238,11 +233,14 @@ def _maker_of(update: Callable[..., Any]) -> str:
 class Hook(Protocol):
     """Called after each step: `(keys, x, pred, t, s) -> x`, x at level s; pred is the step's first prediction."""
 
-    def __call__(self, keys: Any, x: Any, pred: Any, t: Any, s: Any, /) -> Any: ...
+    def __call__(self, keys: Keys, x: Sample, pred: PyTree, t: Level, s: Level, /) -> Sample: ...
 
 
 @runtime_checkable
 class NoiseAwareHook(Protocol):
-    """In place of a hook: returns the denoiser and hook to sample `shape` with, the batch first (`edit.inpaint`)."""
+    """In place of a hook: returns the denoiser and hook to sample `shape` with, the batch first (`edit.inpaint`).
 
-    def as_hook(self, noise: Any, order: Any, denoise: Any, shape: tuple[int, ...]) -> tuple[Any, Any]: ...
+    `order` is an `Order`, whose module imports this one.
+    """
+
+    def as_hook(self, noise: Noise, order: Any, denoise: Denoise, shape: tuple[int, ...]) -> tuple[Denoise, Hook]: ...

@@ -1,16 +1,45 @@
-"""What a net says of itself beside `init` and `apply`."""
+"""Traits of nets: all that the library knows of a net beside `init` and `apply`."""
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, get_type_hints, runtime_checkable
+from typing import Protocol, get_type_hints, runtime_checkable
+
+from jaxtyping import PyTree
 
 from diffjax.errors import UserError
+from diffjax.protocols import Cond, Net
 from diffjax.utils.kinds import describe_value, matches_type, python_scalar, type_name
+
+
+@runtime_checkable
+class ConditionalNet(Net, Protocol):
+    """A net with `null_cond`, the null condition without a batch axis; None for an unconditional net."""
+
+    @property
+    def null_cond(self) -> Cond: ...
+
+
+@runtime_checkable
+class ClonableNet(Net, Protocol):
+    """A net with `clone`, which returns the net with these fields changed, as modules of Flax linen have."""
+
+    def clone(self, **changes: PyTree) -> "ClonableNet": ...
+
+
+@runtime_checkable
+class ConditionEncoder(Protocol):
+    """An encoder of one part of a condition (`nets.condition_encoders`)."""
+
+    @property
+    def part(self) -> str: ...
+
+    @property
+    def drop(self) -> float: ...
 
 
 @dataclass(frozen=True)
 class NetTraits:
-    """What a net says of itself, in its attribute `traits`. Raises UserError for a value of the wrong type.
+    """The value of a net's attribute `traits`. Raises UserError for a field of the wrong type.
 
     `vocab`: its number of tokens, without the mask; None for a net of real numbers.
     `convolutional`: its sampling and training loops run step by step on a CPU (`parallel.dispatch`).
@@ -30,7 +59,7 @@ class NetTraits:
     perturbable: bool = False
     controllable: bool = False
     fixed: tuple[str, ...] = ()
-    conditions: tuple[Any, ...] = ()
+    conditions: tuple[ConditionEncoder, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vocab", python_scalar(self.vocab))
@@ -40,7 +69,7 @@ class NetTraits:
 
 
 @functools.cache
-def _field_types() -> dict[str, Any]:
+def _field_types() -> dict[str, object]:
     return get_type_hints(NetTraits)
 
 

@@ -53,7 +53,7 @@ def test_costs_are_the_local_errors_of_the_rule() -> None:
     stops, x = jnp.array([0.9, 0.6, 0.3, 0.0]), data(16)
     given = grid_search.StepContext(as_pytree(DENOISE), None, keys(0, 16))
     path = grid_search.reference_path(NOISE, given, x, stops)
-    cost = grid_search.jump_errors(NOISE, given, steps.ddim(), path, stops)
+    cost = grid_search.jump_errors(grid_search.NoiseRule(NOISE, steps.ddim()), given, path, stops)
     for i, j in itertools.combinations(range(4), 2):
         options = {"grid": stops[jnp.array([i, j])], "step": steps.ddim(), "start": path[i]}
         there = sample(keys(0, 16), NOISE, order.together, DENOISE, (1,), **options)
@@ -70,7 +70,7 @@ def test_it_beats_every_grid_of_a_name_on_other_noise(rule) -> None:
         x = sample(some, NOISE, order.together, DENOISE, (1,), grid=grid, step=step)
         return float(jnp.sqrt(jnp.mean((x - fine) ** 2)))
 
-    found = grids.optimise(NOISE, DENOISE, data(512), 8, step=step, candidates=32)
+    found = grids.optimise(NOISE, DENOISE, data(512), 8, step=step, search=grids.Search(candidates=32))
     karras = [
         grids.karras(NOISE, 8, low, high, rho) for low, high in ((0.002, 80.0), (0.1, 10.0)) for rho in (3.0, 7.0)
     ]
@@ -84,12 +84,12 @@ def test_it_beats_every_grid_of_a_name_on_other_noise(rule) -> None:
 def test_grids_fall_strictly_between_their_ends(make) -> None:
     noise = Gaussian(make, predict.v)
     denoise = oracles.gaussian(noise, np.zeros(1), np.eye(1))
-    found = np.asarray(grids.optimise(noise, denoise, data(8), 5, candidates=16, rounds=1))
+    found = np.asarray(grids.optimise(noise, denoise, data(8), 5, search=grids.Search(candidates=16, rounds=1)))
     assert found.shape == (6,)
     assert (found[0], found[-1]) == (1, 0)
     assert np.all(np.diff(found) < 0)
     own = jnp.array([0.9, 0.7, 0.5, 0.2, 0.1])
-    kept = np.asarray(grids.optimise(noise, denoise, data(8), 2, candidates=own, rounds=0))
+    kept = np.asarray(grids.optimise(noise, denoise, data(8), 2, search=grids.Search(candidates=own, rounds=0)))
     assert set(kept) <= set(np.asarray(own))
     assert (kept[0], kept[-1]) == (own[0], own[-1])
 
@@ -97,9 +97,9 @@ def test_grids_fall_strictly_between_their_ends(make) -> None:
 def test_what_cannot_be_optimised_is_refused() -> None:
     for options, message in (
         ({"step": steps.posterior()}, "^step: posterior"),
-        ({"candidates": 8}, "^steps: "),
-        ({"candidates": 1}, "^candidates: "),
-        ({"candidates": jnp.array([0.1, 0.5])}, "^candidates: "),
+        ({"search": grids.Search(candidates=8)}, "^steps: "),
+        ({"search": grids.Search(candidates=1)}, "^candidates: "),
+        ({"search": grids.Search(candidates=jnp.array([0.1, 0.5]))}, "^candidates: "),
     ):
         with pytest.raises(UserError, match=message):
             grids.optimise(NOISE, DENOISE, data(4), 10, **options)

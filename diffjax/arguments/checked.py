@@ -1,13 +1,13 @@
-"""Public functions look at their arguments before anything is traced.
+"""Validation of the arguments of public functions, before anything is traced.
 
-One name means one thing in all of them, so what an argument must be is decided by its name (`expected`), and numbers,
-names and truths by their annotation.
+An argument of a name in `expected.CHECKS_BY_NAME` is checked by name, since it means the same in all functions; other
+numbers, names and booleans are checked by annotation.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar, get_origin
+from typing import ParamSpec, TypeVar, get_origin
 
 from jax.core import Tracer
 
@@ -20,9 +20,9 @@ Result = TypeVar("Result")
 
 
 def validate_arguments(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function, its arguments looked at first: by name where `CHECKS_BY_NAME` has it, else by annotation.
+    """The function with validated arguments: by name where `CHECKS_BY_NAME` has it, else by annotation.
 
-    Conditions and data must have one entry for each key. Raises UserError.
+    Raises UserError, also where conditions or data do not have one entry for each key.
     """
     signature = inspect.signature(function)
     source = function.__name__
@@ -49,12 +49,12 @@ def validate_arguments(function: Callable[Arguments, Result]) -> Callable[Argume
     return call
 
 
-def _unchecked(value: Any) -> Any:
+def _unchecked(value: object) -> object:
     return value
 
 
-def _check_kind(source: str, name: str, value: Any, kind: Any) -> Any:
-    """A number, name or truth as Python's, once it is of its annotation's kind; other kinds take every value."""
+def _check_kind(source: str, name: str, value: object, kind: object) -> object:
+    """The value, a scalar as a Python number. Raises UserError where it does not fit a plain annotation."""
     if isinstance(value, Tracer):
         return value
     python_value = (

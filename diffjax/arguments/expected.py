@@ -1,6 +1,6 @@
-"""What an argument of each name must be, in every public function: a check returns it in its usual form, or refuses it.
+"""Checks of arguments by name: each returns the argument in its usual form, or raises UserError.
 
-A UserError names the argument and says what to write. No check depends on values that may be traced.
+The error names the argument and says what to write. No check depends on values that may be traced.
 """
 
 import inspect
@@ -26,7 +26,7 @@ _METHODS = tuple(name for name in vars(Noise) if not name.startswith("_"))
 
 
 def require_callable(name: str, value: Value, count: int, expected: str) -> Value:
-    """The value, once it can be called with `count` arguments. Raises UserError, which says what is expected."""
+    """The value. Raises UserError, with the text `expected`, unless it can be called with `count` arguments."""
     if not callable(value) or isinstance(value, type):
         raise UserError(f"{name}: expected {expected}, got {describe_value(value)}")
     try:
@@ -98,7 +98,7 @@ def denoiser(name: str) -> Check:
 
 def shape(value: object) -> tuple[object, ...]:
     """The shape of one example."""
-    sizes: tuple[Any, ...] = tuple(map(python_scalar, value)) if isinstance(value, Iterable) else (value, None)
+    sizes = tuple(map(python_scalar, value)) if isinstance(value, Iterable) else ()
     if not sizes or not all(matches_type(size, int) and size > 0 for size in sizes):
         raise UserError(f"shape: expected that of one example, such as (8, 8, 1), got {value!r}")
     return sizes
@@ -218,8 +218,8 @@ def require_count(count: int, noun: str, trees: Mapping[str, PyTree]) -> None:
                 )
 
 
-def as_array(name: str, value: Any) -> Any:
-    """The value as an array, unchanged where it is one. Raises UserError for what can be none."""
+def as_array(name: str, value: object) -> Any:
+    """The value as an array, unchanged if it is one. Raises UserError for anything else but numbers and lists."""
     if isinstance(value, jax.Array | np.ndarray):
         return value
     if isinstance(value, int | float | list | tuple | np.generic):
@@ -237,5 +237,7 @@ def _reject_maker(name: str, value: Value, count: int, expected: str) -> Value:
     return require_callable(name, value, count, f"a function of {count} arguments, {expected}")
 
 
-def _is_list_of_plain(value: Any) -> bool:
-    return type(value) in (list, tuple) and bool(value) and all(isinstance(entry, int | float) for entry in value)
+def _is_list_of_plain(value: object) -> bool:
+    if not isinstance(value, list | tuple) or type(value) not in (list, tuple):  # a NamedTuple is a tree
+        return False
+    return bool(value) and all(isinstance(entry, int | float) for entry in value)

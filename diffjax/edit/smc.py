@@ -5,7 +5,7 @@ from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.edit.gradient_guidance import Reconstruction, reconstruct
@@ -103,8 +103,8 @@ def _inputs(problem: Problem, threshold: float) -> _Inputs:
 
 
 @closure_jit(static_argnames=("noise", "count", "one"))
-def _filter(inputs: _Inputs, *, noise: GaussianNoise, count: int, one: bool) -> Particles | Sample:
-    """All particles of each key, or one of them; the filters run one after the other, to hold one in memory."""
+def _filter(inputs: _Inputs, *, noise: GaussianNoise, count: int, one: bool) -> PyTree:
+    """All `Particles` of each key, or one as a sample; the filters run one after the other, to hold one in memory."""
     batch = len(inputs.keys)
     observation = inputs.observation
     values, std = (jnp.broadcast_to(leaf, (batch, *leaf.shape[1:])) for leaf in observation.batched_values())

@@ -19,12 +19,13 @@ from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.run_record import Record
 from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.order import Order
-from diffjax.protocols import ConditionalNet, Noise
+from diffjax.protocols import Noise
 from diffjax.training import checkpoint, retention, safetensors_io
 from diffjax.training import ema as averages
 from diffjax.training.ema import STD
 from diffjax.training.identity import Identity, check_file, check_snapshot
 from diffjax.training.variables_files import KIND
+from diffjax.traits import ConditionalNet
 from diffjax.utils.kinds import matches_type, python_scalar
 from diffjax.utils.tree_paths import leaves_by_name
 

@@ -12,7 +12,7 @@ from diffjax.guidance.classifier_free import batched_predictions
 from diffjax.guidance.rules import Rule, apply_rule, linear
 from diffjax.guidance.scales import Scale, validate_scale
 from diffjax.protocols import Cond, Denoise, Sample
-from diffjax.traits import net_traits
+from diffjax.traits import ClonableNet, net_traits
 from diffjax.utils.closures import as_pytree
 
 
@@ -41,7 +41,7 @@ def perturbed_attention(denoise: Denoise, scale: object, blocks: tuple[int, ...]
     net_names: list[str] = []
 
     def perturbed(part: NetDenoiser) -> NetDenoiser:
-        if not net_traits(part.net).perturbable:
+        if not isinstance(part.net, ClonableNet) or not net_traits(part.net).perturbable:
             raise UserError(
                 f"perturbed_attention: the net {type(part.net).__name__} has no field `perturbed` (dj.NetTraits("
                 "perturbable=True)), as one without attention; use cfg or autoguidance"

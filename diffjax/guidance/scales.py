@@ -1,7 +1,7 @@
 """Guidance scales: a number, an array, or a function `t -> w` of the noise level, which broadcasts like t."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +91,7 @@ def validate_scale(name: str, scale: Any) -> Scale:
     if isinstance(scale, str | list | tuple | dict | None):
         raise UserError(f"{name}: scale must be a number, an array or a function of t, got {scale!r}; 1 is no guidance")
     if callable(scale):
-        return as_pytree(scale)
+        return cast(Scale, as_pytree(scale))
     if is_concrete(scale) and not np.all(np.isfinite(np.asarray(scale))):
         raise UserError(f"{name}: scale must be finite, got {scale}; 1 is no guidance")
     return PerExample(jnp.asarray(scale)) if jnp.ndim(scale) else scale

@@ -9,7 +9,7 @@ null condition (None for an unconditional net), and `net.traits` a `NetTraits`, 
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffjax.nets.adapters import control as control  # not in __all__: no nets by themselves, so no choices of a
 from diffjax.nets.adapters import lora as lora  # config's model.net
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from diffjax.nets.nnx_modules import from_nnx as from_nnx
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """`from_nnx` is imported when it is first used: flax.nnx takes half a second."""
     if name == "from_nnx":
         return importlib.import_module("diffjax.nets.nnx_modules").from_nnx

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite, prod
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,8 +12,8 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.controlnet import ControlledNet, control
-from diffjax.nets.interface import check_net
-from diffjax.traits import NetTraits, traits_over_base
+from diffjax.nets.interface import check_net, clone
+from diffjax.traits import ConditionalNet, NetTraits, traits_over_base
 from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 __all__ = ["control", "lora"]
@@ -30,7 +29,7 @@ class AdaptedNet:
     such a kernel is}; `up` is 0 at the start, where the whole is the net itself.
     """
 
-    net: Any
+    net: ConditionalNet
     rank: int
     """Rank of the changes. Range: [1, ∞); at most the smaller side of each matrix.
     When: raise it where the data differ much from those of the base."""
@@ -51,7 +50,7 @@ class AdaptedNet:
         """The null condition of the net."""
         return self.net.null_cond
 
-    def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> PyTree:
+    def init(self, key: Key[Array, ""], *args: PyTree, **more: PyTree) -> PyTree:
         """The variables. Raises UserError where no kernel matches `on`, or one is smaller than the rank."""
         base = self.net.init(key, *args, **more)["params"]
         kernels = {name: leaf for name, leaf in leaves_by_name(base).items() if _dense(name, leaf)}
@@ -61,7 +60,7 @@ class AdaptedNet:
         changes = {name: self._change(name, kernels[name], key) for name, key in zip(chosen, keys, strict=True)}
         return {"params": {"base": base, "lora": unflatten_dict(changes, sep="/")}}
 
-    def apply(self, variables: PyTree, *args: Any, **more: Any) -> Any:
+    def apply(self, variables: PyTree, *args: PyTree, **more: PyTree) -> PyTree:
         """The output of the net with the changes in its weights."""
         return self.net.apply({"params": self.merged(variables["params"])}, *args, **more)
 
@@ -89,12 +88,12 @@ class AdaptedNet:
         down = nn.initializers.lecun_normal()(key, (inner, self.rank))
         return {"down": down, "up": jnp.zeros((self.rank, outer))}
 
-    def clone(self, **changes: Any) -> "AdaptedNet":
+    def clone(self, **changes: PyTree) -> "AdaptedNet":
         """The same around a clone of the net with these fields changed."""
-        return replace(self, net=self.net.clone(**changes))
+        return replace(self, net=clone(self.net, **changes))
 
 
-def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> AdaptedNet:
+def lora(net: ConditionalNet, rank: int = 4, alpha: float = 4.0, on: str = "*") -> AdaptedNet:
     """The net with low-rank changes to its dense layers, those of attention included, which alone are trained.
 
     `on` is a pattern of names of kernels, such as `*Attention*`. Raises UserError for a rank below 1, an alpha that
@@ -106,12 +105,12 @@ def lora(net: Any, rank: int = 4, alpha: float = 4.0, on: str = "*") -> AdaptedN
     return AdaptedNet(net, rank, alpha, on)
 
 
-def merge_adapters(net: Any, params: PyTree) -> tuple[Any, PyTree]:
+def merge_adapters(net: ConditionalNet, params: PyTree) -> tuple[ConditionalNet, PyTree]:
     """The net without adapters, and its parameters with the changes added."""
     return (net.net, net.merged(params)) if isinstance(net, AdaptedNet) else (net, params)
 
 
-def map_base(net: Any, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
+def map_base(net: object, params: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
     """The parameters with `change` applied to those of the base net."""
     added = isinstance(net, (AdaptedNet, ControlledNet))
     return {**params, "base": change(params["base"])} if added else change(params)

@@ -1,7 +1,7 @@
 """ControlNet (Zhang et al. 2023): a condition added to a net whose weights are fixed."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -12,11 +12,26 @@ from jaxtyping import Array, Key, PyTree
 from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.condition_encoders import Picture
-from diffjax.protocols import Keys
-from diffjax.traits import NetTraits, net_traits, traits_over_base
+from diffjax.protocols import Cond, Keys, Net
+from diffjax.traits import ConditionEncoder, NetTraits, net_traits, traits_over_base
 from diffjax.utils.tree_paths import leaves_by_name
 
 __all__ = ["control"]
+
+
+@runtime_checkable
+class ControllableNet(Net, Protocol):
+    """A module of Flax linen whose traits are `controllable`."""
+
+    @property
+    def conditions(self) -> tuple[ConditionEncoder, ...]: ...
+
+    @property
+    def null_cond(self) -> Cond: ...
+
+    def clone(self, **changes: PyTree) -> "ControllableNet": ...
+
+    def init_with_output(self, *args: PyTree, **kwargs: PyTree) -> tuple[PyTree, PyTree]: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class ControlledNet:
     the base, whatever its weights, and the whole is the base exactly (eq. 2 and 3).
     """
 
-    net: Any
+    net: ControllableNet
     part: str
     """Condition part that is added. Range: the part of a `Picture(…)` in `model.conditions`.
     When: it has another name than the default."""
@@ -44,7 +59,7 @@ class ControlledNet:
         return self.net.null_cond
 
     @property
-    def base(self) -> Any:
+    def base(self) -> "ControllableNet":
         """The net without the part."""
         return self.net.clone(conditions=tuple(encoder for encoder in self.net.conditions if encoder.part != self.part))
 
@@ -88,12 +103,12 @@ class ControlledNet:
             {name: value for name, value in cond.items() if name in null} if isinstance(null, dict) else cond.get(LABEL)
         )
 
-    def clone(self, **changes: Any) -> "ControlledNet":
+    def clone(self, **changes: PyTree) -> "ControlledNet":
         """The same around a clone of the net with these fields changed."""
         return replace(self, net=self.net.clone(**changes))
 
 
-def control(net: Any, part: str = "sketch") -> ControlledNet:
+def control(net: ControllableNet, part: str = "sketch") -> ControlledNet:
     """The net without `part`, an image among its conditions, and a trained copy with it.
 
     Raises UserError where the net has no such encoder, or cannot be controlled (`NetTraits.controllable`).

@@ -1,15 +1,16 @@
 """The diffusion transformer of Peebles & Xie 2023: images as patches, blocks modulated by level and class."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, check_blocks, check_heads
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
+from diffjax.nets.condition_encoders import Encoders
 from diffjax.nets.layers import (
     Embedding,
     Places,
@@ -36,14 +37,14 @@ class DiT(nn.Module):
     depth: int = 4
     heads: int = 4
     classes: int = 0
-    conditions: tuple[Any, ...] = ()
+    conditions: Encoders = ()
     dropout: float = 0.0
     causal: int = 0
     """Patches of a block that attends to itself and earlier blocks; 1: each patch; 0: full attention.
     Unit: patches. Range: [0, ∞). When: diffusion forcing, with `order.rolling` or `order.blocks`."""
     perturbed: tuple[int, ...] = ()
     remat: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}

@@ -1,8 +1,9 @@
 """Modules of Equinox as nets. Equinox is not a dependency: a caller with a module has imported it."""
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import ModuleType
 
 import jax
 from jaxtyping import Array, PyTree
@@ -26,7 +27,7 @@ __all__ = ["from_equinox"]
 SIGNATURE = "def __call__(self, x, level, cond=None, *, key=None)"
 
 
-def from_equinox(module: Any) -> ModuleNet:
+def from_equinox(module: object) -> ModuleNet:
     """A net of an Equinox module, called as `module(x, level, cond, key=key)` on each example, by `jax.vmap`.
 
     There x (channels last), the level, which broadcasts against x, and the condition have no batch axis. The module's
@@ -36,8 +37,9 @@ def from_equinox(module: Any) -> ModuleNet:
     Raises UserError where it is no such module, does not take these arguments, has no parameters, or keeps a state, as
     `eqx.nn.BatchNorm` does.
     """
-    equinox: Any = sys.modules.get("equinox")
-    check_module("from_equinox", module, equinox.Module if equinox else (), "Equinox")
+    imported = sys.modules.get("equinox")
+    check_module("from_equinox", module, imported.Module if imported else (), "Equinox")
+    equinox = importlib.import_module("equinox")
     check_arguments(module, ARGUMENTS[:3], ("key",), SIGNATURE)
     _check_stateless(equinox, module)
     params, rest = equinox.partition(module, equinox.is_inexact_array)
@@ -45,7 +47,7 @@ def from_equinox(module: Any) -> ModuleNet:
     arrays = {path_names(path): leaf for path, leaf in paths}
     check_parameters("from_equinox", module, arrays)
 
-    def build(arrays: Sequence[Array]) -> Any:
+    def build(arrays: Sequence[Array]) -> PyTree:
         return equinox.combine(jax.tree.unflatten(treedef, arrays), rest)
 
     def call(arrays: Sequence[Array], x: Array, level: Array, cond: PyTree, keys: Keys | None, **more: PyTree) -> Array:
@@ -61,7 +63,7 @@ def from_equinox(module: Any) -> ModuleNet:
     return ModuleNet(identity, arrays, build, call, *read_traits("from_equinox", module))
 
 
-def _check_stateless(equinox: Any, module: Any) -> None:
+def _check_stateless(equinox: ModuleType, module: object) -> None:
     """Raise UserError where a layer has state."""
 
     def is_state(leaf: object) -> bool:

@@ -9,22 +9,28 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import flax.linen as nn
 from flax import errors
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError
-from diffjax.protocols import Net
-from diffjax.traits import net_traits
+from diffjax.protocols import Cond, Net
+from diffjax.traits import ClonableNet, net_traits
 
 ARGUMENTS = ("x", "level", "cond", "keys")
 SIGNATURE = "def __call__(self, x, level, cond=None, keys=None)"
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def check_net(net: Any) -> None:
+@runtime_checkable
+class _HasNullCondition(Protocol):
+    @property
+    def null_cond(self) -> Cond: ...
+
+
+def check_net(net: object) -> None:
     """Raise UserError for what is not a net, with what to write instead."""
     if isinstance(net, type):
         raise UserError(f"net: expected an instance, got the class {net.__name__}; write {net.__name__}(...)")
@@ -39,9 +45,9 @@ def check_net(net: Any) -> None:
         check_arguments(net, ARGUMENTS[:3], (), SIGNATURE)  # in sampling there are no keys
 
 
-def check_arguments(module: Any, positional: Sequence[str], keywords: Sequence[str], write: str) -> None:
+def check_arguments(module: object, positional: Sequence[str], keywords: Sequence[str], write: str) -> None:
     """Raise UserError where `module.__call__` does not take these arguments; `write` is the signature to write."""
-    signature = inspect.signature(type(module).__call__)
+    signature = inspect.signature(type(module).__call__)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         signature.bind(module, *positional, **dict.fromkeys(keywords))
     except TypeError as error:
@@ -71,7 +77,19 @@ def _required(parameters: Sequence[Parameter], positional: Sequence[str], keywor
     return f"needs the argument {' and '.join(names)}, which is not always given: it needs a default" if names else ""
 
 
-def check_variables(net: Any, variables: PyTree) -> None:
+def net_null_condition(net: object) -> Cond:
+    """The null condition of a net or module, without a batch axis; None for one without conditions."""
+    return net.null_cond if isinstance(net, _HasNullCondition) else None
+
+
+def clone(net: Net, **changes: PyTree) -> Net:
+    """The net with these fields changed. Raises UserError where it has no `clone`."""
+    if not isinstance(net, ClonableNet):
+        raise UserError(f"net: {type(net).__name__} has no clone, as modules of flax.linen have")
+    return net.clone(**changes)
+
+
+def check_variables(net: object, variables: PyTree) -> None:
     """Raise UserError where `init` returned more or other than parameters, as with BatchNorm."""
     name = type(net).__name__
     if not isinstance(variables, Mapping) or "params" not in variables:
@@ -85,7 +103,7 @@ def check_variables(net: Any, variables: PyTree) -> None:
 
 
 @contextmanager
-def explain_flax_errors(net: Any) -> Iterator[None]:
+def explain_flax_errors(net: object) -> Iterator[None]:
     """A context that turns Flax's errors about rngs and state into UserErrors: nets have neither."""
     try:
         yield

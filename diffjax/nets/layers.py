@@ -1,15 +1,14 @@
 """Layers that the nets share, and the checks of their fields."""
 
 import functools
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
 from zlib import crc32
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
@@ -60,7 +59,7 @@ def sinusoids(level: Float[Array, "*b"], features: int) -> Float[Array, "*b feat
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def dense_dot_general(x: Array, matrix: Array, dimensions: object, **options: Any) -> Array:
+def dense_dot_general(x: Array, matrix: Array, dimensions: object, **options: PyTree) -> Array:
     """x [..., i] times a matrix [i, j], the leading axes of x flattened: `dot_general` for dense layers of tokens.
 
     On a CPU, XLA's gradients of a product with several leading axes take twice as long.
@@ -69,13 +68,13 @@ def dense_dot_general(x: Array, matrix: Array, dimensions: object, **options: An
     return out.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
-def dense_float32(x: Array, matrix: Array, dimensions: object, **options: Any) -> Array:
+def dense_float32(x: Array, matrix: Array, dimensions: object, **options: PyTree) -> Array:
     """`dense_dot_general` for the last layer, accumulated and returned in at least float32."""
     kind = jnp.promote_types(x.dtype, jnp.float32)
     return dense_dot_general(x, matrix, dimensions, preferred_element_type=kind, **options)
 
 
-def remat_block(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
+def remat_block(block: Callable[..., PyTree], remat: bool, static: tuple[int, ...] = ()) -> Callable[..., PyTree]:
     """The block, or with `remat` its rematerialized form, which stores its input alone; parameters keep their names.
 
     A block is a module class or an unbound method. `static` are the places of arguments that are not arrays, `self`
@@ -83,7 +82,7 @@ def remat_block(block: Any, remat: bool, static: tuple[int, ...] = ()) -> Any:
     """
     if not remat:
         return block
-    rematerialized: Any = nn.remat(block, static_argnums=static)
+    rematerialized = nn.remat(block, static_argnums=static)
     rematerialized.__name__ = block.__name__  # Flax names parameters by it
     return rematerialized
 

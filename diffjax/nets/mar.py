@@ -1,7 +1,5 @@
 """Continuous autoregression (Li et al. 2024, MAR): a transformer over known patches, a small denoiser of each patch."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -54,10 +52,10 @@ class MAR(nn.Module):
     """Octaves of Fourier features of the head's input. Unit: octaves. Range: [0, 16].
     When: pixels have few, close values."""
     classes: int = 0
-    conditions: tuple[Any, ...] = ()
+    conditions: Encoders = ()
     dropout: float = 0.0
     remat: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         sizes = {"patch": self.patch, "width": self.width, "depth": self.depth, "heads": self.heads}

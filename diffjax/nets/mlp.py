@@ -1,12 +1,12 @@
 """A residual MLP, for vectors and small images."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition
+from diffjax.nets.condition_encoders import Encoders
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
@@ -29,10 +29,10 @@ class MLP(nn.Module):
     width: int = 128
     depth: int = 3
     classes: int = 0
-    conditions: tuple[Any, ...] = ()
+    conditions: Encoders = ()
     dropout: float = 0.0
     remat: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         check_fields(self.dtype, self.dropout, width=self.width, depth=self.depth)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
+from diffjax.nets.interface import net_null_condition
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits, net_traits
 
 Name = tuple[str, ...]
-
-
-@runtime_checkable
-class _Conditional(Protocol):
-    @property
-    def null_cond(self) -> PyTree: ...
+Module = TypeVar("Module")
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class ModuleNet:
 
     identity: "Identity"
     arrays: Mapping[Name, Array] = field(compare=False, repr=False)  # the parameters, in the order of the module
-    build: Callable[[Sequence[Array]], Any] = field(compare=False, repr=False)  # the module with such arrays
+    build: Callable[[Sequence[Array]], PyTree] = field(compare=False, repr=False)  # the module with such arrays
     call: Callable[..., Array] = field(compare=False, repr=False)  # (arrays, x, level, cond, keys, **more) -> out
     traits: NetTraits = field(compare=False, repr=False)
     null_cond: PyTree = field(compare=False, repr=False)  # None for an unconditional net
@@ -44,24 +40,24 @@ class ModuleNet:
         """The module's parameters, as `denoiser` takes them."""
         return {"params": unflatten_dict(dict(self.arrays))}
 
-    def init(self, key: Key[Array, ""], *args: Any, **more: Any) -> dict[str, PyTree]:
+    def init(self, key: Key[Array, ""], *args: PyTree, **more: PyTree) -> dict[str, PyTree]:
         """A copy of the module's parameters, whatever the key."""
         return jax.tree.map(jnp.copy, self.variables)
 
     def apply(
-        self, variables: PyTree, x: Array, level: Array, cond: PyTree = None, keys: Keys | None = None, **more: Any
+        self, variables: PyTree, x: Array, level: Array, cond: PyTree = None, keys: Keys | None = None, **more: PyTree
     ) -> Array:
         """The output of the module with these parameters, `level` broadcast to the batch."""
         level = jnp.broadcast_to(level, (len(x), *level.shape[1:]))
         return self.call(self._ordered(variables), x, level, cond, keys, **more)
 
-    def module(self, variables: PyTree) -> Any:
+    def module(self, variables: PyTree) -> PyTree:
         """A new module like the original, with these parameters, such as those of `state.ema`."""
         return self.build(self._ordered(variables))
 
     def _ordered(self, variables: PyTree) -> list[Array]:
         """The parameters in the module's order. Raises UserError where one is missing."""
-        params: dict[Any, Any] = flatten_dict(variables["params"])
+        params: PyTree = flatten_dict(variables["params"])
         missing = [name for name in self.arrays if name not in params]
         if missing:
             raise UserError(f"net: variables have no parameter {'/'.join(missing[0])}; give those of this net")
@@ -131,11 +127,11 @@ def read_traits(maker: str, module: object) -> tuple[NetTraits, PyTree]:
             f"{maker}: {type(module).__name__}.traits: has_head, perturbable and controllable serve modules of "
             "flax.linen alone; leave them out"
         )
-    return traits, module.null_cond if isinstance(module, _Conditional) else None
+    return traits, net_null_condition(module)
 
 
-def check_module(maker: str, module: object, base: type | tuple[()], framework: str) -> None:
-    """Raise UserError for anything but an instance of the framework's modules."""
+def check_module(maker: str, module: object, base: type[Module] | tuple[()], framework: str) -> Module:
+    """The module. Raises UserError for anything but an instance of the framework's modules."""
     if isinstance(module, type):
         raise UserError(f"{maker}: expected an instance, got the class {module.__name__}; write {module.__name__}(...)")
     if not isinstance(module, base):
@@ -143,6 +139,7 @@ def check_module(maker: str, module: object, base: type | tuple[()], framework: 
             f"{maker}: module must be a module of {framework}, got {type(module).__name__}; modules of flax.linen are "
             "nets as they are, for others there are dj.nets.from_nnx and dj.nets.from_equinox"
         )
+    return module
 
 
 def check_parameters(maker: str, module: object, arrays: Mapping[Name, Array]) -> None:

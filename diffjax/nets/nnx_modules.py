@@ -1,7 +1,6 @@
 """Modules of flax.nnx as nets."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ from diffjax.protocols import Keys
 __all__ = ["from_nnx"]
 
 
-def from_nnx(module: Any) -> ModuleNet:
+def from_nnx(module: object) -> ModuleNet:
     """A net of a flax.nnx module, called as `module(x, level, cond, keys)`, on batches.
 
     Its `nnx.Param`s are the parameters, and training starts from their values; other variables and arrays are
@@ -35,7 +34,7 @@ def from_nnx(module: Any) -> ModuleNet:
     Raises UserError where it is no such module, does not take these arguments or has no parameters, and, when called,
     where it changes a variable, as `nnx.BatchNorm` does without `use_running_average`.
     """
-    check_module("from_nnx", module, nnx.Module, "flax.nnx")
+    module = check_module("from_nnx", module, nnx.Module, "flax.nnx")
     check_arguments(module, ARGUMENTS, (), SIGNATURE)
     graph, *states = nnx.split(module, nnx.Param, nnx.RngState, ...)
     params, streams, rest = _copy(states)
@@ -81,7 +80,7 @@ def _reseed(streams: PyTree, key: Key[Array, ""]) -> PyTree:
     return jax.tree.unflatten(treedef, [reset(i, leaf) for i, leaf in enumerate(leaves)])
 
 
-def _call_unchanged(module: Any, *args: Any, **more: Any) -> Any:
+def _call_unchanged(module: nnx.Module, *args: PyTree, **more: PyTree) -> Array:
     """The output of a module. Raises UserError where the call changes a variable other than a random stream."""
     before = _values(module)
     out = module(*args, **more)

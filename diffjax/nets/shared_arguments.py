@@ -1,10 +1,11 @@
-"""Descriptions of arguments that mean the same in every net, or every encoder, that has them.
+"""Descriptions of the arguments that nets, or encoders, share, as strings below the fields.
 
-They are written as those of a net's own arguments: a string below the field. A net that means something else by a name
-describes it beside its own field. `make reference` reads both.
+A net with another meaning of a name describes it below its own field. `make reference` reads both.
 """
 
-from typing import Any
+from jax.typing import DTypeLike
+
+from diffjax.nets.condition_encoders import Encoders
 
 
 class NetArguments:
@@ -24,7 +25,7 @@ class NetArguments:
     classes: int
     """Number of classes that the net is told; 0: none. A config sets it from the data. Unit: classes.
     Range: [0, 1048576]. When: in Python, for conditional nets."""
-    conditions: tuple[Any, ...]
+    conditions: Encoders
     """Encoders of further parts of a condition. A config sets it from `model.conditions`.
     Range: of `diffjax.nets.condition_encoders`, each of another part. When: the net is told more than a class."""
     dropout: float
@@ -35,7 +36,7 @@ class NetArguments:
     remat: bool
     """Whether blocks are computed again in the backward pass, in place of being stored.
     When: training does not fit into the memory of a GPU or TPU; it costs time. Without effect on a CPU."""
-    dtype: Any
+    dtype: DTypeLike
     """Type of the computation; parameters and output stay float32. Range: `'float32'`, `'bfloat16'`.
     When: bfloat16 on GPUs and TPUs, for speed and memory."""
 

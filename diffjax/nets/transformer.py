@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Block, Cache, check_blocks, check_heads
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, per_token
-from diffjax.nets.condition_encoders import EncoderOutputs
+from diffjax.nets.condition_encoders import EncoderOutputs, Encoders
 from diffjax.nets.layers import (
     Embedding,
     Places,
@@ -49,13 +49,13 @@ class Transformer(nn.Module):
     depth: int = 4
     heads: int = 4
     classes: int = 0
-    conditions: tuple[Any, ...] = ()
+    conditions: Encoders = ()
     dropout: float = 0.0
     causal: bool = False
     """Whether it predicts each next token. When: with `train.loss=causal` and an order of width 0."""
     perturbed: tuple[int, ...] = ()
     remat: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         sizes = {"vocab": self.vocab, "width": self.width, "depth": self.depth, "heads": self.heads}

@@ -3,7 +3,6 @@ attention at chosen depths, skip connections by concatenation."""
 
 from collections.abc import Sequence
 from math import gcd
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from diffjax.errors import UserError
 from diffjax.nets.attention import CrossAttention, check_blocks
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
-from diffjax.nets.condition_encoders import EncoderOutputs
+from diffjax.nets.condition_encoders import EncoderOutputs, Encoders
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
@@ -94,7 +93,7 @@ class UNet(nn.Module):
     When: conditions have tokens (captions), or distant parts of an image must fit together."""
     heads: int = 4
     classes: int = 0
-    conditions: tuple[Any, ...] = ()
+    conditions: Encoders = ()
     dropout: float = 0.0
     perturbed: tuple[int, ...] = ()
     """Depths whose attention matrix is the identity: a weaker net, for guidance. Range: each in [0, depths).
@@ -103,7 +102,7 @@ class UNet(nn.Module):
     """Whether each pixel may have a noise level of its own.
     When: for `edit.clamp`, and `train.loss=regression(given=…)`."""
     remat: bool = False
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
         depths = len(self.multipliers)

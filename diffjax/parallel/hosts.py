@@ -1,8 +1,8 @@
-"""Whether all hosts of a run are there: before JAX waits for them, and as long as the run goes on.
+"""Monitoring of the hosts of a run, before JAX waits for them and while the run goes on.
 
-JAX's own client ends the process by SIGABRT where a host does not come or is lost. So the hosts meet here first, by
-plain sockets at the coordinator's address, and keep these connections: the first host is connected with each of the
-others, both ends send a line each second, and a connection that closes or is silent for too long is a lost host.
+JAX's own client ends the process by SIGABRT where a host is missing or lost. So the hosts connect here first, by plain
+sockets at the coordinator's address, and keep these connections: the first host is connected with each of the others,
+both ends send a line each second, and a connection that closes or is silent for too long means a lost host.
 """
 
 import os
@@ -24,7 +24,7 @@ Peers = dict[int, socket.socket]
 
 
 def meet(address: str, port: int, hosts: int, host: int, timeout_s: float) -> Peers:
-    """Wait until all hosts are there; returns the connections: of the first host with each other one.
+    """Wait until all hosts are connected; returns the connections, of the first host with each other one.
 
     Raises UserError, on every host that is there, where one does not come within `timeout_s` seconds.
     """
@@ -61,11 +61,11 @@ def _gather(port: int, hosts: int, timeout_s: float) -> Peers:
 
 
 def _welcome(peer: socket.socket, hosts: int, peers: Peers) -> None:
-    """Keep the connection of a host that says which it is; refuse any other."""
+    """Keep the connection of a host with a valid greeting; close any other."""
     peer.settimeout(2.0)
-    said = _line(peer)
-    number, _, count = said.removeprefix(_GREETING).partition(" of ")
-    known = said.startswith(_GREETING) and number.isdecimal() and count.isdecimal()
+    greeting = _line(peer)
+    number, _, count = greeting.removeprefix(_GREETING).partition(" of ")
+    known = greeting.startswith(_GREETING) and number.isdecimal() and count.isdecimal()
     if known and int(count) == hosts and 0 < int(number) < hosts and int(number) not in peers:
         peers[int(number)] = peer
         return
@@ -176,21 +176,21 @@ class Watch:
                         self._lose(host, f"was not heard of for {self._timeout_s:g} s")
 
     def _has_ended(self, host: int) -> bool:
-        """Read what a host says: whether it ended in order."""
+        """Read the lines of a host; whether it ended in order."""
         try:
-            said = self._peers[host].recv(4096)
+            data = self._peers[host].recv(4096)
         except BlockingIOError:
             return False
         except OSError:
-            said = b""
+            data = b""
         self._heard_s[host] = time.monotonic()
-        for line in said.decode("ascii", "replace").splitlines():
+        for line in data.decode("ascii", "replace").splitlines():
             parts = line.split(maxsplit=2)
             if len(parts) == 3 and parts[0] == "lost" and parts[1].isdecimal():
                 self._lose(int(parts[1]), parts[2])
-        if not said:
+        if not data:
             self._lose(host, "has ended")
-        return b"bye" in said
+        return b"bye" in data
 
     def _tell(self, line: str) -> None:
         for peer in self._peers.values():

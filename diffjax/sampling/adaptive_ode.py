@@ -2,7 +2,8 @@
 
 import functools
 import importlib
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,11 +48,11 @@ def adaptive(
     to noise. Raises UserError without diffrax, for a tolerance that is not positive, and where 4096 steps do not reach
     the end.
     """
-    _check(noise, rtol, atol, ends, start)
+    gaussian = _checked_noise(noise, rtol, atol, ends, start)
     _diffrax()
     inputs = Inputs(keys, checked_denoiser(noise, denoise), cond)
     arguments = (inputs, start, Tolerance(rtol, atol), jnp.asarray(ends, float))
-    x, evaluations, reached = _solve(*arguments, noise=noise, shape=tuple(shape))
+    x, evaluations, reached = _solve(*arguments, noise=gaussian, shape=tuple(shape))
     if not isinstance(reached, Tracer) and not bool(jnp.all(reached)):
         raise UserError(f"rtol: {rtol:g} was not reached in {_MAX_STEPS} steps; use a larger one, or float64")
     return x, evaluations
@@ -116,8 +117,10 @@ def _radius(noise: GaussianNoise, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.hypot(*noise.schedule(t))
 
 
-def _check(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Values | None) -> None:
-    """Raise UserError where there is nothing to solve, or no tolerance."""
+def _checked_noise(
+    noise: Noise, rtol: float, atol: float, ends: tuple[float, float], start: Values | None
+) -> GaussianNoise:
+    """The noise. Raises UserError for another noise than Gaussian, and for invalid tolerances, ends or start."""
     if not isinstance(noise, GaussianNoise):
         raise UserError(f"noise: {type(noise).__name__} has no probability-flow ODE; use Gaussian")
     for name, value in (("rtol", rtol), ("atol", atol)):
@@ -127,9 +130,10 @@ def _check(noise: Noise, rtol: float, atol: float, ends: tuple[float, float], st
         raise UserError(f"ends: expected two clock values in [0, 1], from where and to where, got {ends}")
     if start is None and ends[0] != 1:
         raise UserError(f"ends: starts at {ends[0]:g}, and only at 1 is nothing known; give start=, the state there")
+    return noise
 
 
-def _diffrax() -> Any:
+def _diffrax() -> ModuleType:
     try:
         return importlib.import_module("diffrax")
     except ImportError:

@@ -1,7 +1,7 @@
-"""A denoiser taken apart at its nets: the arguments with which it calls them, and its prediction from their outputs.
+"""The calls that a denoiser makes of its nets: their arguments, and the prediction from given answers.
 
 Under guidance a denoiser calls one net with copies of the examples under several conditions, or several nets. A sampler
-that keeps something of each call (a cache, a context) needs these arguments, and answers the calls by itself.
+with a cache or a context for each call needs these arguments, and computes the answers itself.
 """
 
 from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ def stream_batches(batches: object, position: int) -> Iterator[Batch]:
 
     A sequence is repeated, each epoch after the first in an order that depends on the epoch's number alone. Any other
     iterable that has a length is restarted when it ends, from its beginning. Of both, batches of another size than the
-    first are left out. Each of this is said on stderr.
+    first are left out. Each of these is reported on stderr.
     """
     if isinstance(batches, str | Mapping) or not isinstance(batches, Iterable):
         raise UserError(f'fit: batches must be an iterable of {{"x": array, "cond": …}}, got {describe_value(batches)}')

@@ -1,10 +1,10 @@
-"""Checkpoints: what is on disk is whole and unchanged, or it is not read (docs/checkpoints.md has the format).
+"""Checkpoints, which are read only if they are complete and unchanged (docs/checkpoints.md has the format).
 
     checkpoints/00005000/state/…         written by Orbax, in the background
     checkpoints/00005000/manifest.json   written last: the step, and size and SHA-256 of every file above
 
-A folder without a manifest was never finished; one whose files differ from its manifest has been damaged. Either is
-named on stderr, and the newest valid one is read in its place.
+A folder without a manifest is incomplete; one whose files differ from its manifest is damaged. Both are reported on
+stderr, and the newest valid checkpoint is read.
 """
 
 import shutil
@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -124,7 +123,7 @@ class Saver:
         self._alias.close()
         self._orbax.save(self._alias.enter_context(plain_path(self._partial(step))) / "state", host_copy)
 
-    def _finish(self, step: int, about: dict[str, Any]) -> None:
+    def _finish(self, step: int, about: Mapping[str, object]) -> None:
         """The manifest, the final name, and only then the deletion of older checkpoints."""
         self._orbax.wait_until_finished()
         if jax.process_index() != 0:

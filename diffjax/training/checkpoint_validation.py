@@ -1,7 +1,7 @@
-"""Reading the arrays of a checkpoint that may come from a stranger: they are validated before memory is allocated.
+"""Reading of the arrays of an untrusted checkpoint: they are validated before memory is allocated.
 
 TensorStore allocates what an array claims to take, decompresses the index of the arrays to any size, and overflows its
-stack on deeply nested JSON. Hashes do not help: whoever made the arrays made the manifest.
+stack on deeply nested JSON. Hashes do not help: they come from the same source.
 """
 
 import json
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +80,7 @@ def _open_array(state: Path, name: str) -> ts.Future:
     return ts.open({"driver": "zarr", "kvstore": store, "fill_missing_data_reads": False})
 
 
-def _store_spec(state: Path) -> dict[str, Any]:
+def _store_spec(state: Path) -> dict[str, object]:
     return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
 
 
@@ -96,7 +95,7 @@ def _check_sizes(state: Path) -> None:
 
 def _check_arrays(state: Path) -> None:
     """Raise ValueError for an array with invalid metadata."""
-    store: Any = ts.KvStore.open(_store_spec(state)).result()
+    store = ts.KvStore.open(_store_spec(state)).result()
     names = [name for name in store.list().result() if name.endswith(b"/.zarray")]
     for start in range(0, len(names), _READ_BATCH):  # many at once are faster, and the first that is wrong ends it
         for read in [store.read(name) for name in names[start : start + _READ_BATCH]]:

@@ -1,4 +1,4 @@
-"""Steps that the devices have been sent and the host has not seen the end of, so that neither waits for the other."""
+"""The queue of dispatched steps that are not confirmed yet, so that neither host nor devices wait for the other."""
 
 import itertools
 import time

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import optax
@@ -10,7 +9,8 @@ from jax.tree_util import KeyPath
 from jaxtyping import Array, Key, PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.interface import check_net
+from diffjax.nets.interface import check_net, clone, net_null_condition
+from diffjax.protocols import Net
 from diffjax.traits import NetTraits, net_traits
 from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
@@ -19,7 +19,7 @@ from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, 
 class FrozenNet:
     """A net whose parameters that match `patterns` get no gradient, and none is computed."""
 
-    net: Any
+    net: Net
     patterns: tuple[str, ...]
 
     @property
@@ -30,9 +30,9 @@ class FrozenNet:
     @property
     def null_cond(self) -> PyTree:
         """The null condition of the net."""
-        return self.net.null_cond
+        return net_null_condition(self.net)
 
-    def init(self, key: Key[Array, ""], *args: Any, **kwargs: Any) -> PyTree:
+    def init(self, key: Key[Array, ""], *args: PyTree, **kwargs: PyTree) -> PyTree:
         """The net's variables. Raises UserError for a pattern that matches nothing, and where all is frozen."""
         variables = self.net.init(key, *args, **kwargs)
         names = leaves_by_name(variables["params"])
@@ -41,7 +41,7 @@ class FrozenNet:
             raise UserError(f"train.freeze: {', '.join(self.patterns)} leave nothing to train; leave something out")
         return variables
 
-    def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
+    def apply(self, variables: PyTree, *args: PyTree, **kwargs: PyTree) -> PyTree:
         """The net's output."""
 
         def stop_frozen(path: KeyPath, leaf: Array) -> Array:
@@ -50,14 +50,14 @@ class FrozenNet:
         params = jax.tree_util.tree_map_with_path(stop_frozen, variables["params"])
         return self.net.apply({**variables, "params": params}, *args, **kwargs)
 
-    def clone(self, **changes: object) -> "FrozenNet":
+    def clone(self, **changes: PyTree) -> "FrozenNet":
         """The same around a clone of the net with these fields changed."""
-        return replace(self, net=self.net.clone(**changes))
+        return replace(self, net=clone(self.net, **changes))
 
 
 def freeze(
-    net: Any, optimizer: optax.GradientTransformation, patterns: tuple[str, ...] = ()
-) -> tuple[Any, optax.GradientTransformation]:
+    net: Net, optimizer: optax.GradientTransformation, patterns: tuple[str, ...] = ()
+) -> tuple[Net, optax.GradientTransformation]:
     """Net and optimizer with the parameters frozen whose names match a pattern, such as `Embedding_0/*`.
 
     Also those of the net's own patterns (`net.traits.fixed`), as of one with adapters. Frozen parameters have no

@@ -1,7 +1,7 @@
-"""The identity of a run: shapes alone do not tell the weights of one run from those of another.
+"""The identity of a run, by which its checkpoints are told from those of another run with equal shapes.
 
 config.json has an identity that is drawn at a run's first start. Each checkpoint repeats it, with the hash of what its
-numbers mean. A checkpoint with another one is refused by name, never passed over for an older one.
+numbers mean. A checkpoint with another one is an error that names it; no older one is read in its place.
 """
 
 from collections.abc import Mapping

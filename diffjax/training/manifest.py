@@ -1,4 +1,4 @@
-"""manifest.json, written last, without which a folder is no checkpoint.
+"""manifest.json, the last file of a checkpoint to be written: a folder without it is no checkpoint.
 
 It holds the format, the step, the versions of the libraries, and size and SHA-256 of every other file of the folder;
 and the SHA-256 of all this, so that a flipped bit in the manifest itself is detected.
@@ -7,6 +7,7 @@ and the SHA-256 of all this, so that a flipped bit in the manifest itself is det
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ PACKAGES = ("diffjax", "jax", "flax", "optax", "orbax-checkpoint")
 _MAX_SHOWN = 100  # characters of its content that a message repeats
 
 
-def write_manifest(folder: Path, about: dict[str, Any]) -> None:
+FileEntry = dict[str, int | str]  # {"bytes": size, "sha256": hash}
+
+
+def write_manifest(folder: Path, about: Mapping[str, object]) -> None:
     """Make the folder a checkpoint with these fields in its manifest, once every file is on the disk."""
     for path in folder.rglob("*"):
         sync(path)
@@ -47,7 +51,7 @@ def read_if_possible(folder: Path) -> dict[str, Any]:
 
 
 def find_damage(folder: Path) -> str:
-    """What is wrong with a checkpoint, as a clause; empty where nothing is."""
+    """The damage of a checkpoint, as a clause for a message; empty for a valid one."""
     try:
         document = read_manifest(folder)
         expected = dict(document["files"])
@@ -69,7 +73,7 @@ def find_damage(folder: Path) -> str:
         return "a file of it was deleted while it was read"
 
 
-def file_hashes(folder: Path) -> dict[str, dict[str, Any]]:
+def file_hashes(folder: Path) -> dict[str, FileEntry]:
     """Size and SHA-256 of every file of a checkpoint but the manifest."""
     return {str(file.relative_to(folder)): _file_entry(file) for file in _files(folder)}
 
@@ -83,7 +87,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _first_difference(folder: Path, expected: dict[str, Any]) -> str:
+def _first_difference(folder: Path, expected: Mapping[str, object]) -> str:
     """The first file that differs from the manifest; sizes are compared before anything is read."""
     present = {str(file.relative_to(folder)): file for file in _files(folder)}
     for name in sorted(expected.keys() | present.keys()):
@@ -94,7 +98,8 @@ def _first_difference(folder: Path, expected: dict[str, Any]) -> str:
         if present[name].is_symlink() or not present[name].is_file():
             return f"{name} is no ordinary file"
     for name, file in present.items():
-        if not isinstance(expected[name], dict) or file.stat().st_size != expected[name].get("bytes"):
+        entry = expected[name]
+        if not isinstance(entry, dict) or file.stat().st_size != entry.get("bytes"):
             return f"{name} has another size than when it was written"
     for name, file in present.items():
         if _file_entry(file) != expected[name]:
@@ -108,9 +113,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.is_symlink() or not path.is_dir())
 
 
-def _file_entry(file: Path) -> dict[str, Any]:
+def _file_entry(file: Path) -> FileEntry:
     return {"bytes": file.stat().st_size, "sha256": untrusted.file_sha256(file)}
 
 
-def _manifest_hash(document: dict[str, Any]) -> str:
+def _manifest_hash(document: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
@@ -43,6 +43,17 @@ class Writer(Protocol):
     def close(self) -> None:
         """Write everything that is left."""
         ...
+
+
+@runtime_checkable
+class WandbRun(Protocol):
+    """The methods of `wandb.Run` that are used."""
+
+    def define_metric(self, name: str, *, step_metric: str) -> object: ...
+
+    def log(self, data: dict[str, float]) -> None: ...
+
+    def finish(self) -> None: ...
 
 
 def jsonl(folder: Path, start: int, about: Mapping[str, object]) -> Writer:
@@ -180,10 +191,10 @@ class _TensorBoard:
 class _WeightsAndBiases:
     """`step` is a metric and the axis of all others: W&B's own step may never fall, as it does after a kill."""
 
-    def __init__(self, init: Callable[..., Any], folder: Path) -> None:
+    def __init__(self, init: Callable[..., WandbRun], folder: Path) -> None:
         self._init = init
         self._folder = folder
-        self._run: Any = None
+        self._run: WandbRun | None = None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if self._run is None:
@@ -194,7 +205,7 @@ class _WeightsAndBiases:
         if self._run is not None:
             self._run.finish()
 
-    def _open(self) -> Any:
+    def _open(self) -> WandbRun:
         run = self._init(
             name=self._folder.name,
             id=_run_id(self._folder / "wandb_id"),

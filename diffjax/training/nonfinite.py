@@ -22,7 +22,7 @@ from diffjax.training.ema import update_averages
 from diffjax.training.state import State
 from diffjax.training.step import Batch, LevelRecorder, example_keys, gradients, losses, split
 from diffjax.training.trainer import Trainer
-from diffjax.utils.closures import cache_hashable
+from diffjax.utils.memo import cache_hashable
 from diffjax.utils.tree_paths import leaf_name
 
 __all__ = ["rewind", "skip", "stop"]

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept, and how others are deleted: never before a newer one is whole, and never by halves."""
+"""Retention of checkpoints: which are kept, and atomic deletion of others once a newer one is complete."""
 
 import shutil
 import time
@@ -38,7 +38,7 @@ def checkpoint_folders(folder: Path) -> list[Path]:
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """Those whose writing was finished."""
+    """The finished checkpoints, the newest first."""
     return [path for path in checkpoint_folders(folder) if (path / manifest.MANIFEST).exists()]
 
 
@@ -82,7 +82,7 @@ def newest_valid(folder: Path) -> Path | None:
 
 
 def prepare(partial: Path, size: int) -> None:
-    """Make an empty folder for a checkpoint of `size` bytes, once what is left of earlier ones is cleared away.
+    """Make an empty folder for a checkpoint of `size` bytes, after deleting the remains of earlier ones.
 
     Raises OSError where the disk has no room for it: one line here, in place of one from each of Orbax's threads.
     """
@@ -94,7 +94,7 @@ def prepare(partial: Path, size: int) -> None:
 
 
 def commit(partial: Path, final: Path) -> None:
-    """Give a whole checkpoint its final name, replacing one that has it. Raises OSError, and changes nothing."""
+    """Rename a complete checkpoint to its final name, replacing an older one. On an OSError nothing changes."""
     old = _deleted(final)
     replaces = final.exists()
     if replaces:
@@ -124,7 +124,7 @@ def prune(folder: Path, keep: RetentionPolicy, newest: int) -> None:
 
 
 def delete(path: Path) -> None:
-    """Rename a folder, then delete it, so that a kill leaves a whole checkpoint or none."""
+    """Rename a folder, then delete it, so that a kill leaves a complete checkpoint or none."""
     gone = _deleted(path)
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)
@@ -132,7 +132,7 @@ def delete(path: Path) -> None:
 
 
 def clean_up_partial(folder: Path) -> None:
-    """Delete what a killed run left half deleted or half written; what is whole gets its name.
+    """Delete checkpoints that a killed run left incomplete; a complete one gets its final name.
 
     Raises UserError where it cannot be renamed.
     """

@@ -5,6 +5,7 @@ Its header has a description (`about`, as JSON) and the SHA-256 of everything, s
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ FORMAT = "1"
 SUFFIX = ".safetensors"
 
 
-def write(path: Path, tree: PyTree, about: dict[str, Any]) -> None:
+def write(path: Path, tree: PyTree, about: Mapping[str, object]) -> None:
     """Write a tree of dictionaries of arrays, their names joined by `/`, and its description.
 
     Raises UserError, and writes nothing, where that is impossible.

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 from diffjax.nets.interface import check_variables, explain_flax_errors
 from diffjax.protocols import Net
 from diffjax.training.ema import average_names, default_average, initial_averages
-from diffjax.utils.closures import cache_hashable
+from diffjax.utils.memo import cache_hashable
 
 
 @struct.dataclass

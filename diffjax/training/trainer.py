@@ -1,4 +1,4 @@
-"""What a training step is compiled from: one program for equal nets, losses and optimizers on the same devices."""
+"""The trainer: equal nets, losses and optimizers on the same devices share one compiled training step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from diffjax.training import data_parallel
 from diffjax.training.data_parallel import Device
 from diffjax.training.freezing import freeze
 from diffjax.training.step import train_step
-from diffjax.utils.closures import cache_hashable, intern_function
+from diffjax.utils.closures import intern_function
+from diffjax.utils.memo import cache_hashable
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def build_trainer(
     return Trainer(
         net=net,
         loss=intern_function(loss),
-        optimizer=optax.GradientTransformation(*map(intern_function, optimizer)),
+        optimizer=optax.GradientTransformation(intern_function(optimizer.init), intern_function(optimizer.update)),
         devices=tuple(devices or jax.devices()),
         max_steps=dispatch or steps_per_dispatch(net),
         parts=accumulate,

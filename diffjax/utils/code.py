@@ -1,28 +1,33 @@
-"""Who wrote a function, what it reads, and whether it changes what it captured."""
+"""Facts about functions and their code: user or library, what is read, whether captured values are changed."""
 
 import dis
 import functools
 import inspect
 import sys
 import types
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _MUTATORS = frozenset(("append", "clear", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update"))
 
 
-def is_user_function(function: Any) -> bool:
-    """Whether it is a function that a user wrote, whose globals may change; not one of an installed package."""
+def is_user_function(function: object) -> bool:
+    """Whether it is a function that a user wrote, whose globals may change, or a method of such a function."""
     if isinstance(function, types.MethodType):
         return is_user_function(function.__func__)
-    if not isinstance(function, types.FunctionType):
-        return False
-    module = sys.modules.get(function.__globals__.get("__name__", ""))  # what `wraps` says is of the function within
-    return module is None or vars(module) is not function.__globals__ or is_user_module(module.__name__)
+    return isinstance(function, types.FunctionType) and library_module(function) is None
+
+
+def library_module(function: types.FunctionType) -> types.ModuleType | None:
+    """The module of a library's function; None for a user's function. `__module__` may be that of a wrapped one."""
+    module = sys.modules.get(function.__globals__.get("__name__", ""))
+    if module is None or vars(module) is not function.__globals__ or is_user_module(module.__name__):
+        return None
+    return module
 
 
 @functools.cache
 def is_user_module(name: str) -> bool:
-    """Whether a module is neither this package's, nor Python's, nor an installed one."""
+    """Whether a module is not of this package, of Python or of an installed package."""
     top = name.partition(".")[0]
     if top == __name__.partition(".")[0] or (top in sys.stdlib_module_names and top != "__main__"):
         return False
@@ -34,7 +39,7 @@ def is_user_module(name: str) -> bool:
 
 
 class CodeFacts(NamedTuple):
-    """Globals and attributes that some code reads; whether it rebinds what it captured, or changes a container."""
+    """The globals and attributes that code reads; whether it rebinds captured variables or mutates a container."""
 
     names: tuple[str, ...]
     attributes: tuple[str, ...]
@@ -44,7 +49,7 @@ class CodeFacts(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def inspect_code(code: types.CodeType) -> CodeFacts:
-    """What can be read off the code and that of functions within it. A call of the name of a list's method counts."""
+    """The facts of the code and of its inner functions. A call named like a mutating method of a list counts."""
     inner = [inspect_code(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
     steps = list(dis.get_instructions(code))
     stored = {step.opname for step in steps}
@@ -61,7 +66,7 @@ def inspect_code(code: types.CodeType) -> CodeFacts:
     )
 
 
-def is_value(value: Any) -> bool:
-    """Whether a dataclass says that it is what its fields are: frozen, or hashed by them, as Flax modules are."""
-    says = getattr(type(value), "__dataclass_params__", None)
-    return says is not None and says.eq and (says.frozen or says.unsafe_hash)
+def is_value(value: object) -> bool:
+    """Whether it is a dataclass compared by its fields: frozen, or hashed by them, as Flax modules are."""
+    params = getattr(type(value), "__dataclass_params__", None)
+    return params is not None and params.eq and (params.frozen or params.unsafe_hash)

@@ -1,6 +1,6 @@
 """Covariances of points by the smaller of two matrices: n × n of inner products, or d × d.
 
-Both have the same eigenvalues but for zeros (X Xᵀ and Xᵀ X), so n pictures of d values cost min(n, d)³ and no more.
+Both have the same eigenvalues but for zeros (X Xᵀ and Xᵀ X), so n images of d values cost min(n, d)³.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ Table = Shaped[np.ndarray, "_ d"]
 
 
 class Spectrum(NamedTuple):
-    """The covariance of n points about their mean, with divisor n, by its eigenvalues; and what it is shrunk by.
+    """The eigenvalues of the covariance of n points of d values, with divisor n, and its shrinkage.
 
-    Of d eigenvalues those are left out that are 0 because n ≤ d. `shrinkage` is the s in [0, 1] of Ledoit & Wolf 2004,
+    Eigenvalues that are 0 because n ≤ d are left out. `shrinkage` is the s in [0, 1] of Ledoit & Wolf 2004,
     whose estimate is (1 - s) S + s m I with m the `mean_variance`, tr S / d.
     """
 
@@ -28,11 +28,11 @@ class Spectrum(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """A spectrum with what its eigenvectors are made of: rows of `weights` times the points less their mean."""
+    """A spectrum with its eigenvectors: `vectors`, or else the rows of `weights` times the points less their mean."""
 
     spectrum: Spectrum
     mean: Float64[np.ndarray, " d"]
-    weights: Float64[np.ndarray, "r n"] | None  # None: the vectors themselves are there
+    weights: Float64[np.ndarray, "r n"] | None
     vectors: Float64[np.ndarray, "r d"] | None
 
 
@@ -55,7 +55,7 @@ def spectrum(x: Table) -> Spectrum:
 
 
 def axes(x: Table) -> Axes:
-    """The same with the eigenvectors; those of eigenvalues that are rounding are left out."""
+    """The spectrum with its eigenvectors; eigenvalues that are only rounding are left out."""
     product, lengths, mean = _smaller(x)
     squares, vectors = np.linalg.eigh(product)
     whole = _spectrum(squares, lengths, x.shape)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files, and checks of paths and folders."""
 
 import fcntl
 import os
@@ -19,9 +19,10 @@ _STALE_SECONDS = 3600.0  # after which a part is no longer written, whoever has 
 
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """Calls `write` on a file beside `path` and renames it to `path`: readers see the old file or the new one.
+    """Call `write` on a file beside `path` and rename it to `path`: readers see the old file or the new one.
 
-    The first call for a folder clears away what killed processes left of such files there.
+    The first call for a folder deletes such files that killed processes left there. Raises UserError where the file
+    cannot be written.
     """
     path = Path(path)
     try:
@@ -44,11 +45,10 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> N
 
 
 def clear_parts(folder: Path) -> None:
-    """Delete what killed calls of `write_atomically` left in a folder; what cannot be deleted stays.
+    """Delete the files that killed calls of `write_atomically` left in a folder, where that is possible.
 
-    That is the user's own files that are named so and that nobody holds a lock of, once the process that their name
-    tells is gone from this machine, or after an hour: a number is given to another process in time, and a process may
-    run on another machine.
+    Only the user's own unlocked files with such names are deleted, once the process in their name does not run on this
+    machine, or after an hour: process numbers are reused, and the process may run on another machine.
     """
     with suppress(OSError):
         for path in folder.iterdir():
@@ -88,7 +88,7 @@ def _is_running(process: int) -> bool:
 
 
 def _open_part(part: Path) -> BinaryIO:
-    """An empty file of that name, locked until it is closed: so long `clear_parts` leaves it alone."""
+    """An empty file of that name, locked until it is closed, so that `clear_parts` does not delete it."""
     while True:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         with suppress(OSError):  # some network file systems have no locks
@@ -101,7 +101,7 @@ def _open_part(part: Path) -> BinaryIO:
 
 
 def describe_error(error: Exception) -> str:
-    """What went wrong, on one line and without the path."""
+    """The message of an error, on one line and without the path."""
     text = error.strerror if isinstance(error, OSError) else None
     return " ".join((text or str(error)).split()) or type(error).__name__
 
@@ -120,7 +120,7 @@ def check_writable(folder: str | Path, flag: str) -> None:
 
 
 def nearest_existing(path: str | Path) -> Path:
-    """The path, or the nearest of the folders above it that is there."""
+    """The path, or the nearest folder above it that exists."""
     nearest = Path(path).absolute()
     while not nearest.exists():
         nearest = nearest.parent
@@ -134,9 +134,9 @@ def is_single_line(name: str) -> bool:
 
 @contextmanager
 def lock_folder(folder: Path | None) -> Iterator[None]:
-    """Holds a folder against other processes that claim it; nothing where there is none yet.
+    """A context that locks a folder against other processes; a folder that does not exist is not locked.
 
-    Raises UserError where another has it.
+    Raises UserError where another process holds the lock.
     """
     if folder is None or not folder.is_dir():
         yield

@@ -1,4 +1,4 @@
-"""The image files of a folder that a stranger may have made: links and names are checked before a file is opened."""
+"""The image files of an untrusted folder: links and names are checked before a file is opened."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -8,20 +8,19 @@ from PIL import Image
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error, is_single_line
 
-_MAX_PATH_LETTERS = 255  # letters of a path that cannot be
+_MAX_PATH_LETTERS = 255  # letters of an invalid path that a message repeats
 
 
 def image_suffixes() -> frozenset[str]:
-    """The suffixes, in lower case, by which files are known as images, if of a kind that is not read."""
+    """The suffixes, in lower case, of all formats that Pillow opens; not all of them are read (`image_io.FORMATS`)."""
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
 
 
 def image_files(folder: str | Path, name: str) -> tuple[Path, list[Path]]:
-    """A folder, and the relative paths of all image files below it, sorted; hidden ones and other files are left out.
+    """A folder, and the relative paths of all image files below it, sorted, without hidden and other files.
 
-    `name` is what to call it in a `UserError`, which is raised for a folder that is missing or empty, for a link to a
-    folder, for a link to a file that lies outside of this folder, and for a name with control characters; the folder
-    itself may be a link.
+    The folder itself may be a link. Raises UserError, which calls the folder `name`, where it is missing or empty, for
+    a link to a folder, for a link to a file outside of this folder, and for a name with control characters.
     """
     root = _resolve_folder(folder, name)
     extensions = image_suffixes()
@@ -53,7 +52,7 @@ def _resolve_folder(path: str | Path, name: str) -> Path:
 
 
 def _check_link(root: Path, path: Path, extensions: Collection[str], name: str) -> None:
-    """Raises `UserError` for a link that would leave a class out, or let a file of somewhere else in."""
+    """Raise UserError for a link to a folder, which would be left out, and for one to an image outside of the root."""
     if path.is_dir():
         raise UserError(f"{name}: {path.relative_to(root)} is a link to a folder; put the folder itself there")
     try:

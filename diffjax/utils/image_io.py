@@ -1,7 +1,7 @@
-"""Image files and encoded images, opened with Pillow as what a stranger may have made: checked before it is decoded.
+"""Untrusted image files and encoded images, read with Pillow and checked before they are decoded.
 
 Only `FORMATS` are ever tried, whatever a file's name says. Size, depth and length are known before a pixel is decoded;
-of an animation the first frame is read. Whatever is wrong becomes one `UserError` that names the file.
+of an animation the first frame is read. Every fault is a `UserError` that names the file.
 """
 
 import io

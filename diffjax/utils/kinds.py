@@ -1,20 +1,26 @@
-"""Whether a plain value is of an annotation's kind, for what is read from text and what a maker is called with."""
+"""Plain values and the annotations that they must fit: values read from text, and arguments of makers."""
 
 import dataclasses
 import inspect
 import sys
 from collections.abc import Callable, Sequence
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import TypeGuard, TypeVar, Union, get_args, get_origin, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+Value = TypeVar("Value")
 
-def matches_type(value: Any, kind: Any) -> bool:
-    """Whether a value is of an annotation's kind; annotations that are not plain (Any, arrays) take every value."""
+
+@overload
+def matches_type(value: object, kind: type[Value]) -> TypeGuard[Value]: ...
+@overload
+def matches_type(value: object, kind: object) -> bool: ...
+def matches_type(value: object, kind: object) -> bool:
+    """Whether a value fits an annotation; annotations that are not plain (object, arrays) take every value."""
     if get_origin(kind) in (Union, UnionType):
         return any(matches_type(value, option) for option in get_args(kind))
     if get_origin(kind) in (tuple, Sequence):
@@ -22,13 +28,17 @@ def matches_type(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Callable:
         return callable(value)
     if kind is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # which also an integer may exceed
+        return _is_plain_number(value) and abs(value) <= sys.float_info.max  # which also an integer may exceed
     if kind in (bool, int, str, NoneType):
         return type(value) is kind
     return isinstance(value, kind) if dataclasses.is_dataclass(kind) and isinstance(kind, type) else True
 
 
-def type_name(kind: Any) -> str:
+def _is_plain_number(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float)
+
+
+def type_name(kind: object) -> str:
     """An annotation that `matches_type` knows, in words."""
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(type_name(option) for option in get_args(kind))
@@ -40,16 +50,26 @@ def type_name(kind: Any) -> str:
     return {float: "a finite number", NoneType: "None"}.get(kind, name)
 
 
-def python_scalar(value: Any) -> Any:
-    """A number of NumPy or JAX as Python's; everything else as it is."""
-    scalar = isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0
-    if not scalar or isinstance(value, Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
-        return value  # a key is an array of an extended type
+def python_scalar(value: Value) -> Value:
+    """A scalar array of NumPy or JAX as a Python number; everything else as it is."""
+    if not isinstance(value, jax.Array | np.ndarray | np.generic) or isinstance(value, Tracer) or np.ndim(value):
+        return value
+    if jnp.issubdtype(value.dtype, jax.dtypes.extended):  # a key
+        return value
     return value.item()
 
 
-def describe_value(value: Any) -> str:
-    """What a value is, for messages: a function that makes other things is told to be called."""
+def is_hashable(value: object) -> bool:
+    """Whether `hash` takes the value."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def describe_value(value: object) -> str:
+    """What a value is, for messages, with a hint to call a maker or a class."""
     if isinstance(value, str):
         return f"the text {value!r}"
     if isinstance(value, type):

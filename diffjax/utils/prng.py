@@ -1,7 +1,6 @@
 """One key per example, folded from the example's global index: never from a device's."""
 
 from enum import IntEnum
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +74,7 @@ def keys(seed: int | Key[Array, ""], count: int, start: int = 0) -> Keys:
     return fold_index(root, start + jnp.arange(count))
 
 
-def require_key(name: str, value: Any) -> Any:
+def require_key(name: str, value: object) -> Key[Array, "..."]:
     """A key of `jax.random.key`, or several. Raises UserError for numbers and legacy keys."""
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return value

@@ -3,21 +3,21 @@
 import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Any
 
 import jax
+from jax.tree_util import KeyPath
 from jaxtyping import PyTree
 
 from diffjax.errors import UserError
 
 
-def leaf_name(path: Any) -> str:
-    """The name of a leaf, of its path in a tree."""
+def leaf_name(path: KeyPath) -> str:
+    """The name of the leaf at this path of a tree."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def leaves_by_name(tree: PyTree) -> dict[str, Any]:
-    """All leaves by their names."""
+def leaves_by_name(tree: PyTree) -> dict[str, PyTree]:
+    """The leaves by name."""
     return {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 

@@ -1,4 +1,4 @@
-"""Files that may come from a stranger, or be damaged: ordinary files of bounded size and depth, and hashes."""
+"""Reading of files that are not trusted or may be damaged: bounded size and depth, and hashes."""
 
 import hashlib
 import json
@@ -11,13 +11,13 @@ MAX_DEPTH = 256  # brackets within brackets: parsers in C++ overflow their stack
 
 
 def require_file(path: Path) -> None:
-    """Raise ValueError for a pipe, which would be waited for, a device, which has no end, or a folder."""
+    """Raise ValueError for a pipe, which blocks, a device, which has no end, or a folder."""
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is no ordinary file")
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """The content of an ordinary file. Raises ValueError for another, or a larger one, and OSError as `open` does."""
+    """The content of a file. Raises ValueError if it is no ordinary file or too large, and OSError as `open` does."""
     require_file(path)
     if path.stat().st_size > max_bytes:
         raise ValueError(f"{path.name} is larger than {max_bytes:,} bytes")
@@ -25,7 +25,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def read_json(path: Path, max_bytes: int) -> Any:
-    """The JSON value in such a file. Raises ValueError also for what is no JSON, or nested too deeply."""
+    """The JSON value in a file. Raises as `read_bytes`, and ValueError for invalid or too deeply nested JSON."""
     try:
         return json.loads(read_bytes(path, max_bytes))
     except RecursionError:

@@ -131,7 +131,7 @@ def test_a_net_without_conditions_has_the_weights_that_it_had() -> None:
     assert names[0] < names[1]  # so that a run can begin from the weights of one without
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_what_does_not_fit_is_named(untyped) -> None:
     x, level, _ = x_of("dit")
     bare, given = nets.DiT(width=8, depth=1, classes=4), MADE["dit"]
     variables = jax.jit(given.init)(jax.random.key(0), x, level)

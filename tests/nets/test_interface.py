@@ -115,7 +115,7 @@ def test_an_optional_argument_more_is_fine() -> None:
     assert int(fit(More()).step) == 1
 
 
-def test_freeze_and_lora_ask_for_a_net_too() -> None:
+def test_freeze_and_lora_ask_for_a_net_too(untyped) -> None:
     for call in (lambda: dj.nets.lora(Simple()), lambda: dj.freeze(Simple(), optax.sgd(0.1), ("*",))):
         with pytest.raises(dj.UserError, match=r"^net: .*from_nnx"):
             call()

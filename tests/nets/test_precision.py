@@ -204,7 +204,7 @@ def test_blocks_computed_twice_leave_less_to_be_remembered(net) -> None:
         (Transformer, {"vocab": 5, "shape": (4, 4), "dtype": "float8"}, "^net: dtype "),
     ],
 )
-def test_what_no_net_is_is_refused_as_it_is_made(kind, given, told) -> None:
+def test_what_no_net_is_is_refused_as_it_is_made(untyped, kind, given, told) -> None:
     begun = time.perf_counter()
     with pytest.raises(UserError, match=told) as error:
         kind(**given)
