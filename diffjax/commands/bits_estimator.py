@@ -15,7 +15,8 @@ from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood import BitsPerDim, bits_per_dim, bits_vs_context
 from diffjax.order import Order
 from diffjax.parallel.dispatch import Report, loops_are_slow, map_in_batches
-from diffjax.protocols import ConditionalNet, Denoise, Keys, Noise
+from diffjax.protocols import Denoise, Keys, Noise
+from diffjax.traits import ConditionalNet
 from diffjax.utils.prng import KeyUse, fold, keys
 
 METHODS = ("exact", "bound", "ode")

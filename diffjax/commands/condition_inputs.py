@@ -16,8 +16,7 @@ from diffjax.data import byte_tokenizer
 from diffjax.errors import UserError
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
-from diffjax.protocols import ConditionalNet
-from diffjax.traits import net_traits
+from diffjax.traits import ConditionalNet, net_traits
 from diffjax.utils.image_io import read_image
 from diffjax.utils.prng import KeyUse, fold, keys
 

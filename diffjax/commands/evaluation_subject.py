@@ -23,7 +23,8 @@ from diffjax.evaluation import Kernels, Score, Splits, all_scores
 from diffjax.experiment import build, data_spec, trained_model
 from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.order import Order
-from diffjax.protocols import ConditionalNet, Noise
+from diffjax.protocols import Noise
+from diffjax.traits import ConditionalNet
 
 Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]  # images and their labels
 MIN_IMAGES = 3  # images of a side, below which nothing is compared

@@ -22,10 +22,11 @@ from diffjax.experiment.guidance_spec import build_guidance
 from diffjax.grids import Grid
 from diffjax.order import Order
 from diffjax.parallel.dispatch import Report, map_in_batches
-from diffjax.protocols import ConditionalNet, Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
 from diffjax.sampling.loop import stepwise
+from diffjax.traits import ConditionalNet
 from diffjax.utils.prng import keys
 
 Output = TypeVar("Output")

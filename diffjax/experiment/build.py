@@ -24,12 +24,12 @@ from diffjax.nets import adapters as net_adapters
 from diffjax.nets import condition_encoders as encoders
 from diffjax.order import Order
 from diffjax.predict import Parameterization
-from diffjax.protocols import ConditionalNet, Net, Noise, Schedule, Step
+from diffjax.protocols import Net, Noise, Schedule, Step
 from diffjax.times import Times
 from diffjax.training import metric_writers, nonfinite, optimizers
 from diffjax.training.metric_writers import Writer
 from diffjax.training.nonfinite import Policy
-from diffjax.traits import net_traits
+from diffjax.traits import ConditionalNet, net_traits
 from diffjax.weights import LogWeight
 
 POSITIVE = ("steps", "learning_rate", "clip_norm")  # numbers that an optimizer may take
