@@ -188,9 +188,9 @@ def test_levels_are_even_and_what_cannot_be_is_refused() -> None:
     some, grid = keys(0, 2), jnp.linspace(1.0, 0.0, 3)
     with pytest.raises(UserError, match="levels"):
         by_noise_level.log_snr_grid(NOISE, 1)
-    with pytest.raises(UserError, match=r"^diagnose: .*Gaussian"):
+    with pytest.raises(UserError, match="Gaussian"):
         by_noise_level.denoising_error(some, Masking(3), exact, X0[:2], None, T)
-    with pytest.raises(UserError, match=r"^diagnose: t "):
+    with pytest.raises(UserError, match=r"\bt\b"):
         by_noise_level.martingale_gap(some, NOISE, exact, X0[:2], None, T[:1])
     with pytest.raises(UserError, match="deterministic"):
         by_noise_level.local_error(SamplerRun(some, NOISE, order.together, exact, (3,), grid, step=steps.posterior()))
