@@ -105,11 +105,11 @@ def test_runs_are_called_by_what_tells_them_apart() -> None:
 
 def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
     a = numbers("a", np.ones((1, 20)))
-    with pytest.raises(UserError, match=r"^compare: "):
+    with pytest.raises(UserError, match=r"compare"):
         compare([a])
-    with pytest.raises(UserError, match=r"^compare: "):
+    with pytest.raises(UserError, match=r"compare"):
         compare([a, a])
-    with pytest.raises(UserError, match=r"^a and b "):
+    with pytest.raises(UserError, match=r"a and b"):
         compare([a, numbers("b", about=("another",))])
     with pytest.raises(UserError, match=r"report\.json: "):
         read_numbers(tmp_path)
