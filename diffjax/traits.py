@@ -8,7 +8,8 @@ from jaxtyping import PyTree
 
 from diffjax.errors import UserError
 from diffjax.protocols import Cond, Net
-from diffjax.utils.kinds import describe_value, matches_type, python_scalar, type_name
+from diffjax.utils.kinds import matches_type, type_name
+from diffjax.utils.values import describe_value, python_scalar
 
 
 @runtime_checkable
@@ -48,6 +49,7 @@ class NetTraits:
     `has_head`: it has the methods `context`, `head` and `places` of `nets.MAR`, for block-wise sampling.
     `perturbable`: it has a field `perturbed`, the blocks whose attention is the identity, and `clone`.
     `controllable`: `apply` takes `inside` and `added` as `nets.UNet` does, for `nets.control`.
+    `stacked`: its blocks' parameters are stacked along a first axis, so `nets.lora` cannot tell their matrices.
     `fixed`: patterns of the names of the parameters that training leaves alone, such as `"base/*"`.
     `conditions`: its encoders of the parts of a condition.
     """
@@ -58,6 +60,7 @@ class NetTraits:
     has_head: bool = False
     perturbable: bool = False
     controllable: bool = False
+    stacked: bool = False
     fixed: tuple[str, ...] = ()
     conditions: tuple[ConditionEncoder, ...] = ()
 

@@ -79,8 +79,8 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(json.dumps(config_document(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def parse_config(document: Mapping[str, Mapping[str, object]], path: str) -> Config:
-    """The config of a JSON document; fields that an older version did not have are the defaults.
+def parse_config(document: Mapping[str, Mapping[str, object]], path: str, written: int = old_names.FORMAT) -> Config:
+    """The config of a JSON document, of a run of format `written`; fields that it does not have are the defaults.
 
     Raises UserError for an unknown field and for one of another type, KeyError where one that every run has is missing.
     """
@@ -88,7 +88,7 @@ def parse_config(document: Mapping[str, Mapping[str, object]], path: str) -> Con
         for name in names:
             document[section][name]
     config = Config()
-    for section, values in old_names.to_current(document).items():
+    for section, values in old_names.to_current(document, written).items():
         _require_field(config, section, path)
         part = vars(config)[section]
         for name, value in values.items():

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from diffjax.data import split_rules
+from diffjax.data.class_names import check_class_names
 from diffjax.data.split_rules import SplitRecord
-from diffjax.data.tfds_validation import check_class_names
 from diffjax.errors import UserError, warn
-from diffjax.experiment import config_files, data_spec, meaning, user_parts
+from diffjax.experiment import config_files, data_spec, meaning, old_names, user_parts
 from diffjax.experiment.config import Config
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.training import identity, retention
@@ -29,7 +29,7 @@ from diffjax.utils.untrusted import read_json
 Json = Any  # what a file says; its values are checked one by one
 
 CONFIG = "config.json"
-_HASHED = ("config", "facts", "run", "adoptions", "splits", "imports")  # of config.json; older ones have the first two
+_HASHED = ("format", "config", "facts", "run", "adoptions", "splits", "imports")  # of config.json; older ones lack some
 MAX_STEP_DIGITS = 20
 MAX_BYTES = 16_000_000  # of a config.json that is read
 
@@ -100,9 +100,10 @@ def saved_config(workdir: Path, allow_imports: bool = False) -> Config:
 
 def validate_record(saved: Json, name: str, allow_imports: bool = False) -> Record:
     """The record of a JSON document that was read from `name`: each field is of its type, and all are as written."""
+    _check_format(saved, name)
     try:
         record = Record(
-            config_files.parse_config(saved["config"], f"{name}: config"),
+            config_files.parse_config(saved["config"], f"{name}: config", saved.get("format", 1)),
             data_spec.parse_data_spec(saved["facts"]),
             saved.get("run", ""),
             saved.get("adoptions", {}),
@@ -110,7 +111,7 @@ def validate_record(saved: Json, name: str, allow_imports: bool = False) -> Reco
             saved.get("imports", {}),
         )
         sound = _valid_identity(record)
-        changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # what format 1 wrote has none
+        changed = saved.get("sha256", _hash(saved)) != _hash(saved)  # the oldest have none
     except UserError as mistake:
         raise UserError(f"{mistake}; restore it, or train again") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -155,7 +156,11 @@ def record_at_start(
 
 def record_document(record: Record) -> dict[str, object]:
     """What `validate_record` reads, as JSON has it, with a hash of all."""
-    document: dict[str, object] = {"config": config_files.config_document(record.config), "facts": vars(record.data)}
+    document: dict[str, object] = {
+        "format": old_names.FORMAT,
+        "config": config_files.config_document(record.config),
+        "facts": vars(record.data),
+    }
     if record.run:
         document |= {"run": record.run, "adoptions": dict(record.adoptions)}
     if record.splits:
@@ -163,6 +168,16 @@ def record_document(record: Record) -> dict[str, object]:
     if record.imports:
         document["imports"] = dict(record.imports)
     return {**document, "sha256": _hash(document)}
+
+
+def _check_format(saved: Json, name: str) -> None:
+    """Raise UserError for a record that a later version wrote."""
+    written = saved.get("format") if isinstance(saved, Mapping) else None
+    if isinstance(written, int) and written > old_names.FORMAT:
+        raise UserError(
+            f"{name}: format {written} is of a later version of diffjax, and this one reads up to {old_names.FORMAT}; "
+            "install that version"
+        )
 
 
 def _parse_splits(saved: Json) -> SplitRecord | None:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from diffjax.errors import UserError
 from diffjax.experiment import user_parts
-from diffjax.utils.kinds import describe_value, matches_type, type_name
+from diffjax.utils.kinds import matches_type, type_name
+from diffjax.utils.values import describe_value
 
 _PROVIDED_ARGUMENTS = (  # passed by the library, never written in a text
     *("net", "noise", "steps", "parent", "name", "folder", "start", "about"),

@@ -26,8 +26,9 @@ from diffjax.training.ema import STD
 from diffjax.training.identity import Identity, check_file, check_snapshot
 from diffjax.training.variables_files import KIND
 from diffjax.traits import ConditionalNet
-from diffjax.utils.kinds import matches_type, python_scalar
+from diffjax.utils.kinds import matches_type
 from diffjax.utils.tree_paths import leaves_by_name
+from diffjax.utils.values import python_scalar
 
 SNAPSHOTS = "snapshots"
 StepChoice = int | Literal["best"] | None

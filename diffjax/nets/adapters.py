@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from diffjax.errors import UserError
 from diffjax.nets.controlnet import ControlledNet, control
 from diffjax.nets.interface import check_net, clone
-from diffjax.traits import ConditionalNet, NetTraits, traits_over_base
+from diffjax.traits import ConditionalNet, NetTraits, net_traits, traits_over_base
 from diffjax.utils.tree_paths import check_patterns, leaf_name, leaves_by_name, matches
 
 __all__ = ["control", "lora"]
@@ -97,9 +97,11 @@ def lora(net: ConditionalNet, rank: int = 4, alpha: float = 4.0, on: str = "*") 
     """The net with low-rank changes to its dense layers, those of attention included, which alone are trained.
 
     `on` is a pattern of names of kernels, such as `*Attention*`. Raises UserError for a rank below 1, an alpha that
-    is 0 or not finite, and for what is not a net.
+    is 0 or not finite, for what is not a net, and for one with stacked parameters.
     """
     check_net(net)
+    if net_traits(net).stacked:
+        raise UserError(f"{FIELD}: lora needs a net with scan=False, got {type(net).__name__}(scan=True)")
     if rank < 1 or not alpha or not isfinite(alpha):
         raise UserError(f"expected a rank of at least 1 and a finite alpha that is not 0, got {rank} and {alpha}")
     return AdaptedNet(net, rank, alpha, on)

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.errors import UserError
+from diffjax.nets.dot_product import attend
 from diffjax.nets.layers import Dropout, Modulation, dense_dot_general
 from diffjax.protocols import Keys
 
@@ -33,13 +34,15 @@ class Attention(nn.Module):
     heads: int
     dtype: DTypeLike
     perturbed: bool = False
+    kernel_init: nn.initializers.Initializer = nn.linear.default_kernel_init
+    out_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(
         self, h: Tokens, causal: int, cache: Cache | None = None, token_mask: Bool[Array, "..."] | None = None
     ) -> tuple[Tokens, Cache | None]:
         b, n, width = h.shape
-        qkv = nn.Dense(3 * width, dtype=self.dtype, dot_general=dense_dot_general)(h)
+        qkv = nn.Dense(3 * width, kernel_init=self.kernel_init, dtype=self.dtype, dot_general=dense_dot_general)(h)
         query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, width // self.heads), 2, 0)
         token_value = value
         token_mask = None if token_mask is None else token_mask[:, None, None]
@@ -51,9 +54,8 @@ class Attention(nn.Module):
             value = jax.lax.dynamic_update_slice_in_dim(cache.value, value, cache.filled, axis=1)
             token_mask = (jnp.arange(key.shape[1]) <= cache.filled)[None, None, None]
             cache = Cache(key, value, cache.filled + 1)
-        attend = jax.nn.dot_product_attention
-        mixed = token_value if self.perturbed else attend(query, key, value, mask=token_mask, is_causal=causal == 1)
-        out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_dot_general)
+        mixed = token_value if self.perturbed else attend(query, key, value, token_mask, causal == 1)
+        out = nn.Dense(width, kernel_init=self.out_init, dtype=self.dtype, dot_general=dense_dot_general)
         return out(mixed.reshape(b, n, width)), cache
 
 
@@ -71,7 +73,7 @@ class CrossAttention(nn.Module):
         pair = nn.Dense(2 * width, dtype=self.dtype, dot_general=dense_dot_general)(tokens)
         key, value = jnp.moveaxis(pair.reshape(b, -1, 2, self.heads, width // self.heads), 2, 0)
         query = query.reshape(b, n, self.heads, -1)
-        mixed = jax.nn.dot_product_attention(query, key, value, mask=token_mask[:, None, None])
+        mixed = attend(query, key, value, token_mask[:, None, None])
         out = nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_dot_general)
         return out(mixed.reshape(b, n, width))
 

@@ -1,24 +1,28 @@
 """The diffusion transformer of Peebles & Xie 2023: images as patches, blocks modulated by level and class."""
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
-from diffjax.nets.attention import Block, check_blocks, check_heads
+from diffjax.nets.adaln_zero import AdaLNZeroBlock, FinalLayer, sincos_positions
+from diffjax.nets.attention import Block, Tokens, check_blocks, check_heads
+from diffjax.nets.block_stack import Inputs, Variant, init_block, init_stacked, run_blocks, scan_blocks
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.condition_encoders import Encoders
 from diffjax.nets.layers import (
     Embedding,
     Places,
     check_fields,
+    check_remat,
     dense_dot_general,
     dense_float32,
     levels_of_tokens,
-    remat_block,
 )
 from diffjax.nets.patchify import Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
 from diffjax.protocols import Keys
@@ -43,7 +47,13 @@ class DiT(nn.Module):
     """Patches of a block that attends to itself and earlier blocks; 1: each patch; 0: full attention.
     Unit: patches. Range: [0, ∞). When: diffusion forcing, with `order.rolling` or `order.blocks`."""
     perturbed: tuple[int, ...] = ()
-    remat: bool = False
+    remat: bool | str = False
+    scan: bool = False
+    """Whether the blocks' parameters are stacked and blocks run in one compiled loop: compiles as fast as one.
+    When: depth is 12 or more; not with adapters."""
+    adaln_zero: bool = True
+    """Gates on both branches of a block, a modulated last norm and sin-cos positions, as published; False: blocks
+    without gates and learned positions, as in runs of diffjax before 2026-12-01. When: to compare the two."""
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
@@ -52,6 +62,7 @@ class DiT(nn.Module):
         check_heads(self.width, self.heads)
         check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
+        check_remat(self.remat)
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (full attention) or the patches of a block, got {self.causal}")
         super().__post_init__()
@@ -59,7 +70,7 @@ class DiT(nn.Module):
     @property
     def traits(self) -> NetTraits:
         """With blocks to perturb and to control."""
-        return NetTraits(perturbable=True, controllable=True, conditions=self.conditions)
+        return NetTraits(perturbable=True, controllable=True, stacked=self.scan, conditions=self.conditions)
 
     @property
     def null_cond(self) -> PyTree:
@@ -86,21 +97,43 @@ class DiT(nn.Module):
             raise UserError(f"DiT: expected {patches.shape[1]} patches to divide into blocks of causal={self.causal}")
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
         embedding = Embedding(self.width, self.classes, self.dtype)(levels, label, encoded.vector)
-        places = Places(sides, self.width, self.dtype)(jnp.arange(patches.shape[1]))
-        h = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches) + places[None]
+        h = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches) + self._positions(sides)
         if channels is not None:
             h += nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general, name="Shown")(
                 to_patches(channels, self.patch)
             )
-        block = remat_block(Block, self.remat, static=(4,))
-        states = []
-        for i in range(self.depth):
-            layer = block(self.heads, self.dropout, self.dtype, i in self.perturbed)
-            h, _ = layer(h, embedding, keys, self.causal, None, encoded.tokens, encoded.token_mask)
-            states.append(h)
-            h = h if added is None else h + added[i]
+        inputs = Inputs(embedding, encoded.tokens, encoded.token_mask)
+        states = self._run_blocks(h, keys, inputs, added, inside)
         if inside:
             return states
-        h = nn.LayerNorm(dtype=self.dtype)(h)
-        out = nn.Dense(patches.shape[2], kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_float32)
-        return from_patches(out(h), x.shape, self.patch).astype(jnp.float32)
+        out = self._output(states[-1], embedding, patches.shape[2])
+        return from_patches(out, x.shape, self.patch).astype(jnp.float32)
+
+    def _run_blocks(
+        self, h: Tokens, keys: Keys | None, inputs: Inputs, added: Sequence[Array] | None, inside: bool
+    ) -> list[Tokens]:
+        """The states after each block, or with `scan` the last alone where no other is needed."""
+        block = AdaLNZeroBlock if self.adaln_zero else Block
+        plain = Variant(block(self.heads, self.dropout, self.dtype, parent=None), self.causal, self.remat)
+        if self.scan:
+            stacked = self.param(block.__name__, init_stacked, plain, self.depth, h, inputs)
+            if not (inside or added or self.perturbed):
+                return [scan_blocks(plain, stacked, h, keys, inputs)]
+            params = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(self.depth)]
+        else:
+            names = [f"{block.__name__}_{i}" for i in range(self.depth)]
+            params = [self.param(name, init_block, plain, h, inputs) for name in names]
+        perturbed = plain._replace(block=plain.block.clone(perturbed=True))
+        variants = [perturbed if i in self.perturbed else plain for i in range(self.depth)]
+        return run_blocks(variants, params, h, keys, inputs, added)
+
+    def _positions(self, sides: tuple[int, int]) -> Float[Array, "1 n width"]:
+        if self.adaln_zero:
+            return sincos_positions(*sides, self.width).astype(self.dtype)[None]
+        return Places(sides, self.width, self.dtype)(jnp.arange(math.prod(sides)))[None]
+
+    def _output(self, h: Tokens, embedding: Float[Array, "b *n e"], features: int) -> Float[Array, "b n features"]:
+        if self.adaln_zero:
+            return FinalLayer(features, self.dtype)(h, embedding)
+        out = nn.Dense(features, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_float32)
+        return out(nn.LayerNorm(dtype=self.dtype)(h))

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Hashable
+from typing import ParamSpec, TypeVar
 from zlib import crc32
 
 import flax.linen as nn
@@ -12,6 +13,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def require_scalar_level(x: Array, level: Array) -> Float[Array, " b"]:
@@ -74,17 +78,36 @@ def dense_float32(x: Array, matrix: Array, dimensions: object, **options: PyTree
     return dense_dot_general(x, matrix, dimensions, preferred_element_type=kind, **options)
 
 
-def remat_block(block: Callable[..., PyTree], remat: bool, static: tuple[int, ...] = ()) -> Callable[..., PyTree]:
-    """The block, or with `remat` its rematerialized form, which stores its input alone; parameters keep their names.
+REMAT_POLICIES = {
+    True: jax.checkpoint_policies.nothing_saveable,
+    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+def check_remat(remat: object) -> None:
+    """Raise UserError for another value of `remat` than False and those of REMAT_POLICIES."""
+    if remat is not False and remat not in REMAT_POLICIES:
+        raise UserError(f"net: remat must be False, True or 'products', got {remat!r:.40}")
+
+
+def rematerialized(call: Callable[P, R], remat: bool | str) -> Callable[P, R]:
+    """The function, computed again in the backward pass as `remat` says: True stores its arguments alone, 'products'
+    also the outputs of its dense layers.
+    """
+    return call if remat is False else jax.checkpoint(call, policy=REMAT_POLICIES[remat])
+
+
+def remat_block(block: Callable[..., PyTree], remat: bool | str, static: tuple[int, ...] = ()) -> Callable[..., PyTree]:
+    """The block, or its rematerialized form, for which see `rematerialized`; parameters keep their names.
 
     A block is a module class or an unbound method. `static` are the places of arguments that are not arrays, `self`
     being 0.
     """
-    if not remat:
+    if remat is False:
         return block
-    rematerialized = nn.remat(block, static_argnums=static)
-    rematerialized.__name__ = block.__name__  # Flax names parameters by it
-    return rematerialized
+    result = nn.remat(block, static_argnums=static, policy=REMAT_POLICIES[remat])
+    result.__name__ = block.__name__  # Flax names parameters by it
+    return result
 
 
 class Embedding(nn.Module):

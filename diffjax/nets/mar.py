@@ -54,7 +54,7 @@ class MAR(nn.Module):
     classes: int = 0
     conditions: Encoders = ()
     dropout: float = 0.0
-    remat: bool = False
+    remat: bool | str = False
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class Backbone(nn.Module):
     heads: int
     classes: int
     dropout: float
-    remat: bool
+    remat: bool | str
     dtype: DTypeLike
     conditions: Encoders
 

@@ -31,7 +31,7 @@ class MLP(nn.Module):
     classes: int = 0
     conditions: Encoders = ()
     dropout: float = 0.0
-    remat: bool = False
+    remat: bool | str = False
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:

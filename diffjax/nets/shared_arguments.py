@@ -33,8 +33,9 @@ class NetArguments:
     perturbed: tuple[int, ...]
     """Blocks, from 0, in which each token attends to itself alone: a weaker net, for guidance.
     Range: each in [0, depth). When: set by `guidance_form=perturbed_attention(…)`; not needed in training."""
-    remat: bool
-    """Whether blocks are computed again in the backward pass, in place of being stored.
+    remat: bool | str
+    """Whether blocks are computed again in the backward pass, in place of being stored. Range: False, True, or
+    `'products'`, which stores the outputs of dense layers.
     When: training does not fit into the memory of a GPU or TPU; it costs time. Without effect on a CPU."""
     dtype: DTypeLike
     """Type of the computation; parameters and output stay float32. Range: `'float32'`, `'bfloat16'`.

@@ -54,7 +54,7 @@ class Transformer(nn.Module):
     causal: bool = False
     """Whether it predicts each next token. When: with `train.loss=causal` and an order of width 0."""
     perturbed: tuple[int, ...] = ()
-    remat: bool = False
+    remat: bool | str = False
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from math import gcd
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PyTree
@@ -14,6 +13,7 @@ from diffjax.errors import UserError
 from diffjax.nets.attention import CrossAttention, check_blocks
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.condition_encoders import EncoderOutputs, Encoders
+from diffjax.nets.dot_product import attend
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
@@ -64,7 +64,7 @@ class Attention(nn.Module):
         pixels = _norm(c, self.dtype)(x).reshape(b, h * w, c)
         qkv = nn.DenseGeneral((3, self.heads, c // self.heads), dtype=self.dtype)(pixels)
         query, key, value = jnp.moveaxis(qkv, 2, 0)
-        mixed = value if self.perturbed else jax.nn.dot_product_attention(query, key, value)
+        mixed = value if self.perturbed else attend(query, key, value)
         out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, h * w, c))
         x += out.reshape(x.shape)
         if tokens is not None and token_mask is not None:
@@ -101,7 +101,7 @@ class UNet(nn.Module):
     per_pixel: bool = False
     """Whether each pixel may have a noise level of its own.
     When: for `edit.clamp`, and `train.loss=regression(given=…)`."""
-    remat: bool = False
+    remat: bool | str = False
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:

@@ -1,0 +1,108 @@
+"""The parts of the published diffusion transformer (Peebles & Xie 2023, section 3.2 and appendix A)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from diffjax.errors import UserError
+from diffjax.nets.attention import Attention, Cache, CrossAttention, Tokens
+from diffjax.nets.layers import Dropout, dense_dot_general, dense_float32
+from diffjax.protocols import Keys
+
+EPSILON = 1e-6  # of every LayerNorm
+XAVIER = nn.initializers.xavier_uniform()
+ZEROS = nn.initializers.zeros
+
+
+def sincos_positions(height: int, width: int, features: int) -> Float[Array, "n features"]:
+    """Fixed position embedding of a grid in raster order, float32: features of the column first, then of the row.
+
+    Each half holds sin(p ω_i), then cos(p ω_i), with ω_i = 10000^(-i / (features / 4)), in float64 before rounding.
+    Raises UserError where features do not divide by 4.
+    """
+    if features % 4:
+        raise UserError(f"net: width must divide by 4 for sin-cos positions, got {features}")
+    frequencies = 10_000.0 ** -(np.arange(features // 4) / (features // 4))
+
+    def along(positions: np.ndarray) -> np.ndarray:
+        angles = np.outer(positions, frequencies)
+        return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+    row, column = np.indices((height, width)).reshape(2, -1)
+    return jnp.asarray(np.concatenate([along(column), along(row)], axis=1), jnp.float32)
+
+
+def modulate(x: Tokens, shift: Array, scale: Array) -> Tokens:
+    """LayerNorm without parameters, then x (1 + scale) + shift; shift and scale are [b, 1, width] or [b, n, width]."""
+    return (
+        nn.LayerNorm(EPSILON, use_scale=False, use_bias=False, use_fast_variance=False, dtype=x.dtype)(x) * (1 + scale)
+        + shift
+    )
+
+
+class Conditioning(nn.Module):
+    """`count` vectors of `width`, linear in the embedding and 0 at the start: each [b, 1, width] or [b, n, width]."""
+
+    count: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, embedding: Float[Array, "b *n e"], width: int) -> list[Array]:
+        layer = nn.Dense(self.count * width, kernel_init=ZEROS, dtype=self.dtype, dot_general=dense_dot_general)
+        vectors = layer(embedding)
+        return jnp.split(vectors.reshape(len(vectors), -1, self.count * width), self.count, axis=-1)
+
+
+class AdaLNZeroBlock(nn.Module):
+    """h + gate attention(norm(h)), then h + gate MLP(norm(h)); norms and gates are given by the embedding.
+
+    Gates are 0 at the start, where the block is the identity. With `tokens` of a condition, there is residual
+    cross-attention between the two.
+    """
+
+    heads: int
+    dropout: float
+    dtype: DTypeLike
+    perturbed: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        h: Tokens,
+        embedding: Float[Array, "b *n e"],
+        keys: Keys | None,
+        causal: int,
+        cache: Cache | None = None,
+        tokens: Float[Array, "b m _"] | None = None,
+        token_mask: Bool[Array, "b m"] | None = None,
+    ) -> tuple[Tokens, Cache | None]:
+        width = h.shape[-1]
+        six = Conditioning(6, self.dtype)(embedding, width)
+        shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp = six
+        attention = Attention(self.heads, self.dtype, self.perturbed, kernel_init=XAVIER, out_init=XAVIER)
+        mixed, cache = attention(modulate(h, shift_attention, scale_attention), causal, cache)
+        h += gate_attention * Dropout(self.dropout)(mixed, keys)
+        if tokens is not None and token_mask is not None:
+            h += CrossAttention(self.heads, self.dtype)(h, tokens, token_mask)
+        inner = _dense(4 * width, self.dtype)(modulate(h, shift_mlp, scale_mlp))
+        inner = _dense(width, self.dtype)(nn.gelu(inner))
+        return h + gate_mlp * Dropout(self.dropout)(inner, keys), cache
+
+
+class FinalLayer(nn.Module):
+    """The modulated norm and a linear layer to `features` outputs, 0 at the start; accumulated in float32."""
+
+    features: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, h: Tokens, embedding: Float[Array, "b *n e"]) -> Float[Array, "b n features"]:
+        shift, scale = Conditioning(2, self.dtype)(embedding, h.shape[-1])
+        out = nn.Dense(self.features, kernel_init=ZEROS, dtype=self.dtype, dot_general=dense_float32)
+        return out(modulate(h, shift, scale))
+
+
+def _dense(features: int, dtype: DTypeLike) -> nn.Dense:
+    return nn.Dense(features, kernel_init=XAVIER, dtype=dtype, dot_general=dense_dot_general)
