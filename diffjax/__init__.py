@@ -1,37 +1,70 @@
 """diffjax: generation by destroying and restoring information. A denoiser, a noise and an order, in JAX and Flax.
 
-What needs a net's framework, Orbax, Grain or TensorFlow Datasets is imported when it is first used (PEP 562).
+Every name is imported when it is first used (PEP 562): the commands answer --help without loading JAX, and samplers
+need no Orbax, Grain or TensorFlow Datasets.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
-from diffjax import conditions, edit, grids, guidance, likelihood, loss, oracles, order, predict, schedule, steps, times
-from diffjax import weights as weights
-from diffjax.denoising import denoiser
-from diffjax.errors import UserError
-from diffjax.noise import Gaussian, Masking
-from diffjax.order import Order
-from diffjax.protocols import ConditionPart, Denoise, GaussianNoise, Hook, Noise, Step, TokenNoise
-from diffjax.sampling.adaptive_ode import adaptive
-from diffjax.sampling.loop import invert, sample, stepwise
-from diffjax.traits import NetTraits
-from diffjax.utils.prng import keys
-
 if TYPE_CHECKING:
-    from diffjax import diagnostics, lab, nets, sampling
+    from diffjax import (
+        conditions,
+        diagnostics,
+        edit,
+        grids,
+        guidance,
+        lab,
+        likelihood,
+        loss,
+        nets,
+        oracles,
+        order,
+        predict,
+        sampling,
+        schedule,
+        steps,
+        times,
+        weights,
+    )
+    from diffjax.denoising import denoiser
+    from diffjax.errors import UserError
     from diffjax.experiment.trained_model import load
+    from diffjax.noise import Gaussian, Masking
+    from diffjax.order import Order
+    from diffjax.protocols import ConditionPart, Denoise, GaussianNoise, Hook, Noise, Step, TokenNoise
+    from diffjax.sampling.adaptive_ode import adaptive
+    from diffjax.sampling.loop import invert, sample, stepwise
     from diffjax.training.freezing import freeze
     from diffjax.training.loop import fit
     from diffjax.training.variables_files import load_variables, save
+    from diffjax.traits import NetTraits
+    from diffjax.utils.prng import keys
 
-_MODULES = ("diagnostics", "lab", "nets", "sampling")
-_FUNCTIONS = {
+_HOMES = {  # the module of each name that is no module
+    "ConditionPart": "protocols",
+    "Denoise": "protocols",
+    "Gaussian": "noise",
+    "GaussianNoise": "protocols",
+    "Hook": "protocols",
+    "Masking": "noise",
+    "NetTraits": "traits",
+    "Noise": "protocols",
+    "Order": "order",
+    "Step": "protocols",
+    "TokenNoise": "protocols",
+    "UserError": "errors",
+    "adaptive": "sampling.adaptive_ode",
+    "denoiser": "denoising",
     "fit": "training.loop",
     "freeze": "training.freezing",
+    "invert": "sampling.loop",
+    "keys": "utils.prng",
     "load": "experiment.trained_model",
     "load_variables": "training.variables_files",
+    "sample": "sampling.loop",
     "save": "training.variables_files",
+    "stepwise": "sampling.loop",
 }
 __all__ = [
     "ConditionPart",
@@ -79,12 +112,14 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """A module or function that is imported when it is first used."""
-    if name in _MODULES:
+    """A public module or function, imported when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'diffjax' has no attribute {name!r}")
+    if name not in _HOMES:
         return importlib.import_module(f"diffjax.{name}")
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(f"diffjax.{_FUNCTIONS[name]}"), name)
-    raise AttributeError(f"module 'diffjax' has no attribute {name!r}")
+    value = vars(importlib.import_module(f"diffjax.{_HOMES[name]}"))[name]
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

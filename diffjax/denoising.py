@@ -15,7 +15,7 @@ from diffjax.order import Order
 from diffjax.protocols import Cond, Denoise, Hook, Net, Noise, NoiseAwareHook, TokenNoise
 from diffjax.traits import net_traits
 from diffjax.utils.closures import as_pytree
-from diffjax.utils.kinds import describe_value
+from diffjax.utils.values import describe_value
 
 __all__ = ["denoiser"]
 

@@ -19,8 +19,9 @@ from diffjax.protocols import Coefficients, Schedule, Times
 from diffjax.schedule import coefficients, time_of_log_snr
 from diffjax.schedule_checks import check_schedule
 from diffjax.utils.closures import intern_function
-from diffjax.utils.kinds import matches_type, python_scalar
+from diffjax.utils.kinds import matches_type
 from diffjax.utils.shape_checks import describe_array, require_array, require_floating
+from diffjax.utils.values import python_scalar
 
 __all__ = ["Gaussian", "Masking"]
 

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from diffjax.errors import UserError
 from diffjax.utils.closures import intern_function
-from diffjax.utils.kinds import describe_value
 from diffjax.utils.prng import Keys as Keys
+from diffjax.utils.values import describe_value
 
 Sample = Shaped[Array, "b *shape"]  # x: real for Gaussian, integer tokens for Masking
 Level = Float[Array, "b *#shape"]

@@ -13,7 +13,8 @@ from jax.core import Tracer
 
 from diffjax.arguments.expected import CHECKS_BY_NAME, require_count
 from diffjax.errors import UserError
-from diffjax.utils.kinds import matches_type, python_scalar, type_name
+from diffjax.utils.kinds import matches_type, type_name
+from diffjax.utils.values import python_scalar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -16,8 +16,9 @@ from jaxtyping import PyTree
 from diffjax.errors import UserError
 from diffjax.order import Order
 from diffjax.protocols import Net, Noise, NoiseAwareHook, Step
-from diffjax.utils.kinds import describe_value, matches_type, python_scalar
+from diffjax.utils.kinds import matches_type
 from diffjax.utils.prng import Keys, require_key
+from diffjax.utils.values import describe_value, python_scalar
 
 Value = TypeVar("Value")
 Check = Callable[[object], object]

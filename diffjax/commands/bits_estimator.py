@@ -19,7 +19,6 @@ from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.traits import ConditionalNet
 from diffjax.utils.prng import KeyUse, fold, keys
 
-METHODS = ("exact", "bound", "ode")
 OPTIONS = {"exact": {}, "bound": {"draws": 64}, "ode": {"steps": 32, "probes": 2}}  # defaults of evaluate.py
 MAX_ROUNDING = 0.001  # bits per dimension: the last digit of a report's table
 

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import importlib
 import logging as stdlib_logging
 import re
 import sys
@@ -43,13 +44,17 @@ def run_command(
     user's mistake, in a flag, a field or a file, is one line on stderr and exit code 2.
     """
 
+    flags.DEFINE_boolean(
+        "cache", True, "Keep compiled programs in ~/.cache/diffjax for later starts; --nocache: do not."
+    )
+
     def parse(argv: Sequence[str]) -> list[str]:
         escape_unencodable()
         if {"--help", "-help", "-h"} & {*argv[1:]}:
             print(_help_text(description))
             sys.exit(0)
         with exit_on_error():
-            arguments = _join_interval(argv)
+            arguments = _join_interval(["--nocache" if argument == "--no-cache" else argument for argument in argv])
             if config is not None:
                 arguments = add_config_argument(arguments, config, resumes)
             return _assign_trailing(flags.FLAGS(arguments), trailing)
@@ -62,6 +67,14 @@ def run_command(
             main()
 
     app.run(guarded, flags_parser=parse)
+
+
+def start(module: str) -> None:
+    """Import a module of commands, which loads JAX, and call its `main`; programs are kept unless --nocache."""
+    loaded = importlib.import_module(f"diffjax.commands.{module}")
+    if flags.FLAGS.cache:
+        importlib.import_module("diffjax.utils.programs").keep_programs()
+    vars(loaded)["main"]()
 
 
 @contextmanager

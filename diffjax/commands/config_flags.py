@@ -7,7 +7,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from diffjax.errors import UserError
-from diffjax.experiment import config_files, run_record
+from diffjax.experiment import config_files
 
 PACKAGE = Path(__file__).parents[1]
 INSTALLED = (PACKAGE / "configs", PACKAGE.parent / "configs")  # in a wheel, and in a clone
@@ -41,6 +41,8 @@ def add_config_argument(argv: Sequence[str], config: flags.FlagHolder[object], r
             raise UserError(f"--config {path}: no such file; give a file, or one that comes with diffjax: {names}")
         loaded = config_files.load_config(file)
     elif resumes and workdir is not None:
+        from diffjax.experiment import run_record  # loads JAX
+
         loaded = run_record.saved_config(Path(workdir), config_files.has_flag(arguments, "allow_imports"))
         arguments.insert(1, f"--{config.name}={workdir}")
     else:

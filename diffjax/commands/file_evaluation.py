@@ -23,8 +23,8 @@ from diffjax.evaluation.reference_stats import (
 from diffjax.evaluation.suite import kernels_for, nearest_images, pairwise_scores
 from diffjax.reports.evaluation_report import Report
 from diffjax.reports.findings import find_problems
+from diffjax.reports.image_files import write_png
 from diffjax.reports.image_grids import grid, side_by_side
-from diffjax.reports.plots import write_png
 
 LEVELS = 256  # of files
 MAX_DIMENSION = 4_096  # values of an image of which moments are taken: a covariance of 134 MB

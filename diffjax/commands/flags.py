@@ -1,16 +1,13 @@
 """The flags that several commands share, and what they say as values."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from absl import flags
 
 from diffjax.errors import UserError
-from diffjax.experiment.config import Sample as SamplerConfig
-from diffjax.experiment.trained_model import ModelInfo, StepChoice
 
 EDIT_FLAGS = ("image", "mask", "strokes", "method", "strength", "place", "label_to", "prompt_to", "seed_to")
 MAX_SEED = 2**32 - 1
@@ -95,7 +92,7 @@ def folder_flag(name: str) -> Path:
     return Path(path)
 
 
-def step_choice() -> StepChoice:
+def step_choice() -> int | Literal["best"] | None:
     """The checkpoint of --step. Raises UserError for what is neither a step nor `best`."""
     text = flags.FLAGS["step"].value
     if text is None or text == "best":
@@ -118,27 +115,3 @@ def edit_settings() -> dict[str, Any]:
     if values and flags.FLAGS["edit"].value is None:
         raise UserError(f"--{next(iter(values))}: belongs to an edit; add --edit inpaint, or another, or leave it out")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def parse_interval(texts: Sequence[str]) -> tuple[float, float]:
-    """The two times of --guidance-interval, in order. Raises UserError for anything else."""
-    try:
-        low, high = (float(text) for text in texts)
-    except ValueError:
-        low = high = float("nan")
-    if not 0 <= low <= high <= 1:
-        raise UserError(f"--guidance-interval: expected two numbers, 0 <= LOW <= HIGH <= 1, got {' '.join(texts)}")
-    return low, high
-
-
-def sampler_config(info: ModelInfo) -> SamplerConfig:
-    """The sampler settings of the flags, and for those that are not set, of the run's config."""
-    settings = info.config.sample
-    present = {name: flags.FLAGS[name].value for name in vars(settings) if flags.FLAGS[name].present}
-    interval = flags.FLAGS["guidance_interval"].value
-    if interval is not None:
-        if "guidance_when" in present:
-            raise UserError("--guidance_interval: is short for --guidance_when; give one of them")
-        low, high = parse_interval(interval)
-        present["guidance_when"] = f"interval(low={low}, high={high})"
-    return replace(settings, **present)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from diffjax.utils.durations import format_duration
+
 EVERY_S = {True: 0.2, False: 20.0}  # between two lines of a part: on a terminal, in a log
 
 
@@ -88,7 +90,7 @@ class PartProgress:
 
     def _write(self, done: str) -> None:
         left = self.seconds_left()
-        remaining = "" if left is None else f", about {_duration(left)} left"
+        remaining = "" if left is None else f", about {format_duration(left)} left"
         self._line(f"[{len(self._done) + 1}/{len(self._costs)}] {self._name}{done} …{remaining}")
 
     def _line(self, text: str, *, end: bool = False) -> None:
@@ -96,8 +98,3 @@ class PartProgress:
         if self._terminal:
             text = f"\r\033[K{text}"
         print(text, end="\n" if end or not self._terminal else "", file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

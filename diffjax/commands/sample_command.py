@@ -5,46 +5,11 @@ Writes samples.npz into --out (arr_0: uint8 [n, h, w, c], 0 … 255; arr_1: labe
 as samples/N.png; for an interpolation strip.png and animation.gif in place of the grid (docs/editing.md).
 """
 
-import io
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 from absl import flags
-from jaxtyping import Int32, UInt8
 
-from diffjax import loss
-from diffjax.commands import edit_requests, image_sampler
-from diffjax.commands.command_line import run_command
-from diffjax.commands.condition_inputs import ConditionRequest, build_conditions, label_index, tokenize_prompt
-from diffjax.commands.edit_inputs import EditRequest
-from diffjax.commands.edit_run import EditContext, EditResult
-from diffjax.commands.flags import (
-    define_edit_flags,
-    define_sampling_flags,
-    edit_settings,
-    folder_flag,
-    refuse_flags,
-    sampler_config,
-    step_choice,
-)
-from diffjax.commands.sample_request import SampleRequest, image_grid, prepare_request
-from diffjax.errors import tell
-from diffjax.experiment import specs, trained_model
-from diffjax.experiment.trained_model import ModelInfo, TrainedModel
-from diffjax.reports import animation, grid, labelled_grid, strip, write_png
-from diffjax.utils.files import check_writable, write_atomically
-
-IMAGES_PER_CELL = 4  # of a sweep, by default
-EDITED_IMAGES = 8  # by default
-MIN_EDIT_STEPS = 50  # of an edit, unless --steps is given
-TRAJECTORIES = 8
-MAX_SINGLES = 1_000  # samples that are also written as single files, without --singles
-LAST_FRAME_MS = 800
-Images = UInt8[np.ndarray, "n h w c"]
-Labels = Int32[np.ndarray, " n"] | None
+from diffjax.commands.command_line import run_command, start
+from diffjax.commands.flags import define_edit_flags, define_sampling_flags, folder_flag
+from diffjax.commands.sample_defaults import EDITED_IMAGES, IMAGES_PER_CELL, MAX_SINGLES, TRAJECTORIES
 
 
 def run() -> None:
@@ -83,144 +48,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    """Everything is checked before anything is written or compiled."""
-    values = flags.FLAGS
-    workdir = folder_flag("workdir")
-    out = folder_flag("out")
-    edit_flags = edit_settings()
-    check_writable(out, "--out")
-    model = trained_model.load(workdir, ema=values.ema, step=step_choice(), allow_imports=values.allow_imports)
-    label = None if values.label is None else label_index(model.info, values.label)
-    condition = ConditionRequest(label, values.prompt, values.sketch, values.number)
-    request = SampleRequest(sampler_config(model.info), condition, values.negative, values.seed)
-    if values.edit is not None:
-        draw_edit(out, model, request, edit_flags)
-    elif values["sweep"].present:
-        draw_grid(out, model, request)
-    else:
-        draw_samples(out, model, request)
-
-
-def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None:
-    """Write samples as numbers and as images."""
-    values = flags.FLAGS
-    ready = prepare_request(model, request, values.num)
-    images = ready.images(values.num, values.batch)
-    write_samples(out, images, ready.labels, sample_provenance(model.info, request))
-    picture = grid(images[:100], min(10, len(images)))
-    if ready.labels is not None and request.condition.label is None:
-        picture = labelled_grid(images[:100], ready.labels[:100], model.info.data.class_names, 12)
-    write_png(out / "grid.png", picture)
-    write_singles(out / "samples", images, values.singles)
-    if values.trajectory or values.animate:
-        count = min(values.num, TRAJECTORIES)
-        frames, clock = image_sampler.sample_trajectory(ready.sampler, ready.root, count, ready.cond)
-        write_trajectory(out, frames, clock, as_strip=values.trajectory, animated=values.animate)
-    tell(f"{values.num} samples written to {out / 'samples.npz'}, with images of them")
-
-
-def draw_grid(out: Path, model: TrainedModel, request: SampleRequest) -> None:
-    """Write one picture of samples over one or two varied settings."""
-    values = flags.FLAGS
-    refuse_flags(("trajectory", "animate", "singles"), "does not apply to --sweep")
-    count = values.num if values["num"].present else IMAGES_PER_CELL
-    write_png(out / "sweep.png", image_grid(model, request, values.sweep, count, values.batch))
-    tell(f"{count} samples per cell written to {out / 'sweep.png'}, all from the same keys")
-
-
-def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags: Mapping[str, Any]) -> None:
-    """Write edited images; of a class only if it is requested."""
-    values = flags.FLAGS
-    refuse_flags(("trajectory", "animate", "sweep"), "does not apply to --edit")
-    info = model.info
-    if "label_to" in edit_flags:
-        edit_flags = {**edit_flags, "label_to": label_index(info, values.label_to, "--label_to")}
-    edit_request = EditRequest(
-        info.data,
-        sampler_set=bool(values["sampler"].present),
-        grid_set=bool(values["grid"].present),
-        steps=values.steps,
-        inpainting_net=trained_to_inpaint(info),
-        **edit_flags,
-    )
-    edit = edit_requests.build_edit(values.edit, edit_request)
-    if values.steps is None and model.order.width == 1:
-        request = request.with_value("steps", max(request.sampler.steps, MIN_EDIT_STEPS))
-    count = values.num if values["num"].present else EDITED_IMAGES
-    ready = prepare_request(model, request, count, random_labels=False)
-    end = end_condition(info, request.condition, edit_request)
-    end_cond = build_conditions(info, end, ready.root, count, random_labels=False).cond
-    context = EditContext(ready.sampler, ready.root, count, values.batch, ready.cond, end_cond)
-    edit.check(context)
-    tell(*edit.inputs.notes)
-    result = edit.draw(context)
-    provenance = {**sample_provenance(info, request), "edit": values.edit, **edit_flags, **result.provenance}
-    write_edit(out, result, ready.labels, provenance)
-    write_singles(out / "samples", result.images, values.singles)
-    tell(f"{count} samples written to {out / 'samples.npz'}, with images of them")
-
-
-def trained_to_inpaint(info: ModelInfo) -> bool:
-    """Whether the network was trained with some of the pixels known."""
-    share = specs.parse_spec(loss, info.config.train.loss, "train.loss").kwargs.get("given", 0.0)
-    return isinstance(share, int | float) and share > 0
-
-
-def end_condition(info: ModelInfo, condition: ConditionRequest, edit: EditRequest) -> ConditionRequest:
-    """The condition at the end of an interpolation: that at its start, but for --label_to and --prompt_to."""
-    if edit.prompt_to is not None:
-        tokenize_prompt(info.net, edit.prompt_to, "--prompt_to")
-        condition = condition._replace(prompt=edit.prompt_to)
-    return condition if edit.label_to is None else condition._replace(label=edit.label_to)
-
-
-def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, object]:
-    """How samples were made: settings, prompts, seed and weights."""
-    prompts = {"prompt": request.condition.prompt, "negative": request.negative}
-    texts = {name: text for name, text in prompts.items() if text is not None}
-    weights = {"config": info.config_hash, "step": info.step, "ema": info.ema}
-    return {**vars(request.sampler), **texts, "seed": request.seed, **weights}
-
-
-def write_samples(out: Path, images: Images, labels: Labels, provenance: Mapping[str, object]) -> None:
-    """Write samples.npz in the format that public evaluators read, with the provenance of the samples."""
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(provenance))}
-    np.savez(buffer, **(arrays if labels is None else {**arrays, "arr_1": labels}))
-    write_atomically(out / "samples.npz", lambda file: file.write(buffer.getvalue()))
-
-
-def write_edit(out: Path, result: EditResult, labels: Labels, provenance: Mapping[str, object]) -> None:
-    """Write the images and the figure of an edit; frames of an interpolation also as animation.gif, there and back."""
-    write_png(out / result.figure_name, result.figure)
-    if result.animated:
-        frames = np.concatenate([result.images, result.images[-2::-1]])
-        animation(out / "animation.gif", frames[:, None], columns=1, last_ms=LAST_FRAME_MS)
-    write_samples(out, result.images, None if result.animated else labels, provenance)
-
-
-def write_singles(folder: Path, images: Images, wanted: bool | None) -> None:
-    """Write each sample as N.png if `wanted`; None: if there are at most `MAX_SINGLES`.
-
-    N has as many digits as the largest. Images of an earlier call that remain beside them are reported.
-    """
-    count = len(images)
-    enabled = count <= MAX_SINGLES if wanted is None else wanted
-    names = [f"{index:0{len(str(count - 1))}}.png" for index in range(count)] if enabled else []
-    for name, image in zip(names, images, strict=False):
-        write_png(folder / name, image)
-    if not enabled and wanted is None:
-        tell(f"more than {MAX_SINGLES:,} samples are not written as single PNG files; --singles writes them too")
-    numbered = {path.name for path in folder.glob("*.png") if path.stem.isdecimal()}
-    if old := sorted(numbered - {*names}):
-        tell(f"{folder}: {len(old)} pictures of an earlier call, such as {old[0]}, remain; delete them if unwanted")
-
-
-def write_trajectory(
-    out: Path, frames: UInt8[np.ndarray, "k n h w c"], clock: list[float], *, as_strip: bool, animated: bool
-) -> None:
-    """Write all states of the first images as strip.png and as animation.gif."""
-    if as_strip:
-        write_png(out / "strip.png", strip(*image_sampler.subsample_states(frames, clock), caption="clock"))
-    if animated:
-        animation(out / "animation.gif", frames, columns=frames.shape[1])
+    """Sample, once the flags are known to be right."""
+    folder_flag("workdir")
+    folder_flag("out")
+    start("sample_run")

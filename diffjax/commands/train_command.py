@@ -7,12 +7,9 @@ everything, and prints the plan and the memory and time of a step.
 
 from absl import flags
 
-from diffjax.commands.command_line import run_command
+from diffjax.commands.command_line import run_command, start
 from diffjax.commands.config_flags import define_config_flag
 from diffjax.commands.flags import define_allow_imports, folder_flag
-from diffjax.commands.training_run import check_run, train_run
-from diffjax.training.data_parallel import initialize_distributed, watched
-from diffjax.utils.files import check_writable
 
 
 def run() -> None:
@@ -43,10 +40,6 @@ def define_flags() -> flags.FlagHolder[object]:
 
 
 def main() -> None:
-    """Join the other hosts, then check the run or train it."""
-    values = flags.FLAGS
-    with watched(None if values.hosts is None else initialize_distributed(values.hosts, values.hosts_timeout)):
-        workdir = folder_flag("workdir")
-        check_writable(workdir, "--workdir")
-        act = check_run if values.check else train_run
-        act(values.config, workdir, values.allow_imports)
+    """Train, once the flags and the config's fields are known to be right."""
+    folder_flag("workdir")
+    start("training_run")

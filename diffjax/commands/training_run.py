@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import jax
+from absl import flags
 
+from diffjax.commands.flags import folder_flag
 from diffjax.commands.training_plan import TrainingPlan, plan_run
 from diffjax.commands.training_summary import describe_data, describe_plan, describe_size, measure_step, run_steps
 from diffjax.data import split_rules
@@ -17,18 +19,28 @@ from diffjax.experiment import config_files, run_record, trained_model
 from diffjax.experiment.config import Config
 from diffjax.reports import write_png
 from diffjax.training import checkpoint, retention, running_means
-from diffjax.training.data_parallel import barrier
+from diffjax.training.data_parallel import barrier, initialize_distributed, watched
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Diverged, Fault
 from diffjax.training.progress import Log, RunLength
 from diffjax.training.signals import SignalMonitor
 from diffjax.training.state import State
 from diffjax.training.step import Metrics
-from diffjax.utils.files import cause, clear_parts, describe_error, lock_folder
+from diffjax.utils.files import cause, check_writable, clear_parts, describe_error, lock_folder
 
 Call = Callable[[int, State, Metrics], None]  # of the step, the state and the metrics
 PICTURES = "pictures"
 FAULTS = "faults.jsonl"
+
+
+def main() -> None:
+    """Join the other hosts, then check the run or train it."""
+    values = flags.FLAGS
+    with watched(None if values.hosts is None else initialize_distributed(values.hosts, values.hosts_timeout)):
+        workdir = folder_flag("workdir")
+        check_writable(workdir, "--workdir")
+        act = check_run if values.check else train_run
+        act(values.config, workdir, values.allow_imports)
 
 
 def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:

@@ -14,6 +14,7 @@ from diffjax.experiment import data_spec
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.state import State
 from diffjax.training.trainer import build_trainer
+from diffjax.utils.durations import format_duration
 
 MAX_TIMED_STEPS = 10
 MIN_TIMED_STEPS = 3
@@ -123,7 +124,7 @@ def _describe_time(plan: TrainingPlan, compilation_s: float) -> str:
     total = max(plan.config.train.steps - done, 0) * fastest
     return (
         f"time:        {1000 * fastest:.3g} ms per step, the minimum of {len(step_seconds)} "
-        f"({plan.config.data.batch_size / fastest:,.0f} images/s), {_format_duration(total)} in all, "
+        f"({plan.config.data.batch_size / fastest:,.0f} images/s), {format_duration(total)} in all, "
         f"{compilation_s + ends[1] - ends[0]:.1f} s before the first; dispatches of several steps may be faster"
     )
 
@@ -131,7 +132,3 @@ def _describe_time(plan: TrainingPlan, compilation_s: float) -> str:
 def _describe_parameters(plan: TrainingPlan) -> str:
     trained, total = plan.setup.count_parameters(plan.start.params)
     return f"{total:,} parameters" if trained == total else f"{trained:,} of {total:,} parameters trained"
-
-
-def _format_duration(seconds: float) -> str:
-    return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d} h"

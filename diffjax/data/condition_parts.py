@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, UInt8
 
 from diffjax.data import byte_tokenizer
+from diffjax.data.class_names import MAX_CLASSES
 from diffjax.data.splits import Dataset, Feature
-from diffjax.data.tfds_validation import MAX_CLASSES
 from diffjax.errors import UserError
 
 __all__ = ["feature", "low_res", "sketch"]

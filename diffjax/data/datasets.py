@@ -7,7 +7,6 @@ from diffjax.data.folder import open_folder
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
 from diffjax.data.synthetic_shapes import PREFIX, open_known
-from diffjax.data.tfds_source import open_prepared
 from diffjax.errors import UserError
 
 _FOLDER_PREFIX = "folder:"
@@ -36,4 +35,6 @@ def open_dataset(
         return open_folder(name.removeprefix(_FOLDER_PREFIX), image_size, rule)
     if name.removeprefix(PREFIX).isdecimal():
         return open_known(name, image_size)
+    from diffjax.data.tfds_source import open_prepared  # loads TFDS, which folders do not need
+
     return open_prepared(name, data_dir, image_size, rule)

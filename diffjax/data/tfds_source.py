@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from diffjax.data import digits as digits  # importing a builder registers it with TFDS
 from diffjax.data import split_rules, tfds_validation
+from diffjax.data.class_names import MAX_CLASSES, check_class_names
 from diffjax.data.prepare import prepare_once
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset, Feature, Split, complete_splits
@@ -134,10 +136,10 @@ def _image_shape(feature: Builder, name: str, image_size: int | None) -> tuple[i
 def _class_names(builder: Builder, label: str | None, name: str) -> tuple[str, ...]:
     """The names of the classes; they are shown and compared, and never name a file."""
     count = (builder.info.features[label].num_classes or 0) if label else 0
-    if not 0 <= count <= tfds_validation.MAX_CLASSES:
-        raise UserError(f"data set {name!r}: expected at most {tfds_validation.MAX_CLASSES:,} classes, got {count:,}")
+    if not 0 <= count <= MAX_CLASSES:
+        raise UserError(f"data set {name!r}: expected at most {MAX_CLASSES:,} classes, got {count:,}")
     names = tuple(builder.info.features[label].names) if count else ()
-    tfds_validation.check_class_names(names, f"data set {name!r}")
+    check_class_names(names, f"data set {name!r}")
     return names
 
 

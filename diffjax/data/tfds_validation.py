@@ -6,18 +6,16 @@ and trusts every number in them. So those files are checked first, and may only 
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from tensorflow_datasets.core import DatasetBuilder, naming
 from tensorflow_datasets.core.utils import file_utils
 
+from diffjax.data.class_names import MAX_NAME
 from diffjax.errors import UserError
-from diffjax.utils.files import is_single_line
 from diffjax.utils.image_io import MAX_PIXELS
 
-MAX_CLASSES = 2**20
-MAX_NAME = 255  # letters of the name of a class
 MAX_JSON_BYTES = 2**22  # of a file that describes a set
 MAX_TEXT_BYTES = 2**24  # of a file that lists its classes
 
@@ -78,16 +76,6 @@ def check_pixels(height: int, width: int, name: str) -> None:
     if not 0 < height * width <= MAX_PIXELS:
         problem = f"expected 1 … {MAX_PIXELS:,} pixels an image, got {width}x{height}"
         raise UserError(f"data set {name!r}: {problem}; use another set")
-
-
-def check_class_names(names: Sequence[str], location: str) -> None:
-    """Raises `UserError` for the name of a class that cannot be printed on one line."""
-    invalid = next((name for name in names if not is_single_line(name) or len(name) > MAX_NAME), None)
-    if invalid is not None:
-        name_text = repr(invalid[:40])
-        raise UserError(
-            f"{location}: the class {name_text} has control characters or over {MAX_NAME} letters; rename it"
-        )
 
 
 def _check_size(file: Path) -> None:

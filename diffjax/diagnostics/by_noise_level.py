@@ -24,8 +24,8 @@ from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample, Step
 from diffjax.sampling.loop import stepwise
 from diffjax.steps import heun
 from diffjax.utils.closures import closure_jit
-from diffjax.utils.kinds import describe_value
 from diffjax.utils.prng import KeyUse, fold
+from diffjax.utils.values import describe_value
 
 __all__ = [
     "Examples",

@@ -27,7 +27,7 @@ from diffjax.sampling.loop import invert, sample
 from diffjax.steps import midpoint
 from diffjax.steps.ancestral import square_root
 from diffjax.utils.closures import as_pytree
-from diffjax.utils.kinds import describe_value
+from diffjax.utils.values import describe_value
 
 Weight = float | Real[Array, "..."]  # one for all examples, or [b]
 

@@ -16,7 +16,8 @@ from diffjax.edit.observation import Basis, Observation
 from diffjax.edit.orthonormal import block_basis, channel_basis, hartley
 from diffjax.errors import UserError
 from diffjax.utils.closures import as_pytree
-from diffjax.utils.kinds import matches_type, python_scalar
+from diffjax.utils.kinds import matches_type
+from diffjax.utils.values import python_scalar
 
 MAX_BASIS_ERROR = 1e-3  # of the maps of `observed` at random vectors, over a vector's length
 

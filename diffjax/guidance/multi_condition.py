@@ -15,8 +15,8 @@ from diffjax.guidance.classifier_free import batched_predictions, broadcast_null
 from diffjax.guidance.scales import Scale, validate_scale, weight
 from diffjax.protocols import Cond, Denoise, Sample
 from diffjax.utils.closures import as_pytree
-from diffjax.utils.kinds import describe_value
 from diffjax.utils.memo import bind
+from diffjax.utils.values import describe_value
 
 
 @validate_arguments

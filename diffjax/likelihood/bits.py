@@ -27,8 +27,9 @@ from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, ranks
 from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample
 from diffjax.utils.closures import closure_jit
-from diffjax.utils.kinds import matches_type, python_scalar, type_name
+from diffjax.utils.kinds import matches_type, type_name
 from diffjax.utils.prng import KeyUse, fold
+from diffjax.utils.values import python_scalar
 
 __all__ = ["BitsPerDim", "bits_per_dim"]
 

@@ -1,14 +1,21 @@
 """Reports of evaluations: tables, HTML pages, JSON, plots and image grids."""
 
-from diffjax.reports.comparison import MetricComparison, compare, comparison_table, write_comparison
-from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report, provenance
-from diffjax.reports.findings import Findings, find_problems
-from diffjax.reports.image_grids import crossed_grid, grid, labelled_grid, side_by_side, strip
-from diffjax.reports.json_report import ReportNumbers, read_numbers
-from diffjax.reports.plots import Curves, animation, plot_curves, write_png
-from diffjax.reports.sweep_report import Sweep, describe_settings, sweep_table, write_sweep
-from diffjax.reports.sweep_rows import SweepRow, read_row, row_file, write_row
-from diffjax.reports.tables import table, write_report
+from typing import TYPE_CHECKING
+
+from diffjax.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from diffjax.reports.comparison import MetricComparison, compare, comparison_table, write_comparison
+    from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report, provenance
+    from diffjax.reports.findings import Findings, find_problems
+    from diffjax.reports.image_files import animation, write_png
+    from diffjax.reports.image_grids import crossed_grid, grid, labelled_grid, side_by_side, strip
+    from diffjax.reports.json_report import ReportNumbers, read_numbers
+    from diffjax.reports.plots import Curves, plot_curves
+    from diffjax.reports.settings import describe_settings
+    from diffjax.reports.sweep_report import Sweep, sweep_table, write_sweep
+    from diffjax.reports.sweep_rows import SweepRow, read_row, row_file, write_row
+    from diffjax.reports.tables import table, write_report
 
 __all__ = [
     "Curves",
@@ -43,3 +50,20 @@ __all__ = [
     "write_row",
     "write_sweep",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "comparison": ("MetricComparison", "compare", "comparison_table", "write_comparison"),
+        "evaluation_report": ("Likelihoods", "Provenance", "Report", "provenance"),
+        "findings": ("Findings", "find_problems"),
+        "image_grids": ("crossed_grid", "grid", "labelled_grid", "side_by_side", "strip"),
+        "json_report": ("ReportNumbers", "read_numbers"),
+        "plots": ("Curves", "plot_curves"),
+        "image_files": ("animation", "write_png"),
+        "settings": ("describe_settings",),
+        "sweep_report": ("Sweep", "sweep_table", "write_sweep"),
+        "sweep_rows": ("SweepRow", "read_row", "row_file", "write_row"),
+        "tables": ("table", "write_report"),
+    },
+)

@@ -6,7 +6,6 @@ in picture pixels; None enlarges small images until they are legible.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
@@ -183,6 +182,8 @@ def text_width(text: str) -> int:
 
 def heat_map(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """Numbers from 0 (black) to 1 (bright) as colours."""
+    import matplotlib  # takes a second, and most images need none of it
+
     return np.rint(255 * matplotlib.colormaps[COLOUR_MAP](np.clip(values, 0, 1))[..., :3]).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""PNG pictures, animations and plots, each written atomically."""
+"""Plots of curves, written atomically."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from PIL import Image
 
 from diffjax.errors import UserError
-from diffjax.reports.image_grids import grid
 from diffjax.utils.files import write_atomically
 
 INSIDE = 6  # lines up to which the legend is inside the axes
@@ -21,31 +19,6 @@ COLOURS = 10  # of matplotlib's cycle, after which the next of the styles is use
 STYLES = ("-", ":", "-.", (0, (5, 1)))
 
 Scale = Literal["linear", "log"]
-
-
-def write_png(path: str | Path, picture: UInt8[np.ndarray, "h w c"]) -> None:
-    """Writes a grey (c = 1) or RGB (c = 3) picture; the folder is made; a file of that name is replaced at once."""
-    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    write_atomically(path, lambda file: image.save(file, "PNG", optimize=True))
-
-
-def animation(
-    path: str | Path,
-    frames: UInt8[np.ndarray, "k n h w c"],
-    columns: int,
-    scale: int | None = None,
-    frame_ms: int = 80,
-    last_ms: int = 1500,
-) -> None:
-    """Writes a GIF of k grids of n images, each shown for `frame_ms` milliseconds, the last for `last_ms`; it loops."""
-    if len(frames) == 0:
-        raise UserError(f"{path}: no frames to show; give at least one")
-    first, *rest = [Image.fromarray(grid(images, columns, scale)) for images in frames]
-    shown_ms = [frame_ms] * len(rest) + [last_ms]
-    write_atomically(
-        path,
-        lambda file: first.save(file, "GIF", save_all=True, append_images=rest, duration=shown_ms, loop=0),
-    )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from diffjax.evaluation.paired import Score
 from diffjax.reports import html
 from diffjax.reports.json_report import scores_document, write_json
 from diffjax.reports.plots import Curves, Scale, plot_curves
+from diffjax.reports.settings import describe_settings, format_setting
 from diffjax.reports.sweep_rows import SweepRow
 from diffjax.reports.tables import format_table
 
@@ -73,16 +74,11 @@ def write_sweep(folder: str | Path, sweep: Sweep) -> Path:
     return folder / "sweep.html"
 
 
-def describe_settings(settings: Mapping[str, object]) -> str:
-    """Settings in words, as `sampler heun, steps 20`."""
-    return ", ".join(f"{name} {_format_setting(value)}" for name, value in settings.items())
-
-
 def _table(sweep: Sweep, heads: Sequence[str]) -> list[tuple[str, ...]]:
     """A row for each setting, and one for real images; the last column is empty, for alignment."""
     body = [
         (
-            *(_format_setting(row.settings[name]) for name in sweep.names),
+            *(format_setting(row.settings[name]) for name in sweep.names),
             f"{row.evaluations:,}",
             f"{row.seconds:.2f}",
             *(_format_value(score, score.samples) for score in row.scores),
@@ -102,13 +98,9 @@ def _format_value(score: Score, replicates: Replicates) -> str:
     return f"{text} ± {score.format(error).removeprefix('+')}" if isfinite(error) else text
 
 
-def _format_setting(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _describe_sweep(sweep: Sweep) -> list[str]:
     fixed = {name: value for name, value in sweep.rows[0].settings.items() if name not in sweep.names and value != ""}
-    lines = [f"{name}: {_format_setting(value)}" for name, value in sweep.about.items()]
+    lines = [f"{name}: {format_setting(value)}" for name, value in sweep.about.items()]
     return [f"in every row: {describe_settings(fixed)}", *lines] if fixed else lines
 
 
@@ -136,9 +128,9 @@ def _lines(sweep: Sweep, key: str, along: str) -> dict[str, Line]:
     for row in sweep.rows:
         (score,) = (score for score in row.scores if score.key == key)
         line_names = [
-            f"{name} {_format_setting(row.settings[name])}"
+            f"{name} {format_setting(row.settings[name])}"
             if name in NAMED_SETTINGS
-            else _format_setting(row.settings[name])
+            else format_setting(row.settings[name])
             for name in sweep.names
             if name != along
         ]

@@ -8,7 +8,7 @@ import numpy as np
 from diffjax.arguments import expected
 from diffjax.errors import UserError, warn
 from diffjax.training.step import Batch
-from diffjax.utils.kinds import describe_value
+from diffjax.utils.values import describe_value
 
 
 def stream_batches(batches: object, position: int) -> Iterator[Batch]:

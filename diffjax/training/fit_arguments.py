@@ -16,8 +16,9 @@ from diffjax.training.data_parallel import Device
 from diffjax.training.ema import average_names
 from diffjax.training.state import State
 from diffjax.training.step import Batch, Metrics
-from diffjax.utils.kinds import describe_value, matches_type, python_scalar
+from diffjax.utils.kinds import matches_type
 from diffjax.utils.prng import require_key
+from diffjax.utils.values import describe_value, python_scalar
 
 DEFAULT_DECAY = 0.999  # of the average
 Event = tuple[int, Callable[[int, State, Metrics], object]]

@@ -1,5 +1,7 @@
 """Progress of a run: a bar, or lines where there is no terminal; and metrics, to the metric writers."""
 
+import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,41 @@ from diffjax.errors import tell
 from diffjax.training.metric_writers import RetryingWriter, Writer
 from diffjax.training.running_means import Sums, add_metrics, means
 from diffjax.training.step import Metrics
+from diffjax.utils.durations import format_duration
+
+FIRST_WAIT_S = 2.0  # after which a user is told what is waited for
+
+
+def _write(line: str) -> None:
+    """Print a line above the bar, if there is one."""
+    tqdm.write(line, file=sys.stderr)
+
+
+class Waiting:
+    """Says what is waited for, after two seconds and again after each doubling, and at the end how long it took."""
+
+    def __init__(self, name: str, quiet: bool) -> None:
+        self._name = name
+        self._start = time.perf_counter()
+        self._ended = threading.Event()
+        if quiet:
+            self._ended.set()
+        else:
+            threading.Thread(target=self._tell, daemon=True).start()
+
+    def end(self) -> None:
+        """What was waited for is there."""
+        if not self._ended.is_set():
+            self._ended.set()
+            seconds = time.perf_counter() - self._start
+            if seconds > FIRST_WAIT_S:
+                _write(f"{self._name}: {seconds:.0f} s")
+
+    def _tell(self) -> None:
+        seconds = FIRST_WAIT_S
+        while not self._ended.wait(self._start + seconds - time.perf_counter()):
+            _write(f"{self._name} …" if seconds == FIRST_WAIT_S else f"{self._name} …, {seconds:.0f} s so far")
+            seconds *= 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +75,7 @@ class Log:
         self.sums: Sums = sums or {}
         self._writers = [RetryingWriter(writer) for writer in writers]
         self._last: tuple[int, float] | None = None  # step and time of the last interval's end
+        self._waiting = Waiting("compiling", quiet)
         self.bar = tqdm(
             total=length.steps * length.batch_size,
             initial=length.start * length.batch_size,
@@ -49,6 +87,7 @@ class Log:
 
     def log_steps(self, step: int, metrics: Metrics) -> None:
         """Add the metrics of the steps up to this one, and write each interval that ends among them."""
+        self._waiting.end()
         count = len(metrics["loss"])
         self.bar.update(count * self.length.batch_size)
         for i in range(count):
@@ -67,13 +106,21 @@ class Log:
         text = ", ".join(f"{name} {value:.5g}" for name, value in values.items() if "/" not in name)
         self.bar.set_postfix_str(text, refresh=False)
         if self.bar.disable and not self.quiet:
-            tell(f"step {step:,} of {self.length.steps:,}: {text}")
+            tell(f"step {step:,} of {self.length.steps:,}: {text}{self._time_left(step, values)}")
 
     def close(self) -> None:
         """Close the bar and the writers."""
+        self._waiting.end()
         self.bar.close()
         for writer in self._writers:
             writer.close()
+
+    def _time_left(self, step: int, values: Mapping[str, float]) -> str:
+        """The time to the last step at the speed of the last interval, to end a line; empty where it is unknown."""
+        speed = values.get("images_per_second")
+        if not speed or step >= self.length.steps:
+            return ""
+        return f", {format_duration((self.length.steps - step) * self.length.batch_size / speed)} left"
 
     def _speed(self, step: int) -> dict[str, float]:
         """Images per second since the last interval's end, in wall-clock time.

@@ -15,8 +15,8 @@ from diffjax.protocols import Net
 from diffjax.training import ema as averages
 from diffjax.training import safetensors_io
 from diffjax.training.state import State
-from diffjax.utils.kinds import describe_value
 from diffjax.utils.tree_paths import leaf_name, leaves_by_name
+from diffjax.utils.values import describe_value
 
 KIND = "variables"  # in the header of a file: weights alone, without the config of a run
 Batch = Array | np.ndarray | jax.ShapeDtypeStruct

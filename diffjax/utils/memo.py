@@ -8,7 +8,8 @@ from typing import ParamSpec, TypeVar
 from jax.core import Tracer
 
 from diffjax.errors import UserError
-from diffjax.utils.kinds import is_hashable, matches_type, python_scalar, type_name
+from diffjax.utils.kinds import is_hashable, matches_type, type_name
+from diffjax.utils.values import python_scalar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

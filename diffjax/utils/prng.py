@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Int, Integer, Key
 
 from diffjax.errors import UserError
-from diffjax.utils.kinds import describe_value, matches_type, python_scalar
+from diffjax.utils.kinds import matches_type
+from diffjax.utils.values import describe_value, python_scalar
 
 Keys = Key[Array, " b"]  # one key per example
 

@@ -18,7 +18,7 @@ from diffjax.evaluation.image_statistics import Flag
 from diffjax.reports import html
 from diffjax.reports.evaluation_report import Likelihoods, Report
 from diffjax.reports.findings import Findings
-from diffjax.reports.plots import write_png
+from diffjax.reports.image_files import write_png
 from diffjax.reports.tables import write_report
 
 VARIABLE = "DIFFJAX_CHROMIUM"

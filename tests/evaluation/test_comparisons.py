@@ -10,8 +10,9 @@ from diffjax.evaluation.jackknife import Replicates
 from diffjax.evaluation.paired import Score
 from diffjax.reports.comparison import compare, comparison_table, short_names, write_comparison
 from diffjax.reports.evaluation_report import Likelihoods, Report, provenance
+from diffjax.reports.image_files import write_png
 from diffjax.reports.json_report import ReportNumbers, read_numbers
-from diffjax.reports.plots import Curves, write_png
+from diffjax.reports.plots import Curves
 from diffjax.reports.tables import write_report
 
 NONE = np.zeros(0)

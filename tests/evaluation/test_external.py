@@ -22,8 +22,8 @@ from diffjax.evaluation.image_sources import fingerprint, open_images
 from diffjax.evaluation.jackknife import interval_from_replicates
 from diffjax.evaluation.reference_stats import cached_moments, in_batches, moments_of_parts
 from diffjax.reports.comparison import compare
+from diffjax.reports.image_files import write_png
 from diffjax.reports.json_report import read_numbers
-from diffjax.reports.plots import write_png
 from diffjax.reports.tables import table, write_report
 
 PIXELS = pixel_features((4, 4, 1))

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from diffjax.errors import UserError
-from diffjax.reports.plots import Curves, animation, plot_curves, write_png
+from diffjax.reports.image_files import animation, write_png
+from diffjax.reports.plots import Curves, plot_curves
 from diffjax.utils.image_io import read_image
 
 

@@ -13,7 +13,8 @@ from diffjax.evaluation.jackknife import Replicates, interval_from_replicates
 from diffjax.evaluation.paired import Score
 from diffjax.reports.evaluation_report import Likelihoods, Report, provenance
 from diffjax.reports.findings import Findings
-from diffjax.reports.plots import Curves, write_png
+from diffjax.reports.image_files import write_png
+from diffjax.reports.plots import Curves
 from diffjax.reports.tables import table, write_report
 
 

@@ -12,7 +12,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation import npz
 from diffjax.evaluation.frechet_distance import Moments
 from diffjax.evaluation.image_sources import fingerprint, image_hashes, open_images, open_reference
-from diffjax.reports.plots import write_png
+from diffjax.reports.image_files import write_png
 
 
 def all_images(source):

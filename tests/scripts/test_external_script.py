@@ -32,7 +32,7 @@ def given(tmp_path) -> dict[str, Path]:
 
 
 def test_files_are_scored_as_a_run_is(call, given):
-    argv = ["--samples", given["samples.npz"], "--reference", given["reference.npz"], "--cache", given["cache"]]
+    argv = ["--samples", given["samples.npz"], "--reference", given["reference.npz"], "--moments", given["cache"]]
     told = call("evaluate.py", *argv, "--classifier")
     assert told.code == 0, told.err
     out = given["tmp"] / "evaluation"
@@ -53,7 +53,15 @@ def test_files_are_scored_as_a_run_is(call, given):
 def test_scores_by_one_reference_are_laid_side_by_side(call, given):
     """Of a file and of a folder, which hold the same images."""
     for name, reference in (("samples.npz", "reference.npz"), ("others.npz", "pictures")):
-        argv = ["--samples", given[name], "--reference", given[reference], "--cache=", "--out", given["tmp"] / name[:4]]
+        argv = [
+            "--samples",
+            given[name],
+            "--reference",
+            given[reference],
+            "--moments=",
+            "--out",
+            given["tmp"] / name[:4],
+        ]
         assert call("evaluate.py", *argv).code == 0
     told = call(
         "evaluate.py", "--out", given["tmp"] / "both", "--compare", given["tmp"] / "samp", given["tmp"] / "othe"
@@ -64,7 +72,7 @@ def test_scores_by_one_reference_are_laid_side_by_side(call, given):
 
 
 def test_moments_give_their_distance_and_say_that_there_is_no_more(call, given):
-    told = call("evaluate.py", "--samples", given["samples.npz"], "--reference", given["moments.npz"], "--cache=")
+    told = call("evaluate.py", "--samples", given["samples.npz"], "--reference", given["moments.npz"], "--moments=")
     assert told.code == 0, told.err
     assert "--reference" in told.err
     (scores,) = json.loads((given["tmp"] / "evaluation" / "report.json").read_text())["scores"].values()
@@ -84,7 +92,7 @@ WRONG = [
     (["--samples={samples}", "--reference={moments}", "--classifier"], ["--classifier", "no labels"]),
     (["--samples={samples}", "--reference={pictures}", "--out={pictures}/x"], ["--out", "pictures"]),
     (["--samples={samples}", "--reference={pictures}", "--out={samples}"], ["--out", "cannot be written"]),
-    (["--samples={samples}", "--reference={pictures}", "--cache={samples}"], ["--cache", "cannot be written"]),
+    (["--samples={samples}", "--reference={pictures}", "--moments={samples}"], ["--moments", "cannot be written"]),
     (["--samples={samples}", "--reference={pictures}", "--embeddings={tmp}/x.npy"], ["x.npy", "no such file"]),
 ]
 
@@ -93,7 +101,7 @@ WRONG = [
 def test_a_mistake_is_one_line_and_nothing_is_written(call, given, argv, says):
     names = {path.stem: path for path in given.values()} | {"tmp": given["tmp"]}
     before = sorted(given["tmp"].rglob("*"))
-    cache = [] if any("--cache" in flag for flag in argv) else ["--cache", given["cache"]]
+    cache = [] if any("--moments" in flag for flag in argv) else ["--moments", given["cache"]]
     told = call("evaluate.py", *(flag.format(**names) for flag in argv), *cache)
     assert told.code == 2
     assert told.err.count("\n") == 1

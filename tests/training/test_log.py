@@ -4,6 +4,7 @@ import json
 import math
 import struct
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from diffjax.errors import UserError
 from diffjax.experiment import build
-from diffjax.training import metric_writers, metrics_file, running_means
+from diffjax.training import metric_writers, metrics_file, progress, running_means
 from diffjax.training.metrics_file import MetricsRow
 from diffjax.training.progress import Log, RunLength
 
@@ -338,3 +339,26 @@ def test_wandb_is_asked_for_by_name_when_it_is_missing(tmp_path, monkeypatch) ->
 def test_each_writer_once(tmp_path) -> None:
     with pytest.raises(UserError, match=r"^train\.writers: "):
         build.build_writers(("jsonl", "jsonl()"), folder=tmp_path, start=0, about={})
+
+
+def test_a_long_wait_is_told_and_how_long_it_took(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "FIRST_WAIT_S", 0.05)
+    waiting = progress.Waiting("compiling", quiet=False)
+    time.sleep(0.25)
+    waiting.end()
+    waiting.end()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "compiling …"
+    assert [line.startswith("compiling: ") for line in lines].count(True) == 1
+
+
+def test_a_short_wait_is_not_told(capsys) -> None:
+    progress.Waiting("compiling", quiet=False).end()
+    assert capsys.readouterr().err == ""
+
+
+def test_lines_say_the_time_that_is_left(capsys) -> None:
+    log = Log([], RunLength(0, 7300, 100, 64), quiet=False)
+    log.log_values(100, {"loss": 1.0, "images_per_second": 128.0})
+    log.close()
+    assert capsys.readouterr().err.splitlines()[-1].endswith(", 1 h 0 min left")

@@ -1,0 +1,4 @@
+"""The names that the flags of evaluate.py offer."""
+
+PARTS = ("samples", "scores", "features", "findings", "pictures", "bits", "levels", "training", "steps", "truth")
+METHODS = ("exact", "bound", "ode")  # of the likelihood
