@@ -2,6 +2,7 @@
 # make test   lint, types and all tests but the long ones
 # make compare   every family of generation trained and compared, with the tables of docs/compare.md: two hours; go on by the same command
 # make reference   docs/reference.md, from the descriptions beside the fields of configs and nets
+# make bench   speed beside torch on one core, ten minutes; torch is installed into .venv-peers
 # make docs   the documentation as a site in build/docs; a broken link is an error
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
 
@@ -12,7 +13,7 @@ PINNED := $(wildcard constraints/$(shell $(PYTHON) -c 'import sys; print("%d.%d"
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(addprefix -c ,$(PINNED))
 RUN := runs/digits
 
-.PHONY: demo compare compare-short reference docs test pytest test-long lint clean
+.PHONY: demo bench compare compare-short reference docs test pytest test-long lint clean
 
 demo: .venv/runtime
 	$(BIN)/python train.py --config configs/digits.py --workdir $(RUN)
@@ -34,6 +35,14 @@ compare-short: .venv/runtime
 
 reference: .venv/runtime
 	$(BIN)/python docs/make_reference.py
+
+bench: .venv/runtime .venv-peers/torch
+	$(BIN)/python benchmarks/performance.py
+
+.venv-peers/torch:
+	$(PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check torch
+	touch $@
 
 docs: .venv/docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs

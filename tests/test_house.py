@@ -17,7 +17,7 @@ PACKAGE = ROOT / "diffjax"
 LONGEST = 250  # lines of a file
 MOST_ROOT_MODULES = 18
 LONGEST_CHAIN = 12  # of packages and root modules that import each other
-MOST_LINES = {"benchmarks": 3_500}  # of all files of a folder
+MOST_LINES = {"benchmarks": 4_500}  # of all files of a folder
 
 # What a package or a module at the root must not import, nor anything that it imports.
 NEVER = {
