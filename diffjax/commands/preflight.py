@@ -40,6 +40,8 @@ def check_numbers(config: Config) -> None:
     for name in ("steps", "accumulate"):
         if numbers[name] < 1:
             raise UserError(f"config.train.{name}: expected at least 1, got {numbers[name]}")
+    if train.minutes < 0:
+        raise UserError(f"config.train.minutes: expected 0 (no limit) or more, got {train.minutes}")
     if batch_size < 1 or batch_size % devices:
         raise UserError(f"config.data.batch_size: expected a multiple of the {devices} device(s), got {batch_size}")
     if batch_size // devices % train.accumulate:

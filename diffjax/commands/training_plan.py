@@ -1,7 +1,7 @@
 """From a config to everything that a training run is made of, and the state that it starts from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffjax.commands.preflight import check_numbers, preflight
@@ -36,13 +36,17 @@ class TrainingPlan:
     previous: Record | None
 
 
-def plan_run(config: Config, workdir: Path, allow_imports: bool) -> TrainingPlan:
-    """The plan of a new run, or of the one in `workdir` that resumes.
+def plan_run(config: Config, workdir: Path, allow_imports: bool, steps: int | None = None) -> TrainingPlan:
+    """The plan of a new run, or of the one in `workdir` that resumes; `steps` replace those of the config.
 
     Raises UserError where the config changes what that run's numbers mean, or where its data have changed.
     """
     # The config is the user's, or was read with leave: nothing of the record is imported that it does not name too.
     previous = run_record.existing_record(workdir, allow_imports=True)
+    if previous is not None and config.train.minutes:
+        steps = previous.config.train.steps  # which fitted into the time when the run began
+    if steps is not None:
+        config = replace(config, train=replace(config.train, steps=steps))
     if previous is None:
         return plan_training(config, workdir, None, allow_imports)
     config = meaning.inherit_measured(config, previous.config)

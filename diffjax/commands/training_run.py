@@ -1,6 +1,8 @@
 """A training run from its config to its last step: checkpoints, metrics, pictures, and what to do when it stops."""
 
 import json
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,14 +14,21 @@ from absl import flags
 
 from diffjax.commands.flags import folder_flag
 from diffjax.commands.training_plan import TrainingPlan, plan_run
-from diffjax.commands.training_summary import describe_data, describe_plan, describe_size, measure_step, run_steps
+from diffjax.commands.training_summary import (
+    describe_data,
+    describe_plan,
+    describe_size,
+    measure_step,
+    run_steps,
+    time_steps,
+)
 from diffjax.data import split_rules
 from diffjax.errors import UserError, tell, warn
 from diffjax.experiment import config_files, run_record, trained_model
 from diffjax.experiment.config import Config
 from diffjax.reports import write_png
 from diffjax.training import checkpoint, retention, running_means
-from diffjax.training.data_parallel import barrier, initialize_distributed, watched
+from diffjax.training.data_parallel import barrier, broadcast_from_first_host, initialize_distributed, watched
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Diverged, Fault
 from diffjax.training.progress import Log, RunLength
@@ -30,6 +39,7 @@ from diffjax.utils.files import cause, check_writable, clear_parts, describe_err
 
 Call = Callable[[int, State, Metrics], None]  # of the step, the state and the metrics
 PICTURES = "pictures"
+SHARE_OF_STEPS = 0.9  # of the time of train.minutes; the rest is for checkpoints, validation and pictures
 FAULTS = "faults.jsonl"
 
 
@@ -53,6 +63,7 @@ def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
 def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
     """Train a run, or resume it, to its last step or until a signal stops it."""
     first = jax.process_index() == 0
+    deadline = time.monotonic() + 60 * config.train.minutes if config.train.minutes else math.inf
     with (
         SignalMonitor(config.train.hang_limit_s, workdir / "stacks.txt") as monitor,
         lock_folder(workdir if first else None),
@@ -61,7 +72,9 @@ def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
             _remove_partial_files(workdir)
         barrier("tidy")
         plan = plan_run(config, workdir, allow_imports)
-        _train_plan(plan, workdir, monitor)
+        if deadline < math.inf and plan.previous is None:
+            plan = plan_run(config, workdir, allow_imports, _steps_until(deadline, plan))
+        _train_plan(plan, workdir, lambda: monitor.stopping or time.monotonic() > deadline, monitor)
 
 
 def _remove_partial_files(workdir: Path) -> None:
@@ -70,7 +83,14 @@ def _remove_partial_files(workdir: Path) -> None:
         clear_parts(folder)
 
 
-def _train_plan(plan: TrainingPlan, workdir: Path, monitor: SignalMonitor) -> None:
+def _steps_until(deadline: float, plan: TrainingPlan) -> int:
+    """The steps that fit into the time, the same on all hosts, once some have been timed."""
+    timing = time_steps(plan)
+    seconds = SHARE_OF_STEPS * (deadline - time.monotonic() - timing.first_s)  # another schedule compiles once more
+    return max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
+
+
+def _train_plan(plan: TrainingPlan, workdir: Path, stopping: Callable[[], bool], monitor: SignalMonitor) -> None:
     """Report the plan, record the run, train it, and report how it ended."""
     train = plan.config.train
     done = int(plan.start.step)
@@ -83,7 +103,7 @@ def _train_plan(plan: TrainingPlan, workdir: Path, monitor: SignalMonitor) -> No
     record = run_record.record_at_start(plan.previous, plan.config, plan.data.spec, splits, workdir)
     if jax.process_index() == 0:
         run_record.write_config(workdir, record)
-    done = _train(plan, workdir, record.identity, monitor)
+    done = _train(plan, workdir, record.identity, stopping, monitor)
     if done < train.steps:
         tell(f"{workdir}: stopped at step {done:,} and saved; the same command resumes")
         return
@@ -91,7 +111,9 @@ def _train_plan(plan: TrainingPlan, workdir: Path, monitor: SignalMonitor) -> No
     tell(f"{workdir}: step {train.steps:,} reached{pictures}")
 
 
-def _train(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: SignalMonitor) -> int:
+def _train(
+    plan: TrainingPlan, workdir: Path, identity: Identity, stopping: Callable[[], bool], monitor: SignalMonitor
+) -> int:
     """Train with checkpoints and, on the first host, logs and pictures; the step that was reached."""
     with _open_run(plan, workdir, identity, monitor) as run:
         try:
@@ -103,7 +125,7 @@ def _train(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: Signa
                 on_fault=plan.setup.policy,
                 restore=run.restore,
                 report=partial(_report_fault, workdir if run.first else None),
-                stopping=lambda: monitor.stopping,
+                stopping=stopping,
             )
         except Diverged as end:
             if end.fault.sound:

@@ -3,7 +3,7 @@
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -76,6 +76,29 @@ def describe_plan(plan: TrainingPlan, workdir: Path) -> list[str]:
     ]
 
 
+class Timing(NamedTuple):
+    """Seconds of a step, the minimum of `steps` of them, and of the first one, which compiles."""
+
+    step_s: float
+    steps: int
+    first_s: float
+
+
+def time_steps(plan: TrainingPlan) -> Timing:
+    """Take some steps, each with the reading of its batch and in a dispatch of its own; their results are discarded."""
+    done = int(plan.start.step)
+    ends = [time.monotonic()]
+    run_steps(
+        plan,
+        done + 1 + MAX_TIMED_STEPS,
+        events=[(1, lambda *_: ends.append(time.monotonic()))],  # an event waits until its step is done
+        stopping=lambda: len(ends) > 1 + MIN_TIMED_STEPS and ends[-1] - ends[1] > TIMING_LIMIT_S,
+        dispatch=1,
+    )
+    step_seconds = [after - before for before, after in pairwise(ends[1:])]
+    return Timing(min(step_seconds), len(step_seconds), ends[1] - ends[0])
+
+
 def measure_step(plan: TrainingPlan) -> list[str]:
     """The peak memory and the time of a step, a line each: some steps are taken, and their results are discarded."""
     start_s = time.monotonic()
@@ -109,23 +132,12 @@ def _describe_memory(plan: TrainingPlan) -> list[str]:
 
 
 def _describe_time(plan: TrainingPlan, compilation_s: float) -> str:
-    """The minimum over several steps, each with the reading of its batch, one step per dispatch."""
-    done = int(plan.start.step)
-    ends = [time.monotonic()]
-    run_steps(
-        plan,
-        done + 1 + MAX_TIMED_STEPS,
-        events=[(1, lambda *_: ends.append(time.monotonic()))],  # an event waits until its step is done
-        stopping=lambda: len(ends) > 1 + MIN_TIMED_STEPS and ends[-1] - ends[1] > TIMING_LIMIT_S,
-        dispatch=1,
-    )
-    step_seconds = [after - before for before, after in pairwise(ends[1:])]
-    fastest = min(step_seconds)
-    total = max(plan.config.train.steps - done, 0) * fastest
+    timing = time_steps(plan)
+    total = max(plan.config.train.steps - int(plan.start.step), 0) * timing.step_s
     return (
-        f"time:        {1000 * fastest:.3g} ms per step, the minimum of {len(step_seconds)} "
-        f"({plan.config.data.batch_size / fastest:,.0f} images/s), {format_duration(total)} in all, "
-        f"{compilation_s + ends[1] - ends[0]:.1f} s before the first; dispatches of several steps may be faster"
+        f"time:        {1000 * timing.step_s:.3g} ms per step, the minimum of {timing.steps} "
+        f"({plan.config.data.batch_size / timing.step_s:,.0f} images/s), {format_duration(total)} in all, "
+        f"{compilation_s + timing.first_s:.1f} s before the first; dispatches of several steps may be faster"
     )
 
 

@@ -75,6 +75,9 @@ class Train:
 
     steps: int = 5_000
     """Training steps in all. Unit: steps. Range: [1, ∞). When: raise it while the validation loss falls."""
+    minutes: float = 0.0
+    """Time after which training ends and is saved; a new run sets `steps`, over which the learning rate decays, to what
+    fits into it. Unit: minutes. Range: [0, ∞); 0: no limit. When: the time is given, and not the number of steps."""
     optimizer: str = "adamw"
     """Optimizer, which takes those of the next four numbers that it has an argument for. Range: a name of
     `diffjax.training.optimizers`. When: AdamW does not serve: `my_package.optimizers:lion()` of your own."""

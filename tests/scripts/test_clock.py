@@ -1,0 +1,41 @@
+"""train.minutes: a new run sets its steps to what fits into the time, and every run ends, saved, when it is over."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from diffjax.commands import training_run
+from diffjax.commands.training_summary import Timing
+
+
+def saved_steps(run: Path) -> int:
+    return json.loads((run / "config.json").read_text())["config"]["train"]["steps"]
+
+
+def test_the_steps_are_those_that_fit(monkeypatch: pytest.MonkeyPatch, untyped: None) -> None:
+    monkeypatch.setattr(training_run, "time_steps", lambda plan: Timing(step_s=0.01, steps=3, first_s=5.0))
+    steps = training_run._steps_until(time.monotonic() + 25.0, None)
+    assert 1_780 <= steps <= 1_800  # nine tenths of 20 s
+    assert training_run._steps_until(time.monotonic() - 1.0, None) == 1
+
+
+def test_a_run_ends_when_its_time_is_over_and_goes_on_with_its_steps(tiny, tmp_path, call, monkeypatch) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(training_run, "_steps_until", lambda deadline, plan: 40)
+    command = ["train.py", "--config", tiny.config, "--workdir", run, "--config.train.steps=7"]
+    told = call(*command, "--config.train.minutes=1e-6")
+    assert told.code == 0, told.err
+    assert "the same command resumes" in told.err
+    assert saved_steps(run) == 40
+    again = call(*command, "--config.train.minutes=10")
+    assert again.code == 0, again.err
+    assert "step 40 reached" in again.err
+    assert saved_steps(run) == 40
+
+
+def test_a_negative_time_is_refused(tiny, tmp_path, call) -> None:
+    told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--config.train.minutes=-1.0")
+    assert told.code == 2
+    assert "config.train.minutes" in told.err
