@@ -54,6 +54,13 @@ def room_for_programs() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As most machines have: programs of eight devices wait for one another at every step."""
+    one = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda *platform: one)
+
+
+@pytest.fixture
 def untyped() -> Iterator[None]:
     """Without the strict reading of types, which users do not have: mistakes reach the library's own checks."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -13,7 +13,8 @@ from diffjax.experiment import run_record, trained_model
 from diffjax.training import manifest, retention, safetensors_io
 
 OLD = Path(__file__).parents[1] / "training" / "old" / "without_identity"
-AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=2")
+QUIET = ("--config.train.picture_every_steps=0", "--config.train.validate_images=0")
+AVERAGES = (*QUIET, "--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=2")
 
 
 @pytest.fixture(scope="module")
