@@ -193,7 +193,7 @@ def test_a_scale_for_each_example_is_of_this_batch_also_under_another_guidance()
 def test_copies_for_a_causal_net_are_made_by_at_once() -> None:
     """A net that knows each example's order takes no copies of which it cannot tell whose they are."""
     net = dj.nets.Transformer(5, (3,), 8, 1, 1, causal=True, classes=2)
-    variables = net.init(jax.random.key(0), TOKENS[:1], jnp.zeros((1, 1)))
+    variables = jax.jit(net.init)(jax.random.key(0), TOKENS[:1], jnp.zeros((1, 1)))
     denoise = dj.denoiser(MASKS, net, variables)
     null, cond = net.null_cond, jnp.array([0, 1, 0, 1])
 
