@@ -16,7 +16,12 @@ PARTS = [
     "--config.model.conditions=('Text(width=8, depth=1, heads=1, drop=0.2)', 'Picture()', \"Number(part='slant')\")",
     "--config.train.label_drop=0.1",
     *QUIET,
-    *("--config.train.steps=100", "--config.train.learning_rate=0.05", "--config.train.ema=(0.5,)"),
+    *(
+        "--config.train.steps=100",
+        "--config.train.save_every_steps=100",
+        "--config.train.learning_rate=0.05",
+        "--config.train.ema=(0.5,)",
+    ),
 ]
 
 EVALUATIONS = [  # accuracy is among the scores; the other parts of a report are long

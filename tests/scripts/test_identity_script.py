@@ -131,7 +131,9 @@ def test_a_run_of_before_is_taken_and_gets_an_identity(call, tiny, tmp_path) -> 
 
 def test_snapshots_and_files_say_whose_they_are(tmp_path, data_dir) -> None:
     one, other = (
-        trained(tmp_path / name, data_dir, True, *AVERAGES, "--config.train.steps=8")
+        trained(
+            tmp_path / name, data_dir, True, *AVERAGES, "--config.train.steps=8", "--config.train.save_every_steps=8"
+        )
         for name in ("one", "other")
         if (tmp_path / name).mkdir() is None
     )

@@ -15,14 +15,15 @@ from diffjax.experiment import trained_model
 from diffjax.training import safetensors_io
 
 QUIET = ("--config.train.picture_every_steps=0", "--config.train.validate_images=0")
-AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=4", "--config.train.steps=40")
+FORTY = ("--config.train.steps=40", "--config.train.save_every_steps=20")
+AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=4", *FORTY)
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory, data_dir) -> Trained:
     """Forty steps with two averages of constant share, stored every fourth step, and two checkpoints."""
     folder = tmp_path_factory.mktemp("stored")
-    return trained(folder, data_dir, True, *QUIET, *AVERAGES, "--config.train.save_every_steps=20")
+    return trained(folder, data_dir, True, *QUIET, *AVERAGES)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_step_is_chosen_by_number_or_as_the_best(stored, call, tmp_path) -> No
 @pytest.mark.long
 def test_an_average_made_afterwards_is_the_one_that_was_not_kept(stored, tmp_path, data_dir) -> None:
     """The same training with std=0.07 kept from the start; averages change no step."""
-    kept = trained(tmp_path, data_dir, True, *QUIET, "--config.train.ema_std=(0.07,)", "--config.train.steps=40")
+    kept = trained(tmp_path, data_dir, True, *QUIET, *FORTY, "--config.train.ema_std=(0.07,)")
     expected, found = (leaves(trained_model.read_weights(each.workdir, "std=0.07")) for each in (kept, stored))
     other = leaves(trained_model.read_weights(stored.workdir, "std=0.1"))
     apart, nearest = (
