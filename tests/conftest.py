@@ -13,6 +13,9 @@ import quickly
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {quickly.FLAGS}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Threads of OpenBLAS wait by spinning: where other workers have the cores, small products take a hundred times as long.
+# NumPy may be there before this line in one process alone; workers, and the scripts that tests start, inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Workers, and the scripts that tests start, share their compiled programs through a folder that lives as long as the
 # run does: an older one might hold programs of another CPU.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -48,6 +51,13 @@ def room_for_programs() -> Iterator[None]:
     if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As most machines have: programs of eight devices wait for one another at every step."""
+    one = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda *platform: one)
 
 
 @pytest.fixture

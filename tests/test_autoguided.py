@@ -37,7 +37,7 @@ class Attentive(nn.Module):
 
 X, T = jax.random.normal(jax.random.key(0), (3, 4, 2, 3)), jnp.array([0.0, 0.5, 1.0]).reshape(3, 1, 1, 1)
 NET = Attentive()
-VARIABLES = NET.init(jax.random.key(1), X, T)
+VARIABLES = jax.jit(NET.init)(jax.random.key(1), X, T)
 DENOISE = denoiser(NOISE, NET, VARIABLES)
 
 
@@ -99,7 +99,7 @@ def test_a_net_that_remembers_is_called_as_it_expects(scale, calls) -> None:
     """In turn under both conditions, each has its own keys and values; of a scale of t every step computes both."""
     noise, n = Masking(5), 4
     net = nets.Transformer(5, (2, 2), width=16, depth=1, heads=2, classes=3, causal=True)
-    variables = net.init(jax.random.key(0), jnp.zeros((1, n), jnp.int32), jnp.zeros((1, 1)))
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, n), jnp.int32), jnp.zeros((1, 1)))
     moved = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), variables)
     guided = guidance.cfg(denoiser(noise, net, moved), scale, net.null_cond, calls=calls)
     given = (keys(3, 8), noise, order.shuffled, guided, (n,))

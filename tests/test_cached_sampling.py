@@ -25,7 +25,7 @@ COND = jnp.arange(16) % 3
 def denoise_by(causal: bool):
     """A net with random weights, far from where outputs start at 0."""
     net = nets.Transformer(VOCAB, SHAPE, width=16, depth=2, heads=2, classes=3, causal=causal)
-    variables = net.init(jax.random.key(0), jnp.zeros((1, N), jnp.int32), jnp.zeros((1, 1)))
+    variables = jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, N), jnp.int32), jnp.zeros((1, 1)))
     leaves, tree = jax.tree.flatten(variables)
     noises = jax.random.split(jax.random.key(1), len(leaves))
     moved = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, noises, strict=True)]

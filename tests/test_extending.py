@@ -9,7 +9,7 @@ import numpy as np
 import diffjax as dj
 
 
-def test_the_page_runs() -> None:
+def test_the_page_runs(one_device) -> None:
     page = (Path(__file__).parent.parent / "docs" / "extending.md").read_text()
     said: dict = {}
     with jax.numpy_rank_promotion("allow"):  # a reader's own code may broadcast

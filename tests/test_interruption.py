@@ -31,8 +31,14 @@ WAITS = {
 }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("name", WAITS)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        pytest.param(name, number, marks=[] if (name == "python") == (number == signal.SIGINT) else pytest.mark.long)
+        for name in WAITS
+        for number in (signal.SIGINT, signal.SIGTERM)
+    ],
+)
 def test_a_program_ends_in_time_and_does_its_last_work_once(name, number, tmp_path) -> None:
     program = tmp_path / "program.py"
     wait = WAITS[name]

@@ -110,8 +110,14 @@ def test_a_wave_lies_between() -> None:
     assert costs[0] + 0.005 < costs[1] < costs[2] - 0.005
 
 
-@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.long), 8])
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(
+    ("parts", "d"),
+    [
+        pytest.param(parts, d, marks=[] if (parts, d) in {(1, 1), (3, 8)} else pytest.mark.long)
+        for parts in (1, 3)
+        for d in (1, 2, 4, 8)
+    ],
+)
 def test_the_ode_knows_the_density(d, parts) -> None:
     weights, means, covs = some_mixture(d, parts)
     x, exact = samples(weights, means, covs, 64)
@@ -192,7 +198,7 @@ def moved(x, denoise, noise=COSINE, **options):
     return np.asarray(found.discretization) * x[0].size * np.log(2)
 
 
-@pytest.mark.parametrize("steps", [8, 9])
+@pytest.mark.parametrize("steps", [8, pytest.param(9, marks=pytest.mark.long)])
 def test_what_half_the_steps_change_bounds_the_error(steps) -> None:
     """Of a smooth denoiser the error is about a fifteenth of it, by the order of the method."""
     weights, means, covs = some_mixture(2, 3)
@@ -213,7 +219,7 @@ def test_it_is_the_difference_to_half_the_steps() -> None:
         np.testing.assert_allclose(moved(x, denoise, steps=steps), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("d", [2, pytest.param(1, marks=pytest.mark.long)])
 def test_a_denoiser_that_is_short_near_the_data_is_found_out(d) -> None:
     """Near the data v = c y / phi, where D = (1 - c) y: the density at the peak is 0^-c, and no number is right.
 
@@ -239,7 +245,14 @@ def test_probes_do_not_hide_what_steps_change() -> None:
     errors = nats(x, "ode", COSINE, order.together, denoise, steps=32, probes=2)[1]
     found, exact = (moved(x, denoise, steps=32, probes=probes) for probes in (2, 0))
     assert np.abs(found - exact).mean() < np.mean(errors) / 50
-    host = moved(x, denoise, steps=32, probes=2, scan=False)
+
+
+@pytest.mark.long
+def test_a_host_loop_with_probes_changes_by_the_same() -> None:
+    weights, means, covs = some_mixture(8, 2)
+    x, _ = samples(weights, means, covs, 64)
+    denoise = oracles.mixture(COSINE, weights, means, covs)
+    found, host = (moved(x, denoise, steps=32, probes=2, scan=scan) for scan in (True, False))
     np.testing.assert_allclose(host, found, atol=1e-4)
 
 

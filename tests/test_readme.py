@@ -27,7 +27,7 @@ def test_links_lead_somewhere(page) -> None:
         assert not anchor or "://" in link or anchor in anchors(target), link
 
 
-def test_the_notebook_examples(tmp_path, monkeypatch) -> None:
+def test_the_notebook_examples(tmp_path, monkeypatch, one_device) -> None:
     """The first learns its two classes, the second saves and loads it."""
     page = (ROOT / "README.md").read_text()
     said: dict = {}

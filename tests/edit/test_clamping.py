@@ -95,7 +95,7 @@ def test_unknown_tokens_have_their_conditional_distribution(which) -> None:
 
 def causal(key: int = 0):
     net = nets.Transformer(3, (4,), width=16, depth=1, heads=2, causal=True)
-    variables = net.init(jax.random.key(key), jnp.zeros((1, 4), jnp.int32), jnp.zeros((1, 1)))
+    variables = jax.jit(net.init)(jax.random.key(key), jnp.zeros((1, 4), jnp.int32), jnp.zeros((1, 1)))
     leaves, tree = jax.tree.flatten(variables)
     moved = [leaf + 0.5 * jax.random.normal(jax.random.key(i), leaf.shape) for i, leaf in enumerate(leaves)]
     return dj.denoiser(TOKENS, net, tree.unflatten(moved))
@@ -124,7 +124,7 @@ def test_a_causal_net_takes_known_tokens_that_come_first_in_its_order() -> None:
 def test_nets_of_one_level_refuse() -> None:
     net = nets.MLP(width=8, depth=1)
     image = jnp.zeros((8, 8, 1))
-    denoise = dj.denoiser(NOISE, net, net.init(jax.random.key(0), image[None], jnp.zeros((1, 1, 1, 1))))
+    denoise = dj.denoiser(NOISE, net, jax.jit(net.init)(jax.random.key(0), image[None], jnp.zeros((1, 1, 1, 1))))
     with pytest.raises(UserError, match="clamp"):
         edit.solve(
             dj.keys(0, 2),

@@ -78,7 +78,19 @@ def moved(variables: PyTree) -> PyTree:
     )
 
 
-@pytest.fixture(scope="module", params=few(NETS, "unet", "causal", "controlled dit", "frozen lora of a controlled dit"))
+QUICK = {  # each guidance of two kinds of nets at least, and each kind of net
+    "unet": ("cfg", "perturbed_attention", "cfg of perturbed_attention"),
+    "causal": ("cfg", "cfg in two calls", "autoguidance"),
+    "frozen lora of a controlled dit": GUIDANCES,
+}
+PAIRS = [
+    pytest.param(net, name, marks=[] if name in QUICK.get(net, ()) else pytest.mark.long, id=f"{net}-{name}")
+    for net in NETS
+    for name in GUIDANCES
+]
+
+
+@pytest.fixture(scope="module")
 def case(request: Any) -> tuple[Any, Any, tuple[Any, Any], Any]:
     """A denoiser, the same with identity attention in its second block, where both are asked, and their condition."""
     base, wrap = NETS[request.param]
@@ -97,7 +109,7 @@ def case(request: Any) -> tuple[Any, Any, tuple[Any, Any], Any]:
     return dj.denoiser(noise, net, variables), dj.denoiser(noise, perturbed, variables), (x, t), cond
 
 
-@pytest.mark.parametrize("name", GUIDANCES)
+@pytest.mark.parametrize(("case", "name"), PAIRS, indirect=["case"], scope="module")
 def test_guidance_of_a_net_is_the_formula_of_its_predictions(case, name) -> None:
     """(1 - w) without + w given, of predictions that are called one by one."""
     denoise, _, at, cond = case
@@ -122,6 +134,7 @@ def test_guidance_of_a_net_is_the_formula_of_its_predictions(case, name) -> None
     np.testing.assert_allclose(guided, expected[name](), rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("case", few(NETS, *QUICK), indirect=True)
 def test_identity_attention_changes_what_a_net_predicts(case) -> None:
     """So that the cases above are not all alike."""
     denoise, perturbed, at, cond = (*map(in_some_order, case[:2]), *case[2:])

@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_named() -> None:
 def test_a_unet_hears_the_level_of_each_pixel() -> None:
     """One level for all says what a map of it says; where one pixel's level changes, the output does, and nearby."""
     net, x, one = UNet(width=8, multipliers=(1, 2), heads=2, per_pixel=True), jnp.ones((2, 8, 8, 1)), 0.3
-    variables = net.init(jax.random.key(0), x, jnp.full((2, 1, 1, 1), one))
+    variables = jax.jit(net.init)(jax.random.key(0), x, jnp.full((2, 1, 1, 1), one))
     variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)  # past the zeros of the start
     apply: Any = jax.jit(net.apply)
     whole = apply(variables, x, jnp.full((2, 8, 8, 1), one))

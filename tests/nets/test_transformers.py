@@ -1,5 +1,7 @@
 """Transformers: what each output may depend on, one family for levels of examples and of positions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,17 +71,17 @@ def test_one_pass_is_every_step_of_the_generic_path(causal, name) -> None:
     """The bound's step that reveals position i has the logits, and the nats, of the one pass over all tokens."""
     net, variables = causal
     rank = order.ranks(ORDERS[name], SOME, (N,), 0)
-    told = with_ranks(denoiser(NOISE, net, variables), ORDERS[name], rank)
+    told = jax.jit(partial(with_ranks(denoiser(NOISE, net, variables), ORDERS[name], rank)))
     at_once = told(X0, jnp.zeros((4, N)), COND)
-    total = jnp.zeros(4)
+    total, corrupt, bound = jnp.zeros(4), jax.jit(jax.vmap(NOISE.corrupt)), jax.jit(NOISE.bound)
     for k in range(N):
         t, s = (order.levels(ORDERS[name], jnp.full(4, 1 - i / N), rank) for i in (k, k + 1))
-        x_t, _ = jax.vmap(NOISE.corrupt)(SOME, X0, t)
+        x_t, _ = corrupt(SOME, X0, t)
         pred = told(x_t, t, COND)
         revealed = np.asarray(t > s)
         assert revealed.sum() == 4
         np.testing.assert_allclose(pred[revealed], at_once[revealed], atol=2e-5)
-        total += jnp.sum(NOISE.bound(X0, pred, x_t, t, s), axis=1)
+        total += jnp.sum(bound(X0, pred, x_t, t, s), axis=1)
 
     def apply(x, level, cond, some, rank):
         return net.apply(variables, x, level, cond, None, rank)
@@ -157,8 +159,8 @@ def test_one_level_for_all_is_every_position_at_that_level(both_ways, kind) -> N
 def test_a_causal_dit_sees_earlier_patches_alone() -> None:
     net = nets.DiT(patch=1, width=16, depth=2, heads=2, causal=True)
     x, level = jax.random.normal(jax.random.key(0), (1, 3, 3, 1)), jnp.zeros((1, 1, 1, 1))
-    variables = moved(net.init(jax.random.key(0), x, level))
-    slopes = jax.jacobian(lambda x: net.apply(variables, x.reshape(1, 3, 3, 1), level).ravel())(x.ravel())
+    variables = moved(jax.jit(net.init)(jax.random.key(0), x, level))
+    slopes = jax.jit(jax.jacobian(lambda x: net.apply(variables, x.reshape(1, 3, 3, 1), level).ravel()))(x.ravel())
     assert bool(jnp.all(jnp.triu(slopes, 1) == 0))
     assert bool(jnp.all(jnp.tril(slopes)[jnp.tril_indices(9)] != 0))
 
@@ -166,8 +168,8 @@ def test_a_causal_dit_sees_earlier_patches_alone() -> None:
 def test_a_dit_causal_in_blocks_sees_its_block_and_those_before() -> None:
     net = nets.DiT(patch=1, width=16, depth=2, heads=2, causal=3)
     x, level = jax.random.normal(jax.random.key(0), (1, 3, 3, 1)), jnp.zeros((1, 1, 1, 1))
-    variables = moved(net.init(jax.random.key(0), x, level))
-    slopes = jax.jacobian(lambda x: net.apply(variables, x.reshape(1, 3, 3, 1), level).ravel())(x.ravel())
+    variables = moved(jax.jit(net.init)(jax.random.key(0), x, level))
+    slopes = jax.jit(jax.jacobian(lambda x: net.apply(variables, x.reshape(1, 3, 3, 1), level).ravel()))(x.ravel())
     block = jnp.arange(9) // 3
     np.testing.assert_array_equal(slopes != 0, block[:, None] >= block[None])
     with pytest.raises(UserError, match=r"^DiT: .*causal=3"):
@@ -184,10 +186,11 @@ def test_patches_come_back_where_they_were() -> None:
 
 def test_examples_drop_by_their_own_keys() -> None:
     net = nets.Transformer(VOCAB, SHAPE, width=16, depth=1, heads=2, dropout=0.5)
-    variables = moved(net.init(jax.random.key(0), X0, jnp.zeros((4, 1))))
-    whole = net.apply(variables, X0, jnp.ones((4, 1)), None, SOME)
-    np.testing.assert_allclose(net.apply(variables, X0[2:], jnp.ones((2, 1)), None, SOME[2:]), whole[2:], atol=1e-5)
-    assert bool(jnp.any(whole != net.apply(variables, X0, jnp.ones((4, 1)), None, fold(SOME, 1))))
+    variables = moved(jax.jit(net.init)(jax.random.key(0), X0, jnp.zeros((4, 1))))
+    apply = jax.jit(lambda x, level, keys: net.apply(variables, x, level, None, keys))
+    whole = apply(X0, jnp.ones((4, 1)), SOME)
+    np.testing.assert_allclose(apply(X0[2:], jnp.ones((2, 1)), SOME[2:]), whole[2:], atol=1e-5)
+    assert bool(jnp.any(whole != apply(X0, jnp.ones((4, 1)), fold(SOME, 1))))
 
 
 @pytest.mark.long
@@ -197,7 +200,7 @@ def test_losses_teach_both() -> None:
         (nets.Transformer(VOCAB, SHAPE, width=16, depth=1, causal=True), loss.causal(NOISE, order.shuffled)),
         (nets.Transformer(VOCAB, SHAPE, width=16, depth=1), loss.bound(NOISE, order.together)),
     ):
-        variables = net.init(jax.random.key(0), X0, jnp.zeros((4, 1)))
+        variables = jax.jit(net.init)(jax.random.key(0), X0, jnp.zeros((4, 1)))
 
         @jax.jit
         def value(variables, some, net=net, objective=objective):

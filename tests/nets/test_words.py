@@ -49,7 +49,9 @@ def test_buckets_are_spread_over_the_table() -> None:
 def test_an_encoder_hears_words_however_they_are_padded_and_their_order() -> None:
     encoder, there = Text(width=8, depth=1, heads=2, shape=(LENGTH,)), jnp.ones(len(SAID), bool)
     tokens = jnp.asarray(byte_tokenizer.encode(SAID, LENGTH))
-    variables = encoder.init(jax.random.key(0), ConditionPart(tokens, there), 8, jnp.float32)
+    variables = jax.jit(lambda *given: encoder.init(*given, 8, jnp.float32))(
+        jax.random.key(0), ConditionPart(tokens, there)
+    )
     told: Any = encoder.apply(variables, ConditionPart(tokens, there), 8, jnp.float32)
     assert told.tokens.shape == (len(SAID), 1 + (LENGTH + 1) // 2, 8)
     np.testing.assert_array_equal(np.asarray(told.token_mask).sum(axis=1), [5, 2, 3, 1])

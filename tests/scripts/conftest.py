@@ -73,7 +73,9 @@ def unconditional(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> T
     return trained(tmp_path_factory.mktemp("unconditional"), data_dir, False)
 
 
+NO_PICTURES = ["--config.train.picture_every_steps=0"]  # which take longer than such a run itself
 TOKENS = [
+    *NO_PICTURES,
     "--config.data.form=tokens",
     "--config.model.noise=Masking",
     "--config.model.schedule=",
@@ -122,6 +124,7 @@ def continuous(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Trai
         "--config.model.net=MAR(width=8, depth=1, heads=2, head_width=8, head_depth=1)",
         "--config.model.order=blocks(4, shuffled=True)",
         "--config.train.loss=regression(independent=True)",
+        *NO_PICTURES,
     ]
     return trained(tmp_path_factory.mktemp("continuous"), data_dir, True, *options)
 

@@ -10,11 +10,23 @@ from conftest import Trained, trained
 from PIL import Image
 
 OURS = "examples.digits_text.parts"
+QUIET = ("--config.train.picture_every_steps=0", "--config.train.validate_images=0")
 PARTS = [
     f"--config.data.parts=('{OURS}:caption()', 'sketch()', \"{OURS}:measured('slant')\")",
     "--config.model.conditions=('Text(width=8, depth=1, heads=1, drop=0.2)', 'Picture()', \"Number(part='slant')\")",
     "--config.train.label_drop=0.1",
-    *("--config.train.steps=100", "--config.train.learning_rate=0.05", "--config.train.ema=(0.5,)"),
+    *QUIET,
+    *(
+        "--config.train.steps=100",
+        "--config.train.save_every_steps=100",
+        "--config.train.learning_rate=0.05",
+        "--config.train.ema=(0.5,)",
+    ),
+]
+
+EVALUATIONS = [  # accuracy is among the scores; the other parts of a report are long
+    pytest.param(("--num=20", "--most=40", "--quick", "--without=features"), id="scores"),
+    pytest.param(("--num=60",), id="every part", marks=pytest.mark.long),
 ]
 
 
@@ -40,20 +52,32 @@ def drawn(call, out: Path, many: Trained, *more: str) -> tuple[np.ndarray, dict]
         return file["arr_0"], json.loads(str(file["provenance"]))
 
 
-def test_each_part_that_is_asked_for_changes_the_pictures(call, many, drawing, tmp_path) -> None:
-    asked = [
-        (),
-        ("--prompt", "a bold three"),
-        ("--prompt", "a thin seven", "--guidance", "100"),  # of which so small a net has not learnt much
-        ("--prompt", "a bold three", "--guidance", "100"),
-        ("--sketch", str(drawing)),
-        ("--number", "slant=0.4"),
-        ("--label", "3"),
-        ("--prompt", "a bold three", "--guidance", "3"),
-        ("--prompt", "a bold three", "--guidance", "100", "--negative", "a thin three"),
-        ("--prompt", "a bold three", "--guidance", "3", "--guidance-interval", "0.2", "0.5"),
-        ("--prompt", "a bold three", "--label=3", "--guidance_form", "several(scales={'text': 3.0, 'label': 2.0})"),
-    ]
+PARTS_ASKED_FOR = (
+    (),
+    ("--prompt", "a thin seven", "--guidance", "100"),  # of which so small a net has not learnt much
+    ("--prompt", "a bold three", "--guidance", "100"),
+    ("--sketch", "{drawing}"),
+    ("--number", "slant=0.4"),
+    ("--label", "3"),
+)
+WAYS_TO_GUIDE = (
+    ("--prompt", "a bold three"),
+    ("--prompt", "a bold three", "--guidance", "3"),
+    ("--prompt", "a bold three", "--guidance", "100", "--negative", "a thin three"),
+    ("--prompt", "a bold three", "--guidance", "3", "--guidance-interval", "0.2", "0.5"),
+    ("--prompt", "a bold three", "--label=3", "--guidance_form", "several(scales={{'text': 3.0, 'label': 2.0}})"),
+)
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        pytest.param(PARTS_ASKED_FOR, id="parts"),
+        pytest.param(PARTS_ASKED_FOR + WAYS_TO_GUIDE, id="parts and ways to guide", marks=pytest.mark.long),
+    ],
+)
+def test_each_part_that_is_asked_for_changes_the_pictures(each, call, many, drawing, tmp_path) -> None:
+    asked = [tuple(word.format(drawing=drawing) for word in more) for more in each]
     found = [drawn(call, tmp_path / str(i), many, *more)[0] for i, more in enumerate(asked)]
     same = [(a, b) for a, b in combinations(range(len(asked)), 2) if np.array_equal(found[a], found[b])]
     assert not same, [(asked[a], asked[b]) for a, b in same]
@@ -89,8 +113,9 @@ def found_at(picture: np.ndarray, tile: np.ndarray) -> bool:
     return any(np.array_equal(picture[y : y + height, x : x + width], tile) for y, x in fits)
 
 
-def test_a_run_of_parts_is_evaluated_by_its_labels(call, many, tmp_path) -> None:
-    told = call("evaluate.py", "--workdir", many.workdir, "--allow_imports", "--out", tmp_path / "out", "--num=60")
+@pytest.mark.parametrize("evaluate", EVALUATIONS)
+def test_a_run_of_parts_is_evaluated_by_its_labels(evaluate, call, many, tmp_path) -> None:
+    told = call("evaluate.py", "--workdir", many.workdir, "--allow_imports", "--out", tmp_path / "out", *evaluate)
     assert told.code == 0, told.err
     assert "accuracy" in told.out
 
@@ -138,17 +163,18 @@ def test_a_sketch_is_added_to_a_trained_model_by_a_copy(call, tiny, data_dir, tm
     assert told.code == 2
     assert "model.adapters" in told.err or "control: " in told.err
     net = "--config.model.net=DiT(width=8, depth=1, heads=2)"
-    base = trained(tmp_path, data_dir, True, net)
+    base = trained(tmp_path, data_dir, True, net, *QUIET)
     added = ["--config.data.parts=('sketch()',)", "--config.model.conditions=('Picture()',)"]
     added += ["--config.model.adapters=control()", f"--config.train.init_from={base.workdir}", net]
-    told = call("train.py", "--config", base.config, "--workdir", tmp_path / "control", *added)
+    told = call("train.py", "--config", base.config, "--workdir", tmp_path / "control", *added, *QUIET)
     assert told.code == 0, told.err
     assert "train.init_from: " in told.err
     call("sample.py", "--workdir", tmp_path / "control", "--out", tmp_path / "out", "--num=4", "--label=3")
     assert (tmp_path / "out" / "samples.npz").exists()
 
 
-def test_a_run_without_classes_is_shown_and_judged_by_its_captions(call, data_dir, tmp_path) -> None:
+@pytest.mark.parametrize("evaluate", EVALUATIONS)
+def test_a_run_without_classes_is_shown_and_judged_by_its_captions(evaluate, call, data_dir, tmp_path) -> None:
     words = [
         "--config.data.parts=('examples.digits_text.parts:caption()',)",
         "--config.model.conditions=('Text(width=8, depth=1, heads=1)',)",
@@ -156,6 +182,6 @@ def test_a_run_without_classes_is_shown_and_judged_by_its_captions(call, data_di
     run = trained(tmp_path, data_dir, False, *words, "--config.train.picture_every_steps=2")
     with Image.open(run.workdir / "pictures" / "step_00000002.png") as shown:
         assert shown.width > 10 * 56 + 100, "captions stand beside the rows"
-    told = call("evaluate.py", "--workdir", run.workdir, "--allow_imports", "--out", tmp_path / "out", "--num=60")
+    told = call("evaluate.py", "--workdir", run.workdir, "--allow_imports", "--out", tmp_path / "out", *evaluate)
     assert told.code == 0, told.err
     assert "accuracy" in told.out, "captions are of training images, whose labels are known"

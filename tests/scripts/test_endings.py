@@ -22,7 +22,11 @@ from diffjax.training.signals import SignalMonitor
 from diffjax.utils.files import lock_folder
 
 OLD = Path(__file__).parents[1] / "training" / "old" / "without_identity"
-QUIET = ["--config.train.writers=('jsonl',)", "--config.train.validate_images=0"]
+QUIET = [
+    "--config.train.writers=('jsonl',)",
+    "--config.train.validate_images=0",
+    "--config.train.picture_every_steps=0",
+]
 
 
 def once_logged(workdir: Path, lines: int, number: signal.Signals) -> threading.Thread:

@@ -13,7 +13,8 @@ from diffjax.experiment import run_record, trained_model
 from diffjax.training import manifest, retention, safetensors_io
 
 OLD = Path(__file__).parents[1] / "training" / "old" / "without_identity"
-AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=2")
+QUIET = ("--config.train.picture_every_steps=0", "--config.train.validate_images=0")
+AVERAGES = (*QUIET, "--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=2")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,9 @@ def test_a_run_of_before_is_taken_and_gets_an_identity(call, tiny, tmp_path) -> 
 
 def test_snapshots_and_files_say_whose_they_are(tmp_path, data_dir) -> None:
     one, other = (
-        trained(tmp_path / name, data_dir, True, *AVERAGES, "--config.train.steps=8")
+        trained(
+            tmp_path / name, data_dir, True, *AVERAGES, "--config.train.steps=8", "--config.train.save_every_steps=8"
+        )
         for name in ("one", "other")
         if (tmp_path / name).mkdir() is None
     )

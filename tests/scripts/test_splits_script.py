@@ -15,7 +15,7 @@ from diffjax.data import open_dataset, split_rules
 from diffjax.experiment import run_record, trained_model
 from diffjax.training import manifest, retention
 
-QUIET = ("--config.train.writers=('jsonl',)", "--config.model.data_std=0.5")
+QUIET = ("--config.train.writers=('jsonl',)", "--config.train.picture_every_steps=0", "--config.model.data_std=0.5")
 
 
 def save(path: Path, i: int) -> None:
@@ -61,9 +61,17 @@ def test_a_run_records_its_rule_and_its_splits(learnt) -> None:
     assert saved.splits.fingerprints.keys() == {"train", "validation", "test"}
 
 
-def test_a_set_that_has_grown_is_said_by_evaluation_and_by_training(call, learnt, run, grown, tmp_path) -> None:
-    few = ("--num=12", "--bits_of=2", "--likelihood=none")
-    told = call("evaluate.py", "--workdir", run, "--out", tmp_path / "out", *few)
+EVALUATIONS = [  # what is said of the data is so of any part of a report
+    pytest.param(("--num=12", "--bits_of=4", "--quick", "--without=features"), id="scores"),
+    pytest.param(("--num=12", "--bits_of=4", "--likelihood=bound"), id="every part", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize("evaluate", EVALUATIONS)
+def test_a_set_that_has_grown_is_said_by_evaluation_and_by_training(
+    evaluate, call, learnt, run, grown, tmp_path
+) -> None:
+    told = call("evaluate.py", "--workdir", run, "--out", tmp_path / "out", *evaluate)
     assert told.code == 0, told.err
     saved = run_record.read_record(run)
     assert saved.splits is not None
@@ -199,7 +207,8 @@ def test_an_unknown_split_is_named_with_those_that_there_are(call, learnt, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_class_without_a_picture_for_training_is_said(call, learnt, tmp_path) -> None:
+@pytest.mark.parametrize("evaluate", EVALUATIONS)
+def test_a_class_without_a_picture_for_training_is_said(evaluate, call, learnt, tmp_path) -> None:
     names = [f"{i}.png" for i in range(200)]
     place = dict(zip(names, split_rules.hash_positions([f"rare/{name}".encode() for name in names]), strict=True))
     for i in range(60):
@@ -210,7 +219,6 @@ def test_a_class_without_a_picture_for_training_is_said(call, learnt, tmp_path) 
     told = call("train.py", *argv)
     assert told.code == 0, told.err
     assert sum("'rare'" in line for line in told.err.splitlines()) == 1
-    few = ("--num=12", "--bits_of=4", "--likelihood=bound")
-    told = call("evaluate.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out", *few)
+    told = call("evaluate.py", "--workdir", tmp_path / "run", "--out", tmp_path / "out", *evaluate)
     assert told.code == 0, told.err
     assert "Traceback" not in told.err

@@ -73,7 +73,8 @@ def test_hosts_that_cannot_be_are_refused(hosts, call, tiny, tmp_path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
+@pytest.mark.long  # between programs that only meet it is tested in tests/training/test_hosts_meet.py
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_host_that_is_lost_ends_the_other_with_a_line(number, tiny, tmp_path) -> None:
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", *STEP]
     first, second = hosts(2, *argv, "--config.train.steps=1000000", "--hosts_timeout=20")
@@ -92,7 +93,22 @@ def test_a_host_that_is_lost_ends_the_other_with_a_line(number, tiny, tmp_path) 
     assert retention.newest_valid(folder) is not None
 
 
-@pytest.mark.parametrize("host", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("host", [0, 1])
+def test_hosts_that_do_not_come_are_named_in_one_line(host, call, tiny, tmp_path) -> None:
+    """In this process, which has met no other host: the meeting is before all that could not be done twice."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]},2,{host}"
+    argv = ["--config", tiny.config, "--workdir", tmp_path / "run", "--hosts", address, "--hosts_timeout=1"]
+    told = call("train.py", *argv)
+    assert told.code == 2, told.err
+    assert f"host {1 - host} of 2" in told.err
+    assert len(told.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("host", [0, 1])
 def test_hosts_that_do_not_come_are_named(host, tiny, tmp_path) -> None:
     argv = ["--config", tiny.config, "--workdir", tmp_path / "run", "--hosts_timeout=1"]
     alone = hosts(2, *argv, only=host)[0]

@@ -14,14 +14,16 @@ from diffjax.errors import UserError
 from diffjax.experiment import trained_model
 from diffjax.training import safetensors_io
 
-AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=4", "--config.train.steps=40")
+QUIET = ("--config.train.picture_every_steps=0", "--config.train.validate_images=0")
+FORTY = ("--config.train.steps=40", "--config.train.save_every_steps=20")
+AVERAGES = ("--config.train.ema_std=(0.05, 0.1)", "--config.train.snapshot_every_steps=4", *FORTY)
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory, data_dir) -> Trained:
     """Forty steps with two averages of constant share, stored every fourth step, and two checkpoints."""
     folder = tmp_path_factory.mktemp("stored")
-    return trained(folder, data_dir, True, *AVERAGES, "--config.train.save_every_steps=20")
+    return trained(folder, data_dir, True, *QUIET, *AVERAGES)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_a_step_is_chosen_by_number_or_as_the_best(stored, call, tmp_path) -> No
 @pytest.mark.long
 def test_an_average_made_afterwards_is_the_one_that_was_not_kept(stored, tmp_path, data_dir) -> None:
     """The same training with std=0.07 kept from the start; averages change no step."""
-    kept = trained(tmp_path, data_dir, True, "--config.train.ema_std=(0.07,)", "--config.train.steps=40")
+    kept = trained(tmp_path, data_dir, True, *QUIET, *FORTY, "--config.train.ema_std=(0.07,)")
     expected, found = (leaves(trained_model.read_weights(each.workdir, "std=0.07")) for each in (kept, stored))
     other = leaves(trained_model.read_weights(stored.workdir, "std=0.1"))
     apart, nearest = (
@@ -107,7 +109,7 @@ def test_an_average_that_cannot_be_made_is_refused(stored, tiny, tmp_path) -> No
 
 def test_a_new_run_begins_with_what_fits(tiny, call, tmp_path, data_dir) -> None:
     """Without classes, the table of classes has no use; everything else is the other run's, bit for bit."""
-    options = ("--config.model.conditional=False", f"--config.train.init_from={tiny.workdir}")
+    options = (*QUIET, "--config.model.conditional=False", f"--config.train.init_from={tiny.workdir}")
     command = ("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", *options)
     told = call(*command, "--config.train.learning_rate=1e-30")
     assert told.code == 0
@@ -144,6 +146,7 @@ def test_what_is_no_run_is_no_beginning(tiny, call, tmp_path) -> None:
 def test_a_run_is_fine_tuned_by_adapters_and_drawn_from(tiny, call, tmp_path) -> None:
     """Base weights are those of the other run to the last bit; what is loaded, and exported, is the bare net."""
     options = (
+        *QUIET,
         "--config.model.adapters=lora(rank=2, on='Dense_*')",
         f"--config.train.init_from={tiny.workdir}",
         "--config.train.freeze=('lora/Dense_0/*',)",

@@ -58,8 +58,9 @@ MULTISTEP = ("dpmpp_2m", "dpmpp_3m", "adams", "deis", "unipc")
 UNEVEN = [rule for rule in (*RULES, *MORE) if rule.startswith(MULTISTEP)]
 PATTERNS = ((2, 1, 1), (1, 3), (3, 1), (1, 4), (1, 1, 3))
 ROUNDING = 2e-12  # errors below say nothing of an order
-QUICK = {"ddim", "dpmpp_2m"}
+EVERYWHERE = {"dpmpp_2m"}
 ONCE = {
+    "ddim",
     "euler",
     "heun",
     "midpoint",
@@ -73,7 +74,9 @@ ONCE = {
     "unipc3_rk4",
 }
 EACH = [
-    pytest.param(rule, make, marks=[] if rule in QUICK or (rule in ONCE and make == "cosine") else pytest.mark.long)
+    pytest.param(
+        rule, make, marks=[] if rule in EVERYWHERE or (rule in ONCE and make == "cosine") else pytest.mark.long
+    )
     for rule in RULES
     for make in SCHEDULES
 ]
@@ -219,7 +222,12 @@ def moved(rule: Step, seed: int = 0) -> jax.Array:
     x = jax.random.normal(jax.random.key(seed), (4, 2))
     t, s = jnp.full((4, 1), 0.8), jnp.full((4, 1), 0.55)
     denoise = oracles.gaussian(noise, np.array([0.5, -1.0]), np.array([[1.0, 0.6], [0.6, 0.5]]))
-    return rule.update(keys(0, 4), noise, lambda x, t: denoise(x, t, None), x, t, s, rule.init(x))[0]
+
+    @jax.jit
+    def update(x):
+        return rule.update(keys(0, 4), noise, lambda x, t: denoise(x, t, None), x, t, s, rule.init(x))[0]
+
+    return update(x)
 
 
 def test_ddim_with_eta_one_is_the_posterior() -> None:

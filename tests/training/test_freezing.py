@@ -156,7 +156,7 @@ def test_adapters_begin_as_the_net_and_merge_into_it(name) -> None:
 
 def test_a_change_has_its_rank_and_its_scale() -> None:
     net, given = ADAPTED["dit"]
-    params = net.init(jax.random.key(0), *given)["params"]
+    params = jax.jit(net.init)(jax.random.key(0), *given)["params"]
     moved = {
         **params,
         "lora": jax.tree.map(
@@ -212,7 +212,7 @@ def test_going_on_from_disk_is_never_having_stopped(tuned, tmp_path) -> None:
 def test_a_causal_net_with_adapters_is_drawn_from_with_its_cache() -> None:
     noise = Masking(5)
     net = lora(Transformer(5, (4,), 16, 1, 2, causal=True), rank=3)
-    params = net.init(jax.random.key(0), TOKENS[:, :4], LEVEL[:, :, 0, 0])["params"]
+    params = jax.jit(net.init)(jax.random.key(0), TOKENS[:, :4], LEVEL[:, :, 0, 0])["params"]
     moved = {**params, "lora": jax.tree.map(lambda leaf: leaf + 0.1, params["lora"])}
     given = (keys(0, 16), noise, order.raster)
     fast = cached.sample(*given, denoiser(noise, net, {"params": moved}), (4,))
