@@ -73,17 +73,25 @@ def preflight(config: Config, data: TrainingData, setup: TrainingSetup, workdir:
     from the config.
     """
     train = config.train
-    state_bytes = check_size(setup.create, jax.random.key(train.seed))
+    state_bytes, params = check_size(setup.create, jax.random.key(train.seed))
     check_disk(workdir, setup.retention, train.steps, train.save_every_steps, state_bytes)
-    param_shapes = jax.eval_shape(lambda key: setup.create(key).params, jax.random.key(0))
-    check_loss(setup.loss, setup.net, param_shapes, *setup.example)
+    check_loss(setup.loss, setup.net, params, *setup.example)
     notes = check_data_std(config.model.data_std or data.std, data.std)
     return state_bytes, notes + check_validation(data.dataset, train.validate_images, train.keep_best)
 
 
-def check_size(create: Callable[[Key[Array, ""]], State], key: Key[Array, ""]) -> int:
-    """The bytes of a state, which is not created for this. Raises UserError where a device cannot hold it."""
-    leaves = jax.tree.leaves(jax.eval_shape(lambda key: checkpoint.to_orbax(create(key)), key))
+def check_size(create: Callable[[Key[Array, ""]], State], key: Key[Array, ""]) -> tuple[int, PyTree]:
+    """The bytes of a state, which is not created for this, and the shapes of its parameters.
+
+    Raises UserError where a device cannot hold it.
+    """
+
+    def stored(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+        state = create(key)
+        return checkpoint.to_orbax(state), state.params
+
+    shapes, params = jax.eval_shape(stored, key)
+    leaves = jax.tree.leaves(shapes)
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     available, sharing = device_memory()
     if needed * sharing > available:
@@ -91,7 +99,7 @@ def check_size(create: Callable[[Key[Array, ""]], State], key: Key[Array, ""]) -
             f"config.model.net: parameters, optimizer and averages take {format_bytes(needed * sharing)}, and "
             f"{jax.local_devices()[0].platform} has {format_bytes(available)}; use a smaller net, or fewer averages"
         )
-    return needed
+    return needed, params
 
 
 def device_memory() -> tuple[int, int]:

@@ -75,17 +75,20 @@ def pmap_step(step: Callable[..., tuple[State, Metrics]], devices: Sequence[Devi
     def chunk(state: State, batches: PyTree, count: Array, stop: Array) -> tuple[State, Metrics]:
         body = functools.partial(step, axis=AXIS)
         length = jax.tree.leaves(batches)[0].shape[0]
+        first = jax.tree.map(lambda leaf: leaf[0], batches)
+        stopped = jax.lax.pmax(stop.astype(jnp.int32), AXIS)
+        if length == 1:
+            state, metrics = body(state, first)
+            return state, {**jax.tree.map(lambda one: jnp.asarray(one)[None], metrics), "stop": stopped}
 
         def take(i: int | Array, carried: tuple[State, Metrics]) -> tuple[State, Metrics]:
             state, metrics = body(carried[0], jax.tree.map(lambda leaf: leaf[i], batches))
             return state, jax.tree.map(lambda all, one: all.at[i].set(one), carried[1], metrics)
 
-        first = jax.tree.map(lambda leaf: leaf[0], batches)
         metrics_shape = jax.eval_shape(lambda *arguments: body(*arguments)[1], state, first)
         empty = jax.tree.map(lambda one: jnp.zeros((length, *one.shape), one.dtype), metrics_shape)
-        initial = state, empty
-        state, metrics = take(0, initial) if length == 1 else jax.lax.fori_loop(0, count, take, initial)
-        return state, {**metrics, "stop": jax.lax.pmax(stop.astype(jnp.int32), AXIS)}
+        state, metrics = jax.lax.fori_loop(0, count, take, (state, empty))
+        return state, {**metrics, "stop": stopped}
 
     parallel_chunk = jax.pmap(chunk, AXIS, in_axes=(None, 0, None, 0), out_axes=None, devices=devices, donate_argnums=0)
     return AdvanceState(parallel_chunk, len(addressable_devices(devices)))
