@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree, Shaped
 
 from diffjax.commands.evaluation_subject import Labelled
 from diffjax.commands.image_sampler import ImageSampler
-from diffjax.conditions import has_label
+from diffjax.conditions import fill_condition, has_label
 from diffjax.denoising import NetDenoiser
 from diffjax.diagnostics import by_noise_level, level_profile, loss_shares
 from diffjax.diagnostics.by_noise_level import Examples, SamplerRun
@@ -74,10 +74,14 @@ class HeldOut(NamedTuple):
 
 
 def encode_held_out(sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], test: Labelled, seed: int) -> HeldOut:
-    """Training and test images, encoded, for a Gaussian model with one noise level per image."""
+    """Training and test images, encoded, for a Gaussian model with one noise level per image.
+
+    Their condition is their label; of a model without classes, such as of text, it is null.
+    """
     data = sampler.data
     images, labels = test
-    cond = jnp.asarray(labels) if has_label(sampler.net.null_cond) else None
+    null = sampler.net.null_cond
+    cond = jnp.asarray(labels) if has_label(null) else fill_condition(null, len(images), {})
     x, train_x = (
         data.encoding.encode(keys(seed, len(part)), jnp.asarray(part), data.levels) for part in (images, train)
     )
@@ -95,7 +99,7 @@ def prediction_path(held_out: HeldOut) -> tuple[PredictionPath, Real | None]:
     p = held_out.sampler
     shape = held_out.x.shape[1:]
     count = trajectories_for(shape)
-    cond = None if held_out.cond is None else held_out.cond[:count]
+    cond = jax.tree.map(lambda leaf: leaf[:count], held_out.cond)
     run = SamplerRun(held_out.keys[:count], p.noise, p.order, p.denoise, shape, p.grid, cond, p.step)
     path = _summarize(by_noise_level.predictions(run), held_out.train)
     if p.step.stochastic:

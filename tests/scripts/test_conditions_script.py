@@ -185,3 +185,8 @@ def test_a_run_without_classes_is_shown_and_judged_by_its_captions(evaluate, cal
     told = call("evaluate.py", "--workdir", run.workdir, "--allow_imports", "--out", tmp_path / "out", *evaluate)
     assert told.code == 0, told.err
     assert "accuracy" in told.out, "captions are of training images, whose labels are known"
+    told = call(
+        *("evaluate.py", "--workdir", run.workdir, "--allow_imports", "--out", tmp_path / "guided", "--guidance=2"),
+        *("--num=20", "--bits_of=4", "--without=bits,levels,training,features,findings,pictures"),
+    )
+    assert told.code == 0, "held-out images of a model without classes have the null condition: " + told.err
