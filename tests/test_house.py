@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "diffjax"
 LONGEST = 250  # lines of a file
 MOST_ROOT_MODULES = 18
+MOST_ANY = 40
+MOST_BY_NAME = 10  # uses of hasattr and getattr
+LONGEST_FUNCTION = 60  # lines, with the docstring
+WIDE, MOST_WIDE = 8, 15  # parameters of a function, and functions of as many
 LONGEST_CHAIN = 12  # of packages and root modules that import each other
 MOST_LINES = {"benchmarks": 4_500}  # of all files of a folder
 
@@ -213,6 +217,17 @@ def test_a_folder_stays_small(folder, most) -> None:
     assert sum(len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")) <= most
 
 
+def test_types_say_what_a_thing_is_and_functions_are_small() -> None:
+    nodes = [node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    names = [node.id for node in nodes if isinstance(node, ast.Name)]
+    assert names.count("Any") <= MOST_ANY
+    assert names.count("hasattr") + names.count("getattr") <= MOST_BY_NAME
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    assert not [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION]
+    wide = [node.name for node in functions if len(node.args.args + node.args.kwonlyargs) >= WIDE]
+    assert len(wide) <= MOST_WIDE, wide
+
+
 @pytest.mark.parametrize("library", ["orbax", "grain", "tensorflow_datasets", "flax.nnx", "scipy", "matplotlib"])
 def test_importing_does_not_wait_for(library) -> None:
     assert library not in after_import("sorted(sys.modules)").split()
@@ -225,8 +240,8 @@ def test_importing_starts_no_backend() -> None:
 
 @cache
 def after_import(expression: str) -> str:
-    """The items of a list, in a process that has imported diffjax and nothing else."""
-    code = f"import diffjax, sys; print(*{expression})"
+    """The items of a list, in a process that has imported what sampling with guidance needs."""
+    code = f"import diffjax as dj, sys; dj.sample, dj.guidance, dj.edit, dj.likelihood; print(*{expression})"
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
