@@ -3,6 +3,10 @@
 import sys
 from functools import partial
 
+from diffjax.utils.heap import keep_heap
+
+keep_heap()  # as train.py does, before JAX starts its threads
+
 import jax
 import jax.numpy as jnp
 from protocol import Call, serve
@@ -12,7 +16,6 @@ from diffjax.protocols import Net
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import create
 from diffjax.training.step import train_step
-from diffjax.utils.heap import keep_heap
 
 NOISE = dj.Gaussian(dj.schedule.cosine, dj.predict.v)
 SMALL = dj.nets.UNet(width=48, multipliers=(1, 2, 2))
@@ -21,7 +24,6 @@ STEPS = 10  # of ddim in one call
 
 def training(net: Net, batch: int, shape: tuple[int, ...]) -> Call:
     """One step of training in the form that `dj.fit` runs: gradient, AdamW, an average, the finite check."""
-    keep_heap()
     optimizer = adamw(1_000)
     x = jax.random.normal(jax.random.key(0), (batch, *shape))
     state = create(jax.random.key(0), net, optimizer, (0.999,), x, None)
@@ -38,7 +40,6 @@ def training(net: Net, batch: int, shape: tuple[int, ...]) -> Call:
 
 def sampling(net: Net, batch: int, shape: tuple[int, ...]) -> Call:
     """STEPS steps of ddim."""
-    keep_heap()
     x = jax.random.normal(jax.random.key(0), (batch, *shape))
     variables = jax.jit(net.init)(jax.random.key(0), x, jnp.zeros((batch, 1, 1, 1)))
     denoise = dj.denoiser(NOISE, net, variables)

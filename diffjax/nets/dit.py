@@ -1,7 +1,7 @@
 """The diffusion transformer of Peebles & Xie 2023: images as patches, blocks modulated by level and class."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -116,16 +116,22 @@ class DiT(nn.Module):
         block = AdaLNZeroBlock if self.adaln_zero else Block
         plain = Variant(block(self.heads, self.dropout, self.dtype, parent=None), self.causal, self.remat)
         if self.scan:
-            stacked = self.param(block.__name__, init_stacked, plain, self.depth, h, inputs)
+            stacked = self._parameters(block.__name__, init_stacked, plain, self.depth, h, inputs)
             if not (inside or added or self.perturbed):
                 return [scan_blocks(plain, stacked, h, keys, inputs)]
             params = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(self.depth)]
         else:
             names = [f"{block.__name__}_{i}" for i in range(self.depth)]
-            params = [self.param(name, init_block, plain, h, inputs) for name in names]
+            params = [self._parameters(name, init_block, plain, h, inputs) for name in names]
         perturbed = plain._replace(block=plain.block.clone(perturbed=True))
         variants = [perturbed if i in self.perturbed else plain for i in range(self.depth)]
         return run_blocks(variants, params, h, keys, inputs, added)
+
+    def _parameters(self, name: str, init: Callable[..., PyTree], *arguments: object) -> PyTree:
+        """Those of a block, or of all; Flax would trace their initialization at each call, to compare shapes."""
+        if self.has_variable("params", name):
+            return self.get_variable("params", name)
+        return self.param(name, init, *arguments)
 
     def _positions(self, sides: tuple[int, int]) -> Float[Array, "1 n width"]:
         if self.adaln_zero:

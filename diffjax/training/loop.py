@@ -11,7 +11,6 @@ from jaxtyping import Array, Key, Shaped
 
 from diffjax.errors import UserError
 from diffjax.loss.protocol import Loss
-from diffjax.parallel.dispatch import loops_are_slow
 from diffjax.protocols import Net
 from diffjax.training import data_parallel, nonfinite
 from diffjax.training.batch_stream import next_batch, stream_batches
@@ -24,10 +23,7 @@ from diffjax.training.state import State, create
 from diffjax.training.step import Batch, Metrics
 from diffjax.training.trainer import Trainer, build_trainer
 from diffjax.traits import net_traits
-from diffjax.utils.heap import keep_heap
 from diffjax.utils.programs import keep_programs
-
-MIN_STEPS_OF_KEPT_HEAP = 1_000  # one heap for all threads makes the compilation a quarter longer
 
 
 def fit(
@@ -58,9 +54,7 @@ def fit(
     one compiled call, by default chosen by platform and net. Of a net with adapters only those are trained.
     `events`, `watch`, `on_fault`, `restore`, `report` and `stopping` are described at `Callbacks`.
 
-    On Linux and a CPU, a process that trains a convolutional net for long keeps the memory that steps free, which makes
-    them faster (`utils.heap`); the environment variable DIFFJAX_KEEP_HEAP=0 leaves that. Compiled programs are kept for
-    later processes (`utils.programs`), unless JAX's own settings say otherwise.
+    Compiled programs are kept for later processes (`utils.programs`), unless JAX's own settings say otherwise.
 
     Raises UserError where batches run out or do not divide by the devices, `Diverged` where the policy stops.
     """
@@ -116,16 +110,10 @@ class Callbacks:
         return (self.on_fault or nonfinite.stop())(fault, state, lambda: (self.restore and self.restore()) or initial)
 
 
-def _steps_to_come(arguments: FitArguments) -> int:
-    return int(arguments.steps) - (0 if arguments.start is None else int(arguments.start.step))
-
-
 def _prepare(arguments: FitArguments) -> tuple[Trainer, State, Iterator[Batch]]:
     """The trainer, the state to start from, and the batches, once the arguments and the first batch are checked."""
     averages = check_arguments(arguments)
     keep_programs()
-    if loops_are_slow(arguments.net) and _steps_to_come(arguments) >= MIN_STEPS_OF_KEPT_HEAP:
-        keep_heap()
     start = arguments.start
     optimizer = arguments.optimizer or adamw(int(arguments.steps))
     trainer = build_trainer(
