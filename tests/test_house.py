@@ -18,7 +18,7 @@ LONGEST = 250  # lines of a file
 MOST_ROOT_MODULES = 18
 MOST_ANY = 40
 MOST_BY_NAME = 10  # uses of hasattr and getattr
-LONGEST_FUNCTION = 60  # lines, with the docstring
+LONGEST_FUNCTION = 40  # lines, without the docstring
 WIDE, MOST_WIDE = 8, 15  # parameters of a function, and functions of as many
 LONGEST_CHAIN = 12  # of packages and root modules that import each other
 MOST_LINES = {"benchmarks": 4_500}  # of all files of a folder
@@ -217,13 +217,20 @@ def test_a_folder_stays_small(folder, most) -> None:
     assert sum(len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")) <= most
 
 
+def body_lines(function: ast.FunctionDef) -> int:
+    """The lines of a function but for its docstring."""
+    start, *_ = function.body
+    docstring = (start.end_lineno or 0) - start.lineno + 1 if ast.get_docstring(function) is not None else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
 def test_types_say_what_a_thing_is_and_functions_are_small() -> None:
     nodes = [node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     names = [node.id for node in nodes if isinstance(node, ast.Name)]
     assert names.count("Any") <= MOST_ANY
     assert names.count("hasattr") + names.count("getattr") <= MOST_BY_NAME
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-    assert not [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION]
+    assert not [node.name for node in functions if body_lines(node) > LONGEST_FUNCTION]
     wide = [node.name for node in functions if len(node.args.args + node.args.kwonlyargs) >= WIDE]
     assert len(wide) <= MOST_WIDE, wide
 
