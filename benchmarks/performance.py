@@ -30,6 +30,7 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "OMP_NUM_THREADS": "1",
     "JAX_PLATFORMS": "cpu",
+    "DIFFJAX_KEEP_HEAP": "1",
 }
 
 

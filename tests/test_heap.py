@@ -45,6 +45,10 @@ def test_one_setting_leaves_it() -> None:
     assert int(faults) > 30  # huge pages have 2 MB
 
 
+def test_by_default_nothing_is_changed() -> None:
+    assert run(FAULTS).stdout.split()[0] == "False"
+
+
 def test_another_value_is_refused() -> None:
     ended = run("from diffjax.utils.heap import keep_heap; keep_heap()", DIFFJAX_KEEP_HEAP="yes")
     assert "DIFFJAX_KEEP_HEAP" in ended.stderr.splitlines()[-1]

@@ -12,8 +12,6 @@ from diffjax.commands.config_flags import define_config_flag
 from diffjax.commands.flags import define_allow_imports, folder_flag
 from diffjax.utils.heap import keep_heap
 
-MIN_STEPS_OF_KEPT_HEAP = 1_000  # of fewer, the longer compilation costs more than the steps gain
-
 
 def run() -> None:
     """Parse the flags and train; the process ends with an exit code."""
@@ -45,6 +43,5 @@ def define_flags() -> flags.FlagHolder[object]:
 def main() -> None:
     """Train, once the flags and the config's fields are known to be right."""
     folder_flag("workdir")
-    if flags.FLAGS.config.train.steps >= MIN_STEPS_OF_KEPT_HEAP:
-        keep_heap()
+    keep_heap()
     start("training_run")
