@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jax.core import eval_jaxpr
 from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 
 from diffjax.nets.interface import check_variables, explain_flax_errors
 from diffjax.protocols import Net
 from diffjax.training.ema import average_names, default_average, initial_averages
 from diffjax.utils.memo import cache_hashable
+from diffjax.utils.random_draws import draw_bits, evaluate_with_bits
 
 
 @struct.dataclass
@@ -73,7 +73,7 @@ def create(
 
 
 def _initialize(net: Net, optimizer: optax.GradientTransformation, *arguments: PyTree) -> tuple[PyTree, PyTree]:
-    """Parameters and optimizer state, by one program for equal nets and optimizers.
+    """Parameters and optimizer state, by two programs: the random bits, and the rest for equal nets and optimizers.
 
     Arrays that a net holds, such as a module's weights, are arguments of the program: as constants they would take
     several times their size on the host, and equal nets may hold different weights.
@@ -86,11 +86,13 @@ def _initialize(net: Net, optimizer: optax.GradientTransformation, *arguments: P
         return variables["params"], optimizer.init(variables["params"])
 
     traced, tree = jax.make_jaxpr(init, return_shape=True)(*arguments)
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((traced.consts, arguments)))
+    inputs = (traced.consts, jax.tree.leaves(arguments))
+    bits = draw_bits(traced, *inputs)
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((inputs, bits)))
     programs = _compiled_programs(net, optimizer)
     if shapes not in programs:
-        programs[shapes] = jax.jit(partial(eval_jaxpr, traced.jaxpr))
-    leaves = programs[shapes](traced.consts, *jax.tree.leaves(arguments))
+        programs[shapes] = jax.jit(partial(evaluate_with_bits, traced))
+    leaves = programs[shapes](bits, *inputs)
     return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
