@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.errors import UserError
+from diffjax.training.joint_leaves import map_joined
 
 STD = "std="
 MAX_STD = 0.28  # the standard deviation of the flat average of all weights, γ = 0, is 1/√12
@@ -65,7 +66,7 @@ def update_averages(emas: dict[str, PyTree], params: PyTree, step: Int[Array, ""
 
     def move(name: str, ema: PyTree) -> PyTree:
         gain = _gain(name, step)
-        return jax.tree.map(lambda old, new: old + gain * (new - old), ema, params)  # exact where weights stand still
+        return map_joined(lambda old, new: old + gain * (new - old), ema, params)  # exact where weights stand still
 
     return {name: move(name, ema) for name, ema in emas.items()}
 

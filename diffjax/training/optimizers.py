@@ -1,15 +1,16 @@
 """Optimizers."""
 
+from functools import partial
+
 import jax
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from diffjax.training.joint_leaves import is_matrix, join, map_parts, split
 from diffjax.utils.memo import memoize_by_arguments
 from diffjax.utils.tree_paths import leaf_name
 
 __all__ = ["adamw"]
-
-NOT_DECAYED = ("bias", "scale")  # whatever their axes
 
 
 @memoize_by_arguments
@@ -32,10 +33,29 @@ def adamw(
     )
 
     def matrices(params: PyTree) -> PyTree:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: leaf.ndim > 1 and leaf_name(path).rpartition("/")[2] not in NOT_DECAYED, params
-        )
+        return jax.tree_util.tree_map_with_path(lambda path, leaf: is_matrix(leaf_name(path), leaf), params)
 
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm), optax.adamw(rate, b2=beta2, weight_decay=weight_decay, mask=matrices)
+    return _joined(
+        optax.chain(
+            optax.clip_by_global_norm(clip_norm), optax.adamw(rate, b2=beta2, weight_decay=weight_decay, mask=matrices)
+        )
     )
+
+
+def _joined(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """An optimizer of single numbers and norms, which updates the small leaves as vectors; its state keeps its form."""
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        joint_params = join(params)
+        joint_state = map_parts(partial(join, like=params), params, state, elsewhere=_unchanged)
+        joint_updates: PyTree
+        joint_updates, joint_state = optimizer.update(join(updates, params), joint_state, joint_params)
+        split_like_params = partial(split, like=params)
+        state = map_parts(split_like_params, joint_params, joint_state, elsewhere=_unchanged)
+        return split_like_params(joint_updates), state
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def _unchanged(leaf: Array) -> Array:
+    return leaf

@@ -18,6 +18,7 @@ from diffjax.nets.interface import explain_flax_errors
 from diffjax.parallel.dispatch import loops_are_slow
 from diffjax.protocols import Cond, Keys, Net, Sample
 from diffjax.training.ema import update_averages
+from diffjax.training.joint_leaves import join, map_joined, map_parts
 from diffjax.training.state import State, all_finite
 from diffjax.utils.prng import fold_index
 
@@ -45,7 +46,7 @@ def train_step(
     if axis is not None:
         value, grads = jax.lax.pmean((value, grads), axis)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params: PyTree = optax.apply_updates(state.params, updates)
+    params = map_joined(_add_update, state.params, updates)
     new_state = replace(
         state,
         step=state.step + 1,
@@ -54,11 +55,19 @@ def train_step(
         opt_state=opt_state,
         emas=update_averages(state.emas, params, state.step),
     )
-    norm = optax.tree.norm(grads)
-    is_finite = all_finite((value, norm, new_state.emas)) & ~state.halted  # an average holds every new weight
+    norm = optax.tree.norm(join(grads))
+    is_finite = all_finite((value, norm, join(new_state.emas))) & ~state.halted  # an average holds every new weight
     halted_state = replace(state, halted=jnp.ones((), bool))
-    state = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), new_state, halted_state)
+
+    def select(new: Array, old: Array) -> Array:
+        return jnp.where(is_finite, new, old)
+
+    state = map_parts(partial(map_joined, select), params, new_state, halted_state, elsewhere=select)
     return state, {"loss": value, "grad_norm": norm, "fine": is_finite}
+
+
+def _add_update(param: Array, update: Array) -> Array:
+    return (param + update).astype(param.dtype)
 
 
 def gradients(net: Net, loss: Loss, state: State, batch: Batch, parts: int) -> tuple[Array, PyTree]:
