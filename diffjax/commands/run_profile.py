@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -23,7 +24,7 @@ from diffjax.training import data_parallel
 from diffjax.training.state import State
 from diffjax.training.step import train_step
 from diffjax.training.trainer import build_trainer
-from diffjax.utils.files import write_atomically
+from diffjax.utils.files import describe_error, write_atomically
 from diffjax.utils.waiting import Waiting, write_line
 
 FOLDER = "profile"  # in that of the run
@@ -74,21 +75,21 @@ class RunProfile:
         self._begun_s = 0.0
         self._timed_s = 0.0
         self._tracing = False
+        self._complete = False
         self._profile: StepProfile | None = None
 
     def advance(self, step: int, state: State) -> None:
-        """Begin or end what is measured from this step on; the devices are idle. Raises OSError on a full disk."""
+        """Begin or end what is measured from this step on; the devices are idle. Raises OSError as on a full disk."""
         elapsed_s = time.perf_counter() - self._begun_s
-        if self._tracing:
-            self._tracing = False
-            jax.profiler.stop_trace()
+        self._complete = step == self.steps.last
+        self._stop_trace()
         if step == self.steps.traced:
             self._timed_s = elapsed_s
             options = jax.profiler.ProfileOptions()
             options.python_tracer_level = 0  # it would slow the host
             jax.profiler.start_trace(self._folder, profiler_options=options)
             self._tracing = True
-        elif step == self.steps.last and self._timed_s:
+        elif self._complete and self._timed_s:
             self._finish(state, elapsed_s)
         self._begun_s = time.perf_counter()
 
@@ -103,10 +104,18 @@ class RunProfile:
 
     def close(self) -> None:
         """End a trace that the run did not come to the end of."""
-        if self._tracing:
-            jax.profiler.stop_trace()
-        if self._profile is None:
+        with suppress(OSError):
+            self._stop_trace()
+        if not self._complete:
             tell(f"--profile: the run ended before step {self.steps.last:,}; there is no summary")
+
+    def _stop_trace(self) -> None:
+        if self._tracing:
+            self._tracing = False
+            try:
+                jax.profiler.stop_trace()
+            except RuntimeError as error:  # JAX's, also where the folder cannot be written
+                raise OSError(describe_error(error)) from None
 
     def _finish(self, state: State, traced_s: float) -> None:
         waiting = Waiting("profile")

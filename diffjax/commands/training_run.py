@@ -230,6 +230,6 @@ def _open_run(
     with (
         closing(checkpoint.Saver(folder, plan.setup.retention, about)) as saver,
         closing(log),
-        nullcontext() if profile is None else closing(profile),
+        closing(profile) if profile is not None and first else nullcontext(),
     ):
         yield _Run(plan, workdir, identity, saver, log, monitor, profile, first)

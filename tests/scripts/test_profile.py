@@ -84,3 +84,17 @@ def test_the_page_says_what_the_backend_does_not() -> None:
     page = format_summary(profile, "Title", "here")
     assert "XLA gives no count" in page
     assert "names no operations" in page
+
+
+def test_a_profile_that_cannot_be_written_stops_no_training(tiny, tmp_path, call, monkeypatch) -> None:
+    stop_trace = jax.profiler.stop_trace
+
+    def fail() -> None:
+        stop_trace()
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(jax.profiler, "stop_trace", fail)
+    told = call("train.py", "--config", tiny.config, *STEPS, "--workdir", tmp_path / "run", "--profile")
+    assert told.code == 0, told.err
+    assert "profile: cannot be written (No space left on device)" in told.err
+    assert "step 26 reached" in told.err
