@@ -172,6 +172,7 @@ class _Run:
         """Begin or end a part of the profile."""
         if self.first and self.profile is not None:
             attempt(self.workdir / run_profile.FOLDER, partial(self.profile.advance, step, state))
+            self.log.restart_clock(step)
 
     def save(self, step: int, state: State, metrics: Metrics) -> None:
         """Measure the validation loss, and begin to save a checkpoint."""

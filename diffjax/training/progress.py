@@ -76,6 +76,10 @@ class Log:
         if self.bar.disable and not self.quiet:
             tell(f"step {step:,} of {self.length.steps:,}: {text}{self._time_left(step, values)}")
 
+    def restart_clock(self, step: int) -> None:
+        """Measure the next speed from here, after this step: the time until now went into something else."""
+        self._last = (step, time.perf_counter())
+
     def close(self) -> None:
         """Close the bar and the writers."""
         self._waiting.end()

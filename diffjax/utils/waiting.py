@@ -10,8 +10,8 @@ FIRST_WAIT_S = 2.0  # after which a user is told what is waited for
 
 
 def write_line(line: str) -> None:
-    """Print a line on stderr, above the bar if there is one."""
-    tqdm.write(line, file=sys.stderr)
+    """Print a line on stderr, above the bar if there is one, or in place of a line that is not ended yet."""
+    tqdm.write(f"\r\033[K{line}" if sys.stderr.isatty() else line, file=sys.stderr)
 
 
 class Waiting:
