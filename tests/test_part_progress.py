@@ -50,6 +50,6 @@ def test_a_log_has_a_line_for_each_part_and_few_within_it(progress, clock, capsy
             progress.report(done, 100)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "[1/3] first …"
-    assert lines[1] == "[1/3] first 20 of 100 …, about 4 min 45 s left"  # 80, 5 and 200 s
+    assert lines[1] == "[1/3] first 20 of 100, 1/s …, about 4 min 45 s left"  # 80, 5 and 200 s
     assert len(lines) == 1 + 5 + 1
     assert lines[-1] == "[1/3] first: 100.0 s"

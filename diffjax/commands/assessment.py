@@ -21,7 +21,7 @@ from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.errors import UserError, tell
 from diffjax.experiment import build
 from diffjax.noise import Gaussian
-from diffjax.parallel.dispatch import Report
+from diffjax.parallel.batch_progress import BatchProgress, Report
 
 SECONDS_PER_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
 SCORES = ("samples", "scores", "features")  # the parts of --quick
@@ -88,12 +88,13 @@ def _provenance(plan: Plan, results: Results) -> reports.Provenance:
 
 def _samples(plan: Plan, results: Results, report: Report) -> None:
     results.cond, results.labels = plan.model.balanced_conditions(plan.count)
-    arguments = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, results.cond, report)
-    if plan.model.distribution is None:
-        images = image_sampler.sample_images(*arguments)
-    else:
-        results.states = image_sampler.sample_states(*arguments)
-        images = image_sampler.to_bytes(results.states, plan.sampler.data)
+    with BatchProgress(plan.count, report) as progress:
+        arguments = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, results.cond, progress)
+        if plan.model.distribution is None:
+            images = image_sampler.sample_images(*arguments)
+        else:
+            results.states = image_sampler.sample_states(*arguments)
+            images = image_sampler.to_bytes(results.states, plan.sampler.data)
     picture = reports.grid(images[:100], 10)
     if results.labels is not None:
         picture = reports.labelled_grid(images, results.labels, plan.sampler.data.class_names, 12)

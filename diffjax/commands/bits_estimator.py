@@ -14,7 +14,8 @@ from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.likelihood import BitsPerDim, bits_per_dim, bits_vs_context
 from diffjax.order import Order
-from diffjax.parallel.dispatch import Report, loops_are_slow, map_in_batches
+from diffjax.parallel.batch_progress import BatchProgress
+from diffjax.parallel.dispatch import loops_are_slow, map_in_batches
 from diffjax.protocols import Denoise, Keys, Noise
 from diffjax.traits import ConditionalNet
 from diffjax.utils.prng import KeyUse, fold, keys
@@ -63,7 +64,7 @@ def estimate_bits(
     root: Key[Array, ""],
     split: Labelled,
     batch: int,
-    report: Report | None = None,
+    progress: BatchProgress | None = None,
     **options: int,
 ) -> BitsPerDim:
     """The bits per dimension of each image, and their standard errors; a class-conditional model gets the labels.
@@ -85,7 +86,7 @@ def estimate_bits(
 
     images, labels = split
     cond = labels if has_label(e.net.null_cond) else None
-    result = map_in_batches(measure, root, len(images), batch, images, cond, report=report)
+    result = map_in_batches(measure, root, len(images), batch, images, cond, progress=progress)
     return result._replace(bits=result.bits + offset)
 
 

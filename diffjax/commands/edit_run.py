@@ -16,6 +16,7 @@ from diffjax.commands.image_sampler import ImageSampler
 from diffjax.data.pixel_representation import HIDDEN_COLOUR
 from diffjax.denoising import needs_rank
 from diffjax.edit import Method, Observation
+from diffjax.parallel.batch_progress import FIRST_IMAGES, BatchProgress
 from diffjax.parallel.dispatch import map_in_batches
 from diffjax.protocols import Keys, Sample
 from diffjax.reports.image_grids import edit_figure, heat_map
@@ -137,7 +138,10 @@ class ImageEdit:
         def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
             return image_sampler.to_bytes(self.sample(context.sampler, keys, cond), context.sampler.data)
 
-        images = map_in_batches(draw_batch, context.root, context.count, context.batch, context.cond)
+        with BatchProgress(context.count, wait=FIRST_IMAGES) as progress:
+            images = map_in_batches(
+                draw_batch, context.root, context.count, context.batch, context.cond, progress=progress
+            )
         if self.inputs.mask is not None:
             images = np.where(self.inputs.mask[..., None], images, next(iter(self.inputs.panels.values())))
         figure = edit_figure(preview_panels(self.inputs, images), images[:MAX_FIGURE_SAMPLES])

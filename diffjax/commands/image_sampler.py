@@ -21,7 +21,8 @@ from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.guidance_spec import build_guidance
 from diffjax.grids import Grid
 from diffjax.order import Order
-from diffjax.parallel.dispatch import Report, map_in_batches
+from diffjax.parallel.batch_progress import BatchProgress
+from diffjax.parallel.dispatch import map_in_batches
 from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
@@ -83,22 +84,32 @@ def with_denoiser(sampler: ImageSampler, denoise: Denoise) -> ImageSampler:
 
 
 def sample_images(
-    sampler: ImageSampler, root: Key[Array, ""], count: int, batch: int, cond: PyTree, report: Report | None = None
+    sampler: ImageSampler,
+    root: Key[Array, ""],
+    count: int,
+    batch: int,
+    cond: PyTree,
+    progress: BatchProgress | None = None,
 ) -> UInt8[np.ndarray, "n h w c"]:
     """Examples 0 … count - 1, 0 … 255; `cond` has one entry per example, and example i the key folded from i."""
 
     def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
-        return to_bytes(_sample_batch(_fastest_loop(sampler), sampler, keys, cond), sampler.data)
+        return to_bytes(_sample_batch(_fastest_loop(sampler, progress), sampler, keys, cond), sampler.data)
 
-    return map_in_batches(draw_batch, root, count, batch, cond, report=report)
+    return map_in_batches(draw_batch, root, count, batch, cond, progress=progress)
 
 
 def sample_states(
-    sampler: ImageSampler, root: Key[Array, ""], count: int, batch: int, cond: PyTree, report: Report | None = None
+    sampler: ImageSampler,
+    root: Key[Array, ""],
+    count: int,
+    batch: int,
+    cond: PyTree,
+    progress: BatchProgress | None = None,
 ) -> Shaped[np.ndarray, "n ..."]:
     """The same examples on the scale of the model, before they are rounded to bytes."""
-    draw_batch = partial(_sample_batch, _fastest_loop(sampler), sampler)
-    return map_in_batches(draw_batch, root, count, batch, cond, report=report)
+    draw_batch = partial(_sample_batch, _fastest_loop(sampler, progress), sampler)
+    return map_in_batches(draw_batch, root, count, batch, cond, progress=progress)
 
 
 def sample_trajectory(
@@ -150,11 +161,14 @@ def _sample_batch(loop: Callable[..., Output], sampler: ImageSampler, keys: Keys
     )
 
 
-def _fastest_loop(sampler: ImageSampler) -> Callable[..., Sample]:
+def _fastest_loop(sampler: ImageSampler, progress: BatchProgress | None = None) -> Callable[..., Sample]:
     """The sampling loop that suits the net: with its key-value cache, by its head, one scan, or step by step."""
     if needs_rank(sampler.net) and cached.is_one_per_step(sampler.grid, prod(sampler.data.shape)):
         return cached.sample
-    return blockwise.sample if _is_blockwise(sampler) else sample_for(sampler.net)
+    if _is_blockwise(sampler):
+        return blockwise.sample
+    watch = iter if progress is None else partial(progress.watch, steps=len(sampler.grid) - 1)
+    return sample_for(sampler.net, watch=watch)
 
 
 def _is_blockwise(sampler: ImageSampler) -> bool:

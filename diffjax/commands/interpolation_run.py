@@ -15,6 +15,7 @@ from diffjax.commands.edit_run import EditContext, EditInputs, EditResult, Image
 from diffjax.commands.image_sampler import ImageSampler
 from diffjax.edit import MixedCondition
 from diffjax.errors import UserError
+from diffjax.parallel.batch_progress import FIRST_IMAGES, BatchProgress
 from diffjax.parallel.dispatch import map_in_batches
 from diffjax.protocols import Keys, Sample
 from diffjax.reports import strip
@@ -72,7 +73,8 @@ class Interpolation:
         def draw_batch(_: Keys, *data: PyTree) -> UInt8[np.ndarray, "b h w c"]:
             return image_sampler.to_bytes(_sample_between(sampler, *data), sampler.data)
 
-        images = map_in_batches(draw_batch, context.root, count, context.batch, *data)
+        with BatchProgress(count, wait=FIRST_IMAGES) as progress:
+            images = map_in_batches(draw_batch, context.root, count, context.batch, *data, progress=progress)
         inverted = {} if self.ends is None else {"sampler": sampler.step.name, "steps": len(sampler.grid) - 1}
         figure = strip(*frames_with_ends(self.inputs.panels, images), caption="share")
         return EditResult(images, figure, "strip.png", inverted, animated=True)
@@ -91,9 +93,16 @@ class Interpolation:
             end_root = context.root if self.seed_to is None else jax.random.key(self.seed_to)
             return np.stack([_start(sampler, context.root), _start(sampler, end_root)])
         cond_pair = jax.tree.map(lambda one, other: np.stack([one[0], other[0]]), context.cond, context.end_cond)
-        return map_in_batches(
-            partial(_invert, sampler), context.root, 2, context.batch, np.asarray(self.ends), cond_pair
-        )
+        with BatchProgress(2, wait="inverting both images") as progress:
+            return map_in_batches(
+                partial(_invert, sampler),
+                context.root,
+                2,
+                context.batch,
+                np.asarray(self.ends),
+                cond_pair,
+                progress=progress,
+            )
 
 
 def frames_with_ends(

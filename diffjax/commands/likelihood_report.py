@@ -21,7 +21,7 @@ from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.evaluation import gaussian_per_class, independent_pixels
 from diffjax.likelihood.bits import BitsPerDim
-from diffjax.parallel.dispatch import Report
+from diffjax.parallel.batch_progress import FIRST_IMAGES, BatchProgress, Report
 from diffjax.reports import Curves, Likelihoods
 
 BASELINES = {"a Gaussian per class": gaussian_per_class, "independent pixels per class": independent_pixels}
@@ -94,19 +94,12 @@ def _measure(
 ) -> tuple[np.ndarray, BitsPerDim]:
     """The bits of train, and those of test with their accuracy."""
     root = jax.random.key(measurement.seed)
-    done = len(train[0])
-    total = len(train[0]) + len(test[0])
     unchecked = {"check": 0} if estimator.method == "ode" else {}
     options = {**measurement.options, **unchecked}
-    of_train = estimate_bits(estimator, root, train, measurement.batch, _shifted(report, 0, total), **options)
-    report_test = _shifted(report, done, total)
-    of_test = estimate_bits(estimator, root, test, measurement.batch, report_test, **measurement.options)
+    with BatchProgress(len(train[0]) + len(test[0]), report, wait=FIRST_IMAGES) as progress:
+        of_train = estimate_bits(estimator, root, train, measurement.batch, progress, **options)
+        of_test = estimate_bits(estimator, root, test, measurement.batch, progress, **measurement.options)
     return np.asarray(of_train.bits), of_test
-
-
-def _shifted(report: Report | None, before: int, total: int) -> Report | None:
-    """The report of a part of the work, of which `before` are done already."""
-    return None if report is None else lambda done, _: report(before + done, total)
 
 
 def _baseline_rows(estimator: BitsEstimator, train: Labelled, parts: list[Labelled]) -> Rows:

@@ -58,11 +58,13 @@ class PartProgress:
         self._name = ""
         self._line(f"[{len(self._done)}/{len(self._costs)}] {name}: {seconds:.1f} s", end=True)
 
-    def report(self, done: int, whole: int) -> None:
+    def report(self, done: float, whole: int) -> None:
         """Report progress of the current part."""
         self._share = done / whole
-        if self._clock() - self._written_at >= EVERY_S[self._terminal]:
-            self._write(f" {done:,} of {whole:,}")
+        now = self._clock()
+        if now - self._written_at >= EVERY_S[self._terminal]:
+            speed = f", {done / (now - self._begun):.3g}/s" if now > self._begun else ""
+            self._write(f" {done:,.0f} of {whole:,}{speed}")
 
     def seconds_left(self) -> float | None:
         """The time until all parts are done; None where it is not known yet."""

@@ -24,6 +24,7 @@ from diffjax.errors import UserError
 from diffjax.experiment.build import ModelParts
 from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.experiment.trained_model import TrainedModel
+from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.reports import crossed_grid, describe_settings
 
 SETTINGS = tuple(field.name for field in fields(SamplerConfig))
@@ -59,9 +60,9 @@ class PreparedRequest(NamedTuple):
     cond: PyTree
     labels: Int32[np.ndarray, " n"] | None
 
-    def images(self, count: int, batch: int) -> UInt8[np.ndarray, "n h w c"]:
+    def images(self, count: int, batch: int, progress: BatchProgress) -> UInt8[np.ndarray, "n h w c"]:
         """The samples, 0 … 255, drawn `batch` at a time."""
-        return image_sampler.sample_images(self.sampler, self.root, count, batch, self.cond)
+        return image_sampler.sample_images(self.sampler, self.root, count, batch, self.cond, progress)
 
 
 def prepare_request(
@@ -92,7 +93,8 @@ def image_grid(
     names = list(lists)
     rows, columns = [*lists.values(), [None]][:2]
     cells = [_prepare_cell(model, request, names, pair, count) for pair in product(rows, columns)]
-    samples = np.stack([cell.images(count, batch) for cell in cells])
+    with BatchProgress(count * len(cells)) as progress:
+        samples = np.stack([cell.images(count, batch, progress) for cell in cells])
     row_names = [describe_settings({names[0]: value}) for value in rows]
     column_names = [describe_settings({names[1]: value}) for value in columns] if names[1:] else [""]
     return crossed_grid(samples.reshape(len(rows), len(columns), *samples.shape[1:]), row_names, column_names)

@@ -27,8 +27,10 @@ from diffjax.commands.sampler_flags import sampler_config
 from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel
+from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.reports import animation, grid, labelled_grid, strip, write_png
 from diffjax.utils.files import check_writable, write_atomically
+from diffjax.utils.waiting import Waiting
 
 MIN_EDIT_STEPS = 50  # of an edit, unless --steps is given
 LAST_FRAME_MS = 800
@@ -59,7 +61,8 @@ def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None
     """Write samples as numbers and as images."""
     values = flags.FLAGS
     ready = prepare_request(model, request, values.num)
-    images = ready.images(values.num, values.batch)
+    with BatchProgress(values.num) as progress:
+        images = ready.images(values.num, values.batch, progress)
     write_samples(out, images, ready.labels, sample_provenance(model.info, request))
     picture = grid(images[:100], min(10, len(images)))
     if ready.labels is not None and request.condition.label is None:
@@ -68,7 +71,9 @@ def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None
     write_singles(out / "samples", images, values.singles)
     if values.trajectory or values.animate:
         count = min(values.num, TRAJECTORIES)
+        waiting = Waiting("trajectory")
         frames, clock = image_sampler.sample_trajectory(ready.sampler, ready.root, count, ready.cond)
+        waiting.end()
         write_trajectory(out, frames, clock, as_strip=values.trajectory, animated=values.animate)
     tell(f"{values.num} samples written to {out / 'samples.npz'}, with images of them")
 

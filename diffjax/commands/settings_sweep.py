@@ -21,6 +21,7 @@ from diffjax.commands.image_sampler import ImageSampler, count_evaluations
 from diffjax.commands.sweep_values import Value
 from diffjax.errors import UserError, tell, warn
 from diffjax.experiment.config import Sample as SamplerConfig
+from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.utils.tree_paths import leaves_by_name
 
 DEFAULT_VALUES: Mapping[str, Sequence[Value]] = {  # of samplers and grids, those that serve the model are used
@@ -106,7 +107,8 @@ def _measure_row(
     """Samples and scores of one row; `baseline` are the scores of another row, if there is one."""
     cond, labels = model.balanced_conditions(plan.count)
     start_s = time.perf_counter()
-    images = image_sampler.sample_images(sampler, jax.random.key(plan.seed), plan.count, plan.batch, cond)
+    with BatchProgress(plan.count) as progress:
+        images = image_sampler.sample_images(sampler, jax.random.key(plan.seed), plan.count, plan.batch, cond, progress)
     seconds = time.perf_counter() - start_s
     levels = model.info.data.levels
     scores = ev.all_scores(images, labels, model.splits, levels, kernels=kernels, previous=baseline)

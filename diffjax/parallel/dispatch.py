@@ -11,14 +11,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
-from tqdm import tqdm
 
+from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.traits import net_traits
 from diffjax.utils.prng import keys
 
 NUMBERS_AT_ONCE = 2**18  # values of a net's input in one call; its activations are some hundred times as many
-
-Report = Callable[[int, int], object]  # called with the number of examples that are done, and of all
 
 
 def loops_are_slow(*nets: object) -> bool:
@@ -42,25 +40,24 @@ def map_in_batches(
     count: int,
     batch: int,
     *data: PyTree,
-    report: Report | None = None,
+    progress: BatchProgress | None = None,
 ) -> PyTree:
     """`call(keys, *data)` of examples 0 … count - 1, in batches of one shape over all local devices, as NumPy arrays.
 
     The leaves of `data` have one entry per example. Example i has the key folded from i, whatever the batch and the
-    devices. The last batch is padded, then cut. After each batch `report(done, count)` is called; without it there is
-    a progress bar on a terminal.
+    devices. The last batch is padded, then cut. `progress` shows how much is done.
     """
     devices = jax.local_devices()
     batch = -(-min(batch, count) // len(devices)) * len(devices)
     over_devices = NamedSharding(Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"))
+    progress = progress or BatchProgress(count, quiet=True)
     parts = []
-    with tqdm(total=count, unit="img", disable=True if count <= batch or report else None, leave=False) as bar:
-        for start in range(0, count, batch):
-            rows = np.minimum(np.arange(start, start + batch), count - 1)
-            batch_data = jax.tree.map(lambda leaf, rows=rows: leaf[rows], data)
-            output = call(*jax.device_put((keys(root, batch, start), *batch_data), over_devices))
-            parts.append(jax.tree.map(lambda leaf, start=start: np.asarray(leaf)[: count - start], output))
-            bar.update(min(batch, count - start))
-            if report is not None:
-                report(min(start + batch, count), count)
+    for start in range(0, count, batch):
+        progress.begin(min(batch, count - start), compiles=start == 0)
+        rows = np.minimum(np.arange(start, start + batch), count - 1)
+        batch_data = jax.tree.map(lambda leaf, rows=rows: leaf[rows], data)
+        output = call(*jax.device_put((keys(root, batch, start), *batch_data), over_devices))
+        progress.run()
+        parts.append(jax.tree.map(lambda leaf, start=start: np.asarray(leaf)[: count - start], output))
+        progress.end()
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

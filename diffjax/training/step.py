@@ -45,24 +45,23 @@ def train_step(
     value, grads = gradients(net, loss, state, batch, parts)
     if axis is not None:
         value, grads = jax.lax.pmean((value, grads), axis)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = map_joined(_add_update, state.params, updates)
+    with jax.named_scope("optimizer"):  # scopes are names in a profile alone
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = map_joined(_add_update, state.params, updates)
+    with jax.named_scope("averages"):
+        emas = update_averages(state.emas, params, state.step)
     new_state = replace(
-        state,
-        step=state.step + 1,
-        position=state.position + 1,
-        params=params,
-        opt_state=opt_state,
-        emas=update_averages(state.emas, params, state.step),
+        state, step=state.step + 1, position=state.position + 1, params=params, opt_state=opt_state, emas=emas
     )
-    norm = optax.tree.norm(join(grads))
-    is_finite = all_finite((value, norm, join(new_state.emas))) & ~state.halted  # an average holds every new weight
     halted_state = replace(state, halted=jnp.ones((), bool))
+    with jax.named_scope("check that all is finite"):
+        norm = optax.tree.norm(join(grads))
+        is_finite = all_finite((value, norm, join(emas))) & ~state.halted  # an average holds every new weight
 
-    def select(new: Array, old: Array) -> Array:
-        return jnp.where(is_finite, new, old)
+        def select(new: Array, old: Array) -> Array:
+            return jnp.where(is_finite, new, old)
 
-    state = map_parts(partial(map_joined, select), params, new_state, halted_state, elsewhere=select)
+        state = map_parts(partial(map_joined, select), params, new_state, halted_state, elsewhere=select)
     return state, {"loss": value, "grad_norm": norm, "fine": is_finite}
 
 
