@@ -29,6 +29,8 @@ def define_flags() -> flags.FlagHolder[object]:
     define_allow_imports()
     help_line = "Check everything, print the plan and the memory and time of a step, and write nothing."
     flags.DEFINE_boolean("check", False, help_line)
+    help_line = "Trace some steps, and write where their time goes into WORKDIR/profile (docs/performance.md)."
+    flags.DEFINE_boolean("profile", False, help_line)
     flags.DEFINE_string(
         "hosts",
         None,

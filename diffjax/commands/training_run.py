@@ -1,10 +1,9 @@
 """A training run from its config to its last step: checkpoints, metrics, pictures, and what to do when it stops."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,10 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from diffjax.commands.flags import folder_flag
+from diffjax.commands import run_profile
+from diffjax.commands.flags import folder_flag, refuse_flags
+from diffjax.commands.run_files import attempt, report_fault
+from diffjax.commands.run_profile import RunProfile
 from diffjax.commands.training_plan import TrainingPlan, plan_run
 from diffjax.commands.training_summary import (
     describe_data,
@@ -23,24 +25,23 @@ from diffjax.commands.training_summary import (
     time_steps,
 )
 from diffjax.data import split_rules
-from diffjax.errors import UserError, tell, warn
+from diffjax.errors import UserError, tell
 from diffjax.experiment import config_files, run_record, trained_model
 from diffjax.experiment.config import Config
 from diffjax.reports import write_png
 from diffjax.training import checkpoint, retention, running_means
 from diffjax.training.data_parallel import barrier, broadcast_from_first_host, initialize_distributed, watched
+from diffjax.training.fit_arguments import Event
 from diffjax.training.identity import Identity
-from diffjax.training.nonfinite import Diverged, Fault
+from diffjax.training.nonfinite import Diverged
 from diffjax.training.progress import Log, RunLength
 from diffjax.training.signals import SignalMonitor
 from diffjax.training.state import State
 from diffjax.training.step import Metrics
-from diffjax.utils.files import cause, check_writable, clear_parts, describe_error, lock_folder
+from diffjax.utils.files import check_writable, clear_parts, lock_folder
 
-Call = Callable[[int, State, Metrics], None]  # of the step, the state and the metrics
 PICTURES = "pictures"
 SHARE_OF_STEPS = 0.9  # of the time of train.minutes; the rest is for checkpoints, validation and pictures
-FAULTS = "faults.jsonl"
 
 
 def main() -> None:
@@ -49,8 +50,11 @@ def main() -> None:
     with watched(None if values.hosts is None else initialize_distributed(values.hosts, values.hosts_timeout)):
         workdir = folder_flag("workdir")
         check_writable(workdir, "--workdir")
-        act = check_run if values.check else train_run
-        act(values.config, workdir, values.allow_imports)
+        if values.check:
+            refuse_flags(("profile",), "--check takes no step of the run")
+            check_run(values.config, workdir, values.allow_imports)
+        else:
+            train_run(values.config, workdir, values.allow_imports, values.profile)
 
 
 def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
@@ -60,7 +64,7 @@ def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
     print(*measure_step(plan), sep="\n")
 
 
-def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
+def train_run(config: Config, workdir: Path, allow_imports: bool, profiled: bool = False) -> None:
     """Train a run, or resume it, to its last step or until a signal stops it."""
     first = jax.process_index() == 0
     deadline = time.monotonic() + 60 * config.train.minutes if config.train.minutes else math.inf
@@ -74,7 +78,7 @@ def train_run(config: Config, workdir: Path, allow_imports: bool) -> None:
         plan = plan_run(config, workdir, allow_imports)
         if deadline < math.inf and plan.previous is None:
             plan = plan_run(config, workdir, allow_imports, _steps_until(deadline, plan))
-        _train_plan(plan, workdir, lambda: monitor.stopping or time.monotonic() > deadline, monitor)
+        _train_plan(plan, workdir, lambda: monitor.stopping or time.monotonic() > deadline, monitor, profiled)
 
 
 def _remove_partial_files(workdir: Path) -> None:
@@ -90,7 +94,9 @@ def _steps_until(deadline: float, plan: TrainingPlan) -> int:
     return max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
 
 
-def _train_plan(plan: TrainingPlan, workdir: Path, stopping: Callable[[], bool], monitor: SignalMonitor) -> None:
+def _train_plan(
+    plan: TrainingPlan, workdir: Path, stopping: Callable[[], bool], monitor: SignalMonitor, profiled: bool
+) -> None:
     """Report the plan, record the run, train it, and report how it ended."""
     train = plan.config.train
     done = int(plan.start.step)
@@ -99,11 +105,12 @@ def _train_plan(plan: TrainingPlan, workdir: Path, stopping: Callable[[], bool],
     if done >= train.steps:
         tell(f"{workdir}: already at step {done:,}; raise --config.train.steps to train longer")
         return
+    profile = RunProfile(plan, workdir) if profiled else None
     splits = split_rules.split_record(plan.data.dataset, plan.data.rule)
     record = run_record.record_at_start(plan.previous, plan.config, plan.data.spec, splits, workdir)
     if jax.process_index() == 0:
         run_record.write_config(workdir, record)
-    done = _train(plan, workdir, record.identity, stopping, monitor)
+    done = _train(profile.plan if profile else plan, workdir, record.identity, stopping, monitor, profile)
     if done < train.steps:
         tell(f"{workdir}: stopped at step {done:,} and saved; the same command resumes")
         return
@@ -112,10 +119,15 @@ def _train_plan(plan: TrainingPlan, workdir: Path, stopping: Callable[[], bool],
 
 
 def _train(
-    plan: TrainingPlan, workdir: Path, identity: Identity, stopping: Callable[[], bool], monitor: SignalMonitor
+    plan: TrainingPlan,
+    workdir: Path,
+    identity: Identity,
+    stopping: Callable[[], bool],
+    monitor: SignalMonitor,
+    profile: RunProfile | None,
 ) -> int:
     """Train with checkpoints and, on the first host, logs and pictures; the step that was reached."""
-    with _open_run(plan, workdir, identity, monitor) as run:
+    with _open_run(plan, workdir, identity, monitor, profile) as run:
         try:
             state = run_steps(
                 plan,
@@ -124,7 +136,7 @@ def _train(
                 watch=run.watch,
                 on_fault=plan.setup.policy,
                 restore=run.restore,
-                report=partial(_report_fault, workdir if run.first else None),
+                report=partial(report_fault, workdir if run.first else None),
                 stopping=stopping,
             )
         except Diverged as end:
@@ -145,14 +157,21 @@ class _Run:
     saver: checkpoint.Saver
     log: Log
     monitor: SignalMonitor
+    profile: RunProfile | None
     first: bool
 
     @property
-    def events(self) -> list[tuple[int, Call]]:
+    def events(self) -> list[Event]:
         """Intervals in steps, and what is called; 0: after the last step alone."""
         train = self.plan.config.train
         optional = [(train.picture_every_steps, self.picture), (train.snapshot_every_steps, self.snapshot)]
-        return [(train.save_every_steps, self.save), *[event for event in optional if event[0]]]
+        measured = [] if self.profile is None else [(self.profile.steps, self.advance_profile)]
+        return [*measured, (train.save_every_steps, self.save), *[event for event in optional if event[0]]]
+
+    def advance_profile(self, step: int, state: State, metrics: Metrics) -> None:
+        """Begin or end a part of the profile."""
+        if self.first and self.profile is not None:
+            attempt(self.workdir / run_profile.FOLDER, partial(self.profile.advance, step, state))
 
     def save(self, step: int, state: State, metrics: Metrics) -> None:
         """Measure the validation loss, and begin to save a checkpoint."""
@@ -172,13 +191,13 @@ class _Run:
         if self.first:
             samples = self.plan.setup.gallery(state.ema)
             path = self.workdir / PICTURES / f"step_{step:08d}.png"
-            _attempt(path, lambda: write_png(path, samples))
+            attempt(path, lambda: write_png(path, samples))
 
     def snapshot(self, step: int, state: State, metrics: Metrics) -> None:
         """Write the averages from which others can be made."""
         if self.first:
             path = self.workdir / trained_model.SNAPSHOTS / f"{step:08d}"
-            _attempt(path, lambda: trained_model.store_snapshot(self.workdir, step, state.emas, self.identity))
+            attempt(path, lambda: trained_model.store_snapshot(self.workdir, step, state.emas, self.identity))
 
     def watch(self, step: int, metrics: Metrics) -> None:
         """Log the metrics of a dispatch, which shows that the run has not hung."""
@@ -195,7 +214,9 @@ class _Run:
 
 
 @contextmanager
-def _open_run(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: SignalMonitor) -> Iterator[_Run]:
+def _open_run(
+    plan: TrainingPlan, workdir: Path, identity: Identity, monitor: SignalMonitor, profile: RunProfile | None
+) -> Iterator[_Run]:
     """The run with its log and its checkpoints open."""
     config = plan.config
     first = jax.process_index() == 0
@@ -204,31 +225,11 @@ def _open_run(plan: TrainingPlan, workdir: Path, identity: Identity, monitor: Si
     about = {"config": config_files.config_hash(config), **identity.about}
     length = RunLength(start, config.train.steps, config.train.log_every_steps, config.data.batch_size)
     log = Log(plan.writers if first else (), length, not first, running_means.read_sums(folder, start))
-    with closing(checkpoint.Saver(folder, plan.setup.retention, about)) as saver, closing(log):
-        yield _Run(plan, workdir, identity, saver, log, monitor, first)
-
-
-def _report_fault(folder: Path | None, fault: Fault) -> None:
-    """Report a step whose numbers are not finite, on the first host as one line of faults.jsonl or not at all."""
-    warn(fault.describe(), new_line=True)
-    if folder is None:
-        return
-    path = folder / FAULTS
-    line = (json.dumps(vars(fault)) + "\n").encode()
-
-    def append() -> None:
-        with path.open("ab", buffering=0) as file:
-            before = file.tell()
-            if file.write(line) < len(line):
-                file.truncate(before)
-                raise OSError("no room for a whole line")
-
-    _attempt(path, append)
-
-
-def _attempt(path: Path, write: Callable[[], None]) -> None:
-    """Write a file beside the checkpoints; one that cannot be written is reported, and training goes on."""
-    try:
-        write()
-    except (UserError, OSError) as error:
-        warn(f"{path}: cannot be written ({describe_error(cause(error))}); training goes on without it", new_line=True)
+    if profile is not None:
+        log.rates = profile.rates
+    with (
+        closing(checkpoint.Saver(folder, plan.setup.retention, about)) as saver,
+        closing(log),
+        closing(profile) if profile is not None and first else nullcontext(),
+    ):
+        yield _Run(plan, workdir, identity, saver, log, monitor, profile, first)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.multihost_utils import broadcast_one_to_all, sync_global_devices
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.stages import Compiled
 from jaxtyping import Array, PyTree
 
 from diffjax.errors import UserError
@@ -48,13 +49,16 @@ class AdvanceState:
         """Take `count` steps of a chunk."""
         return self.program(state, batches, np.int32(count), np.full(self.here, stop))
 
+    def compile(self, state: State, batches: PyTree) -> Compiled:
+        """The compiled program for a chunk of this shape, the one that a call with the same shapes runs."""
+        return self.program.lower(state, batches, np.int32(1), np.full(self.here, False)).compile()
+
     def memory(self, state: State, batches: PyTree) -> Memory | None:
         """The memory of the program for a chunk of this shape; None where the platform does not report it.
 
         Compiles the program; a call with the same shapes then compiles nothing.
         """
-        lowered = self.program.lower(state, batches, np.int32(1), np.full(self.here, False))
-        stats = lowered.compile().memory_analysis()
+        stats = self.compile(state, batches).memory_analysis()
         if stats is None:
             return None
         inputs = stats.argument_size_in_bytes

@@ -21,7 +21,8 @@ from diffjax.utils.prng import require_key
 from diffjax.utils.values import describe_value, python_scalar
 
 DEFAULT_DECAY = 0.999  # of the average
-Event = tuple[int, Callable[[int, State, Metrics], object]]
+When = int | tuple[int, ...]  # each so many steps and after the last, or these steps
+Event = tuple[When, Callable[[int, State, Metrics], object]]
 
 
 class FitArguments(NamedTuple):
@@ -66,15 +67,30 @@ def first_key(keys: Key[Array, "..."]) -> Key[Array, ""]:
 
 
 def check_events(events: Sequence[object]) -> None:
-    """Raise UserError for anything but pairs of a whole number of steps, 0 or more, and a function."""
+    """Raise UserError for anything but pairs of a whole number of steps (0 or more), or several, and a function."""
     for event in events:
-        every, call = event if isinstance(event, tuple | list) and len(event) == 2 else (None, None)
-        count = python_scalar(every)
-        if not (isinstance(count, int) and matches_type(count, int) and count >= 0 and callable(call)):
+        when, call = event if isinstance(event, tuple | list) and len(event) == 2 else (None, None)
+        counts = [python_scalar(count) for count in (when if isinstance(when, tuple) else (when,))]
+        whole = [isinstance(count, int) and matches_type(count, int) and count >= 0 for count in counts]
+        if not (all(whole) and callable(call)):
             raise UserError(
-                f"events: expected pairs of a whole number of steps, 0 (after the last alone) or more, and a function "
-                f"(step, state, metrics), got {describe_value(event)}"
+                f"events: expected pairs of a whole number of steps, 0 (after the last alone) or more, or a tuple of "
+                f"the steps themselves, and a function (step, state, metrics), got {describe_value(event)}"
             )
+
+
+def steps_until(when: When, step: int) -> list[int]:
+    """Steps from this one to the next calls of an event, but for that after the last step."""
+    if isinstance(when, tuple):
+        return [at - step for at in when if at > step]
+    return [when - step % when] if when else []
+
+
+def is_due(when: When, step: int, last: int) -> bool:
+    """Whether an event is called after this step, when `last` is the last one."""
+    if isinstance(when, tuple):
+        return step in when
+    return step == last or (when > 0 and step % when == 0)
 
 
 def check_start(start: State, optimizer: optax.GradientTransformation, averages: tuple[str, ...]) -> None:

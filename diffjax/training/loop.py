@@ -16,7 +16,16 @@ from diffjax.training import data_parallel, nonfinite
 from diffjax.training.batch_stream import next_batch, stream_batches
 from diffjax.training.data_parallel import Device
 from diffjax.training.dispatch_queue import DispatchQueue
-from diffjax.training.fit_arguments import Event, FitArguments, check_arguments, check_events, check_start, first_key
+from diffjax.training.fit_arguments import (
+    Event,
+    FitArguments,
+    check_arguments,
+    check_events,
+    check_start,
+    first_key,
+    is_due,
+    steps_until,
+)
 from diffjax.training.nonfinite import Fault, Policy
 from diffjax.training.optimizers import adamw
 from diffjax.training.state import State, create
@@ -77,7 +86,8 @@ class Callbacks:
     """The functions that `fit` calls.
 
     `events` are pairs `(every, call)`: `call(step, state, metrics)` runs after each `every` steps and after the last
-    (0: after the last alone), once all steps so far are known to be finite; the state is valid during the call.
+    (0: after the last alone), or after the steps of a tuple alone, once all steps so far are known to be finite; the
+    devices are idle and the state is valid during the call.
     `watch(step, metrics)` runs for each dispatch, some dispatches late, so that nothing waits for it. A metric has one
     entry per step of the dispatch.
     Where a number is not finite, `report(fault)` runs and `on_fault` decides, by default `nonfinite.stop()`;
@@ -96,12 +106,12 @@ class Callbacks:
         check_events(self.events)
 
     def steps_to_next(self, step: int) -> list[int]:
-        """Steps from this one to the next of each event."""
-        return [every - step % every for every, _ in self.events if every]
+        """Steps from this one to the next of each event, and to later ones where they are known."""
+        return [steps for when, _ in self.events for steps in steps_until(when, step)]
 
     def due(self, step: int, last: int) -> list[Callable[[int, State, Metrics], object]]:
         """The events of this step, when `last` is the last one."""
-        return [call for every, call in self.events if step == last or (every and step % every == 0)]
+        return [call for when, call in self.events if is_due(when, step, last)]
 
     def recover(self, fault: Fault, state: State, initial: State) -> State:
         """The state to go on from after a fault. Raises Diverged where the policy stops."""

@@ -1,9 +1,7 @@
 """Progress of a run: a bar, or lines where there is no terminal; and metrics, to the metric writers."""
 
-import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -13,40 +11,9 @@ from diffjax.training.metric_writers import RetryingWriter, Writer
 from diffjax.training.running_means import Sums, add_metrics, means
 from diffjax.training.step import Metrics
 from diffjax.utils.durations import format_duration
+from diffjax.utils.waiting import Waiting
 
-FIRST_WAIT_S = 2.0  # after which a user is told what is waited for
-
-
-def _write(line: str) -> None:
-    """Print a line above the bar, if there is one."""
-    tqdm.write(line, file=sys.stderr)
-
-
-class Waiting:
-    """Says what is waited for, after two seconds and again after each doubling, and at the end how long it took."""
-
-    def __init__(self, name: str, quiet: bool) -> None:
-        self._name = name
-        self._start = time.perf_counter()
-        self._ended = threading.Event()
-        if quiet:
-            self._ended.set()
-        else:
-            threading.Thread(target=self._tell, daemon=True).start()
-
-    def end(self) -> None:
-        """What was waited for is there."""
-        if not self._ended.is_set():
-            self._ended.set()
-            seconds = time.perf_counter() - self._start
-            if seconds > FIRST_WAIT_S:
-                _write(f"{self._name}: {seconds:.0f} s")
-
-    def _tell(self) -> None:
-        seconds = FIRST_WAIT_S
-        while not self._ended.wait(self._start + seconds - time.perf_counter()):
-            _write(f"{self._name} …" if seconds == FIRST_WAIT_S else f"{self._name} …, {seconds:.0f} s so far")
-            seconds *= 2
+Rates = Callable[[float], Mapping[str, float]]  # from images per second
 
 
 @dataclass(frozen=True)
@@ -66,12 +33,13 @@ class Log:
     """Writes the mean of each metric over the steps of each interval, and at the last step the mean so far.
 
     `sums` are the sums of the current interval: save them with a checkpoint, and set them on resuming.
-    `quiet` prints nothing, as on all hosts but the first.
+    `quiet` prints nothing, as on all hosts but the first. `rates` are further values that follow from the speed.
     """
 
     def __init__(self, writers: Sequence[Writer], length: RunLength, quiet: bool, sums: Sums | None = None) -> None:
         self.length = length
         self.quiet = quiet
+        self.rates: Rates = lambda images_per_second: {}
         self.sums: Sums = sums or {}
         self._writers = [RetryingWriter(writer) for writer in writers]
         self._last: tuple[int, float] | None = None  # step and time of the last interval's end
@@ -123,7 +91,7 @@ class Log:
         return f", {format_duration((self.length.steps - step) * self.length.batch_size / speed)} left"
 
     def _speed(self, step: int) -> dict[str, float]:
-        """Images per second since the last interval's end, in wall-clock time.
+        """Images per second since the last interval's end, in wall-clock time, and what follows from them.
 
         Empty for the first interval, which compiles, and where the run has rewound.
         """
@@ -132,4 +100,5 @@ class Log:
         self._last = (step, now)
         if before is None or step <= before[0]:
             return {}
-        return {"images_per_second": (step - before[0]) * self.length.batch_size / (now - before[1])}
+        images_per_second = (step - before[0]) * self.length.batch_size / (now - before[1])
+        return {"images_per_second": images_per_second, **self.rates(images_per_second)}

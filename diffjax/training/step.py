@@ -44,20 +44,19 @@ def train_step(
     value, grads = gradients(net, loss, state, batch, parts)
     if axis is not None:
         value, grads = jax.lax.pmean((value, grads), axis)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params: PyTree = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):  # scopes are names in a profile alone
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params: PyTree = optax.apply_updates(state.params, updates)
+    with jax.named_scope("averages"):
+        emas = update_averages(state.emas, params, state.step)
     new_state = replace(
-        state,
-        step=state.step + 1,
-        position=state.position + 1,
-        params=params,
-        opt_state=opt_state,
-        emas=update_averages(state.emas, params, state.step),
+        state, step=state.step + 1, position=state.position + 1, params=params, opt_state=opt_state, emas=emas
     )
-    norm = optax.tree.norm(grads)
-    is_finite = all_finite((value, norm, new_state.emas)) & ~state.halted  # an average holds every new weight
-    halted_state = replace(state, halted=jnp.ones((), bool))
-    state = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), new_state, halted_state)
+    with jax.named_scope("check that all is finite"):
+        norm = optax.tree.norm(grads)
+        is_finite = all_finite((value, norm, emas)) & ~state.halted  # an average holds every new weight
+        halted_state = replace(state, halted=jnp.ones((), bool))
+        state = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), new_state, halted_state)
     return state, {"loss": value, "grad_norm": norm, "fine": is_finite}
 
 

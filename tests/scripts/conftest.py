@@ -37,7 +37,7 @@ def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., Told]:
         capfd.readouterr()
         # As JAX describes a program's arguments to itself, it fills a State with what are no arrays.
         before = jaxtyping.config.jaxtyping_disable
-        jaxtyping.config.update("jaxtyping_disable", before or "--check" in argv)
+        jaxtyping.config.update("jaxtyping_disable", before or not {"--check", "--profile"}.isdisjoint(argv))
         try:
             return Told(called(script, *argv), *capfd.readouterr())
         finally:

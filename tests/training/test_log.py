@@ -14,9 +14,10 @@ from tensorboardX.proto.event_pb2 import Event
 
 from diffjax.errors import UserError
 from diffjax.experiment import build
-from diffjax.training import metric_writers, metrics_file, progress, running_means
+from diffjax.training import metric_writers, metrics_file, running_means
 from diffjax.training.metrics_file import MetricsRow
 from diffjax.training.progress import Log, RunLength
+from diffjax.utils import waiting
 
 
 class Rows:
@@ -342,18 +343,18 @@ def test_each_writer_once(tmp_path) -> None:
 
 
 def test_a_long_wait_is_told_and_how_long_it_took(capsys, monkeypatch) -> None:
-    monkeypatch.setattr(progress, "FIRST_WAIT_S", 0.05)
-    waiting = progress.Waiting("compiling", quiet=False)
+    monkeypatch.setattr(waiting, "FIRST_WAIT_S", 0.05)
+    wait = waiting.Waiting("compiling")
     time.sleep(0.25)
-    waiting.end()
-    waiting.end()
+    wait.end()
+    wait.end()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "compiling …"
     assert [line.startswith("compiling: ") for line in lines].count(True) == 1
 
 
 def test_a_short_wait_is_not_told(capsys) -> None:
-    progress.Waiting("compiling", quiet=False).end()
+    waiting.Waiting("compiling").end()
     assert capsys.readouterr().err == ""
 
 

@@ -24,7 +24,7 @@ def batch(size: int) -> dict[str, np.ndarray]:
     return {"x": np.zeros((size, 4), np.float32)}
 
 
-def called(every: int) -> list[int]:
+def called(every: int | tuple[int, ...]) -> list[int]:
     """The steps, of seven, at which an event is called."""
     seen: list[int] = []
     fit(
@@ -39,7 +39,11 @@ def test_an_event_is_called_every_so_many_steps_and_after_the_last(every, steps)
     assert called(every) == steps
 
 
-@pytest.mark.parametrize("event", [(-1, print), (0.5, print), (1, "save"), (1,), 1, None])
+def test_an_event_of_some_steps_is_called_after_these_alone() -> None:
+    assert called((2, 3, 6, 9)) == [2, 3, 6]
+
+
+@pytest.mark.parametrize("event", [(-1, print), (0.5, print), ((1, -1), print), (1, "save"), (1,), 1, None])
 def test_what_is_no_event_is_named(untyped, event) -> None:
     with pytest.raises(UserError, match="events"):
         fit(jax.random.key(0), NET, LOSS, [batch(8)], 1, events=[event])

@@ -1,0 +1,1 @@
+"""Where the time of a compiled program goes: its operations, their seconds in a trace, its FLOPs and the peak."""
