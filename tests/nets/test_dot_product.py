@@ -75,18 +75,6 @@ def test_on_a_cpu_a_net_that_asks_for_cudnn_is_the_net_itself() -> None:
     np.testing.assert_array_equal(DIT.apply(variables, x, level), plain)
 
 
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracing and lowering as on a CUDA device with cuDNN, which nothing here can run."""
-    from jax._src.cudnn import fused_attention_stablehlo as jax_cudnn
-
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(dot_product, "cuda_capability", lambda: 9.0)
-    monkeypatch.setattr(jax_cudnn, "check_cudnn_version", lambda: 91_000)
-    monkeypatch.setattr(jax_cudnn, "check_compute_capability", lambda capability: True)
-    monkeypatch.setattr(jax_cudnn, "is_cuda_compute_capability_equal", lambda capability: False)
-
-
 @pytest.mark.usefixtures("cuda")
 def test_cudnn_is_in_the_gradient_and_not_where_derivatives_are_forward() -> None:
     x, level = jnp.zeros((2, 8, 8, 1)), jnp.zeros((2, 1, 1, 1))
