@@ -32,8 +32,7 @@ GRACE_S = 60.0  # beyond the minutes, for the case that is running
 ALONE = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92",
-    "JAX_ENABLE_COMPILATION_CACHE": "false",
-    "JAX_TRACEBACK_FILTERING": "off",  # its note would be the last line of an error
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "OMP_NUM_THREADS": "4",
 }
 STEP, TWIN = ("batch", "ms", "examples/s", "TFLOP/s", "of peak", "GB", "s to compile"), ("torch, ms", "torch/diffjax")
@@ -90,7 +89,7 @@ class Run(NamedTuple):
 
 
 def child(deadline: float, *command: object) -> Iterator[Row]:
-    """The lines that a process prints as JSON. Raises TimeoutError, and RuntimeError with the last line of its own."""
+    """The lines that a process prints as JSON. Raises TimeoutError, and RuntimeError with its last error."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("not begun in time, see --minutes")
@@ -100,13 +99,15 @@ def child(deadline: float, *command: object) -> Iterator[Row]:
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process,
     ):
         timer = Timer(left + GRACE_S, process.kill)
+        timer.daemon = True
         timer.start()
         assert process.stdout is not None
         yield from (json.loads(line) for line in process.stdout if line.startswith("{"))
         timer.cancel()
         if process.wait():
             errors.seek(0)
-            raise RuntimeError([f"ended with {process.returncode}", *filter(str.strip, errors)][-1])
+            named = (line for line in errors if "Error" in line.partition(":")[0])
+            raise RuntimeError([f"ended with {process.returncode}", *named][-1])
 
 
 def torch_rows(deadline: float) -> Rows:
@@ -147,4 +148,6 @@ if __name__ == "__main__":
     if arguments.case:
         serve(arguments.case)
     else:
-        raise SystemExit(bool(measure_all(arguments.minutes).failures))
+        with tempfile.TemporaryDirectory() as programs:  # which cases share; the first one compiles them
+            environ["JAX_COMPILATION_CACHE_DIR"] = programs
+            raise SystemExit(bool(measure_all(arguments.minutes).failures))

@@ -36,7 +36,7 @@ def cases(sizes: Sizes) -> dict[str, Callable[[], Iterator[Row]]]:
 
 def call_seconds(call: Callable[[], Any], round_s: float) -> float:
     """The median over rounds of several calls that do not wait for each other, after some that compile."""
-    count = max(1, min(50, int(round_s / [seconds(call) for _ in range(3)][-1])))
+    count = max(1, min(50, int(round_s / [seconds(call) for _ in range(2)][-1])))
     return statistics.median(seconds(lambda: [call() for _ in range(count)][-1]) / count for _ in range(ROUNDS))
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import torch_twins as twins
 from torch import nn
 
-STEPS, ROUNDS, ROUND_S = 50, 5, 0.3
+STEPS, ROUNDS, ROUND_S = 50, 5, 0.1
 DITS = {"DiT-B/2": (768, 12, 12), "DiT-L/2": (1_024, 24, 16), "DiT-XL/2": (1_152, 28, 16)}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LAST = {"memory_format": torch.channels_last}
