@@ -13,7 +13,7 @@ from diffjax.arguments import expected
 from diffjax.errors import UserError
 from diffjax.order import Order
 from diffjax.protocols import Cond, Denoise, Hook, Net, Noise, NoiseAwareHook, TokenNoise
-from diffjax.traits import net_traits
+from diffjax.traits import ClonableNet, net_traits
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.values import describe_value
 
@@ -169,6 +169,17 @@ def needs_rank(net: Net) -> bool:
 def map_nets(denoise: Denoise, change: Callable[[NetDenoiser], Denoise]) -> Denoise:
     """The denoiser with `change` applied to each of its nets."""
     return jax.tree.map(lambda part: change(part) if _is_net(part) else part, denoise, is_leaf=_is_net)
+
+
+def forward_differentiable(denoise: Denoise) -> Denoise:
+    """The denoiser with XLA's attention in all its nets: cuDNN's has no forward derivative."""
+
+    def with_xla(part: NetDenoiser) -> NetDenoiser:
+        if net_traits(part.net).attention_kernel == "xla" or not isinstance(part.net, ClonableNet):
+            return part
+        return replace(part, net=part.net.clone(attention_kernel="xla"))
+
+    return map_nets(denoise, with_xla)
 
 
 def _is_net(part: object) -> bool:

@@ -66,3 +66,17 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing and lowering as on a CUDA device with cuDNN, which nothing here can run."""
+    from jax._src.cudnn import fused_attention_stablehlo as jax_cudnn
+
+    from diffjax.nets import dot_product
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(dot_product, "cuda_capability", lambda: 9.0)
+    monkeypatch.setattr(jax_cudnn, "check_cudnn_version", lambda: 91_000)
+    monkeypatch.setattr(jax_cudnn, "check_compute_capability", lambda capability: True)
+    monkeypatch.setattr(jax_cudnn, "is_cuda_compute_capability_equal", lambda capability: False)

@@ -20,7 +20,8 @@ def test_a_page_of_results_is_its_json(name) -> None:
     tables = json.loads((report.DATA / f"{name}.json").read_text())["tables"]
     assert (report.PAGES / f"{name}.md").read_text() == report.format_page(name, tables)
     assert all(len(row) == len(columns) for _, columns, rows in tables for row in rows)
-    assert f"(results/{name}.md" in (ROOT / "docs" / f"{name}.md").read_text()
+    pages = (ROOT / "docs").glob("*.md")  # the accelerator's are those of docs/performance.md
+    assert any(f"(results/{name}.md" in page.read_text() for page in pages)
 
 
 @pytest.mark.parametrize("name", ["compare", "posteriors", "reliability"])

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
+from diffjax.denoising import forward_differentiable
 from diffjax.loss.protocol import sum_per_example
 from diffjax.protocols import Cond, Denoise, GaussianNoise, Keys, Sample
 from diffjax.steps import circle
@@ -60,7 +61,8 @@ def negative_log_density(ode: DensityOde, inputs: Inputs, steps: int, repeat: in
     """
     state = (inputs.x, jnp.zeros((max(ode.probes, 1), len(inputs.x))))
     intervals = _intervals(ode.noise, steps, repeat)
-    step = Partial(_RungeKuttaStep(ode.noise, ode.probes), inputs.keys, inputs.denoise, inputs.cond)
+    denoise = forward_differentiable(inputs.denoise)
+    step = Partial(_RungeKuttaStep(ode.noise, ode.probes), inputs.keys, denoise, inputs.cond)
     if ode.scan:
         y, change = _scan_steps(step, state, intervals)
     else:

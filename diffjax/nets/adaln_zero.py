@@ -66,6 +66,7 @@ class AdaLNZeroBlock(nn.Module):
     dropout: float
     dtype: DTypeLike
     perturbed: bool = False
+    attention_kernel: str = "xla"
 
     @nn.compact
     def __call__(
@@ -81,7 +82,9 @@ class AdaLNZeroBlock(nn.Module):
         width = h.shape[-1]
         six = Conditioning(6, self.dtype)(embedding, width)
         shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp = six
-        attention = Attention(self.heads, self.dtype, self.perturbed, kernel_init=XAVIER, out_init=XAVIER)
+        attention = Attention(
+            self.heads, self.dtype, self.perturbed, self.attention_kernel, kernel_init=XAVIER, out_init=XAVIER
+        )
         mixed, cache = attention(modulate(h, shift_attention, scale_attention), causal, cache)
         h += gate_attention * Dropout(self.dropout)(mixed, keys)
         if tokens is not None and token_mask is not None:

@@ -29,11 +29,13 @@ class Attention(nn.Module):
 
     `causal`: blocks of so many tokens attend to themselves and earlier blocks; 1 is causal attention, 0 attention to
     all tokens of `token_mask`. `perturbed`: the attention matrix is the identity (Ahn et al. 2024, eq. 15).
+    `attention_kernel`: one of `dot_product.KERNELS`.
     """
 
     heads: int
     dtype: DTypeLike
     perturbed: bool = False
+    attention_kernel: str = "xla"
     kernel_init: nn.initializers.Initializer = nn.linear.default_kernel_init
     out_init: nn.initializers.Initializer = nn.initializers.zeros
 
@@ -54,7 +56,10 @@ class Attention(nn.Module):
             value = jax.lax.dynamic_update_slice_in_dim(cache.value, value, cache.filled, axis=1)
             token_mask = (jnp.arange(key.shape[1]) <= cache.filled)[None, None, None]
             cache = Cache(key, value, cache.filled + 1)
-        mixed = token_value if self.perturbed else attend(query, key, value, token_mask, causal == 1)
+        if self.perturbed:
+            mixed = token_value
+        else:
+            mixed = attend(query, key, value, token_mask, causal == 1, self.attention_kernel)
         out = nn.Dense(width, kernel_init=self.out_init, dtype=self.dtype, dot_general=dense_dot_general)
         return out(mixed.reshape(b, n, width)), cache
 
@@ -88,6 +93,7 @@ class Block(nn.Module):
     dropout: float
     dtype: DTypeLike
     perturbed: bool = False
+    attention_kernel: str = "xla"
 
     @nn.compact
     def __call__(
@@ -102,7 +108,8 @@ class Block(nn.Module):
     ) -> tuple[Tokens, Cache | None]:
         width = h.shape[-1]
         inner = Modulation(self.dtype)(nn.LayerNorm(dtype=self.dtype)(h), embedding)
-        mixed, cache = Attention(self.heads, self.dtype, self.perturbed)(inner, causal, cache)
+        attention = Attention(self.heads, self.dtype, self.perturbed, self.attention_kernel)
+        mixed, cache = attention(inner, causal, cache)
         h += Dropout(self.dropout)(mixed, keys)
         if tokens is not None and token_mask is not None:
             h += CrossAttention(self.heads, self.dtype)(h, tokens, token_mask)

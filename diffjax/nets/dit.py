@@ -15,6 +15,7 @@ from diffjax.nets.attention import Block, Tokens, check_blocks, check_heads
 from diffjax.nets.block_stack import Inputs, Variant, init_block, init_stacked, run_blocks, scan_blocks
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.condition_encoders import Encoders
+from diffjax.nets.dot_product import check_kernel
 from diffjax.nets.layers import (
     Embedding,
     Places,
@@ -54,6 +55,7 @@ class DiT(nn.Module):
     adaln_zero: bool = True
     """Gates on both branches of a block, a modulated last norm and sin-cos positions, as published; False: blocks
     without gates and learned positions, as in runs of diffjax before 2026-12-01. When: to compare the two."""
+    attention_kernel: str = "xla"
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ class DiT(nn.Module):
         check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
         check_remat(self.remat)
+        check_kernel(self.attention_kernel)
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (full attention) or the patches of a block, got {self.causal}")
         super().__post_init__()
@@ -70,7 +73,13 @@ class DiT(nn.Module):
     @property
     def traits(self) -> NetTraits:
         """With blocks to perturb and to control."""
-        return NetTraits(perturbable=True, controllable=True, stacked=self.scan, conditions=self.conditions)
+        return NetTraits(
+            perturbable=True,
+            controllable=True,
+            stacked=self.scan,
+            attention_kernel=self.attention_kernel,
+            conditions=self.conditions,
+        )
 
     @property
     def null_cond(self) -> PyTree:
@@ -114,7 +123,8 @@ class DiT(nn.Module):
     ) -> list[Tokens]:
         """The states after each block, or with `scan` the last alone where no other is needed."""
         block = AdaLNZeroBlock if self.adaln_zero else Block
-        plain = Variant(block(self.heads, self.dropout, self.dtype, parent=None), self.causal, self.remat)
+        module = block(self.heads, self.dropout, self.dtype, attention_kernel=self.attention_kernel, parent=None)
+        plain = Variant(module, self.causal, self.remat)
         if self.scan:
             stacked = self._parameters(block.__name__, init_stacked, plain, self.depth, h, inputs)
             if not (inside or added or self.perturbed):

@@ -2,13 +2,24 @@
 
 On a CPU the heads are moved before the tokens, so that both products have one batch axis and no transposes in their
 gradients, and long sequences are computed in checkpointed blocks of query rows, whose memory does not grow with the
-square of the tokens. Elsewhere XLA's own attention serves.
+square of the tokens. Elsewhere XLA's own attention serves, or on a CUDA device, for nets that ask for it, cuDNN's,
+which stores no scores. That has no forward derivative, so likelihoods go back to XLA's
+(`denoising.forward_differentiable`).
 """
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.extend.backend import get_backend
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from diffjax.errors import UserError
+
+KERNELS = ("xla", "cudnn")  # what a net may ask for
+CUDNN_CAPABILITY = 8.0  # CUDA compute capability from which cuDNN has flash attention
+CUDNN_HEAD_SIZE = 128  # the largest on every such device
 ROWS = 64  # query rows in one block
 BLOCK_NUMBERS = 2**18  # scores of one block of rows and heads: 1 MB, which stays in a core's cache
 
@@ -17,14 +28,44 @@ Keys = Float[Array, "b m heads d"]
 Mask = Bool[Array, "#b #heads #n m"]
 
 
-def attend(query: Queries, key: Keys, value: Keys, mask: Mask | None = None, is_causal: bool = False) -> Queries:
+def check_kernel(kernel: object) -> None:
+    """Raise UserError for another kernel than those of KERNELS."""
+    if kernel not in KERNELS:
+        raise UserError(f"net: attention_kernel must be 'xla' or 'cudnn', got {kernel!r:.40}")
+
+
+def choose_kernel(
+    kernel: str, platform: str, capability: float, dtype: DTypeLike, head_size: int, has_mask: bool
+) -> Literal["blocks", "xla", "cudnn"]:
+    """What computes attention when a net asks for `kernel`: blocks on a CPU, cuDNN's where that can, else XLA's.
+
+    cuDNN's takes bfloat16 and float16, head sizes up to 128 that divide by 8, and no mask but the causal one: JAX would
+    pass another as a bias, with a gradient as large as the scores. `capability` is that of the CUDA device, 0 for none.
+    """
+    if platform == "cpu":
+        return "blocks"
+    is_fit = capability >= CUDNN_CAPABILITY and dtype in (jnp.bfloat16, jnp.float16) and not has_mask
+    is_fit = is_fit and head_size % 8 == 0 and head_size <= CUDNN_HEAD_SIZE
+    return "cudnn" if kernel == "cudnn" and is_fit else "xla"
+
+
+def cuda_capability() -> float:
+    """The compute capability of this host's first device; 0 where it is no CUDA device."""
+    return float(jax.local_devices()[0].compute_capability) if "cuda" in get_backend().platform_version else 0.0
+
+
+def attend(
+    query: Queries, key: Keys, value: Keys, mask: Mask | None = None, is_causal: bool = False, kernel: str = "xla"
+) -> Queries:
     """Attention of [b, n, heads, d] to keys and values [b, m, heads, d], where the mask [b, heads, n, m] is true.
 
     Axes of the mask but the last may be 1. `is_causal`: token i attends to tokens 0 … i. The softmax is in float32.
+    `kernel` is one of KERNELS; where it is used is said at `choose_kernel`.
     """
-    if jax.default_backend() != "cpu":
-        return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=is_causal)
     b, n, heads, d = query.shape
+    chosen = choose_kernel(kernel, jax.default_backend(), cuda_capability(), query.dtype, d, mask is not None)
+    if chosen != "blocks":
+        return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=is_causal, implementation=chosen)
     if is_causal:
         causal = jnp.tril(jnp.ones((n, key.shape[1]), bool))[None, None]
         mask = causal if mask is None else mask & causal

@@ -37,6 +37,10 @@ class NetArguments:
     """Whether blocks are computed again in the backward pass, in place of being stored. Range: False, True, or
     `'products'`, which stores the outputs of dense layers.
     When: training does not fit into the memory of a GPU or TPU; it costs time. Without effect on a CPU."""
+    attention_kernel: str
+    """What computes attention on a CUDA device. Range: `'xla'`, or `'cudnn'`, flash attention, which stores no scores;
+    it serves blocks of heads of up to 128 features in bfloat16, without other masks than the causal one, and elsewhere
+    XLA does. When: `'cudnn'` with `dtype='bfloat16'`, where an image has 256 patches or more. Not measured."""
     dtype: DTypeLike
     """Type of the computation; parameters and output stay float32. Range: `'float32'`, `'bfloat16'`.
     When: bfloat16 on GPUs and TPUs, for speed and memory."""

@@ -12,6 +12,7 @@ from diffjax.errors import UserError
 from diffjax.nets.attention import Block, Cache, check_blocks, check_heads
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, per_token
 from diffjax.nets.condition_encoders import EncoderOutputs, Encoders
+from diffjax.nets.dot_product import check_kernel
 from diffjax.nets.layers import (
     Embedding,
     Places,
@@ -55,6 +56,7 @@ class Transformer(nn.Module):
     """Whether it predicts each next token. When: with `train.loss=causal` and an order of width 0."""
     perturbed: tuple[int, ...] = ()
     remat: bool | str = False
+    attention_kernel: str = "xla"
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ class Transformer(nn.Module):
         check_heads(self.width, self.heads)
         check_encoders(self.conditions, self.classes)
         check_blocks(self.perturbed, self.depth)
+        check_kernel(self.attention_kernel)
         super().__post_init__()
 
     @property
@@ -73,6 +76,7 @@ class Transformer(nn.Module):
             needs_rank=self.causal,
             perturbable=True,
             controllable=not self.causal,
+            attention_kernel=self.attention_kernel,
             conditions=self.conditions,
         )
 
@@ -99,7 +103,8 @@ class Transformer(nn.Module):
         self.embedding = Embedding(self.width, self.classes, self.dtype)
         block = remat_block(Block, self.remat, static=(4,))
         perturbed = [i in self.perturbed for i in range(self.depth)]
-        self.blocks = [block(self.heads, self.dropout, self.dtype, alone) for alone in perturbed]
+        kernel = self.attention_kernel
+        self.blocks = [block(self.heads, self.dropout, self.dtype, alone, kernel) for alone in perturbed]
         self.shown = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)
         self.norm = nn.LayerNorm(dtype=self.dtype)
         self.logits = nn.Dense(self.vocab, dtype=self.dtype, dot_general=dense_float32)
