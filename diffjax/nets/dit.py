@@ -115,7 +115,8 @@ class DiT(nn.Module):
         states = self._run_blocks(h, keys, inputs, added, inside)
         if inside:
             return states
-        out = self._output(states[-1], embedding, patches.shape[2])
+        h = states[-1] if added is None else states[-1] + added[-1]
+        out = self._output(h, embedding, patches.shape[2])
         return from_patches(out, x.shape, self.patch).astype(jnp.float32)
 
     def _run_blocks(
