@@ -2,7 +2,6 @@
 attention at chosen depths, skip connections by concatenation."""
 
 from collections.abc import Sequence
-from math import gcd
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from diffjax.nets.dot_product import attend
 from diffjax.nets.layers import (
     Dropout,
     Embedding,
+    GroupNorm,
     Modulation,
     check_fields,
     remat_block,
@@ -37,8 +37,9 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Picture, embedding: Float[Array, "b e"], keys: Keys | None) -> Picture:
-        h = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.silu(_norm(x.shape[-1], self.dtype)(x)))
-        h = nn.silu(Modulation(self.dtype)(_norm(self.features, self.dtype)(h), embedding))
+        h = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.silu(GroupNorm(self.dtype)(x)))
+        modulation = Modulation(self.dtype).scale_and_shift(embedding, self.features)
+        h = nn.silu(GroupNorm(self.dtype)(h, modulation))
         h = Dropout(self.dropout)(h, keys)
         h = nn.Conv(self.features, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         if x.shape[-1] != self.features:
@@ -61,7 +62,7 @@ class Attention(nn.Module):
         self, x: Picture, tokens: Float[Array, "b m _"] | None = None, token_mask: Bool[Array, "b m"] | None = None
     ) -> Picture:
         b, h, w, c = x.shape
-        pixels = _norm(c, self.dtype)(x).reshape(b, h * w, c)
+        pixels = GroupNorm(self.dtype)(x).reshape(b, h * w, c)
         qkv = nn.DenseGeneral((3, self.heads, c // self.heads), dtype=self.dtype)(pixels)
         query, key, value = jnp.moveaxis(qkv, 2, 0)
         mixed = value if self.perturbed else attend(query, key, value)
@@ -162,7 +163,7 @@ class UNet(nn.Module):
         for depth in reversed(range(len(skips))):
             h = _upsample(nn.Dense(channels[depth], dtype=self.dtype)(h))
             h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, encoded)
-        h = nn.silu(_norm(channels[0], jnp.float32)(h))  # the last layer, of few channels, in float32
+        h = nn.silu(GroupNorm()(h))  # the last layer, of few channels, in float32
         return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
 
     def _embed(
@@ -201,7 +202,3 @@ def _upsample(x: Picture) -> Picture:
     """Nearest-neighbour upsampling by 2."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
-
-
-def _norm(channels: int, dtype: DTypeLike) -> nn.GroupNorm:
-    return nn.GroupNorm(gcd(8, channels), dtype=dtype)
