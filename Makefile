@@ -2,7 +2,7 @@
 # make test   lint, types and all tests but the long ones
 # make compare   every family of generation trained and compared, with the tables of docs/compare.md: two hours; go on by the same command
 # make reference   docs/reference.md, from the descriptions beside the fields of configs and nets
-# make bench   speed beside torch on one core, ten minutes; torch is installed into .venv-peers
+# make bench   speed beside torch and diffusers, which are installed into .venv-peers, and of parts: twenty minutes
 # make docs   the documentation as a site in build/docs; a broken link is an error
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
 
@@ -39,9 +39,9 @@ reference: .venv/runtime
 bench: .venv/runtime .venv-peers/torch
 	$(BIN)/python benchmarks/performance.py
 
-.venv-peers/torch:
+.venv-peers/torch: benchmarks/workers/requirements.txt
 	$(PYTHON) -m venv --clear .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check torch
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 docs: .venv/docs

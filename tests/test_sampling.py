@@ -250,3 +250,16 @@ def test_a_plan_is_made_once_in_float64_and_each_step_gets_its_row(driver) -> No
     np.testing.assert_allclose(jax.jit(traced)(grid)[0, 0], np.float32(right[0]), rtol=1e-2)
     concrete = jax.jit(lambda: sample(keys(0, 2), NOISE, order.together, lambda x, t, cond: x, (3,), **given))()
     np.testing.assert_array_equal(concrete, end)
+
+
+def test_a_plan_of_the_same_grid_is_made_once() -> None:
+    plans = []
+
+    def counted(noise, grid):
+        plans.append(grid)
+        return planning(noise, grid)
+
+    step = Step(lambda x: None, moves_by_its_row, plan=counted)
+    for count in (2, 2, 3):
+        sample(keys(0, 2), NOISE, order.together, lambda x, t, cond: x, (3,), steps=count, step=step)
+    assert [len(grid) for grid in plans] == [3, 4]

@@ -5,14 +5,17 @@ channels_last memory for convolutions, scaled_dot_product_attention, fused AdamW
 
 import itertools
 import math
+import os
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from protocol import Call, serve
+from protocol import Case, in_turns, serve
 from torch import nn
 
 STEPS = 10
-torch.set_num_threads(1)
+VOCAB = 256
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def sinusoids(level: torch.Tensor, features: int) -> torch.Tensor:
@@ -57,11 +60,8 @@ class PixelAttention(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.norm, self.qkv, self.out = (
-            nn.GroupNorm(8, features),
-            nn.Linear(features, 3 * features),
-            nn.Linear(features, features),
-        )
+        self.norm, self.out = nn.GroupNorm(8, features), nn.Linear(features, features)
+        self.qkv = nn.Linear(features, 3 * features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
@@ -99,22 +99,28 @@ class UNet(nn.Module):
         return self.last(F.silu(self.norm(h)))
 
 
-class DiTBlock(nn.Module):
-    """The adaLN-Zero block."""
+class TokenBlock(nn.Module):
+    """The adaLN-Zero block; causal, its norms are affine and it has no gates."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
-        self.heads, self.modulation = heads, nn.Linear(width, 6 * width)
+        self.heads, self.causal, self.modulation = heads, causal, nn.Linear(width, (4 if causal else 6) * width)
+        self.norms = nn.ModuleList([nn.LayerNorm(width, 1e-6, elementwise_affine=causal) for _ in range(2)])
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
 
     def forward(self, h: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        parts = self.modulation(embedding)[:, None].chunk(4 if self.causal else 6, -1)
+        mixed = self.attend(self.norms[0](h) * (1 + parts[0]) + parts[1])
+        h = h + (mixed if self.causal else parts[4] * mixed)
+        out = self.mlp(self.norms[1](h) * (1 + parts[2]) + parts[3])
+        return h + (out if self.causal else parts[5] * out)
+
+    def attend(self, h: torch.Tensor) -> torch.Tensor:
         b, n, width = h.shape
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(embedding)[:, None].chunk(6, -1)
-        inner = F.layer_norm(h, (width,), eps=1e-6) * (1 + scale_a) + shift_a
-        q, k, v = self.qkv(inner).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        h = h + gate_a * self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, width))
-        return h + gate_m * self.mlp(F.layer_norm(h, (width,), eps=1e-6) * (1 + scale_m) + shift_m)
+        q, k, v = self.qkv(h).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(mixed.transpose(1, 2).reshape(b, n, width))
 
 
 class DiT(nn.Module):
@@ -124,7 +130,7 @@ class DiT(nn.Module):
         super().__init__()
         self.first, self.embedding = nn.Linear(3, width), Embedding(width)
         self.register_buffer("positions", torch.randn(1, tokens, width))
-        self.blocks = nn.ModuleList([DiTBlock(width, heads) for _ in range(depth)])
+        self.blocks = nn.ModuleList([TokenBlock(width, heads, causal=False) for _ in range(depth)])
         self.modulation, self.last = nn.Linear(width, 2 * width), nn.Linear(width, 3)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
@@ -136,25 +142,58 @@ class DiT(nn.Module):
         return h.transpose(1, 2).reshape(x.shape)
 
 
+class Transformer(nn.Module):
+    """`diffjax.nets.Transformer(causal=True)` in raster order."""
+
+    def __init__(self, width: int, depth: int, heads: int, tokens: int) -> None:
+        super().__init__()
+        self.tokens, self.embedding = nn.Embedding(VOCAB + 2, width), Embedding(width)
+        self.positions, self.targets = nn.Embedding(tokens, width), nn.Embedding(tokens, width)
+        self.blocks = nn.ModuleList([TokenBlock(width, heads, causal=True) for _ in range(depth)])
+        self.norm, self.logits = nn.LayerNorm(width, eps=1e-6), nn.Linear(width, VOCAB)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before = F.pad(x[:, :-1], (1, 0), value=VOCAB + 1)
+        positions = F.pad(self.positions.weight[:-1], (0, 0, 1, 0))
+        h = self.tokens(before) + positions + self.targets.weight
+        embedding = self.embedding(torch.zeros(len(x)))
+        for block in self.blocks:
+            h = block(h, embedding)
+        return self.logits(self.norm(h))
+
+
 def alpha_sigma(t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The cosine schedule."""
     return torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
 
 
-def training(net: nn.Module, batch: int, side: int) -> Call:
-    """v-prediction loss, gradient, clipping, AdamW, one average."""
+def denoising(net: nn.Module, batch: int, side: int) -> Case:
+    """Training by the loss of v-prediction."""
     net = net.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    average = [p.detach().clone() for p in net.parameters()]
     x0 = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
 
-    def call() -> None:
-        t = torch.rand(batch)
-        alpha, sigma = (value[:, None, None, None] for value in alpha_sigma(t))
+    def loss() -> torch.Tensor:
+        alpha, sigma = (value[:, None, None, None] for value in alpha_sigma(torch.rand(batch)))
         eps = torch.randn_like(x0)
-        loss = F.mse_loss(
-            net(alpha * x0 + sigma * eps, torch.log(alpha / sigma).flatten() / 4), alpha * eps - sigma * x0
-        )
+        out = net(alpha * x0 + sigma * eps, torch.log(alpha / sigma).flatten() / 4)
+        return F.mse_loss(out, alpha * eps - sigma * x0)
+
+    return training(net, loss)
+
+
+def next_token(net: nn.Module, batch: int, length: int) -> Case:
+    """Training by the cross-entropy of each next token."""
+    x = torch.randint(VOCAB, (batch, length))
+    return training(net, lambda: F.cross_entropy(net(x).flatten(0, 1), x.flatten()))
+
+
+def training(net: nn.Module, batch_loss: Callable[[], torch.Tensor]) -> Case:
+    """Loss, gradient, clipping, AdamW, one average."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    average = [p.detach().clone() for p in net.parameters()]
+
+    def call() -> None:
+        loss = batch_loss()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -162,10 +201,10 @@ def training(net: nn.Module, batch: int, side: int) -> Call:
         torch._foreach_lerp_(average, [p.detach() for p in net.parameters()], 0.001)
         loss.item()
 
-    return call
+    return Case(in_turns(call))
 
 
-def sampling(net: nn.Module, batch: int, side: int) -> Call:
+def sampling(net: nn.Module, batch: int, side: int) -> Case:
     """STEPS steps of ddim in a bare loop."""
     net = net.to(memory_format=torch.channels_last).eval()
     grid = torch.linspace(0.999, 0.001, STEPS + 1)
@@ -179,15 +218,24 @@ def sampling(net: nn.Module, batch: int, side: int) -> Call:
             x0, eps = alpha * x - sigma * v, sigma * x + alpha * v
             x = alpha_s * x0 + sigma_s * eps
 
-    return call
+    return Case(in_turns(call))
+
+
+def gemm() -> Case:
+    """A product of two square matrices."""
+    a = torch.randn(1024, 1024)
+    return Case(in_turns(lambda: a @ a))
 
 
 CASES = {
-    "DiT step": lambda: training(DiT(192, 6, 6, 64), 32, 8),
-    "U-Net step, 16x16x3": lambda: training(UNet(48, (1, 2, 2)), 32, 16),
-    "U-Net step, 32x32x3": lambda: training(UNet(48, (1, 2, 2, 2)), 16, 32),
+    "GEMM": gemm,
+    "DiT step": lambda: denoising(DiT(192, 6, 6, 64), 32, 8),
+    "causal transformer step": lambda: next_token(Transformer(192, 6, 6, 64), 32, 64),
+    "U-Net step, 16x16x3": lambda: denoising(UNet(48, (1, 2, 2)), 32, 16),
+    "U-Net step, 32x32x3": lambda: denoising(UNet(48, (1, 2, 2, 2)), 16, 32),
     "ddim, 16x16x3, batch 1": lambda: sampling(UNet(48, (1, 2, 2)), 1, 16),
     "ddim, 16x16x3, batch 16": lambda: sampling(UNet(48, (1, 2, 2)), 16, 16),
+    "ddim, 32x32x3, batch 16": lambda: sampling(UNet(48, (1, 2, 2, 2)), 16, 32),
 }
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 `cached.sample` and `blockwise.sample` do. `invert` climbs the grid instead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from diffjax.protocols import Cond, Denoise, Hook, Keys, Level, Noise, NoiseAwar
 from diffjax.sampling.arguments import ClockStep, Grid, Inputs, Sampler, bind_inputs, validate_grid
 from diffjax.steps import ddim, posterior
 from diffjax.utils.closures import as_pytree, closure_jit
+from diffjax.utils.memo import cache_hashable
 from diffjax.utils.prng import KeyUse, fold
 from diffjax.utils.shape_checks import require_like, require_shape
 
@@ -190,9 +191,14 @@ def step_coefficients(step: Step, noise: Noise, grid: Grid) -> PyTree:
     """The rule's plan of the grid: in float64 on the host or, for a traced grid, within the program."""
     if step.plan is None or isinstance(grid, Tracer):
         return step.plan and step.plan(noise, grid)
+    return _host_plan(step.plan, noise, tuple(np.asarray(grid, np.float64).tolist()), grid.dtype)
+
+
+@cache_hashable(32)
+def _host_plan(plan: Callable[..., PyTree], noise: Noise, stops: tuple[float, ...], dtype: np.dtype) -> PyTree:
+    """Kept, since it may take longer than the steps of a small net."""
     with eval_context(), jax.enable_x64(True):
-        plan = step.plan(noise, jnp.asarray(np.asarray(grid, np.float64)))
-        return jax.tree.map(lambda row: np.asarray(row, grid.dtype), plan)
+        return jax.tree.map(lambda row: np.asarray(row, dtype), plan(noise, jnp.asarray(stops)))
 
 
 _jitted_init_state = closure_jit(init_state, static_argnames=("noise", "order", "step", "shape"))

@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -113,15 +115,18 @@ class Callbacks:
         """The events of this step, when `last` is the last one."""
         return [call for when, call in self.events if is_due(when, step, last)]
 
-    def recover(self, fault: Fault, state: State, initial: State) -> State:
+    def recover(self, fault: Fault, state: State, initial: Callable[[], State]) -> State:
         """The state to go on from after a fault. Raises Diverged where the policy stops."""
         if self.report is not None:
             self.report(fault)
-        return (self.on_fault or nonfinite.stop())(fault, state, lambda: (self.restore and self.restore()) or initial)
+        return (self.on_fault or nonfinite.stop())(fault, state, lambda: (self.restore and self.restore()) or initial())
 
 
-def _prepare(arguments: FitArguments) -> tuple[Trainer, State, Iterator[Batch]]:
-    """The trainer, the state to start from, and the batches, once the arguments and the first batch are checked."""
+def _prepare(arguments: FitArguments) -> tuple[Trainer, Callable[[], State], Iterator[Batch]]:
+    """The trainer, the state to start from, and the batches, once the arguments and the first batch are checked.
+
+    A new state is made at each call, so that none is kept beside the one that is trained.
+    """
     averages = check_arguments(arguments)
     keep_programs()
     start = arguments.start
@@ -132,19 +137,22 @@ def _prepare(arguments: FitArguments) -> tuple[Trainer, State, Iterator[Batch]]:
     stream = stream_batches(arguments.batches, 0 if start is None else int(start.position))
     first = next_batch(stream, 0)
     _check_tokens(trainer.net, first["x"])
-    if start is None:
-        key = first_key(arguments.keys)
-        start = create(key, trainer.net, trainer.optimizer, averages, first["x"], first.get("cond"))
-    else:
+    stream = itertools.chain([first], stream)
+    if start is not None:
         check_start(start, trainer.optimizer, averages)
-    return trainer, start, itertools.chain([first], stream)
+        return trainer, lambda: start, stream
+    example = jax.tree.map(lambda leaf: leaf[:1], (first["x"], first.get("cond")))
+    key = first_key(arguments.keys)
+    return trainer, partial(create, key, trainer.net, trainer.optimizer, averages, *example), stream
 
 
-def _train(trainer: Trainer, initial: State, stream: Iterator[Batch], steps: int, callbacks: Callbacks) -> State:
+def _train(
+    trainer: Trainer, initial: Callable[[], State], stream: Iterator[Batch], steps: int, callbacks: Callbacks
+) -> State:
     """Dispatch steps, confirm them, call what is due; the state at the end."""
     queue = DispatchQueue(trainer, stream, callbacks.watch)
-    state = data_parallel.replicate(initial, trainer.devices)
-    done = int(initial.step)
+    state = data_parallel.replicate(initial(), trainer.devices)
+    done = int(state.step)
     while done < steps:
         size = min(queue.pace.size, steps - done, *callbacks.steps_to_next(done))
         state = queue.dispatch(state, done, size, callbacks.stopping is not None and callbacks.stopping())

@@ -1,5 +1,7 @@
 """When events are called, and what the program that takes the steps needs."""
 
+import gc
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from diffjax.noise import Gaussian
 from diffjax.training.checkpoint import to_orbax
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.optimizers import adamw
-from diffjax.training.state import create
+from diffjax.training.state import State, create
 from diffjax.training.trainer import build_trainer
 
 NET = MLP(width=16, depth=1)
@@ -63,3 +65,19 @@ def test_the_memory_of_a_step_has_the_state_and_the_batches_to_the_byte(untyped,
     assert 0 <= rest <= 8, "how many steps are taken, and whether to stop"
     assert small.temporaries <= large.temporaries
     assert 0 <= large.peak - large.arguments - large.temporaries <= 2 * state
+
+
+def test_a_device_holds_one_state_while_it_trains() -> None:
+    """Parameters, two moments and an average, and nothing of the state that training began with."""
+    gc.collect()
+    others = sum(array.nbytes for array in jax.live_arrays())
+    found: list[float] = []
+
+    def event(step: int, state: State, metrics: object) -> None:
+        gc.collect()
+        bytes_of_state = 4 * sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
+        found.append((sum(array.nbytes for array in jax.live_arrays()) - others) / bytes_of_state)
+
+    net = MLP(width=128, depth=2)
+    fit(jax.random.key(0), net, LOSS, [batch(8)], 2, ema=0.9, events=[(0, event)], devices=jax.devices()[:1])
+    assert 1 <= found[0] <= 1.05

@@ -225,6 +225,13 @@ def test_rewind_goes_back_and_past_the_bad_batch() -> None:
         run(bad=(BAD, BAD + 2), on_fault=nonfinite.rewind(limit=1))
 
 
+def test_without_a_state_to_restore_rewind_goes_back_to_the_new_one() -> None:
+    state, _, told = run(bad=(BAD,), start=None, ema=0.999, on_fault=nonfinite.rewind())
+    again = dataclasses.replace(fresh(), position=jnp.asarray(BAD + 1, jnp.int32), faults=jnp.asarray(1, jnp.int32))
+    assert len(told) == 1
+    assert equal(state, trained(batches(start=BAD + 1), STEPS, start=again))
+
+
 def test_rewind_heals_a_state_that_is_bad_itself() -> None:
     good = run(steps=BAD)[0]
     spoilt = jax.tree.map(lambda leaf: leaf * jnp.nan, good.params)
