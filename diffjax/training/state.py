@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Int, Key, PyTree, Shaped
 from diffjax.nets.interface import check_variables, explain_flax_errors
 from diffjax.protocols import Net
 from diffjax.training.ema import average_names, default_average, initial_averages
+from diffjax.training.joint_leaves import join
 from diffjax.utils.memo import cache_hashable
 from diffjax.utils.random_draws import draw_bits, evaluate_with_bits
 
@@ -109,5 +110,5 @@ def warm_start(state: State, params: PyTree) -> State:
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether every number of a tree is finite; integers and keys are."""
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    floats = [leaf for leaf in join(tree).values() if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))

@@ -56,7 +56,7 @@ def train_step(
     halted_state = replace(state, halted=jnp.ones((), bool))
     with jax.named_scope("check that all is finite"):
         norm = optax.tree.norm(join(grads))
-        is_finite = all_finite((value, norm, join(emas))) & ~state.halted  # an average holds every new weight
+        is_finite = all_finite((value, norm)) & all_finite(emas) & ~state.halted  # an average holds every new weight
 
         def select(new: Array, old: Array) -> Array:
             return jnp.where(is_finite, new, old)

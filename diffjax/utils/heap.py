@@ -1,9 +1,8 @@
-"""The heap of a process that computes on a CPU: kept, in place of being mapped anew at each step.
+"""The heap of a process that trains on a CPU: kept, in place of being mapped anew at each step.
 
 XLA allocates the buffers of a program at each call and frees them after it. glibc maps such memory anew each time, and
-the kernel clears it page by page: a quarter of the time of a training step. All threads then share one heap, and glibc
-fixes the number of its heaps when a second thread first allocates, so this comes before JAX and NumPy are imported; a
-compilation takes a quarter longer, since its threads wait for each other.
+the kernel clears it page by page: a quarter of the time of a training step. All threads then share one heap. glibc
+fixes the number of its heaps when a second thread first allocates, so this comes before JAX and NumPy are imported.
 """
 
 import ctypes
@@ -26,15 +25,13 @@ _OPTIONS = {  # of glibc's mallopt(3), malloc.h
 
 @functools.cache
 def keep_heap() -> bool:
-    """Keep what is freed for later allocations of this process, if asked for; whether that was done.
+    """Keep what is freed for later allocations of this process; whether that was done.
 
-    On Linux with glibc and without a GPU or TPU, where the environment has DIFFJAX_KEEP_HEAP=1; elsewhere nothing
-    happens. The process then never gives memory back, so it stays at its peak. It gains where buffers are large (a
-    U-Net at 16×16 and above) and loses where they are small and many threads allocate (the digits), so it is measured
-    before it is used. Raises UserError for another value of
-    that variable than 0 or 1.
+    On Linux with glibc and without a GPU or TPU, unless the environment has DIFFJAX_KEEP_HEAP=0; elsewhere nothing
+    happens. The process then gives no memory back, so it stays at its peak. Raises UserError for another value of that
+    variable than 0 or 1.
     """
-    setting = os.environ.get(SETTING, "0")
+    setting = os.environ.get(SETTING, "1")
     if setting not in ("0", "1"):
         raise UserError(f"{SETTING}: expected 0 or 1, got {setting!r:.40}")
     if setting == "0" or platform.system() != "Linux" or platform.libc_ver()[0] != "glibc" or _has_accelerator():
