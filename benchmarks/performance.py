@@ -165,8 +165,8 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
 def cells(result: Result, inverted: bool) -> list[str]:
     """Times of one or two calls, their ratio, and the operations of each where they are counted."""
     times = [*(f"{ms:,.1f}" for ms in result.ms), "not measured" if inverted else ""][:2]
-    ratio = [f"{1 / ratio if inverted else ratio:.3f}" for ratio in result.ratios]
-    return [*times, *(ratio or [""]), ", ".join(f"{flops / 1e9:.2f}" for flops in result.flops if flops)]
+    ratio = [f"{1 / ratio if inverted else ratio:.3f}" for ratio in result.ratios[:1]] or [""]
+    return [*times, *ratio, ", ".join(f"{flops / 1e9:.2f}" for flops in result.flops if flops)]
 
 
 def draw(results: Mapping[str, Result]) -> Figure:
