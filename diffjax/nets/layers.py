@@ -82,18 +82,6 @@ def dense_float32(x: Array, matrix: Array, dimensions: object, **options: PyTree
     return dense_dot_general(x, matrix, dimensions, preferred_element_type=kind, **options)
 
 
-def convolve_patches(x: Float[Array, "b h w c"], kernel: Array, *_: object, **options: PyTree) -> Array:
-    """`conv_general_dilated` of a kernel [p, p, c, d] with stride p: a product of patches [b, h / p, w / p, p p c].
-
-    On a CPU, XLA's gradient of the strided convolution in x takes ten times as long.
-    """
-    b, height, width, c = x.shape
-    p = len(kernel)
-    patches = x.reshape(b, height // p, p, width // p, p, c).transpose(0, 1, 3, 2, 4, 5)
-    flat = patches.reshape(b, height // p, width // p, p * p * c)
-    return dense_dot_general(flat, kernel.reshape(p * p * c, -1), None, precision=options.get("precision"))
-
-
 REMAT_POLICIES = {
     True: jax.checkpoint_policies.nothing_saveable,
     "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,

@@ -19,7 +19,6 @@ from diffjax.nets.layers import (
     GroupNorm,
     Modulation,
     check_fields,
-    convolve_patches,
     remat_block,
     require_scalar_level,
 )
@@ -151,7 +150,7 @@ class UNet(nn.Module):
         for depth, deeper in enumerate(channels[1:]):
             h = self._blocks(h, embedding, depth, keys, encoded)
             skips.append(h)
-            h = nn.Conv(deeper, (2, 2), strides=2, dtype=self.dtype, conv_general_dilated=convolve_patches)(h)
+            h = nn.Conv(deeper, (2, 2), strides=2, dtype=self.dtype)(h)
         block, attention = (remat_block(kind, self.remat) for kind in (Block, Attention))
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
         deepest = len(skips) in self.perturbed

@@ -10,7 +10,7 @@ import pytest
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
-from diffjax.nets.layers import GroupNorm, Modulation, convolve_patches
+from diffjax.nets.layers import GroupNorm, Modulation
 
 
 def perturbed(variables: PyTree, seed: int) -> PyTree:
@@ -40,10 +40,3 @@ def test_group_norm_is_that_of_flax_and_modulation_after_it(shape: tuple[int, ..
     found: PyTree = norm.apply(variables, x, scale_and_shift)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, modulated, atol=tolerance, rtol=tolerance)
-
-
-def test_a_product_of_patches_is_the_strided_convolution() -> None:
-    x = jax.random.normal(jax.random.key(0), (2, 6, 9, 5))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 5, 4))
-    plain = jax.lax.conv_general_dilated(x, kernel, (3, 3), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    np.testing.assert_allclose(convolve_patches(x, kernel), plain, rtol=1e-5, atol=1e-5)
