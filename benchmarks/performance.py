@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,6 +70,11 @@ ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
 }
 CPU, WALL = 0, 1  # the clocks of a worker's answer
+PIN = """
+import os, sys
+os.sched_setaffinity(0, {*map(int, sys.argv[1].split(","))})
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Result(NamedTuple):
@@ -124,10 +128,10 @@ def rules(rounds: int) -> dict[str, Result]:
 def processes(clock: int, *files: tuple[Path | str, str]) -> Iterator[list[subprocess.Popen[str]]]:
     """Processes that build and time cases, by their Python and file: see workers/protocol.py."""
     cores = {max(os.sched_getaffinity(0))} if clock == CPU else os.sched_getaffinity(0)
+    pinned = [sys.executable, "-c", PIN, ",".join(map(str, cores))]
     env = os.environ | ALL_CORES | (ONE_THREAD if clock == CPU else {})
-    pin = partial(os.sched_setaffinity, 0, cores)
-    options: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env, "preexec_fn": pin}
-    workers = [subprocess.Popen([str(python), str(WORKERS / file)], **options) for python, file in files]
+    options: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env}
+    workers = [subprocess.Popen([*pinned, str(python), str(WORKERS / file)], **options) for python, file in files]
     try:
         yield workers
     finally:
