@@ -121,7 +121,7 @@ def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
     spec = data.spec
     splits = previous.splits if previous else None
     changed = split_rules.describe_changes(splits, dataset) if splits else ""
-    notes = [changed] if changed else []
+    notes = [*([changed] if changed else []), *dataset.notes]
     absent = [name for name, share in zip(spec.class_names, spec.label_frequencies, strict=True) if not share]
     if absent:
         names = ", ".join(map(repr, absent[:MAX_NAMES_SHOWN])) + " and others" * (len(absent) > MAX_NAMES_SHOWN)
