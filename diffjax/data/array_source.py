@@ -10,10 +10,11 @@ from jaxtyping import Integer
 
 from diffjax.data import split_rules
 from diffjax.data.array_files import Array, read_arrays
-from diffjax.data.columns import Column, caption_notes, column_feature, empty_texts, text_column
-from diffjax.data.division import SPLIT_WORDS, Rows, column_reader, divide, take_classes, take_splits
+from diffjax.data.columns import Column, caption_notes, empty_texts, text_column
+from diffjax.data.division import SPLIT_WORDS, Rows, divide, take_classes, take_splits
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
+from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.image_io import MODES, crop_and_resize
 
@@ -70,8 +71,9 @@ def open_array(
     starts = np.cumsum([0, *counts])
     fetch = partial(_fetch, arrays, starts, labels, shape, contents[0].levels, location)
     keys = [f"{name}{row}".encode() for name, count in zip(files, counts, strict=True) for row in range(count)]
-    divided = divide(Rows(keys, labels, splits, fetch, column_reader(columns)), rule, location)
-    features = {name: column_feature(column) for name, column in columns.items()}
+    stored = Stored(columns, {})
+    features = stored_features(stored, location)
+    divided = divide(Rows(keys, labels, splits, fetch, features_reader(stored)), rule, location)
     notes = caption_notes(location, empty_texts(columns), sum(counts))
     count = len(names)
     return Dataset(
@@ -166,6 +168,8 @@ def _column(array: Array) -> Column:
     """An array as a column, texts as objects."""
     if array.dtype.kind == "S":
         return text_column([text.decode(errors="replace") for text in array.tolist()])
+    if array.dtype == np.uint8 and array.ndim == 3:
+        return array[..., None]  # pictures, as of the images
     return text_column(array.tolist()) if array.dtype.kind == "U" and array.ndim == 1 else array
 
 

@@ -85,24 +85,17 @@ def text_column(texts: Sequence[str]) -> Column:
 
 
 def column_feature(column: Column) -> Feature:
-    """What a column holds; texts and numbers 0, 1, … that are few may also be categories."""
+    """What a column holds; few texts, and few integers 0, 1, …, may be categories; uint8 [n, h, w, c] are pictures."""
     if column.dtype == object:
         distinct = set(column.tolist()) - {""}
         names = tuple(sorted(distinct)) if len(distinct) <= MAX_CATEGORIES else ()
         return Feature((), np.dtype(object), text=True, names=names, optional=True)
+    if column.dtype == np.uint8 and column.ndim == 4:
+        return Feature(column.shape[1:], column.dtype, picture=True)
     few = column.ndim == 1 and column.dtype.kind in "biu" and 0 <= int(column.min()) <= int(column.max())
     count = int(column.max()) + 1 if few else 0
     names = tuple(map(str, range(count))) if count <= MAX_CATEGORIES else ()
     return Feature(column.shape[1:], column.dtype, names=names)
-
-
-def column_features(columns: Mapping[str, Column], captions: bool, location: str) -> dict[str, Feature]:
-    """What the columns hold, and `text` if there are `captions` in files. Raises `UserError` if both have captions."""
-    if captions and TEXT in columns:
-        problem = f"two captions, in a file .txt and in the column or field {TEXT!r}"
-        raise UserError(f"{location}: {problem}; keep one of them")
-    features = {name: column_feature(column) for name, column in columns.items()}
-    return {**features, TEXT: CAPTION} if captions else features
 
 
 def column_classes(column: Column, location: str, names: Sequence[str] = ()) -> Classes:
@@ -138,7 +131,7 @@ def caption_notes(location: str, empty: int, count: int) -> tuple[str, ...]:
         return ()
     have = "has" if empty == 1 else "have"
     return (
-        f"{location}: {empty:,} of {count:,} examples {have} no caption: with it as a part, the net sees null there",
+        f"{location}: {empty:,} of {count:,} examples {have} no caption: as a part of a condition it is null there",
     )
 
 

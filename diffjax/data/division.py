@@ -1,14 +1,13 @@
 """Examples of a source in rows, and their division into splits: by the source's own names, or by a rule."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 
-from diffjax.data.columns import Classes, Column, Record, column_classes
+from diffjax.data.columns import Classes, Column, column_classes
 from diffjax.data.split_rules import SPLIT_SHARES, SplitRule
 from diffjax.data.splits import Fetch, ReadFeatures, Split, complete_splits
 from diffjax.errors import UserError
@@ -77,20 +76,7 @@ def take_classes(columns: dict[str, Column], label: str, location: str, names: S
     return None if column is None else column_classes(column, f"{location}: column {label or LABEL!r}", names)
 
 
-def column_reader(columns: Mapping[str, Column]) -> ReadFeatures | None:
-    """The features of an example by its id, from columns in memory or mapped to it; None without columns."""
-    return partial(_read_columns, columns) if columns else None
-
-
 def own_splits(words: Iterable[str]) -> list[str] | None:
     """The splits of files whose names begin with these words; None unless each of them is a split's."""
     words = list(words)
     return [SPLIT_WORDS[word] for word in words] if words and all(word in SPLIT_WORDS for word in words) else None
-
-
-def _read_columns(columns: Mapping[str, Column], index: int) -> Record:
-    return Record({name: partial(_cell, column, index) for name, column in columns.items()})
-
-
-def _cell(column: Column, index: int) -> object:
-    return column[index]

@@ -1,6 +1,6 @@
 """A folder of images as a data set."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +8,22 @@ import numpy as np
 from jaxtyping import Integer
 
 from diffjax.data import split_rules
-from diffjax.data.columns import TEXT, Classes, Column, Record, caption_notes, column_features
+from diffjax.data.columns import Classes, Column, caption_notes, describe_first
 from diffjax.data.division import Rows, divide, take_classes, take_splits
 from diffjax.data.folder_layout import folder_classes, read_layout
-from diffjax.data.metadata_files import caption_files, empty_captions, metadata_columns, read_caption
+from diffjax.data.metadata_files import (
+    PART_SUFFIX,
+    caption_files,
+    empty_captions,
+    metadata_columns,
+    metadata_rows,
+    part_files,
+    read_caption,
+)
+from diffjax.data.part_pictures import PictureColumn, picture_column
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
+from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.image_folder import image_files
 from diffjax.utils.image_io import Header, decode_file, read_header
@@ -26,8 +36,9 @@ def open_folder(
 
     Subfolders that are all called train, validation (val, valid) or test are splits, with the classes below them. Else
     the `rule` splits the images by their paths relative to the folder, a tenth each for validation and test. Columns of
-    metadata.jsonl or metadata.csv and captions in a .txt beside each image are features; `label` names the column of
-    classes, by default `label` where no subfolders are classes.
+    metadata.jsonl or metadata.csv and captions in a .txt beside each image are features; pictures that a column such as
+    sketch_file_name names are the feature sketch. `label` names the column of classes, by default `label` where no
+    subfolders are classes.
 
     Grey if every file is, else RGB. All have one size, or are centre-cropped and area-averaged to `image_size` ×
     `image_size` pixels. Raises `UserError`, naming the file, for a folder that is missing, empty or mixed; for a file
@@ -36,10 +47,13 @@ def open_folder(
     """
     location = f"folder:{path}"
     root, files = image_files(path, location)
+    rows = metadata_rows(root)
+    parts = part_files(rows)
+    files = [file for file in files if not any(file.as_posix() in names for names in parts.values())]
     layout = read_layout(root, files)
-    columns = metadata_columns(root, files, layout.folders)
+    classes = Classes((), np.zeros(len(files), np.int32)) if label else folder_classes(root, files, layout)
+    columns = metadata_columns(root, files, rows)
     captions = caption_files(root, files)
-    classes = Classes((), np.zeros(0, np.int32)) if label else folder_classes(root, files, layout)
     if not classes.names:
         classes = take_classes(columns, label, location) or classes
     splits = layout.splits or take_splits(columns, location)
@@ -49,11 +63,12 @@ def open_folder(
     paths = [root / file for file in files]
     shape = (height, width, channels)
     fetch = partial(_fetch, paths, classes.labels, shape, image_size)
-    features = column_features(columns, captions is not None, location)
+    pictures = {name: _part_pictures(root, name, columns, image_size) for name in sorted(parts)}
+    stored = Stored(columns, pictures, None if captions is None else partial(_read_caption, captions))
+    features = stored_features(stored, location)
     # By path and not by content: no file has to be read, and a retouched image stays in its split.
     keys = [file.as_posix().encode() for file in files]
-    stored = partial(_read_features, columns, captions) if features else None
-    divided = divide(Rows(keys, classes.labels, splits, fetch, stored), rule, location)
+    divided = divide(Rows(keys, classes.labels, splits, fetch, features_reader(stored)), rule, location)
     transparent = sum(header.transparent for header in headers)
     notes = caption_notes(location, empty_captions(columns, captions), len(files))
     names = classes.names
@@ -62,14 +77,23 @@ def open_folder(
     )
 
 
-def _read_features(columns: Mapping[str, Column], captions: Sequence[Path | None] | None, index: int) -> Record:
-    """The columns of one image, and its caption, which is read when asked for."""
-    readers: dict[str, Callable[[], object]] = {
-        name: partial(column.__getitem__, index) for name, column in columns.items()
-    }
-    if captions is not None:
-        readers[TEXT] = partial(read_caption, captions[index])
-    return Record(readers)
+def _read_caption(captions: Sequence[Path | None], row: int) -> str:
+    return read_caption(captions[row])
+
+
+def _part_pictures(root: Path, name: str, columns: dict[str, Column], image_size: int | None) -> PictureColumn:
+    """The pictures that the column `name_file_name` names, which is taken out. Raises `UserError` for missing ones."""
+    column = f"{name}{PART_SUFFIX}"
+    files = [root / str(text) for text in columns.pop(column)]
+    missing = [str(file.relative_to(root)) for file in files if not file.is_file()]
+    if missing:
+        problem = f"names {len(missing):,} missing picture(s): {describe_first(missing)}"
+        raise UserError(f"folder:{root}: {column}: {problem}; add them, or leave the column out")
+    return picture_column(partial(_open_part, files), image_size)
+
+
+def _open_part(files: Sequence[Path], row: int) -> tuple[Path, str]:
+    return files[row], str(files[row])
 
 
 def _common_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:

@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Integer
 
 from diffjax.data import split_rules
-from diffjax.data.columns import Column, caption_notes, column_feature, empty_texts, typed_column
-from diffjax.data.division import SPLIT_WORDS, Rows, column_reader, divide, take_classes, take_splits
+from diffjax.data.columns import Column, caption_notes, empty_texts, typed_column
+from diffjax.data.division import SPLIT_WORDS, Rows, divide, take_classes, take_splits
+from diffjax.data.part_pictures import picture_column
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
+from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
 from diffjax.utils.image_io import Header, decode_file, read_header
@@ -52,9 +54,9 @@ def open_hf(
     """A data set of Hugging Face: a parquet or arrow file, a folder of them or of images, or a name.
 
     Its splits train, validation (val, valid) and test are kept, and others left out, as a note says. `image` is the
-    column of images, by default the only one, `label` that of classes, by default `label`; all further columns of
-    texts, numbers and classes are features. Raises `UserError` where the extra `hf` is not installed, for a set that
-    cannot be read, and for one without images.
+    column of images, by default `image` or the only one, `label` that of classes, by default `label`; all further
+    columns of texts, numbers, classes and images are features. Raises `UserError` where the extra `hf` is not
+    installed, for a set that cannot be read, and for one without images.
     """
     location = f"hf:{name}"
     library = _import_library()
@@ -68,9 +70,8 @@ def open_hf(
     kinds = tables[0].features
     image = _image_column(library, kinds, image, location)
     counts = [len(table) for table in tables]
-    encoded = [table.cast_column(image, library.Image(decode=False)).select_columns([image]) for table in tables]
-    root = path.resolve() if path.exists() else None
-    pictures = _Pictures(encoded, np.cumsum([0, *counts]), image, location, root)
+    pictures = _pictures(library, tables, image, location, path)
+    further = [key for key, kind in kinds.items() if isinstance(kind, library.Image) and key != image]
     columns = _columns(library, tables, image, location)
     named = [SPLIT_WORDS[split] for split, count in zip(kept, counts, strict=True) for _ in range(count)]
     chosen = take_splits(columns, location) if len(kept) == 1 else None
@@ -81,8 +82,10 @@ def open_hf(
     shape, transparent = _shape(pictures, sum(counts), image_size)
     fetch = partial(_fetch, pictures, labels, shape, image_size)
     keys = [f"{split}{row}".encode() for split, count in zip(kept, counts, strict=True) for row in range(count)]
-    divided = divide(Rows(keys, labels, chosen or named, fetch, column_reader(columns)), rule, location)
-    features = {key: column_feature(column) for key, column in columns.items()}
+    beside = {key: _pictures(library, tables, key, location, path) for key in further}
+    stored = Stored(columns, {key: picture_column(column.open, image_size) for key, column in beside.items()})
+    features = stored_features(stored, location)
+    divided = divide(Rows(keys, labels, chosen or named, fetch, features_reader(stored)), rule, location)
     notes = caption_notes(location, empty_texts(columns), sum(counts))
     if left_out:
         notes = (*notes, f"{location}: the split(s) {', '.join(left_out)} are left out")
@@ -132,11 +135,18 @@ def _image_column(library: Library, kinds: Mapping[str, Library], image: str, lo
             have = ", ".join(columns) or "none"
             raise UserError(f"data.image: {location} has no column of images {image!r}; it has: {have}")
         return image
-    if len(columns) != 1:
+    if len(columns) != 1 and "image" not in columns:
         have = ", ".join(columns or kinds)
         problem = f"has {len(columns)} columns of images, of {have}" if columns else f"has no images, but {have}"
         raise UserError(f"{location}: {problem}; name one in data.image")
-    return columns[0]
+    return "image" if "image" in columns else columns[0]
+
+
+def _pictures(library: Library, tables: Sequence[Library], column: str, location: str, path: Path) -> _Pictures:
+    """The pictures of a column, which are not decoded by that library."""
+    encoded = [table.cast_column(column, library.Image(decode=False)).select_columns([column]) for table in tables]
+    root = path.resolve() if path.exists() else None
+    return _Pictures(encoded, np.cumsum([0, *map(len, tables)]), column, location, root)
 
 
 def _columns(library: Library, tables: Sequence[Library], image: str, location: str) -> dict[str, Column]:

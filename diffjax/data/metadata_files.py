@@ -2,59 +2,82 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from diffjax.data.columns import TEXT, Column, describe_first, empty_texts, parsed_column, typed_column
+from diffjax.data.division import SPLIT_WORDS
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error, is_single_line
 
 JSONL = "metadata.jsonl"
 CSV = "metadata.csv"
 FILE_NAME = "file_name"
+PART_SUFFIX = "_file_name"  # of a column that names further pictures, such as sketch_file_name
 MAX_CAPTION_BYTES = 2**16  # of a .txt beside a picture
 _MAX_LINE = 2**22  # characters of a line of metadata
 
-Row = tuple[int, dict[str, object]]  # number of its line, values
-Makers = Callable[[str, Sequence[object], Callable[[int], str]], Column]
+
+class Row(NamedTuple):
+    """A row of metadata: its file, the number of its line, and its values."""
+
+    source: Path
+    line: int
+    values: Mapping[str, object]
 
 
-def metadata_columns(root: Path, files: Sequence[Path], folders: Sequence[str]) -> dict[str, Column]:
-    """The columns of the metadata, in the order of the files; none without a file of metadata.
+def metadata_rows(root: Path) -> list[Row]:
+    """All rows of the metadata, with names of files relative to the root; none without a file of metadata.
 
-    It lies in the folder itself, or in each of the split `folders`, and names files relative to where it lies. Files
-    that it does not list have no text. Raises `UserError`, naming file and column, for what cannot be read, two files
-    of metadata, rows of missing or repeated pictures, and columns of mixed types.
+    It lies in the folder itself, or in each of its split folders, and names files relative to where it lies. Raises
+    `UserError`, naming file and line, for what cannot be read, for two files of metadata, and for rows without a
+    picture.
     """
-    sources = [path for folder in ("", *folders) for name in (JSONL, CSV) if (path := root / folder / name).is_file()]
-    if not sources:
-        return {}
+    folders = ("", *SPLIT_WORDS)
+    sources = [path for folder in folders for name in (JSONL, CSV) if (path := root / folder / name).is_file()]
     _check_sources(root, sources)
-    rows = [(source, line, values) for source in sources for line, values in _read(source)]
+    return [_resolved(root, row) for source in sources for row in _read(source)]
+
+
+def part_files(rows: Sequence[Row]) -> dict[str, set[str]]:
+    """The files that columns such as `sketch_file_name` name, by the name of the part, such as `sketch`."""
+    names = {name for row in rows for name in row.values if name.endswith(PART_SUFFIX)}
+    return {name.removesuffix(PART_SUFFIX): {str(row.values.get(name, "")) for row in rows} for name in names}
+
+
+def metadata_columns(root: Path, files: Sequence[Path], rows: Sequence[Row]) -> dict[str, Column]:
+    """The columns of the metadata, in the order of the files; files without a row have no text.
+
+    Raises `UserError`, naming file and column, for rows of missing or repeated pictures, pictures without a row where
+    there are further columns, and columns of mixed types.
+    """
+    if not rows:
+        return {}
     numbers = {file.as_posix(): i for i, file in enumerate(files)}
-    located: dict[int, tuple[Path, int, dict[str, object]]] = {}
+    placed: dict[int, Row] = {}
     missing: list[str] = []
-    for source, line, values in rows:
-        name = _picture_name(root, source, line, values)
+    for row in rows:
+        name = str(row.values[FILE_NAME])
         if name not in numbers:
             missing.append(name)
-        elif numbers[name] in located:
-            other = located[numbers[name]]
-            problem = f"{name} has two rows, the other in line {other[1]} of {other[0].relative_to(root)}"
-            raise UserError(f"{source}: line {line}: {problem}; keep one caption for a picture")
+        elif numbers[name] in placed:
+            other = placed[numbers[name]]
+            problem = f"{name} has two rows, the other in line {other.line} of {other.source.relative_to(root)}"
+            raise UserError(f"{row.source}: line {row.line}: {problem}; keep one caption for a picture")
         else:
-            located[numbers[name]] = (source, line, values)
+            placed[numbers[name]] = row
     if missing:
         problem = f"names {len(missing):,} missing picture(s): {describe_first(missing)}"
-        raise UserError(f"{sources[0]}: {FILE_NAME}: {problem}; add them, or take their rows out")
-    return _ordered_columns(root, sources[0], files, located)
+        raise UserError(f"{rows[0].source}: {FILE_NAME}: {problem}; add them, or take their rows out")
+    return _ordered_columns(rows[0].source, files, placed)
 
 
 def caption_files(root: Path, files: Sequence[Path]) -> list[Path | None] | None:
     """The .txt beside each picture; None if no picture has one."""
     texts = [root / file.with_suffix(".txt") for file in files]
-    located = [path if path.is_file() else None for path in texts]
-    return located if any(located) else None
+    present = [path if path.is_file() else None for path in texts]
+    return present if any(present) else None
 
 
 def read_caption(path: Path | None) -> str:
@@ -102,7 +125,7 @@ def _read_jsonl(source: Path, lines: Iterator[str]) -> Iterator[Row]:
             values = None
         if not isinstance(values, dict):
             raise UserError(f"{source}: line {number} is not an object of JSON; write one such object on each line")
-        yield number, values
+        yield Row(source, number, values)
 
 
 def _read_csv(source: Path, lines: Iterator[str]) -> Iterator[Row]:
@@ -111,42 +134,46 @@ def _read_csv(source: Path, lines: Iterator[str]) -> Iterator[Row]:
         if None in values or None in values.values():
             problem = f"has not as many cells as the {len(reader.fieldnames or ())} columns"
             raise UserError(f"{source}: line {reader.line_num} {problem}; put texts with commas in quotation marks")
-        yield reader.line_num, dict(values)
+        yield Row(source, reader.line_num, dict(values))
 
 
-def _picture_name(root: Path, source: Path, line: int, values: Mapping[str, object]) -> str:
-    """The path of a row's picture relative to the root."""
-    name = values.get(FILE_NAME)
-    if not isinstance(name, str) or not name:
-        have = ", ".join(map(str, values)) or "nothing"
-        problem = f"line {line} has no {FILE_NAME} (it has {have[:120]})"
-        raise UserError(f"{source}: {problem}; name the picture in a column {FILE_NAME}")
-    path = PurePosixPath(source.relative_to(root).parent.as_posix(), name)
-    if path.is_absolute() or ".." in path.parts or not is_single_line(name):
-        raise UserError(f"{source}: line {line}: {FILE_NAME} {name[:120]!r} is no path below it; correct it")
-    return path.as_posix()
+def _resolved(root: Path, row: Row) -> Row:
+    """The row with names of files relative to the root."""
+    if not row.values.get(FILE_NAME):
+        have = ", ".join(map(str, row.values)) or "nothing"
+        problem = f"line {row.line} has no {FILE_NAME} (it has {have[:120]})"
+        raise UserError(f"{row.source}: {problem}; name the picture in a column {FILE_NAME}")
+    folder = row.source.relative_to(root).parent.as_posix()
+    values = dict(row.values)
+    for name in values:
+        if name == FILE_NAME or name.endswith(PART_SUFFIX):
+            text = str(values[name])
+            path = PurePosixPath(folder, text)
+            if path.is_absolute() or ".." in path.parts or not is_single_line(text):
+                problem = f"{name} {text[:120]!r} is no path below it"
+                raise UserError(f"{row.source}: line {row.line}: {problem}; correct it")
+            values[name] = path.as_posix()
+    return row._replace(values=values)
 
 
-def _ordered_columns(
-    root: Path, source: Path, files: Sequence[Path], located: Mapping[int, tuple[Path, int, dict[str, object]]]
-) -> dict[str, Column]:
-    """The columns in the order of the files."""
-    names = list(dict.fromkeys(name for _, _, values in located.values() for name in values if name != FILE_NAME))
-    unlisted = [file.as_posix() for i, file in enumerate(files) if i not in located]
+def _ordered_columns(source: Path, files: Sequence[Path], rows: Mapping[int, Row]) -> dict[str, Column]:
+    """The columns in the order of the files, by whose numbers the rows go."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row.values if name != FILE_NAME))
+    unlisted = [file.as_posix() for i, file in enumerate(files) if i not in rows]
     if unlisted and (further := [name for name in names if name != TEXT]):
         problem = f"has no row for {len(unlisted):,} picture(s) ({describe_first(unlisted)}), so no {further[0]!r}"
         raise UserError(f"{source}: {problem}; add their rows, or take them away")
 
     def place(index: int) -> str:
-        of, line, _ = located.get(index, (source, 0, {}))
-        return f"{of} line {line}"
+        return f"{rows[index].source} line {rows[index].line}" if index in rows else str(source)
 
     columns = {}
     for name in names:
-        values = [located[i][2].get(name) if i in located else None for i in range(len(files))]
-        parsed = [value if isinstance(value, str) else "" for value in values]
-        is_csv = source.name == CSV
-        columns[name] = parsed_column(name, parsed, place) if is_csv else typed_column(name, values, place)
+        values = [rows[i].values.get(name) if i in rows else None for i in range(len(files))]
+        if source.name == CSV:
+            columns[name] = parsed_column(name, [value if isinstance(value, str) else "" for value in values], place)
+        else:
+            columns[name] = typed_column(name, values, place)
     return columns
 
 

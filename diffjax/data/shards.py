@@ -15,18 +15,18 @@ from diffjax.data import split_rules
 from diffjax.data.columns import (
     TEXT,
     Column,
-    Record,
     caption_notes,
-    column_features,
     empty_texts,
     parsed_column,
     typed_column,
 )
 from diffjax.data.division import Rows, divide, own_splits, take_classes, take_splits
-from diffjax.data.shard_index import ShardIndex, cache_folder, decode_text, read_index
+from diffjax.data.part_pictures import PictureColumn, picture_column
+from diffjax.data.shard_index import PICTURES, ShardIndex, cache_folder, decode_text, read_index
 from diffjax.data.shard_pattern import expand_pattern
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
+from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.file_regions import read_region
 from diffjax.utils.image_io import decode_file
@@ -83,11 +83,12 @@ def open_shards(
     height, width = (image_size, image_size) if image_size else _common_size(shards, heads, location)
     shape = (height, width, channels)
     has_captions = any(CAPTION_EXTENSION in index.extensions for index in indices)
-    features = column_features(columns, has_captions, location)
+    pictures = {name: _part_pictures(shards, name, image_size) for name in _part_names(shards)}
+    stored = Stored(columns, pictures, partial(_read_caption, shards) if has_captions else None)
+    features = stored_features(stored, location)
     fetch = partial(_fetch, shards, labels, shape, image_size)
-    stored = partial(_read_features, shards, columns, has_captions) if features else None
     keys = [name.encode() for index in indices for name in _picture_names(index)]
-    divided = divide(Rows(keys, labels, splits, fetch, stored), rule, location)
+    divided = divide(Rows(keys, labels, splits, fetch, features_reader(stored)), rule, location)
     notes = caption_notes(location, _empty_captions(shards, columns) if TEXT in features else 0, len(keys))
     transparent = int(heads[:, 3].sum())
     return Dataset(
@@ -190,13 +191,26 @@ def _decode(shards: Shards, shape: tuple[int, int, int], image_size: int | None,
     return image
 
 
-def _read_features(shards: Shards, columns: Mapping[str, Column], has_captions: bool, number: int) -> Record:
-    readers: dict[str, Callable[[], object]] = {
-        name: partial(column.__getitem__, number) for name, column in columns.items()
-    }
-    if has_captions:
-        readers[TEXT] = partial(_read_caption, shards, number)
-    return Record(readers)
+def _part_names(shards: Shards) -> list[str]:
+    """The names of further pictures, such as sketch of files `.sketch.png`."""
+    extensions = {extension for index in shards.indices for extension in index.extensions}
+    stems = [extension.rpartition(".") for extension in sorted(extensions)]
+    return sorted({stem for stem, _, last in stems if stem and last in PICTURES})
+
+
+def _part_pictures(shards: Shards, name: str, image_size: int | None) -> PictureColumn:
+    return picture_column(partial(_open_part, shards, name), image_size)
+
+
+def _open_part(shards: Shards, part: str, number: int) -> tuple[io.BytesIO, str]:
+    """A further picture of a sample. Raises `UserError` where the sample has none."""
+    path, index, row = shards.find(number)
+    for extension in (f"{part}.{kind}" for kind in PICTURES if f"{part}.{kind}" in index.extensions):
+        column = index.extensions.index(extension)
+        if index.offsets[row, column] >= 0:
+            data = read_region(path, int(index.offsets[row, column]), int(index.sizes[row, column]))
+            return io.BytesIO(data), f"{path}: {index.keys[row]}.{extension}"
+    raise UserError(f"shards:{path}: key {index.keys[row]!r} has no picture .{part}, which others have; add it")
 
 
 def _read_caption(shards: Shards, number: int) -> str:

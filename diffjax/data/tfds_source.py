@@ -26,6 +26,7 @@ Record = Mapping[str, Any]  # by the names of features
 Records = Any  # TFDS's data source; checking the type of its items would read one
 Decode = Callable[[Any, str], np.ndarray]  # (stored image, location for messages) -> pixels
 
+ARRAY_RECORD = tfds.core.FileFormat.ARRAY_RECORD
 _MAX_SHOWN = 160  # letters of another library's message that ours quote
 
 
@@ -50,12 +51,18 @@ def open_prepared(
         return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
 
 
-def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
-    """The builder of a set, validated and prepared. Raises `UserError` if it cannot be."""
+def find_builder(name: str, data_dir: str | Path | None = None) -> Builder:
+    """The builder of a set, validated, whether or not it is prepared. Raises `UserError` if there is none."""
     tfds_validation.check_name(name)
     with _user_error_on_failure(name):
         tfds_validation.check_metadata(name, data_dir)
-        builder = _find_builder(name, data_dir)
+        return _find_builder(name, data_dir)
+
+
+def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
+    """The builder of a set, validated and prepared. Raises `UserError` if it cannot be."""
+    builder = find_builder(name, data_dir)
+    with _user_error_on_failure(name):
         if getattr(builder, "PREPARES_ITSELF", False):
             prepare_once(type(builder), data_dir)
             builder = _find_builder(name, data_dir)
@@ -96,11 +103,15 @@ def _require_prepared(builder: Builder, name: str, data_dir: str | Path | None) 
     path = builder.data_path
     if not splits:
         raise UserError(f"data set {name!r} is not prepared in {path}; run: {command}")
-    if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
-        file_format = builder.info.file_format.value
+    if ARRAY_RECORD not in builder.info.available_file_formats():
+        problem = f"is prepared as {builder.info.file_format.value}, not array_record"
+        where = f" --data_dir {data_dir}" if data_dir else ""
+        convert = f"python -m diffjax.commands.convert --data {name}{where}"
         raise UserError(
-            f"data set {name!r} is prepared as {file_format}, not array_record; delete {path} and run: {command}"
+            f"data set {name!r} {problem}; convert it where it is: pip install 'diffjax[prepare]' && {convert}"
         )
+    if builder.info.file_format != ARRAY_RECORD:  # it has files of both
+        builder.info.set_file_format(ARRAY_RECORD, override=True, override_if_initialized=True)
     tfds_validation.check_files(builder, name)
     if "train" not in splits:
         raise UserError(f"data set {name!r} has no split 'train' (it has {', '.join(splits)}); use another set")

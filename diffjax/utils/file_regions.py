@@ -4,7 +4,6 @@ import io
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
@@ -56,7 +55,7 @@ def open_region(path: Path, offset: int, size: int) -> io.BufferedReader:
 def read_region(path: Path, offset: int, size: int) -> bytes:
     """The bytes of a part of a file. Raises `UserError` where the file is gone, or ends before."""
     try:
-        data = os.pread(_open(path).fileno(), size, offset)
+        data = os.pread(_open(path).number, size, offset)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({describe_error(error)}); start again") from None
     if len(data) < size:
@@ -64,6 +63,15 @@ def read_region(path: Path, offset: int, size: int) -> bytes:
     return data
 
 
-@lru_cache(MAX_OPEN)
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
+class _Descriptor:
+    """An open file, closed once nothing reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if "number" in vars(self):
+            os.close(self.number)
+
+
+_open = lru_cache(MAX_OPEN)(_Descriptor)

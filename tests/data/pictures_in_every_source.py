@@ -12,6 +12,13 @@ import numpy as np
 from PIL import Image
 
 
+def encoded(pixels: np.ndarray) -> bytes:
+    """Pixels as a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return file.getvalue()
+
+
 class Item(NamedTuple):
     """One picture, by the path that it has in a folder, and what goes with it."""
 
@@ -24,9 +31,7 @@ class Item(NamedTuple):
     @property
     def png(self) -> bytes:
         """The encoded picture."""
-        file = io.BytesIO()
-        Image.fromarray(self.pixels).save(file, "png")
-        return file.getvalue()
+        return encoded(self.pixels)
 
 
 def items(count: int = 12, split: str = "") -> list[Item]:

@@ -1,19 +1,31 @@
 """Sources: the same pictures give the same batches from each of them, in an order that hosts and resuming keep."""
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from pictures_in_every_source import Item, items, write_array, write_folder, write_parquet, write_shards
+from pictures_in_every_source import (
+    Item,
+    encoded,
+    items,
+    write_array,
+    write_folder,
+    write_parquet,
+    write_shards,
+    write_tar,
+)
 from streams import stream
 from test_folder import WHOLE
 
 from diffjax.data import Dataset, byte_tokenizer, open_dataset
+from diffjax.data.array_files import read_arrays
 from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import category, feature
+from diffjax.data.pixel_representation import real
 
 WRITERS: dict[str, Callable[[Path, list[Item]], str]] = {
     "folder": lambda path, of: write_folder(path, of),
@@ -143,3 +155,61 @@ def test_a_missing_split_is_a_tenth_of_train(tmp_path: Path):
     assert len(dataset.splits["test"]) == 6
     assert len(dataset.splits["validation"]) + len(dataset.splits["train"]) == 60
     assert 0 < len(dataset.splits["validation"]) < 15
+
+
+@pytest.mark.parametrize("kind", ["folder", "array", "shards", "hf"])
+def test_a_stored_sketch_is_a_part(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = np.random.default_rng(0).integers(0, 256, (12, 4, 6), np.uint8)
+    files = [encoded(each) for each in drawn]
+    if kind == "folder":
+        name = write_folder(tmp_path, items())
+        rows = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+        (tmp_path / "lines").mkdir()
+        for row, data in zip(reversed(rows), files, strict=True):
+            row["sketch_file_name"] = f"lines/{row['file_name'][4:]}"
+            (tmp_path / row["sketch_file_name"]).write_bytes(data)
+        (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "array":
+        np.savez(tmp_path / "all.npz", image=np.stack([item.pixels for item in items()]), sketch=drawn)
+        name = f"array:{tmp_path / 'all.npz'}"
+    elif kind == "shards":
+        members = {}
+        for item, data in zip(items(), files, strict=True):
+            members |= {item.path: item.png, item.path.replace(".png", ".sketch.png"): data}
+        write_tar(tmp_path / "a.tar", members)
+        name = f"shards:{tmp_path / 'a.tar'}"
+    else:
+        library = pytest.importorskip("datasets")
+        monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
+        columns = {"image": [item.png for item in items()], "sketch": files}
+        kinds = library.Features({name: library.Image() for name in columns})
+        stored = {key: [{"bytes": data, "path": None} for data in column] for key, column in columns.items()}
+        library.Dataset.from_dict(stored, kinds).save_to_disk(str(tmp_path / "saved"))
+        name = f"hf:{tmp_path / 'saved'}"
+    dataset = open_dataset(name, rule=WHOLE)
+    parts = build_parts([feature("sketch")], dataset)
+    assert (parts[0].shape, parts[0].vocab) == ((4, 6, 1), 0)
+    cond = split_conditions(dataset, "train", parts=parts)
+    order = dataset.splits["train"].ids
+    np.testing.assert_allclose(cond["sketch"].value[..., 0] * 255, drawn[order], atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (12, 16, 2), (12, 3, 4, 5, 2)])
+def test_real_numbers_of_any_rank_are_as_they_are(shape: tuple[int, ...], tmp_path: Path):
+    numbers = np.random.default_rng(0).normal(size=shape).astype(np.float64)
+    np.save(tmp_path / "all.npy", numbers)
+    dataset = open_dataset(f"array:{tmp_path / 'all.npy'}", rule=WHOLE)
+    assert (dataset.shape, dataset.real, dataset.classes) == (shape[1:], True, 0)
+    np.testing.assert_array_equal(dataset.arrays("train")[0], numbers.astype(np.float32))
+    for resident in (False, True):
+        batch = next(stream(dataset, "train", 12, 0, form=real, resident=resident))
+        assert sorted(np.asarray(batch["x"]).ravel().tolist()) == sorted(numbers.astype(np.float32).ravel().tolist())
+
+
+def test_arrays_are_mapped_and_scaled(tmp_path: Path):
+    images = np.stack([np.full((8, 8), i, np.uint8) for i in range(12)])
+    np.savez(tmp_path / "all.npz", images=images, label=np.arange(12) % 2, class_names=np.array(["even", "odd"]))
+    assert isinstance(read_arrays(tmp_path / "all.npz")["images"], np.memmap)
+    dataset = open_dataset(f"array:{tmp_path / 'all.npz'}", image_size=4, rule=WHOLE)
+    assert (dataset.shape, dataset.class_names) == ((4, 4, 1), ("even", "odd"))
+    np.testing.assert_array_equal(dataset.arrays("train")[0][:, 0, 0, 0], np.arange(12))
