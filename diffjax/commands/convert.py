@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import tensorflow_datasets as tfds
+from absl import logging
 
 from diffjax.data.tfds_source import ARRAY_RECORD, find_builder
 from diffjax.errors import UserError, tell, warn
@@ -50,6 +51,7 @@ def convert(name: str, data_dir: str | Path | None = None) -> Path:
     count = sum(split.num_shards for split in builder.info.splits.values())
     tell(f"converting {count} file(s) of {folder} from {builder.info.file_format.value} to array_record")
     convert_format = _import_convert_format()
+    logging.set_verbosity(logging.ERROR)  # its warnings count the files of other splits
     try:
         convert_format(
             out_dir=None, out_file_format=ARRAY_RECORD, dataset_version_dir=[folder], num_workers=1, fail_on_error=True

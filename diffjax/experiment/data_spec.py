@@ -68,6 +68,11 @@ class DataSpec:
         return parse_form(self.form)
 
     @property
+    def of_images(self) -> bool:
+        """Whether examples are grey or RGB images, which can be shown."""
+        return len(self.shape) == 3 and self.shape[2] in (1, 3)
+
+    @property
     def vocab(self) -> int | None:
         """How many tokens the model has; None where it sees numbers."""
         return self.levels if self.encoding.discrete else None
