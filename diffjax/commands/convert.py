@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-import tensorflow_datasets as tfds
 from absl import logging
 
 from diffjax.data.tfds_source import ARRAY_RECORD, find_builder
@@ -59,7 +58,7 @@ def convert(name: str, data_dir: str | Path | None = None) -> Path:
     except Exception as error:  # of TensorFlow, array_record or the disk
         problem = f"cannot be converted ({describe_error(error)[:_MAX_SHOWN]})"
         raise UserError(f"--data {name}: {folder} {problem}; make room, or prepare it anew") from error
-    if ARRAY_RECORD not in tfds.builder_from_directory(folder).info.available_file_formats():
+    if ARRAY_RECORD not in find_builder(name, data_dir).info.available_file_formats():
         raise UserError(f"--data {name}: {folder} still lacks array_record files; prepare it anew")
     return folder
 

@@ -84,7 +84,9 @@ def _user_error_on_failure(name: str) -> Iterator[None]:
 
 def _find_builder(name: str, data_dir: str | Path | None) -> Builder:
     try:
-        return tfds.builder(name, data_dir=data_dir)
+        builder = tfds.builder(name, data_dir=data_dir)
+        _restore_formats(builder)
+        return builder
     except tfds.core.DatasetNotFoundError as error:
         similar = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
         hint = f" (close names: {', '.join(similar)})" if similar else ""
@@ -92,6 +94,13 @@ def _find_builder(name: str, data_dir: str | Path | None) -> Builder:
     except (ValueError, AssertionError, TypeError, ImportError) as error:
         problem = f"TFDS cannot open it ({describe_error(error)[:_MAX_SHOWN]}); write name[/config][:version]"
         raise UserError(f"data set {name!r}: {problem}") from error
+
+
+def _restore_formats(builder: Builder) -> None:
+    """The formats of files beside the first, which TFDS reads of a set without a builder class alone."""
+    for value in dict.fromkeys(builder.info.as_proto.alternative_file_formats):
+        if tfds.core.FileFormat.from_value(value) not in builder.info.available_file_formats():
+            builder.info.add_alternative_file_format(value)
 
 
 def _require_prepared(builder: Builder, name: str, data_dir: str | Path | None) -> None:
