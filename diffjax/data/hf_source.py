@@ -108,6 +108,7 @@ def _load(library: Library, source: Path | str, location: str) -> Mapping[str, L
     """The splits of a set by name."""
     try:
         library.disable_progress_bars()
+        library.logging.set_verbosity(library.logging.CRITICAL)  # its errors are ours, on one line
         loaded = _open(library, source)
     except Exception as error:  # of that library, Arrow, or the network
         where = "read" if isinstance(source, Path) else "found here or on the hub"
