@@ -117,7 +117,8 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_field_that_names_a_part_is_tried() -> None:
     named = {path for path, value in meaning.flatten_config(Config()).items() if isinstance(value, str | tuple)}
-    plain = {"data.dir", "train.init_from", "train.keep_best", "train.freeze", "train.ema", "train.ema_std"}
+    plain = {"data.dir", "data.image", "data.label", "train.init_from", "train.keep_best", "train.freeze"}
+    plain |= {"train.ema", "train.ema_std"}
     assert FIELDS.keys() == named - plain
 
 

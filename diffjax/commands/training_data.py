@@ -121,7 +121,9 @@ def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
     spec = data.spec
     splits = previous.splits if previous else None
     changed = split_rules.describe_changes(splits, dataset) if splits else ""
-    notes = [changed] if changed else []
+    notes = [*([changed] if changed else []), *dataset.notes]
+    if not spec.of_images:
+        notes.append(f"{dataset.name}: examples of shape {spec.shape} are no images, so no pictures are written")
     absent = [name for name, share in zip(spec.class_names, spec.label_frequencies, strict=True) if not share]
     if absent:
         names = ", ".join(map(repr, absent[:MAX_NAMES_SHOWN])) + " and others" * (len(absent) > MAX_NAMES_SHOWN)

@@ -114,8 +114,13 @@ def _train_plan(
     if done < train.steps:
         tell(f"{workdir}: stopped at step {done:,} and saved; the same command resumes")
         return
-    pictures = f"; pictures are in {workdir / PICTURES}" if train.picture_every_steps else ""
+    pictures = f"; pictures are in {workdir / PICTURES}" if _picture_interval(plan) else ""
     tell(f"{workdir}: step {train.steps:,} reached{pictures}")
+
+
+def _picture_interval(plan: TrainingPlan) -> int:
+    """The steps between two pictures; 0 for arrays that are no images."""
+    return plan.config.train.picture_every_steps if plan.data.spec.of_images else 0
 
 
 def _train(
@@ -164,7 +169,7 @@ class _Run:
     def events(self) -> list[Event]:
         """Intervals in steps, and what is called; 0: after the last step alone."""
         train = self.plan.config.train
-        optional = [(train.picture_every_steps, self.picture), (train.snapshot_every_steps, self.snapshot)]
+        optional = [(_picture_interval(self.plan), self.picture), (train.snapshot_every_steps, self.snapshot)]
         measured = [] if self.profile is None else [(self.profile.steps, self.advance_profile)]
         return [*measured, (train.save_every_steps, self.save), *[event for event in optional if event[0]]]
 

@@ -5,54 +5,95 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Integer
 
 from diffjax.data import split_rules
+from diffjax.data.columns import Classes, Column, caption_notes, describe_first
+from diffjax.data.division import Rows, divide, take_classes, take_splits
+from diffjax.data.folder_layout import folder_classes, read_layout
+from diffjax.data.metadata_files import (
+    PART_SUFFIX,
+    caption_files,
+    empty_captions,
+    metadata_columns,
+    metadata_rows,
+    part_files,
+    read_caption,
+)
+from diffjax.data.part_pictures import PictureColumn, picture_column
 from diffjax.data.split_rules import SplitRule
-from diffjax.data.splits import Dataset, Split
+from diffjax.data.splits import Dataset
+from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.image_folder import image_files
 from diffjax.utils.image_io import Header, decode_file, read_header
 
-_SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
-
-def open_folder(path: str | Path, image_size: int | None = None, rule: SplitRule = split_rules.by_key) -> Dataset:
+def open_folder(
+    path: str | Path, image_size: int | None = None, rule: SplitRule = split_rules.by_key, label: str = ""
+) -> Dataset:
     """Images of one folder: a class for each subfolder (by sorted name), or no labels if they lie directly in it.
 
+    Subfolders that are all called train, validation (val, valid) or test are splits, with the classes below them. Else
+    the `rule` splits the images by their paths relative to the folder, a tenth each for validation and test. Columns of
+    metadata.jsonl or metadata.csv and captions in a .txt beside each image are features; pictures that a column such as
+    sketch_file_name names are the feature sketch. `label` names the column of classes, by default `label` where no
+    subfolders are classes.
+
     Grey if every file is, else RGB. All have one size, or are centre-cropped and area-averaged to `image_size` ×
-    `image_size` pixels. The `rule` splits them by their paths relative to the folder, a tenth each for validation and
-    test. Raises `UserError`, naming the file, for a folder that is missing, empty or mixed; for a file that cannot be
-    read or differs in size; and for links to folders, links to files outside, and names with control characters. The
-    folder itself may be a link.
+    `image_size` pixels. Raises `UserError`, naming the file, for a folder that is missing, empty or mixed; for a file
+    that cannot be read or differs in size; and for links to folders, links to files outside, and names with control
+    characters. The folder itself may be a link.
     """
-    root, files = image_files(path, f"folder:{path}")
-    names = _class_names(root, files)
-    number = {name: i for i, name in enumerate(names)}
-    labels = [number.get(file.parts[0], 0) for file in files]
+    location = f"folder:{path}"
+    root, files = image_files(path, location)
+    rows = metadata_rows(root)
+    parts = part_files(rows)
+    files = [file for file in files if not any(file.as_posix() in names for names in parts.values())]
+    layout = read_layout(root, files)
+    classes = Classes((), np.zeros(len(files), np.int32)) if label else folder_classes(root, files, layout)
+    columns = metadata_columns(root, files, rows)
+    captions = caption_files(root, files)
+    if not classes.names:
+        classes = take_classes(columns, label, location) or classes
+    splits = layout.splits or take_splits(columns, location)
     headers = [read_header(root / file) for file in files]
     channels = 1 if all(header.grey for header in headers) else 3
     height, width = (image_size, image_size) if image_size else _common_size(root, files, headers)
     paths = [root / file for file in files]
     shape = (height, width, channels)
-    fetch = partial(_fetch, paths, labels, shape, image_size)
+    fetch = partial(_fetch, paths, classes.labels, shape, image_size)
+    pictures = {name: _part_pictures(root, name, columns, image_size) for name in sorted(parts)}
+    stored = Stored(columns, pictures, None if captions is None else partial(_read_caption, captions))
+    features = stored_features(stored, location)
     # By path and not by content: no file has to be read, and a retouched image stays in its split.
-    parts = rule.folder([file.as_posix().encode() for file in files], labels)
-    splits = {name: Split(part.ids, fetch, fingerprint=part.fingerprint) for name, part in parts.items()}
+    keys = [file.as_posix().encode() for file in files]
+    divided = divide(Rows(keys, classes.labels, splits, fetch, features_reader(stored)), rule, location)
     transparent = sum(header.transparent for header in headers)
-    return Dataset(f"folder:{path}", shape, len(names), names, 256, splits, transparent=transparent)
+    notes = caption_notes(location, empty_captions(columns, captions), len(files))
+    names = classes.names
+    return Dataset(
+        location, shape, len(names), names, 256, divided, features=features, transparent=transparent, notes=notes
+    )
 
 
-def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
-    """The sorted names of the subfolders with images; none if the images lie directly in root."""
-    direct = [file for file in files if len(file.parts) == 1]
-    if len(direct) == len(files):
-        return ()
-    if direct:
-        raise UserError(f"folder:{root}: {direct[0]} lies beside the class folders; move it into one of them")
-    names = tuple(sorted({file.parts[0] for file in files}))
-    if _SPLIT_WORDS.issuperset(names):
-        raise UserError(f"folder:{root}: {names[0]!r} is a split, not a class; give folder:{root / names[0]}")
-    return names
+def _read_caption(captions: Sequence[Path | None], row: int) -> str:
+    return read_caption(captions[row])
+
+
+def _part_pictures(root: Path, name: str, columns: dict[str, Column], image_size: int | None) -> PictureColumn:
+    """The pictures that the column `name_file_name` names, which is taken out. Raises `UserError` for missing ones."""
+    column = f"{name}{PART_SUFFIX}"
+    files = [root / str(text) for text in columns.pop(column)]
+    missing = [str(file.relative_to(root)) for file in files if not file.is_file()]
+    if missing:
+        problem = f"names {len(missing):,} missing picture(s): {describe_first(missing)}"
+        raise UserError(f"folder:{root}: {column}: {problem}; add them, or leave the column out")
+    return picture_column(partial(_open_part, files), image_size)
+
+
+def _open_part(files: Sequence[Path], row: int) -> tuple[Path, str]:
+    return files[row], str(files[row])
 
 
 def _common_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:
@@ -66,9 +107,13 @@ def _common_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -
 
 
 def _fetch(
-    paths: Sequence[Path], labels: Sequence[int], shape: tuple[int, int, int], image_size: int | None, index: int
+    paths: Sequence[Path],
+    labels: Integer[np.ndarray, " n"],
+    shape: tuple[int, int, int],
+    image_size: int | None,
+    index: int,
 ) -> tuple[Callable[[], np.ndarray], int]:
-    return partial(_decode, paths[index], shape, image_size), labels[index]
+    return partial(_decode, paths[index], shape, image_size), int(labels[index])
 
 
 def _decode(path: Path, shape: tuple[int, int, int], image_size: int | None) -> np.ndarray:

@@ -12,8 +12,8 @@ from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 
-Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers for a known density
-Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
+Image = UInt8[np.ndarray, "..."] | Float32[np.ndarray, "..."]  # levels [h, w, c]; real numbers of any shape
+Images = UInt8[np.ndarray, "n ..."] | Float32[np.ndarray, "n ..."]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
 ReadFeatures = Callable[[int], Mapping[str, object]]
 
@@ -27,12 +27,18 @@ class Example(TypedDict):
 
 @dataclass(frozen=True)
 class Feature:
-    """A stored feature beside image and class: an array, a text, or a class of `classes`."""
+    """A stored feature beside image and class: an array, a text, a class of `classes`, or a picture of that shape.
+
+    `names` are those of the categories that its values may be taken as. `optional`: an empty text stands for none.
+    """
 
     shape: tuple[int | None, ...]
     dtype: np.dtype
     text: bool = False
     classes: int = 0
+    names: tuple[str, ...] = ()
+    optional: bool = False
+    picture: bool = False
 
 
 class Part(NamedTuple):
@@ -121,12 +127,13 @@ _generate = jax.jit(lambda draw, ids: draw(ids))
 class Dataset:
     """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
 
-    `features` are stored beside image and class. If the `distribution` is known, pixels are real numbers, and `levels`
-    are for pictures only. `transparent` is the number of images, of all splits, that were composited on white.
+    Arrays may have any other shape. `features` are stored beside image and class. If the numbers are `real`, or their
+    `distribution` is known, `levels` are for pictures only. `transparent` is the number of images, of all splits, that
+    were composited on white. `notes` are lines for the user.
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     class_names: tuple[str, ...]
     levels: int
@@ -134,6 +141,13 @@ class Dataset:
     distribution: Mixture | None = None
     features: Mapping[str, Feature] = field(default_factory=dict)
     transparent: int = 0
+    real: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether pixels are levels, not real numbers."""
+        return self.distribution is None and not self.real
 
     def split(self, name: str) -> Split | GeneratedSplit:
         """The split of that name; raises `UserError` where it is missing or empty."""
@@ -148,10 +162,10 @@ class Dataset:
     def arrays(
         self, split: str, rows: Integer[np.ndarray, " n"] | None = None
     ) -> tuple[Images, Int32[np.ndarray, " n"] | None]:
-        """The whole split in memory, or some of it: images [n, h, w, c], and labels [n], or None without labels."""
+        """The whole split in memory, or some of it: images [n, *shape], and labels [n], or None without labels."""
         source = self.split(split)
         rows = np.arange(len(source)) if rows is None else rows
-        images = np.empty((len(rows), *self.shape), np.uint8 if self.distribution is None else np.float32)
+        images = np.empty((len(rows), *self.shape), np.uint8 if self.has_levels else np.float32)
         labels = np.empty(len(rows), np.int32)
         for i, row in enumerate(rows):
             example = source[int(row)]

@@ -51,11 +51,15 @@ class Header(NamedTuple):
     transparent: bool
 
 
-def read_header(path: Path) -> Header:
-    """Size and kind of an image file, without decoding it; raises `UserError` naming a file that is no image."""
-    with _open_image(path, str(path)) as image:
+def read_header(file: Path | io.BufferedIOBase, name: str = "") -> Header:
+    """Size and kind of an image file, without decoding it; raises `UserError` naming a file that is no image.
+
+    `name` is what to call it in a message, by default its path.
+    """
+    name = name or str(file)
+    with _open_image(file, name) as image:
         width, height = image.size
-        if _orientation(image, str(path)) in _SIDEWAYS:
+        if _orientation(image, name) in _SIDEWAYS:
             width, height = height, width
         return Header(height, width, grey=image.mode in _GREY, transparent=image.has_transparency_data)
 
@@ -65,16 +69,20 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w c"]:
     return decode_file(Path(path), None, None)
 
 
-def decode_file(path: Path, channels: int | None, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
+def decode_file(
+    file: Path | io.BufferedIOBase, channels: int | None, image_size: int | None, name: str = ""
+) -> UInt8[np.ndarray, "h w c"]:
     """An image file as shown: turned by its EXIF orientation, laid on white where transparent, the first frame.
 
-    By default it has its own size and as many channels as it needs, 1 or 3. Raises `UserError` for a file that is
+    By default it has its own size and as many channels as it needs, 1 or 3. `name` is what to call it in a message, by
+    default its path. Raises `UserError` for a file that is
     missing, is no image, has more than 8 bits a channel, or has more than `MAX_PIXELS` pixels.
     """
-    with _open_image(path, str(path)) as image:
-        _check_scans(image, str(path))
+    name = name or str(file)
+    with _open_image(file, name) as image:
+        _check_scans(image, name)
         default_channels = 1 if image.mode in _GREY else 3
-        upright = ImageOps.exif_transpose(image) if _orientation(image, str(path)) else image
+        upright = ImageOps.exif_transpose(image) if _orientation(image, name) else image
         return _array(_on_white(upright), channels or default_channels, image_size)
 
 
@@ -99,11 +107,11 @@ def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) 
 
 
 @contextmanager
-def _open_image(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
+def _open_image(file: Path | io.BufferedIOBase, name: str) -> Iterator[ImageFile]:
     """An open image that is fit to be decoded; whatever Pillow raises, then or now, becomes a `UserError`."""
     _check_length(file, name)
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:  # pyright: ignore[reportArgumentType]
             _check(image, name)
             yield image
     except UserError:
@@ -116,14 +124,16 @@ def _open_image(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
         raise UserError(_describe_unreadable(name, describe_error(error))) from error
 
 
-def _check_length(file: Path | io.BytesIO, name: str) -> None:
+def _check_length(file: Path | io.BufferedIOBase, name: str) -> None:
     try:
         if isinstance(file, Path) and not file.is_file():  # a pipe or a device would be read for ever
             problem = "not a file" if file.exists() else "no such file"
             raise UserError(f"{name}: {problem}; give a PNG or JPEG image")
-        length = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
+        length = file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
     except OSError as error:
         raise UserError(_describe_unreadable(name, describe_error(error))) from None
+    if not isinstance(file, Path):
+        file.seek(0)
     if length > MAX_BYTES:
         raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
 
