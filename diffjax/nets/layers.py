@@ -224,7 +224,7 @@ class GroupNorm(nn.Module):
         if modulation is not None:
             slope, offset = slope * (1 + modulation[0]), offset * (1 + modulation[0]) + modulation[1]
         inner = (1,) * (x.ndim - 2)
-        slope, offset = (each.reshape(len(x), *inner, features) for each in (slope, offset))
+        slope, offset = (term.reshape(len(x), *inner, features) for term in (slope, offset))
         return (h * slope + offset).astype(self.dtype)
 
 

@@ -46,7 +46,7 @@ def draw_bits(traced: ClosedJaxpr, consts: list[Value], arguments: list[Value]) 
         return _raise_drawn
 
     try:
-        _evaluate(traced.jaxpr, map(_given, consts), map(_given, arguments), record)
+        _evaluate(traced.jaxpr, map(_constant, consts), map(_constant, arguments), record)
     except _DependsOnDrawn:
         return None
     sizes = [request.numbers for request in requests for _ in range(len(request.keys))]
@@ -76,7 +76,7 @@ def evaluate_with_bits(
         start, drawn = drawn, drawn + prod(shape)
         return lambda: bits[start : start + prod(shape)].reshape(shape)
 
-    return [value() for value in _evaluate(traced.jaxpr, map(_given, consts), map(_given, arguments), take)]
+    return [value() for value in _evaluate(traced.jaxpr, map(_constant, consts), map(_constant, arguments), take)]
 
 
 def _evaluate(jaxpr: Jaxpr, consts: Iterator[Lazy], arguments: Iterator[Lazy], draw: Draw) -> list[Lazy]:
@@ -84,7 +84,7 @@ def _evaluate(jaxpr: Jaxpr, consts: Iterator[Lazy], arguments: Iterator[Lazy], d
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments], strict=True))
 
     def read(atom: Var | Literal) -> Lazy:
-        return _given(atom.val) if isinstance(atom, Literal) else values[atom]
+        return _constant(atom.val) if isinstance(atom, Literal) else values[atom]
 
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
@@ -92,7 +92,7 @@ def _evaluate(jaxpr: Jaxpr, consts: Iterator[Lazy], arguments: Iterator[Lazy], d
             outputs = [draw(inputs[0], equation)]
         elif equation.primitive is jit_p:
             inner = equation.params["jaxpr"]
-            outputs = _evaluate(inner.jaxpr, map(_given, inner.consts), iter(inputs), draw)
+            outputs = _evaluate(inner.jaxpr, map(_constant, inner.consts), iter(inputs), draw)
         else:
             outputs = _apply(jaxpr, equation, inputs)
         values.update(zip(equation.outvars, outputs, strict=True))
@@ -118,7 +118,7 @@ def _apply(jaxpr: Jaxpr, equation: JaxprEqn, inputs: list[Lazy]) -> list[Lazy]:
     return [lambda i=i: outputs()[i] for i in range(len(equation.outvars))]
 
 
-def _given(value: Value) -> Lazy:
+def _constant(value: Value) -> Lazy:
     return lambda: value
 
 
