@@ -175,11 +175,11 @@ def test_inks_become_colours_and_the_background_is_chosen(tmp_path: Path):
     palette.save(tmp_path / "palette.png", transparency=1)
     Image.new("LA", (3, 2), (0, 0)).save(tmp_path / "grey.png")
     for name in ("alpha", "palette"):
-        shown = decode_file(tmp_path / f"{name}.png", None, None, green)
+        shown = decode_file(tmp_path / f"{name}.png", None, None, background=green)
         np.testing.assert_array_equal(shown[0, 0], (10, 20, 30))
         assert (shown.reshape(-1, 3)[1:] == green).all()
-    assert (decode_file(tmp_path / "grey.png", None, None, green) == green).all()
-    assert (decode_file(tmp_path / "grey.png", None, None, (7, 7, 7)) == np.full((2, 3, 1), 7)).all()
+    assert (decode_file(tmp_path / "grey.png", None, None, background=green) == green).all()
+    assert (decode_file(tmp_path / "grey.png", None, None, background=(7, 7, 7)) == np.full((2, 3, 1), 7)).all()
 
 
 @pytest.mark.parametrize("kind", ["webp", "gif", "png", "tiff", "mpo", "avif"])

@@ -1,45 +1,82 @@
 """A folder of images as a data set."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from diffjax.data import split_rules
+from diffjax.data.picture_index import Rows
+from diffjax.data.pictures import (
+    DEFAULT_RULES,
+    MAX_NAMED,
+    PictureRules,
+    Pictures,
+    Substitutes,
+    describe_scaling,
+    open_pictures,
+)
 from diffjax.data.split_rules import SplitRule
-from diffjax.data.splits import Dataset, Split
+from diffjax.data.splits import Dataset, PictureFiles, Split
 from diffjax.errors import UserError
-from diffjax.utils.image_folder import image_files
-from diffjax.utils.image_io import Header, decode_file, read_header
+from diffjax.utils.image_io import Header
 
 _SPLIT_WORDS = {"train", "val", "valid", "validation", "test"}
 
 
-def open_folder(path: str | Path, image_size: int | None = None, rule: SplitRule = split_rules.by_key) -> Dataset:
+def open_folder(
+    path: str | Path,
+    image_size: int | None = None,
+    rule: SplitRule = split_rules.by_key,
+    rules: PictureRules = DEFAULT_RULES,
+) -> Dataset:
     """Images of one folder: a class for each subfolder (by sorted name), or no labels if they lie directly in it.
 
     Grey if every file is, else RGB. All have one size, or are centre-cropped and area-averaged to `image_size` ×
     `image_size` pixels. The `rule` splits them by their paths relative to the folder, a tenth each for validation and
-    test. Raises `UserError`, naming the file, for a folder that is missing, empty or mixed; for a file that cannot be
-    read or differs in size; and for links to folders, links to files outside, and names with control characters. The
-    folder itself may be a link.
+    test. `rules` say how files are read, and which are used (`open_pictures`). Raises `UserError`, naming the file, for
+    a folder that is missing, empty or mixed; for a file that cannot be read or differs in size; and for links to
+    folders, links to files outside, and names with control characters. The folder itself may be a link.
     """
-    root, files = image_files(path, f"folder:{path}")
+    title = f"folder:{path}"
+    pictures = open_pictures(path, title, rules)
+    root = pictures.root
+    files = pictures.files
     names = _class_names(root, files)
     number = {name: i for i, name in enumerate(names)}
     labels = [number.get(file.parts[0], 0) for file in files]
-    headers = [read_header(root / file) for file in files]
+    headers = pictures.headers
     channels = 1 if all(header.grey for header in headers) else 3
     height, width = (image_size, image_size) if image_size else _common_size(root, files, headers)
-    paths = [root / file for file in files]
     shape = (height, width, channels)
-    fetch = partial(_fetch, paths, labels, shape, image_size)
+    fetch = partial(_fetch, pictures, labels, shape, image_size)
     # By path and not by content: no file has to be read, and a retouched image stays in its split.
     parts = rule.folder([file.as_posix().encode() for file in files], labels)
-    splits = {name: Split(part.ids, fetch, fingerprint=part.fingerprint) for name, part in parts.items()}
-    transparent = sum(header.transparent for header in headers)
-    return Dataset(f"folder:{path}", shape, len(names), names, 256, splits, transparent=transparent)
+    share = rules.unreadable.max_share
+    numbers = np.array(labels)
+    splits = {}
+    for split, part in parts.items():
+        substitutes = None if share is None else Substitutes(numbers[part.ids], share)
+        splits[split] = Split(part.ids, fetch, fingerprint=part.fingerprint, substitutes=substitutes)
+    notes = (*pictures.notes, *_notes(title, pictures.rows, names, labels, image_size))
+    return Dataset(
+        title, shape, len(names), names, 256, splits, notes=notes, files=PictureFiles(root, files, pictures.rows)
+    )
+
+
+def _notes(
+    title: str, rows: Rows, names: Sequence[str], labels: Sequence[int], image_size: int | None
+) -> Iterator[str]:
+    """How pictures are scaled, and which classes have a single one."""
+    if image_size:
+        yield from describe_scaling(title, rows, image_size)
+    counts = Counter(labels)
+    alone = [name for number, name in enumerate(names) if counts[number] == 1]
+    if alone:
+        shown = ", ".join(map(repr, alone[:MAX_NAMED])) + ", …" * (len(alone) > MAX_NAMED)
+        yield f"{title}: one picture of class {shown}: it is in one split alone, so no other split shows that class"
 
 
 def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:
@@ -66,13 +103,14 @@ def _common_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -
 
 
 def _fetch(
-    paths: Sequence[Path], labels: Sequence[int], shape: tuple[int, int, int], image_size: int | None, index: int
+    pictures: Pictures, labels: Sequence[int], shape: tuple[int, int, int], image_size: int | None, index: int
 ) -> tuple[Callable[[], np.ndarray], int]:
-    return partial(_decode, paths[index], shape, image_size), labels[index]
+    return partial(_decode, pictures, shape, image_size, index), labels[index]
 
 
-def _decode(path: Path, shape: tuple[int, int, int], image_size: int | None) -> np.ndarray:
-    image = decode_file(path, shape[2], image_size)
+def _decode(pictures: Pictures, shape: tuple[int, int, int], image_size: int | None, index: int) -> np.ndarray:
+    image = pictures.decode(index, shape[2], image_size)
     if image.shape != shape:
+        path = pictures.root / pictures.files[index]
         raise UserError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels now, was {shape[1]}x{shape[0]}; start again")
     return image

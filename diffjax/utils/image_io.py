@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from diffjax.errors import UserError
@@ -24,6 +25,7 @@ from diffjax.utils.tiff_check import check_tiff
 
 Stream = io.BufferedReader | io.BytesIO
 Colour = tuple[int, int, int]  # red, green, blue, 0 … 255
+READER = f"Pillow {PIL.__version__}"  # what decides whether a file can be read
 WHITE = (255, 255, 255)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
 MAX_PIXELS = 64_000_000
@@ -74,7 +76,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w c"]:
 
 
 def decode_file(
-    path: Path, channels: int | None, image_size: int | None, background: Colour = WHITE
+    path: Path, channels: int | None, image_size: int | None, *, background: Colour = WHITE
 ) -> UInt8[np.ndarray, "h w c"]:
     """An image file as shown: turned by its EXIF orientation, laid on `background` where transparent, the first frame.
 
@@ -89,6 +91,21 @@ def decode_file(
         upright = ImageOps.exif_transpose(image) if _orientation(image, str(path)) else image
         shown = _on_colour(to_eight_bits(upright, white), background)
         return _array(shown, channels or default_channels, image_size)
+
+
+def parse_colour(text: str, field: str) -> Colour:
+    """The colour of a text such as `#ffffff` or `white`. Raises UserError, naming the field, for another text."""
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except (ValueError, TypeError):
+        raise UserError(f"{field}: expected a colour, such as #ffffff or white, got {text[:80]!r}") from None
+    return red, green, blue
+
+
+def resize(picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int) -> UInt8[np.ndarray, "_ _ _"]:
+    """The whole picture averaged over areas to this size, whatever its proportions, in so many channels."""
+    image = _image(picture).convert(MODES[channels]).resize((width, height), Image.Resampling.BOX)
+    return _array_of(image, channels)
 
 
 def crop_and_resize(
