@@ -73,7 +73,7 @@ class _Walk:
         self._start = len(str(root / "x")) - 1  # of a relative path in a whole one
         self._name = name
         self._follow_outside = follow_outside
-        self._suffixes = suffixes
+        self._suffixes = tuple(suffixes)
 
     def visit(self, folder: str) -> None:
         """Gather the files of a folder."""
@@ -88,7 +88,7 @@ class _Walk:
                     self._add(entry, entry.path[self._start :])
 
     def _add(self, entry: os.DirEntry[str], file: str) -> None:
-        is_image = Path(entry.name).suffix.lower() in self._suffixes
+        is_image = entry.name.lower().endswith(self._suffixes)
         if entry.is_symlink():
             self._check_link(file, is_image)
         if is_image and entry.is_file():
@@ -122,8 +122,8 @@ def _passed_over(name: str) -> str:
         return "hidden"
     if name in _OF_SYSTEMS:
         return name
-    suffix = Path(name).suffix.lower()
-    return f"*{suffix} (a format that is not read)" if suffix in _UNREAD_SUFFIXES else ""
+    lower = name.lower()
+    return f"*{Path(lower).suffix} (a format that is not read)" if lower.endswith(_UNREAD_SUFFIXES) else ""
 
 
 def _resolve_folder(path: str | Path, name: str) -> Path:
