@@ -9,11 +9,11 @@ from absl import flags
 from jaxtyping import Int64, UInt8
 
 from diffjax.commands.flags import folder_flag
-from diffjax.data import Dataset, picture_index
+from diffjax.data import Dataset, picture_index, unreadable
 from diffjax.data.datasets import FOLDER_PREFIX
 from diffjax.data.duplicates import Pairs, find_duplicates
 from diffjax.data.picture_index import PictureIndex
-from diffjax.data.pictures import MAX_NAMED
+from diffjax.data.pictures import MAX_NAMED, check_readable
 from diffjax.data.splits import GeneratedSplit, PictureFiles, Split
 from diffjax.evaluation import as_bytes
 from diffjax.reports import grid, side_by_side, write_png
@@ -47,12 +47,16 @@ def decode_folder(name: str, follow_links: bool) -> None:
 
 
 def describe_pictures(dataset: Dataset, out: Path | None) -> list[str]:
-    """Duplicates among the files of a folder, and examples of the conditions, a line each; `out`: where sheets go."""
+    """Duplicates among the files of a folder, and examples of the conditions, a line each; `out`: where sheets go.
+
+    Raises UserError for files that cannot be read.
+    """
     lines = []
     pairs = None
     if dataset.files is not None:
-        index = PictureIndex(*dataset.files, problems={})
-        pairs = find_duplicates(picture_index.decode_all(index, remember=False).rows)
+        index = picture_index.decode_all(PictureIndex(*dataset.files, problems={}), remember=False)
+        check_readable(index, dataset.name, unreadable.refuse)  # of files that were changed just now, not known before
+        pairs = find_duplicates(index.rows)
         lines.append(f"duplicates:  {_describe_pairs(dataset, dataset.files, pairs)}")
     lines.append(f"examples:    {'; '.join(_describe_examples(dataset))}")
     if out is not None:
@@ -68,7 +72,7 @@ def _describe_pairs(dataset: Dataset, files: PictureFiles, pairs: Pairs) -> str:
     across = int((splits[pairs.first] != splits[pairs.second]).sum())
     mislabelled = int((labels[pairs.first] != labels[pairs.second]).sum())
     names = list(dataset.splits)
-    shown = [
+    examples = [
         f"{files.files[first]} ({names[splits[first]]}) {'=' if exact else '~'} "
         f"{files.files[second]} ({names[splits[second]]})"
         for first, second, exact in zip(*(column[:MAX_NAMED].tolist() for column in pairs), strict=True)
@@ -77,7 +81,7 @@ def _describe_pairs(dataset: Dataset, files: PictureFiles, pairs: Pairs) -> str:
     counts = f"{exact:,} exact (=) and {len(pairs.exact) - exact:,} near (~) pairs, {across:,} across splits"
     of_classes = f", {mislabelled:,} of two classes" if mislabelled else ""
     more = ", …" * (len(pairs.exact) > MAX_NAMED)
-    return f"{counts}{of_classes}: {', '.join(shown)}{more}; data.duplicates='once()' keeps one of each"
+    return f"{counts}{of_classes}: {', '.join(examples)}{more}; data.duplicates='once()' keeps one of each"
 
 
 def _splits_and_labels(dataset: Dataset, count: int) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
@@ -123,14 +127,14 @@ def _write_sheets(dataset: Dataset, pairs: Pairs | None, out: Path) -> list[Path
     if dataset.distribution is not None or dataset.shape[-1] not in (1, 3):
         return []
     source = dataset.split("train")
-    most = max(1, MAX_SHEET_VALUES // prod(dataset.shape))
-    rows = np.unique(np.linspace(0, len(source) - 1, min(MAX_SHEET, most, len(source))).round().astype(int))
+    limit = max(1, MAX_SHEET_VALUES // prod(dataset.shape))
+    rows = np.unique(np.linspace(0, len(source) - 1, min(MAX_SHEET, limit, len(source))).round().astype(int))
     paths = [out / "contact_sheet.png"]
     write_png(paths[0], grid(_pixels(dataset, [source[int(row)]["image"] for row in rows]), COLUMNS))
     if pairs is not None and len(pairs.exact):
         fetch = next(split.fetch for split in dataset.splits.values() if isinstance(split, Split))
-        shown = min(MAX_PAIRS, most)
-        columns = (pairs.first[:shown].tolist(), pairs.second[:shown].tolist())
+        count = min(MAX_PAIRS, limit)
+        columns = (pairs.first[:count].tolist(), pairs.second[:count].tolist())
         first, second = (_pixels(dataset, [fetch(number)[0]() for number in column]) for column in columns)
         paths.append(out / "duplicates.png")
         write_png(paths[1], side_by_side(first, second, COLUMNS, names=("picture", "duplicate")))

@@ -66,9 +66,8 @@ def check_run(config: Config, workdir: Path, allow_imports: bool, out: Path | No
     """
     decode_folder(config.data.name, config.data.follow_links)
     plan = plan_run(config, workdir, allow_imports)
-    print(*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, sep="\n", flush=True)
-    sheets = out if jax.process_index() == 0 else None
-    print(*describe_pictures(plan.data.dataset, sheets), sep="\n", flush=True)
+    pictures = describe_pictures(plan.data.dataset, out if jax.process_index() == 0 else None)
+    print(*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, *pictures, sep="\n", flush=True)
     print(*measure_step(plan), sep="\n")
 
 

@@ -76,7 +76,7 @@ def kept_once(count: int, pairs: Pairs, near: bool) -> Bool[np.ndarray, " n"]:
 def _near_pairs(rows: Rows) -> tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, " p"]]:
     """The numbers of near duplicates, each pair once, the lower number first."""
     hashes = rows["hash"]
-    found = [np.zeros((0, 2), np.int64)]
+    near = [np.zeros((0, 2), np.int64)]
     width = 64 // BANDS
     brightness = rows["thumbnail"].sum(axis=(1, 2, 3), dtype=np.int64)
     for band in range(BANDS):
@@ -88,8 +88,8 @@ def _near_pairs(rows: Rows) -> tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, 
             together = np.flatnonzero(bands[distance:] == bands[:-distance])
             if not len(together):
                 break
-            found.append(_similar(rows, order[together], order[together + distance], hashes))
-    pairs = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+            near.append(_similar(rows, order[together], order[together + distance], hashes))
+    pairs = np.unique(np.sort(np.concatenate(near), axis=1), axis=0)
     return pairs[:, 0], pairs[:, 1]
 
 

@@ -73,10 +73,10 @@ def _notes(
     if image_size:
         yield from describe_scaling(title, rows, image_size)
     counts = Counter(labels)
-    alone = [name for number, name in enumerate(names) if counts[number] == 1]
-    if alone:
-        shown = ", ".join(map(repr, alone[:MAX_NAMED])) + ", …" * (len(alone) > MAX_NAMED)
-        yield f"{title}: one picture of class {shown}: it is in one split alone, so no other split shows that class"
+    single = [name for number, name in enumerate(names) if counts[number] == 1]
+    if single:
+        examples = ", ".join(map(repr, single[:MAX_NAMED])) + ", …" * (len(single) > MAX_NAMED)
+        yield f"{title}: one picture of class {examples}: it is in one split alone, so no other split shows that class"
 
 
 def _class_names(root: Path, files: Sequence[Path]) -> tuple[str, ...]:

@@ -200,14 +200,14 @@ def _index_path(root: Path) -> Path:
 def _load(root: Path) -> tuple[list[str], Rows, dict[int, str]] | None:
     """Paths, rows and problems of a stored index; None where there is none, or a damaged one, or an older one's."""
     try:
-        with np.load(_index_path(root), allow_pickle=False) as stored:
+        with _index_path(root).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if bytes(stored["version"]).decode() != _VERSION:
                 return None
             rows = stored["rows"]
             texts = [
                 bytes(stored[name]).decode("utf-8", "surrogateescape").split("\0") for name in ("paths", "problems")
             ]
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, BadZipFile):
         return None
     paths, problems = texts
     bad = np.flatnonzero(rows["state"] == BAD) if rows.dtype == ROW else []

@@ -57,7 +57,7 @@ class Pictures:
         coloured = len({*self.rules.background}) > 1
         flags = self.rows["flags"]
         grey = (flags & GREY > 0) & ~(coloured & (flags & TRANSPARENT > 0))
-        kinds = (flags & each > 0 for each in (TRANSPARENT, DEEP, SEVERAL_FRAMES))
+        kinds = (flags & flag > 0 for flag in (TRANSPARENT, DEEP, SEVERAL_FRAMES))
         columns = (self.rows["height"], self.rows["width"], grey, *kinds)
         return [Header(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
 
@@ -83,7 +83,7 @@ def open_pictures(folder: str | Path, name: str, rules: PictureRules) -> Picture
     complete = rules.unreadable.max_share is not None or rules.duplicates.exact_once
     if complete or len(index.bad):  # to name all of the bad ones at once
         index = picture_index.decode_all(index)
-    _check_readable(index, name, rules.unreadable)
+    check_readable(index, name, rules.unreadable)
     used = index.rows["state"] != BAD
     notes = [*_describe_listing(listing.passed_over, listing.outside), *_describe_skipped(index)]
     if rules.duplicates.exact_once:
@@ -130,7 +130,7 @@ class Substitutes:
     def resolve(self, index: int) -> int:
         """The index itself, or the next one of its class that has not failed."""
         same = range(index, index + len(self._labels)) if self._failed else (index,)
-        for number in (each % len(self._labels) for each in same):
+        for number in (place % len(self._labels) for place in same):
             if number not in self._failed and self._labels[number] == self._labels[index]:
                 return number
         raise UserError("data.unreadable: no other picture of this class can be read; replace the files")
@@ -146,7 +146,8 @@ class Substitutes:
         warn(f"{problem}; the next picture is read in its place", new_line=True)
 
 
-def _check_readable(index: PictureIndex, name: str, rule: Unreadable) -> None:
+def check_readable(index: PictureIndex, name: str, rule: Unreadable) -> None:
+    """Raises UserError, naming the first ones, for more unreadable files than the rule allows."""
     bad = index.bad
     if not len(bad) or (rule.max_share is not None and len(bad) <= rule.max_share * len(index.files)):
         return

@@ -124,8 +124,8 @@ def cache_folder() -> Path:
 
     Raises RuntimeError where the user has no home.
     """
-    own = os.environ.get("DIFFJAX_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffjax"
+    folder = os.environ.get("DIFFJAX_CACHE")
+    return Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffjax"
 
 
 def nearest_existing(path: str | Path) -> Path:

@@ -89,8 +89,8 @@ def decode_file(
         default_channels = 1 if is_grey(image) and not coloured else 3
         white = max_value(image)
         upright = ImageOps.exif_transpose(image) if _orientation(image, str(path)) else image
-        shown = _on_colour(to_eight_bits(upright, white), background)
-        return _array(shown, channels or default_channels, image_size)
+        opaque = _on_colour(to_eight_bits(upright, white), background)
+        return _array(opaque, channels or default_channels, image_size)
 
 
 def parse_colour(text: str, field: str) -> Colour:

@@ -278,7 +278,7 @@ def test_exact_and_near_duplicates_are_found_and_kept_once(tmp_path: Path):
     for rule, count in ((keep, 40), (once(near=False), 39), (once(), 36)):
         found = opened(tmp_path, rules=PictureRules(duplicates=rule))
         assert len(found.splits["train"]) == count
-        assert any("duplicates" in note for note in found.notes) == (count < 40)
+        assert any("are duplicates of others" in note for note in found.notes) == (count < 40)
 
 
 @pytest.mark.parametrize("value", [0, 200])
