@@ -8,11 +8,14 @@ from diffjax.data import split_rules
 from diffjax.data.array_source import open_array
 from diffjax.data.folder import open_folder
 from diffjax.data.hf_source import open_hf
+from diffjax.data.pictures import DEFAULT_RULES, PictureRules
 from diffjax.data.shards import open_shards
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
 from diffjax.data.synthetic_shapes import PREFIX, open_known
 from diffjax.errors import UserError
+
+FOLDER_PREFIX = "folder:"
 
 
 class Columns(NamedTuple):
@@ -25,32 +28,44 @@ class Columns(NamedTuple):
 BY_CONVENTION = Columns()
 
 
-def _open_folder(path: str, columns: Columns, image_size: int | None, rule: SplitRule) -> Dataset:
+class Options(NamedTuple):
+    """How a source is read: see `open_dataset`."""
+
+    columns: Columns
+    image_size: int | None
+    rule: SplitRule
+    pictures: PictureRules
+
+
+def _open_folder(path: str, options: Options) -> Dataset:
+    columns = options.columns
     if columns.image:
         raise UserError(f"data.image: a folder has its pictures as files, and no {columns.image!r}; leave it out")
-    return open_folder(path, image_size, rule, columns.label)
+    return open_folder(path, options.image_size, options.rule, columns.label, options.pictures)
 
 
-def _open_shards(pattern: str, columns: Columns, image_size: int | None, rule: SplitRule) -> Dataset:
-    return open_shards(pattern, image_size, rule, image=columns.image, label=columns.label)
+def _open_shards(pattern: str, options: Options) -> Dataset:
+    columns = options.columns
+    return open_shards(pattern, options.image_size, options.rule, image=columns.image, label=columns.label)
 
 
-def _open_array(path: str, columns: Columns, image_size: int | None, rule: SplitRule) -> Dataset:
-    return open_array(path, image_size, rule, image=columns.image, label=columns.label)
+def _open_array(path: str, options: Options) -> Dataset:
+    columns = options.columns
+    return open_array(path, options.image_size, options.rule, image=columns.image, label=columns.label)
 
 
-def _open_hf(name: str, columns: Columns, image_size: int | None, rule: SplitRule) -> Dataset:
-    return open_hf(name, image_size, rule, image=columns.image, label=columns.label)
+def _open_hf(name: str, options: Options) -> Dataset:
+    columns = options.columns
+    return open_hf(name, options.image_size, options.rule, image=columns.image, label=columns.label)
 
 
-Opener = Callable[[str, Columns, int | None, SplitRule], Dataset]
-OPENERS: Mapping[str, Opener] = {
-    "folder": _open_folder,
-    "array": _open_array,
-    "shards": _open_shards,
-    "hf": _open_hf,
+OPENERS: Mapping[str, Callable[[str, Options], Dataset]] = {
+    FOLDER_PREFIX: _open_folder,
+    "array:": _open_array,
+    "shards:": _open_shards,
+    "hf:": _open_hf,
 }
-"""How a source is opened, by the word before the colon of its name."""
+"""How a source is opened, by what its name begins with."""
 
 
 def open_dataset(
@@ -60,6 +75,7 @@ def open_dataset(
     image_size: int | None = None,
     rule: SplitRule = split_rules.by_key,
     columns: Columns = BY_CONVENTION,
+    pictures: PictureRules = DEFAULT_RULES,
 ) -> Dataset:
     """The data set of a name.
 
@@ -70,14 +86,15 @@ def open_dataset(
     1 pixel, is the side to which the centred square of each encoded image is scaled; by default images keep their size.
     `rule` assigns images to the splits that a set does not define (`data.split_rules`). `columns` names the images and
     classes of a source that calls them by names of its own.
+    `pictures` say how the files of a folder are read, and which of them are used.
 
     Raises UserError for an image size below 1, and for a set that is unknown or cannot be read.
     """
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")
     kind, colon, rest = name.partition(":")
-    if colon and kind in OPENERS:
-        return OPENERS[kind](rest, columns, image_size, rule)
+    if kind + colon in OPENERS:
+        return OPENERS[kind + colon](rest, Options(columns, image_size, rule, pictures))
     if columns.image or columns.label:
         field = "image" if columns.image else "label"
         problem = f"{name!r} says itself what its images and classes are"

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from diffjax.data.columns import Classes, Column, column_classes
+from diffjax.data.pictures import Substitutes
 from diffjax.data.split_rules import SPLIT_SHARES, SplitRule
 from diffjax.data.splits import Fetch, ReadFeatures, Split, complete_splits
 from diffjax.errors import UserError
@@ -18,13 +19,17 @@ LABEL = "label"  # the column of classes where no other is named
 
 
 class Rows(NamedTuple):
-    """Examples in order: a key of each that moves with it, its class, and its split where the source has splits."""
+    """Examples in order: a key of each that moves with it, its class, and its split where the source has splits.
+
+    Of those that cannot be read, up to `max_unreadable` of a split, as a share, have `Substitutes`; None: none have.
+    """
 
     keys: Sequence[bytes]
     labels: Sequence[int] | Integer[np.ndarray, " n"]
     splits: Sequence[str] | None
     fetch: Fetch
     stored: ReadFeatures | None
+    max_unreadable: float | None = None
 
 
 def divide(rows: Rows, rule: SplitRule, location: str) -> dict[str, Split]:
@@ -33,6 +38,15 @@ def divide(rows: Rows, rule: SplitRule, location: str) -> dict[str, Split]:
     Where it has its own, a missing validation or test split is a tenth of train by the rule. Raises `UserError` where
     nothing is for training.
     """
+    splits = _divide(rows, rule, location)
+    share = rows.max_unreadable
+    if share is None:
+        return splits
+    labels = np.asarray(rows.labels)
+    return {name: replace(split, substitutes=Substitutes(labels[split.ids], share)) for name, split in splits.items()}
+
+
+def _divide(rows: Rows, rule: SplitRule, location: str) -> dict[str, Split]:
     every = Split(np.arange(len(rows.keys)), rows.fetch, rows.stored)
     if rows.splits is None:
         parts = rule.folder(rows.keys, [int(label) for label in rows.labels])

@@ -46,9 +46,12 @@ def part_files(rows: Sequence[Row]) -> dict[str, set[str]]:
     return {name.removesuffix(PART_SUFFIX): {str(row.values.get(name, "")) for row in rows} for name in names}
 
 
-def metadata_columns(root: Path, files: Sequence[Path], rows: Sequence[Row]) -> dict[str, Column]:
+def metadata_columns(
+    root: Path, files: Sequence[Path], rows: Sequence[Row], left_out: Sequence[Path] = ()
+) -> dict[str, Column]:
     """The columns of the metadata, in the order of the files; files without a row have no text.
 
+    Rows of pictures that are `left_out` are not used.
     Raises `UserError`, naming file and column, for rows of missing or repeated pictures, pictures without a row where
     there are further columns, and columns of mixed types.
     """
@@ -56,9 +59,12 @@ def metadata_columns(root: Path, files: Sequence[Path], rows: Sequence[Row]) -> 
         return {}
     numbers = {file.as_posix(): i for i, file in enumerate(files)}
     placed: dict[int, Row] = {}
+    unused = {file.as_posix() for file in left_out}
     missing: list[str] = []
     for row in rows:
         name = str(row.values[FILE_NAME])
+        if name in unused:
+            continue
         if name not in numbers:
             missing.append(name)
         elif numbers[name] in placed:

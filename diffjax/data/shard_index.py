@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -64,11 +63,6 @@ def read_index(path: Path, image: str, cache: Path | None) -> ShardIndex:
         with suppress(UserError):  # a folder that cannot be written costs time alone
             write_atomically(stored, lambda file: file.write(document))
     return index
-
-
-def cache_folder() -> Path:
-    """The folder of the user's in which indices are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "diffjax" / "shards"
 
 
 def _scan(path: Path) -> dict[str, Sample]:
@@ -143,7 +137,7 @@ def _picture_extension(path: Path, key: str, sample: Sample, image: str) -> str:
 
 
 def _heads(headers: Sequence[Header]) -> Int32[np.ndarray, "n 4"]:
-    return np.array([tuple(map(int, header)) for header in headers], np.int32).reshape(len(headers), 4)
+    return np.array([tuple(map(int, header[:4])) for header in headers], np.int32).reshape(len(headers), 4)
 
 
 def _read_small(path: Path, samples: dict[str, Sample], extension: str) -> list[str]:

@@ -22,13 +22,14 @@ from diffjax.data.columns import (
 )
 from diffjax.data.division import Rows, divide, own_splits, take_classes, take_splits
 from diffjax.data.part_pictures import PictureColumn, picture_column
-from diffjax.data.shard_index import PICTURES, ShardIndex, cache_folder, decode_text, read_index
+from diffjax.data.shard_index import PICTURES, ShardIndex, decode_text, read_index
 from diffjax.data.shard_pattern import expand_pattern
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
 from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.file_regions import read_region
+from diffjax.utils.files import cache_folder
 from diffjax.utils.image_io import decode_file
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -68,7 +69,7 @@ def open_shards(
     """
     location = f"shards:{pattern}"
     paths = expand_pattern(pattern)
-    indices = [read_index(path, image, cache or cache_folder()) for path in paths]
+    indices = [read_index(path, image, cache or cache_folder() / "shards") for path in paths]
     counts = [len(index.keys) for index in indices]
     shards = Shards(paths, indices, np.cumsum([0, *counts]))
     columns = _columns(shards, location)

@@ -1,7 +1,8 @@
 """Data sets: named splits with random access, and the properties of all examples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 
+from diffjax.data.picture_index import Rows
+from diffjax.data.pictures import Substitutes
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 
@@ -48,29 +51,49 @@ class Part(NamedTuple):
     fingerprint: str
 
 
+class PictureFiles(NamedTuple):
+    """The files of a set, by paths relative to `root`, and what is known of each; ids of splits are their numbers."""
+
+    root: Path
+    files: Sequence[Path]
+    rows: Rows
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """One split with random access: `fetch(id)` finds a record and returns (decode its image, its label).
 
     `stored(id)` is the whole record, in sets with further features. `fingerprint` is a hash of the keys by which images
-    were assigned to this split; empty if the set itself has the split.
+    were assigned to this split; empty if the set itself has the split. `substitutes` name the example that is read in
+    place of one that cannot be; without them that raises.
     """
 
     ids: Int64[np.ndarray, " n"]
     fetch: Fetch
     stored: ReadFeatures | None = None
     fingerprint: str = ""
+    substitutes: Substitutes | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Example:
-        decode, label = self.fetch(int(self.ids[index]))
-        return {"image": decode(), "label": np.int32(label)}
+        while True:
+            resolved = self._resolve(index)
+            decode, label = self.fetch(int(self.ids[resolved]))
+            try:
+                return {"image": decode(), "label": np.int32(label)}
+            except UserError as error:
+                if self.substitutes is None:
+                    raise
+                self.substitutes.replace(resolved, error)
 
     def features(self, index: int) -> Mapping[str, object]:
         """The stored features of an example beside image and class; none in most sets."""
-        return self.stored(int(self.ids[index])) if self.stored else {}
+        return self.stored(int(self.ids[self._resolve(index)])) if self.stored else {}
+
+    def _resolve(self, index: int) -> int:
+        return index if self.substitutes is None else self.substitutes.resolve(range(len(self))[index])
 
     def labels(self) -> Int32[np.ndarray, " n"]:
         """The classes of all examples, in order, without decoding an image."""
@@ -129,7 +152,8 @@ class Dataset:
 
     Arrays may have any other shape. `features` are stored beside image and class. If the numbers are `real`, or their
     `distribution` is known, `levels` are for pictures only. `transparent` is the number of images, of all splits, that
-    were composited on white. `notes` are lines for the user.
+    were composited on white; of a folder, `notes` say so. `notes` are lines for the user. `files`: of a folder of
+    pictures.
     """
 
     name: str
@@ -143,6 +167,7 @@ class Dataset:
     transparent: int = 0
     real: bool = False
     notes: tuple[str, ...] = ()
+    files: PictureFiles | None = None
 
     @property
     def has_levels(self) -> bool:

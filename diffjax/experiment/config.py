@@ -30,6 +30,17 @@ class Data:
     """What a source calls its classes: integers from 0 on, or texts. Range: a column of `folder:` metadata or of `hf:`,
     an array of an .npz, a field of the .json in `shards:`; empty: subfolders, `label`, or `.cls`.
     When: the class is another column."""
+    background: str = "#ffffff"
+    """Colour on which transparent pictures of a folder are laid. Range: `#rrggbb` or a name, such as `black`.
+    When: white lines on nothing are invisible on white."""
+    unreadable: str = "refuse"
+    """What to do about picture files of a folder that cannot be read. Range: `refuse`, or `skip(share=0.5)`, which
+    leaves out up to that share of them and counts them. When: a few of very many are damaged; all are decoded once."""
+    duplicates: str = "keep"
+    """What to do about equal pictures of a folder. Range: `keep`, `once()`, which keeps one of equal and nearly equal
+    pictures, or `once(near=False)`. When: `--check` counts many, above all across splits."""
+    follow_links: bool = False
+    """Whether links to picture files outside of the folder are followed. When: the folder is your own."""
     batch_size: int = 64
     """Examples per training step, on all devices of all hosts together. Unit: examples. Range: [1, ∞); a multiple of
     the number of devices. When: larger for steadier gradients, smaller where memory is short."""

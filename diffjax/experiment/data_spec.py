@@ -10,19 +10,25 @@ from diffjax.data import (
     augment,
     condition_parts,
     datasets,
+    duplicates,
     open_dataset,
     pixel_representation,
     split_rules,
+    unreadable,
 )
 from diffjax.data.augment import Augment
 from diffjax.data.condition_batches import build_parts
 from diffjax.data.condition_parts import Part
+from diffjax.data.duplicates import Duplicates
+from diffjax.data.pictures import PictureRules
 from diffjax.data.pixel_representation import Form
 from diffjax.data.split_rules import SplitRule
+from diffjax.data.unreadable import Unreadable
 from diffjax.errors import UserError
 from diffjax.experiment import specs, user_parts
 from diffjax.experiment.config import Data
 from diffjax.utils.files import is_single_line
+from diffjax.utils.image_io import parse_colour
 from diffjax.utils.kinds import matches_type
 
 MAX_PIXELS = 2**30  # of an image, or of a part of a condition
@@ -119,11 +125,19 @@ def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset
     folder = data.dir or None
     image_size = data.image_size or None
     columns = datasets.Columns(data.image, data.label)
+    pictures = PictureRules(
+        parse_colour(data.background, "data.background"),
+        specs.parse_value(unreadable, data.unreadable, "data.unreadable", Unreadable),
+        specs.parse_value(duplicates, data.duplicates, "data.duplicates", Duplicates),
+        data.follow_links,
+    )
     if not user_parts.is_data_source(data.name):
-        return open_dataset(data.name, folder, image_size=image_size, rule=parse_rule(rule), columns=columns)
+        return open_dataset(
+            data.name, folder, image_size=image_size, rule=parse_rule(rule), columns=columns, pictures=pictures
+        )
     if data.image or data.label:
         raise UserError(f"data.{'image' if data.image else 'label'}: {data.name} is a set of your own; leave it out")
-    offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule)}
+    offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule), "pictures": pictures}
     return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, offered=offered)
 
 
