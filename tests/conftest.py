@@ -22,6 +22,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     PROGRAMS = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="diffjax-programs-")
     atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+if "DIFFJAX_CACHE" not in os.environ:  # what is remembered of folders of pictures
+    REMEMBERED = os.environ["DIFFJAX_CACHE"] = tempfile.mkdtemp(prefix="diffjax-cache-")
+    atexit.register(shutil.rmtree, REMEMBERED, ignore_errors=True)
 
 import jax
 import jaxtyping

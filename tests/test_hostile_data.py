@@ -60,6 +60,19 @@ def exif(size: int) -> bytes:
     return (b"II*\0" + struct.pack("<IH", 8, count - 1) + tags).ljust(size, b"\0")
 
 
+def tiff(tags: int, length: int, size: int, tag: int = 40_000, width: int = 8) -> bytes:
+    """A TIFF of so many tags, each of `length` bytes from the start of the file; a directory may name itself."""
+    fields = [(256, 4, 1, width), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8)]
+    fields += [(277, 3, 1, 1), (278, 4, 1, 8), (279, 4, 1, 64), *[(tag + i, 7, length, 8) for i in range(tags)]]
+    entries = b"".join(struct.pack("<HHII", *each) for each in fields)
+    return (b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4)).ljust(size, b"\0")
+
+
+def nested_tiff() -> bytes:
+    """A TIFF whose Exif directory is the first one."""
+    return tiff(0, 0, 4096)[:8] + struct.pack("<HHHII", 1, 34665, 4, 1, 8) + bytes(4)
+
+
 def scans(count: int) -> bytes:
     """A progressive JPEG whose last scan comes so many times more."""
     data = saved("JPEG", progressive=True)
@@ -78,7 +91,13 @@ PICTURES: dict[str, tuple[Callable[[], bytes], str]] = {  # the bytes of x.png, 
     "text in many languages": (lambda: png(8, 8, chunk(b"iTXt", b"k\0\1\0\0\0" + deflated(60))), ""),
     "a GIF whose frame outgrows its screen": (lambda: gif(60_000, 60_000), "64 "),
     "a WebP of 16,384 x 16,384": (lambda: webp(16_384, 16_384), ""),
-    "a TIFF": (lambda: saved("TIFF", compression="tiff_deflate"), ""),
+    "a TIFF of many tags": (lambda: tiff(50_000, 8, 2**20, 1_000), "tags"),
+    "a TIFF whose tags are the file": (lambda: tiff(900, 2**20, 2**20), "tags"),
+    "a TIFF whose Exif is the file": (lambda: tiff(1, 2**30, 2**20, 34_665), "tags"),
+    "a TIFF in itself": (nested_tiff, ""),
+    "a BigTIFF": (lambda: b"II+\0\x08\0\0\0" + bytes(99), "TIFF"),
+    "a TIFF of 60,000,000 x 8": (lambda: tiff(0, 0, 4096, width=60_000_000), "64 "),
+    "a cut TIFF": (lambda: saved("TIFF", compression="tiff_deflate")[:-60], ""),
     "an EPS": (lambda: EPS, ""),
     "a PDF": (lambda: saved("PDF"), ""),
     "an SVG": (lambda: SVG, ""),

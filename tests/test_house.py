@@ -67,6 +67,7 @@ LIBRARIES = {
     "scipy": "grids evaluation",
     "skimage": "data",
     "sentence_transformers": "data",
+    "datasets": "data",
     "matplotlib": "reports",
     "PIL": "utils evaluation reports",
     "safetensors": "training evaluation",

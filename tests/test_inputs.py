@@ -124,7 +124,7 @@ def test_a_small_picture_is_the_means_of_the_large_one(file) -> None:
 
 def test_what_cannot_be_is_one_line(file, tmp_path) -> None:
     whole, mask = file(16 * ROWS), file(halves(), "mask.png")
-    deep, large = file(np.zeros((8, 8), np.uint16), "deep.png"), huge(tmp_path / "huge.png")
+    deep, large = file(np.zeros((8, 8), np.float32), "deep.tiff"), huge(tmp_path / "huge.png")
     more = file(halves(8, 9), "more.png")
     one = {"image": (whole,)}
     cases = [
@@ -134,8 +134,8 @@ def test_what_cannot_be_is_one_line(file, tmp_path) -> None:
         ("inpaint", {**one, "mask": more}, "more.png: .*8x8.*in.png.*9x8"),
         ("inpaint", {**one, "mask": file(0 * ROWS, "no.png")}, "no.png: "),
         ("inpaint", {**one, "mask": file(0 * ROWS + 255, "all.png")}, "all.png: "),
-        ("inpaint", {"image": (deep,), "mask": mask}, "deep.png: .*8 bits"),
-        ("inpaint", {**one, "mask": deep}, "deep.png: .*8 bits"),
+        ("inpaint", {"image": (deep,), "mask": mask}, "deep.tiff: .*16 bits"),
+        ("inpaint", {**one, "mask": deep}, "deep.tiff: .*16 bits"),
         ("inpaint", {"image": (large,), "mask": mask}, "huge.png: .*64"),
         ("inpaint", {**one, "mask": mask, "strength": 0.5}, "--strength: .*inpaint"),
         ("inpaint", {**one, "mask": mask, "method": "paint"}, "--method: .*'paint'.*clamp, ddnm"),

@@ -20,7 +20,7 @@ jax.jit(lambda x: x * 2 + 1)(3.0)
 
 def start(home: Path, **environment: str) -> tuple[str, list[Path]]:
     """What a process says, and the programs of its user after it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_", "DIFFJAX_"))}
     ended = subprocess.run(
         [sys.executable, "-c", COMPILE],
         env={**kept, "HOME": str(home), "JAX_PLATFORMS": "cpu", **environment},

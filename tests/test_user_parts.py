@@ -4,12 +4,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from diffjax import grids, order, predict, schedule
-from diffjax.data import condition_parts
+from diffjax.data import condition_parts, duplicates, unreadable
 from diffjax.errors import UserError
 from diffjax.experiment import build, data_spec, guidance_spec, meaning, specs, user_parts
 from diffjax.experiment.config import Config, Model
@@ -21,7 +22,9 @@ SOURCE = """
 from diffjax.data import open_dataset
 from diffjax.data.augment import flip
 from diffjax.data.condition_parts import low_res
+from diffjax.data.duplicates import once
 from diffjax.data.pixel_representation import unit
+from diffjax.data.unreadable import refuse
 from diffjax.grids import karras
 from diffjax.guidance import cfg, interval, rescaled
 from diffjax.loss import regression
@@ -73,11 +76,20 @@ def parts(config: Config) -> Any:
     return [specs.instantiate(condition_parts, text, "data.parts") for text in config.data.parts]
 
 
+def value(module: ModuleType, config: Config, field: str, kind: type) -> Any:
+    return specs.parse_value(module, vars(config.data)[field], f"data.{field}", kind)
+
+
 FIELDS: dict[str, tuple[str, Callable[[Config], Any]]] = {
     "data.name": ("pictures(16)", lambda config: data_spec.open_configured(config.data)),
     "data.form": ("unit", lambda config: data_spec.parse_form(config.data.form)),
     "data.augment": ("flip(rate=0.3)", lambda config: data_spec.parse_augment(config.data.augment)),
     "data.parts": ("low_res(factor=4)", parts),
+    "data.unreadable": ("refuse", lambda config: value(unreadable, config, "unreadable", unreadable.Unreadable)),
+    "data.duplicates": (
+        "once(near=False)",
+        lambda config: value(duplicates, config, "duplicates", duplicates.Duplicates),
+    ),
     "model.net": (NET, model),
     "model.noise": ("Gaussian", model),
     "model.prediction": ("v", model),
@@ -117,7 +129,8 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_field_that_names_a_part_is_tried() -> None:
     named = {path for path, value in meaning.flatten_config(Config()).items() if isinstance(value, str | tuple)}
-    plain = {"data.dir", "train.init_from", "train.keep_best", "train.freeze", "train.ema", "train.ema_std"}
+    plain = {"data.dir", "data.image", "data.label", "data.background", "train.init_from", "train.keep_best"}
+    plain |= {"train.freeze", "train.ema", "train.ema_std"}
     assert FIELDS.keys() == named - plain
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float32, Int32, Key, PyTree, UInt8
 from diffjax.conditions import LABEL, fill_condition
 from diffjax.data import byte_tokenizer
 from diffjax.errors import UserError
+from diffjax.experiment.data_spec import CategoryNames
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
 from diffjax.traits import ConditionalNet, net_traits
@@ -53,7 +54,13 @@ def build_conditions(
     Where nothing is requested, labels are drawn with their frequencies in the training data if `random_labels`. Raises
     UserError, naming the flag, for what the model was not trained on.
     """
-    parts = condition_parts(info.net, prompt=request.prompt, sketch=request.sketch, numbers=request.numbers)
+    parts = condition_parts(
+        info.net,
+        prompt=request.prompt,
+        sketch=request.sketch,
+        numbers=request.numbers,
+        categories=info.data.categories,
+    )
     if request.label is not None:
         labels = np.full(count, request.label, np.int32)
     elif random_labels and not parts and info.conditional:
@@ -100,8 +107,17 @@ def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
     raise UserError(f"{flag} {text}: expected {valid}, or one of {listed}{remaining}{hint}")
 
 
-def condition_parts(net: ConditionalNet, *, prompt: str | None, sketch: str | None, numbers: Sequence[str]) -> Parts:
+def condition_parts(
+    net: ConditionalNet,
+    *,
+    prompt: str | None,
+    sketch: str | None,
+    numbers: Sequence[str],
+    categories: Sequence[CategoryNames] = (),
+) -> Parts:
     """The parts that are requested, each one value for all samples; `numbers` are texts as `slant=0.5`.
+
+    A category is its number, or its name among those of `categories`.
 
     Raises UserError, naming the flag, for what the model was not trained on, or what it cannot read.
     """
@@ -112,7 +128,7 @@ def condition_parts(net: ConditionalNet, *, prompt: str | None, sketch: str | No
         encoder = _find_encoder(net, Picture, "sketch", "--sketch", "was not trained on sketches")
         parts[encoder.part] = read_sketch(Path(sketch), encoder.shape)
     for text in numbers:
-        parts |= _parse_number(net, text)
+        parts |= _parse_number(net, text, dict(categories))
     return parts
 
 
@@ -159,7 +175,7 @@ def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
     return picture[..., 0]
 
 
-def _parse_number(net: ConditionalNet, text: str) -> Parts:
+def _parse_number(net: ConditionalNet, text: str, categories: Mapping[str, Sequence[str]]) -> Parts:
     """A part that is a number or a category, from a text such as slant=0.5."""
     name, separator, value = text.partition("=")
     encoders = number_parts(net)
@@ -168,6 +184,9 @@ def _parse_number(net: ConditionalNet, text: str) -> Parts:
         raise UserError(f"--number {text}: this model was not trained on {name!r} ({known}); leave it out")
     encoder = encoders[name]
     is_category = isinstance(encoder, Category)
+    names = categories.get(name, ()) if is_category else ()
+    if value in names:
+        return {name: list(names).index(value)}
     try:
         number = int(value) if is_category else float(value)
     except ValueError:
@@ -175,6 +194,7 @@ def _parse_number(net: ConditionalNet, text: str) -> Parts:
     upper = encoder.vocab if isinstance(encoder, Category) else float("inf")
     if not separator or not isfinite(number) or (is_category and not 0 <= number < upper):
         expected = f"0 … {upper - 1}" if is_category else "a number"
+        expected += f", or one of {', '.join(names[:MAX_NAMES_SHOWN])}" * bool(names)
         raise UserError(f"--number {text}: expected {name}={expected}")
     if encoder.shape:
         raise UserError(f"--number {text}: {name!r} is {encoder.shape} numbers; set it from Python")

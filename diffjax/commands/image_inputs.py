@@ -51,7 +51,7 @@ def read_picture(path: str, data: DataSpec, size: Callable[[Size], Size] | None 
     file_size = decoded.shape[0], decoded.shape[1]
     height, width = data.shape[:2] if size is None else size(file_size)
     pixels = image_io.crop_and_resize(decoded, height, width, channels)
-    notes = _describe_fit(path, decoded.shape, pixels.shape, image_io.is_transparent(Path(path)))
+    notes = _describe_fit(path, decoded.shape, pixels.shape, image_io.read_header(Path(path)))
     return InputImage(path, decoded.shape, pixels, notes)
 
 
@@ -105,12 +105,16 @@ def to_model_scale(pixels: Pixels, data: DataSpec) -> Float32[Array, "_ _ _"]:
     return scale * to_unit(jnp.asarray(pixels), 256)
 
 
-def _describe_fit(name: str, file_shape: tuple[int, ...], fitted_shape: tuple[int, ...], transparent: bool) -> str:
+def _describe_fit(
+    name: str, file_shape: tuple[int, ...], fitted_shape: tuple[int, ...], header: image_io.Header
+) -> str:
     """What was changed, in one line; empty where pixels were only rounded to levels."""
-    white = ", laid on white" if transparent else ""
+    changes = ", laid on white" * header.transparent + ", 16 bits scaled to 8" * header.deep
+    changes += ", the first of its frames" * header.several_frames
     if file_shape == fitted_shape:
-        return f"{name}: {_format_kind(file_shape)} with transparency{white}" if transparent else ""
-    return f"{name}: {_format_kind(file_shape)}{white}, fitted to {_format_kind(fitted_shape)}"
+        kind = f"{_format_kind(file_shape)}{' with transparency' * header.transparent}"
+        return f"{name}: {kind}{changes}" if changes else ""
+    return f"{name}: {_format_kind(file_shape)}{changes}, fitted to {_format_kind(fitted_shape)}"
 
 
 def _format_size(shape: tuple[int, ...]) -> str:

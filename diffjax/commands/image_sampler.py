@@ -90,10 +90,10 @@ def sample_images(
     batch: int,
     cond: PyTree,
     progress: BatchProgress | None = None,
-) -> UInt8[np.ndarray, "n h w c"]:
+) -> UInt8[np.ndarray, "n ..."]:
     """Examples 0 … count - 1, 0 … 255; `cond` has one entry per example, and example i the key folded from i."""
 
-    def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b h w c"]:
+    def draw_batch(keys: Keys, cond: PyTree) -> UInt8[np.ndarray, "b ..."]:
         return to_bytes(_sample_batch(_fastest_loop(sampler, progress), sampler, keys, cond), sampler.data)
 
     return map_in_batches(draw_batch, root, count, batch, cond, progress=progress)
@@ -148,7 +148,7 @@ def describe_cost(sampler: ImageSampler) -> str:
     return f"{net_calls} of the net{head} per sample"
 
 
-def to_bytes(x: Shaped[Array | np.ndarray, "n ..."], data: DataSpec) -> UInt8[np.ndarray, "n h w c"]:
+def to_bytes(x: Shaped[Array | np.ndarray, "n ..."], data: DataSpec) -> UInt8[np.ndarray, "n ..."]:
     """Examples as bytes 0 … 255, rounded to the levels of the data."""
     levels = data.encoding.decode(x, data.shape, data.levels)
     return as_bytes(levels.astype(np.uint8), data.levels)

@@ -60,7 +60,7 @@ class PreparedRequest(NamedTuple):
     cond: PyTree
     labels: Int32[np.ndarray, " n"] | None
 
-    def images(self, count: int, batch: int, progress: BatchProgress) -> UInt8[np.ndarray, "n h w c"]:
+    def images(self, count: int, batch: int, progress: BatchProgress) -> UInt8[np.ndarray, "n ..."]:
         """The samples, 0 … 255, drawn `batch` at a time."""
         return image_sampler.sample_images(self.sampler, self.root, count, batch, self.cond, progress)
 

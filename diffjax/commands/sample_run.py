@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Shaped, UInt8
 
 from diffjax import loss
 from diffjax.commands import edit_requests, image_sampler
@@ -22,7 +22,7 @@ from diffjax.commands.flags import (
     step_choice,
 )
 from diffjax.commands.sample_defaults import EDITED_IMAGES, IMAGES_PER_CELL, MAX_SINGLES, TRAJECTORIES
-from diffjax.commands.sample_request import SampleRequest, image_grid, prepare_request
+from diffjax.commands.sample_request import PreparedRequest, SampleRequest, image_grid, prepare_request
 from diffjax.commands.sampler_flags import sampler_config
 from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
@@ -61,6 +61,9 @@ def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None
     """Write samples as numbers and as images."""
     values = flags.FLAGS
     ready = prepare_request(model, request, values.num)
+    if not model.info.data.of_images:
+        draw_arrays(out, model, ready, request)
+        return
     with BatchProgress(values.num) as progress:
         images = ready.images(values.num, values.batch, progress)
     write_samples(out, images, ready.labels, sample_provenance(model.info, request))
@@ -76,6 +79,20 @@ def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None
         waiting.end()
         write_trajectory(out, frames, clock, as_strip=values.trajectory, animated=values.animate)
     tell(f"{values.num} samples written to {out / 'samples.npz'}, with images of them")
+
+
+def draw_arrays(out: Path, model: TrainedModel, ready: PreparedRequest, request: SampleRequest) -> None:
+    """Write samples that are no images as numbers: real numbers as they are, levels as bytes."""
+    values = flags.FLAGS
+    refuse_flags(("trajectory", "animate", "singles"), "is for images, which this model does not draw")
+    with BatchProgress(values.num) as progress:
+        if model.info.data.encoding.real:
+            arguments = (ready.sampler, ready.root, values.num, values.batch, ready.cond, progress)
+            arrays = image_sampler.sample_states(*arguments)
+        else:
+            arrays = ready.images(values.num, values.batch, progress)
+    write_samples(out, arrays, ready.labels, sample_provenance(model.info, request))
+    tell(f"{values.num} samples of shape {model.info.data.shape} written to {out / 'samples.npz'}")
 
 
 def draw_grid(out: Path, model: TrainedModel, request: SampleRequest) -> None:
@@ -141,7 +158,9 @@ def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, obje
     return {**vars(request.sampler), **texts, "seed": request.seed, **weights}
 
 
-def write_samples(out: Path, images: Images, labels: Labels, provenance: Mapping[str, object]) -> None:
+def write_samples(
+    out: Path, images: Shaped[np.ndarray, "n ..."], labels: Labels, provenance: Mapping[str, object]
+) -> None:
     """Write samples.npz in the format that public evaluators read, with the provenance of the samples."""
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"arr_0": images, "provenance": np.array(json.dumps(provenance))}

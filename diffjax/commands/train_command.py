@@ -2,7 +2,7 @@
 
 --config is a file, or the name of a config that comes with diffjax, such as digits. With the --workdir of a run, alone
 or with the same --config, training resumes where it stopped; with more steps, it trains longer. --check only checks
-everything, and prints the plan and the memory and time of a step.
+everything, all pictures of a folder too, and prints the plan and the memory and time of a step.
 """
 
 from absl import flags
@@ -27,8 +27,10 @@ def define_flags() -> flags.FlagHolder[object]:
     )
     flags.DEFINE_string("workdir", None, "Folder of the run, for checkpoints, metrics and pictures; no default.")
     define_allow_imports()
-    help_line = "Check everything, print the plan and the memory and time of a step, and write nothing."
+    help_line = "Check everything, print the plan and the memory and time of a step, and write nothing into WORKDIR."
     flags.DEFINE_boolean("check", False, help_line)
+    help_line = "Folder into which --check writes a sheet of pictures, and one of duplicates; by default they are not."
+    flags.DEFINE_string("check_out", None, help_line)
     help_line = "Trace some steps, and write where their time goes into WORKDIR/profile (docs/performance.md)."
     flags.DEFINE_boolean("profile", False, help_line)
     flags.DEFINE_string(

@@ -30,6 +30,7 @@ MAX_STD_VALUES = 2**24  # values in them, at most
 STD_DIGITS = 3  # of the deviation: more would depend on which images are measured
 TOKEN_STD = 1.0  # in the config of a model of tokens, where nothing reads it
 MAX_NAMES_SHOWN = 5
+FEW_IMAGES = 10  # below which a model can only learn them by heart
 
 
 class Examples(NamedTuple):
@@ -116,16 +117,22 @@ def open_batches(config: Config, data: TrainingData, null: PyTree, step: int) ->
 
 
 def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
-    """Notes for the user: how the data have changed since the run began, and classes without training images."""
+    """Notes for the user: how the data have changed since the run began, and what has too few training images."""
     dataset = data.dataset
     spec = data.spec
     splits = previous.splits if previous else None
     changed = split_rules.describe_changes(splits, dataset) if splits else ""
-    notes = [changed] if changed else []
+    notes = [*([changed] if changed else []), *dataset.notes]
+    if not spec.of_images:
+        notes.append(f"{dataset.name}: examples of shape {spec.shape} are no images, so no pictures are written")
     absent = [name for name, share in zip(spec.class_names, spec.label_frequencies, strict=True) if not share]
     if absent:
         names = ", ".join(map(repr, absent[:MAX_NAMES_SHOWN])) + " and others" * (len(absent) > MAX_NAMES_SHOWN)
         notes.append(f"{dataset.name}: no training image of class {names}; add some, or leave the class out")
+    count = len(dataset.split("train"))
+    if count < FEW_IMAGES:
+        images = "the single training image" if count == 1 else f"all {count} training images"
+        notes.append(f"{dataset.name}: {images} will be memorized: samples are copies; {FEW_IMAGES} are still few")
     return notes
 
 

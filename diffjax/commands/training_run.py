@@ -13,6 +13,7 @@ from absl import flags
 
 from diffjax.commands import run_profile
 from diffjax.commands.flags import folder_flag, refuse_flags
+from diffjax.commands.picture_check import decode_folder, describe_pictures, sheet_folder
 from diffjax.commands.run_files import attempt, report_fault
 from diffjax.commands.run_profile import RunProfile
 from diffjax.commands.training_plan import TrainingPlan, plan_run
@@ -52,15 +53,21 @@ def main() -> None:
         check_writable(workdir, "--workdir")
         if values.check:
             refuse_flags(("profile",), "--check takes no step of the run")
-            check_run(values.config, workdir, values.allow_imports)
+            check_run(values.config, workdir, values.allow_imports, sheet_folder())
         else:
+            refuse_flags(("check_out",), "belongs to --check")
             train_run(values.config, workdir, values.allow_imports, values.profile)
 
 
-def check_run(config: Config, workdir: Path, allow_imports: bool) -> None:
-    """Print the plan of a run, and the memory and time of a step; nothing is written."""
+def check_run(config: Config, workdir: Path, allow_imports: bool, out: Path | None) -> None:
+    """Print the plan of a run, what its pictures are, and the memory and time of a step.
+
+    Nothing is written but pictures into `out`, if that is a folder, and what is remembered of a folder of pictures.
+    """
+    decode_folder(config.data.name, config.data.follow_links)
     plan = plan_run(config, workdir, allow_imports)
-    print(*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, sep="\n", flush=True)
+    pictures = describe_pictures(plan.data.dataset, out if jax.process_index() == 0 else None)
+    print(*describe_plan(plan, workdir), *describe_data(plan), *plan.notes, *pictures, sep="\n", flush=True)
     print(*measure_step(plan), sep="\n")
 
 
@@ -114,8 +121,13 @@ def _train_plan(
     if done < train.steps:
         tell(f"{workdir}: stopped at step {done:,} and saved; the same command resumes")
         return
-    pictures = f"; pictures are in {workdir / PICTURES}" if train.picture_every_steps else ""
+    pictures = f"; pictures are in {workdir / PICTURES}" if _picture_interval(plan) else ""
     tell(f"{workdir}: step {train.steps:,} reached{pictures}")
+
+
+def _picture_interval(plan: TrainingPlan) -> int:
+    """The steps between two pictures; 0 for arrays that are no images."""
+    return plan.config.train.picture_every_steps if plan.data.spec.of_images else 0
 
 
 def _train(
@@ -164,7 +176,7 @@ class _Run:
     def events(self) -> list[Event]:
         """Intervals in steps, and what is called; 0: after the last step alone."""
         train = self.plan.config.train
-        optional = [(train.picture_every_steps, self.picture), (train.snapshot_every_steps, self.snapshot)]
+        optional = [(_picture_interval(self.plan), self.picture), (train.snapshot_every_steps, self.snapshot)]
         measured = [] if self.profile is None else [(self.profile.steps, self.advance_profile)]
         return [*measured, (train.save_every_steps, self.save), *[event for event in optional if event[0]]]
 

@@ -82,6 +82,9 @@ def check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
     if augment and dataset.distribution is not None:
         raise UserError(f"data.augment: it would change the known distribution of {dataset.name!r}; leave it out")
     shape = dataset.shape
+    if augment and (dataset.real or len(shape) != 3):
+        kind = "real numbers" if dataset.real else "arrays"
+        raise UserError(f"data.augment: changes images, and {dataset.name!r} has {kind} of shape {shape}; leave it out")
     example = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
     try:
         result = jax.eval_shape(partial(apply_augmentations, augment), keys(0, 1), example)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int32, Integer, PyTree
+from jaxtyping import Bool, Int32, Integer, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.data.condition_parts import Maker, Part, part_context
@@ -25,6 +25,9 @@ def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
         parts = tuple(maker(context) for maker in makers)
     except UserError as mistake:
         raise UserError(f"data.parts: data set {dataset.name!r}: {mistake}") from None
+    computed = next((part.name for part in parts if part.of_image and not part.reads), None)
+    if dataset.real and computed is not None:
+        raise UserError(f"data.parts: {computed!r} is computed of images, and {dataset.name!r} holds real numbers")
     names = [LABEL, *(part.name for part in parts)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -60,7 +63,7 @@ def split_conditions(
     images, labels = dataset.arrays(split, rows)
     values = gather_parts(source, rows, images, labels, parts)
     return (
-        assemble_condition(labels, {part.name: _first_variant(part, values[part.name]) for part in parts})
+        assemble_condition(labels, {part.name: _first_variant(part, values[part.name]) for part in parts}, parts)
         if parts
         else labels
     )
@@ -98,10 +101,18 @@ def choose_variants(values: Values, parts: Sequence[Part], keys: Keys | None) ->
     return chosen
 
 
-def assemble_condition(labels: Integer[np.ndarray | jax.Array, " b"] | None, parts: Values) -> dict[str, PyTree]:
-    """The condition of a batch, with all parts known."""
-    condition = {name: ConditionPart(value, np.ones(len(value), bool)) for name, value in parts.items()}
+def assemble_condition(
+    labels: Integer[np.ndarray | jax.Array, " b"] | None, values: Values, parts: Sequence[Part]
+) -> dict[str, PyTree]:
+    """The condition of a batch; a part is present unless its value is the part's `absent` throughout."""
+    condition = {part.name: ConditionPart(values[part.name], _present(part, values[part.name])) for part in parts}
     return condition if labels is None else {LABEL: labels, **condition}
+
+
+def _present(part: Part, value: np.ndarray | jax.Array) -> Bool[np.ndarray | jax.Array, " b"]:
+    if part.absent is None:
+        return np.ones(len(value), bool)
+    return (value != part.absent).reshape(len(value), -1).any(axis=1)
 
 
 def _check_not_generated(parts: Sequence[object], dataset: Dataset) -> None:

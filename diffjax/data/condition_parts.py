@@ -19,7 +19,7 @@ from diffjax.data.class_names import MAX_CLASSES
 from diffjax.data.splits import Dataset, Feature
 from diffjax.errors import UserError
 
-__all__ = ["feature", "low_res", "sketch"]
+__all__ = ["category", "feature", "low_res", "sketch"]
 
 MAX_VALUES = 2**24  # numbers of a part of one example
 _OVERSAMPLING = 4  # of the image, in which the skeleton of thin strokes is computed
@@ -30,7 +30,7 @@ Image = UInt8[np.ndarray, "h w c"]
 class PartContext(NamedTuple):
     """What a part may depend on of a data set: image shape (h, w, c), class names, pixel levels, stored features."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     class_names: tuple[str, ...]
     levels: int
     features: Mapping[str, Feature]
@@ -43,7 +43,8 @@ class Part:
     `choices`: with more than 0, a value is [choices, *shape], alternatives of which training draws one each time, and
     all else takes the first. `vocab`: with more than 0, values are integers 0 … vocab − 1, else real numbers. `reads`:
     the stored feature that `make` gets in place of the image; empty: the image. `of_image`: the part describes the
-    image as it is stored, so it does not go with augmentation.
+    image as it is stored, so it does not go with augmentation. `absent`: the integer that a value has throughout where
+    an example has no such part; None: all have it. `names` are those of the values 0 … vocab − 1 of a category.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Part:
     vocab: int = 0
     reads: str = ""
     of_image: bool = True
+    absent: int | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -79,7 +82,7 @@ def sketch(sigma: float = 0.0) -> Maker:
         raise UserError(f"sketch: sigma must be at least 0, got {sigma:g}")
 
     def make(context: PartContext) -> Part:
-        height, width, channels = context.shape
+        height, width, channels = _image_shape(context, "sketch")
         if sigma == 0 and channels != 1:
             raise UserError(f"sketch: strokes are grey, and these pictures have {channels} channels; give sigma=1.0")
         lines = partial(_edges, sigma) if sigma else _skeleton
@@ -97,7 +100,7 @@ def low_res(factor: int = 2) -> Maker:
         raise UserError(f"low_res: factor must be at least 2, got {factor}")
 
     def make(context: PartContext) -> Part:
-        height, width, channels = context.shape
+        height, width, channels = _image_shape(context, "low_res")
         if height % factor or width % factor:
             raise UserError(f"low_res: factor must divide the sides of the images ({width}x{height}), got {factor}")
         small = (height // factor, width // factor, channels)
@@ -114,18 +117,19 @@ def low_res(factor: int = 2) -> Maker:
 def feature(name: str, length: int = 64) -> Maker:
     """The stored feature of that name: numbers as float32 or int32, a class, or a text in `length` bytes of UTF-8.
 
-    Arrays keep their shape, of 1 … `MAX_VALUES` numbers. Raises UserError for an unknown name and for a shape that
-    varies; and when an example is read, for a longer text, numbers that are not finite, or integers beyond 32 bits.
+    Arrays keep their shape, of 1 … `MAX_VALUES` numbers; a stored picture, such as a sketch, is in [0, 1]. An empty
+    caption of a source with captions is absent: the net sees its null embedding. Raises UserError for an unknown name
+    and for a shape that varies; and when an example is read, for a longer text, numbers that are not finite, or
+    integers beyond 32 bits.
     """
 
     def make(context: PartContext) -> Part:
-        kind = context.features.get(name)
-        if kind is None:
-            names = ", ".join(sorted(context.features)) or "none beside image and class"
-            raise UserError(f"feature: the data set stores no {name!r}; it has: {names}")
+        kind = _stored(context, name, "feature")
         if kind.text:
-            read = partial(_read_text, length)
-            return Part(name, (length,), np.int32, read, vocab=byte_tokenizer.VOCAB, reads=name, of_image=False)
+            read = partial(_read_text, length, kind.optional)
+            vocab = byte_tokenizer.VOCAB
+            absent = 0 if kind.optional else None
+            return Part(name, (length,), np.int32, read, vocab=vocab, reads=name, of_image=False, absent=absent)
         shape = tuple(size or 0 for size in kind.shape)
         if None in kind.shape or not 0 < prod(shape) <= MAX_VALUES:
             raise UserError(
@@ -133,11 +137,64 @@ def feature(name: str, length: int = 64) -> Maker:
             )
         if kind.classes > MAX_CLASSES:
             raise UserError(f"feature: {name!r} has {kind.classes:,} classes; expected at most {MAX_CLASSES:,}")
+        if kind.picture:
+            return Part(name, shape, np.float32, _read_picture, reads=name)
         dtype = np.float32 if kind.dtype.kind == "f" else np.int32
         read = partial(_read_array, name, dtype, kind.classes)
         return Part(name, shape, dtype, read, vocab=kind.classes, reads=name, of_image=False)
 
     return make
+
+
+def category(name: str) -> Maker:
+    """The stored feature of that name as one of its categories, an integer: few different texts, or integers 0, 1, ….
+
+    The names of the categories are recorded with a run. An empty text is absent. Raises UserError for an unknown name,
+    and for a feature of another kind, or of more than 1,000 categories.
+    """
+
+    def make(context: PartContext) -> Part:
+        kind = _stored(context, name, "category")
+        names = kind.names or tuple(map(str, range(kind.classes)))
+        if not names or kind.shape:
+            what = "texts, too many of them different" if kind.text else "no integers 0, 1, … that are few"
+            raise UserError(f"category: {name!r} holds {what}; read it by feature({name!r})")
+        numbers = {text: number for number, text in enumerate(names)} if kind.text else None
+        read = partial(_read_category, name, numbers, len(names))
+        absent = -1 if kind.optional else None
+        return Part(name, (), np.int32, read, vocab=len(names), reads=name, of_image=False, absent=absent, names=names)
+
+    return make
+
+
+def _stored(context: PartContext, name: str, maker: str) -> Feature:
+    """The stored feature of that name."""
+    if name not in context.features:
+        names = ", ".join(sorted(context.features)) or "none beside image and class"
+        raise UserError(f"{maker}: the data set stores no {name!r}; it has: {names}")
+    return context.features[name]
+
+
+def _image_shape(context: PartContext, maker: str) -> tuple[int, int, int]:
+    """(h, w, c) of images of levels."""
+    if len(context.shape) != 3:
+        raise UserError(f"{maker}: describes images, and these are arrays of shape {context.shape}; leave it out")
+    height, width, channels = context.shape
+    return height, width, channels
+
+
+def _read_picture(pixels: UInt8[np.ndarray, "h w c"], label: int) -> Float32[np.ndarray, "h w c"]:
+    return (np.asarray(pixels) / 255).astype(np.float32)
+
+
+def _read_category(name: str, numbers: Mapping[str, int] | None, count: int, value: object, label: int) -> np.ndarray:
+    """The number of a category; -1 for an empty text."""
+    if numbers is not None:
+        return np.asarray(numbers.get(str(value), -1), np.int32)
+    number = int(np.asarray(value))
+    if not 0 <= number < count:
+        raise UserError(f"category: {name!r}: expected 0 … {count - 1}, got {number}; start again")
+    return np.asarray(number, np.int32)
 
 
 def _read_array(name: str, dtype: type[np.generic], classes: int, feature_value: object, label: int) -> np.ndarray:
@@ -154,8 +211,10 @@ def _read_array(name: str, dtype: type[np.generic], classes: int, feature_value:
     return value
 
 
-def _read_text(length: int, value: object, label: int) -> Int32[np.ndarray, " length"]:
+def _read_text(length: int, optional: bool, value: object, label: int) -> Int32[np.ndarray, " length"]:
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if optional and not text.strip():
+        return np.zeros(length, np.int32)
     return byte_tokenizer.encode([text], length)[0]
 
 

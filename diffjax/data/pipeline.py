@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Int32, Key, PyTree, Shaped, UInt8, UInt32
+from jaxtyping import Int32, Key, PyTree, Shaped, UInt32
 
 from diffjax.data import condition_batches, pixel_representation
 from diffjax.data.augment import Augment, apply_augmentations, check_augment
@@ -79,7 +79,7 @@ def batches(
     Row j of batch k is example `ids[k · batch_size + host · b + j]` of one infinite order in which every epoch, of each
     class with `balance`, is another permutation. A split that is not resident is decoded by threads until `close()`;
     both ways give equal bits. Generated examples are computed on the device, from their ids. With parts, cond is
-    {"label": labels, name: ConditionPart, …}, all known; a part with choices takes one per row. Raises `UserError`,
+    {"label": labels, name: ConditionPart, …}; a part with choices takes one per row. Raises `UserError`,
     naming the field, for a split or numbers that do not fit.
     """
     source = dataset.split(split)
@@ -139,7 +139,7 @@ def _resident_batches(
 
 
 def _select_rows(
-    images: UInt8[jax.Array, "n h w c"],
+    images: Shaped[jax.Array, "n ..."],
     labels: Int32[jax.Array, " n"] | None,
     parts: dict[str, jax.Array],
     ids: UInt32[jax.Array, " b"],
@@ -193,5 +193,5 @@ def _transform_batch(
     cond = labels
     if transforms.parts:
         chosen = condition_batches.choose_variants(parts, transforms.parts, choice)
-        cond = condition_batches.assemble_condition(labels, chosen)
+        cond = condition_batches.assemble_condition(labels, chosen, transforms.parts)
     return {"x": transforms.form.encode(noise, images, transforms.levels), "cond": cond}

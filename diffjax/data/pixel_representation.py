@@ -15,10 +15,10 @@ from diffjax.errors import UserError
 __all__ = ["dequantised", "real", "tokens", "unit"]
 
 Shape = tuple[int, ...]
-Images = UInt8[jax.Array, "b h w c"] | Float32[jax.Array, "b h w c"]
+Images = UInt8[jax.Array, "b ..."] | Float32[jax.Array, "b ..."]
 Encoded = Shaped[jax.Array, "b ..."]  # x, as the model sees it
 States = Shaped[jax.Array | np.ndarray, "b ..."]  # such x, on the device or not
-Levels = Int32[np.ndarray, "b h w c"]
+Levels = Int32[np.ndarray, "b ..."]
 Pixels = TypeVar("Pixels", np.ndarray, jax.Array)
 _NOISE_BITS = 14  # the most that a float32 next to level 255 keeps, with room for rounding in `requantise`
 

@@ -1,7 +1,8 @@
 """Data sets: named splits with random access, and the properties of all examples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import jax
@@ -9,11 +10,13 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 
+from diffjax.data.picture_index import Rows
+from diffjax.data.pictures import Substitutes
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 
-Image = UInt8[np.ndarray, "h w c"] | Float32[np.ndarray, "h w c"]  # levels; real numbers for a known density
-Images = UInt8[np.ndarray, "n h w c"] | Float32[np.ndarray, "n h w c"]
+Image = UInt8[np.ndarray, "..."] | Float32[np.ndarray, "..."]  # levels [h, w, c]; real numbers of any shape
+Images = UInt8[np.ndarray, "n ..."] | Float32[np.ndarray, "n ..."]
 Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
 ReadFeatures = Callable[[int], Mapping[str, object]]
 
@@ -27,12 +30,18 @@ class Example(TypedDict):
 
 @dataclass(frozen=True)
 class Feature:
-    """A stored feature beside image and class: an array, a text, or a class of `classes`."""
+    """A stored feature beside image and class: an array, a text, a class of `classes`, or a picture of that shape.
+
+    `names` are those of the categories that its values may be taken as. `optional`: an empty text stands for none.
+    """
 
     shape: tuple[int | None, ...]
     dtype: np.dtype
     text: bool = False
     classes: int = 0
+    names: tuple[str, ...] = ()
+    optional: bool = False
+    picture: bool = False
 
 
 class Part(NamedTuple):
@@ -42,29 +51,49 @@ class Part(NamedTuple):
     fingerprint: str
 
 
+class PictureFiles(NamedTuple):
+    """The files of a set, by paths relative to `root`, and what is known of each; ids of splits are their numbers."""
+
+    root: Path
+    files: Sequence[Path]
+    rows: Rows
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """One split with random access: `fetch(id)` finds a record and returns (decode its image, its label).
 
     `stored(id)` is the whole record, in sets with further features. `fingerprint` is a hash of the keys by which images
-    were assigned to this split; empty if the set itself has the split.
+    were assigned to this split; empty if the set itself has the split. `substitutes` name the example that is read in
+    place of one that cannot be; without them that raises.
     """
 
     ids: Int64[np.ndarray, " n"]
     fetch: Fetch
     stored: ReadFeatures | None = None
     fingerprint: str = ""
+    substitutes: Substitutes | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Example:
-        decode, label = self.fetch(int(self.ids[index]))
-        return {"image": decode(), "label": np.int32(label)}
+        while True:
+            resolved = self._resolve(index)
+            decode, label = self.fetch(int(self.ids[resolved]))
+            try:
+                return {"image": decode(), "label": np.int32(label)}
+            except UserError as error:
+                if self.substitutes is None:
+                    raise
+                self.substitutes.replace(resolved, error)
 
     def features(self, index: int) -> Mapping[str, object]:
         """The stored features of an example beside image and class; none in most sets."""
-        return self.stored(int(self.ids[index])) if self.stored else {}
+        return self.stored(int(self.ids[self._resolve(index)])) if self.stored else {}
+
+    def _resolve(self, index: int) -> int:
+        return index if self.substitutes is None else self.substitutes.resolve(range(len(self))[index])
 
     def labels(self) -> Int32[np.ndarray, " n"]:
         """The classes of all examples, in order, without decoding an image."""
@@ -121,12 +150,14 @@ _generate = jax.jit(lambda draw, ids: draw(ids))
 class Dataset:
     """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
 
-    `features` are stored beside image and class. If the `distribution` is known, pixels are real numbers, and `levels`
-    are for pictures only. `transparent` is the number of images, of all splits, that were composited on white.
+    Arrays may have any other shape. `features` are stored beside image and class. If the numbers are `real`, or their
+    `distribution` is known, `levels` are for pictures only. `transparent` is the number of images, of all splits, that
+    were composited on white; of a folder, `notes` say so. `notes` are lines for the user. `files`: of a folder of
+    pictures.
     """
 
     name: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     class_names: tuple[str, ...]
     levels: int
@@ -134,6 +165,14 @@ class Dataset:
     distribution: Mixture | None = None
     features: Mapping[str, Feature] = field(default_factory=dict)
     transparent: int = 0
+    real: bool = False
+    notes: tuple[str, ...] = ()
+    files: PictureFiles | None = None
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether pixels are levels, not real numbers."""
+        return self.distribution is None and not self.real
 
     def split(self, name: str) -> Split | GeneratedSplit:
         """The split of that name; raises `UserError` where it is missing or empty."""
@@ -148,10 +187,10 @@ class Dataset:
     def arrays(
         self, split: str, rows: Integer[np.ndarray, " n"] | None = None
     ) -> tuple[Images, Int32[np.ndarray, " n"] | None]:
-        """The whole split in memory, or some of it: images [n, h, w, c], and labels [n], or None without labels."""
+        """The whole split in memory, or some of it: images [n, *shape], and labels [n], or None without labels."""
         source = self.split(split)
         rows = np.arange(len(source)) if rows is None else rows
-        images = np.empty((len(rows), *self.shape), np.uint8 if self.distribution is None else np.float32)
+        images = np.empty((len(rows), *self.shape), np.uint8 if self.has_levels else np.float32)
         labels = np.empty(len(rows), np.int32)
         for i, row in enumerate(rows):
             example = source[int(row)]

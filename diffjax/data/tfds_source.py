@@ -26,6 +26,7 @@ Record = Mapping[str, Any]  # by the names of features
 Records = Any  # TFDS's data source; checking the type of its items would read one
 Decode = Callable[[Any, str], np.ndarray]  # (stored image, location for messages) -> pixels
 
+ARRAY_RECORD = tfds.core.FileFormat.ARRAY_RECORD
 _MAX_SHOWN = 160  # letters of another library's message that ours quote
 
 
@@ -50,12 +51,18 @@ def open_prepared(
         return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
 
 
-def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
-    """The builder of a set, validated and prepared. Raises `UserError` if it cannot be."""
+def find_builder(name: str, data_dir: str | Path | None = None) -> Builder:
+    """The builder of a set, validated, whether or not it is prepared. Raises `UserError` if there is none."""
     tfds_validation.check_name(name)
     with _user_error_on_failure(name):
         tfds_validation.check_metadata(name, data_dir)
-        builder = _find_builder(name, data_dir)
+        return _find_builder(name, data_dir)
+
+
+def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
+    """The builder of a set, validated and prepared. Raises `UserError` if it cannot be."""
+    builder = find_builder(name, data_dir)
+    with _user_error_on_failure(name):
         if getattr(builder, "PREPARES_ITSELF", False):
             prepare_once(type(builder), data_dir)
             builder = _find_builder(name, data_dir)
@@ -77,7 +84,9 @@ def _user_error_on_failure(name: str) -> Iterator[None]:
 
 def _find_builder(name: str, data_dir: str | Path | None) -> Builder:
     try:
-        return tfds.builder(name, data_dir=data_dir)
+        builder = tfds.builder(name, data_dir=data_dir)
+        _restore_formats(builder)
+        return builder
     except tfds.core.DatasetNotFoundError as error:
         similar = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
         hint = f" (close names: {', '.join(similar)})" if similar else ""
@@ -85,6 +94,13 @@ def _find_builder(name: str, data_dir: str | Path | None) -> Builder:
     except (ValueError, AssertionError, TypeError, ImportError) as error:
         problem = f"TFDS cannot open it ({describe_error(error)[:_MAX_SHOWN]}); write name[/config][:version]"
         raise UserError(f"data set {name!r}: {problem}") from error
+
+
+def _restore_formats(builder: Builder) -> None:
+    """The formats of files beside the first, which TFDS reads of a set without a builder class alone."""
+    for value in dict.fromkeys(builder.info.as_proto.alternative_file_formats):
+        if tfds.core.FileFormat.from_value(value) not in builder.info.available_file_formats():
+            builder.info.add_alternative_file_format(value)
 
 
 def _require_prepared(builder: Builder, name: str, data_dir: str | Path | None) -> None:
@@ -96,11 +112,15 @@ def _require_prepared(builder: Builder, name: str, data_dir: str | Path | None) 
     path = builder.data_path
     if not splits:
         raise UserError(f"data set {name!r} is not prepared in {path}; run: {command}")
-    if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
-        file_format = builder.info.file_format.value
+    if ARRAY_RECORD not in builder.info.available_file_formats():
+        problem = f"is prepared as {builder.info.file_format.value}, not array_record"
+        where = f" --data_dir {data_dir}" if data_dir else ""
+        convert = f"python -m diffjax.commands.convert --data {name}{where}"
         raise UserError(
-            f"data set {name!r} is prepared as {file_format}, not array_record; delete {path} and run: {command}"
+            f"data set {name!r} {problem}; convert it where it is: pip install 'diffjax[prepare]' && {convert}"
         )
+    if builder.info.file_format != ARRAY_RECORD:  # it has files of both
+        builder.info.set_file_format(ARRAY_RECORD, override=True, override_if_initialized=True)
     tfds_validation.check_files(builder, name)
     if "train" not in splits:
         raise UserError(f"data set {name!r} has no split 'train' (it has {', '.join(splits)}); use another set")

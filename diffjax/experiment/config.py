@@ -14,13 +14,33 @@ class Data:
     """The data set, and what a model sees of it."""
 
     name: str = "digits"
-    """Data set. Range: `digits`, a prepared TFDS name, `folder:PATH`, or `known16`, drawn from a known distribution.
-    When: for your own images, `folder:PATH` with a subfolder for each class."""
+    """Data set. Range: `digits`, a prepared TFDS name, `folder:PATH`, `array:FILE` (.npy, .npz), `shards:PATTERN` (tar
+    files), `hf:PATH_OR_NAME` (Hugging Face), or `known16`, drawn from a known distribution.
+    When: for your own images, `folder:PATH` with a subfolder for each class; docs/data.md has an example of each."""
     dir: str = ""
     """Folder of prepared TFDS sets. Range: a path; empty: TFDS's own. When: the sets lie elsewhere."""
     image_size: int = 0
     """Side to which images are cropped and scaled. Unit: pixels. Range: [0, ∞); 0: their own size.
     When: images of a folder differ in size, or are larger than the model should draw."""
+    image: str = ""
+    """What a source calls its images. Range: an array of an .npz, a column of `hf:`, an extension in `shards:`; empty:
+    `image`, `images`, `x` or `arr_0` of an .npz, the only column of images, any extension of a picture.
+    When: they go by another name."""
+    label: str = ""
+    """What a source calls its classes: integers from 0 on, or texts. Range: a column of `folder:` metadata or of `hf:`,
+    an array of an .npz, a field of the .json in `shards:`; empty: subfolders, `label`, or `.cls`.
+    When: the class is another column."""
+    background: str = "#ffffff"
+    """Colour on which transparent pictures of a folder are laid. Range: `#rrggbb` or a name, such as `black`.
+    When: white lines on nothing are invisible on white."""
+    unreadable: str = "refuse"
+    """What to do about picture files of a folder that cannot be read. Range: `refuse`, or `skip(share=0.5)`, which
+    leaves out up to that share of them and counts them. When: a few of very many are damaged; all are decoded once."""
+    duplicates: str = "keep"
+    """What to do about equal pictures of a folder. Range: `keep`, `once()`, which keeps one of equal and nearly equal
+    pictures, or `once(near=False)`. When: `--check` counts many, above all across splits."""
+    follow_links: bool = False
+    """Whether links to picture files outside of the folder are followed. When: the folder is your own."""
     batch_size: int = 64
     """Examples per training step, on all devices of all hosts together. Unit: examples. Range: [1, ∞); a multiple of
     the number of devices. When: larger for steadier gradients, smaller where memory is short."""
@@ -33,8 +53,9 @@ class Data:
     """Random changes of training images. Range: names of `diffjax.data.augment`, such as `flip()`, `shift(pixels=2)`,
     `turn()`. When: there are few images, and the change leaves them plausible."""
     parts: tuple[str, ...] = ()
-    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2)`, `feature('name')` of
-    what the set stores. When: samples shall follow more than a class; see `model.conditions`."""
+    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2)`; of what the set stores beside
+    image and class, `feature('text')`, a caption, a number or a picture, and `category('kind')`, one of few values.
+    When: samples shall follow more than a class; see `model.conditions`."""
 
 
 @dataclass

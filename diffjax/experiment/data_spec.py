@@ -10,18 +10,25 @@ from diffjax.data import (
     augment,
     condition_parts,
     datasets,
+    duplicates,
     open_dataset,
     pixel_representation,
     split_rules,
+    unreadable,
 )
 from diffjax.data.augment import Augment
 from diffjax.data.condition_batches import build_parts
 from diffjax.data.condition_parts import Part
+from diffjax.data.duplicates import Duplicates
+from diffjax.data.pictures import PictureRules
 from diffjax.data.pixel_representation import Form
 from diffjax.data.split_rules import SplitRule
+from diffjax.data.unreadable import Unreadable
 from diffjax.errors import UserError
 from diffjax.experiment import specs, user_parts
 from diffjax.experiment.config import Data
+from diffjax.utils.files import is_single_line
+from diffjax.utils.image_io import parse_colour
 from diffjax.utils.kinds import matches_type
 
 MAX_PIXELS = 2**30  # of an image, or of a part of a condition
@@ -36,27 +43,40 @@ class PartSpec(NamedTuple):
     vocab: int = 0
 
 
+class CategoryNames(NamedTuple):
+    """The names of the categories 0, 1, … of a part."""
+
+    part: str
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """What a model depends on of its data.
 
     The image shape, the number of classes (0 where unlabelled), their names and their shares of the training images,
-    the number of levels of a pixel, the form in which the model sees it, and the parts that a condition may have
-    beside the class.
+    the number of levels of a pixel, the form in which the model sees it, the parts that a condition may have beside the
+    class, and the names of the categories of those that are categories.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     class_names: tuple[str, ...]
     levels: int
     label_frequencies: tuple[float, ...]
     form: str
     parts: tuple[PartSpec, ...] = ()
+    categories: tuple[CategoryNames, ...] = ()
 
     @property
     def encoding(self) -> Form:
         """How the model sees a pixel."""
         return parse_form(self.form)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether examples are grey or RGB images, which can be shown."""
+        return len(self.shape) == 3 and self.shape[2] in (1, 3)
 
     @property
     def vocab(self) -> int | None:
@@ -78,20 +98,22 @@ def build_data_spec(dataset: Dataset, form: str, parts: Sequence[Part] = ()) -> 
 
     Raises UserError where the form is not for its pixels.
     """
-    real = dataset.distribution is not None
+    real = not dataset.has_levels
     if parse_form(form).real != real:
         problem = "real numbers; use real" if real else "levels, not real numbers; use unit, dequantised or tokens"
         raise UserError(f"data.form: pixels of {dataset.name!r} are {problem}, got {form!r}")
     shares = dataset.split("train").class_frequencies(dataset.classes) if dataset.classes else ()
     part_specs = tuple(PartSpec(part.name, part.shape, part.vocab) for part in parts)
     names = tuple(dataset.class_names)
-    return DataSpec(dataset.shape, dataset.classes, names, dataset.levels, shares, form, part_specs)
+    categories = tuple(CategoryNames(part.name, part.names) for part in parts if part.names)
+    return DataSpec(dataset.shape, dataset.classes, names, dataset.levels, shares, form, part_specs, categories)
 
 
 def parse_data_spec(document: Mapping[str, Any]) -> DataSpec:
     """The record of a JSON document. Raises TypeError or ValueError for values that no data can have."""
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
     values["parts"] = tuple(PartSpec(part, tuple(shape), vocab) for part, shape, vocab in document.get("parts", ()))
+    values["categories"] = tuple(CategoryNames(part, tuple(names)) for part, names in document.get("categories", ()))
     spec = DataSpec(**values)
     if not _possible(spec):
         raise ValueError("facts: out of range")
@@ -102,9 +124,20 @@ def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset
     """The data set of a config, divided into splits by that rule."""
     folder = data.dir or None
     image_size = data.image_size or None
+    columns = datasets.Columns(data.image, data.label)
+    pictures = PictureRules(
+        parse_colour(data.background, "data.background"),
+        specs.parse_value(unreadable, data.unreadable, "data.unreadable", Unreadable),
+        specs.parse_value(duplicates, data.duplicates, "data.duplicates", Duplicates),
+        data.follow_links,
+    )
     if not user_parts.is_data_source(data.name):
-        return open_dataset(data.name, folder, image_size=image_size, rule=parse_rule(rule))
-    offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule)}
+        return open_dataset(
+            data.name, folder, image_size=image_size, rule=parse_rule(rule), columns=columns, pictures=pictures
+        )
+    if data.image or data.label:
+        raise UserError(f"data.{'image' if data.image else 'label'}: {data.name} is a set of your own; leave it out")
+    offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule), "pictures": pictures}
     return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, offered=offered)
 
 
@@ -135,14 +168,22 @@ def _possible(spec: DataSpec) -> bool:
     kinds = get_type_hints(DataSpec).items()
     return (
         all(matches_type(vars(spec)[name], kind) for name, kind in kinds)
-        and len(spec.shape) == 3
-        and min(spec.shape) > 0
+        and min(spec.shape, default=0) > 0
         and prod(spec.shape) <= MAX_PIXELS
         and 2 <= spec.levels <= 2**16
         and spec.classes == len(spec.class_names) == len(spec.label_frequencies)
         and min(spec.label_frequencies, default=0) >= 0
         and (isclose(sum(spec.label_frequencies), 1, abs_tol=1e-3) or not spec.classes)
         and all(map(_possible_part, spec.parts))
+        and all(map(_possible_categories, spec.categories))
+    )
+
+
+def _possible_categories(categories: CategoryNames) -> bool:
+    return (
+        isinstance(categories.part, str)
+        and len(categories.names) <= MAX_VOCAB
+        and all(isinstance(name, str) and is_single_line(name) for name in categories.names)
     )
 
 

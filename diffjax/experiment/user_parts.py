@@ -17,8 +17,8 @@ from diffjax.utils.untrusted import file_sha256
 
 _PATH = re.compile(r"""'[^'\\]*+'|"[^"\\]*+"|@|(?<![\w.])([\w.]*+):(?=[^\W\d])""")  # linear in the text's length
 _MARK = "@"  # between module and name in a marked text: an operator of Python that no other text has
-_PLAIN = ("data.dir", "train.init_from")  # fields that hold paths, never parts
-_FOLDER = "folder:"  # the prefix of a data set that is a folder of images
+_PLAIN = ("data.dir", "data.image", "data.label", "train.init_from")  # fields of paths and columns, never of parts
+_SOURCES = ("folder:", "array:", "shards:", "hf:")  # the prefixes of data sets that a path or a name follows
 
 
 def mark_imports(text: str) -> str:
@@ -83,7 +83,7 @@ def changed_modules(recorded: Mapping[str, str]) -> list[str]:
 
 def is_data_source(name: str) -> bool:
     """Whether `data.name` is the import path of a user's own data set."""
-    return bool(imported_modules(name)) and not name.startswith(_FOLDER)
+    return bool(imported_modules(name)) and not name.startswith(_SOURCES)
 
 
 def _part_texts(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -91,7 +91,7 @@ def _part_texts(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for path, value in fields.items():
         texts = value if isinstance(value, tuple | list) else (value,)
         for text in texts:
-            is_path = path in _PLAIN or (path == "data.name" and isinstance(text, str) and text.startswith(_FOLDER))
+            is_path = path in _PLAIN or (path == "data.name" and isinstance(text, str) and text.startswith(_SOURCES))
             if isinstance(text, str) and not is_path:
                 yield path, text
 

@@ -119,6 +119,15 @@ def check_writable(folder: str | Path, flag: str) -> None:
         raise UserError(f"{flag} {folder}: cannot be written ({nearest} is no folder of yours); choose another")
 
 
+def cache_folder() -> Path:
+    """The user's folder for what can be computed again: DIFFJAX_CACHE, or `diffjax` in the folder of all caches.
+
+    Raises RuntimeError where the user has no home.
+    """
+    folder = os.environ.get("DIFFJAX_CACHE")
+    return Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "diffjax"
+
+
 def nearest_existing(path: str | Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     nearest = Path(path).absolute()

@@ -1,26 +1,32 @@
 """Untrusted image files and encoded images, read with Pillow and checked before they are decoded.
 
 Only `FORMATS` are ever tried, whatever a file's name says. Size, depth and length are known before a pixel is decoded;
-of an animation the first frame is read. Every fault is a `UserError` that names the file.
+of several frames the first is read. Every fault is a `UserError` that names the file.
 """
 
 import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
+from diffjax.utils.image_kinds import FORMATS, check_depth, is_deep, is_grey, max_value, missing_codec, to_eight_bits
+from diffjax.utils.tiff_check import check_tiff
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+Stream = io.BufferedReader | io.BytesIO
+Colour = tuple[int, int, int]  # red, green, blue, 0 … 255
+READER = f"Pillow {PIL.__version__}"  # what decides whether a file can be read
+WHITE = (255, 255, 255)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 5 * MAX_PIXELS  # of a file: more than so many pixels need in any of the formats
@@ -32,7 +38,6 @@ _SIDEWAYS = (5, 6, 7, 8)  # those of its values that swap height and width
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG (ITU-T T.81, table B.1), those within coded data left out
 _END = 0xD9
 _SCAN = 0xDA
-_GREY = ("1", "L", "LA", "La")
 
 # Pillow warns of sizes beyond a limit of its own; ours is lower, and an error. (To silence it for a moment alone would
 # not be safe: images are decoded in threads, and `catch_warnings` acts on all of them.)
@@ -42,22 +47,31 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 class Header(NamedTuple):
     """What an image file says before it is decoded; height and width in pixels, as shown.
 
-    `transparent` is whether it has an alpha channel or a transparent colour.
+    `transparent` is whether it has an alpha channel or a transparent colour, `deep` whether a channel has 16 bits, of
+    which 8 are used, and `several_frames` whether it has further ones, which are not.
     """
 
     height: int
     width: int
     grey: bool
     transparent: bool
+    deep: bool = False
+    several_frames: bool = False
 
 
-def read_header(path: Path) -> Header:
-    """Size and kind of an image file, without decoding it; raises `UserError` naming a file that is no image."""
-    with _open_image(path, str(path)) as image:
+def read_header(file: Path | Stream, name: str = "") -> Header:
+    """Size and kind of an image file, without decoding it; raises `UserError` naming a file that is no image.
+
+    `name` is what to call it in a message, by default its path.
+    """
+    name = name or str(file)
+    with _open_image(file, name) as image:
         width, height = image.size
-        if _orientation(image, str(path)) in _SIDEWAYS:
+        if _orientation(image, name) in _SIDEWAYS:
             width, height = height, width
-        return Header(height, width, grey=image.mode in _GREY, transparent=image.has_transparency_data)
+        transparent = image.has_transparency_data
+        frames = bool(getattr(image, "is_animated", False))  # which classes of some formats have
+        return Header(height, width, is_grey(image), transparent, is_deep(image), frames)
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "h w c"]:
@@ -65,23 +79,39 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w c"]:
     return decode_file(Path(path), None, None)
 
 
-def decode_file(path: Path, channels: int | None, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
-    """An image file as shown: turned by its EXIF orientation, laid on white where transparent, the first frame.
+def decode_file(
+    file: Path | Stream, channels: int | None, image_size: int | None, name: str = "", *, background: Colour = WHITE
+) -> UInt8[np.ndarray, "h w c"]:
+    """An image file as shown: turned by its EXIF orientation, laid on `background` where transparent, the first frame.
 
-    By default it has its own size and as many channels as it needs, 1 or 3. Raises `UserError` for a file that is
-    missing, is no image, has more than 8 bits a channel, or has more than `MAX_PIXELS` pixels.
+    By default it has its own size and as many channels as it needs, 1 or 3; 16 bits a channel are scaled to 8. `name`
+    is what to call it in a message, by default its path. Raises `UserError` for a file that is missing, is no image,
+    has more bits, or has more than `MAX_PIXELS` pixels.
     """
-    with _open_image(path, str(path)) as image:
-        _check_scans(image, str(path))
-        default_channels = 1 if image.mode in _GREY else 3
-        upright = ImageOps.exif_transpose(image) if _orientation(image, str(path)) else image
-        return _array(_on_white(upright), channels or default_channels, image_size)
+    name = name or str(file)
+    with _open_image(file, name) as image:
+        _check_scans(image, name)
+        coloured = image.has_transparency_data and len({*background}) > 1
+        default_channels = 1 if is_grey(image) and not coloured else 3
+        white = max_value(image)
+        upright = ImageOps.exif_transpose(image) if _orientation(image, name) else image
+        opaque = _on_colour(to_eight_bits(upright, white), background)
+        return _array(opaque, channels or default_channels, image_size)
 
 
-def is_transparent(path: Path) -> bool:
-    """Whether some of an image file may be seen through, without decoding it."""
-    with _open_image(path, str(path)) as image:
-        return image.has_transparency_data
+def parse_colour(text: str, field: str) -> Colour:
+    """The colour of a text such as `#ffffff` or `white`. Raises UserError, naming the field, for another text."""
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except (ValueError, TypeError):
+        raise UserError(f"{field}: expected a colour, such as #ffffff or white, got {text[:80]!r}") from None
+    return red, green, blue
+
+
+def resize(picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int) -> UInt8[np.ndarray, "_ _ _"]:
+    """The whole picture averaged over areas to this size, whatever its proportions, in so many channels."""
+    image = _image(picture).convert(MODES[channels]).resize((width, height), Image.Resampling.BOX)
+    return _array_of(image, channels)
 
 
 def crop_and_resize(
@@ -95,15 +125,21 @@ def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) 
     """An encoded image just as it is stored; `name` is what to call it in a `UserError`."""
     with _open_image(io.BytesIO(data), name) as image:
         _check_scans(image, name)
-        return _array(image, channels, image_size)
+        white = max_value(image)
+        image.load()
+        return _array(to_eight_bits(image, white), channels, image_size)
 
 
 @contextmanager
-def _open_image(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
+def _open_image(file: Path | Stream, name: str) -> Iterator[ImageFile]:
     """An open image that is fit to be decoded; whatever Pillow raises, then or now, becomes a `UserError`."""
     _check_length(file, name)
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        # By a stream: of files that it maps itself, Pillow 13 reads those of TIFF that lie on their side in wrong rows.
+        with (
+            file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream,
+            Image.open(_check_start(stream, name), formats=FORMATS) as image,
+        ):
             _check(image, name)
             yield image
     except UserError:
@@ -116,26 +152,36 @@ def _open_image(file: Path | io.BytesIO, name: str) -> Iterator[ImageFile]:
         raise UserError(_describe_unreadable(name, describe_error(error))) from error
 
 
-def _check_length(file: Path | io.BytesIO, name: str) -> None:
+def _check_length(file: Path | Stream, name: str) -> None:
     try:
         if isinstance(file, Path) and not file.is_file():  # a pipe or a device would be read for ever
             problem = "not a file" if file.exists() else "no such file"
             raise UserError(f"{name}: {problem}; give a PNG or JPEG image")
-        length = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
+        length = file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
     except OSError as error:
         raise UserError(_describe_unreadable(name, describe_error(error))) from None
+    if not isinstance(file, Path):
+        file.seek(0)
     if length > MAX_BYTES:
         raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
 
 
+def _check_start(stream: Stream, name: str) -> Stream:
+    """The stream; raises `UserError` for a format that the installed Pillow lacks, and for a TIFF of too many tags."""
+    lacking = missing_codec(stream.read(16))
+    stream.seek(0)
+    if lacking:
+        problem = f"{lacking}, which the installed Pillow was built without"
+        raise UserError(f"{name}: {problem}; install its wheel (pip install --upgrade pillow), or save it as PNG")
+    check_tiff(stream, name)
+    return stream
+
+
 def _check(image: ImageFile, name: str) -> None:
-    """Raises `UserError` for more pixels than may be decoded, or more bits than a byte holds of each."""
+    """Raises `UserError` for more pixels than may be decoded, or more than 16 bits of each."""
     if image.width * image.height > MAX_PIXELS:
         raise UserError(_describe_too_large(name))
-    coded = [str(tile[3]) for tile in image.tile] if image.format == "PNG" else []  # Pillow reads 16-bit RGB as 8
-    deep = [mode for mode in (image.mode, *coded) if mode.startswith(("I", "F")) or mode.endswith(";16B")]
-    if deep:
-        raise UserError(f"{name}: pixels of more than 8 bits (mode {deep[0]}); save it with 8 bits per channel")
+    check_depth(image, name)
 
 
 def _check_scans(image: ImageFile, name: str) -> None:
@@ -169,11 +215,11 @@ def _orientation(image: ImageFile, name: str) -> int:
     return image.getexif().get(_ORIENTATION, 0) if data else 0
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_colour(image: Image.Image, background: Colour) -> Image.Image:
     if not image.has_transparency_data:
         return image
     rgba = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (*background, 255)), rgba)
 
 
 def _array(image: Image.Image, channels: int, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:

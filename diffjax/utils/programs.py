@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 import platform
 import zlib
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+from diffjax.utils.files import cache_folder
 
 MAX_BYTES = 2 * 2**30  # of all programs of one kind of machine
 _STAMP = ".checked"  # its time is that of the last check
@@ -30,7 +31,7 @@ def keep_programs() -> bool:
         or not jax.config.values["jax_enable_compilation_cache"]
     ):
         return False
-    folder = _cache_home() / "diffjax" / "programs" / _machine()
+    folder = cache_folder() / "programs" / _machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tidy(folder)
@@ -76,10 +77,6 @@ def _is_cut_off(path: Path) -> bool:
             return True
         return not stream.eof
     return False
-
-
-def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _machine() -> str:

@@ -154,5 +154,9 @@ def test_too_large_and_too_deep_images_are_refused_before_decoding():
     side = int(MAX_PIXELS**0.5) + 1
     with pytest.raises(UserError, match=r"^x: .*64"):
         decode_bytes(png(np.zeros((side, side), np.uint8), compress_level=1), 1, None, "x")
-    with pytest.raises(UserError, match=r"^x: .*8 bits"):
-        decode_bytes(png(np.zeros((4, 4), np.uint16)), 1, None, "x")
+    deep = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4), np.int32)).save(deep, "TIFF")
+    with pytest.raises(UserError, match=r"^x: .*16 bits"):
+        decode_bytes(deep.getvalue(), 1, None, "x")
+    levels = decode_bytes(png(np.full((4, 4), 257 * 9, np.uint16)), 1, None, "x")
+    np.testing.assert_array_equal(levels, np.full((4, 4, 1), 9))

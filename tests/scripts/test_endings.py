@@ -176,7 +176,18 @@ def test_the_plan_is_printed_and_nothing_is_written(call, tiny, tmp_path) -> Non
     told = call("train.py", "--config", tiny.config, "--workdir", tmp_path / "run", "--check")
     assert (told.code, told.err) == (0, "")
     names = [line.split(":")[0] for line in told.out.splitlines()]
-    assert names == ["data", "data_std", "model", "state", "steps", "checkpoints", "digits", "memory", "time"]
+    assert names == [
+        "data",
+        "data_std",
+        "model",
+        "state",
+        "steps",
+        "checkpoints",
+        "digits",
+        "examples",
+        "memory",
+        "time",
+    ]
     weights = sum(leaf.size for leaf in jax.tree.leaves(trained_model.load(tiny.workdir).denoise.variables))
     assert f"{weights:,} parameters" in told.out
     assert "1,257 images of 8 x 8 x 1, 10 classes, 17 levels as unit" in told.out
