@@ -68,7 +68,7 @@ def map_parts(
     return jax.tree.map(call, *trees, is_leaf=is_part)
 
 
-def map_joined(function: Callable[..., Array], *trees: PyTree) -> PyTree:
+def map_joined(function: Callable[..., PyTree], *trees: PyTree) -> PyTree:
     """`function`, which is of single numbers, of the leaves of trees of one structure."""
     return split(jax.tree.map(function, *(join(tree, trees[0]) for tree in trees)), trees[0])
 

@@ -47,7 +47,7 @@ def train_step(
         value, grads = jax.lax.pmean((value, grads), axis)
     with jax.named_scope("optimizer"):  # scopes are names in a profile alone
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = map_joined(_add_update, state.params, updates)
+        params = map_joined(optax.apply_updates, state.params, updates)
     with jax.named_scope("averages"):
         emas = update_averages(state.emas, params, state.step)
     new_state = replace(
@@ -63,10 +63,6 @@ def train_step(
 
         state = map_parts(partial(map_joined, select), params, new_state, halted_state, elsewhere=select)
     return state, {"loss": value, "grad_norm": norm, "fine": is_finite}
-
-
-def _add_update(param: Array, update: Array) -> Array:
-    return (param + update).astype(param.dtype)
 
 
 def gradients(net: Net, loss: Loss, state: State, batch: Batch, parts: int) -> tuple[Array, PyTree]:
