@@ -11,15 +11,7 @@ from diffjax.parallel import batch_progress
 from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.parallel.dispatch import map_in_batches
 from diffjax.utils import waiting
-
-
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

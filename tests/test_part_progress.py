@@ -3,15 +3,7 @@
 import pytest
 
 from diffjax.commands.part_progress import Cost, PartProgress
-
-
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
