@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> dict[str, str]:
         "other": np.ascontiguousarray(grey[::-1]),
         "wide": rng.integers(0, 255, (28, 40, 3), np.uint8),
         "small": grey[:4, :4],
-        "deep": np.zeros((8, 8), np.uint16),
+        "deep": np.uint16(257) * grey,
         "empty": np.zeros_like(below),
         "full": np.full_like(below, 255),
     }
@@ -115,7 +115,6 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(call, tiny, unconditional
         (tiny, ["--edit=inpaint", "--image={in}", "--mask={wide}"], ["wide.png", "expected 8x8", "got 40x28"]),
         (tiny, ["--edit=inpaint", "--image={in}", "--mask={empty}"], ["empty.png", "nothing is white"]),
         (tiny, ["--edit=inpaint", "--image={in}", "--mask={full}"], ["full.png", "all is white"]),
-        (tiny, ["--edit=inpaint", "--image={deep}", "--mask={mask}"], ["deep.png", "more than 8 bits"]),
         (tiny, ["--edit=variations", "--image={in}", "--strength=0"], ["strength", "(0, 1]"]),
         (tiny, [*inpaint, "--method=clamp"], ["one level per example"]),
         (tiny, [*inpaint, "--method=ddnm(x=3)"], ["--method", "'x'"]),
