@@ -10,22 +10,21 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
 from diffjax import evaluation as ev
 from diffjax import reports
 from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, model_diagnostics
+from diffjax.commands.assessment_samples import draw_samples, show_picture
 from diffjax.commands.assessment_state import Plan, Results
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.errors import UserError, tell
 from diffjax.experiment import build
 from diffjax.noise import Gaussian
-from diffjax.parallel.batch_progress import BatchProgress, Report
+from diffjax.parallel.batch_progress import Report
 
 SECONDS_PER_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
 SCORES = ("samples", "scores", "features")  # the parts of --quick
-Picture = UInt8[np.ndarray, "h w c"]
 
 
 class Part(NamedTuple):
@@ -57,7 +56,7 @@ def assess(plan: Plan, names: Collection[str], results: Results) -> None:
 
 def report_of(plan: Plan, results: Results) -> reports.Report:
     """The report of the results so far. Raises UserError before there are samples."""
-    if results.images is None:
+    if results.samples is None:
         raise UserError("no samples were drawn; there is nothing to report")
     model = plan.model
     return reports.Report(
@@ -81,25 +80,10 @@ def _provenance(plan: Plan, results: Results) -> reports.Provenance:
         **plan.model.provenance,
         **({"left out": ", ".join(missing)} if missing else {}),
     }
-    count = len(_images(results))
+    assert results.samples is not None
+    count = len(results.samples)
     splits = plan.model.splits
     return reports.provenance(count, config.sampler, config.steps, plan.seed, splits, plan.kernels, **details)
-
-
-def _samples(plan: Plan, results: Results, report: Report) -> None:
-    results.cond, results.labels = plan.model.balanced_conditions(plan.count)
-    with BatchProgress(plan.count, report) as progress:
-        arguments = (plan.sampler, jax.random.key(plan.seed), plan.count, plan.batch, results.cond, progress)
-        if plan.model.distribution is None:
-            images = image_sampler.sample_images(*arguments)
-        else:
-            results.states = image_sampler.sample_states(*arguments)
-            images = image_sampler.to_bytes(results.states, plan.sampler.data)
-    picture = reports.grid(images[:100], 10)
-    if results.labels is not None:
-        picture = reports.labelled_grid(images, results.labels, plan.sampler.data.class_names, 12)
-    _show(plan, results, "Samples", "grid.png", picture)
-    results.images = images
 
 
 def _scores(plan: Plan, results: Results, _: Report) -> None:
@@ -125,12 +109,12 @@ def _pictures(plan: Plan, results: Results, _: Report) -> None:
     selection = images[:: max(1, len(images) // 12)][:12]
     nearest = ev.nearest_images(selection, plan.model.splits, plan.levels)[0]
     caption = "Samples above their nearest training images"
-    _show(plan, results, caption, "nearest.png", reports.side_by_side(selection, nearest, 12))
+    show_picture(plan, results, caption, "nearest.png", reports.side_by_side(selection, nearest, 12))
     cond = jax.tree.map(lambda leaf: leaf[:: max(1, len(images) // 6)], results.cond)
     root = jax.random.key(plan.seed)
     frames, clock = image_sampler.sample_trajectory(plan.sampler, root, min(6, len(images)), cond)
     picture = reports.strip(*image_sampler.subsample_states(frames, clock), caption="clock")
-    _show(plan, results, "From noise to image", "strip.png", picture)
+    show_picture(plan, results, "From noise to image", "strip.png", picture)
 
 
 def _findings(plan: Plan, results: Results, _: Report) -> None:
@@ -191,14 +175,13 @@ def _held_out(plan: Plan, results: Results) -> model_diagnostics.HeldOut:
     return results.held_out
 
 
-def _show(plan: Plan, results: Results, caption: str, name: str, picture: Picture) -> None:
-    reports.write_png(plan.out / name, picture)
-    results.pictures[caption] = plan.out / name
+def _of_images(plan: Plan) -> bool:
+    return plan.model.info.data.of_images
 
 
 def _comparable(plan: Plan) -> bool:
-    """Whether there are enough real images to compare with."""
-    return plan.model.comparable
+    """Whether there are images, and enough real ones to compare with."""
+    return plan.model.comparable and _of_images(plan)
 
 
 def _single_level(plan: Plan) -> bool:
@@ -228,11 +211,11 @@ def _nfe(plan: Plan) -> int:
 
 
 PARTS = {
-    "samples": Part(_samples, _net(lambda plan: plan.count * _nfe(plan))),
+    "samples": Part(draw_samples, _net(lambda plan: plan.count * _nfe(plan))),
     "scores": Part(_scores, _pairs, _comparable),
     "features": Part(_features, _pairs, _comparable),
     "findings": Part(_findings, _pairs, _comparable),
-    "pictures": Part(_pictures, _net(lambda plan: 6 * _nfe(plan))),
+    "pictures": Part(_pictures, _net(lambda plan: 6 * _nfe(plan)), _of_images),
     "bits": Part(_bits, _net(lambda plan: 2 * plan.likelihood_images * 64)),
     "levels": Part(_levels, _net(lambda plan: plan.likelihood_images * 17 * 2), _single_level),
     "training": Part(_training, _net(lambda plan: plan.likelihood_images * model_diagnostics.BINS * 3), _single_level),

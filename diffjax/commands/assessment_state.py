@@ -48,9 +48,10 @@ class Plan:
 
 @dataclass
 class Results:
-    """What has been measured so far; everything depends on the `images`.
+    """What has been measured so far; everything depends on the samples.
 
-    `states` are the images before rounding, where the distribution of the data is known.
+    `images` are the samples 0 … 255, where they are images, and `states` on the scale of the model, where they are no
+    images or the distribution of the data is known.
     """
 
     images: np.ndarray | None = None
@@ -66,6 +67,11 @@ class Results:
     pictures: dict[str, Path] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
+
+    @property
+    def samples(self) -> np.ndarray | None:
+        """The samples in one form or the other; None before there are any."""
+        return self.states if self.images is None else self.images
 
     @property
     def all_findings(self) -> reports.Findings | None:

@@ -21,12 +21,14 @@ from diffjax.commands import (
 from diffjax.commands.flags import folder_flag, refuse_flags, step_choice
 from diffjax.commands.sampler_flags import sampler_config
 from diffjax.errors import UserError, tell
+from diffjax.experiment.data_spec import DataSpec
 from diffjax.parallel import dispatch
 from diffjax.utils.files import check_writable
 
 LIKELIHOOD_FLAGS = ("likelihood", "likelihood_steps", "bits_of", "without", "quick")
 SAMPLING_FLAGS = ("guidance", "guidance_when", "guidance_rule", "guidance_form", "guidance_interval", "sampler", "grid")
 RUN_FLAGS = ("workdir", *SAMPLING_FLAGS, "steps", "seed", "ema", "step", "num", "split", *LIKELIHOOD_FLAGS)
+OF_IMAGES = ("classifier", "inception", "embeddings")
 NOT_IN_SWEEPS = ("compare", "samples", "classifier", "inception", "embeddings", *LIKELIHOOD_FLAGS)
 
 
@@ -53,7 +55,7 @@ def evaluate() -> None:
     results = assessment.Results()
 
     def publish_results() -> None:
-        if results.images is not None:
+        if results.samples is not None:
             publish(plan.out, assessment.report_of(plan, results))
 
     with interruption.ended_in_time(publish_results):
@@ -69,7 +71,8 @@ def plan_evaluation() -> tuple[assessment.Plan, list[str]]:
     workdir, out = run_folders()
     model = open_model(workdir)
     data = model.info.data
-    uses_features = "features" in names and model.comparable
+    _check_comparisons(data)
+    uses_features = "features" in names and model.comparable and data.of_images
     plan = assessment.Plan(
         model,
         model.build_sampler(sampler_config(model.info)),
@@ -85,6 +88,12 @@ def plan_evaluation() -> tuple[assessment.Plan, list[str]]:
     return plan, names
 
 
+def _check_comparisons(data: DataSpec, *more: str) -> None:
+    """Raise UserError where a flag that compares images is set for a model of other arrays."""
+    if not data.of_images:
+        refuse_flags((*OF_IMAGES, *more), f"is for images, and this model draws arrays of shape {data.shape}")
+
+
 def sweep_settings() -> None:
     """Score a run over varied settings; what an earlier call has measured is not drawn again."""
     values = flags.FLAGS
@@ -92,6 +101,7 @@ def sweep_settings() -> None:
     refuse_flags((*NOT_IN_SWEEPS, *lists), f"does not go with --sweep {','.join(lists)}")
     workdir, out = run_folders()
     model = open_model(workdir)
+    _check_comparisons(model.info.data, "sweep")
     if not model.comparable:
         raise UserError(f"--sweep: compares with real images; {model.reference}")
     plan = settings_sweep.SweepPlan(values.num, values.seed, batch_size(model.info.data.shape))

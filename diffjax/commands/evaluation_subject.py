@@ -26,7 +26,7 @@ from diffjax.order import Order
 from diffjax.protocols import Noise
 from diffjax.traits import ConditionalNet
 
-Labelled = tuple[Shaped[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]  # images and their labels
+Labelled = tuple[Shaped[np.ndarray, "_ ..."], Integer[np.ndarray, " _"] | None]  # images or other arrays, labels
 MIN_IMAGES = 3  # images of a side, below which nothing is compared
 Rows = tuple[str, Integer[np.ndarray, " _"]]  # the name of a split, and which of its images
 

@@ -103,8 +103,8 @@ def _measure(
 
 
 def _baseline_rows(estimator: BitsEstimator, train: Labelled, parts: list[Labelled]) -> Rows:
-    """The bits of models in closed form; none where a single image has no covariance."""
-    if len(train[0]) < 2:
+    """The bits of models of levels in closed form; none where a single image has no covariance."""
+    if len(train[0]) < 2 or estimator.data.encoding.real:
         return {}
     rows: Rows = {}
     for name, baseline in BASELINES.items():

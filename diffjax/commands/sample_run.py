@@ -29,7 +29,7 @@ from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel
 from diffjax.parallel.batch_progress import BatchProgress
-from diffjax.reports import animation, grid, labelled_grid, strip, write_png
+from diffjax.reports import animation, grid, labelled_grid, plot_signals, strip, write_png
 from diffjax.utils.files import check_writable, write_atomically
 from diffjax.utils.waiting import Waiting
 
@@ -84,7 +84,7 @@ def draw_samples(out: Path, model: TrainedModel, request: SampleRequest) -> None
 
 
 def draw_arrays(out: Path, model: TrainedModel, ready: PreparedRequest, request: SampleRequest) -> None:
-    """Write samples that are no images as numbers: real numbers as they are, levels as bytes."""
+    """Write samples that are no images as numbers: real numbers as they are, levels as bytes; and a plot of signals."""
     values = flags.FLAGS
     refuse_flags(("trajectory", "animate", "singles"), "is for images, which this model does not draw")
     with BatchProgress(values.num) as progress:
@@ -94,6 +94,8 @@ def draw_arrays(out: Path, model: TrainedModel, ready: PreparedRequest, request:
         else:
             arrays = ready.images(values.num, values.batch, progress)
     write_samples(out, arrays, ready.labels, sample_provenance(model.info, request))
+    if model.info.data.of_signals:
+        plot_signals(out / "signals.png", arrays.astype(float))
     tell(f"{values.num} samples of shape {model.info.data.shape} written to {out / 'samples.npz'}")
 
 

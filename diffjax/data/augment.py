@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 from diffjax.protocols import Keys
+from diffjax.utils.image_io import format_size
 from diffjax.utils.prng import fold, keys
 
 __all__ = ["flip", "shift", "turn"]
@@ -50,7 +51,9 @@ def shift(pixels: int = 1) -> Augment:
     def shifted(keys: Keys, images: Images) -> Images:
         height, width = images.shape[1:3]
         if pixels >= min(height, width):
-            raise UserError(f"shift: pixels must be below the sides of the images ({width}x{height}), got {pixels}")
+            raise UserError(
+                f"shift: pixels must be below the sides of the images ({format_size(height, width)}), got {pixels}"
+            )
         return jax.vmap(shift_image)(keys, images)
 
     return shifted
@@ -62,7 +65,8 @@ def turn() -> Augment:
     def turn_image(keys: Keys, images: Images) -> Images:
         height, width = images.shape[1:3]
         if height != width:
-            raise UserError(f"turn: needs square images, got {width}x{height}; set data.image_size, or leave turn out")
+            size = format_size(height, width)
+            raise UserError(f"turn: needs square images, got {size}; set data.image_size, or leave turn out")
         quarters = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(keys)
         four = jnp.stack([jnp.rot90(images, number, axes=(1, 2)) for number in range(4)])
         return four[quarters, jnp.arange(len(images))]

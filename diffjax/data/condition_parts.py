@@ -18,6 +18,7 @@ from diffjax.data import byte_tokenizer
 from diffjax.data.class_names import MAX_CLASSES
 from diffjax.data.splits import Dataset, Feature
 from diffjax.errors import UserError
+from diffjax.utils.image_io import format_size
 
 __all__ = ["category", "feature", "low_res", "sketch"]
 
@@ -102,7 +103,8 @@ def low_res(factor: int = 2) -> Maker:
     def make(context: PartContext) -> Part:
         height, width, channels = _image_shape(context, "low_res")
         if height % factor or width % factor:
-            raise UserError(f"low_res: factor must divide the sides of the images ({width}x{height}), got {factor}")
+            size = format_size(height, width)
+            raise UserError(f"low_res: factor must divide the sides of the images ({size}), got {factor}")
         small = (height // factor, width // factor, channels)
 
         def means(image: Image, label: int) -> Float32[np.ndarray, "_ _ _"]:

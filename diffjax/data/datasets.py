@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from diffjax.data import split_rules
+from diffjax.data import autoregressive, split_rules
 from diffjax.data.array_source import open_array
 from diffjax.data.folder import open_folder
 from diffjax.data.hf_source import open_hf
@@ -81,7 +81,8 @@ def open_dataset(
 
     `name` is `folder:PATH`, a folder of images; `array:FILE`, an .npy or .npz; `shards:PATTERN`, tar files in the
     WebDataset format; `hf:PATH_OR_NAME`, a set of Hugging Face; `known16`, synthetic images of 16 × 16 pixels (or
-    8 … 64) whose distribution is known; or a TFDS name, such as `digits`, `mnist` or `imagenet_resized/32x32`.
+    8 … 64) whose distribution is known; `ar_process`, signals of an autoregressive process; or a TFDS name, such as
+    `digits`, `mnist` or `imagenet_resized/32x32`.
     `data_dir` is the folder of TFDS sets, by default TFDS_DATA_DIR, else ~/tensorflow_datasets. `image_size`, at least
     1 pixel, is the side to which the centred square of each encoded image is scaled; by default images keep their size.
     `rule` assigns images to the splits that a set does not define (`data.split_rules`). `columns` names the images and
@@ -99,6 +100,8 @@ def open_dataset(
         field = "image" if columns.image else "label"
         problem = f"{name!r} says itself what its images and classes are"
         raise UserError(f"data.{field}: {problem}; leave it out, or give a source such as folder:PATH")
+    if name == autoregressive.NAME:
+        return autoregressive.open_ar_process(name, image_size)
     if name.removeprefix(PREFIX).isdecimal():
         return open_known(name, image_size)
     from diffjax.data.tfds_source import open_prepared  # loads TFDS, which folders do not need

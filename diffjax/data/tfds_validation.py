@@ -14,7 +14,7 @@ from tensorflow_datasets.core.utils import file_utils
 
 from diffjax.data.class_names import MAX_NAME
 from diffjax.errors import UserError
-from diffjax.utils.image_io import MAX_PIXELS
+from diffjax.utils.image_io import MAX_PIXELS, format_size
 
 MAX_JSON_BYTES = 2**22  # of a file that describes a set
 MAX_TEXT_BYTES = 2**24  # of a file that lists its classes
@@ -74,7 +74,7 @@ def check_files(builder: DatasetBuilder, name: str) -> None:
 def check_pixels(height: int, width: int, name: str) -> None:
     """Raises `UserError` for images of more than `MAX_PIXELS` pixels."""
     if not 0 < height * width <= MAX_PIXELS:
-        problem = f"expected 1 … {MAX_PIXELS:,} pixels an image, got {width}x{height}"
+        problem = f"expected 1 … {MAX_PIXELS:,} pixels an image, got {format_size(height, width)}"
         raise UserError(f"data set {name!r}: {problem}; use another set")
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer, UInt8
 
 from diffjax.errors import UserError
 
-Splits = Mapping[str, tuple[UInt8[np.ndarray, "_ _ _ _"], Integer[np.ndarray, " _"] | None]]
+Splits = Mapping[str, tuple[UInt8[np.ndarray, "_ ..."], Integer[np.ndarray, " _"] | None]]
 SPLIT_NAMES = ("train", "validation", "test")
 
 

@@ -15,7 +15,7 @@ class Data:
 
     name: str = "digits"
     """Data set. Range: `digits`, a prepared TFDS name, `folder:PATH`, `array:FILE` (.npy, .npz), `shards:PATTERN` (tar
-    files), `hf:PATH_OR_NAME` (Hugging Face), or `known16`, drawn from a known distribution.
+    files), `hf:PATH_OR_NAME` (Hugging Face); images `known16` and signals `ar_process` of known distributions.
     When: for your own images, `folder:PATH` with a subfolder for each class; docs/data.md has an example of each."""
     dir: str = ""
     """Folder of prepared TFDS sets. Range: a path; empty: TFDS's own. When: the sets lie elsewhere."""
@@ -46,7 +46,8 @@ class Data:
     the number of devices. When: larger for steadier gradients, smaller where memory is short."""
     form: str = "unit"
     """How the model sees a pixel. Range: `unit` or `dequantised` numbers for Gaussian noise, `tokens` for Masking;
-    `real` for `known16`. When: `dequantised` for a density of pixels, `tokens` for masked or autoregressive models."""
+    `real` for floats, `known16` and `ar_process`. When: `dequantised` for a density of pixels, `tokens` for masked or
+    autoregressive models."""
     balance: bool = False
     """Whether training shows all classes equally often. When: some classes have far fewer images than others."""
     augment: tuple[str, ...] = ()

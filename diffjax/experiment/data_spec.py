@@ -79,6 +79,11 @@ class DataSpec:
         return len(self.shape) == 3 and self.shape[2] in (1, 3)
 
     @property
+    def of_signals(self) -> bool:
+        """Whether examples are signals [n, channels], which can be plotted."""
+        return len(self.shape) == 2
+
+    @property
     def vocab(self) -> int | None:
         """How many tokens the model has; None where it sees numbers."""
         return self.levels if self.encoding.discrete else None

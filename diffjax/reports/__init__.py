@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from diffjax.reports.json_report import ReportNumbers, read_numbers
     from diffjax.reports.plots import Curves, plot_curves
     from diffjax.reports.settings import describe_settings
+    from diffjax.reports.signal_plots import plot_forecasts, plot_signals
     from diffjax.reports.sweep_report import Sweep, sweep_table, write_sweep
     from diffjax.reports.sweep_rows import SweepRow, read_row, row_file, write_row
     from diffjax.reports.tables import table, write_report
@@ -36,6 +37,8 @@ __all__ = [
     "grid",
     "labelled_grid",
     "plot_curves",
+    "plot_forecasts",
+    "plot_signals",
     "provenance",
     "read_numbers",
     "read_row",
@@ -62,6 +65,7 @@ __getattr__, __dir__ = lazy_names(
         "plots": ("Curves", "plot_curves"),
         "image_files": ("animation", "write_png"),
         "settings": ("describe_settings",),
+        "signal_plots": ("plot_forecasts", "plot_signals"),
         "sweep_report": ("Sweep", "sweep_table", "write_sweep"),
         "sweep_rows": ("SweepRow", "read_row", "row_file", "write_row"),
         "tables": ("table", "write_report"),

@@ -130,9 +130,9 @@ def test_a_slot_that_cannot_be_is_refused(slot: str, message: str):
 
 def test_a_change_that_does_not_suit_the_images_is_refused_before_any_is_read(digits: Dataset):
     oblong = Dataset("oblong", (4, 6, 1), 0, (), 256, digits.splits)
-    with pytest.raises(UserError, match=r"^data\.augment: turn\b.*6x4"):
+    with pytest.raises(UserError, match=r"^data\.augment: turn\b.*6 wide and 4 high"):
         stream(oblong, "train", 4, 0, augment=(turn(),))
-    with pytest.raises(UserError, match=r"^data\.augment: shift\b.*pixels.*6x4"):
+    with pytest.raises(UserError, match=r"^data\.augment: shift\b.*pixels.*6 wide and 4 high"):
         stream(oblong, "train", 4, 0, augment=(shift(pixels=4),))
     with pytest.raises(UserError, match=r"^data\.augment: .*float32"):
         stream(oblong, "train", 4, 0, augment=(lambda keys, images: images / 2,))
