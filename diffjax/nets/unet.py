@@ -12,6 +12,7 @@ from diffjax.errors import UserError
 from diffjax.nets.attention import CrossAttention, check_blocks
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.condition_encoders import EncoderOutputs, Encoders
+from diffjax.nets.convolution import convolve
 from diffjax.nets.dot_product import attend
 from diffjax.nets.layers import (
     Dropout,
@@ -37,11 +38,15 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Picture, embedding: Float[Array, "b e"], keys: Keys | None) -> Picture:
-        h = nn.Conv(self.features, (3, 3), dtype=self.dtype)(nn.silu(GroupNorm(self.dtype)(x)))
+        h = nn.Conv(self.features, (3, 3), dtype=self.dtype, conv_general_dilated=convolve)(
+            nn.silu(GroupNorm(self.dtype)(x))
+        )
         modulation = Modulation(self.dtype).scale_and_shift(embedding, self.features)
         h = nn.silu(GroupNorm(self.dtype)(h, modulation))
         h = Dropout(self.dropout)(h, keys)
-        h = nn.Conv(self.features, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
+        h = nn.Conv(
+            self.features, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype, conv_general_dilated=convolve
+        )(h)
         if x.shape[-1] != self.features:
             x = nn.Dense(self.features, dtype=self.dtype)(x)
         return x + h
@@ -164,22 +169,26 @@ class UNet(nn.Module):
             h = _upsample(nn.Dense(channels[depth], dtype=self.dtype)(h))
             h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, encoded)
         h = nn.silu(GroupNorm()(h))  # the last layer, of few channels, in float32
-        return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
+        return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros, conv_general_dilated=convolve)(h)
 
     def _embed(
         self, x: Picture, level: Float[Array, "b *levels"], cond: PyTree, encoded: EncoderOutputs
     ) -> tuple[Picture, Float[Array, "b e"]]:
         """The first state, of x, its level and the condition's channels, and the embedding of level and condition."""
-        h = nn.Conv(self.width * self.multipliers[0], (3, 3), dtype=self.dtype)(x)
+        h = nn.Conv(self.width * self.multipliers[0], (3, 3), dtype=self.dtype, conv_general_dilated=convolve)(x)
         if self.per_pixel:
             level_channel = jnp.broadcast_to(level, (*x.shape[:3], 1)).astype(self.dtype)
-            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, name="Levels")(level_channel)
+            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, conv_general_dilated=convolve, name="Levels")(
+                level_channel
+            )
             level = jnp.mean(level, axis=range(1, level.ndim), keepdims=True)
         label = extract_label(self.conditions, self.classes, cond)
         embed = Embedding(2 * self.width, self.classes, self.dtype)
         embedding = embed(require_scalar_level(x, level), label, encoded.vector)
         if (condition_channels := resize_to(encoded.channels, x.shape[1:])) is not None:
-            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, name="Shown")(condition_channels)
+            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, conv_general_dilated=convolve, name="Shown")(
+                condition_channels
+            )
         return h, embedding
 
     def _blocks(
