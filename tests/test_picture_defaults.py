@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from diffjax.errors import UserError
-from diffjax.experiment import build, config_files, meaning
+from diffjax.experiment import build, config_files, meaning, picture_defaults
 from diffjax.experiment.config import Config
-from diffjax.experiment.data_spec import DataSpec
+from diffjax.experiment.data_spec import DataSpec, PartSpec
 from diffjax.experiment.picture_defaults import UNSET, choose_settings, describe_choice, unset_fields
 
 SPEC = DataSpec((32, 32, 3), 0, (), 256, (), "unit")
@@ -70,6 +70,24 @@ def test_the_schedule_is_shifted_by_the_resolution() -> None:
 @pytest.mark.parametrize("devices", [1, 3, 8])
 def test_the_batch_divides_by_the_devices(devices: int) -> None:
     assert chosen(SPEC, devices=devices)["data.batch_size"] % devices == 0
+
+
+@pytest.mark.parametrize("images", [1, 140, 1_320, 23_000, 10**6])
+def test_steps_are_epochs_within_limits(images: int) -> None:
+    values = chosen(SPEC, images)
+    steps, batch = values["train.steps"], values["data.batch_size"]
+    assert isinstance(steps, int)
+    assert isinstance(batch, int)
+    epochs = picture_defaults.MAX_EPOCHS * images / batch
+    low, high = picture_defaults.MIN_STEPS, picture_defaults.MAX_STEPS
+    assert steps == pytest.approx(min(max(epochs, low), high), abs=1)
+
+
+def test_pictures_are_mirrored_unless_a_condition_shows_them() -> None:
+    assert chosen(SPEC)["data.augment"] == ("flip()",)
+    sketched = replace(SPEC, parts=(PartSpec("sketch", (32, 32, 1)),))
+    assert chosen(sketched)["data.augment"] == ()
+    assert chosen(replace(SPEC, parts=(PartSpec("text", (64,), 257),)))["data.augment"] == ("flip()",)
 
 
 def test_tokens_and_arrays_are_refused_by_the_name_of_the_field() -> None:

@@ -41,7 +41,7 @@ class Row(NamedTuple):
     """Shares of pictures with the modifiers of their captions, and the share of copies of training pictures."""
 
     name: str
-    count: int
+    pictures: int
     modifiers: dict[str, float]
     all: float
     copies: float
@@ -137,7 +137,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         shares = [f"{row.modifiers[name]:.3f}" for name in MODIFIERS]
         ratio = f"{row.all / max(rows[0].all, 1e-9):.2f}"
-        lines.append([row.name, str(row.count), *shares, f"{row.all:.3f}", ratio, f"{row.copies:.1%}"])
+        lines.append([row.name, str(row.pictures), *shares, f"{row.all:.3f}", ratio, f"{row.copies:.1%}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

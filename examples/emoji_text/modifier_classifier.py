@@ -4,8 +4,7 @@ It is trained on real pictures with augmentation, and judges pictures that a mod
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,7 +18,8 @@ STEPS, BATCH = 1_500, 64
 _NOISE, _SHIFT, _BRIGHTNESS = 0.08, 2, 0.05  # of augmentation: of white, pixels, of white
 
 Pictures = UInt8[np.ndarray, "n h w 3"]
-Names = Mapping[str, Sequence[str]]  # the values of each modifier
+Names = Mapping[str, list[str]]  # the values of each modifier
+Logits = list[Float[Array, "b _"]]  # of each modifier
 
 
 class ModifierNet(nn.Module):
@@ -28,7 +28,7 @@ class ModifierNet(nn.Module):
     counts: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w 3"], dropout: Key[Array, ""] | None = None) -> list[Float[Array, "b _"]]:
+    def __call__(self, x: Float[Array, "b h w 3"], dropout: Key[Array, ""] | None = None) -> Logits:
         for features in (24, 48, 96):
             x = nn.relu(nn.Conv(features, (3, 3))(x))
             x = nn.avg_pool(x, (2, 2), (2, 2))
@@ -48,7 +48,7 @@ class Classifier(NamedTuple):
         """The most probable value of each modifier of each picture."""
         outputs = _predict(self.net, self.params, _scale(pictures))
         numbers = zip(self.names.items(), outputs, strict=True)
-        return {name: [values[number] for number in np.argmax(rows, 1)] for (name, values), rows in numbers}
+        return {name: [values[number] for number in np.argmax(rows, 1).tolist()] for (name, values), rows in numbers}
 
 
 def train_classifier(pictures: Pictures, modifiers: Mapping[str, Sequence[str]], steps: int = STEPS) -> Classifier:
@@ -93,14 +93,17 @@ def _loss(
 ) -> Float[Array, ""]:
     losses = [
         optax.softmax_cross_entropy_with_integer_labels(logits, labels[:, column]).mean()
-        for column, logits in enumerate(net.apply(params, x, key))
+        for column, logits in enumerate(_apply(net, params, x, key))
     ]
     return jnp.sum(jnp.stack(losses))
 
 
-@partial(jax.jit, static_argnums=0)
-def _predict(net: ModifierNet, params: PyTree, x: Float[Array, "b h w 3"]) -> list[Float[Array, "b _"]]:
-    return net.apply(params, x)
+def _apply(net: ModifierNet, params: PyTree, x: Float[Array, "b h w 3"], key: Key[Array, ""] | None = None) -> Logits:
+    outputs: Any = net.apply(params, x, key)  # whose type Flax leaves open
+    return outputs
+
+
+_predict = jax.jit(_apply, static_argnums=0)
 
 
 def _scale(pictures: Pictures) -> Float[np.ndarray, "n h w 3"]:

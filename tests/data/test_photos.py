@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffjax.commands import photographs
 from diffjax.data import Dataset, open_dataset, package_files, photos
 from diffjax.data.package_files import package_image
-from diffjax.data.photo_patches import COUNTS, FACTORS, Area, positions, reduce_photo
+from diffjax.data.photo_patches import COUNTS, FACTORS, Area, Photograph, positions, reduce_photo
 from diffjax.errors import UserError
+from diffjax.utils.image_io import read_image
 
 SIZES = (32, 64)
 
@@ -119,3 +121,19 @@ def test_a_package_that_is_missing_is_named_with_its_command(monkeypatch: pytest
 def test_a_file_that_a_version_does_not_have_is_named() -> None:
     with pytest.raises(UserError, match=r"no_such\.png.*scikit-image"):
         package_image("skimage", "data/no_such.png")
+
+
+def test_whole_photographs_are_written_by_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    stored = {
+        "train": [Photograph(pixels, 0), Photograph(pixels[:, ::-1].copy(), 1)],
+        "held_out": [Photograph(pixels, 8)],
+    }
+    monkeypatch.setattr(photographs, "read_photographs", lambda data_dir: stored)
+    paths = photographs.write_photographs(tmp_path / "out")
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in paths] == [
+        "train/astronaut.png",
+        "train/cat.png",
+        "held_out/china.png",
+    ]
+    np.testing.assert_array_equal(read_image(paths[-1]), pixels)
