@@ -1,7 +1,7 @@
 """Settings for pictures that follow from their size and number: net, schedule, augmentation, batch, learning rate, EMA.
 
 A field of a config that is unset (`UNSET`) is chosen once, when a new run is planned, and the run records the value.
-The figures are those of short trainings on two CPU cores (docs/photographs.md).
+Widths and batches follow the cost of a step on a CPU (docs/photographs.md); the quality of samples was not compared.
 """
 
 from collections.abc import Mapping, Sequence
