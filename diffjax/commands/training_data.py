@@ -1,7 +1,7 @@
 """The data of a training run: the data set, what a model depends on of it, and some examples as the model sees them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
@@ -16,9 +16,10 @@ from diffjax.data import BatchConfig, Dataset, batches, split_rules
 from diffjax.data.condition_batches import split_conditions
 from diffjax.data.condition_parts import Part
 from diffjax.errors import UserError
-from diffjax.experiment import data_spec
+from diffjax.experiment import data_spec, meaning
 from diffjax.experiment.config import Config, Data
 from diffjax.experiment.data_spec import DataSpec
+from diffjax.experiment.picture_defaults import Choice, choose_settings, unset_fields
 from diffjax.experiment.run_record import Record
 from diffjax.protocols import Keys
 from diffjax.training.data_parallel import broadcast_from_first_host
@@ -81,11 +82,22 @@ def measure_std(dataset: Dataset, spec: DataSpec) -> float:
     return float(f"{std:.{STD_DIGITS}g}")
 
 
-def with_data_std(config: Config, data: TrainingData) -> Config:
-    """The config with the measured standard deviation where it has none.
+def choices_for(fields: Mapping[str, object], data: TrainingData) -> list[Choice]:
+    """What is chosen for the unset ones of a config's fields, by dotted path."""
+    unset = unset_fields(fields)
+    if not unset:
+        return []
+    chosen = choose_settings(data.spec, len(data.dataset.split("train")), jax.device_count())
+    return [choice for choice in chosen if choice.path in unset]
+
+
+def complete_config(config: Config, data: TrainingData, choices: Sequence[Choice]) -> Config:
+    """The config with the choices, and with the measured standard deviation where it has none.
 
     Raises UserError where all pixels are equal.
     """
+    fields = meaning.flatten_config(config) | {choice.path: choice.value for choice in choices}
+    config = meaning.unflatten_config(fields)
     if config.model.data_std is not None:
         return config
     if not data.std and not data.spec.encoding.discrete:

@@ -10,7 +10,9 @@ import jax
 from diffjax.commands.preflight import device_memory, format_bytes, max_checkpoints
 from diffjax.commands.training_plan import TrainingPlan
 from diffjax.data.split_rules import describe_splits
+from diffjax.errors import tell
 from diffjax.experiment import data_spec
+from diffjax.training.data_parallel import broadcast_from_first_host
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.state import State
 from diffjax.training.trainer import build_trainer
@@ -40,6 +42,16 @@ def describe_size(plan: TrainingPlan) -> str:
     """The numbers of parameters, images and devices."""
     images = len(plan.data.dataset.splits["train"])
     return f"{_describe_parameters(plan)}, {images:,} images, {jax.device_count()} {jax.default_backend()} device(s)"
+
+
+def describe_needs(plan: TrainingPlan) -> str:
+    """The memory of the state, and the disk that checkpoints take at most."""
+    train = plan.config.train
+    kept = max_checkpoints(plan.setup.retention, train.steps, train.save_every_steps)
+    state = format_bytes(plan.state_bytes)
+    return (
+        f"state {state} on each device, checkpoints at most {kept} of {state} ({format_bytes(kept * plan.state_bytes)})"
+    )
 
 
 def describe_data(plan: TrainingPlan) -> list[str]:
@@ -97,6 +109,18 @@ def time_steps(plan: TrainingPlan) -> Timing:
     )
     step_seconds = [after - before for before, after in pairwise(ends[1:])]
     return Timing(min(step_seconds), len(step_seconds), ends[1] - ends[0])
+
+
+def steps_until(share: float, deadline: float, plan: TrainingPlan, configured: bool) -> int:
+    """The steps that fit into that share of the time, the same on all hosts, once some have been timed.
+
+    If they are not `configured`, those that were chosen are the most.
+    """
+    timing = time_steps(plan)
+    seconds = share * (deadline - time.monotonic() - timing.first_s)  # another schedule compiles once more
+    steps = max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
+    tell(f"{timing.step_s:.3g} s per step: {steps:,} steps fit into the time")
+    return steps if configured else min(steps, plan.config.train.steps)
 
 
 def measure_step(plan: TrainingPlan) -> list[str]:

@@ -35,6 +35,7 @@ class Options(NamedTuple):
     image_size: int | None
     rule: SplitRule
     pictures: PictureRules
+    data_dir: str | Path | None
 
 
 def _open_folder(path: str, options: Options) -> Dataset:
@@ -59,11 +60,19 @@ def _open_hf(name: str, options: Options) -> Dataset:
     return open_hf(name, options.image_size, options.rule, image=columns.image, label=columns.label)
 
 
+def _open_photos(rest: str, options: Options) -> Dataset:
+    from diffjax.data.photo_patches import open_photos  # loads TFDS, which folders do not need
+
+    _refuse_columns("photos", options.columns)
+    return open_photos(options.data_dir, options.image_size)
+
+
 OPENERS: Mapping[str, Callable[[str, Options], Dataset]] = {
     FOLDER_PREFIX: _open_folder,
     "array:": _open_array,
     "shards:": _open_shards,
     "hf:": _open_hf,
+    "photos": _open_photos,
 }
 """How a source is opened, by what its name begins with."""
 
@@ -80,8 +89,9 @@ def open_dataset(
     """The data set of a name.
 
     `name` is `folder:PATH`, a folder of images; `array:FILE`, an .npy or .npz; `shards:PATTERN`, tar files in the
-    WebDataset format; `hf:PATH_OR_NAME`, a set of Hugging Face; `known16`, synthetic images of 16 × 16 pixels (or
-    8 … 64) whose distribution is known; or a TFDS name, such as `digits`, `mnist` or `imagenet_resized/32x32`.
+    WebDataset format; `hf:PATH_OR_NAME`, a set of Hugging Face; `photos`, patches of the photographs that come with
+    scikit-image; `known16`, synthetic images of 16 × 16 pixels (or 8 … 64) whose distribution is known; or a TFDS name,
+    such as `digits`, `faces25`, `mnist` or `imagenet_resized/32x32`.
     `data_dir` is the folder of TFDS sets, by default TFDS_DATA_DIR, else ~/tensorflow_datasets. `image_size`, at least
     1 pixel, is the side to which the centred square of each encoded image is scaled; by default images keep their size.
     `rule` assigns images to the splits that a set does not define (`data.split_rules`). `columns` names the images and
@@ -94,13 +104,17 @@ def open_dataset(
         raise UserError(f"image_size: expected at least 1 pixel, got {image_size}; leave it out to keep the sizes")
     kind, colon, rest = name.partition(":")
     if kind + colon in OPENERS:
-        return OPENERS[kind + colon](rest, Options(columns, image_size, rule, pictures))
-    if columns.image or columns.label:
-        field = "image" if columns.image else "label"
-        problem = f"{name!r} says itself what its images and classes are"
-        raise UserError(f"data.{field}: {problem}; leave it out, or give a source such as folder:PATH")
+        return OPENERS[kind + colon](rest, Options(columns, image_size, rule, pictures, data_dir))
+    _refuse_columns(name, columns)
     if name.removeprefix(PREFIX).isdecimal():
         return open_known(name, image_size)
     from diffjax.data.tfds_source import open_prepared  # loads TFDS, which folders do not need
 
     return open_prepared(name, data_dir, image_size, rule)
+
+
+def _refuse_columns(name: str, columns: Columns) -> None:
+    if columns.image or columns.label:
+        field = "image" if columns.image else "label"
+        problem = f"{name!r} says itself what its images and classes are"
+        raise UserError(f"data.{field}: {problem}; leave it out, or give a source such as folder:PATH")

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from diffjax.data import digits as digits  # importing a builder registers it with TFDS
+from diffjax.data import faces25 as faces25
+from diffjax.data import photos as photos
 from diffjax.data import split_rules, tfds_validation
 from diffjax.data.class_names import MAX_CLASSES, check_class_names
 from diffjax.data.prepare import prepare_once
@@ -39,7 +41,7 @@ def open_prepared(
     by the `rule`; `by_key` reads train once, since a record's key is the hash of its image. Raises `UserError` for a
     set that is unknown, not prepared, damaged, or without 8-bit images, or would run code or read outside its folder.
     """
-    with _user_error_on_failure(name):
+    with user_error_on_failure(name):
         builder = open_builder(name, data_dir)
         image, label = _image_and_label_keys(builder, name)
         shape = _image_shape(builder.info.features[image], name, image_size)
@@ -54,7 +56,7 @@ def open_prepared(
 def find_builder(name: str, data_dir: str | Path | None = None) -> Builder:
     """The builder of a set, validated, whether or not it is prepared. Raises `UserError` if there is none."""
     tfds_validation.check_name(name)
-    with _user_error_on_failure(name):
+    with user_error_on_failure(name):
         tfds_validation.check_metadata(name, data_dir)
         return _find_builder(name, data_dir)
 
@@ -62,7 +64,7 @@ def find_builder(name: str, data_dir: str | Path | None = None) -> Builder:
 def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
     """The builder of a set, validated and prepared. Raises `UserError` if it cannot be."""
     builder = find_builder(name, data_dir)
-    with _user_error_on_failure(name):
+    with user_error_on_failure(name):
         if getattr(builder, "PREPARES_ITSELF", False):
             prepare_once(type(builder), data_dir)
             builder = _find_builder(name, data_dir)
@@ -71,7 +73,7 @@ def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
 
 
 @contextmanager
-def _user_error_on_failure(name: str) -> Iterator[None]:
+def user_error_on_failure(name: str) -> Iterator[None]:
     """Turns any error of TFDS on a damaged set into a `UserError` that names the set."""
     try:
         yield
