@@ -1,11 +1,12 @@
 """Conditions of examples: class and parts, each a function of the example alone, assembled into batches."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int32, Integer, PyTree
+from jaxtyping import Array, Bool, Int32, Integer, Key, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.data.condition_parts import Maker, Part, part_context
@@ -86,19 +87,27 @@ def gather_parts(
     return values
 
 
-def choose_variants(values: Values, parts: Sequence[Part], keys: Keys | None) -> dict[str, jax.Array]:
-    """For each part with choices one of them, by each example's key; under jit."""
-    chosen = {}
+def draw_variants(values: Values, parts: Sequence[Part], keys: Keys | None) -> dict[str, jax.Array]:
+    """For each part with choices one of them, and pictures with their noise, by each example's key; under jit."""
+    drawn = {}
     for number, part in enumerate(parts):
-        value = values[part.name]
-        if part.choices:
-            assert keys is not None, "a part with choices is drawn by chance"
-            index = jax.vmap(lambda key, choices=part.choices: jax.random.randint(key, (), 0, choices))(
-                fold(keys, number)
-            )
-            value = value[jnp.arange(len(value)), index]
-        chosen[part.name] = value
-    return chosen
+        value = jnp.asarray(values[part.name])
+        if part.random:
+            assert keys is not None, "such a part is drawn by chance"
+            value = jax.vmap(partial(_draw_variant, part))(fold(keys, number), value)
+        drawn[part.name] = value
+    return drawn
+
+
+def _draw_variant(part: Part, key: Key[Array, ""], value: jax.Array) -> jax.Array:
+    if part.choices:
+        value = value[jax.random.randint(key, (), 0, part.choices)]
+    if part.noise:
+        level_key, noise_key = jax.random.split(key)
+        level = jax.random.uniform(level_key, maxval=part.noise)
+        noise = jax.random.normal(noise_key, value.shape, value.dtype).at[..., -1].set(1)
+        value += level * noise
+    return value
 
 
 def assemble_condition(

@@ -68,7 +68,7 @@ class _DeviceTransforms(NamedTuple):
 
     @property
     def random(self) -> bool:
-        return self.form.noisy or bool(self.augment) or any(part.choices for part in self.parts)
+        return self.form.noisy or bool(self.augment) or any(part.random for part in self.parts)
 
 
 def batches(
@@ -192,6 +192,6 @@ def _transform_batch(
         images = apply_augmentations(transforms.augment, augment, images)
     cond = labels
     if transforms.parts:
-        chosen = condition_batches.choose_variants(parts, transforms.parts, choice)
+        chosen = condition_batches.draw_variants(parts, transforms.parts, choice)
         cond = condition_batches.assemble_condition(labels, chosen, transforms.parts)
     return {"x": transforms.form.encode(noise, images, transforms.levels), "cond": cond}

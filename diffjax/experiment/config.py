@@ -55,9 +55,9 @@ class Data:
     `shift(pixels=2)`, `turn()`; `auto` alone: chosen from the number of pictures. When: there are few images, and
     the change leaves them plausible."""
     parts: tuple[str, ...] = ()
-    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2)`; of what the set stores beside
-    image and class, `feature('text')`, a caption, a number or a picture, and `category('kind')`, one of few values.
-    When: samples shall follow more than a class; see `model.conditions`."""
+    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2, noise=0.5)`, `reference()`;
+    of what the set stores beside image and class, `feature('text')`, a caption, a number or a picture, and
+    `category('kind')`, one of few values. When: samples shall follow more than a class; see `model.conditions`."""
 
 
 @dataclass
@@ -87,8 +87,8 @@ class Model:
     conditional: bool = True
     """Whether the network receives the class. When: False for labelled data whose classes do not matter."""
     conditions: tuple[str, ...] = ()
-    """Encoders of `data.parts`. Range: `Text(…)`, `Picture(…)`, `Number(…)`, `Category(…)`, `Embedded(…)`, see below.
-    When: `data.parts` is not empty."""
+    """Encoders of `data.parts`. Range: `Text(…)`, `Picture(…)`, `Number(…)`, `Category(…)`, `Embedded(…)`,
+    `Style(…)`, see below. When: `data.parts` is not empty."""
     adapters: str = ""
     """Small changes that are trained in place of the network's own weights. Range: `lora(rank=4)`,
     `control(part='sketch')`; empty: none. When: fine-tuning from `train.init_from` with few images or little memory."""
