@@ -44,6 +44,7 @@ class NetTraits:
 
     `vocab`: its number of tokens, without the mask; None for a net of real numbers.
     `convolutional`: its sampling and training loops run step by step on a CPU (`parallel.dispatch`).
+    `any_size`: its parameters do not depend on the sides of x, so that it serves others than it was trained on.
     `needs_rank`: it predicts each next token, and `apply` takes `rank`, the ranks of the positions `[b, n]`. With the
     methods `init_cache` and `decode_step` of `nets.Transformer` it samples with a key-value cache.
     `has_head`: it has the methods `context`, `head` and `places` of `nets.MAR`, for block-wise sampling.
@@ -57,6 +58,7 @@ class NetTraits:
 
     vocab: int | None = None
     convolutional: bool = False
+    any_size: bool = False
     needs_rank: bool = False
     has_head: bool = False
     perturbable: bool = False

@@ -79,8 +79,8 @@ def test_a_drawing_that_cannot_be_is_named(drawing) -> None:
     colour = np.zeros((4, 4, 3), np.uint8)
     colour[0, 0, 0] = 255
     cases = [
-        (np.eye(6, dtype=np.uint8) * 255, "4x4.*6x6"),
-        (np.zeros((4, 8), np.uint8), "4x4.*8x4"),
+        (np.eye(6, dtype=np.uint8) * 255, "4 wide and 4 high.*6 wide and 6 high"),
+        (np.zeros((4, 8), np.uint8), "4 wide and 4 high.*8 wide and 4 high"),
         (np.zeros((4, 4), np.uint8), "--sketch"),
         (np.full((4, 4), 255, np.uint8), "--sketch"),
         (colour, "--sketch"),

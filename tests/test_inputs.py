@@ -72,15 +72,15 @@ def test_other_sizes_and_kinds_are_fitted_and_said(file) -> None:
     wide[:, 8:16] = 255  # of the middle, the left half
     given = image_inputs.read_picture(file(wide), GREY)
     np.testing.assert_array_equal(given.pixels[0, :, 0], [255] * 4 + [0] * 4)
-    assert given.notes.endswith("in.png: 32x16 RGB, fitted to 8x8 grey")
+    assert given.notes.endswith("in.png: 32 wide and 16 high, RGB, fitted to 8 wide and 8 high, grey")
     given = image_inputs.read_picture(file(halves()), COLOUR)
     assert given.pixels.shape == (8, 8, 3)
-    assert given.notes.endswith("8x8 grey, fitted to 8x8 RGB")
+    assert given.notes.endswith("8 wide and 8 high, grey, fitted to 8 wide and 8 high, RGB")
     clear = np.zeros((8, 8, 4), np.uint8)
     clear[0, ..., 3] = 255
     given = image_inputs.read_picture(file(clear), GREY)
     np.testing.assert_array_equal(given.pixels[:2, 0, 0], [0, 255])
-    assert given.notes.endswith("8x8 RGB, laid on white, fitted to 8x8 grey")
+    assert given.notes.endswith("8 wide and 8 high, RGB, laid on white, fitted to 8 wide and 8 high, grey")
     assert image_inputs.read_picture(file(halves(), mode="P"), COLOUR).pixels.max() == 255
 
 
@@ -107,7 +107,7 @@ def test_an_outpainted_picture_keeps_its_place(file) -> None:
     assert np.argwhere(~middle.inputs.mask)[0].tolist() == [2, 1]
     whole = edited("outpaint", image=(file(halves(16, 16)),))
     assert np.argwhere(~whole.inputs.mask)[[0, -1]].tolist() == [[2, 2], [5, 5]]
-    assert "16x16 grey, fitted to 4x4 grey" in whole.inputs.notes[0]
+    assert "16 wide and 16 high, grey, fitted to 4 wide and 4 high, grey" in whole.inputs.notes[0]
 
 
 def test_a_small_picture_is_the_means_of_the_large_one(file) -> None:
@@ -131,7 +131,7 @@ def test_what_cannot_be_is_one_line(file, tmp_path) -> None:
         ("inpaint", {}, "^--image: "),
         ("inpaint", {"image": (whole, whole)}, "^--image: .*2"),
         ("inpaint", one, "^--mask: inpaint"),
-        ("inpaint", {**one, "mask": more}, "more.png: .*8x8.*in.png.*9x8"),
+        ("inpaint", {**one, "mask": more}, "more.png: .*8 wide and 8 high.*in.png.*9 wide and 8 high"),
         ("inpaint", {**one, "mask": file(0 * ROWS, "no.png")}, "no.png: "),
         ("inpaint", {**one, "mask": file(0 * ROWS + 255, "all.png")}, "all.png: "),
         ("inpaint", {"image": (deep,), "mask": mask}, "deep.tiff: .*16 bits"),
@@ -144,7 +144,7 @@ def test_what_cannot_be_is_one_line(file, tmp_path) -> None:
         ("outpaint", {**one, "place": "1"}, "--place 1: .*TOP,LEFT"),
         ("variations", {**one, "strength": 0.0}, r"strength: .*\(0, 1\]"),
         ("variations", {**one, "strength": 1.5}, r"strength: .*\(0, 1\]"),
-        ("sketch", {**one, "strokes": more}, "--strokes .*more.png: .*8x8"),
+        ("sketch", {**one, "strokes": more}, "--strokes .*more.png: .*8 wide and 8 high"),
         ("sketch", {**one, "strokes": whole}, "--strokes"),
         ("interpolate", one, "--image: interpolate.*got 1"),
         ("interpolate", {}, "--edit interpolate: .*--label_to"),

@@ -18,7 +18,7 @@ from diffjax.experiment.data_spec import CategoryNames
 from diffjax.experiment.trained_model import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
 from diffjax.traits import ConditionalNet, net_traits
-from diffjax.utils.image_io import read_image
+from diffjax.utils.image_io import format_size, read_image
 from diffjax.utils.prng import KeyUse, fold, keys
 
 NUMBER_ENCODERS = (Number, Category)  # the encoders of what --number sets
@@ -157,8 +157,8 @@ def read_sketch(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "h w 
     factor, rest = divmod(picture.shape[0], height)
     if rest or picture.shape != (factor * height, factor * width):
         raise UserError(
-            f"--sketch {path}: expected {width}x{height} pixels, as the model was trained on, or a whole multiple of "
-            f"both, got {picture.shape[1]}x{picture.shape[0]}; scale it"
+            f"--sketch {path}: expected {format_size(height, width)}, as the model draws, or a whole multiple of both, "
+            f"got {format_size(*picture.shape)}; scale it"
         )
     bright = picture.reshape(height, factor, width, factor).max(axis=(1, 3)) > MIN_BRIGHTNESS * 255
     if not bright.any() or bright.all():

@@ -21,21 +21,27 @@ from diffjax.edit.sdedit import check_strength
 from diffjax.errors import UserError
 from diffjax.experiment import specs
 from diffjax.experiment.data_spec import DataSpec
+from diffjax.utils.image_io import format_size
 
 Edit = ImageEdit | Interpolation
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601), as in Pillow
 DEFAULT_STRENGTH = 0.5
+DEFAULT_FACTOR = 2  # of super-resolution
 PIXEL_METHOD = "repaint"
 MEAN_METHOD = "pigdm"
 TOKEN_METHOD = "clamp"  # default methods
 
 
 class EditKind(NamedTuple):
-    """What makes the edits of a name, and the flags that they read."""
+    """What makes the edits of a name, and the flags that they read.
+
+    `image_factor`: the sides of the result over those of the image, with --size=image; 0 where these do not tell.
+    """
 
     build: Callable[[EditRequest], Edit]
     flags: tuple[str, ...]
+    image_factor: int = 1
 
 
 def inpaint(request: EditRequest) -> Edit:
@@ -76,22 +82,22 @@ def sketch(request: EditRequest) -> Edit:
 
 
 def super_resolve(request: EditRequest) -> Edit:
-    """An image at the model's size, given its block means: a smaller image."""
+    """An image at the model's size, given its block means: a smaller image. Blocks at the ends may be cut."""
     height, width = request.data.shape[:2]
     path = single_path(request)
     check_continuous(request, "super_resolve")
 
     def small_size(file_size: Size) -> Size:
-        factor = height // file_size[0]
-        if factor < 2 or (file_size[0] * factor, file_size[1] * factor) != (height, width):
-            factor = 2
-        if height % factor or width % factor:
-            raise UserError(f"--edit super_resolve: the model's {width}x{height} pixels do not divide into 2x2 blocks")
-        return height // factor, width // factor
+        factor = -(-height // file_size[0])
+        blocks = -(-height // factor), -(-width // factor)
+        if factor > 1 and blocks == file_size:
+            return file_size
+        return -(-height // DEFAULT_FACTOR), -(-width // DEFAULT_FACTOR)
 
     image = image_inputs.read_picture(path, request.data, small_size)
-    factor = height // image.pixels.shape[0]
-    observation = edit.downsampled(image_inputs.to_model_scale(image.pixels, request.data), factor)
+    factor = max(DEFAULT_FACTOR, -(-height // image.pixels.shape[0]))
+    means = image_inputs.to_model_scale(image.pixels, request.data)
+    observation = edit.downsampled(means, factor, sides=(height, width))
     return _inverse_problem(request, observation, MEAN_METHOD, EditInputs({"input": image.pixels}, None, _notes(image)))
 
 
@@ -178,8 +184,8 @@ def _read_strokes(path: str, image: InputImage, data: DataSpec) -> InputImage:
     drawing = image_inputs.read_picture(path, data)
     advice = "draw over a copy of the image"
     if drawing.file_shape[:2] != image.file_shape[:2]:
-        expected = f"expected {image_inputs.format_size(image)} pixels, the size of {image.path}"
-        raise UserError(f"--strokes {path}: {expected}, got {image_inputs.format_size(drawing)}; {advice}")
+        expected = f"expected {format_size(*image.file_shape[:2])}, the size of {image.path}"
+        raise UserError(f"--strokes {path}: {expected}, got {format_size(*drawing.file_shape[:2])}; {advice}")
     if (drawing.pixels == image.pixels).all():
         raise UserError(f"--strokes {path}: is the same as {image.path}; {advice}")
     return drawing
@@ -194,18 +200,23 @@ EDITS = {
     "colourise": EditKind(colourise, ("image", "method")),
     "inpaint": EditKind(inpaint, ("image", "mask", "method")),
     "interpolate": EditKind(interpolate, ("image", "label_to", "prompt_to", "seed_to")),
-    "outpaint": EditKind(outpaint, ("image", "place", "method")),
+    "outpaint": EditKind(outpaint, ("image", "place", "method"), image_factor=0),
     "sketch": EditKind(sketch, ("image", "strokes", "mask", "strength")),
-    "super_resolve": EditKind(super_resolve, ("image", "method")),
+    "super_resolve": EditKind(super_resolve, ("image", "method"), image_factor=DEFAULT_FACTOR),
     "variations": EditKind(variations, ("image", "mask", "strength")),
 }
 
 
-def build_edit(name: str, request: EditRequest) -> Edit:
-    """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
+def edit_kind(name: str) -> EditKind:
+    """The kind of that name. Raises UserError for an unknown one."""
     if name not in EDITS:
         raise UserError(f"--edit: unknown {name!r}; choose from {', '.join(EDITS)}")
-    kind = EDITS[name]
+    return EDITS[name]
+
+
+def build_edit(name: str, request: EditRequest) -> Edit:
+    """The edit of that name. Raises UserError for an unknown name, and for a flag that the edit does not read."""
+    kind = edit_kind(name)
     for flag in sorted({flag for other in EDITS.values() for flag in other.flags} - {*kind.flags}):
         if vars(request)[flag] not in (None, ()):
             used = ", --".join(kind.flags)

@@ -18,6 +18,7 @@ from diffjax.evaluation.pixels import Splits
 from diffjax.evaluation.reference_stats import select_images
 from diffjax.evaluation.suite import Kernels
 from diffjax.reports.evaluation_report import Provenance
+from diffjax.utils.image_io import format_size
 
 MIN_SIDE_PIXELS = 4  # pixels of a side
 MAX_TEXT = 60  # letters of a value of provenance
@@ -131,8 +132,8 @@ def _check_samples(source: ImageSource, out: str | Path) -> None:
         raise UserError(f"--samples {source.name}: {source.shape[0]} images; give {MIN_IMAGES} or more")
     if min(source.shape[1:3]) < MIN_SIDE_PIXELS:
         raise UserError(
-            f"--samples {source.name}: images of {_format_size(source)}; give {MIN_SIDE_PIXELS}x{MIN_SIDE_PIXELS} "
-            "pixels or more"
+            f"--samples {source.name}: images are {_describe_images(source)}; give {MIN_SIDE_PIXELS} pixels a side "
+            "or more"
         )
 
 
@@ -142,14 +143,14 @@ def _check_reference(source: ImageSource, reference: ImageSource, out: str | Pat
         problem = f"{reference.shape[0]} images; give {2 * MIN_IMAGES} or more, as one half is compared with the other"
         raise UserError(f"--reference {reference.name}: {problem}")
     if source.shape[1:] != reference.shape[1:]:
-        sizes = f"{_format_size(source)}, --reference {reference.name} of {_format_size(reference)}"
-        problem = f"{source.name} holds images of {sizes}"
+        sizes = f"{_describe_images(source)}, and of --reference {reference.name} {_describe_images(reference)}"
+        problem = f"images of {source.name} are {sizes}"
         raise UserError(f"--samples {problem}; bring them to one size")
 
 
-def _format_size(source: ImageSource) -> str:
+def _describe_images(source: ImageSource) -> str:
     _, height, width, channels = source.shape
-    return f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}"
+    return f"{format_size(height, width)}, {'grey' if channels == 1 else 'RGB'}"
 
 
 def _read_images(source: ImageSource, places: Places) -> tuple[np.ndarray, np.ndarray | None]:

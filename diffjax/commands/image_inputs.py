@@ -16,6 +16,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.utils import image_io
+from diffjax.utils.image_io import format_size
 from diffjax.utils.prng import keys
 
 WHITE_THRESHOLD = 127  # brighter than that is white, in a mask
@@ -63,8 +64,8 @@ def read_mask(path: str, image: InputImage) -> Bool[np.ndarray, "h w"]:
     decoded = image_io.read_image(path)
     if decoded.shape[:2] != image.file_shape[:2]:
         raise UserError(
-            f"--mask {path}: expected {_format_size(image.file_shape)} pixels, the size of {image.path}, got "
-            f"{_format_size(decoded.shape)}; give a mask of the image's own size"
+            f"--mask {path}: expected {format_size(*image.file_shape[:2])}, the size of {image.path}, got "
+            f"{format_size(*decoded.shape[:2])}; give a mask of the image's own size"
         )
     height, width = image.pixels.shape[:2]
     white = (decoded.mean(axis=2, keepdims=True) > WHITE_THRESHOLD).astype(np.uint8) * 255
@@ -74,11 +75,6 @@ def read_mask(path: str, image: InputImage) -> Bool[np.ndarray, "h w"]:
     if mask.all():
         raise UserError(f"--mask {path}: all is white, so nothing of the image would be kept; leave some of it black")
     return mask
-
-
-def format_size(image: InputImage) -> str:
-    """WIDTHxHEIGHT of the file, in pixels."""
-    return _format_size(image.file_shape)
 
 
 def to_levels(pixels: Pixels, data: DataSpec) -> Pixels:
@@ -117,9 +113,5 @@ def _describe_fit(
     return f"{name}: {_format_kind(file_shape)}{changes}, fitted to {_format_kind(fitted_shape)}"
 
 
-def _format_size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
-
-
 def _format_kind(shape: tuple[int, ...]) -> str:
-    return f"{_format_size(shape)} {KINDS[shape[2]]}"
+    return f"{format_size(*shape[:2])}, {KINDS[shape[2]]}"

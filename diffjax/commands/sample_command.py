@@ -26,6 +26,12 @@ def define_flags() -> None:
     help_line = f"Number of samples; by default {EDITED_IMAGES} for an edit and {IMAGES_PER_CELL} per cell of a sweep."
     flags.DEFINE_integer("num", 100, help_line, lower_bound=1)
     flags.DEFINE_string(
+        "size",
+        None,
+        "Size of the samples in pixels, HEIGHTxWIDTH or one number, for nets that draw any (UNet, DiT); or image: that "
+        "of the image to edit, which is then not fitted; by default the size of the training images.",
+    )
+    flags.DEFINE_string(
         "label",
         None,
         "Class of all samples, by name or index; by default drawn with the frequencies of the training images.",

@@ -24,6 +24,7 @@ from diffjax.commands.flags import (
 from diffjax.commands.sample_defaults import EDITED_IMAGES, IMAGES_PER_CELL, MAX_SINGLES, TRAJECTORIES
 from diffjax.commands.sample_request import PreparedRequest, SampleRequest, image_grid, prepare_request
 from diffjax.commands.sampler_flags import sampler_config
+from diffjax.commands.size_flag import apply_size
 from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel
@@ -46,6 +47,7 @@ def main() -> None:
     edit_flags = edit_settings()
     check_writable(out, "--out")
     model = trained_model.load(workdir, ema=values.ema, step=step_choice(), allow_imports=values.allow_imports)
+    model = apply_size(model, values.size, values.edit, values.image)
     label = None if values.label is None else label_index(model.info, values.label)
     condition = ConditionRequest(label, values.prompt, values.sketch, values.number)
     request = SampleRequest(sampler_config(model.info), condition, values.negative, values.seed)
@@ -155,7 +157,8 @@ def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, obje
     prompts = {"prompt": request.condition.prompt, "negative": request.negative}
     texts = {name: text for name, text in prompts.items() if text is not None}
     weights = {"config": info.config_hash, "step": info.step, "ema": info.ema}
-    return {**vars(request.sampler), **texts, "seed": request.seed, **weights}
+    size = {} if info.size is None else {"size": "{}x{}".format(*info.size)}
+    return {**vars(request.sampler), **texts, "seed": request.seed, **size, **weights}
 
 
 def write_samples(

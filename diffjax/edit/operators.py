@@ -49,25 +49,39 @@ def inpaint(
 
 
 def downsampled(
-    low: ArrayLike, factor: int, noise_std: float | Array = 0.0, *, batched: bool | None = None
+    low: ArrayLike,
+    factor: int,
+    noise_std: float | Array = 0.0,
+    *,
+    sides: Sequence[int] | None = None,
+    batched: bool | None = None,
 ) -> Observation:
     """The mean of every block of `factor` by `factor` pixels, with noise of deviation `noise_std`: super-resolution.
 
-    `low` are the means, [h, w, c] or [b, h, w, c]; the sides of the samples are `factor` times as long. Raises
-    UserError.
+    `low` are the means, [h, w, c] or [b, h, w, c]. `sides` are those of the samples, by default `factor` times as long;
+    where they are shorter, by less than `factor`, the blocks at their ends are smaller. Raises UserError.
     """
     low, batched = _as_numbers(low, batched, "downsampled", noise_std)
     if factor < 2:
         raise UserError(f"downsampled: factor must be a whole number, 2 or more, got {factor}")
-    axes = range(int(batched), low.ndim - 1)
-    shape = tuple(factor * n if i in axes else n for i, n in enumerate(low.shape))
-    std_shape = (1,) * batched + shape[int(batched) : -1] + (1,)
-    root = factor ** (len(axes) / 2)
-    corner = tuple(slice(None, None, factor if i in axes else None) for i in range(low.ndim))
-    values = jnp.zeros(shape, low.dtype).at[corner].set(root * low)
-    std = jnp.full(std_shape, jnp.inf, low.dtype).at[corner].set(root * noise_std)
+    counts = low.shape[int(batched) : -1]
+    sides = tuple(factor * n for n in counts) if sides is None else tuple(sides)
+    if tuple(-(-side // factor) for side in sides) != counts:
+        raise UserError(f"downsampled: {counts} means of {factor} pixels a side do not cover sides of {sides}")
+    lead = low.shape[: int(batched)]
+    corner = (*(slice(None) for _ in lead), *(slice(None, None, factor) for _ in sides))
+    root = jnp.asarray(_root_sizes(sides, factor), low.dtype)[..., None]
+    root = root[None] if batched else root
+    values = jnp.zeros((*lead, *sides, low.shape[-1]), low.dtype).at[corner].set(root * low)
+    std = jnp.full((*(1 for _ in lead), *sides, 1), jnp.inf, low.dtype).at[corner].set(root * noise_std)
     basis = block_basis(int(factor))
     return _validate(Observation(values, std, basis, basis, batched), "downsampled")
+
+
+def _root_sizes(sides: tuple[int, ...], factor: int) -> Float[np.ndarray, "..."]:
+    """The root of the number of pixels of every block."""
+    lengths = [np.minimum(factor, side - np.arange(0, side, factor)) for side in sides]
+    return np.sqrt(np.prod(np.meshgrid(*lengths, indexing="ij"), axis=0))
 
 
 def grey(

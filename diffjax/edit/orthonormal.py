@@ -5,6 +5,9 @@ Blocks and channels are reflected by I - 2 v vᵀ/|v|² with v = q - e, which sw
 """
 
 import functools
+from collections.abc import Sequence
+from itertools import product
+from math import prod
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,19 +17,40 @@ from jaxtyping import Array, Float
 
 @functools.cache
 def block_basis(factor: int) -> Partial:
-    """Of every block of `factor` positions a side the first coordinate is the sum over the root of its size."""
+    """Of every block of `factor` positions a side the first coordinate is the sum over the root of its size.
+
+    Where a side does not divide by `factor`, the blocks at its end are shorter.
+    """
 
     def reflect_blocks(x: Array) -> Array:
-        axes = x.ndim - 1
-        split = x.reshape(*(size for side in x.shape[:-1] for size in (side // factor, factor)), x.shape[-1])
-        within = tuple(range(1, 2 * axes, 2))
-        last = tuple(range(-axes, 0))
-        blocks = jnp.moveaxis(split, within, last)
-        flat = blocks.reshape(*blocks.shape[:-axes], factor**axes)
-        reflected = _reflect(flat, (factor**axes) ** -0.5 * np.ones(factor**axes))
-        return jnp.moveaxis(reflected.reshape(blocks.shape), last, within).reshape(x.shape)
+        regions = list(product(*(_whole_and_rest(side, factor) for side in x.shape[:-1])))
+        for spans in regions:
+            at = tuple(slice(start, stop) for start, stop, _ in spans)
+            reflected = _reflect_blocks(x[at] if regions[1:] else x, [length for _, _, length in spans])
+            x = x.at[at].set(reflected) if regions[1:] else reflected
+        return x
 
     return Partial(reflect_blocks)
+
+
+def _whole_and_rest(side: int, factor: int) -> list[tuple[int, int, int]]:
+    """Start, stop and length of the blocks of a side: of those that are whole, and of a last one that is shorter."""
+    whole = side - side % factor
+    spans = [(0, whole, factor), (whole, side, side - whole)]
+    return [span for span in spans if span[0] < span[1]]
+
+
+def _reflect_blocks(x: Array, lengths: Sequence[int]) -> Array:
+    """The reflection of every block of these sides, which divide those of x."""
+    axes = x.ndim - 1
+    pairs = zip(x.shape[:-1], lengths, strict=True)
+    split = x.reshape(*(size for side, length in pairs for size in (side // length, length)), x.shape[-1])
+    within = tuple(range(1, 2 * axes, 2))
+    last = tuple(range(-axes, 0))
+    blocks = jnp.moveaxis(split, within, last)
+    count = prod(lengths)
+    reflected = _reflect(blocks.reshape(*blocks.shape[:-axes], count), count**-0.5 * np.ones(count))
+    return jnp.moveaxis(reflected.reshape(blocks.shape), last, within).reshape(x.shape)
 
 
 @functools.cache

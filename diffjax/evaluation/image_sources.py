@@ -13,7 +13,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation import npz
 from diffjax.evaluation.frechet_distance import Moments, read_moments
 from diffjax.utils.image_folder import image_files
-from diffjax.utils.image_io import MAX_PIXELS, decode_file, read_header
+from diffjax.utils.image_io import MAX_PIXELS, decode_file, format_size, read_header
 
 Images = UInt8[np.ndarray, "_ _ _ _"]
 
@@ -87,7 +87,7 @@ def _open_folder(path: Path) -> ImageSource:
     headers = [read_header(root / file) for file in files]
     for file, header in zip(files, headers, strict=True):
         if header[:2] != headers[0][:2]:
-            problem = f"{header.width}x{header.height} pixels, but {files[0]} is {headers[0].width}x{headers[0].height}"
+            problem = f"{format_size(*header[:2])}, but {files[0]} is {format_size(*headers[0][:2])}"
             raise UserError(f"{path}: {file} is {problem}; scale all to one size")
     channels = 1 if all(header.grey for header in headers) else 3
     shape = (len(files), headers[0].height, headers[0].width, channels)

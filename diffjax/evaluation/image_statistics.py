@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from diffjax.errors import UserError
+from diffjax.utils.image_io import format_size
 
 Images = UInt8[np.ndarray, "n h w c"]
 PerImage = Float[np.ndarray, " n"]
@@ -21,9 +22,7 @@ MIN_EFFECT = 0.5  # standard deviations of real images (Cohen 1988's d: medium)
 def image_measures(images: Images, levels: int) -> dict[str, PerImage]:
     """Every measure of every image, of values 0 … levels - 1."""
     if min(images.shape[1:3]) < 4:
-        raise UserError(
-            f"artefacts: expected pictures of 4 x 4 pixels or more, got {images.shape[1]} x {images.shape[2]}"
-        )
+        raise UserError(f"artefacts: expected 4 pixels a side or more, got {format_size(*images.shape[1:3])}")
     x = images.astype(np.float64) / (levels - 1)
     power, fy, fx = _spectrum(x)
     high_frequency = np.maximum(np.abs(fy)[:, None], np.abs(fx)[None]) > 0.375  # the last quarter of either axis

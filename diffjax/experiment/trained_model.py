@@ -36,7 +36,10 @@ StepChoice = int | Literal["best"] | None
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights."""
+    """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights.
+
+    `size` is the height and width that it draws, where it was trained on pictures of another size.
+    """
 
     net: ConditionalNet
     data: DataSpec
@@ -44,6 +47,7 @@ class ModelInfo:
     step: int
     ema: str
     splits: SplitRecord | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def config_hash(self) -> str:

@@ -16,22 +16,25 @@ XAVIER = nn.initializers.xavier_uniform()
 ZEROS = nn.initializers.zeros
 
 
-def sincos_positions(height: int, width: int, features: int) -> Float[Array, "n features"]:
-    """Fixed position embedding of a grid in raster order, float32: features of the column first, then of the row.
+def sincos_positions(sides: tuple[int, ...], features: int) -> Float[Array, "n features"]:
+    """Fixed position embedding of a grid of these sides in raster order, float32: features of the last axis first.
 
-    Each half holds sin(p ω_i), then cos(p ω_i), with ω_i = 10000^(-i / (features / 4)), in float64 before rounding.
-    Raises UserError where features do not divide by 4.
+    Each axis has an equal, even number of features, and what is left over is 0: of r axes the features of one are
+    sin(p ω_i), then cos(p ω_i), with ω_i = 10000^(-i / n) for i < n = features // 2r, in float64 before rounding.
+    Raises UserError for fewer than two features an axis.
     """
-    if features % 4:
-        raise UserError(f"net: width must divide by 4 for sin-cos positions, got {features}")
-    frequencies = 10_000.0 ** -(np.arange(features // 4) / (features // 4))
+    count = features // (2 * len(sides))
+    if not count:
+        raise UserError(f"net: width must be at least {2 * len(sides)} for positions of {len(sides)} axes")
+    frequencies = 10_000.0 ** -(np.arange(count) / count)
 
     def along(positions: np.ndarray) -> np.ndarray:
         angles = np.outer(positions, frequencies)
         return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
-    row, column = np.indices((height, width)).reshape(2, -1)
-    return jnp.asarray(np.concatenate([along(column), along(row)], axis=1), jnp.float32)
+    places = np.indices(sides).reshape(len(sides), -1)
+    table = np.concatenate([along(axis) for axis in reversed(places)], axis=1)
+    return jnp.asarray(np.pad(table, ((0, 0), (0, features - table.shape[1]))), jnp.float32)
 
 
 def modulate(x: Tokens, shift: Array, scale: Array) -> Tokens:

@@ -98,28 +98,32 @@ def encode_conditions(
     )
 
 
-def resize_to(channels: Float[Array, "b _ _ _"] | None, sides: tuple[int, ...]) -> Float[Array, "b h w _"] | None:
-    """Channels resized to these sides, pixels repeated or averaged. Raises UserError where neither divides."""
+def resize_to(channels: Float[Array, "b ... _"] | None, sides: tuple[int, ...]) -> Float[Array, "b ... _"] | None:
+    """Channels resized to these sides, values repeated or averaged. Raises UserError where neither divides."""
     return None if channels is None else _resize(channels, sides)
 
 
-def _resize(channels: Float[Array, "b _ _ _"], sides: tuple[int, ...]) -> Float[Array, "b h w _"]:
-    if channels.shape[1:3] == sides[:2]:
+def _resize(channels: Float[Array, "b ... _"], sides: tuple[int, ...]) -> Float[Array, "b ... _"]:
+    b, *old_sides, c = channels.shape
+    pairs = list(zip(old_sides, sides, strict=False))
+    if len(old_sides) != len(sides) or any(new % old and old % new for old, new in pairs):
+        problem = f"a condition of sides {tuple(old_sides)} does not fit x of {sides}: neither divides the other"
+        raise UserError(problem)
+    for axis, (old, new) in enumerate(pairs, start=1):
+        if new > old:
+            channels = jnp.repeat(channels, new // old, axis=axis)
+    blocks = [max(1, old // new) for old, new in pairs]
+    if max(blocks) == 1:
         return channels
-    b, h, w, c = channels.shape
-    height, width = sides[:2]
-    if height % h == 0 and width % w == 0:
-        return jnp.repeat(jnp.repeat(channels, height // h, axis=1), width // w, axis=2)
-    if h % height or w % width:
-        raise UserError(f"a condition of {h}x{w} pixels does not fit x of {height}x{width}: neither divides the other")
-    return channels.reshape(b, height, h // height, width, w // width, c).mean(axis=(2, 4))
+    split = channels.reshape(b, *(size for new, block in zip(sides, blocks, strict=True) for size in (new, block)), c)
+    return split.mean(axis=range(2, split.ndim - 1, 2))
 
 
-def per_token(channels: Float[Array, "b _ _ _"] | None, shape: tuple[int, ...]) -> Float[Array, "b n _"] | None:
+def per_token(channels: Float[Array, "b ... _"] | None, shape: tuple[int, ...]) -> Float[Array, "b n _"] | None:
     """The channels of each token's pixel, for tokens of an array of this shape in raster order."""
-    fitted = resize_to(channels, shape)
-    if fitted is None:
+    if channels is None:
         return None
+    fitted = _resize(channels, shape[: channels.ndim - 2])
     pixels = fitted.reshape(len(fitted), -1, fitted.shape[-1])
     return jnp.repeat(pixels, prod(shape) // pixels.shape[1], axis=1)
 
@@ -145,9 +149,9 @@ def _select_part(condition: Encoder, cond: PyTree, batch: int) -> ConditionPart:
     return part
 
 
-def _join_pictures(pictures: list[Array]) -> Float[Array, "b h w _"] | None:
+def _join_pictures(pictures: list[Array]) -> Float[Array, "b ... _"] | None:
     """All images as channels of one, with the sides of the largest."""
     if not pictures:
         return None
-    largest = max((picture.shape[1:3] for picture in pictures), key=prod)
+    largest = max((picture.shape[1:-1] for picture in pictures), key=prod)
     return jnp.concatenate([_resize(picture, largest) for picture in pictures], axis=-1)

@@ -30,7 +30,7 @@ class EncoderOutputs(NamedTuple):
     vector: Float[Array, "b features"] | None = None
     tokens: Features | None = None
     token_mask: Bool[Array, "b n"] | None = None
-    channels: Float[Array, "b h w _"] | None = None
+    channels: Float[Array, "b ... _"] | None = None
 
 
 class Category(nn.Module):
@@ -132,17 +132,21 @@ class Embedded(nn.Module):
 
 
 class Picture(nn.Module):
-    """An image as channels beside x, with a channel that is 1 where it is present; resized to x by whole factors."""
+    """An image as channels beside x, with a channel that is 1 where it is present; resized to x by whole factors.
+
+    Likewise a signal beside signals and a volume beside volumes.
+    """
 
     part: str = "sketch"
     drop: float = 0.0
     shape: tuple[int, ...] = (1, 1, 1)
 
-    axes: ClassVar[tuple[int, ...]] = (3,)
+    axes: ClassVar[tuple[int, ...]] = (2, 3, 4)
 
     @nn.compact
     def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
-        there = jnp.broadcast_to(condition.present[:, None, None, None], (*condition.value.shape[:3], 1))
+        present = condition.present.reshape(-1, *(1,) * (condition.value.ndim - 1))
+        there = jnp.broadcast_to(present, (*condition.value.shape[:-1], 1))
         both = jnp.concatenate([jnp.where(there, condition.value, 0), there], axis=-1)
         return EncoderOutputs(channels=both.astype(dtype))
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float32, PyTree
 from diffjax.utils.processor import lacks_avx512
 
 ROWS = 1_024  # positions of a product: what it reads and writes stays in the cache
+MOST_AXES = 5  # of x: three of space
 FEWEST_CHANNELS = 16  # of the input, below which a product has too few columns to be fast
 
 
@@ -24,7 +25,8 @@ def convolve(x: Array, kernel: Array, strides: tuple[int, ...], padding: Literal
     AVX-512 XLA's is as fast as the convolution, and stays; so it does on other devices, which is decided as the program
     is lowered for one.
     """
-    if not lacks_avx512() or x.dtype != jnp.float32 or x.shape[-1] < FEWEST_CHANNELS:
+    few_axes = x.ndim <= MOST_AXES
+    if not (lacks_avx512() and few_axes and x.dtype == jnp.float32 and x.shape[-1] >= FEWEST_CHANNELS):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
     return _convolve(x, kernel)
 

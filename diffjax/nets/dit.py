@@ -33,6 +33,9 @@ from diffjax.traits import NetTraits
 class DiT(nn.Module):
     """A transformer over the patches of an image, `patch` pixels a side, for one level per example or per pixel.
 
+    Likewise over those of a signal [b, n, c] or a volume [b, d, h, w, c]. Sides that `patch` does not divide are
+    reflected at their ends, and cut again.
+
     The level of a patch is the mean of its pixels' levels, so where they differ within a patch (rolling orders) use
     patch=1. Causal attention, in raster order, is that of diffusion forcing (Chen et al. 2024).
     """
@@ -72,8 +75,9 @@ class DiT(nn.Module):
 
     @property
     def traits(self) -> NetTraits:
-        """With blocks to perturb and to control."""
+        """With blocks to perturb and to control; of any size where positions are not learned."""
         return NetTraits(
+            any_size=self.adaln_zero,
             perturbable=True,
             controllable=True,
             stacked=self.scan,
@@ -90,7 +94,7 @@ class DiT(nn.Module):
     def __call__(
         self,
         x: Picture,
-        level: Float[Array, "_ _ _ 1"],
+        level: Float[Array, "_ ... 1"],
         cond: PyTree = None,
         keys: Keys | None = None,
         added: Sequence[Array] | None = None,
@@ -101,7 +105,7 @@ class DiT(nn.Module):
         label = extract_label(self.conditions, self.classes, cond)
         encoded = encode_conditions(self.conditions, cond, len(x), self.width, self.dtype)
         patches = to_patches(x, self.patch)
-        channels = resize_to(encoded.channels, x.shape[1:])
+        channels = resize_to(encoded.channels, x.shape[1:-1])
         if self.causal and patches.shape[1] % self.causal:
             raise UserError(f"DiT: expected {patches.shape[1]} patches to divide into blocks of causal={self.causal}")
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
@@ -144,9 +148,9 @@ class DiT(nn.Module):
             return self.get_variable("params", name)
         return self.param(name, init, *arguments)
 
-    def _positions(self, sides: tuple[int, int]) -> Float[Array, "1 n width"]:
+    def _positions(self, sides: tuple[int, ...]) -> Float[Array, "1 n width"]:
         if self.adaln_zero:
-            return sincos_positions(*sides, self.width).astype(self.dtype)[None]
+            return sincos_positions(sides, self.width).astype(self.dtype)[None]
         return Places(sides, self.width, self.dtype)(jnp.arange(math.prod(sides)))[None]
 
     def _output(self, h: Tokens, embedding: Float[Array, "b *n e"], features: int) -> Float[Array, "b n features"]:

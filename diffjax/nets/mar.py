@@ -18,12 +18,21 @@ from diffjax.nets.layers import (
     dense_float32,
     remat_block,
 )
-from diffjax.nets.patchify import Patches, Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
+from diffjax.nets.patchify import (
+    Padding,
+    Patches,
+    Picture,
+    from_patches,
+    levels_of_patches,
+    sides_in_patches,
+    to_patches,
+)
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits
 
 Context = Float[Array, "b n width"]
-Level = Float[Array, "_ _ _ 1"]
+Level = Float[Array, "_ ... 1"]
+PADDING: Padding = "edge"  # a patch is of its own pixels alone, and is known when they are
 MAX_OCTAVES = 16  # beyond them float32 has no digits of an angle left
 
 
@@ -36,7 +45,8 @@ class MAR(nn.Module):
     `context` and `head` are each.
 
     Train it by `loss.regression(noise, order, independent=True)`, and sample one patch after the other, or k at a time,
-    under `order.blocks`. The level of a patch is the mean of its pixels' levels, so use blocks of whole patches.
+    under `order.blocks`. The level of a patch is the mean of its pixels' levels, so use blocks of whole patches. Where
+    `patch` does not divide a side, the last patch repeats the last pixels.
     """
 
     patch: int = 1
@@ -79,7 +89,7 @@ class MAR(nn.Module):
 
     def setup(self) -> None:
         sizes = (self.width, self.depth, self.heads, self.classes, self.dropout, self.remat, self.dtype)
-        self.backbone = Backbone(*sizes, self.conditions)
+        self.backbone = Backbone(*sizes, self.conditions, self.patch)
         self.small = Head(self.head_width, self.head_depth, self.octaves, self.dtype)
 
     def __call__(
@@ -94,14 +104,14 @@ class MAR(nn.Module):
     def context(self, x: Picture, level: Level, cond: PyTree = None, keys: Keys | None = None) -> Context:
         """The context of each patch, from the patches of level 0."""
         sides = sides_in_patches(x, self.patch, "MAR")
-        patches = to_patches(x, self.patch)
+        patches = to_patches(x, self.patch, PADDING)
         known = levels_of_patches(level, self.patch) == 0
         known = jnp.broadcast_to(known, patches.shape[:2])
-        return self.backbone(patches, known, sides, x.shape[1:3], cond, keys)
+        return self.backbone(patches, known, sides, x.shape[1:-1], cond, keys)
 
     def head(self, x: Picture, level: Level, z: Context, places: Int[Array, "b k"] | None = None) -> Picture:
         """The output given the context; with `places` that of these patches alone, and 0 elsewhere."""
-        patches = to_patches(x, self.patch)
+        patches = to_patches(x, self.patch, PADDING)
         levels = jnp.broadcast_to(levels_of_patches(level, self.patch), patches.shape[:2])
         if places is None:
             out = self.small(patches, levels, z)
@@ -110,12 +120,12 @@ class MAR(nn.Module):
             out = jnp.zeros(patches.shape).at[at].set(self.small(patches[at], levels[at], z[at]))
         return from_patches(out, x.shape, self.patch).astype(jnp.float32)
 
-    def places(self, moving: Bool[Array, "b _ _ 1"], max_pixels: int) -> Int[Array, "b k"]:
+    def places(self, moving: Bool[Array, "b ... 1"], max_pixels: int) -> Int[Array, "b k"]:
         """The patches with a pixel that moves, filled up with others to `max_pixels` patches of each example.
 
         `max_pixels` is the largest number of pixels that move.
         """
-        touched = jnp.any(to_patches(moving, self.patch), axis=2)
+        touched = jnp.any(to_patches(moving, self.patch, PADDING), axis=2)
         return jnp.argsort(~touched, axis=1, stable=True)[:, :max_pixels]
 
 
@@ -130,13 +140,14 @@ class Backbone(nn.Module):
     remat: bool | str
     dtype: DTypeLike
     conditions: Encoders
+    patch: int
 
     @nn.compact
     def __call__(
         self,
         patches: Patches,
         known: Bool[Array, "b n"],
-        sides: tuple[int, int],
+        sides: tuple[int, ...],
         pixels: tuple[int, ...],
         cond: PyTree,
         keys: Keys | None,
@@ -147,7 +158,7 @@ class Backbone(nn.Module):
         h = jnp.where(known[:, :, None], embedded, hidden[None, None]) + places[None]
         encoded = encode_conditions(self.conditions, cond, len(patches), self.width, self.dtype)
         if (channels := resize_to(encoded.channels, pixels)) is not None:
-            channel_patches = to_patches(channels, pixels[0] // sides[0])
+            channel_patches = to_patches(channels, self.patch, PADDING)
             h += nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general, name="Shown")(channel_patches)
         label = extract_label(self.conditions, self.classes, cond)
         embedding = Embedding(self.width, self.classes, self.dtype)(jnp.zeros(len(patches)), label, encoded.vector)

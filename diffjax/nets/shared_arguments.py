@@ -12,8 +12,8 @@ class NetArguments:
     """Arguments that nets share."""
 
     patch: int
-    """Side of the squares that images are cut into, one token each. Unit: pixels. Range: [1, 65536]; a divisor of the
-    image's sides. When: larger for larger images: attention costs the square of the number of patches."""
+    """Side of the squares that images are cut into, one token each. Unit: pixels. Range: [1, 65536]; sides that it does
+    not divide are padded. When: larger for larger images: attention costs the square of the number of patches."""
     width: int
     """Features of each block. Unit: features. Range: [1, 65536]; a multiple of `heads`, where there are any.
     When: raise it where training and validation loss both stay high."""

@@ -4,6 +4,7 @@ attention at chosen depths, skip connections by concatenation."""
 from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PyTree
@@ -26,34 +27,31 @@ from diffjax.nets.layers import (
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits
 
-Picture = Float[Array, "b _ _ _"]
+State = Float[Array, "b *sides _"]  # with one spatial axis or more
+OtherState = Float[Array, "b ... _"]  # of other sides
 
 
 class Block(nn.Module):
-    """GroupNorm, silu, 3×3 convolution, twice; modulation at the second norm; the last convolution starts at 0."""
+    """GroupNorm, silu, convolution of side 3, twice; modulation at the second norm; the last one starts at 0."""
 
     features: int
     dropout: float
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Picture, embedding: Float[Array, "b e"], keys: Keys | None) -> Picture:
-        h = nn.Conv(self.features, (3, 3), dtype=self.dtype, conv_general_dilated=convolve)(
-            nn.silu(GroupNorm(self.dtype)(x))
-        )
+    def __call__(self, x: State, embedding: Float[Array, "b e"], keys: Keys | None) -> State:
+        h = _convolution(self.features, x, dtype=self.dtype)(nn.silu(GroupNorm(self.dtype)(x)))
         modulation = Modulation(self.dtype).scale_and_shift(embedding, self.features)
         h = nn.silu(GroupNorm(self.dtype)(h, modulation))
         h = Dropout(self.dropout)(h, keys)
-        h = nn.Conv(
-            self.features, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype, conv_general_dilated=convolve
-        )(h)
+        h = _convolution(self.features, x, kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         if x.shape[-1] != self.features:
             x = nn.Dense(self.features, dtype=self.dtype)(x)
         return x + h
 
 
 class Attention(nn.Module):
-    """Residual self-attention over all pixels, then cross-attention to the `tokens` where `token_mask`; starts at 0.
+    """Residual self-attention over all positions, then cross-attention to the `tokens` where `token_mask`; starts at 0.
 
     `perturbed`: the attention matrix is the identity.
     """
@@ -64,23 +62,24 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Picture, tokens: Float[Array, "b m _"] | None = None, token_mask: Bool[Array, "b m"] | None = None
-    ) -> Picture:
-        b, h, w, c = x.shape
-        pixels = GroupNorm(self.dtype)(x).reshape(b, h * w, c)
-        qkv = nn.DenseGeneral((3, self.heads, c // self.heads), dtype=self.dtype)(pixels)
+        self, x: State, tokens: Float[Array, "b m _"] | None = None, token_mask: Bool[Array, "b m"] | None = None
+    ) -> State:
+        b, *_, c = x.shape
+        positions = GroupNorm(self.dtype)(x).reshape(b, -1, c)
+        qkv = nn.DenseGeneral((3, self.heads, c // self.heads), dtype=self.dtype)(positions)
         query, key, value = jnp.moveaxis(qkv, 2, 0)
         mixed = value if self.perturbed else attend(query, key, value)
-        out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, h * w, c))
+        out = nn.Dense(c, kernel_init=nn.initializers.zeros, dtype=self.dtype)(mixed.reshape(b, -1, c))
         x += out.reshape(x.shape)
         if tokens is not None and token_mask is not None:
-            x += CrossAttention(self.heads, self.dtype)(x.reshape(b, h * w, c), tokens, token_mask).reshape(x.shape)
+            x += CrossAttention(self.heads, self.dtype)(x.reshape(b, -1, c), tokens, token_mask).reshape(x.shape)
         return x
 
 
 class UNet(nn.Module):
-    """A U-Net over images whose sides divide by 2^(depths - 1).
+    """A U-Net over images, signals [b, n, c] or volumes [b, d, h, w, c], of any sides.
 
+    Where a side is odd, its last positions are repeated once before it is halved, and cut off after it is doubled.
     Each depth has residual blocks on the way down and as many on the way up, the deepest one block, attention, one
     block. Attention is self-attention and cross-attention to a condition's tokens. With `per_pixel` the level is a
     channel beside x, and the blocks are modulated by its mean.
@@ -128,8 +127,10 @@ class UNet(nn.Module):
 
     @property
     def traits(self) -> NetTraits:
-        """Convolutional, with blocks to perturb and to control."""
-        return NetTraits(convolutional=True, perturbable=True, controllable=True, conditions=self.conditions)
+        """Convolutional, of any size, with blocks to perturb and to control."""
+        return NetTraits(
+            convolutional=True, any_size=True, perturbable=True, controllable=True, conditions=self.conditions
+        )
 
     @property
     def null_cond(self) -> PyTree:
@@ -139,13 +140,13 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Picture,
+        x: State,
         level: Float[Array, "b *levels"],
         cond: PyTree = None,
         keys: Keys | None = None,
         added: Sequence[Array] | None = None,
         inside: bool = False,
-    ) -> Picture | list[Array]:
+    ) -> State | list[Array]:
         """The output, or with `inside` the states h at each depth; `added` is added to these (`nets.control`)."""
         self._check(x)
         encoded = encode_conditions(self.conditions, cond, len(x), 2 * self.width, self.dtype)
@@ -155,7 +156,7 @@ class UNet(nn.Module):
         for depth, deeper in enumerate(channels[1:]):
             h = self._blocks(h, embedding, depth, keys, encoded)
             skips.append(h)
-            h = nn.Conv(deeper, (2, 2), strides=2, dtype=self.dtype)(h)
+            h = nn.Conv(deeper, (2,) * (x.ndim - 2), strides=2, dtype=self.dtype)(_pad_to_even(h))
         block, attention = (remat_block(kind, self.remat) for kind in (Block, Attention))
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
         deepest = len(skips) in self.perturbed
@@ -166,34 +167,30 @@ class UNet(nn.Module):
         if added is not None:
             *skips, h = (state + more for state, more in zip([*skips, h], added, strict=True))
         for depth in reversed(range(len(skips))):
-            h = _upsample(nn.Dense(channels[depth], dtype=self.dtype)(h))
+            h = _upsample(nn.Dense(channels[depth], dtype=self.dtype)(h), skips[depth].shape[1:-1])
             h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, encoded)
         h = nn.silu(GroupNorm()(h))  # the last layer, of few channels, in float32
-        return nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros, conv_general_dilated=convolve)(h)
+        return _convolution(x.shape[-1], x, kernel_init=nn.initializers.zeros)(h)
 
     def _embed(
-        self, x: Picture, level: Float[Array, "b *levels"], cond: PyTree, encoded: EncoderOutputs
-    ) -> tuple[Picture, Float[Array, "b e"]]:
+        self, x: State, level: Float[Array, "b *levels"], cond: PyTree, encoded: EncoderOutputs
+    ) -> tuple[State, Float[Array, "b e"]]:
         """The first state, of x, its level and the condition's channels, and the embedding of level and condition."""
-        h = nn.Conv(self.width * self.multipliers[0], (3, 3), dtype=self.dtype, conv_general_dilated=convolve)(x)
+        h = _convolution(self.width * self.multipliers[0], x, dtype=self.dtype)(x)
         if self.per_pixel:
-            level_channel = jnp.broadcast_to(level, (*x.shape[:3], 1)).astype(self.dtype)
-            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, conv_general_dilated=convolve, name="Levels")(
-                level_channel
-            )
+            level_channel = jnp.broadcast_to(level, (*x.shape[:-1], 1)).astype(self.dtype)
+            h += _convolution(h.shape[-1], x, dtype=self.dtype, name="Levels")(level_channel)
             level = jnp.mean(level, axis=range(1, level.ndim), keepdims=True)
         label = extract_label(self.conditions, self.classes, cond)
         embed = Embedding(2 * self.width, self.classes, self.dtype)
         embedding = embed(require_scalar_level(x, level), label, encoded.vector)
-        if (condition_channels := resize_to(encoded.channels, x.shape[1:])) is not None:
-            h += nn.Conv(h.shape[-1], (3, 3), dtype=self.dtype, conv_general_dilated=convolve, name="Shown")(
-                condition_channels
-            )
+        if (condition_channels := resize_to(encoded.channels, x.shape[1:-1])) is not None:
+            h += _convolution(h.shape[-1], x, dtype=self.dtype, name="Shown")(condition_channels)
         return h, embedding
 
     def _blocks(
-        self, h: Picture, embedding: Float[Array, "b e"], depth: int, keys: Keys | None, encoded: EncoderOutputs
-    ) -> Picture:
+        self, h: State, embedding: Float[Array, "b e"], depth: int, keys: Keys | None, encoded: EncoderOutputs
+    ) -> State:
         block, attention = (remat_block(kind, self.remat) for kind in (Block, Attention))
         for _ in range(self.blocks):
             h = block(self.width * self.multipliers[depth], self.dropout, self.dtype)(h, embedding, keys)
@@ -201,13 +198,26 @@ class UNet(nn.Module):
                 h = attention(self.heads, self.dtype, depth in self.perturbed)(h, encoded.tokens, encoded.token_mask)
         return h
 
-    def _check(self, x: Picture) -> None:
-        factor = 2 ** (len(self.multipliers) - 1)
-        if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
-            raise UserError(f"UNet: expected images [b, h, w, c] with sides that divide by {factor}, got {x.shape}")
+    def _check(self, x: State) -> None:
+        if x.ndim < 3:
+            problem = "expected an array with a batch, one spatial axis or more, and channels, such as [b, h, w, c]"
+            raise UserError(f"UNet: {problem}, got {x.shape}")
 
 
-def _upsample(x: Picture) -> Picture:
-    """Nearest-neighbour upsampling by 2."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+def _convolution(features: int, x: State, **options: PyTree) -> nn.Conv:
+    """A convolution of width 3 along each of the spatial axes of x; options are those of `nn.Conv`."""
+    return nn.Conv(features, (3,) * (x.ndim - 2), conv_general_dilated=convolve, **options)
+
+
+def _pad_to_even(x: OtherState) -> OtherState:
+    """x with the last positions of each odd side repeated: edge values have the scale and noise of the others."""
+    odd = [side % 2 for side in x.shape[1:-1]]
+    return jnp.pad(x, [(0, 0), *((0, more) for more in odd), (0, 0)], mode="edge") if any(odd) else x
+
+
+def _upsample(x: OtherState, sides: tuple[int, ...]) -> OtherState:
+    """Nearest-neighbour upsampling by 2, cut to these sides."""
+    b, *halves, c = x.shape
+    pairs = jnp.expand_dims(x, [2 * axis for axis in range(1, x.ndim - 1)])
+    repeated = jnp.broadcast_to(pairs, (b, *(size for half in halves for size in (half, 2)), c))
+    return jax.lax.slice(repeated.reshape(b, *(2 * half for half in halves), c), [0] * x.ndim, (b, *sides, c))

@@ -93,7 +93,7 @@ def test_an_operator_is_a_basis_and_samples_have_the_measured_values(name) -> No
 
 
 @pytest.mark.parametrize(
-    "turn", [block_basis(2), channel_basis((0.3, 0.6, 0.1)), channel_basis((1.0, 0.0, 0.0)), hartley]
+    "turn", [block_basis(2), block_basis(3), channel_basis((0.3, 0.6, 0.1)), channel_basis((1.0, 0.0, 0.0)), hartley]
 )
 def test_every_basis_is_orthonormal_and_its_own_inverse(turn) -> None:
     std = jnp.full((4, 4, 3), jnp.inf).at[:2].set(0.1)
@@ -214,6 +214,7 @@ TOKENS = dj.Masking(3)
         (lambda: edit.twisted(8, threshold=2.0), "threshold"),
         (lambda: edit.downsampled(IMAGE, 1), "^downsampled: "),
         (lambda: edit.downsampled(jnp.ones(3), 2), "^downsampled: "),
+        (lambda: edit.downsampled(IMAGE, 2, sides=(6, 8)), "^downsampled: .*sides"),
         (lambda: edit.grey(IMAGE), "^grey: "),
         (lambda: edit.grey(IMAGE[..., :1], (0.0, 0.0, 0.0)), "^grey: .*weight"),
         (lambda: edit.blurred(IMAGE, BLUR[:2]), "^blurred: .*kernel"),

@@ -64,6 +64,19 @@ def test_other_values_compile_nothing() -> None:
     assert calls == 2
 
 
+@pytest.mark.parametrize(("factor", "sides"), [(2, (5, 7)), (3, (4, 5)), (4, (3, 9))])
+def test_blocks_at_the_ends_are_cut(factor, sides) -> None:
+    """The mean of each is exact, of whole blocks and of those with fewer pixels."""
+    rows, columns = (np.arange(0, side, factor) for side in sides)
+    low = jax.random.normal(jax.random.key(2), (len(rows), len(columns), 2))
+    seen = edit.downsampled(low, factor, sides=sides)
+    x = np.asarray(dj.sample(KEYS, NOISE, dj.order.together, DENOISE, (*sides, 2), steps=3, hook=seen))
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            block = x[:, row : row + factor, column : column + factor].mean(axis=(1, 2))
+            np.testing.assert_allclose(block, np.broadcast_to(low[i, j], block.shape), atol=1e-5)
+
+
 def test_a_basis_must_be_orthonormal() -> None:
     turn, back = Partial(by_matrix, TURN), Partial(by_matrix, TURN.T)
     seen = edit.observed(turn, back, jnp.ones(SHAPE), jnp.where(jnp.arange(32) < 5, 0, jnp.inf).reshape(SHAPE))

@@ -81,5 +81,5 @@ def test_what_cannot_be_compared_is_refused() -> None:
         image_statistics.compare_measures(REAL[:, :8], REAL, LEVELS)
     with pytest.raises(UserError, match=r"^artefacts: "):
         image_statistics.compare_measures(REAL[:1], REAL, LEVELS)
-    with pytest.raises(UserError, match=r"^artefacts: .*4 x 4"):
+    with pytest.raises(UserError, match=r"^artefacts: .*4 pixels a side"):
         image_statistics.image_measures(REAL[:, :3], LEVELS)

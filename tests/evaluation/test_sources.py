@@ -148,7 +148,7 @@ def test_what_is_missing_or_no_file_is_named(tmp_path):
 def test_pictures_of_different_sizes_are_named(tmp_path):
     write_png(tmp_path / "a.png", IMAGES[0])
     write_png(tmp_path / "b.png", IMAGES[0, :4])
-    with pytest.raises(UserError, match=r"b\.png .*6x4.*a\.png .*6x5"):
+    with pytest.raises(UserError, match=r"b\.png .*6 wide and 4 high.*a\.png .*6 wide and 5 high"):
         open_images(tmp_path)
 
 

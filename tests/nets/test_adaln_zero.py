@@ -112,11 +112,11 @@ def test_every_block_starts_as_the_identity_and_the_output_as_zero(case):
 
 
 def test_positions_of_a_rectangle_have_the_column_first():
-    np.testing.assert_allclose(sincos_positions(2, 3, 8), positions(2, 3, 8), atol=1e-7)
+    np.testing.assert_allclose(sincos_positions((2, 3), 8), positions(2, 3, 8), atol=1e-7)
 
 
-def test_a_width_that_does_not_divide_by_four_is_refused():
-    net = nets.DiT(width=6, heads=2)
+def test_a_width_without_two_features_for_each_axis_is_refused():
+    net = nets.DiT(width=2, heads=2)
     with pytest.raises(UserError, match="width"):
         net.init(jax.random.key(0), jnp.ones((1, 4, 4, 1)), jnp.ones((1, 1, 1, 1)))
 

@@ -14,13 +14,14 @@ from jaxtyping import Array
 from diffjax.nets import MLP, DiT, UNet
 from diffjax.protocols import Net
 
-X, DIRECTION, COTANGENT = (jax.random.normal(jax.random.key(seed), (2, 4, 4, 1)) for seed in range(3))
+# One side divides by patches and halvings, and the other is padded.
+X, DIRECTION, COTANGENT = (jax.random.normal(jax.random.key(seed), (2, 4, 3, 1)) for seed in range(3))
 LEVEL = jnp.array([0.3, -0.6]).reshape(2, 1, 1, 1)
 NETS: dict[str, Net] = {
     "MLP": MLP(width=8, depth=1),
     "UNet": UNet(width=8, multipliers=(1, 2), heads=2, attention=(0,)),
     "UNet, remat": UNet(width=8, multipliers=(1, 2), heads=2, remat=True),
-    "DiT": DiT(width=8, depth=2, heads=2, patch=1),
+    "DiT": DiT(width=8, depth=2, heads=2, patch=2),
     "DiT, scan": DiT(width=8, depth=2, heads=2, patch=1, scan=True),
     "DiT, remat": DiT(width=8, depth=2, heads=2, patch=1, remat="products"),
     "DiT, no gates": DiT(width=8, depth=2, heads=2, patch=1, adaln_zero=False),

@@ -148,5 +148,5 @@ def test_it_learns_what_each_order_shows() -> None:
 def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match=r"^net: width .*heads"):
         nets.MAR(width=10)
-    with pytest.raises(UserError, match=r"MAR: .*patch=3"):
-        jax.eval_shape(nets.MAR(patch=3).init, jax.random.key(0), X, LEVEL)
+    with pytest.raises(UserError, match=r"MAR: .*patch=9"):
+        jax.eval_shape(nets.MAR(patch=9).init, jax.random.key(0), X, LEVEL)

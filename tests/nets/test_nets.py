@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_named() -> None:
         with pytest.raises(UserError, match=r"order\.together"):
             jax.eval_shape(made.init, jax.random.key(0), X, jnp.ones((4, 8, 8, 1)), LABELS)
     with pytest.raises(UserError, match=r"^UNet: "):
-        jax.eval_shape(UNet(width=8, multipliers=(1, 1, 1)).init, jax.random.key(0), jnp.ones((1, 6, 6, 1)), LEVEL[:1])
+        jax.eval_shape(UNet(width=8).init, jax.random.key(0), jnp.ones((1, 6)), LEVEL[:1])
     with pytest.raises(UserError, match=r"^UNet: .*heads"):
         UNet(heads=3)
     with pytest.raises(UserError, match="classes="):

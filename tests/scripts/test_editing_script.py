@@ -61,7 +61,7 @@ def test_what_was_known_is_in_the_file_to_the_byte(call, tiny, masked, files, tm
 def test_a_picture_of_any_kind_is_fitted_and_said(call, tiny, files, tmp_path) -> None:
     asked = ["--image", files["wide"], "--strength", "0.6", "--label=3"]
     images, told, err = edit(call, tiny.workdir, tmp_path / "out", "variations", *asked)
-    assert err.splitlines()[0] == f"{files['wide']}: 40x28 RGB, fitted to 8x8 grey"
+    assert err.splitlines()[0] == f"{files['wide']}: 40 wide and 28 high, RGB, fitted to 8 wide and 8 high, grey"
     assert told["strength"] == 0.6
     again, _, _ = edit(call, tiny.workdir, tmp_path / "again", "variations", *asked, "--batch=2")
     np.testing.assert_array_equal(again, images)
@@ -112,7 +112,11 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(call, tiny, unconditional
     cases = [
         (tiny, ["--image={in}"], ["--image", "--edit"]),
         (tiny, ["--edit=paint", "--image={in}"], ["--edit", "'paint'", "inpaint"]),
-        (tiny, ["--edit=inpaint", "--image={in}", "--mask={wide}"], ["wide.png", "expected 8x8", "got 40x28"]),
+        (
+            tiny,
+            ["--edit=inpaint", "--image={in}", "--mask={wide}"],
+            ["wide.png", "expected 8 wide and 8 high, ", "got 40 wide and 28 high"],
+        ),
         (tiny, ["--edit=inpaint", "--image={in}", "--mask={empty}"], ["empty.png", "nothing is white"]),
         (tiny, ["--edit=inpaint", "--image={in}", "--mask={full}"], ["full.png", "all is white"]),
         (tiny, ["--edit=variations", "--image={in}", "--strength=0"], ["strength", "(0, 1]"]),
