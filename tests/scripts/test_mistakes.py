@@ -52,7 +52,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("train.save_every_steps=-1", ["config.train.save_every_steps"]),
     ("train.picture_every_steps=-3", ["config.train.picture_every_steps"]),
     ("train.hang_limit_s=nan", ["config.train.hang_limit_s"]),
-    ("data.batch_size=0", ["config.data.batch_size", "8 device(s)"]),
+    ("data.batch_size=-8", ["config.data.batch_size", "8 device(s)"]),
     ("sample.sampler=ddmi", ["sampler", "'ddmi'", "ddim"]),
     ("sample.grid=karras(sigma_max=0.001)", ["grid", "sigma_min", "sigma_max"]),
     ("sample.steps=0", ["steps"]),
@@ -70,7 +70,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("data.image_size=16", ["digits", "8x8", "image_size"]),
     ("data.augment=flop()", ["data.augment", "'flop'", "flip, shift, turn"]),
     ("data.augment=shift(pixels=8)", ["data.augment", "shift", "8x8"]),
-    ("data.parts=sketsch()", ["data.parts", "'sketsch'", "feature, low_res, sketch"]),
+    ("data.parts=sketsch()", ["data.parts", "'sketsch'", "feature, low_res, reference, sketch"]),
     ("data.parts=low_res(factor=3)", ["data.parts", "low_res", "8x8"]),
     ("train.weight=p2(gamma=-20.0)", ["train.weight"]),
     ("model.net=MLP(dtype='float16')", ["net", "dtype", "bfloat16"]),
@@ -136,7 +136,7 @@ TRAIN = [  # all arguments, and what the message holds
     (["--config", "{config}", "--workdir", "{out}", "steps=3"], ["'steps=3'", "--flag"]),
     (["--config", "{config}", "--workdir", "{out}", "--noconfig.model.condtional"], ["condtional", "conditional"]),
     (["--config", "{config}", "--workdir", "{run}", "--config.train.seed=1"], ["config.train.seed", "{run}"]),
-    (["--config", "{config}", "--workdir", "{run}", "--config.train.steps=0"], ["config.train.steps"]),
+    (["--config", "{config}", "--workdir", "{run}", "--config.train.steps=-1"], ["config.train.steps"]),
 ]
 
 SAMPLE_AND_EVALUATE = [
@@ -232,7 +232,6 @@ PAIRS = [  # fields that are right alone and wrong together
         ["config.train.keep_best", "train.validate_images"],
     ),
     (["model.prediction=eps", "model.schedule=zero_terminal(linear_beta)"], ["eps", "velocity"]),
-    (["model.net=DiT(patch=3)"], ["DiT", "patch=3"]),
 ]
 
 
