@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffjax.errors import UserError
 from diffjax.reports import write_png
-from diffjax.utils.image_io import decode_file, read_header, read_image
+from diffjax.utils.image_io import decode_file, format_size, parse_size, read_header, read_image
 
 
 def random_picture(*shape):
@@ -226,3 +226,21 @@ def test_a_message_stays_on_its_line_and_steers_no_terminal(tmp_path: Path):
     with pytest.raises(UserError, match=r"a b\\x1b\[31mc\.png: ") as error:
         read_image(tmp_path / "a\nb\x1b[31mc.png")
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("64x96", (64, 96)), ("1x2", (1, 2))])
+def test_a_size_is_read_height_first(text, size):
+    assert parse_size(text, "--size") == size
+
+
+NO_SIZES = ("", "0", "0x4", "4x0", "-4", "4x", "x4", "4x4x3", "4 x 4", "a", "4.5", "\u0664", "9" * 99)
+
+
+@pytest.mark.parametrize("text", NO_SIZES)
+def test_what_is_no_size_is_refused_by_the_name_of_its_field(text):
+    with pytest.raises(UserError, match=r"^--size: .*HEIGHTxWIDTH.*64x96"):
+        parse_size(text, "--size")
+
+
+def test_a_size_in_words_cannot_be_misread():
+    assert format_size(28, 40) == "40 wide and 28 high"

@@ -19,8 +19,10 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from diffjax.errors import UserError
+from diffjax.utils.exif import SIDEWAYS, read_orientation
 from diffjax.utils.files import describe_error
 from diffjax.utils.image_kinds import FORMATS, check_depth, is_deep, is_grey, max_value, missing_codec, to_eight_bits
+from diffjax.utils.jpeg_check import check_scans
 from diffjax.utils.tiff_check import check_tiff
 
 Stream = io.BufferedReader | io.BytesIO
@@ -30,14 +32,8 @@ WHITE = (255, 255, 255)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 5 * MAX_PIXELS  # of a file: more than so many pixels need in any of the formats
-MAX_EXIF_BYTES = 2**17  # twice what a JPEG segment holds; the time to read them grows with their square
-MAX_SCANS = 64  # of a progressive JPEG, each of them a pass over all pixels; writers make ten
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_SIDEWAYS = (5, 6, 7, 8)  # those of its values that swap height and width
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # of JPEG (ITU-T T.81, table B.1), those within coded data left out
-_END = 0xD9
-_SCAN = 0xDA
+_SIZE = re.compile(r"([1-9][0-9]{0,7})(?:x([1-9][0-9]{0,7}))?")
 
 # Pillow warns of sizes beyond a limit of its own; ours is lower, and an error. (To silence it for a moment alone would
 # not be safe: images are decoded in threads, and `catch_warnings` acts on all of them.)
@@ -67,7 +63,7 @@ def read_header(file: Path | Stream, name: str = "") -> Header:
     name = name or str(file)
     with _open_image(file, name) as image:
         width, height = image.size
-        if _orientation(image, name) in _SIDEWAYS:
+        if read_orientation(image, name) in SIDEWAYS:
             width, height = height, width
         transparent = image.has_transparency_data
         frames = bool(getattr(image, "is_animated", False))  # which classes of some formats have
@@ -90,11 +86,11 @@ def decode_file(
     """
     name = name or str(file)
     with _open_image(file, name) as image:
-        _check_scans(image, name)
+        check_scans(image, name)
         coloured = image.has_transparency_data and len({*background}) > 1
         default_channels = 1 if is_grey(image) and not coloured else 3
         white = max_value(image)
-        upright = ImageOps.exif_transpose(image) if _orientation(image, name) else image
+        upright = ImageOps.exif_transpose(image) if read_orientation(image, name) else image
         opaque = _on_colour(to_eight_bits(upright, white), background)
         return _array(opaque, channels or default_channels, image_size)
 
@@ -106,6 +102,25 @@ def parse_colour(text: str, field: str) -> Colour:
     except (ValueError, TypeError):
         raise UserError(f"{field}: expected a colour, such as #ffffff or white, got {text[:80]!r}") from None
     return red, green, blue
+
+
+def parse_size(text: str, field: str) -> tuple[int, int]:
+    """Height and width in pixels of a text such as `64` (both) or `64x96` (height first).
+
+    Raises UserError, naming the field, for another text and for more than `MAX_PIXELS` pixels.
+    """
+    numbers = _SIZE.fullmatch(text)
+    height = int(numbers[1]) if numbers else 0
+    width = int(numbers[2] or height) if numbers else 0
+    if not 0 < height * width <= MAX_PIXELS:
+        form = f"HEIGHTxWIDTH or one number, such as 64x96 or 64, up to {MAX_PIXELS // 10**6} megapixels"
+        raise UserError(f"{field}: expected {form}, got {text[:80]!r}")
+    return height, width
+
+
+def format_size(height: int, width: int) -> str:
+    """A size as all messages write it, whichever number comes first elsewhere: `40 wide and 28 high`."""
+    return f"{width} wide and {height} high"
 
 
 def resize(picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int) -> UInt8[np.ndarray, "_ _ _"]:
@@ -124,7 +139,7 @@ def crop_and_resize(
 def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) -> UInt8[np.ndarray, "h w c"]:
     """An encoded image just as it is stored; `name` is what to call it in a `UserError`."""
     with _open_image(io.BytesIO(data), name) as image:
-        _check_scans(image, name)
+        check_scans(image, name)
         white = max_value(image)
         image.load()
         return _array(to_eight_bits(image, white), channels, image_size)
@@ -184,35 +199,12 @@ def _check(image: ImageFile, name: str) -> None:
     check_depth(image, name)
 
 
-def _check_scans(image: ImageFile, name: str) -> None:
-    """Raises `UserError` for a JPEG of more scans than `MAX_SCANS`: a few bytes each, and as slow as an image."""
-    if image.format not in ("JPEG", "MPO") or image.fp is None:
-        return
-    image.fp.seek(0)
-    data = image.fp.read()
-    at = 2
-    scans = 0
-    while (marker := _MARKER.search(data, at)) and data[marker.end() - 1] != _END:
-        scans += data[marker.end() - 1] == _SCAN
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-        if scans > MAX_SCANS:
-            raise UserError(f"{name}: a JPEG of over {MAX_SCANS} scans; save it again or take it away")
-
-
 def _describe_unreadable(name: str, why: str) -> str:
     return f"{name}: cannot be read as an image ({why}); replace it or take it away"
 
 
 def _describe_too_large(name: str) -> str:
     return f"{name}: larger than {MAX_PIXELS // 10**6} megapixels; make it smaller or take it away"
-
-
-def _orientation(image: ImageFile, name: str) -> int:
-    """The EXIF orientation, 0 where none is given; asked only if present, as looking further decodes a PNG."""
-    data = image.info.get("exif", b"")
-    if len(data) > MAX_EXIF_BYTES:
-        raise UserError(f"{name}: {len(data):,} bytes of EXIF data; save it without, or take it away")
-    return image.getexif().get(_ORIENTATION, 0) if data else 0
 
 
 def _on_colour(image: Image.Image, background: Colour) -> Image.Image:
