@@ -97,7 +97,8 @@ def _remove_partial_files(workdir: Path) -> None:
 def _steps_until(deadline: float, plan: TrainingPlan) -> int:
     """The steps that fit into the time, the same on all hosts, once some have been timed."""
     timing = time_steps(plan)
-    seconds = SHARE_OF_STEPS * (deadline - time.monotonic() - timing.first_s)  # another schedule compiles once more
+    compilation_s = timing.first_s * max(1, len(plan.data.sizes))  # another schedule compiles once more, for each size
+    seconds = SHARE_OF_STEPS * (deadline - time.monotonic() - compilation_s)
     return max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
 
 

@@ -12,17 +12,18 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from diffjax.data import byte_tokenizer
 from diffjax.data.class_names import MAX_CLASSES
-from diffjax.data.splits import Dataset, Feature
+from diffjax.data.computed_parts import average_blocks, draw_lines
+from diffjax.data.examples import Feature
+from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 
 __all__ = ["category", "feature", "low_res", "sketch"]
 
 MAX_VALUES = 2**24  # numbers of a part of one example
-_OVERSAMPLING = 4  # of the image, in which the skeleton of thin strokes is computed
 
 Image = UInt8[np.ndarray, "h w c"]
 
@@ -85,8 +86,8 @@ def sketch(sigma: float = 0.0) -> Maker:
         height, width, channels = _image_shape(context, "sketch")
         if sigma == 0 and channels != 1:
             raise UserError(f"sketch: strokes are grey, and these pictures have {channels} channels; give sigma=1.0")
-        lines = partial(_edges, sigma) if sigma else _skeleton
-        return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, context.levels)))
+        lines = partial(draw_lines, sigma, context.levels)
+        return Part("sketch", (height, width, 1), np.float32, lines)
 
     return make
 
@@ -104,12 +105,7 @@ def low_res(factor: int = 2) -> Maker:
         if height % factor or width % factor:
             raise UserError(f"low_res: factor must divide the sides of the images ({width}x{height}), got {factor}")
         small = (height // factor, width // factor, channels)
-
-        def means(image: Image, label: int) -> Float32[np.ndarray, "_ _ _"]:
-            blocks = _unit(image, context.levels).reshape(small[0], factor, small[1], factor, channels)
-            return (2 * blocks.mean((1, 3)) - 1).astype(np.float32)
-
-        return Part("low_res", small, np.float32, means)
+        return Part("low_res", small, np.float32, partial(average_blocks, factor, context.levels))
 
     return make
 
@@ -216,29 +212,3 @@ def _read_text(length: int, optional: bool, value: object, label: int) -> Int32[
     if optional and not text.strip():
         return np.zeros(length, np.int32)
     return byte_tokenizer.encode([text], length)[0]
-
-
-def _unit(image: Image, levels: int) -> Float64[np.ndarray, "h w c"]:
-    """Levels 0 … levels − 1 as numbers in [0, 1]."""
-    return np.asarray(image, np.float64) / (levels - 1)
-
-
-def _skeleton(image: Float64[np.ndarray, "h w 1"]) -> Float32[np.ndarray, "h w 1"]:
-    """The pixels on the skeleton of the strokes, which is computed at `_OVERSAMPLING` times the resolution."""
-    from skimage.measure import block_reduce  # half a second to import, needed by few
-    from skimage.morphology import skeletonize
-    from skimage.transform import resize
-
-    around = np.pad(image[..., 0], 1)
-    finer = resize(around, tuple(_OVERSAMPLING * side for side in around.shape), order=3, mode="constant")
-    lines = block_reduce(skeletonize(finer > 0.5), _OVERSAMPLING, np.max)
-    return lines[1:-1, 1:-1, None].astype(np.float32)
-
-
-def _edges(sigma: float, image: Float64[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w 1"]:
-    """The edges by Canny of the grey image."""
-    from skimage.color import rgb2gray
-    from skimage.feature import canny
-
-    grey = image[..., 0] if image.shape[2] == 1 else rgb2gray(image[..., :3])
-    return canny(grey, sigma, mode="nearest")[..., None].astype(np.float32)
