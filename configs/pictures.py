@@ -13,7 +13,7 @@ from diffjax.experiment.config import Config, Data, Model, Sample, Train
 def get_config() -> Config:
     """Fields with `auto`, 0 or (0.0,) are chosen from the size and the number of the pictures."""
     return Config(
-        data=Data(name="photos", image_size=32, batch_size=0, augment=("auto",)),
+        data=Data(name="photos", image_size="32", batch_size=0, augment=("auto",)),
         model=Model(net="auto", prediction="v", schedule="auto"),
         train=Train(steps=0, learning_rate=0.0, ema=(), ema_std=(0.0,), warmup_steps=200),
         sample=Sample(sampler="dpmpp_2m", grid="auto", steps=20),

@@ -9,17 +9,20 @@ import jax
 
 from diffjax.commands.preflight import device_memory, format_bytes, max_checkpoints
 from diffjax.commands.training_plan import TrainingPlan
+from diffjax.data.framing import format_dimensions
 from diffjax.data.split_rules import describe_splits
 from diffjax.errors import tell
 from diffjax.experiment import data_spec
 from diffjax.training.data_parallel import broadcast_from_first_host
 from diffjax.training.loop import fit, step_memory
 from diffjax.training.state import State
+from diffjax.training.step import Batch
 from diffjax.training.trainer import build_trainer
 from diffjax.utils.durations import format_duration
 
 MAX_TIMED_STEPS = 10
 MIN_TIMED_STEPS = 3
+MAX_LOOKED_AT = 16  # batches, of which the largest is looked at
 TIMING_LIMIT_S = 20.0  # after which no further step is timed
 
 
@@ -117,7 +120,8 @@ def steps_until(share: float, deadline: float, plan: TrainingPlan, configured: b
     If they are not `configured`, those that were chosen are the most.
     """
     timing = time_steps(plan)
-    seconds = share * (deadline - time.monotonic() - timing.first_s)  # another schedule compiles once more
+    compilation_s = timing.first_s * max(1, len(plan.data.sizes))  # another schedule compiles once more, for each size
+    seconds = share * (deadline - time.monotonic() - compilation_s)
     steps = max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
     tell(f"{timing.step_s:.3g} s per step: {steps:,} steps fit into the time")
     return steps if configured else min(steps, plan.config.train.steps)
@@ -142,12 +146,14 @@ def _describe_memory(plan: TrainingPlan) -> list[str]:
     """The peak memory of the program that would run; nothing where the platform does not report it."""
     setup = plan.setup
     trainer = build_trainer(setup.net, setup.loss, setup.optimizer, accumulate=plan.config.train.accumulate)
-    memory = step_memory(trainer, plan.start, next(plan.stream))
+    batch = _largest_batch(plan)
+    memory = step_memory(trainer, plan.start, batch)
     if memory is None:
         return []
     available, sharing = device_memory()
     line = (
-        f"memory:      {format_bytes(memory.peak)} at the peak of a step on each device (state and batch "
+        f"memory:      {format_bytes(memory.peak)} at the peak of a step{_describe_shape(plan, batch)} on each device "
+        f"(state and batch "
         f"{format_bytes(memory.arguments)}, temporaries {format_bytes(memory.temporaries)})"
     )
     if memory.peak * sharing > available:
@@ -155,13 +161,27 @@ def _describe_memory(plan: TrainingPlan) -> list[str]:
     return [line]
 
 
+def _largest_batch(plan: TrainingPlan) -> Batch:
+    """The next batch; where there are several sizes, the largest of some."""
+    count = MAX_LOOKED_AT if len(plan.data.sizes) > 1 else 1
+    return max((next(plan.stream) for _ in range(count)), key=lambda batch: batch["x"].size)
+
+
+def _describe_shape(plan: TrainingPlan, batch: Batch) -> str:
+    """Of which size a batch is, where there are several."""
+    return f" of {format_dimensions(batch['x'].shape[1:3])}" if len(plan.data.sizes) > 1 else ""
+
+
 def _describe_time(plan: TrainingPlan, compilation_s: float) -> str:
     timing = time_steps(plan)
+    others = len(plan.data.sizes) - 1
+    compilation = f" and as long again at each of {others} other sizes" if others > 0 else ""
     total = max(plan.config.train.steps - int(plan.start.step), 0) * timing.step_s
     return (
         f"time:        {1000 * timing.step_s:.3g} ms per step, the minimum of {timing.steps} "
         f"({plan.config.data.batch_size / timing.step_s:,.0f} images/s), {format_duration(total)} in all, "
-        f"{compilation_s + timing.first_s:.1f} s before the first; dispatches of several steps may be faster"
+        f"{compilation_s + timing.first_s:.1f} s before the first{compilation}; "
+        "dispatches of several steps may be faster"
     )
 
 

@@ -6,11 +6,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int32, Integer, Key, PyTree
+from jaxtyping import Array, Bool, Integer, Key, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.data.condition_parts import Maker, Part, part_context
-from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split
+from diffjax.data.part_values import gather_parts
+from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 from diffjax.protocols import ConditionPart, Keys
 from diffjax.utils.prng import fold
@@ -37,19 +38,15 @@ def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
 
 
 def check_parts(parts: Sequence[Part], dataset: Dataset, augmented: bool) -> None:
-    """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented."""
+    """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented or vary."""
     _check_not_generated(parts, dataset)
+    of_image = next((part.name for part in parts if part.of_image), None)
+    if of_image is not None and len(dataset.sizes) > 1:
+        problem = f"{of_image!r} is of one size, and data.image_size gives {len(dataset.sizes)}"
+        raise UserError(f"data.parts: {problem}; leave it out, or set one size")
     conflict = next((part.name for part in parts if part.of_image and augmented), None)
     if conflict is not None:
         raise UserError(f"data.augment: {conflict!r} of data.parts describes the unchanged image; leave one out")
-
-
-def part_values(
-    source: Split | GeneratedSplit, row: int, example: Example, parts: Sequence[Part]
-) -> dict[str, np.ndarray]:
-    """The value of each part of one example, with all choices."""
-    features = source.features(row) if any(part.reads for part in parts) else {}
-    return {part.name: _part_value(part, row, example, features) for part in parts}
 
 
 def split_conditions(
@@ -68,23 +65,6 @@ def split_conditions(
         if parts
         else labels
     )
-
-
-def gather_parts(
-    source: Split | GeneratedSplit,
-    rows: Integer[np.ndarray, " n"],
-    images: np.ndarray,
-    labels: Int32[np.ndarray, " n"] | None,
-    parts: Sequence[Part],
-) -> dict[str, np.ndarray]:
-    """The values of the parts of these rows with their images and labels, with all choices."""
-    sizes = {part.name: (len(rows), *_full_shape(part)) for part in parts}
-    values = {part.name: np.empty(sizes[part.name], part.dtype) for part in parts}
-    for i, row in enumerate(rows if parts else ()):
-        example: Example = {"image": images[i], "label": np.int32(0 if labels is None else labels[i])}
-        for name, value in part_values(source, int(row), example, parts).items():
-            values[name][i] = value
-    return values
 
 
 def draw_variants(values: Values, parts: Sequence[Part], keys: Keys | None) -> dict[str, jax.Array]:
@@ -127,25 +107,6 @@ def _present(part: Part, value: np.ndarray | jax.Array) -> Bool[np.ndarray | jax
 def _check_not_generated(parts: Sequence[object], dataset: Dataset) -> None:
     if parts and dataset.distribution is not None:
         raise UserError(f"data.parts: {dataset.name!r} is drawn from a known distribution; leave parts out")
-
-
-def _part_value(part: Part, row: int, example: Example, features: Mapping[str, object]) -> np.ndarray:
-    try:
-        source = features.get(part.reads) if part.reads else example["image"]
-        if source is None:
-            raise UserError(f"nothing is stored as {part.reads!r}; prepare the set again")
-        value = np.asarray(part.make(source, int(example["label"])))
-    except UserError as mistake:
-        raise UserError(f"data.parts: {part.name!r} of example {row}: {mistake}") from None
-    if (value.shape, value.dtype) != (_full_shape(part), part.dtype):
-        problem = f"expected {np.dtype(part.dtype)} {_full_shape(part)}, got {value.dtype} {value.shape}"
-        raise UserError(f"data.parts: {part.name!r} of example {row}: {problem}; correct the function that computes it")
-    return value
-
-
-def _full_shape(part: Part) -> tuple[int, ...]:
-    """The shape of a value, with its choices as leading axis."""
-    return (part.choices, *part.shape) if part.choices else part.shape
 
 
 def _first_variant(part: Part, value: np.ndarray) -> np.ndarray:

@@ -12,12 +12,13 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from diffjax.data import byte_tokenizer
 from diffjax.data.class_names import MAX_CLASSES
-from diffjax.data.line_drawing import edges, skeleton
-from diffjax.data.splits import Dataset, Feature
+from diffjax.data.computed_parts import average_blocks, draw_lines, unit_picture
+from diffjax.data.examples import Feature
+from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 
 __all__ = ["category", "feature", "low_res", "reference", "sketch"]
@@ -93,8 +94,8 @@ def sketch(sigma: float = 0.0) -> Maker:
         height, width, channels = _image_shape(context, "sketch")
         if sigma == 0 and channels != 1:
             raise UserError(f"sketch: strokes are grey, and these pictures have {channels} channels; give sigma=1.0")
-        lines = partial(edges, sigma) if sigma else skeleton
-        return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, context.levels)))
+        lines = partial(draw_lines, sigma, context.levels)
+        return Part("sketch", (height, width, 1), np.float32, lines)
 
     return make
 
@@ -116,12 +117,7 @@ def low_res(factor: int = 2, noise: float = 0.0) -> Maker:
         if height % factor or width % factor:
             raise UserError(f"low_res: factor must divide the sides of the images ({width}x{height}), got {factor}")
         small = (height // factor, width // factor, channels)
-
-        def means(image: Image, label: int) -> Float32[np.ndarray, "_ _ _"]:
-            blocks = _unit(image, context.levels).reshape(small[0], factor, small[1], factor, channels)
-            picture = (2 * blocks.mean((1, 3)) - 1).astype(np.float32)
-            return np.pad(picture, ((0, 0), (0, 0), (0, int(noise > 0))))
-
+        means = partial(average_blocks, factor, noise > 0, context.levels)
         return Part("low_res", (*small[:2], channels + (noise > 0)), np.float32, means, noise=noise)
 
     return make
@@ -134,10 +130,8 @@ def reference() -> Maker:
     """
 
     def make(context: PartContext) -> Part:
-        def picture(image: Image, label: int) -> Float32[np.ndarray, "h w c"]:
-            return (2 * _unit(image, context.levels) - 1).astype(np.float32)
-
-        return Part("reference", _image_shape(context, "reference"), np.float32, picture, of_image=False)
+        shape = _image_shape(context, "reference")
+        return Part("reference", shape, np.float32, partial(unit_picture, context.levels), of_image=False)
 
     return make
 
@@ -243,8 +237,3 @@ def _read_text(length: int, optional: bool, value: object, label: int) -> Int32[
     if optional and not text.strip():
         return np.zeros(length, np.int32)
     return byte_tokenizer.encode([text], length)[0]
-
-
-def _unit(image: Image, levels: int) -> Float64[np.ndarray, "h w c"]:
-    """Levels 0 … levels − 1 as numbers in [0, 1]."""
-    return np.asarray(image, np.float64) / (levels - 1)

@@ -27,12 +27,15 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float
 
 from diffjax.data import photos
+from diffjax.data.examples import Feature
+from diffjax.data.framing import Frame
+from diffjax.data.generated_split import GeneratedSplit
 from diffjax.data.package_files import package_file
 from diffjax.data.photos import Photo
-from diffjax.data.splits import Dataset, Feature, GeneratedSplit, Split
+from diffjax.data.splits import Dataset, Split
 from diffjax.data.tfds_source import open_builder, user_error_on_failure
 from diffjax.errors import UserError
-from diffjax.utils.image_io import decode_bytes
+from diffjax.utils.image_io import decode_bytes, format_size
 
 NAME = "photos"
 FACTORS = (1, 2, 4, 8)
@@ -80,7 +83,7 @@ class _Patches:
     def fetch(self, number: int) -> tuple[Callable[[], np.ndarray], int]:
         return partial(self._cut, self.patches[number]), 0
 
-    def features(self, number: int) -> dict[str, object]:
+    def features(self, number: int, place: None) -> dict[str, object]:
         """The photograph, the factor, and the first row and column in pixels of the whole photograph."""
         photograph, factor, top, left = self.patches[number]
         column = self.first_columns[photograph] + left * factor
@@ -100,23 +103,24 @@ FEATURES: Mapping[str, Feature] = {
 """What is stored of a patch beside its pixels."""
 
 
-def open_photos(data_dir: str | Path | None, image_size: int | None) -> Dataset:
-    """Patches of `image_size` × `image_size` pixels; there are no classes, and the photograph is a category.
+def open_photos(data_dir: str | Path | None, frame: Frame) -> Dataset:
+    """Patches of the frame's size, which are cut and not fitted; there are no classes, the photograph is a category.
 
     Splits are train, validation, test; held_out, of a photograph that no other split has; left_view and right_view, of
     a stereo pair, where patch i of the one shows what patch i of the other does. Raises UserError for a missing size,
     and for one of which no patch fits into a part of a photograph.
     """
-    if image_size is None:
-        raise UserError(f"data.image_size: patches of {NAME!r} have the size that you choose; set it, such as to 32")
-    shape = (image_size, image_size, 3)
+    if not isinstance(frame.size, tuple):
+        problem = f"patches of {NAME!r} have the one size that you choose"
+        raise UserError(f"data.image_size: {problem}; set it, such as to 32 or 48x64")
+    shape = (*frame.size, 3)
     stored = read_photographs(data_dir)
     splits: dict[str, Split | GeneratedSplit] = {}
     for name in COUNTS:
         splits[name] = _open_split(name, stored[_STORED.get(name, name)], stored["train"], shape)
     if not (len(splits["train"]) and len(splits["test"])):
         raise UserError(
-            f"data.image_size: no patch of {image_size} pixels fits into the photographs; use a smaller one"
+            f"data.image_size: no patch {format_size(*frame.size)} fits into the photographs; use a smaller one"
         )
     return Dataset(NAME, shape, 0, (), 256, splits, features=FEATURES)
 

@@ -19,9 +19,15 @@ class Data:
     When: for your own images, `folder:PATH` with a subfolder for each class; docs/data.md has an example of each."""
     dir: str = ""
     """Folder of prepared TFDS sets. Range: a path; empty: TFDS's own. When: the sets lie elsewhere."""
-    image_size: int = 0
-    """Side to which images are cropped and scaled. Unit: pixels. Range: [0, ∞); 0: their own size.
-    When: images of a folder differ in size, or are larger than the model should draw."""
+    image_size: str = ""
+    """Size to which images are brought. Unit: pixels. Range: `64`, a square; `64x96`, height first;
+    `buckets(area=4096, step=8)`, several sizes of about that area, of which each image gets the one nearest to its
+    proportions; empty: their own size. When: images of a folder differ in size, or are larger than the model should
+    draw; buckets where they differ in proportions, and no edge is to be lost."""
+    fit: str = ""
+    """How images are brought to `image_size`. Range: `crop()`, the largest centred part; `pad('#ffffff')`, all of an
+    image on a colour; `random_crop(max_shrink=1.0)`, another part in each step, of the image's own pixels, or of up to
+    so many times as many each way; empty: `crop()`. When: `pad` where edges matter, `random_crop` for textures."""
     image: str = ""
     """What a source calls its images. Range: an array of an .npz, a column of `hf:`, an extension in `shards:`; empty:
     `image`, `images`, `x` or `arr_0` of an .npz, the only column of images, any extension of a picture.
@@ -41,6 +47,16 @@ class Data:
     pictures, or `once(near=False)`. When: `--check` counts many, above all across splits."""
     follow_links: bool = False
     """Whether links to picture files outside of the folder are followed. When: the folder is your own."""
+    cache: str = "none"
+    """Where decoded images of a folder or of shards are kept, so that each file is decoded once. Range: `none`, or
+    `disk(max_gb=10.0)`, in `~/.cache/diffjax/decoded`, for sets of at most that size; `disk(folder='…')`, elsewhere.
+    When: files are much larger than `image_size`, and training waits for them, or is often begun."""
+    workers: int = 0
+    """Processes that decode the images of sets that are not kept on the device. Unit: processes. Range: [0, ∞); 0:
+    threads of the training process. When: the accelerator waits for images: as many as there are cores to spare."""
+    ahead_mb: int = 512
+    """Memory for decoded batches that are read ahead, on each host. Unit: megabytes. Range: [1, ∞).
+    When: lower it where memory is short, raise it where files are slow to come."""
     batch_size: int = 64
     """Examples per training step, on all devices of all hosts together. Unit: examples. Range: [0, ∞); a multiple
     of the number of devices; 0: chosen from the size of the pictures. When: larger for steadier gradients, smaller

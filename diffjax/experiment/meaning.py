@@ -13,8 +13,8 @@ from diffjax.experiment.picture_defaults import unset_fields
 
 # A run keeps these fields, and each of its checkpoints has their hash. `data.leave_out` was a field of older configs.
 MEANING_FIELDS = (
-    *("model", "data.name", "data.image_size", "data.form", "data.batch_size", "data.parts", "data.leave_out"),
-    *("data.image", "data.label"),
+    *("model", "data.name", "data.image_size", "data.fit", "data.form", "data.batch_size", "data.parts"),
+    *("data.image", "data.label", "data.leave_out"),
     *("train.seed", "train.ema", "train.ema_std", "train.freeze"),
 )
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from diffjax.data import Dataset, byte_tokenizer, condition_parts
 from diffjax.data.condition_parts import Maker, Part, PartContext, part_context
-from diffjax.data.splits import Feature
+from diffjax.data.examples import Feature
 from diffjax.errors import UserError
 from examples.digits_text import parts as digits_parts
 from examples.digits_text.attributes import measure

@@ -67,7 +67,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("model.net=Transformer()", ["model.net", "data.form"]),
     ("train.loss=regresion", ["train.loss", "'regresion'", "bound, causal, regression"]),
     ("train.loss=causal", ["train.loss", "causal", "Transformer(causal=True)"]),
-    ("data.image_size=16", ["digits", "8x8", "image_size"]),
+    ("data.image_size=16", ["digits", "8 wide and 8 high", "image_size"]),
     ("data.augment=flop()", ["data.augment", "'flop'", "flip, shift, turn"]),
     ("data.augment=shift(pixels=8)", ["data.augment", "shift", "8x8"]),
     ("data.parts=sketsch()", ["data.parts", "'sketsch'", "feature, low_res, reference, sketch"]),
