@@ -18,6 +18,7 @@ from diffjax.training.state import State
 from diffjax.training.trainer import build_trainer
 from diffjax.utils.durations import format_duration
 
+SHARE_OF_STEPS = 0.9  # of the time of train.minutes; the rest is for checkpoints, validation and pictures
 MAX_TIMED_STEPS = 10
 MIN_TIMED_STEPS = 3
 TIMING_LIMIT_S = 20.0  # after which no further step is timed
@@ -111,13 +112,13 @@ def time_steps(plan: TrainingPlan) -> Timing:
     return Timing(min(step_seconds), len(step_seconds), ends[1] - ends[0])
 
 
-def steps_until(share: float, deadline: float, plan: TrainingPlan, configured: bool) -> int:
-    """The steps that fit into that share of the time, the same on all hosts, once some have been timed.
+def steps_that_fit(deadline: float, plan: TrainingPlan, configured: bool) -> int:
+    """The steps that fit into the time before the deadline, the same on all hosts, once some have been timed.
 
     If they are not `configured`, those that were chosen are the most.
     """
     timing = time_steps(plan)
-    seconds = share * (deadline - time.monotonic() - timing.first_s)  # another schedule compiles once more
+    seconds = SHARE_OF_STEPS * (deadline - time.monotonic() - timing.first_s)  # another schedule compiles once more
     steps = max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
     tell(f"{timing.step_s:.3g} s per step: {steps:,} steps fit into the time")
     return steps if configured else min(steps, plan.config.train.steps)
