@@ -7,13 +7,12 @@ one scene in held_out/, left_view/ and right_view/.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffjax.commands.command_line import exit_on_error
 from diffjax.data import photos
 from diffjax.data.photo_patches import read_photographs
-from diffjax.errors import UserError, warn
 from diffjax.reports import write_png
 from diffjax.utils.files import check_writable
 
@@ -24,11 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="Folder for the photographs; no default.")
     parser.add_argument("--data_dir", help="TFDS folder of the data set; by default that of TFDS.")
     values = parser.parse_args(arguments)
-    try:
+    with exit_on_error():
         print(*write_photographs(Path(values.out), values.data_dir), sep="\n")
-    except UserError as mistake:
-        warn(str(mistake))
-        sys.exit(2)
 
 
 def write_photographs(out: Path, data_dir: str | Path | None = None) -> list[Path]:

@@ -24,7 +24,7 @@ from diffjax.commands.training_summary import (
     describe_size,
     measure_step,
     run_steps,
-    steps_until,
+    steps_that_fit,
 )
 from diffjax.data import split_rules
 from diffjax.errors import UserError, tell
@@ -43,7 +43,6 @@ from diffjax.training.step import Metrics
 from diffjax.utils.files import check_writable, clear_parts, lock_folder
 
 PICTURES = "pictures"
-SHARE_OF_STEPS = 0.9  # of the time of train.minutes; the rest is for checkpoints, validation and pictures
 
 
 def main() -> None:
@@ -86,7 +85,7 @@ def train_run(config: Config, workdir: Path, allow_imports: bool, profiled: bool
         plan = plan_run(config, workdir, allow_imports)
         if deadline < math.inf and plan.previous is None:
             plan = plan_run(
-                config, workdir, allow_imports, steps_until(SHARE_OF_STEPS, deadline, plan, bool(config.train.steps))
+                config, workdir, allow_imports, steps_that_fit(deadline, plan, configured=config.train.steps > 0)
             )
         _train_plan(plan, workdir, lambda: monitor.stopping or time.monotonic() > deadline, monitor, profiled)
 

@@ -20,6 +20,7 @@ from diffjax.training.step import Batch
 from diffjax.training.trainer import build_trainer
 from diffjax.utils.durations import format_duration
 
+SHARE_OF_STEPS = 0.9  # of the time of train.minutes; the rest is for checkpoints, validation and pictures
 MAX_TIMED_STEPS = 10
 MIN_TIMED_STEPS = 3
 MAX_LOOKED_AT = 16  # batches, of which the largest is looked at
@@ -114,14 +115,14 @@ def time_steps(plan: TrainingPlan) -> Timing:
     return Timing(min(step_seconds), len(step_seconds), ends[1] - ends[0])
 
 
-def steps_until(share: float, deadline: float, plan: TrainingPlan, configured: bool) -> int:
-    """The steps that fit into that share of the time, the same on all hosts, once some have been timed.
+def steps_that_fit(deadline: float, plan: TrainingPlan, configured: bool) -> int:
+    """The steps that fit into the time before the deadline, the same on all hosts, once some have been timed.
 
     If they are not `configured`, those that were chosen are the most.
     """
     timing = time_steps(plan)
     compilation_s = timing.first_s * max(1, len(plan.data.sizes))  # another schedule compiles once more, for each size
-    seconds = share * (deadline - time.monotonic() - compilation_s)
+    seconds = SHARE_OF_STEPS * (deadline - time.monotonic() - compilation_s)
     steps = max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
     tell(f"{timing.step_s:.3g} s per step: {steps:,} steps fit into the time")
     return steps if configured else min(steps, plan.config.train.steps)

@@ -23,6 +23,7 @@ from diffjax.nets.layers import (
     check_fields,
     remat_block,
     require_scalar_level,
+    require_spatial_axes,
 )
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits
@@ -148,7 +149,7 @@ class UNet(nn.Module):
         inside: bool = False,
     ) -> State | list[Array]:
         """The output, or with `inside` the states h at each depth; `added` is added to these (`nets.control`)."""
-        self._check(x)
+        require_spatial_axes(x, "UNet")
         encoded = encode_conditions(self.conditions, cond, len(x), 2 * self.width, self.dtype)
         channels = [self.width * multiplier for multiplier in self.multipliers]
         h, embedding = self._embed(x, level, cond, encoded)
@@ -197,11 +198,6 @@ class UNet(nn.Module):
             if depth in self.attention:
                 h = attention(self.heads, self.dtype, depth in self.perturbed)(h, encoded.tokens, encoded.token_mask)
         return h
-
-    def _check(self, x: State) -> None:
-        if x.ndim < 3:
-            problem = "expected an array with a batch, one spatial axis or more, and channels, such as [b, h, w, c]"
-            raise UserError(f"UNet: {problem}, got {x.shape}")
 
 
 def _convolution(features: int, x: State, **options: PyTree) -> nn.Conv:

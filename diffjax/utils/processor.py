@@ -7,10 +7,13 @@ from pathlib import Path
 CPU_INFO = Path("/proc/cpuinfo")
 
 
+def read_cpu_info() -> list[str]:
+    """The lines of what Linux says of its processors; none elsewhere."""
+    return CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
+
+
 @functools.cache
 def lacks_avx512() -> bool:
     """Whether this is an x86-64 processor without AVX-512; False where that is not known, which is outside of Linux."""
-    if platform.machine() != "x86_64" or not CPU_INFO.exists():
-        return False
-    flags = next((line for line in CPU_INFO.read_text().splitlines() if line.startswith("flags")), "avx512f")
-    return "avx512f" not in flags.split()
+    flags = next((line for line in read_cpu_info() if line.startswith("flags")), "")
+    return platform.machine() == "x86_64" and flags != "" and "avx512f" not in flags.split()

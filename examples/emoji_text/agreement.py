@@ -10,7 +10,6 @@ it with a sheet of samples into WORKDIR/agreement.
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from jaxtyping import Bool, UInt8
 from diffjax.commands.image_sampler import build_image_sampler, sample_images
 from diffjax.commands.training_data import TrainingData, open_data
 from diffjax.data.split_rules import recorded_rule
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.evaluation.precision_recall import nearest
 from diffjax.experiment import trained_model
 from diffjax.experiment.build import ModelParts
@@ -68,7 +67,7 @@ def main() -> int:
             Path(values.workdir), values.guidance, values.captions, values.per_caption, values.classifier_steps
         )
     except UserError as mistake:
-        print(f"diffjax: {mistake}", file=sys.stderr)
+        warn(str(mistake))
         return 2
     print(table(rows))
     return 0

@@ -7,10 +7,9 @@ training does not see, as `test`.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 from diffjax.reports import write_png
 from diffjax.utils.files import write_atomically
 from examples.emoji_text.font import draw_emoji, find_font, is_drawable, open_font
@@ -29,7 +28,7 @@ def main() -> int:
     try:
         counts = write_pictures(Path(values.out), find_font(values.font), values.side)
     except UserError as mistake:
-        print(f"diffjax: {mistake}", file=sys.stderr)
+        warn(str(mistake))
         return 2
     print(f"{values.out}: {', '.join(f'{count:,} for {split}' for split, count in counts.items())}")
     return 0
