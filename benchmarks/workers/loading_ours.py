@@ -27,4 +27,10 @@ def case(side: int, workers: int) -> Case:
 
 
 if __name__ == "__main__":
-    serve({f"{side}, {name}": partial(case, side, n) for side in (32, 256) for n, name in ((0, "threads"), (2, "2 processes"))})
+    serve(
+        {
+            f"{side}, {name}": partial(case, side, n)
+            for side in (32, 256)
+            for n, name in ((0, "threads"), (2, "2 processes"))
+        }
+    )

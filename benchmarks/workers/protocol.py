@@ -35,7 +35,7 @@ def in_turns(*calls: Call) -> Iterator[Sequence[Seconds]]:
 
 
 def steady(call: Call, ahead: int, count: int) -> Iterator[Sequence[Seconds]]:
-    """Rounds of `count` calls of a loader that reads `ahead`, once what it has ready is used up, and others are idle."""
+    """Rounds of `count` calls of a loader that reads `ahead`, once what is ready is used up, and others are idle."""
     while True:
         time.sleep(IDLE_S)
         for _ in range(2 * ahead):
