@@ -79,6 +79,13 @@ OPENERS: Mapping[str, Callable[[str, Options], Dataset]] = {
 """How a source is opened, by what its name begins with."""
 
 
+def _check_rules(name: str, rules: PictureRules) -> None:
+    """Raises `UserError` for a rule on the files of a folder, where there is none."""
+    differing = [field for field, value in vars(rules).items() if value != vars(DEFAULT_RULES)[field]]
+    if differing:
+        raise UserError(f"data.{differing[0]}: is for the files of folder:PATH, and not for {name!r}; leave it out")
+
+
 def open_dataset(
     name: str,
     data_dir: str | Path | None = None,
@@ -108,6 +115,8 @@ def open_dataset(
     if fit is not None and image_size is None:
         raise UserError("data.fit: pictures keep their own size, so there is nothing to fit; set data.image_size")
     kind, colon, rest = name.partition(":")
+    if kind + colon != FOLDER_PREFIX:
+        _check_rules(name, pictures)
     if kind + colon in OPENERS:
         return OPENERS[kind + colon](rest, Options(columns, frame, rule, pictures, data_dir))
     _refuse_columns(name, columns)

@@ -3,8 +3,10 @@
 It loads neither JAX nor Grain, and ends when the other process does.
 """
 
+import queue
 import signal
 import socket
+import threading
 import traceback
 from contextlib import suppress
 from typing import NamedTuple
@@ -50,10 +52,18 @@ def serve(descriptor: int) -> None:
             return
         assert isinstance(reader, Reader)
         reader.collect_failures()
-        while True:
-            task = receive_object(connection)
-            assert isinstance(task, Task)
+        tasks: queue.SimpleQueue[object] = queue.SimpleQueue()  # read while a reply is sent, or both sides might wait
+        threading.Thread(target=_receive_tasks, args=(connection, tasks), daemon=True).start()
+        while isinstance(task := tasks.get(), Task):
             send_object(connection, answer(reader, task))
+
+
+def _receive_tasks(connection: socket.socket, tasks: queue.SimpleQueue[object]) -> None:
+    """Pass the tasks on, and None once the other process has ended."""
+    with suppress(EOFError, OSError):
+        while True:
+            tasks.put(receive_object(connection))
+    tasks.put(None)
 
 
 def answer(reader: Reader, task: Task) -> Reply:

@@ -66,7 +66,7 @@ class _Process:
     def __init__(self, packed: bytes, task_of: TaskOf, step: int, stride: int, ahead: int) -> None:
         ours, theirs = socket.socketpair()
         program = f"from diffjax.data.decoding_process import serve; serve({theirs.fileno()})"
-        command = [sys.executable, "-c", program]
+        command = [sys.executable, "-P", "-c", program]  # not from the working directory before all others
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)  # so that it finds the same modules
         env = {**os.environ, "PYTHONPATH": paths}
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=env)
@@ -108,7 +108,7 @@ class _Process:
             send_object(self._connection, task_of(step))
             while not self._ended:
                 step += stride
-                send_object(self._connection, task_of(step))  # begun while this thread takes the one before
+                send_object(self._connection, task_of(step))  # so that it need not wait for this thread
                 reply = receive_object(self._connection)
                 assert isinstance(reply, Reply)
                 self._put(reply)

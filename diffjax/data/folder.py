@@ -24,6 +24,7 @@ from diffjax.data.metadata_files import (
     read_caption,
 )
 from diffjax.data.part_pictures import PictureColumn, picture_column
+from diffjax.data.picture_reader import PictureReader
 from diffjax.data.pictures import DEFAULT_RULES, MAX_NAMED, PictureRules, Pictures, open_pictures
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset, PictureFiles, picture_dataset
@@ -66,7 +67,8 @@ def open_folder(
     splits = layout.splits or take_splits(columns, location)
     sizes = PictureSizes(pictures.sizes, lambda number: str(files[number]))
     framing = frame_pictures(frame, sizes, location)
-    fetch = partial(_fetch, pictures, classes.labels, pictures.channels)
+    reader = pictures.reader()
+    fetch = partial(_fetch, reader, classes.labels)
     parts = sorted(name.removesuffix(PART_SUFFIX) for name in columns if name.endswith(PART_SUFFIX))
     part_pictures = {name: _part_pictures(root, name, columns, framing) for name in parts}
     stored = Stored(columns, part_pictures, None if captions is None else partial(_read_caption, captions))
@@ -78,8 +80,9 @@ def open_folder(
     names = classes.names
     without_caption = caption_notes(location, empty_captions(columns, captions), len(files))
     notes = (*_notes(location, pictures, classes, framing), *without_caption)
-    dataset = picture_dataset(location, framing, pictures.channels, names, divided, features, notes)
-    return replace(dataset, files=PictureFiles(root, files, pictures.rows), stamp=pictures.stamp)
+    dataset = picture_dataset(location, framing, reader.channels, names, divided, features, notes)
+    stamp = partial(pictures.stamp, reader)
+    return replace(dataset, files=PictureFiles(root, files, pictures.rows), stamp=stamp)
 
 
 def _open_pictures(path: str | Path, location: str, rules: PictureRules) -> tuple[Pictures, list[Row]]:
@@ -122,6 +125,6 @@ def _open_part(files: Sequence[Path], row: int) -> tuple[Path, str]:
 
 
 def _fetch(
-    pictures: Pictures, labels: Integer[np.ndarray, " n"], channels: int, index: int
-) -> tuple[Callable[[Place], np.ndarray], int]:
-    return partial(pictures.decode, index, channels), int(labels[index])
+    reader: PictureReader, labels: Integer[np.ndarray, " n"], index: int
+) -> tuple[Callable[[Place | None], np.ndarray], int]:
+    return partial(reader.decode, index), int(labels[index])

@@ -11,11 +11,12 @@ from jaxtyping import Bool, Integer, UInt8
 from diffjax.data import duplicates, picture_index, unreadable
 from diffjax.data.duplicates import Duplicates
 from diffjax.data.picture_index import BAD, DEEP, GREY, SEVERAL_FRAMES, TRANSPARENT, PictureIndex, Rows
+from diffjax.data.picture_reader import PictureReader, path_table
 from diffjax.data.unreadable import Unreadable
 from diffjax.errors import UserError, warn
-from diffjax.utils.image_fit import Colour, Place
+from diffjax.utils.image_fit import Colour
 from diffjax.utils.image_folder import Listing
-from diffjax.utils.image_io import WHITE, decode_file
+from diffjax.utils.image_io import WHITE
 
 Failure = tuple[int, str]  # the index of an example in its split, and why it could not be read
 
@@ -67,19 +68,15 @@ class Pictures:
         grey = (flags & GREY > 0) & ~(coloured & (flags & TRANSPARENT > 0))
         return 1 if grey.all() else 3
 
-    def stamp(self, number: int) -> bytes:
-        """What identifies a file as it is now; empty of one that was changed just before it was read."""
-        row = self.rows[number]
-        return f"{self.files[number]}\0{row['size']}\0{row['modified']}".encode() if row["settled"] else b""
+    def reader(self) -> PictureReader:
+        """What reads them."""
+        rows = self.rows
+        statuses = np.stack([rows["size"], rows["modified"]], axis=1)
+        return PictureReader(str(self.root), path_table(self.files), statuses, self.channels, self.rules.background)
 
-    def decode(self, number: int, channels: int, place: Place | None) -> UInt8[np.ndarray, "h w c"]:
-        """The picture of a file, brought to a size. Raises UserError for a file that has changed since the start."""
-        path = self.root / self.files[number]
-        row = self.rows[["size", "modified"]][number]
-        if picture_index.file_status(path) != row.item():
-            problem = "was changed" if path.exists() else "was deleted"
-            raise UserError(f"{path}: {problem} since the set was opened; start again")
-        return decode_file(path, channels, place, background=self.rules.background)
+    def stamp(self, reader: PictureReader, number: int) -> bytes:
+        """What identifies a file as it is now; empty of one that was changed just before it was read."""
+        return reader.stamp(number) if self.rows["settled"][number] else b""
 
 
 def open_pictures(listing: Listing, name: str, rules: PictureRules) -> Pictures:

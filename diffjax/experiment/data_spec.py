@@ -147,6 +147,10 @@ def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset
     if data.image or data.label:
         raise UserError(f"data.{'image' if data.image else 'label'}: {data.name} is a set of your own; leave it out")
     frame = {"image_size": image_size, "fit": fit}
+    takes = specs.parameter_names(datasets, data.name, "data.name")
+    ignored = next((name for name, value in frame.items() if value is not None and name not in takes), None)
+    if ignored is not None:
+        raise UserError(f"data.{ignored}: {data.name} takes no argument {ignored}; leave it out, or add one")
     offered = {"data_dir": folder, **frame, "rule": parse_rule(rule), "pictures": pictures}
     return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, offered=offered)
 

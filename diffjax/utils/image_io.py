@@ -155,13 +155,12 @@ def decode_bytes(data: bytes, channels: int, place: Place | None, name: str) -> 
 
 
 @contextmanager
-def _open_image(file: Path | Stream, name: str, buffer_bytes: int = -1) -> Iterator[ImageFile]:
+def _open_image(file: Path | Stream, name: str, size: int = io.DEFAULT_BUFFER_SIZE) -> Iterator[ImageFile]:
     """An open image that is fit to be decoded; whatever Pillow raises, then or now, becomes a `UserError`."""
-    _check_length(file, name)
     try:
         # By a stream: of files that it maps itself, Pillow 13 reads those of TIFF that lie on their side in wrong rows.
         with (
-            file.open("rb", buffer_bytes) if isinstance(file, Path) else nullcontext(file) as stream,
+            _open_file(file, name, size) if isinstance(file, Path) else nullcontext(file) as stream,
             Image.open(_check_start(stream, name), formats=FORMATS) as image,
         ):
             _check(image, name)
@@ -176,29 +175,23 @@ def _open_image(file: Path | Stream, name: str, buffer_bytes: int = -1) -> Itera
         raise UserError(_describe_unreadable(name, describe_error(error))) from error
 
 
-def _check_length(file: Path | Stream, name: str) -> None:
+def _open_file(path: Path, name: str, size: int) -> io.BufferedReader:
+    """A file that is read in pieces of that size. Raises `UserError` for a pipe or a device, which may have no end."""
     try:
-        length = _file_length(file, name) if isinstance(file, Path) else file.seek(0, io.SEEK_END)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{name}: not a file; give a PNG or JPEG image")
+        file = path.open("rb", size)
     except FileNotFoundError:
         raise UserError(f"{name}: no such file; give a PNG or JPEG image") from None
-    except OSError as error:
-        raise UserError(_describe_unreadable(name, describe_error(error))) from None
-    if not isinstance(file, Path):
-        file.seek(0)
-    if length > MAX_BYTES:
-        raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
-
-
-def _file_length(path: Path, name: str) -> int:
-    """The bytes of a file. Raises `UserError` for a pipe or a device, which would be read for ever."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{name}: not a file; give a PNG or JPEG image")
-    return status.st_size
+    assert isinstance(file, io.BufferedReader)
+    return file
 
 
 def _check_start(stream: Stream, name: str) -> Stream:
-    """The stream; raises `UserError` for a format that the installed Pillow lacks, and for a TIFF of too many tags."""
+    """The stream; raises `UserError` for a long one, a format that Pillow lacks here, and a TIFF of too many tags."""
+    if stream.seek(0, io.SEEK_END) > MAX_BYTES:
+        raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
+    stream.seek(0)
     lacking = missing_codec(stream.read(16))
     stream.seek(0)
     if lacking:

@@ -16,7 +16,7 @@ from pictures_in_every_source import items, write_array, write_shards
 from streams import stream
 from test_folder import WHOLE, picture, save
 
-from diffjax.data import Dataset, decoded_cache, decoded_pictures, open_dataset, pictures
+from diffjax.data import Dataset, decoded_cache, decoded_pictures, open_dataset, picture_reader
 from diffjax.data.aspect_buckets import buckets
 from diffjax.data.decoded_cache import cache_split, disk, none
 from diffjax.data.fits import Fit, random_crop
@@ -73,14 +73,14 @@ def same(ours: Any, theirs: Any) -> None:
 
 def record_decoding(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are decoded from now on."""
-    decode = pictures.decode_file
+    decode = picture_reader.decode_file
     seen: list[Path] = []
 
     def record(path: Path, *arguments: Any, **options: Any) -> np.ndarray:
         seen.append(path)
         return decode(path, *arguments, **options)
 
-    monkeypatch.setattr(pictures, "decode_file", record)
+    monkeypatch.setattr(picture_reader, "decode_file", record)
     return seen
 
 
@@ -137,7 +137,7 @@ def test_another_size_fit_or_set_is_another_cache(folder: Path, small_chunks: Pa
 
 
 def test_what_is_interrupted_leaves_whole_files_and_goes_on(folder: Path, small_chunks: Path, monkeypatch) -> None:
-    decode = pictures.decode_file
+    decode = picture_reader.decode_file
     count = itertools.count()
 
     def interrupted(*arguments: Any, **options: Any) -> np.ndarray:
@@ -145,7 +145,7 @@ def test_what_is_interrupted_leaves_whole_files_and_goes_on(folder: Path, small_
             raise KeyboardInterrupt
         return decode(*arguments, **options)
 
-    monkeypatch.setattr(pictures, "decode_file", interrupted)
+    monkeypatch.setattr(picture_reader, "decode_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cached(opened(folder))
     monkeypatch.undo()

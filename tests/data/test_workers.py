@@ -20,7 +20,7 @@ from streams import stream
 from test_folder import WHOLE, picture, save
 from test_framing import with_sketches
 
-from diffjax.data import Dataset, open_dataset
+from diffjax.data import Dataset, Split, open_dataset
 from diffjax.data.aspect_buckets import buckets
 from diffjax.data.condition_batches import build_parts
 from diffjax.data.condition_parts import feature, low_res
@@ -142,7 +142,6 @@ def test_a_process_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_a_set_that_cannot_be_sent_is_refused_by_the_field() -> None:
     lock = threading.Lock()
-    from diffjax.data import Split
 
     def fetch(i: int) -> tuple[Any, int]:
         with lock:
@@ -155,8 +154,6 @@ def test_a_set_that_cannot_be_sent_is_refused_by_the_field() -> None:
 
 
 def test_a_fault_of_the_program_is_reported_with_its_trace() -> None:
-    from diffjax.data import Split
-
     def fetch(i: int) -> tuple[Any, int]:
         return lambda: np.full((2, 2, 1), 9 // abs(i - 2), np.uint8), 0
 
@@ -194,6 +191,15 @@ def test_ctrl_c_and_a_kill_of_the_first_process_end_all(number: signal.Signals, 
     _, errors = first.communicate(timeout=60)
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     assert len(re.findall("Traceback", errors)) == (number == signal.SIGINT)
+
+
+def test_tasks_and_batches_larger_than_the_buffers_of_a_socket_pass_each_other() -> None:
+    def fetch(i: int) -> tuple[Any, int]:
+        return lambda: np.full((1, 4, 1), i % 256, np.uint8), 0
+
+    dataset = Dataset("ours", (1, 4, 1), 0, (), 256, {"train": Split(np.arange(500), fetch)})
+    large = take(dataset, 3, 1, batch_size=100_000)
+    assert [len(batch["x"]) for batch in large] == [100_000] * 3
 
 
 def test_memory_for_batches_ahead_is_bounded() -> None:
