@@ -35,6 +35,7 @@ from diffjax.data.photos import Photo
 from diffjax.data.splits import Dataset, Split
 from diffjax.data.tfds_source import open_builder, user_error_on_failure
 from diffjax.errors import UserError
+from diffjax.utils.image_fit import Place
 from diffjax.utils.image_io import decode_bytes, format_size
 
 NAME = "photos"
@@ -83,7 +84,7 @@ class _Patches:
     def fetch(self, number: int) -> tuple[Callable[[], np.ndarray], int]:
         return partial(self._cut, self.patches[number]), 0
 
-    def features(self, number: int, place: None) -> dict[str, object]:
+    def features(self, number: int, place: Place | None) -> dict[str, object]:
         """The photograph, the factor, and the first row and column in pixels of the whole photograph."""
         photograph, factor, top, left = self.patches[number]
         column = self.first_columns[photograph] + left * factor
