@@ -1,4 +1,4 @@
-# make demo   train on the digits, sample, evaluate: three to six minutes on two cores after the install
+# make demo   train on the digits, sample, evaluate: three to nine minutes on two cores after the install
 # make test   lint, types and all tests but the long ones
 # make compare   every family of generation trained and compared, with the tables of docs/compare.md: two hours; go on by the same command
 # make reference   docs/reference.md, from the descriptions beside the fields of configs and nets

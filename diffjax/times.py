@@ -14,13 +14,25 @@ from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.protocols import Keys, Noise
 
-__all__ = ["log_normal", "logit_normal", "uniform"]
+__all__ = ["at", "log_normal", "logit_normal", "uniform"]
 
 Quantiles = Float[Array, " b"]
 Times = Callable[[Noise, Quantiles], Float[Array, " b"]]
 
 OFFSETS = (0, 1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8, 3 / 8, 7 / 8)
 """Offsets of the examples that share one stratified draw; a device's batch is best a multiple of their number."""
+
+
+@validate_arguments
+def at(t: float = 1.0) -> Times:
+    """One t in (0, 1] for all examples.
+
+    At 1, where x_t has nothing of x0 left, E[x0|x_t, c] = E[x0|c]: the net learns plain regression on the condition,
+    and a single step of ddim returns it. Raises UserError for another t.
+    """
+    if not 0 < t <= 1:
+        raise UserError(f"times: t must be in (0, 1], got {t:g}")
+    return lambda noise, quantile: jnp.full_like(quantile, t)
 
 
 def uniform() -> Times:

@@ -13,7 +13,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "diffjax"
 SECTIONS = {"data", "model", "train", "sample"}
 PLANNED = re.compile(r"plan\.config(\.(data|model|train|sample))?")
-KEEPING = {"replace", "inherit_measured", "with_data_std"}  # calls that return a config
+KEEPING = {"replace", "inherit_measured", "complete_config"}  # calls that return a config
 START = ("commands.training_run", ("check_run", "train_run"))
 Parameter = tuple[str, str, str]  # module, function, name
 

@@ -13,8 +13,9 @@ from jax.tree_util import Partial
 
 from diffjax.commands.config_flags import find_config
 from diffjax.data import condition_parts
-from diffjax.experiment import build, config_files, data_spec, specs
+from diffjax.experiment import build, config_files, data_spec, meaning, specs
 from diffjax.experiment.config import Config
+from diffjax.experiment.picture_defaults import choose_settings, unset_fields
 from diffjax.utils.prng import keys
 
 ROOT = Path(__file__).parents[1]
@@ -27,9 +28,16 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pat
     return request.param
 
 
+STAND_IN = data_spec.DataSpec((8, 8, 1), 10, (), 17, (), "unit")  # for the data of a config
+
+
 @pytest.fixture
 def config(path: Path):
-    return runpy.run_path(str(path))["get_config"]()
+    """The config, with what a new run would choose of the fields that it leaves open."""
+    fields = meaning.flatten_config(runpy.run_path(str(path))["get_config"]())
+    choices = choose_settings(STAND_IN, 1_000, 8)
+    unset = unset_fields(fields)
+    return meaning.unflatten_config({**fields, **{each.path: each.value for each in choices if each.path in unset}})
 
 
 def test_there_are_some() -> None:
@@ -58,7 +66,7 @@ def test_it_builds(config) -> None:
     )  # data that stand in for the config's own
     made = [specs.instantiate(condition_parts, text, "data.parts")(about) for text in config.data.parts]
     heard = tuple(data_spec.PartSpec(part.name, part.shape, part.vocab) for part in made)
-    facts = data_spec.DataSpec((8, 8, 1), 10, (), 17, (), config.data.form, heard)
+    facts = dataclasses.replace(STAND_IN, form=config.data.form, parts=heard)
     built = build.build_model(model, facts)
     assert (built.net.null_cond is not None) == bool(config.model.conditional or config.model.conditions)
     loss = build.build_loss(built, t)
@@ -80,7 +88,7 @@ def test_its_numbers_can_be(config) -> None:
     for count in (t.steps, t.log_every_steps, t.save_every_steps, t.picture_every_steps, t.keep_checkpoints):
         assert count >= 1
     assert config.data.batch_size % 8 == 0, "a multiple of eight serves one device and a host of eight"
-    assert t.ema
+    assert t.ema or t.ema_std
     assert all(0 <= decay < 1 for decay in t.ema)
 
 

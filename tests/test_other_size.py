@@ -17,7 +17,7 @@ from diffjax.commands.edit_inputs import EditRequest
 from diffjax.commands.edit_run import EditContext
 from diffjax.commands.sample_request import SampleRequest
 from diffjax.commands.sample_run import sample_provenance
-from diffjax.commands.size_flag import apply_size
+from diffjax.commands.size_flag import SizeRequest, apply_size
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.experiment.config import Config, Model, Sample
@@ -122,37 +122,37 @@ def test_every_height_and_every_width(height, edit, picture, one_device) -> None
 
 def test_the_size_is_in_the_provenance_and_the_shape_is_that_of_the_samples(one_device) -> None:
     model = small_model("DiT")
-    resized = apply_size(model, "9x14", None, ())
+    resized = apply_size(model, SizeRequest("9x14"))
     request = SampleRequest(Sample(steps=1))
     assert json.loads(json.dumps(sample_provenance(resized.info, request)))["size"] == "9x14"
     ready = sample_request.prepare_request(resized, request, 2)
     assert ready.images(2, 8, BatchProgress(2, quiet=True)).shape == (2, 9, 14, 3)
-    same = apply_size(model, "8x6", None, ())
+    same = apply_size(model, SizeRequest("8x6"))
     assert same is model
     assert "size" not in sample_provenance(same.info, request)
-    assert apply_size(model, None, None, ()) is model
+    assert apply_size(model, SizeRequest()) is model
 
 
 def test_the_size_of_a_picture(picture) -> None:
     model, path = small_model("DiT"), picture(9, 13)
     for name, size in (("inpaint", (9, 13)), ("variations", (9, 13)), ("super_resolve", (18, 26))):
-        assert apply_size(model, "image", name, [path]).info.size == size
+        assert apply_size(model, SizeRequest("image", None, name, [path])).info.size == size
     other = picture(9, 12, "other.png")
     for name, images, message in (
         ("outpaint", [path], "outpaint"),
         ("interpolate", [path, other], "other.png is 12 wide and 9 high.*13 wide and 9 high"),
-        ("interpolate", [], "belongs to an edit"),
-        (None, [], "belongs to an edit"),
+        ("interpolate", [], "--image, --low_res"),
+        (None, [], "--image, --low_res"),
         ("paint", [path], "--edit: unknown"),
     ):
         with pytest.raises(UserError, match=message):
-            apply_size(model, "image", name, images)
+            apply_size(model, SizeRequest("image", None, name, images))
 
 
 @pytest.mark.parametrize("name", ["variations", "colourise"])
 def test_an_edit_of_a_picture_of_its_own_size_fits_nothing(name, picture, one_device) -> None:
     path = picture(10, 7)
-    model = apply_size(small_model("DiT"), "image", name, [path])
+    model = apply_size(small_model("DiT"), SizeRequest("image", None, name, [path]))
     assert not edit_requests.build_edit(name, EditRequest(model.info.data, image=(path,))).inputs.notes
     assert draw(model, name, image=(path,)).shape == (2, 10, 7, 3)
 
@@ -173,6 +173,26 @@ def test_pictures_of_a_condition_grow_with_the_size(one_device) -> None:
             resize_model(model, (9, 14), "--size")
 
 
+def test_tiles_draw_larger_pictures_by_nets_of_one_size(picture, one_device) -> None:
+    """A picture of the condition is cut with x, and the size follows from it."""
+    encoders = (Picture(part="low_res", shape=(4, 3, 3)),)
+    model = trained(nets.MLP(width=8, conditions=encoders), parts=(PartSpec("low_res", (4, 3, 3)),))
+    path = picture(6, 8)
+    tiled = apply_size(model, SizeRequest("image", 2, low_res=path))
+    request = SampleRequest(Sample(steps=1), ConditionRequest(low_res=path))
+    assert sample_provenance(tiled.info, request)["tile_overlap"] == 2
+    ready = sample_request.prepare_request(tiled, request, 2)
+    images = ready.images(2, 8, BatchProgress(2, quiet=True))
+    assert images.shape == (2, 12, 16, 3)
+    for size, overlap, message in (
+        ("8x6", 2, "--size: .*6 wide and 8 high"),
+        ("12x12", 6, "overlap"),
+        (None, 2, "--size"),
+    ):
+        with pytest.raises(UserError, match=message):
+            sample_request.prepare_request(apply_size(model, SizeRequest(size, overlap)), request, 2)
+
+
 def test_what_draws_one_size_alone_is_one_line() -> None:
     for net in (nets.MLP(width=8), nets.MAR(width=8, heads=1), NETS["DiT"].clone(adaln_zero=False)):
         with pytest.raises(UserError, match=rf"^--size: {type(net).__name__}.* 6 wide and 8 high.*UNet"):
@@ -181,4 +201,4 @@ def test_what_draws_one_size_alone_is_one_line() -> None:
         resize_model(trained(nets.UNet(width=4, heads=1), shape=(12, 2), weights=False), (9, 9), "--size")
     for text in ("0", "9x", "big"):
         with pytest.raises(UserError, match=r"^--size: expected HEIGHTxWIDTH"):
-            apply_size(small_model("DiT"), text, None, ())
+            apply_size(small_model("DiT"), SizeRequest(text))

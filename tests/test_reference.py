@@ -121,10 +121,12 @@ def test_the_ranges_of_a_nets_arguments_are_those_that_it_checks(name) -> None:
 @pytest.mark.parametrize("name", condition_encoders.__all__)
 def test_the_ranges_of_an_encoders_arguments_are_those_that_a_net_checks(name) -> None:
     kind = getattr(condition_encoders, name)
-    for row in REFERENCE["of_class"](kind, EncoderArguments):
+    rows = REFERENCE["of_class"](kind, EncoderArguments)
+    has_heads = "heads" in {row.name for row in rows}
+    for row in rows:
         found = limits(row.range, row.name not in ("drop", "spread"), {}) or Limits([], [])
         for value in found.inside:
-            more = {"heads": 1} if row.name == "width" else {"width": 1024} if row.name == "heads" else {}
+            more = {"width": {"heads": 1}, "heads": {"width": 1024}}.get(row.name, {}) if has_heads else {}
             nets.MLP(conditions=(kind(**{**more, row.name: value}),))
         for value in found.outside:
             with pytest.raises(UserError) as mistake:

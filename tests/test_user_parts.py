@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diffjax import grids, order, predict, schedule
-from diffjax.data import condition_parts, duplicates, unreadable
+from diffjax.data import condition_parts, decoded_cache, duplicates, fits, unreadable
 from diffjax.errors import UserError
 from diffjax.experiment import build, data_spec, guidance_spec, meaning, specs, user_parts
 from diffjax.experiment.config import Config, Model
@@ -20,9 +20,12 @@ from diffjax.noise import Gaussian
 NAME = "parts_of_theirs"
 SOURCE = """
 from diffjax.data import open_dataset
+from diffjax.data.aspect_buckets import buckets
 from diffjax.data.augment import flip
 from diffjax.data.condition_parts import low_res
+from diffjax.data.decoded_cache import disk
 from diffjax.data.duplicates import once
+from diffjax.data.fits import pad
 from diffjax.data.pixel_representation import unit
 from diffjax.data.unreadable import refuse
 from diffjax.grids import karras
@@ -85,6 +88,12 @@ FIELDS: dict[str, tuple[str, Callable[[Config], Any]]] = {
     "data.form": ("unit", lambda config: data_spec.parse_form(config.data.form)),
     "data.augment": ("flip(rate=0.3)", lambda config: data_spec.parse_augment(config.data.augment)),
     "data.parts": ("low_res(factor=4)", parts),
+    "data.image_size": (
+        "buckets(area=256)",
+        lambda config: data_spec.parse_image_size(config.data.image_size),
+    ),
+    "data.fit": ("pad('black')", lambda config: value(fits, config, "fit", fits.Fit)),
+    "data.cache": ("disk(max_gb=1.0)", lambda config: value(decoded_cache, config, "cache", decoded_cache.CacheRule)),
     "data.unreadable": ("refuse", lambda config: value(unreadable, config, "unreadable", unreadable.Unreadable)),
     "data.duplicates": (
         "once(near=False)",

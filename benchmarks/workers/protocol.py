@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+IDLE_S = 1.5  # in which loaders that are not asked have read all that they may
 LONG_CALL_S = 1.0  # is called once less before it is timed
 Call = Callable[[], object]  # returns when its results are there
 Seconds = tuple[float, float]  # of CPU and of wall time
@@ -31,6 +32,15 @@ def in_turns(*calls: Call) -> Iterator[Sequence[Seconds]]:
         if seconds(call)[1] < LONG_CALL_S:
             call()
     return ([seconds(call) for call in calls] for _ in itertools.count())
+
+
+def steady(call: Call, ahead: int, count: int) -> Iterator[Sequence[Seconds]]:
+    """Rounds of `count` calls of a loader that reads `ahead`, once what it has ready is used up and others idle."""
+    while True:
+        time.sleep(IDLE_S)
+        for _ in range(2 * ahead):
+            call()
+        yield [seconds(lambda: [call() for _ in range(count)])]
 
 
 def seconds(call: Call) -> Seconds:

@@ -1,42 +1,49 @@
-"""From a user's label, prompt, sketch and numbers to the condition of a network: checked and completed here alone."""
+"""From a user's label, prompt, pictures and numbers to the condition of a network: checked and completed here alone."""
 
 import difflib
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int32, Key, PyTree, UInt8
+from jaxtyping import Array, Int32, Key, PyTree
 
+from diffjax.commands import condition_pictures
 from diffjax.conditions import LABEL, fill_condition
 from diffjax.data import byte_tokenizer
+from diffjax.edit import MixedCondition
 from diffjax.errors import UserError
-from diffjax.experiment.data_spec import CategoryNames
 from diffjax.experiment.trained_model import ModelInfo
-from diffjax.nets.condition_encoders import Category, Number, Picture, Text
+from diffjax.nets.condition_encoders import Category, Number, Picture, Style, Text
 from diffjax.traits import ConditionalNet, net_traits
-from diffjax.utils.image_io import format_size, read_image
 from diffjax.utils.prng import KeyUse, fold, keys
 
 NUMBER_ENCODERS = (Number, Category)  # the encoders of what --number sets
-MIN_BRIGHTNESS = 0.5  # of white: strokes are brighter
+LOW_RES = "low_res"  # the part of that name
 MAX_NAMES_SHOWN = 20  # classes in a message
 
 Labels = Int32[np.ndarray, " n"] | None
 Parts = dict[str, object]
-Encoder = TypeVar("Encoder", Text, Picture)
+Encoder = TypeVar("Encoder", Text, Picture, Style)
 
 
 class ConditionRequest(NamedTuple):
-    """What the samples should show: the index of a class, a prompt, the path of a sketch, and texts as `slant=0.5`."""
+    """What the samples should show: the index of a class, a prompt, paths of pictures, and texts as `slant=0.5`.
+
+    `low_res_noise` is the standard deviation of the noise that is added to the picture at low resolution; `style` is
+    one path, or two with their shares, as `a.png:0.3,b.png:0.7`.
+    """
 
     label: int | None = None
     prompt: str | None = None
     sketch: str | None = None
     numbers: Sequence[str] = ()
+    low_res: str | None = None
+    low_res_noise: float | None = None
+    style: str | None = None
 
 
 class Conditions(NamedTuple):
@@ -51,23 +58,24 @@ def build_conditions(
 ) -> Conditions:
     """The conditions of `count` samples; parts that are not requested are null.
 
-    Where nothing is requested, labels are drawn with their frequencies in the training data if `random_labels`. Raises
-    UserError, naming the flag, for what the model was not trained on.
+    Where nothing is requested, labels are drawn with their frequencies in the training data if `random_labels`. Two
+    references of style are a `MixedCondition`. Raises UserError, naming the flag, for what the model does not know.
     """
-    parts = condition_parts(
-        info.net,
-        prompt=request.prompt,
-        sketch=request.sketch,
-        numbers=request.numbers,
-        categories=info.data.categories,
-    )
+    parts = condition_parts(info, request, root, count)
+    styles = [] if request.style is None else read_styles(info.net, request.style)
     if request.label is not None:
         labels = np.full(count, request.label, np.int32)
-    elif random_labels and not parts and info.conditional:
+    elif random_labels and not parts and not styles and info.conditional:
         labels = sample_labels(root, count, info.data.label_frequencies)
     else:
         labels = None
-    return complete_conditions(info.net, count, labels, parts)
+    conds = [complete_conditions(info.net, count, labels, {**parts, **styled}).cond for styled, _ in styles]
+    if not conds:
+        return complete_conditions(info.net, count, labels, parts)
+    if len(conds) == 1:
+        return Conditions(conds[0], labels)
+    (first, second), (_, (_, share)) = conds, styles
+    return Conditions(MixedCondition(first, second, jnp.full(count, share)), labels)
 
 
 def complete_conditions(
@@ -107,29 +115,57 @@ def label_index(info: ModelInfo, text: str, flag: str = "--label") -> int:
     raise UserError(f"{flag} {text}: expected {valid}, or one of {listed}{remaining}{hint}")
 
 
-def condition_parts(
-    net: ConditionalNet,
-    *,
-    prompt: str | None,
-    sketch: str | None,
-    numbers: Sequence[str],
-    categories: Sequence[CategoryNames] = (),
-) -> Parts:
-    """The parts that are requested, each one value for all samples; `numbers` are texts as `slant=0.5`.
+def condition_parts(info: ModelInfo, request: ConditionRequest, root: Key[Array, ""], count: int) -> Parts:
+    """The parts that are requested but for label and style, each one value for all samples, or one for each.
 
-    A category is its number, or its name among those of `categories`.
-
-    Raises UserError, naming the flag, for what the model was not trained on, or what it cannot read.
+    A category is its number, or its name. Raises UserError, naming the flag, for what the model was not trained on, or
+    what it cannot read.
     """
+    net = info.net
     parts: Parts = {}
-    if prompt is not None:
-        parts |= tokenize_prompt(net, prompt, "--prompt")
-    if sketch is not None:
+    if request.prompt is not None:
+        parts |= tokenize_prompt(net, request.prompt, "--prompt")
+    if request.sketch is not None:
         encoder = _find_encoder(net, Picture, "sketch", "--sketch", "was not trained on sketches")
-        parts[encoder.part] = read_sketch(Path(sketch), encoder.shape)
-    for text in numbers:
-        parts |= _parse_number(net, text, dict(categories))
+        parts[encoder.part] = condition_pictures.read_sketch(Path(request.sketch), encoder.shape)
+    if request.low_res is not None:
+        parts |= _low_res_part(info, request, root, count)
+    elif request.low_res_noise is not None:
+        raise UserError("--low_res_noise: is added to the picture of --low_res; give one, or leave it out")
+    for text in request.numbers:
+        parts |= _parse_number(net, text, dict(info.data.categories))
     return parts
+
+
+def read_styles(net: ConditionalNet, text: str) -> list[tuple[Parts, float]]:
+    """For each reference of `--style` its part, and its share."""
+    encoder = _find_encoder(net, Style, None, "--style", "was not trained on references of style")
+    styles = condition_pictures.parse_style(text)
+    read = condition_pictures.read_style
+    return [({encoder.part: read(style.path, encoder.shape)}, style.share) for style in styles]
+
+
+def low_res_encoder(net: ConditionalNet) -> Picture:
+    """The net's encoder of pictures at low resolution. Raises UserError where it has none."""
+    return _find_encoder(net, Picture, LOW_RES, "--low_res", "was not trained on pictures at low resolution")
+
+
+def _low_res_part(info: ModelInfo, request: ConditionRequest, root: Key[Array, ""], count: int) -> Parts:
+    """The picture at low resolution, with its noise where the net was trained with noise."""
+    assert request.low_res is not None
+    encoder = low_res_encoder(info.net)
+    height, width, channels = encoder.shape
+    noisy = channels > info.data.shape[2]  # the last one is the level of the noise
+    level = request.low_res_noise or 0.0
+    if request.low_res_noise is not None and not noisy:
+        problem = "this model was trained on pictures without noise"
+        raise UserError(f"--low_res_noise: {problem}; leave it out, or train with low_res(noise=0.5)")
+    if not 0 <= level < inf:
+        raise UserError(f"--low_res_noise {level:g}: expected a standard deviation of at least 0")
+    pictures = condition_pictures.read_low_res(request.low_res, (height, width, channels - noisy), count)
+    if noisy:
+        pictures = condition_pictures.add_noise(pictures, level, root, count)
+    return {LOW_RES: pictures[0] if len(pictures) == 1 else pictures}
 
 
 def number_parts(net: ConditionalNet) -> dict[str, Number | Category]:
@@ -145,34 +181,6 @@ def tokenize_prompt(net: ConditionalNet, prompt: str, flag: str) -> Parts:
         return {encoder.part: byte_tokenizer.encode([prompt], encoder.shape[0])[0]}
     except UserError as mistake:
         raise UserError(f"{flag}: {mistake}") from None
-
-
-def read_sketch(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "h w 1"]:
-    """A drawing in white on black, as the sketch of a model: 1 where there is a stroke.
-
-    A drawing that is a whole number of times larger is reduced so that every stroke stays.
-    """
-    picture = _read_grey(path)
-    height, width = shape[:2]
-    factor, rest = divmod(picture.shape[0], height)
-    if rest or picture.shape != (factor * height, factor * width):
-        raise UserError(
-            f"--sketch {path}: expected {format_size(height, width)}, as the model draws, or a whole multiple of both, "
-            f"got {format_size(*picture.shape)}; scale it"
-        )
-    bright = picture.reshape(height, factor, width, factor).max(axis=(1, 3)) > MIN_BRIGHTNESS * 255
-    if not bright.any() or bright.all():
-        problem = "nothing is drawn" if not bright.any() else "all is white"
-        raise UserError(f"--sketch {path}: {problem}; draw strokes in white on black")
-    return bright[..., None].astype(np.float32)
-
-
-def _read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """The pixels of a drawing. Raises UserError for one in colours."""
-    picture = read_image(path)
-    if picture.shape[2] == 3 and (picture != picture[..., :1]).any():
-        raise UserError(f"--sketch {path}: has colours; give a grey image, with strokes in white on black")
-    return picture[..., 0]
 
 
 def _parse_number(net: ConditionalNet, text: str, categories: Mapping[str, Sequence[str]]) -> Parts:

@@ -16,6 +16,7 @@ from diffjax.conditions import has_label, select_parts
 from diffjax.data import Dataset, split_rules
 from diffjax.data.condition_batches import split_conditions
 from diffjax.data.condition_parts import Part
+from diffjax.data.framing import format_dimensions
 from diffjax.denoising import NetDenoiser
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError, warn
@@ -133,10 +134,11 @@ def open_subject(
     model = trained_model.load(workdir, ema=ema, step=step, allow_imports=allow_imports)
     data = _open_data(model.info, workdir)
     choice = choose_real_images(data.dataset, split, max_images)
-    for note in filter(None, (data.changes, choice.note)):
+    for note in filter(None, (data.changes, choice.note, _describe_size(data.dataset))):
         warn(note)
     real = {role: data.dataset.arrays(name, rows) for role, (name, rows) in choice.rows.items()}
     distribution = data.dataset.distribution
+    assert distribution is None or isinstance(distribution, Mixture)
     return EvaluationSubject(
         workdir,
         *model,
@@ -158,6 +160,13 @@ def _open_data(info: trained_model.ModelInfo, workdir: Path) -> _Data:
     if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.data):
         raise UserError(f"{config.name}: the data set has changed since {workdir} was trained; restore it, or retrain")
     return _Data(dataset, parts, split_rules.describe_changes(info.splits, dataset) if info.splits else "")
+
+
+def _describe_size(dataset: Dataset) -> str:
+    """At which size images are compared, where training had several."""
+    if len(dataset.sizes) <= 1:
+        return ""
+    return f"trained at {len(dataset.sizes)} sizes; images are compared at {format_dimensions(dataset.shape[:2])}"
 
 
 def _as_bytes(real: Mapping[str, Labelled], info: trained_model.ModelInfo) -> Splits:

@@ -12,9 +12,10 @@ from diffjax.commands.flags import folder_flag
 from diffjax.data import Dataset, picture_index, unreadable
 from diffjax.data.datasets import FOLDER_PREFIX
 from diffjax.data.duplicates import Pairs, find_duplicates
+from diffjax.data.generated_split import GeneratedSplit
 from diffjax.data.picture_index import PictureIndex
 from diffjax.data.pictures import MAX_NAMED, check_readable
-from diffjax.data.splits import GeneratedSplit, PictureFiles, Split
+from diffjax.data.splits import PictureFiles, Split
 from diffjax.evaluation import as_bytes
 from diffjax.reports import grid, side_by_side, write_png
 from diffjax.utils.files import check_writable

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -21,13 +22,16 @@ from diffjax.protocols import Net
 from diffjax.training import checkpoint, retention
 from diffjax.training.retention import RetentionPolicy
 from diffjax.training.state import State
-from diffjax.utils.files import nearest_existing
+from diffjax.training.step import losses
+from diffjax.utils.files import describe_error, nearest_existing
+from diffjax.utils.image_io import format_size
 from diffjax.utils.prng import keys
 
 LOSS_LEVELS = 512  # noise levels, evenly spread over training, at which the loss must be finite
 MAX_LOSS_VALUES = 2**22  # values in that many examples, at most
 MAX_STD_RATIO = 4.0  # between model.data_std and the standard deviation of the data
 NOTED_STD_RATIO = 1.2  # above which it is reported
+MAX_REASON = 160  # letters of a net's message that ours quotes
 BEST_METRICS = ("validation_loss", "loss", "grad_norm")
 
 
@@ -76,6 +80,7 @@ def preflight(config: Config, data: TrainingData, setup: TrainingSetup, workdir:
     state_bytes, params = check_size(setup.create, jax.random.key(train.seed))
     check_disk(workdir, setup.retention, train.steps, train.save_every_steps, state_bytes)
     check_loss(setup.loss, setup.net, params, *setup.example)
+    check_sizes(setup, params, data)
     notes = check_data_std(config.model.data_std or data.std, data.std)
     return state_bytes, notes + check_validation(data.dataset, train.validate_images, train.keep_best)
 
@@ -156,6 +161,22 @@ def check_loss(loss: Loss, net: Net, params: PyTree, x: Array, cond: PyTree) -> 
             f"train.weight: with this model.prediction, model.schedule and train.times the loss is infinite at noise "
             f"levels {where.min():.4g} … {where.max():.4g}; use another weight, or times that avoid them"
         )
+
+
+def check_sizes(setup: TrainingSetup, params: PyTree, data: TrainingData) -> None:
+    """Raise UserError where batches have several sizes, and the net does not take one of them."""
+    spec = data.spec
+    sizes = data.sizes if len(data.dataset.sizes) > 1 else ()
+    for size in sizes:
+        x = spec.encoding.empty((*size, spec.shape[2]))
+        try:
+            jax.eval_shape(partial(losses, setup.net, setup.loss), params, keys(0, 1), x, setup.example[1])
+        except Exception as error:  # by which a net refuses a size, its own or Flax's
+            problem = f"{setup.model.net.__class__.__name__} takes no images of {format_size(*size)}"
+            reason = describe_error(error)[:MAX_REASON]
+            raise UserError(
+                f"data.image_size: {problem} beside others ({reason}); use UNet or DiT, or one size"
+            ) from None
 
 
 def check_data_std(configured: float, measured: float) -> list[str]:

@@ -66,6 +66,8 @@ class RunProfile:
     """
 
     def __init__(self, plan: TrainingPlan, workdir: Path) -> None:
+        if len(plan.data.sizes) > 1:
+            raise UserError("--profile: batches have several sizes, and a program for each; set one data.image_size")
         train = plan.config.train
         intervals = (train.save_every_steps, train.picture_every_steps, train.snapshot_every_steps)
         self.steps = choose_steps(int(plan.start.step), train.steps, [every for every in intervals if every])

@@ -29,7 +29,7 @@ def define_flags() -> None:
         "size",
         None,
         "Size of the samples in pixels, HEIGHTxWIDTH or one number, for nets that draw any (UNet, DiT); or image: that "
-        "of the image to edit, which is then not fitted; by default the size of the training images.",
+        "of the image to edit, or of --low_res, which is then not fitted; by default the size of the training images.",
     )
     flags.DEFINE_string(
         "label",
@@ -39,6 +39,24 @@ def define_flags() -> None:
     flags.DEFINE_string("prompt", None, "Text prompt of all samples, for a model trained on text; by default none.")
     flags.DEFINE_string("negative", None, "Text prompt that guidance steers away from; by default none.")
     flags.DEFINE_string("sketch", None, "Image file, white strokes on black, that samples follow; by default none.")
+    flags.DEFINE_string(
+        "low_res",
+        None,
+        "Image file at low resolution that samples are a larger form of, or samples.npz of another model, sample for "
+        "sample; by default none.",
+    )
+    help_line = "Standard deviation of noise on --low_res, whose range is 2, for a model trained so; by default 0."
+    flags.DEFINE_float("low_res_noise", None, help_line)
+    flags.DEFINE_string(
+        "style", None, "Image file that samples look like, or two with shares, a.png:0.3,b.png:0.7; by default none."
+    )
+    flags.DEFINE_integer(
+        "tile_overlap",
+        None,
+        "Draw larger samples by tiles of the size of the training images that share so many pixels; by default the net "
+        "draws all at once.",
+        lower_bound=0,
+    )
     help_line = "Value of a numeric condition of the model, such as slant=0.5; by default none."
     flags.DEFINE_multi_string("number", [], help_line)
     flags.DEFINE_boolean("trajectory", False, f"Write {TRAJECTORIES} samples from noise to image as strip.png.")

@@ -20,15 +20,17 @@ from diffjax.commands.condition_inputs import (
 )
 from diffjax.commands.image_sampler import ImageSampler, build_image_sampler
 from diffjax.commands.sweep_values import Lists, parse_lists
+from diffjax.edit import MixedCondition, mixed
 from diffjax.errors import UserError
 from diffjax.experiment.build import ModelParts
 from diffjax.experiment.config import Sample as SamplerConfig
+from diffjax.experiment.other_size import denoiser_of
 from diffjax.experiment.trained_model import TrainedModel
 from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.reports import crossed_grid, describe_settings
 
 SETTINGS = tuple(field.name for field in fields(SamplerConfig))
-CONDITIONS = ("label", "prompt", "sketch")
+CONDITIONS = ("label", "prompt", "sketch", "low_res", "style")
 MAX_CELLS = 400
 
 
@@ -72,12 +74,14 @@ def prepare_request(
 
     Where no condition is requested, labels are drawn as in training, if `random_labels`.
     """
-    denoise, noise, order, info = model
+    info = model.info
     root = jax.random.key(request.seed)
     cond, labels = build_conditions(info, request.condition, root, count, random_labels)
     negative = {} if request.negative is None else tokenize_prompt(info.net, request.negative, "--negative")
-    parts = ModelParts(noise, order, info.net)
-    sampler = build_image_sampler(denoise, parts, info.data, request.sampler, negative)
+    parts = ModelParts(model.noise, model.order, info.net)
+    sampler = build_image_sampler(denoiser_of(model), parts, info.data, request.sampler, negative)
+    if isinstance(cond, MixedCondition):
+        sampler = replace(sampler, denoise=mixed(sampler.denoise), copies=2 * sampler.copies)
     return PreparedRequest(sampler, root, cond, labels)
 
 

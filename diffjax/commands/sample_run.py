@@ -24,7 +24,7 @@ from diffjax.commands.flags import (
 from diffjax.commands.sample_defaults import EDITED_IMAGES, IMAGES_PER_CELL, MAX_SINGLES, TRAJECTORIES
 from diffjax.commands.sample_request import PreparedRequest, SampleRequest, image_grid, prepare_request
 from diffjax.commands.sampler_flags import sampler_config
-from diffjax.commands.size_flag import apply_size
+from diffjax.commands.size_flag import SizeRequest, apply_size
 from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
 from diffjax.experiment.trained_model import ModelInfo, TrainedModel
@@ -47,9 +47,11 @@ def main() -> None:
     edit_flags = edit_settings()
     check_writable(out, "--out")
     model = trained_model.load(workdir, ema=values.ema, step=step_choice(), allow_imports=values.allow_imports)
-    model = apply_size(model, values.size, values.edit, values.image)
+    model = apply_size(model, SizeRequest(values.size, values.tile_overlap, values.edit, values.image, values.low_res))
     label = None if values.label is None else label_index(model.info, values.label)
-    condition = ConditionRequest(label, values.prompt, values.sketch, values.number)
+    condition = ConditionRequest(
+        label, values.prompt, values.sketch, values.number, values.low_res, values.low_res_noise, values.style
+    )
     request = SampleRequest(sampler_config(model.info), condition, values.negative, values.seed)
     if values.edit is not None:
         draw_edit(out, model, request, edit_flags)
@@ -155,11 +157,13 @@ def end_condition(info: ModelInfo, condition: ConditionRequest, edit: EditReques
 
 
 def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, object]:
-    """How samples were made: settings, prompts, seed and weights."""
-    prompts = {"prompt": request.condition.prompt, "negative": request.negative}
-    texts = {name: text for name, text in prompts.items() if text is not None}
+    """How samples were made: settings, what they should show beside their class, seed, size and weights."""
+    shown = {**request.condition._asdict(), "label": None, "negative": request.negative}
+    texts = {name: value for name, value in shown.items() if value not in (None, (), [])}
     weights = {"config": info.config_hash, "step": info.step, "ema": info.ema}
-    size = {} if info.size is None else {"size": "{}x{}".format(*info.size)}
+    size: dict[str, object] = {} if info.size is None else {"size": "{}x{}".format(*info.size)}
+    if info.tiles is not None:
+        size["tile_overlap"] = info.tiles.overlap
     return {**vars(request.sampler), **texts, "seed": request.seed, **size, **weights}
 
 

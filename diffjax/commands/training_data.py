@@ -1,7 +1,7 @@
 """The data of a training run: the data set, what a model depends on of it, and some examples as the model sees them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
@@ -13,16 +13,21 @@ from jaxtyping import Array, PyTree, Shaped
 
 from diffjax.conditions import select_parts
 from diffjax.data import BatchConfig, Dataset, batches, split_rules
+from diffjax.data.batch_order import bucket_counts
 from diffjax.data.condition_batches import split_conditions
 from diffjax.data.condition_parts import Part
+from diffjax.data.framing import format_dimensions
+from diffjax.data.raw_batches import ReadAhead
 from diffjax.errors import UserError
-from diffjax.experiment import data_spec
+from diffjax.experiment import data_spec, meaning
 from diffjax.experiment.config import Config, Data
 from diffjax.experiment.data_spec import DataSpec
+from diffjax.experiment.picture_defaults import Choice, choose_settings, unset_fields
 from diffjax.experiment.run_record import Record
 from diffjax.protocols import Keys
 from diffjax.training.data_parallel import broadcast_from_first_host
 from diffjax.training.step import Batch
+from diffjax.utils.image_fit import Size
 from diffjax.utils.prng import keys
 
 MAX_STD_IMAGES = 512  # images from which the standard deviation is measured
@@ -54,6 +59,11 @@ class TrainingData:
     spec: DataSpec
     std: float
 
+    @property
+    def sizes(self) -> dict[Size, int]:
+        """The sizes of training batches, and how many images have each; empty of arrays that are no images."""
+        return bucket_counts(self.dataset, "train")
+
     def examples(self, split: str, count: int, null: PyTree) -> Examples:
         """At most `count` evenly spaced examples of a split; `null` is the net's null condition."""
         return _encode(self.dataset, split, count, self.spec, null, self.parts)
@@ -61,7 +71,7 @@ class TrainingData:
 
 def open_data(data: Data, rule: str = split_rules.CURRENT_RULE) -> TrainingData:
     """The data of a config, divided by that rule. Raises UserError for data that are missing or do not fit."""
-    dataset = data_spec.open_configured(data, rule)
+    dataset = data_spec.cache_training(data_spec.open_configured(data, rule), data)
     parts = data_spec.parse_parts(data.parts, dataset)
     spec = data_spec.build_data_spec(dataset, data.form, parts)
     return TrainingData(dataset, rule, parts, spec, measure_std(dataset, spec))
@@ -81,11 +91,22 @@ def measure_std(dataset: Dataset, spec: DataSpec) -> float:
     return float(f"{std:.{STD_DIGITS}g}")
 
 
-def with_data_std(config: Config, data: TrainingData) -> Config:
-    """The config with the measured standard deviation where it has none.
+def choices_for(fields: Mapping[str, object], data: TrainingData) -> list[Choice]:
+    """What is chosen for the unset ones of a config's fields, by dotted path."""
+    unset = unset_fields(fields)
+    if not unset:
+        return []
+    chosen = choose_settings(data.spec, len(data.dataset.split("train")), jax.device_count())
+    return [choice for choice in chosen if choice.path in unset]
+
+
+def complete_config(config: Config, data: TrainingData, choices: Sequence[Choice]) -> Config:
+    """The config with the choices, and with the measured standard deviation where it has none.
 
     Raises UserError where all pixels are equal.
     """
+    fields = meaning.flatten_config(config) | {choice.path: choice.value for choice in choices}
+    config = meaning.unflatten_config(fields)
     if config.model.data_std is not None:
         return config
     if not data.std and not data.spec.encoding.discrete:
@@ -108,6 +129,7 @@ def open_batches(config: Config, data: TrainingData, null: PyTree, step: int) ->
         balance=config.data.balance,
         augment=data_spec.parse_augment(config.data.augment),
         parts=data.parts,
+        ahead=ReadAhead(config.data.workers, config.data.ahead_mb),
     )
     raw_batches = batches(
         data.dataset, "train", batch_config, start_step=step, host=jax.process_index(), hosts=jax.process_count()
@@ -122,7 +144,7 @@ def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
     spec = data.spec
     splits = previous.splits if previous else None
     changed = split_rules.describe_changes(splits, dataset) if splits else ""
-    notes = [*([changed] if changed else []), *dataset.notes]
+    notes = [*([changed] if changed else []), *dataset.notes, *_describe_buckets(data)]
     if not spec.of_images:
         notes.append(f"{dataset.name}: examples of shape {spec.shape} are no images, so no pictures are written")
     absent = [name for name, share in zip(spec.class_names, spec.label_frequencies, strict=True) if not share]
@@ -134,6 +156,16 @@ def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
         images = "the single training image" if count == 1 else f"all {count} training images"
         notes.append(f"{dataset.name}: {images} will be memorized: samples are copies; {FEW_IMAGES} are still few")
     return notes
+
+
+def _describe_buckets(data: TrainingData) -> list[str]:
+    """A line on the sizes of batches where they have several."""
+    if len(data.dataset.sizes) <= 1:
+        return []
+    counts = ", ".join(f"{format_dimensions(size)} of {count:,}" for size, count in data.sizes.items())
+    main = format_dimensions(data.spec.shape[:2])
+    elsewhere = f"the validation loss, pictures and samples are of {main}, the one nearest to a square"
+    return [f"{data.dataset.name}: training images by size, height x width: {counts}; {elsewhere}"]
 
 
 def _encode(

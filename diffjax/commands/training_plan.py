@@ -5,12 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffjax.commands.preflight import check_numbers, preflight
-from diffjax.commands.training_data import TrainingData, data_notes, open_batches, open_data, with_data_std
+from diffjax.commands.training_data import (
+    TrainingData,
+    choices_for,
+    complete_config,
+    data_notes,
+    open_batches,
+    open_data,
+)
 from diffjax.commands.training_setup import TrainingSetup, build_setup, restore_or_create
 from diffjax.data import split_rules
 from diffjax.errors import UserError
 from diffjax.experiment import build, config_files, meaning, run_record
 from diffjax.experiment.config import Config
+from diffjax.experiment.picture_defaults import describe_choice
 from diffjax.experiment.run_record import Record
 from diffjax.training.metric_writers import Writer
 from diffjax.training.state import State
@@ -67,9 +75,10 @@ def plan_training(
 
     The rule of `previous` divides the data. `allow_imports`: the run of `train.init_from` may name modules.
     """
-    check_numbers(config)
     data = open_data(config.data, previous.rule if previous else split_rules.CURRENT_RULE)
-    config = with_data_std(config, data)
+    choices = choices_for(meaning.flatten_config(config), data)
+    config = complete_config(config, data, choices)
+    check_numbers(config)
     model = build.build_model(config.model, data.spec)
     setup = build_setup(config, model, data)
     state_bytes, notes = preflight(config, data, setup, workdir)
@@ -78,5 +87,5 @@ def plan_training(
     stream = open_batches(config, data, model.net.null_cond, int(start.position))
     about = config_files.config_document(config)
     writers = build.build_writers(train.writers, folder=workdir, start=int(start.step), about=about)
-    notes = [*origin, *notes, *data_notes(data, previous)]
+    notes = [*map(describe_choice, choices), *origin, *notes, *data_notes(data, previous)]
     return TrainingPlan(config, data, setup, start, stream, writers, state_bytes, notes, previous)

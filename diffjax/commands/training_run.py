@@ -19,11 +19,12 @@ from diffjax.commands.run_profile import RunProfile
 from diffjax.commands.training_plan import TrainingPlan, plan_run
 from diffjax.commands.training_summary import (
     describe_data,
+    describe_needs,
     describe_plan,
     describe_size,
     measure_step,
     run_steps,
-    time_steps,
+    steps_that_fit,
 )
 from diffjax.data import split_rules
 from diffjax.errors import UserError, tell
@@ -31,7 +32,7 @@ from diffjax.experiment import config_files, run_record, trained_model
 from diffjax.experiment.config import Config
 from diffjax.reports import write_png
 from diffjax.training import checkpoint, retention, running_means
-from diffjax.training.data_parallel import barrier, broadcast_from_first_host, initialize_distributed, watched
+from diffjax.training.data_parallel import barrier, initialize_distributed, watched
 from diffjax.training.fit_arguments import Event
 from diffjax.training.identity import Identity
 from diffjax.training.nonfinite import Diverged
@@ -42,7 +43,6 @@ from diffjax.training.step import Metrics
 from diffjax.utils.files import check_writable, clear_parts, lock_folder
 
 PICTURES = "pictures"
-SHARE_OF_STEPS = 0.9  # of the time of train.minutes; the rest is for checkpoints, validation and pictures
 
 
 def main() -> None:
@@ -84,7 +84,9 @@ def train_run(config: Config, workdir: Path, allow_imports: bool, profiled: bool
         barrier("tidy")
         plan = plan_run(config, workdir, allow_imports)
         if deadline < math.inf and plan.previous is None:
-            plan = plan_run(config, workdir, allow_imports, _steps_until(deadline, plan))
+            plan = plan_run(
+                config, workdir, allow_imports, steps_that_fit(deadline, plan, configured=config.train.steps > 0)
+            )
         _train_plan(plan, workdir, lambda: monitor.stopping or time.monotonic() > deadline, monitor, profiled)
 
 
@@ -94,13 +96,6 @@ def _remove_partial_files(workdir: Path) -> None:
         clear_parts(folder)
 
 
-def _steps_until(deadline: float, plan: TrainingPlan) -> int:
-    """The steps that fit into the time, the same on all hosts, once some have been timed."""
-    timing = time_steps(plan)
-    seconds = SHARE_OF_STEPS * (deadline - time.monotonic() - timing.first_s)  # another schedule compiles once more
-    return max(1, int(broadcast_from_first_host(seconds / timing.step_s)))
-
-
 def _train_plan(
     plan: TrainingPlan, workdir: Path, stopping: Callable[[], bool], monitor: SignalMonitor, profiled: bool
 ) -> None:
@@ -108,7 +103,7 @@ def _train_plan(
     train = plan.config.train
     done = int(plan.start.step)
     heading = f"{plan.config.data.name}: {describe_size(plan)}, step {done:,} to {train.steps:,}"
-    tell(heading, *describe_data(plan), *plan.notes)
+    tell(heading, describe_needs(plan), *describe_data(plan), *plan.notes)
     if done >= train.steps:
         tell(f"{workdir}: already at step {done:,}; raise --config.train.steps to train longer")
         return

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from diffjax.data.condition_parts import Part
     from diffjax.data.datasets import open_dataset
     from diffjax.data.digits import Digits
+    from diffjax.data.examples import Example
+    from diffjax.data.generated_split import GeneratedSplit
     from diffjax.data.pipeline import RESIDENT_BYTES, Batch, BatchConfig, batches
     from diffjax.data.pixel_representation import dequantise, requantise, to_levels, to_uint8, to_unit
-    from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split, label_frequencies
+    from diffjax.data.splits import Dataset, Split, label_frequencies
 
 __all__ = [
     "RESIDENT_BYTES",
@@ -47,6 +49,8 @@ __getattr__, __dir__ = lazy_names(
         "digits": ("Digits",),
         "pipeline": ("RESIDENT_BYTES", "Batch", "BatchConfig", "batches"),
         "pixel_representation": ("dequantise", "requantise", "to_levels", "to_uint8", "to_unit"),
-        "splits": ("Dataset", "Example", "GeneratedSplit", "Split", "label_frequencies"),
+        "examples": ("Example",),
+        "generated_split": ("GeneratedSplit",),
+        "splits": ("Dataset", "Split", "label_frequencies"),
     },
 )

@@ -1,6 +1,7 @@
 """Arrays of numbers as a data set: images as levels, or real numbers of any shape."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,14 @@ from diffjax.data import split_rules
 from diffjax.data.array_files import Array, read_arrays
 from diffjax.data.columns import Column, caption_notes, empty_texts, text_column
 from diffjax.data.division import SPLIT_WORDS, Rows, divide, take_classes, take_splits
+from diffjax.data.framing import OWN_SIZE, Frame, Framing, PictureSizes, describe_scaling, frame_pictures
+from diffjax.data.part_pictures import array_column
 from diffjax.data.split_rules import SplitRule
 from diffjax.data.splits import Dataset
 from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
-from diffjax.utils.image_io import MODES, crop_and_resize
+from diffjax.utils.image_fit import Place
+from diffjax.utils.image_io import MODES, place_pixels
 
 IMAGE_NAMES = ("image", "images", "x", "arr_0")  # what the images are called, unless data.image says it
 LABEL_NAMES = ("label", "labels", "y", "arr_1")
@@ -40,7 +44,7 @@ class _Examples(NamedTuple):
 
 
 def open_array(
-    path: str, image_size: int | None = None, rule: SplitRule = split_rules.by_key, *, image: str = "", label: str = ""
+    path: str, frame: Frame = OWN_SIZE, rule: SplitRule = split_rules.by_key, *, image: str = "", label: str = ""
 ) -> Dataset:
     """The arrays of an .npy or .npz, or of a folder with one of them for each split, such as train.npz.
 
@@ -59,9 +63,10 @@ def open_array(
     if len(set(forms)) > 1:
         shapes = ", ".join(f"{name} {form.shape}" for name, form in zip(files, forms, strict=True))
         raise UserError(f"{location}: the splits differ in shape or type: {shapes}; store all alike")
-    shape = _shape(forms[0], image_size, location)
-    columns = _joined([examples.columns for examples in contents], location)
     counts = [len(examples.images) for examples in contents]
+    framing = _framing(forms[0], frame, contents[0].levels, sum(counts), location)
+    shape = forms[0].shape if framing is None else (*framing.size, forms[0].shape[2])
+    columns = _joined([examples.columns for examples in contents], location)
     named = [name for name, count in zip(files, counts, strict=True) for _ in range(count)] if "" not in files else None
     splits = named or take_splits(columns, location)
     classes = take_classes(columns, label, location, contents[0].class_names)
@@ -69,16 +74,17 @@ def open_array(
     names = classes.names if classes else ()
     arrays = tuple(examples.images for examples in contents)
     starts = np.cumsum([0, *counts])
-    fetch = partial(_fetch, arrays, starts, labels, shape, contents[0].levels, location)
+    fetch = partial(_fetch, arrays, starts, labels, contents[0].levels, location)
     keys = [f"{name}{row}".encode() for name, count in zip(files, counts, strict=True) for row in range(count)]
-    stored = Stored(columns, {})
+    stored = _stored(columns, framing)
     features = stored_features(stored, location)
-    divided = divide(Rows(keys, labels, splits, fetch, features_reader(stored)), rule, location)
+    divided = divide(Rows(keys, labels, splits, fetch, features_reader(stored), framing), rule, location)
     notes = caption_notes(location, empty_texts(columns), sum(counts))
-    count = len(names)
-    return Dataset(
-        location, shape, count, names, contents[0].levels, divided, features=features, real=forms[0].real, notes=notes
-    )
+    if framing is not None:
+        notes = (*describe_scaling(location, framing, _sizes(forms[0], sum(counts))), *notes)
+    levels = contents[0].levels
+    dataset = Dataset(location, shape, len(names), names, levels, divided, features=features, notes=notes)
+    return replace(dataset, real=forms[0].real, framing=framing, encoded=False)
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
@@ -141,16 +147,31 @@ def _form(images: Array, location: str) -> _Form:
     return _Form(shape, real=True)
 
 
-def _shape(form: _Form, image_size: int | None, location: str) -> tuple[int, ...]:
-    """The shape of an example once it is scaled."""
-    if image_size is None or form.shape[:2] == (image_size, image_size):
-        return form.shape
+def _framing(form: _Form, frame: Frame, levels: int, count: int, location: str) -> Framing | None:
+    """How images are brought to a size; None where they have it, or where it is not set."""
+    if frame.size is None or (form.shape[:2] == frame.size and not frame.fit.random):
+        return None
     if form.real or len(form.shape) != 3 or form.shape[2] not in MODES:
         kind = "real numbers" if form.real else "arrays"
         raise UserError(
             f"image_size: {location} holds {kind} of shape {form.shape}, which are not scaled; leave it out"
         )
-    return image_size, image_size, form.shape[2]
+    pictures = PictureSizes(_sizes(form, count), lambda number: f"row {number}")
+    return frame_pictures(frame, pictures, location, levels)
+
+
+def _sizes(form: _Form, count: int) -> Integer[np.ndarray, "n 2"]:
+    """The height and width of every image, which are all equal."""
+    return np.broadcast_to(np.array(form.shape[:2]), (count, 2))
+
+
+def _stored(columns: dict[str, Column], framing: Framing | None) -> Stored:
+    """The columns; those of pictures, such as sketches, are brought to a size as their images are."""
+    if framing is None:
+        return Stored(columns, {})
+    is_picture = {name: column.dtype == np.uint8 and column.ndim == 4 for name, column in columns.items()}
+    pictures = {name: array_column(column, framing) for name, column in columns.items() if is_picture[name]}
+    return Stored({name: column for name, column in columns.items() if not is_picture[name]}, pictures)
 
 
 def _levels(array: Array | None, location: str) -> int:
@@ -190,17 +211,16 @@ def _fetch(
     arrays: Sequence[Array],
     starts: Integer[np.ndarray, " _"],
     labels: Integer[np.ndarray, " n"],
-    shape: tuple[int, ...],
     levels: int,
     location: str,
     index: int,
-) -> tuple[Callable[[], Array], int]:
+) -> tuple[Callable[..., Array], int]:
     file = int(np.searchsorted(starts, index, "right")) - 1
-    return partial(_read, arrays[file], index - int(starts[file]), shape, levels, location), int(labels[index])
+    return partial(_read, arrays[file], index - int(starts[file]), levels, location), int(labels[index])
 
 
-def _read(array: Array, row: int, shape: tuple[int, ...], levels: int, location: str) -> Array:
-    """One example, scaled where its size is another. Raises `UserError` for numbers that no example may have."""
+def _read(array: Array, row: int, levels: int, location: str, place: Place | None = None) -> Array:
+    """One example, brought to a size. Raises `UserError` for numbers that no example may have."""
     if array.dtype != np.uint8:
         numbers = np.array(array[row], np.float32)
         if not np.isfinite(numbers).all():
@@ -212,4 +232,4 @@ def _read(array: Array, row: int, shape: tuple[int, ...], levels: int, location:
     if levels < 256 and pixels.max() >= levels:
         raise UserError(f"{location}: row {row} holds {pixels.max()}, and there are {levels} levels; correct 'levels'")
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return pixels if pixels.shape == shape else crop_and_resize(pixels, shape[0], shape[1], shape[2])
+    return pixels if place is None else place_pixels(pixels, place, f"{location}: row {row}")

@@ -89,6 +89,11 @@ def check_augment(augment: Sequence[Augment], dataset: Dataset) -> None:
     if augment and (dataset.real or len(shape) != 3):
         kind = "real numbers" if dataset.real else "arrays"
         raise UserError(f"data.augment: changes images, and {dataset.name!r} has {kind} of shape {shape}; leave it out")
+    for size in dataset.sizes if augment else ():
+        _check_shape(augment, (*size, shape[2]))
+
+
+def _check_shape(augment: Sequence[Augment], shape: tuple[int, int, int]) -> None:
     example = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
     try:
         result = jax.eval_shape(partial(apply_augmentations, augment), keys(0, 1), example)

@@ -12,7 +12,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float32, Float64, Int32, Key, UInt32
 
-from diffjax.data.splits import Dataset, GeneratedSplit
+from diffjax.data.generated_split import GeneratedSplit
+from diffjax.data.splits import Dataset
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
 from diffjax.utils.prng import fold_index
@@ -26,14 +27,14 @@ SEED = 17  # a part of the set, like its name
 GRAIN_SHARE = 0.9  # of the smallest variance of any direction, as independent noise in each sample
 
 
-def open_ar_process(name: str, image_size: object = None) -> Dataset:
+def open_ar_process(image_size: object = None) -> Dataset:
     """The set `ar_process`, of signals of 32 samples and one channel; `dataset.distribution` is theirs.
 
     Example i of a split is a function of i alone: training has 2³¹, validation and test 2,000 each. Raises `UserError`
     for an image size.
     """
     if image_size is not None:
-        raise UserError(f"image_size: {name} is of signals, which are not scaled; leave it out")
+        raise UserError(f"data.image_size: {NAME!r} is of signals, which are not scaled; leave it out")
     distribution = process_density()
     counts = {"train": TRAIN_COUNT, "validation": HELD_OUT_COUNT, "test": HELD_OUT_COUNT}
     roots = jax.random.split(jax.random.key(SEED), len(counts))
@@ -41,7 +42,7 @@ def open_ar_process(name: str, image_size: object = None) -> Dataset:
         split: GeneratedSplit(count, Partial(_examples, distribution, root), ())
         for (split, count), root in zip(counts.items(), roots, strict=True)
     }
-    return Dataset(name, (LENGTH, 1), 0, (), 256, splits, distribution)
+    return Dataset(NAME, (LENGTH, 1), 0, (), 256, splits, distribution)
 
 
 def process_covariance(length: int = LENGTH) -> Float64[np.ndarray, "length length"]:

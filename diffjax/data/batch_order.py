@@ -6,10 +6,13 @@ import grain
 import numpy as np
 from jaxtyping import Int64
 
-from diffjax.data.splits import Dataset, GeneratedSplit, label_frequencies
+from diffjax.data.batch_plan import BatchPlan
+from diffjax.data.generated_split import GeneratedSplit
+from diffjax.data.splits import Dataset, label_frequencies
 from diffjax.errors import UserError
+from diffjax.utils.image_fit import Size
 
-_STREAM_LENGTH = 2**62  # rows
+STREAM_LENGTH = 2**62  # rows
 
 
 def batch_ids(n: int, batch_size: int, seed: int, step: int, host: int = 0, hosts: int = 1) -> Int64[np.ndarray, " b"]:
@@ -25,7 +28,7 @@ def shuffled_ids(n: int, seed: int) -> grain.MapDataset:
 
     Grain shuffles in at least 16 bits and skips ids out of range: an id costs 20 µs in a set of 1257, 2 ms in one of 8.
     """
-    epochs = _STREAM_LENGTH // n  # without a number Grain overflows at one row per host
+    epochs = STREAM_LENGTH // n  # without a number Grain overflows at one row per host
     return grain.MapDataset.range(n).shuffle(seed).repeat(epochs, reseed_each_epoch=True)
 
 
@@ -33,9 +36,44 @@ def balanced_ids(classes: Sequence[Int64[np.ndarray, " _"]], seed: int) -> grain
     """Row r is of class r mod `len(classes)`: that many consecutive rows hold each class once."""
     count = len(classes)
     orders = [shuffled_ids(len(ids), word) for ids, word in zip(classes, seed_words(seed, count)[-count:], strict=True)]
-    return grain.MapDataset.range(_STREAM_LENGTH).map(
+    return grain.MapDataset.range(STREAM_LENGTH).map(
         lambda row: classes[row % count][orders[row % count][row // count]]
     )
+
+
+def bucketed_ids(buckets: Int64[np.ndarray, " n"], plan: BatchPlan) -> grain.MapDataset:
+    """The ids of the batches of a plan, one after the other; `buckets` is the bucket of each example."""
+    members = [np.flatnonzero(buckets == number) for number in range(len(plan.counts))]
+    words = seed_words(plan.seed, len(members))[-len(members) :]
+    orders = [shuffled_ids(len(ids), word) if len(ids) else None for ids, word in zip(members, words, strict=True)]
+
+    def planned_id(row: int) -> int:
+        step, place = divmod(int(row), plan.batch_size)
+        bucket, number = plan.batch(step)
+        order = orders[bucket]
+        assert order is not None, "a plan has no batch of an empty bucket"
+        return int(members[bucket][order[number * plan.batch_size + place]])
+
+    return grain.MapDataset.range(STREAM_LENGTH).map(planned_id)
+
+
+def plan_batches(buckets: Int64[np.ndarray, " n"], batch_size: int, seed: int) -> BatchPlan:
+    """The plan of batches of examples in these buckets."""
+    return BatchPlan(tuple(np.bincount(buckets).tolist()), batch_size, seed)
+
+
+def bucket_counts(dataset: Dataset, split: str) -> dict[Size, int]:
+    """The sizes of the batches of a split, and how many of its examples have each; empty of examples without sizes."""
+    source = dataset.split(split)
+    if isinstance(source, GeneratedSplit) or len(dataset.sizes) <= 1:
+        return dict.fromkeys(dataset.sizes, len(source))
+    counts = np.bincount(source.buckets(), minlength=len(dataset.sizes)).tolist()
+    return {size: count for size, count in zip(dataset.sizes, counts, strict=True) if count}
+
+
+def further_words(seed: int) -> list[int]:
+    """Independent 32-bit seeds beside those of `seed_words`: of choices, and of random parts of pictures."""
+    return [int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0]) for number in (1, 3)]
 
 
 def ids_by_class(dataset: Dataset, split: str) -> list[Int64[np.ndarray, " _"]]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Integer, Shaped
 
 from diffjax.data.class_names import MAX_CLASSES, check_class_names
-from diffjax.data.splits import Feature
+from diffjax.data.examples import Feature
 from diffjax.errors import UserError
 
 MAX_CATEGORIES = 1_000  # of a column that may be a category

@@ -1,15 +1,17 @@
 """Conditions of examples: class and parts, each a function of the example alone, assembled into batches."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int32, Integer, PyTree
+from jaxtyping import Array, Bool, Integer, Key, PyTree
 
 from diffjax.conditions import LABEL
 from diffjax.data.condition_parts import Maker, Part, part_context
-from diffjax.data.splits import Dataset, Example, GeneratedSplit, Split
+from diffjax.data.part_values import gather_parts
+from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 from diffjax.protocols import ConditionPart, Keys
 from diffjax.utils.prng import fold
@@ -36,19 +38,15 @@ def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
 
 
 def check_parts(parts: Sequence[Part], dataset: Dataset, augmented: bool) -> None:
-    """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented."""
+    """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented or vary."""
     _check_not_generated(parts, dataset)
+    of_image = next((part.name for part in parts if part.of_image), None)
+    if of_image is not None and len(dataset.sizes) > 1:
+        problem = f"{of_image!r} is of one size, and data.image_size gives {len(dataset.sizes)}"
+        raise UserError(f"data.parts: {problem}; leave it out, or set one size")
     conflict = next((part.name for part in parts if part.of_image and augmented), None)
     if conflict is not None:
         raise UserError(f"data.augment: {conflict!r} of data.parts describes the unchanged image; leave one out")
-
-
-def part_values(
-    source: Split | GeneratedSplit, row: int, example: Example, parts: Sequence[Part]
-) -> dict[str, np.ndarray]:
-    """The value of each part of one example, with all choices."""
-    features = source.features(row) if any(part.reads for part in parts) else {}
-    return {part.name: _part_value(part, row, example, features) for part in parts}
 
 
 def split_conditions(
@@ -69,36 +67,27 @@ def split_conditions(
     )
 
 
-def gather_parts(
-    source: Split | GeneratedSplit,
-    rows: Integer[np.ndarray, " n"],
-    images: np.ndarray,
-    labels: Int32[np.ndarray, " n"] | None,
-    parts: Sequence[Part],
-) -> dict[str, np.ndarray]:
-    """The values of the parts of these rows with their images and labels, with all choices."""
-    sizes = {part.name: (len(rows), *_full_shape(part)) for part in parts}
-    values = {part.name: np.empty(sizes[part.name], part.dtype) for part in parts}
-    for i, row in enumerate(rows if parts else ()):
-        example: Example = {"image": images[i], "label": np.int32(0 if labels is None else labels[i])}
-        for name, value in part_values(source, int(row), example, parts).items():
-            values[name][i] = value
-    return values
-
-
-def choose_variants(values: Values, parts: Sequence[Part], keys: Keys | None) -> dict[str, jax.Array]:
-    """For each part with choices one of them, by each example's key; under jit."""
-    chosen = {}
+def draw_variants(values: Values, parts: Sequence[Part], keys: Keys | None) -> dict[str, jax.Array]:
+    """For each part with choices one of them, and pictures with their noise, by each example's key; under jit."""
+    drawn = {}
     for number, part in enumerate(parts):
-        value = values[part.name]
-        if part.choices:
-            assert keys is not None, "a part with choices is drawn by chance"
-            index = jax.vmap(lambda key, choices=part.choices: jax.random.randint(key, (), 0, choices))(
-                fold(keys, number)
-            )
-            value = value[jnp.arange(len(value)), index]
-        chosen[part.name] = value
-    return chosen
+        value = jnp.asarray(values[part.name])
+        if part.random:
+            assert keys is not None, "such a part is drawn by chance"
+            value = jax.vmap(partial(_draw_variant, part))(fold(keys, number), value)
+        drawn[part.name] = value
+    return drawn
+
+
+def _draw_variant(part: Part, key: Key[Array, ""], value: jax.Array) -> jax.Array:
+    if part.choices:
+        value = value[jax.random.randint(key, (), 0, part.choices)]
+    if part.noise:
+        level_key, noise_key = jax.random.split(key)
+        level = jax.random.uniform(level_key, maxval=part.noise)
+        noise = jax.random.normal(noise_key, value.shape, value.dtype).at[..., -1].set(1)
+        value += level * noise
+    return value
 
 
 def assemble_condition(
@@ -118,25 +107,6 @@ def _present(part: Part, value: np.ndarray | jax.Array) -> Bool[np.ndarray | jax
 def _check_not_generated(parts: Sequence[object], dataset: Dataset) -> None:
     if parts and dataset.distribution is not None:
         raise UserError(f"data.parts: {dataset.name!r} is drawn from a known distribution; leave parts out")
-
-
-def _part_value(part: Part, row: int, example: Example, features: Mapping[str, object]) -> np.ndarray:
-    try:
-        source = features.get(part.reads) if part.reads else example["image"]
-        if source is None:
-            raise UserError(f"nothing is stored as {part.reads!r}; prepare the set again")
-        value = np.asarray(part.make(source, int(example["label"])))
-    except UserError as mistake:
-        raise UserError(f"data.parts: {part.name!r} of example {row}: {mistake}") from None
-    if (value.shape, value.dtype) != (_full_shape(part), part.dtype):
-        problem = f"expected {np.dtype(part.dtype)} {_full_shape(part)}, got {value.dtype} {value.shape}"
-        raise UserError(f"data.parts: {part.name!r} of example {row}: {problem}; correct the function that computes it")
-    return value
-
-
-def _full_shape(part: Part) -> tuple[int, ...]:
-    """The shape of a value, with its choices as leading axis."""
-    return (part.choices, *part.shape) if part.choices else part.shape
 
 
 def _first_variant(part: Part, value: np.ndarray) -> np.ndarray:

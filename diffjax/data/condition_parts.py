@@ -12,18 +12,19 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from diffjax.data import byte_tokenizer
 from diffjax.data.class_names import MAX_CLASSES
-from diffjax.data.splits import Dataset, Feature
+from diffjax.data.computed_parts import average_blocks, draw_lines, unit_picture
+from diffjax.data.examples import Feature
+from diffjax.data.splits import Dataset
 from diffjax.errors import UserError
 from diffjax.utils.image_io import format_size
 
-__all__ = ["category", "feature", "low_res", "sketch"]
+__all__ = ["category", "feature", "low_res", "reference", "sketch"]
 
 MAX_VALUES = 2**24  # numbers of a part of one example
-_OVERSAMPLING = 4  # of the image, in which the skeleton of thin strokes is computed
 
 Image = UInt8[np.ndarray, "h w c"]
 
@@ -46,6 +47,8 @@ class Part:
     the stored feature that `make` gets in place of the image; empty: the image. `of_image`: the part describes the
     image as it is stored, so it does not go with augmentation. `absent`: the integer that a value has throughout where
     an example has no such part; None: all have it. `names` are those of the values 0 … vocab − 1 of a category.
+    `noise`: the largest standard deviation of normal noise that training adds to a picture, whose last channel is that
+    of each example.
     """
 
     name: str
@@ -58,6 +61,12 @@ class Part:
     of_image: bool = True
     absent: int | None = None
     names: tuple[str, ...] = ()
+    noise: float = 0.0
+
+    @property
+    def random(self) -> bool:
+        """Whether training draws a value of the part by chance."""
+        return self.choices > 0 or self.noise > 0
 
     @property
     def bytes(self) -> int:
@@ -86,17 +95,21 @@ def sketch(sigma: float = 0.0) -> Maker:
         height, width, channels = _image_shape(context, "sketch")
         if sigma == 0 and channels != 1:
             raise UserError(f"sketch: strokes are grey, and these pictures have {channels} channels; give sigma=1.0")
-        lines = partial(_edges, sigma) if sigma else _skeleton
-        return Part("sketch", (height, width, 1), np.float32, lambda image, label: lines(_unit(image, context.levels)))
+        lines = partial(draw_lines, sigma, context.levels)
+        return Part("sketch", (height, width, 1), np.float32, lines)
 
     return make
 
 
-def low_res(factor: int = 2) -> Maker:
+def low_res(factor: int = 2, noise: float = 0.0) -> Maker:
     """The image at 1/factor of its size, float32 [h / factor, w / factor, c] in [−1, 1]: means of square blocks.
 
-    Raises UserError for a factor below 2, and for one that does not divide the sides of the images.
+    With `noise` there is one more channel, s, which training draws evenly from [0, noise] and all else sets to 0; s
+    times normal noise is added, as for cascades in Ho et al. 2021, section 4.2. Raises UserError for a factor below 2,
+    for one that does not divide the sides of the images, and for a noise outside of [0, 2].
     """
+    if not 0 <= noise <= 2:
+        raise UserError(f"low_res: noise must be in [0, 2], of pixels in [-1, 1], got {noise:g}")
     if factor < 2:
         raise UserError(f"low_res: factor must be at least 2, got {factor}")
 
@@ -106,12 +119,21 @@ def low_res(factor: int = 2) -> Maker:
             size = format_size(height, width)
             raise UserError(f"low_res: factor must divide the sides of the images ({size}), got {factor}")
         small = (height // factor, width // factor, channels)
+        means = partial(average_blocks, factor, noise > 0, context.levels)
+        return Part("low_res", (*small[:2], channels + (noise > 0)), np.float32, means, noise=noise)
 
-        def means(image: Image, label: int) -> Float32[np.ndarray, "_ _ _"]:
-            blocks = _unit(image, context.levels).reshape(small[0], factor, small[1], factor, channels)
-            return (2 * blocks.mean((1, 3)) - 1).astype(np.float32)
+    return make
 
-        return Part("low_res", small, np.float32, means)
+
+def reference() -> Maker:
+    """The image itself, float32 [h, w, c] in [−1, 1], as an example of its own style: for the encoder `Style`.
+
+    What that encoder makes of it does not say where things are, so it goes with augmentation.
+    """
+
+    def make(context: PartContext) -> Part:
+        shape = _image_shape(context, "reference")
+        return Part("reference", shape, np.float32, partial(unit_picture, context.levels), of_image=False)
 
     return make
 
@@ -201,8 +223,7 @@ def _read_category(name: str, numbers: Mapping[str, int] | None, count: int, val
 
 def _read_array(name: str, dtype: type[np.generic], classes: int, feature_value: object, label: int) -> np.ndarray:
     """The stored array as that dtype. Raises UserError where this would change a value."""
-    array = np.asarray(feature_value)
-    value = array.astype(dtype)
+    value = (array := np.asarray(feature_value)).astype(dtype)
     if dtype is np.int32 and not np.array_equal(value.astype(array.dtype), array):
         raise UserError(f"feature: {name!r} holds integers beyond 32 bits; store them as another type")
     if classes and not (value.min() >= 0 and value.max() < classes):
@@ -218,29 +239,3 @@ def _read_text(length: int, optional: bool, value: object, label: int) -> Int32[
     if optional and not text.strip():
         return np.zeros(length, np.int32)
     return byte_tokenizer.encode([text], length)[0]
-
-
-def _unit(image: Image, levels: int) -> Float64[np.ndarray, "h w c"]:
-    """Levels 0 … levels − 1 as numbers in [0, 1]."""
-    return np.asarray(image, np.float64) / (levels - 1)
-
-
-def _skeleton(image: Float64[np.ndarray, "h w 1"]) -> Float32[np.ndarray, "h w 1"]:
-    """The pixels on the skeleton of the strokes, which is computed at `_OVERSAMPLING` times the resolution."""
-    from skimage.measure import block_reduce  # half a second to import, needed by few
-    from skimage.morphology import skeletonize
-    from skimage.transform import resize
-
-    around = np.pad(image[..., 0], 1)
-    finer = resize(around, tuple(_OVERSAMPLING * side for side in around.shape), order=3, mode="constant")
-    lines = block_reduce(skeletonize(finer > 0.5), _OVERSAMPLING, np.max)
-    return lines[1:-1, 1:-1, None].astype(np.float32)
-
-
-def _edges(sigma: float, image: Float64[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w 1"]:
-    """The edges by Canny of the grey image."""
-    from skimage.color import rgb2gray
-    from skimage.feature import canny
-
-    grey = image[..., 0] if image.shape[2] == 1 else rgb2gray(image[..., :3])
-    return canny(grey, sigma, mode="nearest")[..., None].astype(np.float32)

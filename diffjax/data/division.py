@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from diffjax.data.columns import Classes, Column, column_classes
+from diffjax.data.framing import Framing
 from diffjax.data.pictures import Substitutes
 from diffjax.data.split_rules import SPLIT_SHARES, SplitRule
 from diffjax.data.splits import Fetch, ReadFeatures, Split, complete_splits
@@ -21,7 +22,8 @@ LABEL = "label"  # the column of classes where no other is named
 class Rows(NamedTuple):
     """Examples in order: a key of each that moves with it, its class, and its split where the source has splits.
 
-    Of those that cannot be read, up to `max_unreadable` of a split, as a share, have `Substitutes`; None: none have.
+    `framing` brings pictures to their sizes. Of those that cannot be read, up to `max_unreadable` of a split, as a
+    share, have `Substitutes`; None: none have.
     """
 
     keys: Sequence[bytes]
@@ -29,6 +31,7 @@ class Rows(NamedTuple):
     splits: Sequence[str] | None
     fetch: Fetch
     stored: ReadFeatures | None
+    framing: Framing | None = None
     max_unreadable: float | None = None
 
 
@@ -43,11 +46,17 @@ def divide(rows: Rows, rule: SplitRule, location: str) -> dict[str, Split]:
     if share is None:
         return splits
     labels = np.asarray(rows.labels)
-    return {name: replace(split, substitutes=Substitutes(labels[split.ids], share)) for name, split in splits.items()}
+    groups = {name: _exchangeable(labels[split.ids], split.buckets()) for name, split in splits.items()}
+    return {name: replace(split, substitutes=Substitutes(groups[name], share)) for name, split in splits.items()}
+
+
+def _exchangeable(labels: Integer[np.ndarray, " n"], buckets: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
+    """The group of each example, of which one may be read in place of another: of a class, or of a bucket."""
+    return buckets if buckets.any() else labels
 
 
 def _divide(rows: Rows, rule: SplitRule, location: str) -> dict[str, Split]:
-    every = Split(np.arange(len(rows.keys)), rows.fetch, rows.stored)
+    every = Split(np.arange(len(rows.keys)), rows.fetch, rows.stored, framing=rows.framing)
     if rows.splits is None:
         parts = rule.folder(rows.keys, [int(label) for label in rows.labels])
         return {name: replace(every, ids=part.ids, fingerprint=part.fingerprint) for name, part in parts.items()}

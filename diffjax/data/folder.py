@@ -1,6 +1,7 @@
 """A folder of images as a data set."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from diffjax.data import split_rules
 from diffjax.data.columns import Classes, Column, caption_notes, describe_first
 from diffjax.data.division import Rows, divide, take_classes, take_splits
 from diffjax.data.folder_layout import folder_classes, read_layout
+from diffjax.data.framing import OWN_SIZE, Frame, Framing, PictureSizes, describe_scaling, frame_pictures
 from diffjax.data.metadata_files import (
     PART_SUFFIX,
     Row,
@@ -22,18 +24,19 @@ from diffjax.data.metadata_files import (
     read_caption,
 )
 from diffjax.data.part_pictures import PictureColumn, picture_column
-from diffjax.data.pictures import DEFAULT_RULES, MAX_NAMED, PictureRules, Pictures, describe_scaling, open_pictures
+from diffjax.data.picture_reader import PictureReader
+from diffjax.data.pictures import DEFAULT_RULES, MAX_NAMED, PictureRules, Pictures, open_pictures
 from diffjax.data.split_rules import SplitRule
-from diffjax.data.splits import Dataset, PictureFiles
+from diffjax.data.splits import Dataset, PictureFiles, picture_dataset
 from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
+from diffjax.utils.image_fit import Place
 from diffjax.utils.image_folder import list_folder
-from diffjax.utils.image_io import Header
 
 
 def open_folder(
     path: str | Path,
-    image_size: int | None = None,
+    frame: Frame = OWN_SIZE,
     rule: SplitRule = split_rules.by_key,
     label: str = "",
     rules: PictureRules = DEFAULT_RULES,
@@ -46,11 +49,10 @@ def open_folder(
     sketch_file_name names are the feature sketch. `label` names the column of classes, by default `label` where no
     subfolders are classes.
 
-    Grey if every file is, else RGB. All have one size, or are centre-cropped and area-averaged to `image_size` ×
-    `image_size` pixels. `rules` say how files are read, and which are used (`open_pictures`). Raises `UserError`,
-    naming the file, for a folder that is missing, empty or mixed; for a file that cannot be read or differs in size;
-    and for links to folders, links to files outside, and names with control characters. The folder itself may be a
-    link.
+    Grey if every file is, else RGB. All have one size, or are brought to that of the `frame`. `rules` say how files are
+    read, and which are used (`open_pictures`). Raises `UserError`, naming the file, for a folder that is missing, empty
+    or mixed; for a file that cannot be read or differs in size; and for links to folders, links to files outside, and
+    names with control characters. The folder itself may be a link.
     """
     location = f"folder:{path}"
     pictures, metadata = _open_pictures(path, location, rules)
@@ -63,26 +65,24 @@ def open_folder(
     if not classes.names:
         classes = take_classes(columns, label, location) or classes
     splits = layout.splits or take_splits(columns, location)
-    headers = pictures.headers
-    channels = 1 if all(header.grey for header in headers) else 3
-    height, width = (image_size, image_size) if image_size else _common_size(root, files, headers)
-    shape = (height, width, channels)
-    fetch = partial(_fetch, pictures, classes.labels, shape, image_size)
+    sizes = PictureSizes(pictures.sizes, lambda number: str(files[number]))
+    framing = frame_pictures(frame, sizes, location)
+    reader = pictures.reader()
+    fetch = partial(_fetch, reader, classes.labels)
     parts = sorted(name.removesuffix(PART_SUFFIX) for name in columns if name.endswith(PART_SUFFIX))
-    part_pictures = {name: _part_pictures(root, name, columns, image_size) for name in parts}
+    part_pictures = {name: _part_pictures(root, name, columns, framing) for name in parts}
     stored = Stored(columns, part_pictures, None if captions is None else partial(_read_caption, captions))
     features = stored_features(stored, location)
     # By path and not by content: no file has to be read, and a retouched image stays in its split.
     keys = [file.as_posix().encode() for file in files]
-    rows = Rows(keys, classes.labels, splits, fetch, features_reader(stored), rules.unreadable.max_share)
+    rows = Rows(keys, classes.labels, splits, fetch, features_reader(stored), framing, rules.unreadable.max_share)
     divided = divide(rows, rule, location)
     names = classes.names
     without_caption = caption_notes(location, empty_captions(columns, captions), len(files))
-    notes = (*_notes(location, pictures, classes, image_size), *without_caption)
-    picture_files = PictureFiles(root, files, pictures.rows)
-    return Dataset(
-        location, shape, len(names), names, 256, divided, features=features, notes=notes, files=picture_files
-    )
+    notes = (*_notes(location, pictures, classes, framing), *without_caption)
+    dataset = picture_dataset(location, framing, reader.channels, names, divided, features, notes)
+    stamp = partial(pictures.stamp, reader)
+    return replace(dataset, files=PictureFiles(root, files, pictures.rows), stamp=stamp)
 
 
 def _open_pictures(path: str | Path, location: str, rules: PictureRules) -> tuple[Pictures, list[Row]]:
@@ -93,11 +93,10 @@ def _open_pictures(path: str | Path, location: str, rules: PictureRules) -> tupl
     return open_pictures(listing.without(parts), location, rules), metadata
 
 
-def _notes(location: str, pictures: Pictures, classes: Classes, image_size: int | None) -> Iterator[str]:
+def _notes(location: str, pictures: Pictures, classes: Classes, framing: Framing) -> Iterator[str]:
     """How pictures are read and scaled, and which classes have a single one."""
     yield from pictures.notes
-    if image_size:
-        yield from describe_scaling(location, pictures.rows, image_size)
+    yield from describe_scaling(location, framing, pictures.sizes)
     counts = np.bincount(classes.labels, minlength=len(classes.names))
     single = [name for number, name in enumerate(classes.names) if counts[number] == 1]
     if single:
@@ -110,7 +109,7 @@ def _read_caption(captions: Sequence[Path | None], row: int) -> str:
     return read_caption(captions[row])
 
 
-def _part_pictures(root: Path, name: str, columns: dict[str, Column], image_size: int | None) -> PictureColumn:
+def _part_pictures(root: Path, name: str, columns: dict[str, Column], framing: Framing) -> PictureColumn:
     """The pictures that the column `name_file_name` names, which is taken out. Raises `UserError` for missing ones."""
     column = f"{name}{PART_SUFFIX}"
     files = [root / str(text) for text in columns.pop(column)]
@@ -118,36 +117,14 @@ def _part_pictures(root: Path, name: str, columns: dict[str, Column], image_size
     if missing:
         problem = f"names {len(missing):,} missing picture(s): {describe_first(missing)}"
         raise UserError(f"folder:{root}: {column}: {problem}; add them, or leave the column out")
-    return picture_column(partial(_open_part, files), image_size)
+    return picture_column(partial(_open_part, files), framing)
 
 
 def _open_part(files: Sequence[Path], row: int) -> tuple[Path, str]:
     return files[row], str(files[row])
 
 
-def _common_size(root: Path, files: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:
-    """The common height and width of all images."""
-    first = headers[0][:2]
-    for file, header in zip(files, headers, strict=True):
-        if header[:2] != first:
-            sizes = f"{header.width}x{header.height} pixels, but {files[0]} is {first[1]}x{first[0]}"
-            raise UserError(f"folder:{root}: {file} is {sizes}; give image_size to crop and scale all to one size")
-    return first
-
-
 def _fetch(
-    pictures: Pictures,
-    labels: Integer[np.ndarray, " n"],
-    shape: tuple[int, int, int],
-    image_size: int | None,
-    index: int,
-) -> tuple[Callable[[], np.ndarray], int]:
-    return partial(_decode, pictures, shape, image_size, index), int(labels[index])
-
-
-def _decode(pictures: Pictures, shape: tuple[int, int, int], image_size: int | None, index: int) -> np.ndarray:
-    image = pictures.decode(index, shape[2], image_size)
-    if image.shape != shape:
-        path = pictures.root / pictures.files[index]
-        raise UserError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels now, was {shape[1]}x{shape[0]}; start again")
-    return image
+    reader: PictureReader, labels: Integer[np.ndarray, " n"], index: int
+) -> tuple[Callable[[Place | None], np.ndarray], int]:
+    return partial(reader.decode, index), int(labels[index])

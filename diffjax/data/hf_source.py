@@ -2,23 +2,26 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Int64, Integer
 
 from diffjax.data import split_rules
 from diffjax.data.columns import Column, caption_notes, empty_texts, typed_column
 from diffjax.data.division import SPLIT_WORDS, Rows, divide, take_classes, take_splits
+from diffjax.data.framing import OWN_SIZE, Frame, PictureSizes, describe_scaling, frame_pictures
 from diffjax.data.part_pictures import picture_column
 from diffjax.data.split_rules import SplitRule
-from diffjax.data.splits import Dataset
+from diffjax.data.splits import Dataset, picture_dataset
 from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
-from diffjax.utils.image_io import Header, decode_file, read_header
+from diffjax.utils.image_fit import Place
+from diffjax.utils.image_io import decode_file, read_header
 
 Library = Any  # the package datasets, which may not be installed, and its objects
 
@@ -49,7 +52,7 @@ class _Pictures(NamedTuple):
 
 
 def open_hf(
-    name: str, image_size: int | None = None, rule: SplitRule = split_rules.by_key, *, image: str = "", label: str = ""
+    name: str, frame: Frame = OWN_SIZE, rule: SplitRule = split_rules.by_key, *, image: str = "", label: str = ""
 ) -> Dataset:
     """A data set of Hugging Face: a parquet or arrow file, a folder of them or of images, or a name.
 
@@ -79,21 +82,22 @@ def open_hf(
     names = getattr(kinds.get(chosen_label), "names", None) or ()
     classes = take_classes(columns, chosen_label, location, names)
     labels = classes.labels if classes else np.zeros(sum(counts), np.int32)
-    shape, transparent = _shape(pictures, sum(counts), image_size)
-    fetch = partial(_fetch, pictures, labels, shape, image_size)
+    heads = _heads(pictures, sum(counts))
+    framing = frame_pictures(frame, PictureSizes(heads[:, :2], lambda number: f"row {number}"), location)
+    channels = 1 if heads[:, 2].all() else 3
+    fetch = partial(_fetch, pictures, labels, channels)
     keys = [f"{split}{row}".encode() for split, count in zip(kept, counts, strict=True) for row in range(count)]
     beside = {key: _pictures(library, tables, key, location, path) for key in further}
-    stored = Stored(columns, {key: picture_column(column.open, image_size) for key, column in beside.items()})
+    stored = Stored(columns, {key: picture_column(column.open, framing) for key, column in beside.items()})
     features = stored_features(stored, location)
-    divided = divide(Rows(keys, labels, chosen or named, fetch, features_reader(stored)), rule, location)
-    notes = caption_notes(location, empty_texts(columns), sum(counts))
+    divided = divide(Rows(keys, labels, chosen or named, fetch, features_reader(stored), framing), rule, location)
+    notes = (*describe_scaling(location, framing, heads[:, :2]),)
+    notes += caption_notes(location, empty_texts(columns), sum(counts))
     if left_out:
         notes = (*notes, f"{location}: the split(s) {', '.join(left_out)} are left out")
     class_names = classes.names if classes else ()
-    count = len(class_names)
-    return Dataset(
-        location, shape, count, class_names, 256, divided, features=features, transparent=transparent, notes=notes
-    )
+    dataset = picture_dataset(location, framing, channels, class_names, divided, features, notes)
+    return replace(dataset, transparent=int(heads[:, 3].sum()))
 
 
 def _import_library() -> Library:
@@ -164,35 +168,19 @@ def _columns(library: Library, tables: Sequence[Library], image: str, location: 
     return columns
 
 
-def _shape(pictures: _Pictures, count: int, image_size: int | None) -> tuple[tuple[int, int, int], int]:
-    """The common shape (h, w, c), and how many pictures are transparent. Reads the headers of all."""
-    first: Header | None = None
-    grey = True
-    transparent = 0
-    for number in range(count):
-        header = read_header(*pictures.open(number))
-        first = first or header
-        if not image_size and header[:2] != first[:2]:
-            sizes = f"{header.width}x{header.height} pixels, but the first is {first.width}x{first.height}"
-            problem = f"row {number} is {sizes}"
-            raise UserError(f"{pictures.location}: {problem}; give image_size to crop and scale all to one size")
-        grey &= header.grey
-        transparent += header.transparent
-    if first is None:
+def _heads(pictures: _Pictures, count: int) -> Int64[np.ndarray, "n 4"]:
+    """Height, width, whether grey and whether transparent of each picture, by their headers."""
+    if not count:
         raise UserError(f"{pictures.location}: has no rows; give another set")
-    height, width = (image_size, image_size) if image_size else first[:2]
-    return (height, width, 1 if grey else 3), transparent
+    return np.array([read_header(*pictures.open(number))[:4] for number in range(count)], np.int64)
 
 
 def _fetch(
-    pictures: _Pictures, labels: Integer[np.ndarray, " n"], shape: tuple[int, int, int], image_size: int | None, i: int
-) -> tuple[Callable[[], np.ndarray], int]:
-    return partial(_decode, pictures, shape, image_size, i), int(labels[i])
+    pictures: _Pictures, labels: Integer[np.ndarray, " n"], channels: int, number: int
+) -> tuple[Callable[[Place], np.ndarray], int]:
+    return partial(_decode, pictures, channels, number), int(labels[number])
 
 
-def _decode(pictures: _Pictures, shape: tuple[int, int, int], image_size: int | None, number: int) -> np.ndarray:
+def _decode(pictures: _Pictures, channels: int, number: int, place: Place) -> np.ndarray:
     file, name = pictures.open(number)
-    image = decode_file(file, shape[2], image_size, name)
-    if image.shape != shape:
-        raise UserError(f"{name}: {image.shape[1]}x{image.shape[0]} pixels now, was {shape[1]}x{shape[0]}; start again")
-    return image
+    return decode_file(file, channels, place, name)

@@ -11,10 +11,14 @@ from jaxtyping import Bool, Integer, UInt8
 from diffjax.data import duplicates, picture_index, unreadable
 from diffjax.data.duplicates import Duplicates
 from diffjax.data.picture_index import BAD, DEEP, GREY, SEVERAL_FRAMES, TRANSPARENT, PictureIndex, Rows
+from diffjax.data.picture_reader import PictureReader, path_table
 from diffjax.data.unreadable import Unreadable
 from diffjax.errors import UserError, warn
+from diffjax.utils.image_fit import Colour
 from diffjax.utils.image_folder import Listing
-from diffjax.utils.image_io import WHITE, Colour, Header, decode_file
+from diffjax.utils.image_io import WHITE
+
+Failure = tuple[int, str]  # the index of an example in its split, and why it could not be read
 
 MAX_NAMED = 3  # files, of those that a message is about
 _MAX_PROBLEM = 300  # letters of a file's problem, in a message on several
@@ -52,23 +56,27 @@ class Pictures:
     left_out: Sequence[Path]
 
     @property
-    def headers(self) -> list[Header]:
-        """The header of each file, whose `grey` takes the colour of the background into account."""
-        coloured = len({*self.rules.background}) > 1
-        flags = self.rows["flags"]
-        grey = (flags & GREY > 0) & ~(coloured & (flags & TRANSPARENT > 0))
-        kinds = (flags & flag > 0 for flag in (TRANSPARENT, DEEP, SEVERAL_FRAMES))
-        columns = (self.rows["height"], self.rows["width"], grey, *kinds)
-        return [Header(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
+    def sizes(self) -> Integer[np.ndarray, "n 2"]:
+        """Height and width of each, in pixels, as shown."""
+        return np.stack([self.rows["height"], self.rows["width"]], axis=1)
 
-    def decode(self, number: int, channels: int, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
-        """The picture of a file. Raises UserError for one that has changed since the set was opened."""
-        path = self.root / self.files[number]
-        row = self.rows[number]
-        if picture_index.file_status(path) != (row["size"], row["modified"]):
-            problem = "was changed" if path.exists() else "was deleted"
-            raise UserError(f"{path}: {problem} since the set was opened; start again")
-        return decode_file(path, channels, image_size, background=self.rules.background)
+    @property
+    def channels(self) -> int:
+        """1 where all are grey, also on the colour of the background, else 3."""
+        flags = self.rows["flags"]
+        coloured = len({*self.rules.background}) > 1
+        grey = (flags & GREY > 0) & ~(coloured & (flags & TRANSPARENT > 0))
+        return 1 if grey.all() else 3
+
+    def reader(self) -> PictureReader:
+        """What reads them."""
+        rows = self.rows
+        statuses = np.stack([rows["size"], rows["modified"]], axis=1)
+        return PictureReader(str(self.root), path_table(self.files), statuses, self.channels, self.rules.background)
+
+    def stamp(self, reader: PictureReader, number: int) -> bytes:
+        """What identifies a file as it is now; empty of one that was changed just before it was read."""
+        return reader.stamp(number) if self.rows["settled"][number] else b""
 
 
 def open_pictures(listing: Listing, name: str, rules: PictureRules) -> Pictures:
@@ -99,44 +107,44 @@ def open_pictures(listing: Listing, name: str, rules: PictureRules) -> Pictures:
     return Pictures(listing.root, files, rows, rules, tuple(f"{name}: {note}" for note in notes), left_out)
 
 
-def describe_scaling(name: str, rows: Rows, image_size: int) -> list[str]:
-    """How many pictures are smaller than `image_size`, and whether most are larger."""
-    sides = np.minimum(rows["height"], rows["width"])
-    size = f"{image_size}x{image_size}"
-    notes = []
-    if smaller := int((sides < image_size).sum()):
-        notes.append(f"{name}: {smaller:,} of {len(sides):,} images are smaller than {size} and scaled up")
-    larger = int((sides > image_size).sum())
-    if larger > len(sides) / 2:
-        factor = float(np.median(sides)) / image_size
-        median = f"the median by {factor:.2g}"
-        notes.append(f"{name}: {larger:,} of {len(sides):,} images are larger than {size} and scaled down ({median})")
-    return notes
-
-
 class Substitutes:
-    """Which example of a split is read in place of one whose file could not be read: the next of the same class.
+    """Which example of a split is read in place of one whose file could not be read: the next of the same group.
 
     Which files fail decides what is read, and not when, in which thread or process: the batches stay a function of
-    seed and step.
+    seed and step. A process that reads for another one collects its failures, which that one reports and limits.
     """
 
-    def __init__(self, labels: Integer[np.ndarray, " n"], max_share: float) -> None:
-        self._labels = labels
-        self._max_failed = int(max_share * len(labels))
+    def __init__(self, groups: Integer[np.ndarray, " n"], max_share: float) -> None:
+        self._groups = groups
+        self._max_failed = int(max_share * len(groups))
         self._failed: set[int] = set()
+        self._collected: list[Failure] | None = None
 
     def resolve(self, index: int) -> int:
-        """The index itself, or the next one of its class that has not failed."""
-        same = range(index, index + len(self._labels)) if self._failed else (index,)
-        for number in (place % len(self._labels) for place in same):
-            if number not in self._failed and self._labels[number] == self._labels[index]:
+        """The index itself, or the next one of its group that has not failed."""
+        same = range(index, index + len(self._groups)) if self._failed else (index,)
+        for number in (place % len(self._groups) for place in same):
+            if number not in self._failed and self._groups[number] == self._groups[index]:
                 return number
-        raise UserError("data.unreadable: no other picture of this class can be read; replace the files")
+        raise UserError("data.unreadable: no other picture of this class or size can be read; replace the files")
+
+    def collect(self) -> None:
+        """From now on, note failures for `take`, and report none."""
+        self._collected = []
+
+    def take(self) -> tuple[Failure, ...]:
+        """The failures since the last call."""
+        failures = tuple(self._collected or ())
+        self.collect()
+        return failures
 
     def replace(self, index: int, error: UserError) -> None:
         """Note that an example could not be read. Raises that error where more fail than may."""
         if index in self._failed:
+            return
+        if self._collected is not None:
+            self._failed.add(index)
+            self._collected.append((index, str(error)))
             return
         if len(self._failed) >= self._max_failed:
             raise error

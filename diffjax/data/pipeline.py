@@ -1,36 +1,41 @@
-"""Batches whose content is a pure function of (seed, step), for any number of hosts."""
+"""Batches whose content is a pure function of (seed, step), for any number of hosts, threads and processes."""
 
 import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple, TypedDict
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
-from jaxtyping import Int32, Key, PyTree, Shaped, UInt32
 
 from diffjax.data import condition_batches, pixel_representation
-from diffjax.data.augment import Augment, apply_augmentations, check_augment
-from diffjax.data.batch_order import balanced_ids, check_numbers, host_part, ids_by_class, seed_words, shuffled_ids
+from diffjax.data.augment import Augment, check_augment
+from diffjax.data.batch_order import (
+    STREAM_LENGTH,
+    balanced_ids,
+    bucketed_ids,
+    check_numbers,
+    further_words,
+    host_part,
+    ids_by_class,
+    plan_batches,
+    seed_words,
+    shuffled_ids,
+)
 from diffjax.data.condition_parts import Part
-from diffjax.data.pixel_representation import Form, Images
-from diffjax.data.splits import Dataset, GeneratedSplit, Split
-from diffjax.protocols import Keys
-from diffjax.utils.prng import fold_index
+from diffjax.data.device_batches import Batch, DeviceTransforms, Randomness, gather_batch, transform_batch
+from diffjax.data.generated_split import GeneratedSplit
+from diffjax.data.pixel_representation import Form
+from diffjax.data.raw_batches import BY_THREADS, ReadAhead, read_ahead
+from diffjax.data.reading import RawBatch, Reader
+from diffjax.data.resident import ResidentSplit, keep_resident
+from diffjax.data.splits import Dataset, Split
+from diffjax.errors import UserError
 
 RESIDENT_BYTES = 256 * 10**6  # of a decoded split, up to which it is kept on the device by default
-
-
-class Batch(TypedDict):
-    """Images in their representation, and their condition: labels, None without labels, or a dict with parts."""
-
-    x: Shaped[jax.Array, "b ..."]
-    cond: PyTree
 
 
 @dataclass(frozen=True)
@@ -44,31 +49,7 @@ class BatchConfig:
     augment: Sequence[Augment] = ()  # applied in turn, before `form`
     parts: Sequence[Part] = ()  # of conditions, from `build_parts`
     resident: bool | None = None  # whether the split is kept on the device; None: up to `RESIDENT_BYTES`
-    read_threads: int = 8  # of a split that is not resident
-    prefetch_batches: int = 8
-
-
-class _Randomness(NamedTuple):
-    """The keys and counters of all randomness of a batch; independent of the host."""
-
-    noise: Key[jax.Array, ""]
-    augment: Key[jax.Array, ""]
-    choice: Key[jax.Array, ""]
-    step: np.uint32
-    first_row: np.uint32
-
-
-class _DeviceTransforms(NamedTuple):
-    """Transforms of images and of the parts of conditions, on the device."""
-
-    levels: int
-    form: Form
-    augment: tuple[Augment, ...]
-    parts: tuple[Part, ...]
-
-    @property
-    def random(self) -> bool:
-        return self.form.noisy or bool(self.augment) or any(part.choices for part in self.parts)
+    ahead: ReadAhead = BY_THREADS  # how a split that is not resident is read
 
 
 def batches(
@@ -77,121 +58,82 @@ def batches(
     """This host's part, b = batch_size / hosts rows, of the batches `start_step`, `start_step` + 1, … without end.
 
     Row j of batch k is example `ids[k · batch_size + host · b + j]` of one infinite order in which every epoch, of each
-    class with `balance`, is another permutation. A split that is not resident is decoded by threads until `close()`;
-    both ways give equal bits. Generated examples are computed on the device, from their ids. With parts, cond is
-    {"label": labels, name: ConditionPart, …}; a part with choices takes one per row. Raises `UserError`,
-    naming the field, for a split or numbers that do not fit.
+    class with `balance`, is another permutation; in a set with buckets each batch is of one bucket (`batch_plan`). A
+    split that is not resident is decoded by threads, or by processes, until `close()`; all ways give equal bits.
+    Generated examples are computed on the device, from their ids. With parts, cond is {"label": labels, name:
+    ConditionPart, …}; a part with choices takes one per row. Raises `UserError`, naming the field, for a split or
+    numbers that do not fit.
     """
     source = dataset.split(split)
     check_numbers(config.batch_size, config.seed, start_step, host, hosts)
     condition_batches.check_parts(config.parts, dataset, bool(config.augment))
     check_augment(config.augment, dataset)
-    transforms = _DeviceTransforms(dataset.levels, config.form, tuple(config.augment), tuple(config.parts))
-    first_row = host * (config.batch_size // hosts)
-    randomness = _random_words(config.seed, start_step, first_row) if transforms.random else itertools.repeat(None)
-    ids = _ordered_ids(dataset, split, config)
-    if _fits_on_device(dataset, split, config.parts) if config.resident is None else config.resident:
-        order = host_part(ids, config.batch_size, host, hosts)
-        return _resident_batches(dataset, split, order, start_step, transforms, randomness)
-    order = host_part(ids.map(partial(_read_example, source, transforms.parts)), config.batch_size, host, hosts)
-    options = grain.ReadOptions(num_threads=config.read_threads, prefetch_buffer_size=config.prefetch_batches)
-    return _streamed_batches(dataset, order[start_step:].to_iter_dataset(options), transforms, randomness)
+    transforms = DeviceTransforms(dataset.levels, config.form, tuple(config.augment), tuple(config.parts))
+    share = config.batch_size // hosts
+    randomness = transforms.randomness(config.seed, start_step, host * share)
+    order = host_part(_ordered_ids(dataset, split, config), config.batch_size, host, hosts)
+    if _is_resident(source, config, len(source) * _example_bytes(dataset, config.parts)):
+        resident = keep_resident(dataset, split, config.parts)
+        return _resident_batches(resident, order, start_step, transforms, randomness)
+    reader = Reader(source, tuple(config.parts), further_words(config.seed)[1])
+    first_rows = range(host * share, STREAM_LENGTH, config.batch_size)
+    ahead = config.ahead if dataset.encoded else replace(config.ahead, workers=0)
+    count = ahead.batches(share * _example_bytes(dataset, config.parts))
+    raw_batches = read_ahead(reader, order, first_rows, start_step, ahead, count)
+    return _streamed_batches(raw_batches, dataset.classes, transforms, randomness)
 
 
 def _ordered_ids(dataset: Dataset, split: str, config: BatchConfig) -> grain.MapDataset:
+    bucketed = len(dataset.sizes) > 1
+    if config.balance and bucketed:
+        raise UserError("data.balance: batches hold pictures of one bucket, so classes take no turns; leave it off")
     if config.balance:
         return balanced_ids(ids_by_class(dataset, split), config.seed)
-    return shuffled_ids(len(dataset.split(split)), seed_words(config.seed)[0])
-
-
-def _fits_on_device(dataset: Dataset, split: str, parts: Sequence[Part]) -> bool:
     source = dataset.split(split)
-    example_bytes = math.prod(dataset.shape) + sum(part.bytes for part in parts)
-    return isinstance(source, GeneratedSplit) or len(source) * example_bytes <= RESIDENT_BYTES
+    if bucketed and isinstance(source, Split):
+        buckets = source.buckets()
+        return bucketed_ids(buckets, plan_batches(buckets, config.batch_size, config.seed))
+    return shuffled_ids(len(source), seed_words(config.seed)[0])
 
 
-def _random_words(seed: int, start_step: int, first_row: int) -> Iterator[_Randomness]:
-    further = np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1).tolist()  # the others are in use
-    words = (*seed_words(seed)[1:3], *further)
-    noise, augment, choice = (jax.random.key(word, impl="threefry2x32") for word in words)
-    for step in itertools.count(start_step):
-        yield _Randomness(noise, augment, choice, np.uint32(step), np.uint32(first_row))
+def _is_resident(source: Split | GeneratedSplit, config: BatchConfig, total_bytes: int) -> bool:
+    random = source.framing is not None and source.framing.random
+    if config.resident and random:
+        raise UserError("resident: another part of each picture is read each time; leave it out")
+    if config.resident is not None:
+        return config.resident
+    return isinstance(source, GeneratedSplit) or (total_bytes <= RESIDENT_BYTES and not random)
+
+
+def _example_bytes(dataset: Dataset, parts: Sequence[Part]) -> int:
+    """The size of a decoded example, of the largest bucket."""
+    values = math.prod(dataset.shape)
+    if len(dataset.sizes) > 1:
+        values = max(map(math.prod, dataset.sizes)) * dataset.shape[2]
+    return values * (1 if dataset.has_levels else 4) + sum(part.bytes for part in parts)
 
 
 def _resident_batches(
-    dataset: Dataset,
-    split: str,
+    resident: ResidentSplit,
     order: grain.MapDataset,
     start_step: int,
-    transforms: _DeviceTransforms,
-    randomness: Iterator[_Randomness | None],
+    transforms: DeviceTransforms,
+    randomness: Iterator[Randomness | None],
 ) -> Generator[Batch, None, None]:
-    """Only ids are made on the host; images are on the device, as bytes, or are generated there."""
-    source = dataset.split(split)
-    if isinstance(source, GeneratedSplit):
-        rows = source.draw
-    else:
-        images, labels = dataset.arrays(split)
-        parts = condition_batches.gather_parts(source, np.arange(len(source)), images, labels, transforms.parts)
-        rows = Partial(_select_rows, *jax.device_put((images, labels, parts)))
+    """Only ids are made on the host."""
     for step in itertools.count(start_step):
-        yield _gather_batch(rows, jnp.asarray(order[step], jnp.uint32), transforms, next(randomness))
-
-
-def _select_rows(
-    images: Shaped[jax.Array, "n ..."],
-    labels: Int32[jax.Array, " n"] | None,
-    parts: dict[str, jax.Array],
-    ids: UInt32[jax.Array, " b"],
-) -> tuple[Images, Int32[jax.Array, " b"] | None, dict[str, jax.Array]]:
-    return images[ids], None if labels is None else labels[ids], {name: value[ids] for name, value in parts.items()}
-
-
-def _read_example(source: Split | GeneratedSplit, parts: Sequence[Part], number: int | np.integer) -> dict[str, object]:
-    """One example, and the values of its parts."""
-    example = source[int(number)]
-    return {**example, "parts": condition_batches.part_values(source, int(number), example, parts)}
+        select, rows = resident.rows(np.asarray(order[step]))
+        yield gather_batch(select, jnp.asarray(rows), transforms, next(randomness))
 
 
 def _streamed_batches(
-    dataset: Dataset, reads: grain.IterDataset, transforms: _DeviceTransforms, randomness: Iterator[_Randomness | None]
+    raw_batches: Generator[RawBatch, None, None],
+    classes: int,
+    transforms: DeviceTransforms,
+    randomness: Iterator[Randomness | None],
 ) -> Generator[Batch, None, None]:
-    """Images are decoded by Grain's threads and sent to the device as bytes."""
-    reader = iter(reads)
-    try:
-        for raw in reader:
+    """Decoded images are sent to the device as bytes."""
+    with closing(raw_batches):
+        for raw in raw_batches:
             images, labels, parts = jax.tree.map(jnp.asarray, (raw["image"], raw["label"], raw["parts"]))
-            yield _transform_batch(images, labels if dataset.classes else None, parts, transforms, next(randomness))
-    finally:
-        reader.close()
-
-
-@partial(jax.jit, static_argnames="transforms")
-def _gather_batch(
-    rows: Partial, ids: UInt32[jax.Array, " b"], transforms: _DeviceTransforms, randomness: _Randomness | None
-) -> Batch:
-    images, labels, *parts = rows(ids)  # generated examples have no parts
-    return _transform_batch(images, labels, parts[0] if parts else {}, transforms, randomness)
-
-
-@partial(jax.jit, static_argnames="transforms")
-def _transform_batch(
-    images: Images,
-    labels: Int32[jax.Array, " b"] | None,
-    parts: dict[str, jax.Array],
-    transforms: _DeviceTransforms,
-    randomness: _Randomness | None,
-) -> Batch:
-    """Augmentation, then representation; one key per example, from its row in the whole batch."""
-    noise: Keys | None = None
-    choice: Keys | None = None
-    if randomness is not None:
-        rows = randomness.first_row + jnp.arange(len(images), dtype=jnp.uint32)
-        roots = (jax.random.fold_in(root, randomness.step) for root in randomness[:3])
-        noise, augment, choice = (fold_index(root, rows) for root in roots)
-        images = apply_augmentations(transforms.augment, augment, images)
-    cond = labels
-    if transforms.parts:
-        chosen = condition_batches.choose_variants(parts, transforms.parts, choice)
-        cond = condition_batches.assemble_condition(labels, chosen, transforms.parts)
-    return {"x": transforms.form.encode(noise, images, transforms.levels), "cond": cond}
+            yield transform_batch(images, labels if classes else None, parts, transforms, next(randomness))

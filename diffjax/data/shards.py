@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,15 +22,18 @@ from diffjax.data.columns import (
     typed_column,
 )
 from diffjax.data.division import Rows, divide, own_splits, take_classes, take_splits
+from diffjax.data.framing import OWN_SIZE, Frame, Framing, PictureSizes, describe_scaling, frame_pictures
 from diffjax.data.part_pictures import PictureColumn, picture_column
+from diffjax.data.picture_index import file_status
 from diffjax.data.shard_index import PICTURES, ShardIndex, decode_text, read_index
 from diffjax.data.shard_pattern import expand_pattern
 from diffjax.data.split_rules import SplitRule
-from diffjax.data.splits import Dataset
+from diffjax.data.splits import Dataset, picture_dataset
 from diffjax.data.stored_features import Stored, features_reader, stored_features
 from diffjax.errors import UserError
 from diffjax.utils.file_regions import read_region
 from diffjax.utils.files import cache_folder
+from diffjax.utils.image_fit import Place
 from diffjax.utils.image_io import decode_file
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -38,11 +42,15 @@ CAPTION_EXTENSION = "txt"
 
 
 class Shards(NamedTuple):
-    """The files of all samples: of sample i, those of row `i − starts[s]` of the shard s that holds it."""
+    """The files of all samples: of sample i, those of row `i − starts[s]` of the shard s that holds it.
+
+    `statuses` are the size and the time of the last change of each shard when it was opened.
+    """
 
     paths: Sequence[Path]
     indices: Sequence[ShardIndex]
     starts: Integer[np.ndarray, " _"]
+    statuses: Sequence[tuple[int, int]]
 
     def find(self, number: int) -> tuple[Path, ShardIndex, int]:
         """The shard of a sample, its index, and its row there."""
@@ -52,7 +60,7 @@ class Shards(NamedTuple):
 
 def open_shards(
     pattern: str,
-    image_size: int | None = None,
+    frame: Frame = OWN_SIZE,
     rule: SplitRule = split_rules.by_key,
     *,
     image: str = "",
@@ -69,9 +77,10 @@ def open_shards(
     """
     location = f"shards:{pattern}"
     paths = expand_pattern(pattern)
+    statuses = [file_status(path) for path in paths]
     indices = [read_index(path, image, cache or cache_folder() / "shards") for path in paths]
     counts = [len(index.keys) for index in indices]
-    shards = Shards(paths, indices, np.cumsum([0, *counts]))
+    shards = Shards(paths, indices, np.cumsum([0, *counts]), statuses)
     columns = _columns(shards, location)
     words = own_splits(_first_word(path) for path in paths)
     named = [word for word, count in zip(words, counts, strict=True) for _ in range(count)] if words else None
@@ -81,20 +90,19 @@ def open_shards(
     names = classes.names if classes else ()
     heads = np.concatenate([index.heads for index in indices])
     channels = 1 if heads[:, 2].all() else 3
-    height, width = (image_size, image_size) if image_size else _common_size(shards, heads, location)
-    shape = (height, width, channels)
+    sizes = PictureSizes(heads[:, :2], partial(_describe_picture, shards))
+    framing = frame_pictures(frame, sizes, location)
     has_captions = any(CAPTION_EXTENSION in index.extensions for index in indices)
-    pictures = {name: _part_pictures(shards, name, image_size) for name in _part_names(shards)}
+    pictures = {name: _part_pictures(shards, name, framing) for name in _part_names(shards)}
     stored = Stored(columns, pictures, partial(_read_caption, shards) if has_captions else None)
     features = stored_features(stored, location)
-    fetch = partial(_fetch, shards, labels, shape, image_size)
+    fetch = partial(_fetch, shards, labels, channels)
     keys = [name.encode() for index in indices for name in _picture_names(index)]
-    divided = divide(Rows(keys, labels, splits, fetch, features_reader(stored)), rule, location)
-    notes = caption_notes(location, _empty_captions(shards, columns) if TEXT in features else 0, len(keys))
-    transparent = int(heads[:, 3].sum())
-    return Dataset(
-        location, shape, len(names), names, 256, divided, features=features, transparent=transparent, notes=notes
-    )
+    divided = divide(Rows(keys, labels, splits, fetch, features_reader(stored), framing), rule, location)
+    empty = _empty_captions(shards, columns) if TEXT in features else 0
+    notes = (*describe_scaling(location, framing, sizes.sizes), *caption_notes(location, empty, len(keys)))
+    dataset = picture_dataset(location, framing, channels, names, divided, features, notes)
+    return replace(dataset, transparent=int(heads[:, 3].sum()), stamp=partial(_stamp, shards))
 
 
 def _first_word(path: Path) -> str:
@@ -147,15 +155,9 @@ def _parse(text: str, row: int, place: Callable[[int], str]) -> dict[str, object
     return record
 
 
-def _common_size(shards: Shards, heads: Integer[np.ndarray, "n 4"], location: str) -> tuple[int, int]:
-    """The common height and width of all pictures."""
-    other = np.flatnonzero((heads[:, :2] != heads[0, :2]).any(axis=1))
-    if len(other):
-        path, index, row = shards.find(int(other[0]))
-        sizes = f"{heads[other[0], 1]}x{heads[other[0], 0]} pixels, but the first is {heads[0, 1]}x{heads[0, 0]}"
-        name = _picture_names(index)[row]
-        raise UserError(f"{location}: {name} of {path} is {sizes}; give image_size to crop and scale all to one size")
-    return int(heads[0, 0]), int(heads[0, 1])
+def _describe_picture(shards: Shards, number: int) -> str:
+    path, index, row = shards.find(number)
+    return f"{_picture_names(index)[row]} of {path}"
 
 
 def _empty_captions(shards: Shards, columns: Mapping[str, Column]) -> int:
@@ -172,24 +174,24 @@ def _empty_captions(shards: Shards, columns: Mapping[str, Column]) -> int:
 
 
 def _fetch(
-    shards: Shards,
-    labels: Integer[np.ndarray, " n"],
-    shape: tuple[int, int, int],
-    image_size: int | None,
-    number: int,
-) -> tuple[Callable[[], np.ndarray], int]:
-    return partial(_decode, shards, shape, image_size, number), int(labels[number])
+    shards: Shards, labels: Integer[np.ndarray, " n"], channels: int, number: int
+) -> tuple[Callable[[Place], np.ndarray], int]:
+    return partial(_decode, shards, channels, number), int(labels[number])
 
 
-def _decode(shards: Shards, shape: tuple[int, int, int], image_size: int | None, number: int) -> np.ndarray:
+def _decode(shards: Shards, channels: int, number: int, place: Place) -> np.ndarray:
     path, index, row = shards.find(number)
     column = index.extensions.index(index.picture[row])
     data = read_region(path, int(index.offsets[row, column]), int(index.sizes[row, column]))
-    name = f"{path}: {index.keys[row]}.{index.picture[row]}"
-    image = decode_file(io.BytesIO(data), shape[2], image_size, name)
-    if image.shape != shape:
-        raise UserError(f"{name}: {image.shape[1]}x{image.shape[0]} pixels now, was {shape[1]}x{shape[0]}; start again")
-    return image
+    return decode_file(io.BytesIO(data), channels, place, f"{path}: {index.keys[row]}.{index.picture[row]}")
+
+
+def _stamp(shards: Shards, number: int) -> bytes:
+    """What identifies a picture: its place in its shard, and the status of that file."""
+    path, index, row = shards.find(number)
+    column = index.extensions.index(index.picture[row])
+    size, modified = shards.statuses[int(np.searchsorted(shards.starts, number, "right")) - 1]
+    return f"{path}\0{size}\0{modified}\0{index.offsets[row, column]}\0{index.sizes[row, column]}".encode()
 
 
 def _part_names(shards: Shards) -> list[str]:
@@ -199,8 +201,8 @@ def _part_names(shards: Shards) -> list[str]:
     return sorted({stem for stem, _, last in stems if stem and last in PICTURES})
 
 
-def _part_pictures(shards: Shards, name: str, image_size: int | None) -> PictureColumn:
-    return picture_column(partial(_open_part, shards, name), image_size)
+def _part_pictures(shards: Shards, name: str, framing: Framing) -> PictureColumn:
+    return picture_column(partial(_open_part, shards, name), framing)
 
 
 def _open_part(shards: Shards, part: str, number: int) -> tuple[io.BytesIO, str]:

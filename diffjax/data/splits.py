@@ -1,47 +1,26 @@
 """Data sets: named splits with random access, and the properties of all examples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
-import jax
 import numpy as np
-from jax.tree_util import Partial
-from jaxtyping import Float32, Int32, Int64, Integer, UInt8
+from jaxtyping import Float32, Int32, Int64, Integer
 
+from diffjax.data.decoded_pictures import DecodedPictures
+from diffjax.data.examples import Example, Feature, Images
+from diffjax.data.framing import IN_TRAINING, OUTSIDE_OF_TRAINING, Framing, View
+from diffjax.data.generated_split import GeneratedSplit
 from diffjax.data.picture_index import Rows
 from diffjax.data.pictures import Substitutes
-from diffjax.distributions import Mixture
 from diffjax.errors import UserError
+from diffjax.utils.image_fit import Place, Size
+from diffjax.utils.image_io import place_pixels
 
-Image = UInt8[np.ndarray, "..."] | Float32[np.ndarray, "..."]  # levels [h, w, c]; real numbers of any shape
-Images = UInt8[np.ndarray, "n ..."] | Float32[np.ndarray, "n ..."]
-Fetch = Callable[[int], tuple[Callable[[], np.ndarray], int]]
-ReadFeatures = Callable[[int], Mapping[str, object]]
-
-
-class Example(TypedDict):
-    """One example: the image, and its class (0 in sets without labels)."""
-
-    image: Image
-    label: np.int32
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A stored feature beside image and class: an array, a text, a class of `classes`, or a picture of that shape.
-
-    `names` are those of the categories that its values may be taken as. `optional`: an empty text stands for none.
-    """
-
-    shape: tuple[int | None, ...]
-    dtype: np.dtype
-    text: bool = False
-    classes: int = 0
-    names: tuple[str, ...] = ()
-    optional: bool = False
-    picture: bool = False
+Decode = Callable[..., np.ndarray]  # of pictures with the `Place` that brings them to a size; of others without
+Fetch = Callable[[int], tuple[Decode, int]]
+ReadFeatures = Callable[[int, Place | None], Mapping[str, object]]
 
 
 class Part(NamedTuple):
@@ -63,9 +42,11 @@ class PictureFiles(NamedTuple):
 class Split:
     """One split with random access: `fetch(id)` finds a record and returns (decode its image, its label).
 
-    `stored(id)` is the whole record, in sets with further features. `fingerprint` is a hash of the keys by which images
-    were assigned to this split; empty if the set itself has the split. `substitutes` name the example that is read in
-    place of one that cannot be; without them that raises.
+    `framing` brings pictures to a size: then `decode` takes a `Place`, or None for the whole picture. `stored(id,
+    place)` is the whole record, in sets with further features, its pictures brought to the size of the image.
+    `fingerprint` is a hash of the keys by which images were assigned to this split; empty if the set itself has the
+    split. `substitutes` name the example that is read in place of one that cannot be; without them that raises.
+    `decoded` has pictures that need not be decoded.
     """
 
     ids: Int64[np.ndarray, " n"]
@@ -73,27 +54,56 @@ class Split:
     stored: ReadFeatures | None = None
     fingerprint: str = ""
     substitutes: Substitutes | None = None
+    framing: Framing | None = None
+    decoded: DecodedPictures | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Example:
+        return self.read(index)
+
+    def read(self, index: int, view: View = OUTSIDE_OF_TRAINING) -> Example:
+        """One example, its image as this view has it."""
         while True:
             resolved = self._resolve(index)
-            decode, label = self.fetch(int(self.ids[resolved]))
+            record = int(self.ids[resolved])
+            decode, label = self.fetch(record)
             try:
-                return {"image": decode(), "label": np.int32(label)}
+                return {"image": self._pixels(record, decode, view), "label": np.int32(label)}
             except UserError as error:
                 if self.substitutes is None:
                     raise
                 self.substitutes.replace(resolved, error)
 
-    def features(self, index: int) -> Mapping[str, object]:
+    def features(self, index: int, view: View = OUTSIDE_OF_TRAINING) -> Mapping[str, object]:
         """The stored features of an example beside image and class; none in most sets."""
-        return self.stored(int(self.ids[self._resolve(index)])) if self.stored else {}
+        if self.stored is None:
+            return {}
+        record = int(self.ids[self._resolve(index)])
+        return self.stored(record, None if self.framing is None else self.framing.place(record, view))
+
+    def buckets(self) -> Int64[np.ndarray, " n"]:
+        """The number of the size, in training, of each example."""
+        numbers = None if self.framing is None else self.framing.numbers
+        return np.zeros(len(self), np.int64) if numbers is None else numbers[self.ids]
 
     def _resolve(self, index: int) -> int:
         return index if self.substitutes is None else self.substitutes.resolve(range(len(self))[index])
+
+    def _pixels(self, record: int, decode: Decode, view: View) -> np.ndarray:
+        """The image of a record, of its decoded picture if that is stored."""
+        framing = self.framing
+        if framing is None:
+            return decode()
+        place = framing.place(record, view)
+        pixels = None if self.decoded is None else self.decoded.load(record)
+        if pixels is None or self.decoded is None:
+            return decode(place)
+        if self.decoded.whole:
+            return place_pixels(pixels, place, f"picture {record}")
+        is_this = framing.number(record, view) == framing.number(record, IN_TRAINING)
+        return pixels if is_this else decode(place)
 
     def labels(self) -> Int32[np.ndarray, " n"]:
         """The classes of all examples, in order, without decoding an image."""
@@ -109,51 +119,15 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class GeneratedSplit:
-    """A split whose example i is generated from i: `draw(ids) -> (images, labels)`, on the device.
-
-    `class_probabilities` sum to 1.
-    """
-
-    count: int
-    draw: Partial
-    class_probabilities: tuple[float, ...]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Example:
-        images, labels = _generate(self.draw, np.array([range(self.count)[index]], np.uint32))
-        return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
-
-    def features(self, index: int) -> Mapping[str, object]:
-        """Nothing is stored."""
-        return {}
-
-    def labels(self) -> Int32[np.ndarray, " n"]:
-        """The classes of all examples, in order."""
-        return np.array([self[i]["label"] for i in range(self.count)], np.int32)
-
-    def class_frequencies(self, classes: int) -> tuple[float, ...]:
-        """The probability of each class."""
-        return self.class_probabilities
-
-    def sample_indices(self, max_count: int) -> Int64[np.ndarray, " _"]:
-        """The indices of at most `max_count` examples: the first, since examples are independent."""
-        return np.arange(min(self.count, max_count))
-
-
-_generate = jax.jit(lambda draw, ids: draw(ids))
-
-
-@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images of one shape (h, w, c) with pixels 0 … levels − 1; `classes` is 0 where there are no labels.
 
-    Arrays may have any other shape. `features` are stored beside image and class. If the numbers are `real`, or their
-    `distribution` is known, `levels` are for pictures only. `transparent` is the number of images, of all splits, that
-    were composited on white; of a folder, `notes` say so. `notes` are lines for the user. `files`: of a folder of
-    pictures.
+    Arrays may have any other shape. With buckets (`framing`) batches have further ones, and `shape` is that outside of
+    training. `features` are stored beside image and class. If the numbers are `real`, or their `distribution`, a
+    `distributions.Mixture`, is known, `levels` are for pictures only. `transparent` is the number of images, of all
+    splits, that were composited on white; of a folder, `notes` say so. `notes` are lines for the user. `files`: of a
+    folder of pictures. `encoded`: reading an example is work that processes may take over. `stamp(id)` identifies the
+    file of a record's picture as it is now; empty where it may still change unnoticed.
     """
 
     name: str
@@ -162,12 +136,22 @@ class Dataset:
     class_names: tuple[str, ...]
     levels: int
     splits: Mapping[str, Split | GeneratedSplit]
-    distribution: Mixture | None = None
+    distribution: object = None
     features: Mapping[str, Feature] = field(default_factory=dict)
     transparent: int = 0
     real: bool = False
     notes: tuple[str, ...] = ()
     files: PictureFiles | None = None
+    framing: Framing | None = None
+    encoded: bool = True
+    stamp: Callable[[int], bytes] | None = None
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes of images in batches: one, or those of all buckets; none of examples that are no images."""
+        if self.framing is not None:
+            return self.framing.sizes
+        return ((self.shape[0], self.shape[1]),) if len(self.shape) == 3 else ()
 
     @property
     def has_levels(self) -> bool:
@@ -214,3 +198,20 @@ def complete_splits(splits: Mapping[str, Split], parts: Mapping[str, Part]) -> d
     train = splits["train"]
     cut = {name: replace(train, ids=train.ids[part.ids], fingerprint=part.fingerprint) for name, part in parts.items()}
     return {**splits, **cut}
+
+
+def picture_dataset(
+    location: str,
+    framing: Framing,
+    channels: int,
+    class_names: tuple[str, ...],
+    splits: Mapping[str, Split],
+    features: Mapping[str, Feature],
+    notes: Iterable[str],
+) -> Dataset:
+    """A set of pictures of 256 levels that are brought to their sizes."""
+    shape = (*framing.size, channels)
+    count = len(class_names)
+    return Dataset(
+        location, shape, count, class_names, 256, splits, features=features, notes=tuple(notes), framing=framing
+    )

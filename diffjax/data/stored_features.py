@@ -5,9 +5,11 @@ from functools import partial
 from typing import NamedTuple
 
 from diffjax.data.columns import CAPTION, TEXT, Column, Record, column_feature
+from diffjax.data.examples import Feature
 from diffjax.data.part_pictures import PictureColumn
-from diffjax.data.splits import Feature, ReadFeatures
+from diffjax.data.splits import ReadFeatures
 from diffjax.errors import UserError
+from diffjax.utils.image_fit import Place
 
 
 class Stored(NamedTuple):
@@ -36,10 +38,10 @@ def features_reader(stored: Stored) -> ReadFeatures | None:
     return partial(_read, stored) if any(stored) else None
 
 
-def _read(stored: Stored, row: int) -> Record:
+def _read(stored: Stored, row: int, place: Place | None) -> Record:
     readers: dict[str, Callable[[], object]] = {
         **{name: partial(_cell, column, row) for name, column in stored.columns.items()},
-        **{name: column.reader(row) for name, column in stored.pictures.items()},
+        **{name: column.reader(row, place) for name, column in stored.pictures.items()},
     }
     if stored.read_caption is not None:
         readers[TEXT] = partial(stored.read_caption, row)

@@ -15,9 +15,12 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float32, Float64, Int32, Key, UInt32
 
-from diffjax.data.splits import Dataset, GeneratedSplit
+from diffjax.data.aspect_buckets import Buckets
+from diffjax.data.generated_split import GeneratedSplit
+from diffjax.data.splits import Dataset
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError
+from diffjax.utils.image_fit import Size
 from diffjax.utils.prng import fold_index
 
 TRAIN_COUNT = 2**31  # training examples, more than a run sees
@@ -78,7 +81,7 @@ class Variation(NamedTuple):
 DEVIATIONS = Variation(0.08, 0.08, 0.08, 0.03, 0.08, 0.12, 0.15, 0.1)  # standard deviations of the latent variables
 
 
-def open_known(name: str, image_size: int | None = None) -> Dataset:
+def open_known(name: str, size: Size | Buckets | None = None) -> Dataset:
     """The set `known16`, of images 16 pixels wide, or of another width; `dataset.distribution` is theirs.
 
     Example i of a split is a function of i alone: training has 2³¹, none of which a run sees twice, validation and test
@@ -87,9 +90,10 @@ def open_known(name: str, image_size: int | None = None) -> Dataset:
     side = int(name.removeprefix(PREFIX))
     if not SIDES[0] <= side <= SIDES[1]:
         raise UserError(f"data set {name!r}: expected {SIDES[0]} … {SIDES[1]} pixels a side; write {PREFIX}16, or so")
-    if image_size not in (None, side):
+    if size not in (None, (side, side)):
+        width = size[1] if isinstance(size, tuple) else side
         raise UserError(
-            f"image_size: images of a known distribution are not scaled, got {image_size}; write {PREFIX}{image_size}"
+            f"image_size: images of a known distribution are not scaled; write {PREFIX}{width}, and leave it out"
         )
     distribution = shapes_density(side)
     shares = (1 / len(SHAPES),) * len(SHAPES)

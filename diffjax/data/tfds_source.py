@@ -12,26 +12,31 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from diffjax.data import digits as digits  # importing a builder registers it with TFDS
+from diffjax.data import faces25 as faces25
+from diffjax.data import photos as photos
 from diffjax.data import split_rules, tfds_validation
 from diffjax.data.class_names import MAX_CLASSES, check_class_names
+from diffjax.data.examples import Feature
+from diffjax.data.framing import OWN_SIZE, Frame
 from diffjax.data.prepare import prepare_once
 from diffjax.data.split_rules import SplitRule
-from diffjax.data.splits import Dataset, Feature, Split, complete_splits
+from diffjax.data.splits import Dataset, Split, complete_splits
+from diffjax.data.tfds_framing import ImageFeature, Records, check_image, frame_records
 from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
-from diffjax.utils.image_io import MODES, decode_bytes
+from diffjax.utils.image_fit import Place
+from diffjax.utils.image_io import decode_bytes
 
 Builder = Any  # tfds.core.DatasetBuilder and its features, whose annotations a type checker cannot follow
 Record = Mapping[str, Any]  # by the names of features
-Records = Any  # TFDS's data source; checking the type of its items would read one
-Decode = Callable[[Any, str], np.ndarray]  # (stored image, location for messages) -> pixels
+Source = Any  # TFDS's data source; checking the type of its items would read one
 
 ARRAY_RECORD = tfds.core.FileFormat.ARRAY_RECORD
 _MAX_SHOWN = 160  # letters of another library's message that ours quote
 
 
 def open_prepared(
-    name: str, data_dir: str | Path | None = None, image_size: int | None = None, rule: SplitRule = split_rules.by_key
+    name: str, data_dir: str | Path | None = None, frame: Frame = OWN_SIZE, rule: SplitRule = split_rules.by_key
 ) -> Dataset:
     """A TFDS image set that is prepared as array_record, or that prepares itself on first use.
 
@@ -39,22 +44,26 @@ def open_prepared(
     by the `rule`; `by_key` reads train once, since a record's key is the hash of its image. Raises `UserError` for a
     set that is unknown, not prepared, damaged, or without 8-bit images, or would run code or read outside its folder.
     """
-    with _user_error_on_failure(name):
+    with user_error_on_failure(name):
         builder = open_builder(name, data_dir)
-        image, label = _image_and_label_keys(builder, name)
-        shape = _image_shape(builder.info.features[image], name, image_size)
+        key, label = _image_and_label_keys(builder, name)
+        kind = builder.info.features[key]
+        image = ImageFeature(key, kind, isinstance(kind, tfds.features.Image), _levels(builder, name))
+        check_image(image, name, frame)
         names = _class_names(builder, label, name)
-        encoded = isinstance(builder.info.features[image], tfds.features.Image)
-        decode = partial(_decode_image, shape, image_size) if encoded else partial(_read_raw_image, shape)
-        splits = _splits(builder, image, label if names else None, decode, rule)
-        further = _features(builder, {image, label if names else None})
-        return Dataset(name, shape, len(names), names, _levels(builder, name), splits, features=further)
+        splits, notes = _splits(builder, image, label if names else None, frame, rule)
+        further = _features(builder, {key, label if names else None})
+        framing = splits["train"].framing
+        shape = kind.shape if framing is None else (*framing.size, image.channels)
+        return Dataset(
+            name, shape, len(names), names, image.levels, splits, features=further, notes=notes, framing=framing
+        )
 
 
 def find_builder(name: str, data_dir: str | Path | None = None) -> Builder:
     """The builder of a set, validated, whether or not it is prepared. Raises `UserError` if there is none."""
     tfds_validation.check_name(name)
-    with _user_error_on_failure(name):
+    with user_error_on_failure(name):
         tfds_validation.check_metadata(name, data_dir)
         return _find_builder(name, data_dir)
 
@@ -62,7 +71,7 @@ def find_builder(name: str, data_dir: str | Path | None = None) -> Builder:
 def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
     """The builder of a set, validated and prepared. Raises `UserError` if it cannot be."""
     builder = find_builder(name, data_dir)
-    with _user_error_on_failure(name):
+    with user_error_on_failure(name):
         if getattr(builder, "PREPARES_ITSELF", False):
             prepare_once(type(builder), data_dir)
             builder = _find_builder(name, data_dir)
@@ -71,7 +80,7 @@ def open_builder(name: str, data_dir: str | Path | None = None) -> Builder:
 
 
 @contextmanager
-def _user_error_on_failure(name: str) -> Iterator[None]:
+def user_error_on_failure(name: str) -> Iterator[None]:
     """Turns any error of TFDS on a damaged set into a `UserError` that names the set."""
     try:
         yield
@@ -137,22 +146,6 @@ def _image_and_label_keys(builder: Builder, name: str) -> tuple[str, str | None]
     return image, next((key for key in label_keys if isinstance(features[key], tfds.features.ClassLabel)), None)
 
 
-def _image_shape(feature: Builder, name: str, image_size: int | None) -> tuple[int, int, int]:
-    """(h, w, c) of the decoded image."""
-    shape = feature.shape
-    encoded = isinstance(feature, tfds.features.Image)
-    if feature.np_dtype != np.uint8 or len(shape) != 3 or shape[2] not in MODES:
-        raise UserError(f"data set {name!r}: expected 8-bit images [h, w, 1, 3 or 4], got {feature.np_dtype} {shape}")
-    if image_size and encoded:
-        return image_size, image_size, shape[2]
-    if image_size and shape[:2] != (image_size, image_size):
-        raise UserError(f"data set {name!r}: its arrays are {shape[1]}x{shape[0]} and are not scaled; drop image_size")
-    if None in shape:
-        raise UserError(f"data set {name!r}: its images differ in size; give image_size to crop and scale all to one")
-    tfds_validation.check_pixels(shape[0], shape[1], name)
-    return shape
-
-
 def _class_names(builder: Builder, label: str | None, name: str) -> tuple[str, ...]:
     """The names of the classes; they are shown and compared, and never name a file."""
     count = (builder.info.features[label].num_classes or 0) if label else 0
@@ -186,23 +179,30 @@ def _feature(kind: Builder) -> Feature:
     return Feature(shape, dtype, isinstance(kind, tfds.features.Text), classes)
 
 
-def _splits(builder: Builder, image: str, label: str | None, decode: Decode, rule: SplitRule) -> dict[str, Split]:
-    """All splits of the set; images stay encoded until they are read, and are decoded by Pillow alone."""
+def _splits(
+    builder: Builder, image: ImageFeature, label: str | None, frame: Frame, rule: SplitRule
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """All splits of the set, and notes; images stay encoded until they are read, and are decoded by Pillow alone."""
     kinds = builder.info.features.items()
     skip = {key: tfds.decode.SkipDecoding() for key, kind in kinds if isinstance(kind, tfds.features.Image)}
     splits = {}
-    records = {}
+    read = {}
+    notes: tuple[str, ...] = ()
     for name in builder.info.splits:
         source = builder.as_data_source(name, decoders=skip or None)
         location = f"{builder.data_path}, split {name!r}"
-        fetch = partial(_fetch, source, location, image, label, decode)
-        records[name] = partial(_read_record, source, location)
-        splits[name] = Split(np.arange(len(source)), fetch, records[name])
+        read[name] = partial(_read_record, source, location)
+        framing = None
+        if image.encoded:
+            framing, lines = frame_records(frame, image, Records(read[name], len(source), location))
+            notes = (*notes, *lines)
+        fetch = partial(_fetch, source, location, (image.key, label), image.kind.shape)
+        splits[name] = Split(np.arange(len(source)), fetch, read[name], framing=framing)
     missing = [name for name in split_rules.SPLIT_SHARES if name not in splits]
     if not missing:
-        return splits
-    key = partial(_record_key, records["train"], image)
-    return complete_splits(splits, rule.partition_train(len(splits["train"]), key, missing))
+        return splits, notes
+    key = partial(_record_key, read["train"], image.key)
+    return complete_splits(splits, rule.partition_train(len(splits["train"]), key, missing)), notes
 
 
 def _record_key(stored: Callable[[int], Record], image: str, index: int) -> bytes:
@@ -212,17 +212,18 @@ def _record_key(stored: Callable[[int], Record], image: str, index: int) -> byte
 
 
 def _fetch(
-    source: Records, location: str, image: str, label: str | None, decode: Decode, index: int
-) -> tuple[Callable[[], np.ndarray], int]:
+    source: Source, location: str, keys: tuple[str, str | None], shape: tuple[int | None, ...], index: int
+) -> tuple[Callable[..., np.ndarray], int]:
+    image, label = keys
     record = _read_record(source, location, index)
     pixels = record.get(image)
     number = record.get(label) if label else 0
     if pixels is None or number is None:  # what array_record and TFDS make of a file that was cut short
         raise UserError(f"{location} is damaged (record {index} is empty); delete the folder and prepare it again")
-    return partial(decode, pixels, f"{location}, record {index}"), number
+    return partial(_decode, pixels, shape, f"{location}, record {index}"), number
 
 
-def _read_record(source: Records, location: str, index: int) -> Record:
+def _read_record(source: Source, location: str, index: int, place: Place | None = None) -> Record:
     try:
         return source[index]
     except Exception as error:  # damage leads array_record, protobuf and TFDS to errors of any kind
@@ -230,16 +231,10 @@ def _read_record(source: Records, location: str, index: int) -> Record:
         raise UserError(f"{location} {problem}") from error
 
 
-def _read_raw_image(shape: tuple[int, int, int], array: np.ndarray, name: str) -> np.ndarray:
-    """The pixels of a record that stores an array."""
-    if array.shape != shape:
-        raise UserError(f"{name}: expected an array of shape {shape}, got {array.shape}; prepare the set again")
-    return array
-
-
-def _decode_image(shape: tuple[int, int, int], image_size: int | None, data: bytes, name: str) -> np.ndarray:
-    """The pixels of a record that stores an encoded image."""
-    image = decode_bytes(data, shape[2], image_size, name)
-    if image.shape != shape:
-        raise UserError(f"{name}: expected an image of shape {shape}, got {image.shape}; prepare the set again")
-    return image
+def _decode(stored: Any, shape: tuple[int | None, ...], name: str, place: Place | None = None) -> np.ndarray:
+    """The pixels of a record, which stores an encoded image, or an array."""
+    if place is not None:
+        return decode_bytes(stored, shape[2] or 3, place, name)
+    if stored.shape != shape:
+        raise UserError(f"{name}: expected an array of shape {shape}, got {stored.shape}; prepare the set again")
+    return stored

@@ -6,7 +6,7 @@ An `Observation` is a measurement y = H x + noise in an orthonormal basis: a mas
 `twisted`.
 
 `vary` is SDEdit: an image is noised to a strength and denoised. `interpolate` inverts two images, and samples between
-the latents (`slerp`) under mixed conditions (`mixed`).
+the latents (`slerp`) under mixed conditions (`mixed`). `tiled` is a denoiser of pictures larger than the net's.
 """
 
 from diffjax.edit import methods
@@ -20,6 +20,7 @@ from diffjax.edit.projection import ddnm, ddrm
 from diffjax.edit.sdedit import noise_to, strength_to_time, truncate_grid, vary
 from diffjax.edit.smc import particles, twisted
 from diffjax.edit.solver import Method, solve
+from diffjax.edit.tiling import tiled
 from diffjax.edit.time_travel import repaint
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "slerp",
     "solve",
     "strength_to_time",
+    "tiled",
     "truncate_grid",
     "twisted",
     "vary",

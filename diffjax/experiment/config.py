@@ -19,9 +19,15 @@ class Data:
     When: for your own images, `folder:PATH` with a subfolder for each class; docs/data.md has an example of each."""
     dir: str = ""
     """Folder of prepared TFDS sets. Range: a path; empty: TFDS's own. When: the sets lie elsewhere."""
-    image_size: int = 0
-    """Side to which images are cropped and scaled. Unit: pixels. Range: [0, ∞); 0: their own size.
-    When: images of a folder differ in size, or are larger than the model should draw."""
+    image_size: str = ""
+    """Size to which images are brought. Unit: pixels. Range: `64`, a square; `64x96`, height first;
+    `buckets(area=4096, step=8)`, several sizes of about that area, of which each image gets the one nearest to its
+    proportions; empty: their own size. When: images of a folder differ in size, or are larger than the model should
+    draw; buckets where they differ in proportions, and no edge is to be lost."""
+    fit: str = ""
+    """How images are brought to `image_size`. Range: `crop()`, the largest centred part; `pad('#ffffff')`, all of an
+    image on a colour; `random_crop(max_shrink=1.0)`, another part in each step, of the image's own pixels, or of up to
+    so many times as many each way; empty: `crop()`. When: `pad` where edges matter, `random_crop` for textures."""
     image: str = ""
     """What a source calls its images. Range: an array of an .npz, a column of `hf:`, an extension in `shards:`; empty:
     `image`, `images`, `x` or `arr_0` of an .npz, the only column of images, any extension of a picture.
@@ -41,9 +47,20 @@ class Data:
     pictures, or `once(near=False)`. When: `--check` counts many, above all across splits."""
     follow_links: bool = False
     """Whether links to picture files outside of the folder are followed. When: the folder is your own."""
+    cache: str = "none"
+    """Where decoded images of a folder or of shards are kept, so that each file is decoded once. Range: `none`, or
+    `disk(max_gb=10.0)`, in `~/.cache/diffjax/decoded`, for sets of at most that size; `disk(folder='…')`, elsewhere.
+    When: files are much larger than `image_size`, and training waits for them, or is often begun."""
+    workers: int = 0
+    """Processes that decode the images of sets that are not kept on the device. Unit: processes. Range: [0, ∞); 0:
+    threads of the training process. When: the accelerator waits for images: as many as there are cores to spare."""
+    ahead_mb: int = 512
+    """Memory for decoded batches that are read ahead, on each host. Unit: megabytes. Range: [1, ∞).
+    When: lower it where memory is short, raise it where files are slow to come."""
     batch_size: int = 64
-    """Examples per training step, on all devices of all hosts together. Unit: examples. Range: [1, ∞); a multiple of
-    the number of devices. When: larger for steadier gradients, smaller where memory is short."""
+    """Examples per training step, on all devices of all hosts together. Unit: examples. Range: [0, ∞); a multiple
+    of the number of devices; 0: chosen from the size of the pictures. When: larger for steadier gradients, smaller
+    where memory is short."""
     form: str = "unit"
     """How the model sees a pixel. Range: `unit` or `dequantised` numbers for Gaussian noise, `tokens` for Masking;
     `real` for floats, `known16` and `ar_process`. When: `dequantised` for a density of pixels, `tokens` for masked or
@@ -51,12 +68,13 @@ class Data:
     balance: bool = False
     """Whether training shows all classes equally often. When: some classes have far fewer images than others."""
     augment: tuple[str, ...] = ()
-    """Random changes of training images. Range: names of `diffjax.data.augment`, such as `flip()`, `shift(pixels=2)`,
-    `turn()`. When: there are few images, and the change leaves them plausible."""
+    """Random changes of training images. Range: names of `diffjax.data.augment`, such as `flip()`,
+    `shift(pixels=2)`, `turn()`; `auto` alone: chosen from the number of pictures. When: there are few images, and
+    the change leaves them plausible."""
     parts: tuple[str, ...] = ()
-    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2)`; of what the set stores beside
-    image and class, `feature('text')`, a caption, a number or a picture, and `category('kind')`, one of few values.
-    When: samples shall follow more than a class; see `model.conditions`."""
+    """Parts of a condition beside the class. Range: `sketch()`, `low_res(factor=2, noise=0.5)`, `reference()`;
+    of what the set stores beside image and class, `feature('text')`, a caption, a number or a picture, and
+    `category('kind')`, one of few values. When: samples shall follow more than a class; see `model.conditions`."""
 
 
 @dataclass
@@ -64,15 +82,17 @@ class Model:
     """The denoiser, the noise and the generation order."""
 
     net: str = "UNet()"
-    """Network, with its arguments. Range: a name of `dj.nets`, see below. When: `UNet` or `DiT` for images,
-    `Transformer` for tokens, `MAR` for continuous autoregression, `MLP` for vectors."""
+    """Network, with its arguments. Range: a name of `dj.nets`, see below; `auto`: chosen from the size and the
+    number of the pictures. When: `UNet` or `DiT` for images, `Transformer` for tokens, `MAR` for continuous
+    autoregression, `MLP` for vectors."""
     noise: str = "Gaussian"
     """Corruption process. Range: `Gaussian` or `Masking`. When: `Masking` with `data.form=tokens`."""
     prediction: str = "v"
     """Parameterization of the network's output. Range: a name of `dj.predict`; empty with Masking.
     When: `v` or `edm` are sound at all noise levels; `eps` and `velocity` to compare with published models."""
     schedule: str = "cosine"
-    """Noise schedule. Range: a name of `dj.schedule`; empty with Masking. When: `flow` for flow matching,
+    """Noise schedule. Range: a name of `dj.schedule`; empty with Masking; `auto`: shifted by the size of the pictures.
+    When: `flow` for flow matching,
     `shift(flow, 3.0)` for large images, `edm` for EDM's noise levels."""
     order: str = "together"
     """Generation order. Range: a name of `dj.order`. When: `raster` or `shuffled` for autoregression, `rolling(0.5)`
@@ -84,8 +104,8 @@ class Model:
     conditional: bool = True
     """Whether the network receives the class. When: False for labelled data whose classes do not matter."""
     conditions: tuple[str, ...] = ()
-    """Encoders of `data.parts`. Range: `Text(…)`, `Picture(…)`, `Number(…)`, `Category(…)`, `Embedded(…)`, see below.
-    When: `data.parts` is not empty."""
+    """Encoders of `data.parts`. Range: `Text(…)`, `Picture(…)`, `Number(…)`, `Category(…)`, `Embedded(…)`,
+    `Style(…)`, see below. When: `data.parts` is not empty."""
     adapters: str = ""
     """Small changes that are trained in place of the network's own weights. Range: `lora(rank=4)`,
     `control(part='sketch')`; empty: none. When: fine-tuning from `train.init_from` with few images or little memory."""
@@ -96,7 +116,8 @@ class Train:
     """Optimization, checkpoints and logging."""
 
     steps: int = 5_000
-    """Training steps in all. Unit: steps. Range: [1, ∞). When: raise it while the validation loss falls."""
+    """Training steps in all. Unit: steps. Range: [0, ∞); 0: chosen from the number of pictures. When: raise it
+    while the validation loss falls."""
     minutes: float = 0.0
     """Time after which training ends and is saved; a new run sets `steps`, over which the learning rate decays, to what
     fits into it. Unit: minutes. Range: [0, ∞); 0: no limit. When: the time is given, and not the number of steps."""
@@ -104,7 +125,7 @@ class Train:
     """Optimizer, which takes those of the next four numbers that it has an argument for. Range: a name of
     `diffjax.training.optimizers`. When: AdamW does not serve: `my_package.optimizers:lion()` of your own."""
     learning_rate: float = 2e-3
-    """Highest learning rate of AdamW, which then decays as a cosine to a hundredth. Range: (0, ∞).
+    """Highest learning rate of AdamW, which then decays as a cosine to a hundredth. Range: [0, ∞); 0: chosen.
     When: lower it where the loss diverges, for larger networks and for fine-tuning."""
     warmup_steps: int = 100
     """Steps in which the learning rate rises to its highest. Unit: steps. Range: [0, ∞).
@@ -132,7 +153,7 @@ class Train:
     """Decays of averages of the weights; samples use the longest. Range: each in [0, 1).
     When: closer to 1 for longer runs, smaller for short ones."""
     ema_std: tuple[float, ...] = ()
-    """Averages by their width as a share of the training (EDM2). Range: each in (0, 0.28].
+    """Averages by their width as a share of the training (EDM2). Range: each in [0, 0.28]; 0 alone: chosen.
     When: (0.05, 0.1), to choose the average after training."""
     snapshot_every_steps: int = 0
     """Interval at which the averages of `ema_std` are stored. Unit: steps. Range: [0, ∞); 0: never.
@@ -186,7 +207,8 @@ class Sample:
     """Step rule of the sampler. Range: a name of `dj.steps`. When: `heun()` or `ddim(eta=1.0)` to compare; `posterior`,
     `unmask`, `confidence` or `remask` for tokens."""
     grid: str = "uniform"
-    """Where the sampler's steps lie. Range: a name of `dj.grids`. When: few steps: `karras(sigma_min=0.05)`."""
+    """Where the sampler's steps lie. Range: a name of `dj.grids`; `auto`: chosen from the size of the pictures.
+    When: few steps: `karras(sigma_min=0.05)`."""
     steps: int = 20
     """Steps of the sampler, of each block under an order of blocks. Unit: steps. Range: [1, ∞).
     When: raise it until samples stop getting better (`evaluate.py --sweep steps`)."""

@@ -7,19 +7,26 @@ from typing import Any, NamedTuple, get_type_hints
 
 from diffjax.data import (
     Dataset,
+    aspect_buckets,
     augment,
     condition_parts,
     datasets,
+    decoded_cache,
     duplicates,
+    fits,
     open_dataset,
     pixel_representation,
     split_rules,
     unreadable,
 )
+from diffjax.data.aspect_buckets import Buckets
 from diffjax.data.augment import Augment
 from diffjax.data.condition_batches import build_parts
 from diffjax.data.condition_parts import Part
+from diffjax.data.decoded_cache import CacheRule
 from diffjax.data.duplicates import Duplicates
+from diffjax.data.fits import Fit
+from diffjax.data.framing import ImageSize
 from diffjax.data.pictures import PictureRules
 from diffjax.data.pixel_representation import Form
 from diffjax.data.split_rules import SplitRule
@@ -28,7 +35,7 @@ from diffjax.errors import UserError
 from diffjax.experiment import specs, user_parts
 from diffjax.experiment.config import Data
 from diffjax.utils.files import is_single_line
-from diffjax.utils.image_io import parse_colour
+from diffjax.utils.image_io import parse_colour, parse_size
 from diffjax.utils.kinds import matches_type
 
 MAX_PIXELS = 2**30  # of an image, or of a part of a condition
@@ -128,7 +135,8 @@ def parse_data_spec(document: Mapping[str, Any]) -> DataSpec:
 def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset:
     """The data set of a config, divided into splits by that rule."""
     folder = data.dir or None
-    image_size = data.image_size or None
+    image_size = parse_image_size(data.image_size)
+    fit = specs.parse_value(fits, data.fit, "data.fit", Fit) if data.fit else None
     columns = datasets.Columns(data.image, data.label)
     pictures = PictureRules(
         parse_colour(data.background, "data.background"),
@@ -137,13 +145,37 @@ def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset
         data.follow_links,
     )
     if not user_parts.is_data_source(data.name):
+        rules = parse_rule(rule)
         return open_dataset(
-            data.name, folder, image_size=image_size, rule=parse_rule(rule), columns=columns, pictures=pictures
+            data.name, folder, image_size=image_size, fit=fit, rule=rules, columns=columns, pictures=pictures
         )
     if data.image or data.label:
         raise UserError(f"data.{'image' if data.image else 'label'}: {data.name} is a set of your own; leave it out")
-    offered = {"data_dir": folder, "image_size": image_size, "rule": parse_rule(rule), "pictures": pictures}
+    frame = {"image_size": image_size, "fit": fit}
+    takes = specs.parameter_names(datasets, data.name, "data.name")
+    ignored = next((name for name, value in frame.items() if value is not None and name not in takes), None)
+    if ignored is not None:
+        raise UserError(f"data.{ignored}: {data.name} takes no argument {ignored}; leave it out, or add one")
+    offered = {"data_dir": folder, **frame, "rule": parse_rule(rule), "pictures": pictures}
     return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, offered=offered)
+
+
+def cache_training(dataset: Dataset, data: Data) -> Dataset:
+    """The data set with its decoded training images on disk, as `data.cache` has it."""
+    rule = specs.parse_value(decoded_cache, data.cache, "data.cache", CacheRule)
+    if rule.max_bytes and any(map(user_parts.imported_modules, (data.image_size, data.fit))):
+        raise UserError("data.cache: a size or fit of your own may change, and is not cached; leave it out")
+    recipe = f"{data.image_size}\n{data.fit}\n{data.background}"
+    return decoded_cache.cache_split(dataset, "train", rule, recipe)
+
+
+def parse_image_size(text: str) -> ImageSize:
+    """The sizes of a text such as `64`, `64x96` or `buckets(area=4096)`; None for an empty one."""
+    if not text:
+        return None
+    if text[:1].isalpha():
+        return specs.parse_value(aspect_buckets, text, "data.image_size", Buckets)
+    return parse_size(text, "data.image_size")
 
 
 def parse_rule(text: str) -> SplitRule:

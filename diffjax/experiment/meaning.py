@@ -9,11 +9,12 @@ from pathlib import Path
 from diffjax.errors import UserError
 from diffjax.experiment import old_names
 from diffjax.experiment.config import Config
+from diffjax.experiment.picture_defaults import unset_fields
 
 # A run keeps these fields, and each of its checkpoints has their hash. `data.leave_out` was a field of older configs.
 MEANING_FIELDS = (
-    *("model", "data.name", "data.image_size", "data.form", "data.batch_size", "data.parts", "data.leave_out"),
-    *("data.image", "data.label"),
+    *("model", "data.name", "data.image_size", "data.fit", "data.form", "data.batch_size", "data.parts"),
+    *("data.image", "data.label", "data.leave_out"),
     *("train.seed", "train.ema", "train.ema_std", "train.freeze"),
 )
 
@@ -25,6 +26,15 @@ def flatten_config(config: Config) -> dict[str, object]:
         for section, fields in dataclasses.asdict(config).items()
         for name, value in fields.items()
     }
+
+
+def unflatten_config(fields: Mapping[str, object]) -> Config:
+    """The config of the fields that `flatten_config` returns."""
+    config = Config()
+    for path, value in fields.items():
+        section, name = path.split(".")
+        setattr(vars(config)[section], name, value)
+    return config
 
 
 def meaning_hash(fields: Mapping[str, object], semantics: Mapping[str, object]) -> str:
@@ -56,10 +66,11 @@ def changed_fields(saved: Config, requested: Config, workdir: Path) -> list[str]
 
 
 def inherit_measured(config: Config, saved: Config) -> Config:
-    """The config with the run's own `data_std` where it has none, which a new run would measure."""
-    if config.model.data_std is not None:
-        return config
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, data_std=saved.model.data_std))
+    """The config with the run's own values where a new run would measure or choose them."""
+    fields = flatten_config(config)
+    kept = [*unset_fields(fields), *(["model.data_std"] if fields["model.data_std"] is None else [])]
+    before = flatten_config(saved)
+    return unflatten_config({**fields, **{path: before[path] for path in kept}})
 
 
 def _canonical(value: object) -> object:

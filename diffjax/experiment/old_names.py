@@ -14,6 +14,7 @@ _EXAMPLE = "examples.digits_text"
 _PARTS = {"caption": f"{_EXAMPLE}.parts:caption", "measured": f"{_EXAMPLE}.parts:measured"}  # of data.parts
 _DATA = {"described_digits": f"{_EXAMPLE}.dataset:described_digits"}  # of data.name
 _WITHOUT = re.compile(rf"{re.escape(_EXAMPLE)}\.dataset:digits\(leave_out=(\(.*\))\)")
+_SQUARE = re.compile(r"([1-9][0-9]*)(?:x\1)?")  # a size that was an integer
 
 
 FORMAT = 2  # of the runs that this version writes
@@ -26,6 +27,9 @@ def to_current(document: Mapping[str, Mapping[str, object]], written: int) -> di
     parts = data.get("parts")
     if isinstance(parts, list):
         data["parts"] = [_rename(text, _PARTS) for text in parts]
+    size = data.get("image_size")
+    if isinstance(size, int):  # of a square, 0 for the images' own size
+        data["image_size"] = str(size) if size else ""
     left_out = data.pop("leave_out", ())
     if isinstance(left_out, list) and left_out:
         data["name"] = f"{_EXAMPLE}.dataset:digits(leave_out={tuple(left_out)!r})"
@@ -40,6 +44,9 @@ def to_historic(fields: Mapping[str, object]) -> dict[str, object]:
     result = dict(fields)
     name = str(fields["data.name"])
     result["data.name"] = {new: old for old, new in _DATA.items()}.get(name, name)
+    square = _SQUARE.fullmatch(str(fields["data.image_size"]))
+    if square is not None:
+        result["data.image_size"] = int(square[1])
     left_out = _left_out(name)
     if left_out:
         result |= {"data.name": "digits", "data.leave_out": left_out}

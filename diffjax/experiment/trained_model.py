@@ -34,11 +34,21 @@ SNAPSHOTS = "snapshots"
 StepChoice = int | Literal["best"] | None
 
 
+class Tiles(NamedTuple):
+    """The arguments of `edit.tiled`: height and width of a tile, what tiles share, parts of conditions, and memory."""
+
+    size: tuple[int, int]
+    overlap: int
+    pictures: tuple[str, ...]
+    tiles_per_call: int
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights.
 
-    `size` is the height and width that it draws, where it was trained on pictures of another size.
+    `size` is the height and width that it draws, where it was trained on pictures of another size, and `tiles` say how,
+    where it does not draw them at once.
     """
 
     net: ConditionalNet
@@ -48,6 +58,7 @@ class ModelInfo:
     ema: str
     splits: SplitRecord | None = None
     size: tuple[int, int] | None = None
+    tiles: Tiles | None = None
 
     @property
     def config_hash(self) -> str:

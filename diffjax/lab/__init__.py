@@ -18,6 +18,7 @@ from diffjax.lab.guidance_data import TWO_CLASSES, Classes, class_denoiser, tilt
 from diffjax.lab.posterior_checks import Fit, Posteriors, PosteriorTask, correlated_gaussian, posteriors, three_modes
 from diffjax.lab.reports import ReportPlan, report
 from diffjax.lab.robustness import SCHEDULES, nonfinite_cases, overhead
+from diffjax.lab.tiling_checks import TileBias, tile_bias
 
 __all__ = [
     "HARD",
@@ -32,6 +33,7 @@ __all__ = [
     "PosteriorTask",
     "Posteriors",
     "ReportPlan",
+    "TileBias",
     "class_denoiser",
     "compare_distribution",
     "correlated_gaussian",
@@ -45,5 +47,6 @@ __all__ = [
     "report",
     "slope",
     "three_modes",
+    "tile_bias",
     "tilted_density",
 ]

@@ -10,12 +10,22 @@ from jaxtyping import Array, Float, Int, PyTree
 from diffjax.conditions import LABEL
 from diffjax.errors import UserError
 from diffjax.nets.attention import check_heads
-from diffjax.nets.condition_encoders import Category, Embedded, Encoder, EncoderOutputs, Encoders, Number, Picture, Text
+from diffjax.nets.condition_encoders import (
+    Category,
+    Embedded,
+    Encoder,
+    EncoderOutputs,
+    Encoders,
+    Number,
+    Picture,
+    Style,
+    Text,
+)
 from diffjax.nets.layers import check_fields
 from diffjax.protocols import ConditionPart
 
 MAX_CLASSES = 2**20
-ENCODERS = (Category, Number, Text, Embedded, Picture)
+ENCODERS = (Category, Number, Text, Embedded, Picture, Style)
 
 
 def check_encoders(conditions: tuple[object, ...], classes: int) -> None:
@@ -37,6 +47,8 @@ def check_encoders(conditions: tuple[object, ...], classes: int) -> None:
         ):
             values = f"center {encoder.center} and spread {encoder.spread}"
             raise UserError(f"net: {encoder.part!r} needs a finite center and a finite spread above 0, got {values}")
+        if isinstance(encoder, Style):
+            check_fields("float32", 0.0, width=encoder.width, code=encoder.code)
         if not isinstance(encoder, Text):
             continue
         check_fields("float32", 0.0, width=encoder.width, depth=encoder.depth, heads=encoder.heads, table=encoder.table)

@@ -17,7 +17,9 @@ from diffjax.nets.byte_words import BYTES, hash_bucket, split_words
 from diffjax.nets.layers import dense_dot_general
 from diffjax.protocols import ConditionPart
 
-__all__ = ["Category", "Embedded", "Number", "Picture", "Text"]  # choices of a config's model.conditions
+__all__ = ["Category", "Embedded", "Number", "Picture", "Style", "Text"]  # choices of a config's model.conditions
+
+SMALLEST_VARIANCE = 1e-4  # added to that of a feature, whose square root has no slope at 0
 
 Features = Float[Array, "b n features"]
 
@@ -149,7 +151,37 @@ class Picture(nn.Module):
         return EncoderOutputs(channels=both.astype(dtype))
 
 
-Encoder = Category | Number | Text | Embedded | Picture
+class Style(nn.Module):
+    """A picture as a vector that says how it looks and not what is where: its colours and textures.
+
+    Mean and standard deviation over all pixels of the features of two convolutions, as style in Huang & Belongie 2017
+    (section 3), through `code` numbers. Each feature sees 5×5 pixels.
+    """
+
+    part: str = "reference"
+    width: int = 32
+    """Features of a pixel. Unit: features. Range: [1, 65536]. When: raise it for many different textures."""
+    code: int = 16
+    """Numbers that pass from a reference to the net. Unit: numbers. Range: [1, 65536].
+    When: lower it where samples copy the content of the reference, raise it where they miss its look."""
+    drop: float = 0.0
+    shape: tuple[int, ...] = (1, 1, 1)
+
+    axes: ClassVar[tuple[int, ...]] = (3,)
+
+    @nn.compact
+    def __call__(self, condition: ConditionPart, features: int, dtype: DTypeLike) -> EncoderOutputs:
+        h = nn.silu(nn.Conv(self.width, (3, 3), dtype=dtype)(condition.value.astype(dtype)))
+        h = nn.Conv(self.width, (3, 3), strides=2, dtype=dtype)(h).astype(jnp.float32)
+        mean = jnp.mean(h, axis=(1, 2))
+        deviation = jnp.sqrt(jnp.mean((h - mean[:, None, None]) ** 2, axis=(1, 2)) + SMALLEST_VARIANCE)
+        statistics = jnp.concatenate([mean, deviation], axis=-1)
+        code = nn.Dense(self.code, dot_general=dense_dot_general)(statistics)
+        vector = nn.Dense(features, dot_general=dense_dot_general)(nn.silu(code))
+        return EncoderOutputs(vector=_or_null(self, vector, condition.present))
+
+
+Encoder = Category | Number | Text | Embedded | Picture | Style
 Encoders = tuple[Encoder, ...]
 
 

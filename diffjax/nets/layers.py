@@ -32,6 +32,13 @@ def require_scalar_level(x: Array, level: Array) -> Float[Array, " b"]:
     return jnp.broadcast_to(level.reshape(-1), (len(x),))
 
 
+def require_spatial_axes(x: Array, net: str) -> None:
+    """Raise UserError where the input of this net has no axis between the batch and the channels."""
+    if x.ndim < 3:
+        problem = "expected an array with a batch, one spatial axis or more, and channels, such as [b, h, w, c]"
+        raise UserError(f"{net}: {problem}, got {x.shape}")
+
+
 MAX_SIZES = {
     **{"depth": 512, "head_depth": 512, "blocks": 64, "heads": 1_024},
     **{"depths": 16, "multiplier": 1_024, "shape": 2**16, "vocab": 2**20},

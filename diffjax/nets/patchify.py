@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from diffjax.errors import UserError
+from diffjax.nets.layers import require_spatial_axes
 
 Picture = Float[Array, "b *sides _"]  # with one spatial axis or more
 Patches = Float[Array, "b n features"]
@@ -55,9 +56,7 @@ def levels_of_patches(level: Float[Array, "_ ... 1"], patch: int) -> Float[Array
 
 def sides_in_patches(x: Picture, patch: int, net: str) -> tuple[int, ...]:
     """The sides in patches. Raises UserError where the array has no spatial axis, and for a patch longer than all."""
-    if x.ndim < 3:
-        problem = "expected an array with a batch, one spatial axis or more, and channels, such as [b, h, w, c]"
-        raise UserError(f"{net}: {problem}, got {x.shape}")
+    require_spatial_axes(x, net)
     if patch > max(x.shape[1:-1]):
         raise UserError(f"{net}: expected patch to be at most the longest side of x {x.shape}, got patch={patch}")
     return _count_patches(x.shape[1:-1], patch)

@@ -13,6 +13,7 @@ from diffjax.errors import UserError
 from diffjax.nets.attention import CrossAttention, check_blocks
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.condition_encoders import EncoderOutputs, Encoders
+from diffjax.nets.convolution import convolve
 from diffjax.nets.dot_product import attend
 from diffjax.nets.layers import (
     Dropout,
@@ -22,6 +23,7 @@ from diffjax.nets.layers import (
     check_fields,
     remat_block,
     require_scalar_level,
+    require_spatial_axes,
 )
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits
@@ -39,11 +41,11 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: State, embedding: Float[Array, "b e"], keys: Keys | None) -> State:
-        h = nn.Conv(self.features, _sides(3, x), dtype=self.dtype)(nn.silu(GroupNorm(self.dtype)(x)))
+        h = _convolution(self.features, x, dtype=self.dtype)(nn.silu(GroupNorm(self.dtype)(x)))
         modulation = Modulation(self.dtype).scale_and_shift(embedding, self.features)
         h = nn.silu(GroupNorm(self.dtype)(h, modulation))
         h = Dropout(self.dropout)(h, keys)
-        h = nn.Conv(self.features, _sides(3, x), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
+        h = _convolution(self.features, x, kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         if x.shape[-1] != self.features:
             x = nn.Dense(self.features, dtype=self.dtype)(x)
         return x + h
@@ -147,7 +149,7 @@ class UNet(nn.Module):
         inside: bool = False,
     ) -> State | list[Array]:
         """The output, or with `inside` the states h at each depth; `added` is added to these (`nets.control`)."""
-        self._check(x)
+        require_spatial_axes(x, "UNet")
         encoded = encode_conditions(self.conditions, cond, len(x), 2 * self.width, self.dtype)
         channels = [self.width * multiplier for multiplier in self.multipliers]
         h, embedding = self._embed(x, level, cond, encoded)
@@ -155,7 +157,7 @@ class UNet(nn.Module):
         for depth, deeper in enumerate(channels[1:]):
             h = self._blocks(h, embedding, depth, keys, encoded)
             skips.append(h)
-            h = nn.Conv(deeper, _sides(2, x), strides=2, dtype=self.dtype)(_pad_to_even(h))
+            h = nn.Conv(deeper, (2,) * (x.ndim - 2), strides=2, dtype=self.dtype)(_pad_to_even(h))
         block, attention = (remat_block(kind, self.remat) for kind in (Block, Attention))
         h = block(channels[-1], self.dropout, self.dtype)(h, embedding, keys)
         deepest = len(skips) in self.perturbed
@@ -169,22 +171,22 @@ class UNet(nn.Module):
             h = _upsample(nn.Dense(channels[depth], dtype=self.dtype)(h), skips[depth].shape[1:-1])
             h = self._blocks(jnp.concatenate([h, skips[depth]], axis=-1), embedding, depth, keys, encoded)
         h = nn.silu(GroupNorm()(h))  # the last layer, of few channels, in float32
-        return nn.Conv(x.shape[-1], _sides(3, x), kernel_init=nn.initializers.zeros)(h)
+        return _convolution(x.shape[-1], x, kernel_init=nn.initializers.zeros)(h)
 
     def _embed(
         self, x: State, level: Float[Array, "b *levels"], cond: PyTree, encoded: EncoderOutputs
     ) -> tuple[State, Float[Array, "b e"]]:
         """The first state, of x, its level and the condition's channels, and the embedding of level and condition."""
-        h = nn.Conv(self.width * self.multipliers[0], _sides(3, x), dtype=self.dtype)(x)
+        h = _convolution(self.width * self.multipliers[0], x, dtype=self.dtype)(x)
         if self.per_pixel:
             level_channel = jnp.broadcast_to(level, (*x.shape[:-1], 1)).astype(self.dtype)
-            h += nn.Conv(h.shape[-1], _sides(3, x), dtype=self.dtype, name="Levels")(level_channel)
+            h += _convolution(h.shape[-1], x, dtype=self.dtype, name="Levels")(level_channel)
             level = jnp.mean(level, axis=range(1, level.ndim), keepdims=True)
         label = extract_label(self.conditions, self.classes, cond)
         embed = Embedding(2 * self.width, self.classes, self.dtype)
         embedding = embed(require_scalar_level(x, level), label, encoded.vector)
         if (condition_channels := resize_to(encoded.channels, x.shape[1:-1])) is not None:
-            h += nn.Conv(h.shape[-1], _sides(3, x), dtype=self.dtype, name="Shown")(condition_channels)
+            h += _convolution(h.shape[-1], x, dtype=self.dtype, name="Shown")(condition_channels)
         return h, embedding
 
     def _blocks(
@@ -197,15 +199,10 @@ class UNet(nn.Module):
                 h = attention(self.heads, self.dtype, depth in self.perturbed)(h, encoded.tokens, encoded.token_mask)
         return h
 
-    def _check(self, x: State) -> None:
-        if x.ndim < 3:
-            problem = "expected an array with a batch, one spatial axis or more, and channels, such as [b, h, w, c]"
-            raise UserError(f"UNet: {problem}, got {x.shape}")
 
-
-def _sides(side: int, x: State) -> tuple[int, ...]:
-    """The sides of a kernel over the spatial axes of x."""
-    return (side,) * (x.ndim - 2)
+def _convolution(features: int, x: State, **options: PyTree) -> nn.Conv:
+    """A convolution of width 3 along each of the spatial axes of x; options are those of `nn.Conv`."""
+    return nn.Conv(features, (3,) * (x.ndim - 2), conv_general_dilated=convolve, **options)
 
 
 def _pad_to_even(x: OtherState) -> OtherState:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from diffjax.training import data_parallel
@@ -17,33 +18,44 @@ from diffjax.training.trainer import Trainer
 MAX_DISPATCHES_AHEAD = 4  # dispatches in the device's queue before the host waits for the oldest
 QUEUE_SECONDS = 2.0  # their duration together, so that a run stops soon after a signal
 
+Shapes = tuple[tuple[int, ...], ...]
+
+
+def batch_shapes(batch: Batch) -> Shapes:
+    """The shapes of x and of the leaves of the condition."""
+    return tuple(np.shape(leaf) for leaf in jax.tree.leaves((batch["x"], batch.get("cond"))))
+
 
 @dataclass(frozen=True)
 class _Dispatch:
-    """A dispatch in the device's queue; `done` counts the steps of the run after it."""
+    """A dispatch in the device's queue; `done` counts the steps of the run after it.
+
+    `compiled` is whether a program for batches of these shapes was there before.
+    """
 
     done: int
     batches: list[Batch]
     metrics: Metrics
     begun_s: float
+    compiled: bool
 
 
 class _DispatchPace:
     """Steps per dispatch, and dispatches that may wait, such that the queue lasts at most QUEUE_SECONDS.
 
-    The first dispatch compiles and the second is timed, one step each.
+    Until then of one step each, the first dispatch whose program is compiled already is timed.
     """
 
     def __init__(self, max_steps: int) -> None:
         self.max_steps = max_steps
         self.size = 1
         self.ahead = 0
-        self._dispatch_count = 0
+        self._timed = False
 
-    def record_seconds(self, seconds: float) -> None:
-        """Take the duration of a dispatch into account: that of the second one."""
-        self._dispatch_count += 1
-        if self._dispatch_count == 2:
+    def record_seconds(self, seconds: float, compiled: bool) -> None:
+        """Take the duration of a dispatch into account: that of the first one that was compiled before."""
+        if compiled and not self._timed:
+            self._timed = True
             seconds = data_parallel.broadcast_from_first_host(seconds)  # all hosts must dispatch the same
             self.size = int(np.clip(QUEUE_SECONDS / MAX_DISPATCHES_AHEAD / max(seconds, 1e-9), 1, self.max_steps))
             self.ahead = int(np.clip(QUEUE_SECONDS / max(seconds * self.size, 1e-9), 1, MAX_DISPATCHES_AHEAD)) - 1
@@ -52,7 +64,8 @@ class _DispatchPace:
 class DispatchQueue:
     """The dispatches under way and the batches that follow them.
 
-    `metrics` are those of the last dispatch that was confirmed, `stopped` whether a host was asked to stop.
+    The batches of a dispatch have equal shapes, of which each has a program of its own. `metrics` are those of the last
+    dispatch that was confirmed, `stopped` whether a host was asked to stop.
     """
 
     def __init__(
@@ -65,15 +78,33 @@ class DispatchQueue:
         self._stream = stream
         self._watch = watch
         self._queue: deque[_Dispatch] = deque()
+        self._shapes: set[Shapes] = set()
 
-    def dispatch(self, state: State, done: int, count: int, stop: bool) -> State:
-        """Send the next `count` steps to the devices, after `done`, without waiting for them."""
-        batches = [next_batch(self._stream, done + i) for i in range(count)]
+    def dispatch(self, state: State, done: int, max_count: int, stop: bool) -> tuple[State, int]:
+        """Send the next steps to the devices, after `done`, without waiting for them; the state, and how many.
+
+        They are `max_count`, or fewer, until the shapes of the batches change.
+        """
+        batches = self._take(done, max_count)
         begun_s = time.monotonic()
         chunk = data_parallel.shard_batches(batches, self._trainer.local_device_count, self._trainer.max_steps)
-        state, metrics = self._trainer.advance(state, chunk, count, stop)
-        self._queue.append(_Dispatch(done + count, batches, metrics, begun_s))
-        return state
+        state, metrics = self._trainer.advance(state, chunk, len(batches), stop)
+        shapes = batch_shapes(batches[0])
+        self._queue.append(_Dispatch(done + len(batches), batches, metrics, begun_s, shapes in self._shapes))
+        self._shapes.add(shapes)
+        return state, len(batches)
+
+    def _take(self, done: int, max_count: int) -> list[Batch]:
+        """The next batches, as far as their shapes are equal; the first other one goes back into the stream."""
+        batches = [next_batch(self._stream, done)]
+        shapes = batch_shapes(batches[0])
+        while len(batches) < max_count:
+            batch = next_batch(self._stream, done + len(batches))
+            if batch_shapes(batch) != shapes:
+                self._stream = itertools.chain([batch], self._stream)
+                break
+            batches.append(batch)
+        return batches
 
     def confirm(self, waiting: int) -> Batch | None:
         """Wait until at most `waiting` dispatches are under way, or none once `stopped`.
@@ -93,7 +124,7 @@ class DispatchQueue:
     def _finish(self, dispatch: _Dispatch) -> int:
         """Wait for a dispatch and report its metrics; the number of its steps before one that was not finite."""
         metrics = {name: np.asarray(metric) for name, metric in dispatch.metrics.items()}  # waits for the device
-        self.pace.record_seconds(time.monotonic() - dispatch.begun_s)
+        self.pace.record_seconds(time.monotonic() - dispatch.begun_s, dispatch.compiled)
         self.stopped |= bool(metrics.pop("stop"))
         is_finite = metrics.pop("fine")[: len(dispatch.batches)]
         finite_count = len(is_finite) if is_finite.all() else int(np.argmin(is_finite))

@@ -60,9 +60,10 @@ def fit(
     """Train until step `steps` and return the state.
 
     `keys` is a key (of several, the first is used). `batches` yields `{"x": [b, *shape], "cond": pytree}`, this host's
-    share, from the position of `start` on; a list is repeated. `ema` are the decays of the averages, by default those
-    of `start`, else 0.999. A device takes its share of a batch in `accumulate` parts, and up to `dispatch` steps in
-    one compiled call, by default chosen by platform and net. Of a net with adapters only those are trained.
+    share, from the position of `start` on; a list is repeated. A step is compiled for each shape that batches have.
+    `ema` are the decays of the averages, by default those of `start`, else 0.999. A device takes its share of a batch
+    in `accumulate` parts, and up to `dispatch` steps in one compiled call, by default chosen by platform and net. Of a
+    net with adapters only those are trained.
     `events`, `watch`, `on_fault`, `restore`, `report` and `stopping` are described at `Callbacks`.
 
     Compiled programs are kept for later processes (`utils.programs`), unless JAX's own settings say otherwise.
@@ -155,8 +156,8 @@ def _train(
     done = int(state.step)
     while done < steps:
         size = min(queue.pace.size, steps - done, *callbacks.steps_to_next(done))
-        state = queue.dispatch(state, done, size, callbacks.stopping is not None and callbacks.stopping())
-        done += size
+        state, count = queue.dispatch(state, done, size, callbacks.stopping is not None and callbacks.stopping())
+        done += count
         due = callbacks.due(done, steps)
         bad_batch = queue.confirm(0 if due or done == steps else queue.pace.ahead)
         if bad_batch is not None:

@@ -55,12 +55,18 @@ def open_region(path: Path, offset: int, size: int) -> io.BufferedReader:
 def read_region(path: Path, offset: int, size: int) -> bytes:
     """The bytes of a part of a file. Raises `UserError` where the file is gone, or ends before."""
     try:
-        data = os.pread(_open(path).number, size, offset)
+        file = _open(path)  # kept until it is read: another thread may have opened it too, or push it out
+        data = os.pread(file.number, size, offset)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({describe_error(error)}); start again") from None
     if len(data) < size:
         raise UserError(f"{path}: ends at byte {offset + len(data):,}, and had {offset + size:,}; start again")
     return data
+
+
+def close_all() -> None:
+    """Close the files that are kept open, so that the next read opens what is there under their names now."""
+    _open.cache_clear()
 
 
 class _Descriptor:

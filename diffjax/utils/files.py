@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from diffjax.errors import UserError
+from diffjax.utils.waiting import Waiting
 
 _PART = re.compile(r"\..*\.([0-9]{1,10})\.part", re.DOTALL)  # of a file that is being written, with its process
 _MAX_NAME_LETTERS = 50  # of a file's name that the name of its part repeats: file systems take 255 bytes
@@ -158,3 +159,32 @@ def lock_folder(folder: Path | None) -> Iterator[None]:
         raise UserError(f"{folder}: another process is at work here; wait for its end, or use another folder") from None
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def lock_when_free(folder: Path, name: str) -> Iterator[None]:
+    """A context that holds the lock of a folder, once other processes do not; `name` is what is waited for.
+
+    The folder is made if there is none. Where that, or locking, cannot be done, nothing is locked.
+    """
+    descriptor = None
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        _wait_for_lock(descriptor, name)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, name: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        waiting = Waiting(f"waiting for {name}, which another process fills")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        finally:
+            waiting.end()

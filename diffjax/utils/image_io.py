@@ -6,6 +6,7 @@ of several frames the first is read. Every fault is a `UserError` that names the
 
 import io
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,18 +22,19 @@ from PIL.ImageFile import ImageFile
 from diffjax.errors import UserError
 from diffjax.utils.exif import SIDEWAYS, read_orientation
 from diffjax.utils.files import describe_error
+from diffjax.utils.image_fit import Colour, Place, largest_part, place_image
 from diffjax.utils.image_kinds import FORMATS, check_depth, is_deep, is_grey, max_value, missing_codec, to_eight_bits
 from diffjax.utils.jpeg_check import check_scans
 from diffjax.utils.tiff_check import check_tiff
 
 Stream = io.BufferedReader | io.BytesIO
-Colour = tuple[int, int, int]  # red, green, blue, 0 … 255
 READER = f"Pillow {PIL.__version__}"  # what decides whether a file can be read
 WHITE = (255, 255, 255)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for that many channels
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 5 * MAX_PIXELS  # of a file: more than so many pixels need in any of the formats
 
+_DECODING_BUFFER = 2**18  # bytes that are read of a file at a time, where all of it is needed
 _SIZE = re.compile(r"([1-9][0-9]{0,7})(?:x([1-9][0-9]{0,7}))?")
 
 # Pillow warns of sizes beyond a limit of its own; ours is lower, and an error. (To silence it for a moment alone would
@@ -76,23 +78,23 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w c"]:
 
 
 def decode_file(
-    file: Path | Stream, channels: int | None, image_size: int | None, name: str = "", *, background: Colour = WHITE
+    file: Path | Stream, channels: int | None, place: Place | None, name: str = "", *, background: Colour = WHITE
 ) -> UInt8[np.ndarray, "h w c"]:
     """An image file as shown: turned by its EXIF orientation, laid on `background` where transparent, the first frame.
 
-    By default it has its own size and as many channels as it needs, 1 or 3; 16 bits a channel are scaled to 8. `name`
-    is what to call it in a message, by default its path. Raises `UserError` for a file that is missing, is no image,
-    has more bits, or has more than `MAX_PIXELS` pixels.
+    By default it has its own size, or else that of `place`, and as many channels as it needs, 1 or 3; 16 bits a channel
+    are scaled to 8. `name` is what to call it in a message, by default its path. Raises `UserError` for a file that is
+    missing, is no image, has more bits, or has more than `MAX_PIXELS` pixels.
     """
     name = name or str(file)
-    with _open_image(file, name) as image:
+    with _open_image(file, name, _DECODING_BUFFER) as image:
         check_scans(image, name)
         coloured = image.has_transparency_data and len({*background}) > 1
         default_channels = 1 if is_grey(image) and not coloured else 3
         white = max_value(image)
         upright = ImageOps.exif_transpose(image) if read_orientation(image, name) else image
         opaque = _on_colour(to_eight_bits(upright, white), background)
-        return _array(opaque, channels or default_channels, image_size)
+        return _array(opaque, channels or default_channels, place, name)
 
 
 def parse_colour(text: str, field: str) -> Colour:
@@ -133,26 +135,32 @@ def crop_and_resize(
     picture: UInt8[np.ndarray, "h w c"], height: int, width: int, channels: int
 ) -> UInt8[np.ndarray, "_ _ _"]:
     """The largest centred part of these proportions, averaged over areas to this size, in so many channels."""
-    return _array_of(_fit(_image(picture).convert(MODES[channels]), height, width), channels)
+    placement = largest_part(picture.shape[0], picture.shape[1], (height, width))
+    return _array_of(place_image(_image(picture).convert(MODES[channels]), placement), channels)
 
 
-def decode_bytes(data: bytes, channels: int, image_size: int | None, name: str) -> UInt8[np.ndarray, "h w c"]:
+def place_pixels(picture: UInt8[np.ndarray, "h w c"], place: Place, name: str) -> UInt8[np.ndarray, "_ _ c"]:
+    """The picture brought to a size; `name` is what to call it in a message."""
+    placement = place(picture.shape[0], picture.shape[1], name)
+    return _array_of(place_image(_image(picture), placement), picture.shape[2])
+
+
+def decode_bytes(data: bytes, channels: int, place: Place | None, name: str) -> UInt8[np.ndarray, "h w c"]:
     """An encoded image just as it is stored; `name` is what to call it in a `UserError`."""
     with _open_image(io.BytesIO(data), name) as image:
         check_scans(image, name)
         white = max_value(image)
         image.load()
-        return _array(to_eight_bits(image, white), channels, image_size)
+        return _array(to_eight_bits(image, white), channels, place, name)
 
 
 @contextmanager
-def _open_image(file: Path | Stream, name: str) -> Iterator[ImageFile]:
+def _open_image(file: Path | Stream, name: str, size: int = io.DEFAULT_BUFFER_SIZE) -> Iterator[ImageFile]:
     """An open image that is fit to be decoded; whatever Pillow raises, then or now, becomes a `UserError`."""
-    _check_length(file, name)
     try:
         # By a stream: of files that it maps itself, Pillow 13 reads those of TIFF that lie on their side in wrong rows.
         with (
-            file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream,
+            _open_file(file, name, size) if isinstance(file, Path) else nullcontext(file) as stream,
             Image.open(_check_start(stream, name), formats=FORMATS) as image,
         ):
             _check(image, name)
@@ -167,22 +175,23 @@ def _open_image(file: Path | Stream, name: str) -> Iterator[ImageFile]:
         raise UserError(_describe_unreadable(name, describe_error(error))) from error
 
 
-def _check_length(file: Path | Stream, name: str) -> None:
+def _open_file(path: Path, name: str, size: int) -> io.BufferedReader:
+    """A file that is read in pieces of that size. Raises `UserError` for a pipe or a device, which may have no end."""
     try:
-        if isinstance(file, Path) and not file.is_file():  # a pipe or a device would be read for ever
-            problem = "not a file" if file.exists() else "no such file"
-            raise UserError(f"{name}: {problem}; give a PNG or JPEG image")
-        length = file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
-    except OSError as error:
-        raise UserError(_describe_unreadable(name, describe_error(error))) from None
-    if not isinstance(file, Path):
-        file.seek(0)
-    if length > MAX_BYTES:
-        raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{name}: not a file; give a PNG or JPEG image")
+        file = path.open("rb", size)
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file; give a PNG or JPEG image") from None
+    assert isinstance(file, io.BufferedReader)
+    return file
 
 
 def _check_start(stream: Stream, name: str) -> Stream:
-    """The stream; raises `UserError` for a format that the installed Pillow lacks, and for a TIFF of too many tags."""
+    """The stream; raises `UserError` for a long one, a format that Pillow lacks here, and a TIFF of too many tags."""
+    if stream.seek(0, io.SEEK_END) > MAX_BYTES:
+        raise UserError(f"{name}: larger than {MAX_BYTES // 10**6} megabytes; make it smaller or take it away")
+    stream.seek(0)
     lacking = missing_codec(stream.read(16))
     stream.seek(0)
     if lacking:
@@ -214,12 +223,13 @@ def _on_colour(image: Image.Image, background: Colour) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (*background, 255)), rgba)
 
 
-def _array(image: Image.Image, channels: int, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
+def _array(image: Image.Image, channels: int, place: Place | None, name: str) -> UInt8[np.ndarray, "h w c"]:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of any other way
-    image = image.convert(MODES[channels])
-    if image_size is not None:
-        image = _fit(image, image_size, image_size)
+    if image.mode != MODES[channels]:
+        image = image.convert(MODES[channels])  # of the same mode it would be a copy
+    if place is not None:
+        image = place_image(image, place(image.height, image.width, name))
     return _array_of(image, channels)
 
 
@@ -229,13 +239,3 @@ def _image(picture: UInt8[np.ndarray, "h w c"]) -> Image.Image:
 
 def _array_of(image: Image.Image, channels: int) -> UInt8[np.ndarray, "h w c"]:
     return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
-
-
-def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest centred part of these proportions, averaged over areas (box filter) to this size."""
-    scale = min(image.width / width, image.height / height)
-    across = scale * width
-    down = scale * height
-    left = (image.width - across) / 2
-    top = (image.height - down) / 2
-    return image.resize((width, height), Image.Resampling.BOX, box=(left, top, left + across, top + down))

@@ -37,6 +37,7 @@ class KeyUse(IntEnum):
     STEP = 2
     HOOK = 3
     LABEL = 4
+    CONDITION_NOISE = 5
     TIME_TRAVEL = 16
 
     # A step of a rule for tokens.

@@ -12,6 +12,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from diffjax.utils.files import cache_folder
+from diffjax.utils.processor import read_cpu_info
 
 MAX_BYTES = 2 * 2**30  # of all programs of one kind of machine
 _STAMP = ".checked"  # its time is that of the last check
@@ -81,8 +82,7 @@ def _is_cut_off(path: Path) -> bool:
 
 def _machine() -> str:
     """A name for this kind of processor: programs of another may use instructions that it lacks."""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    if lines := read_cpu_info():
         features = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
         return f"{platform.machine()}-{hashlib.sha256('|'.join(sorted({*features})).encode()).hexdigest()[:12]}"
     return f"{platform.machine()}-{platform.node()}"

@@ -92,6 +92,30 @@ def test_of_choices_each_row_takes_one_of_its_own_and_all_come_up(small: Dataset
     np.testing.assert_array_equal(split_conditions(small, "train", None, (text,))["text"].value, every[:, 0])
 
 
+def test_noise_of_a_small_picture_is_said_in_its_last_channel(small: Dataset):
+    """Normal within 5 standard errors, of a level that is even in [0, 0.5]; none outside of training; equal for hosts.
+
+    256 rows of 16 numbers, and the seed is fixed.
+    """
+    makers = (condition_parts.low_res(2, noise=0.5),)
+    batches = take(small, 8, makers)
+    same(take(small, 8, makers, hosts=4, resident=False), batches)
+    clean = split_conditions(small, "train", None, build_parts(makers, small))["low_res"].value
+    assert (clean[..., 1] == 0).all()
+    levels, scaled = [], []
+    for step, batch in enumerate(batches):
+        value = batch["cond"]["low_res"].value
+        level = value[:, :1, :1, 1:]
+        np.testing.assert_array_equal(value[..., 1:], np.broadcast_to(level, (*value.shape[:3], 1)))
+        levels.append(level.ravel())
+        scaled.append(((value - clean[batch_ids(N, BATCH, 0, step)])[..., :1] / level)[level.ravel() > 0.05])
+    level, normal = np.concatenate(levels), np.concatenate(scaled).ravel()
+    assert abs(level.mean() - 0.25) < 5 * 0.5 / 12**0.5 / 16
+    assert (level.min() >= 0, level.max() <= 0.5) == (True, True)
+    assert abs(normal.mean()) < 5 / len(normal) ** 0.5
+    assert abs(normal.var() - 1) < 5 * (2 / len(normal)) ** 0.5
+
+
 @pytest.mark.parametrize(
     "form", [pixel_representation.unit, pixel_representation.dequantised], ids=["unit", "dequantised"]
 )

@@ -87,7 +87,7 @@ def test_images_are_seen_as_a_viewer_shows_them(tmp_path: Path):
 def test_sizes_that_differ_are_refused_or_fitted(tmp_path: Path):
     for i, size in enumerate([(4, 6), (4, 6), (8, 8), (2, 2)]):
         save(tmp_path / f"{i}.png", picture(i, size=size))
-    with pytest.raises(UserError, match=r"2\.png .*8x8.*0\.png .*6x4.*image_size"):
+    with pytest.raises(UserError, match=r"2\.png .*8 wide and 8 high.*0\.png .*6 wide and 4 high.*image_size"):
         open_dataset(f"folder:{tmp_path}")
     images, _ = open_dataset(f"folder:{tmp_path}", image_size=4, rule=WHOLE).arrays("train")
     np.testing.assert_array_equal(images[0], picture(0)[:, 1:5])

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from diffjax.data import Dataset, byte_tokenizer, condition_parts
 from diffjax.data.condition_parts import Maker, Part, PartContext, part_context
-from diffjax.data.splits import Feature
+from diffjax.data.examples import Feature
 from diffjax.errors import UserError
 from examples.digits_text import parts as digits_parts
 from examples.digits_text.attributes import measure
@@ -148,6 +148,7 @@ def test_the_bytes_of_a_part_are_those_of_its_values(digits: Dataset):
             "sketch: .*3 channels.*sigma=1",
         ),
         (lambda: condition_parts.low_res(1), "low_res: factor"),
+        (lambda: condition_parts.low_res(2, noise=-0.1), "low_res: noise"),
         (lambda: condition_parts.low_res(5)(PHOTO), r"low_res: factor .*16 wide and 12 high"),
         (lambda: digits_parts.caption(length=10), "caption: .*length.*64"),
         (lambda: digits_parts.caption()(PHOTO), r"feature\('name'\)"),

@@ -8,7 +8,7 @@ import pytest
 from diffjax import nets, order, steps
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
-from diffjax.nets.condition_encoders import Category, Embedded, Number, Picture, Text
+from diffjax.nets.condition_encoders import Category, Embedded, Number, Picture, Style, Text
 from diffjax.noise import Masking
 from diffjax.protocols import ConditionPart
 from diffjax.sampling import cached
@@ -24,6 +24,7 @@ CONDITIONS = (
     Number(part="weight", center=1.0, spread=2.0),
     Category(part="font", vocab=3),
     Embedded(part="other", shape=(2, 5)),
+    Style(shape=(6, 4, 3), width=4, code=3),
 )
 SIZES = {"width": 8, "depth": 1, "heads": 2, "classes": 4, "conditions": CONDITIONS}
 MADE = {
@@ -55,6 +56,7 @@ def condition(seed: int) -> dict:
         "weight": rng.uniform(size=B).astype(np.float32),
         "font": ((np.arange(B) + seed) % 3).astype(np.int32),
         "other": rng.normal(size=(B, 2, 5)).astype(np.float32),
+        "reference": rng.normal(size=(B, 6, 4, 3)).astype(np.float32),
     }
     parts = {name: ConditionPart(jnp.asarray(value), there) for name, value in values.items()}
     return {"label": (jnp.arange(B) + seed) % 4, **parts}

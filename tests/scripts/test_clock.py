@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from diffjax.commands import training_run
-from diffjax.commands.training_summary import Timing
+from diffjax.commands import training_run, training_summary
+from diffjax.commands.training_summary import Timing, steps_that_fit
 
 
 def saved_steps(run: Path) -> int:
@@ -15,15 +15,15 @@ def saved_steps(run: Path) -> int:
 
 
 def test_the_steps_are_those_that_fit(monkeypatch: pytest.MonkeyPatch, untyped: None) -> None:
-    monkeypatch.setattr(training_run, "time_steps", lambda plan: Timing(step_s=0.01, steps=3, first_s=5.0))
-    steps = training_run._steps_until(time.monotonic() + 25.0, None)
+    monkeypatch.setattr(training_summary, "time_steps", lambda plan: Timing(step_s=0.01, steps=3, first_s=5.0))
+    steps = steps_that_fit(time.monotonic() + 25.0, None, True)
     assert 1_780 <= steps <= 1_800  # nine tenths of 20 s
-    assert training_run._steps_until(time.monotonic() - 1.0, None) == 1
+    assert steps_that_fit(time.monotonic() - 1.0, None, True) == 1
 
 
 def test_a_run_ends_when_its_time_is_over_and_goes_on_with_its_steps(tiny, tmp_path, call, monkeypatch) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr(training_run, "_steps_until", lambda deadline, plan: 40)
+    monkeypatch.setattr(training_run, "steps_that_fit", lambda deadline, plan, configured: 40)
     command = ["train.py", "--config", tiny.config, "--workdir", run, "--config.train.steps=7"]
     told = call(*command, "--config.train.minutes=1e-6")
     assert told.code == 0, told.err

@@ -16,7 +16,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("trian.steps=3", ["--config.trian.steps", "train"]),
     ("train=3", ["--config.train"]),
     ("train.steps=many", ["--config.train.steps"]),
-    ("train.steps=0", ["config.train.steps"]),
+    ("train.steps=-1", ["config.train.steps"]),
     ("train.learning_rate=nan", ["config.train.learning_rate"]),
     ("train.learning_rate=-1", ["train.learning_rate"]),
     ("train.seed=-1", ["config.train.seed"]),
@@ -36,7 +36,6 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("model.net=MLP(wdth=8)", ["model.net", "wdth", "width, depth"]),
     ("model.net=MLP(width=2.5)", ["model.net", "width"]),
     ("model.net=MLP(classes=3)", ["model.net", "classes"]),
-    ("model.net=UNet(multipliers=(1, 2, 2, 2, 2))", ["UNet", "16"]),
     ("model.schedule=cosin", ["model.schedule", "'cosin'", "cosine"]),
     ("model.schedule=shift(flow)", ["model.schedule", "factor"]),
     ("model.prediction=noise", ["model.prediction", "'noise'", "velocity"]),
@@ -53,7 +52,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("train.save_every_steps=-1", ["config.train.save_every_steps"]),
     ("train.picture_every_steps=-3", ["config.train.picture_every_steps"]),
     ("train.hang_limit_s=nan", ["config.train.hang_limit_s"]),
-    ("data.batch_size=0", ["config.data.batch_size", "8 device(s)"]),
+    ("data.batch_size=-8", ["config.data.batch_size", "8 device(s)"]),
     ("sample.sampler=ddmi", ["sampler", "'ddmi'", "ddim"]),
     ("sample.grid=karras(sigma_max=0.001)", ["grid", "sigma_min", "sigma_max"]),
     ("sample.steps=0", ["steps"]),
@@ -68,10 +67,10 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("model.net=Transformer()", ["model.net", "data.form"]),
     ("train.loss=regresion", ["train.loss", "'regresion'", "bound, causal, regression"]),
     ("train.loss=causal", ["train.loss", "causal", "Transformer(causal=True)"]),
-    ("data.image_size=16", ["digits", "8x8", "image_size"]),
+    ("data.image_size=16", ["digits", "8 wide and 8 high", "image_size"]),
     ("data.augment=flop()", ["data.augment", "'flop'", "flip, shift, turn"]),
     ("data.augment=shift(pixels=8)", ["data.augment", "shift", "8 wide and 8 high"]),
-    ("data.parts=sketsch()", ["data.parts", "'sketsch'", "feature, low_res, sketch"]),
+    ("data.parts=sketsch()", ["data.parts", "'sketsch'", "feature, low_res, reference, sketch"]),
     ("data.parts=low_res(factor=3)", ["data.parts", "low_res", "8 wide and 8 high"]),
     ("train.weight=p2(gamma=-20.0)", ["train.weight"]),
     ("model.net=MLP(dtype='float16')", ["net", "dtype", "bfloat16"]),
@@ -137,7 +136,7 @@ TRAIN = [  # all arguments, and what the message holds
     (["--config", "{config}", "--workdir", "{out}", "steps=3"], ["'steps=3'", "--flag"]),
     (["--config", "{config}", "--workdir", "{out}", "--noconfig.model.condtional"], ["condtional", "conditional"]),
     (["--config", "{config}", "--workdir", "{run}", "--config.train.seed=1"], ["config.train.seed", "{run}"]),
-    (["--config", "{config}", "--workdir", "{run}", "--config.train.steps=0"], ["config.train.steps"]),
+    (["--config", "{config}", "--workdir", "{run}", "--config.train.steps=-1"], ["config.train.steps"]),
 ]
 
 SAMPLE_AND_EVALUATE = [
@@ -233,7 +232,6 @@ PAIRS = [  # fields that are right alone and wrong together
         ["config.train.keep_best", "train.validate_images"],
     ),
     (["model.prediction=eps", "model.schedule=zero_terminal(linear_beta)"], ["eps", "velocity"]),
-    (["model.net=DiT(patch=3)"], ["DiT", "patch=3"]),
 ]
 
 

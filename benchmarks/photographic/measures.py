@@ -1,0 +1,93 @@
+"""How near pictures [n, h, w, c] in [0, 1] come to true ones, and how much they look like photographs."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from diffjax.evaluation.frechet_distance import frechet_from_moments, gather_moments
+
+PATCH = 8  # pixels a side, of the patches whose Fréchet distance is taken
+GROUPS = 32  # of pictures, for standard errors
+
+Images = Float64[np.ndarray, "n h w c"]
+
+
+class Estimate(NamedTuple):
+    """A value and its standard error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ± {self.error:.2f}"
+
+
+def jackknife(statistic: Callable[..., float], *arrays: np.ndarray) -> Estimate:
+    """A statistic of rows that belong together, with the standard error of the delete-a-group jackknife.
+
+    Rows are patches that overlap, so the error is of these photographs and too small for others.
+    """
+    count = min(GROUPS, len(arrays[0]))
+    group = np.arange(len(arrays[0])) * count // len(arrays[0])
+    left_out = [statistic(*(array[group != number] for array in arrays)) for number in range(count)]
+    return Estimate(statistic(*arrays), float(np.std(left_out) * np.sqrt(count - 1)))
+
+
+def psnr(images: Images, truth: Images) -> float:
+    """10 log10(1 / mean squared error) of all numbers, in dB."""
+    return float(-10 * np.log10(np.mean((images - truth) ** 2)))
+
+
+def gradients(images: Images) -> Float64[np.ndarray, " _"]:
+    """The absolute differences of neighbours, of all rows, columns and channels."""
+    return np.concatenate([np.abs(np.diff(images, axis=axis)).ravel() for axis in (1, 2)])
+
+
+def gradient_distance(images: Images, truth: Images) -> float:
+    """The 1-Wasserstein distance of the distributions of the gradients of equally many pictures, in levels of 255."""
+    ours, theirs = np.sort(gradients(images)), np.sort(gradients(truth))
+    return float(255 * np.mean(np.abs(ours - theirs)))
+
+
+def spectrum(images: Images) -> Float64[np.ndarray, " _"]:
+    """The mean power in rings of frequencies of one width, up to half a period a pixel, of pictures of any sides."""
+    height, width = images.shape[1:3]
+    power = np.mean(np.abs(np.fft.fft2(images - images.mean((1, 2), keepdims=True), axes=(1, 2))) ** 2, axis=(0, 3))
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    rings = np.floor(radius * 2 * PATCH).astype(int)  # the widest ring that all sizes fill
+    kept = rings < PATCH
+    total = np.bincount(rings[kept], power[kept] / (height * width), PATCH)
+    return total / np.bincount(rings[kept], minlength=PATCH)
+
+
+def spectrum_distance(images: Images, truth: Images) -> float:
+    """The root mean square difference of the spectra over rings, in dB."""
+    ratio = spectrum(images)[1:] / spectrum(truth)[1:]
+    return float(np.sqrt(np.mean((10 * np.log10(ratio)) ** 2)))
+
+
+def patches(images: Images) -> Float64[np.ndarray, "n _"]:
+    """All squares of `PATCH` pixels that tile the pictures, a row each; what fills no square is left out."""
+    count, height, width, channels = images.shape
+    rows, columns = height // PATCH, width // PATCH
+    cut = images[:, : rows * PATCH, : columns * PATCH].reshape(count, rows, PATCH, columns, PATCH, channels)
+    return cut.swapaxes(2, 3).reshape(-1, PATCH * PATCH * channels)
+
+
+def patch_frechet(images: Images, truth: Images) -> float:
+    """The Fréchet distance of Gaussian fits to the patches of two sets of pictures."""
+    return frechet_from_moments(*(gather_moments(iter([patches(each)])) for each in (images, truth)))
+
+
+def rank_coverage(samples: Float64[np.ndarray, "k n"], truth: Float64[np.ndarray, " n"]) -> tuple[float, float]:
+    """The share of truths between the second smallest and the second largest sample, and that of exact posteriors."""
+    ordered = np.sort(samples, axis=0)
+    inside = (truth >= ordered[1]) & (truth <= ordered[-2])
+    return float(inside.mean()), (len(samples) - 3) / (len(samples) + 1)
+
+
+def in_blocks(count: int, size: int) -> Iterator[slice]:
+    """Blocks of rows."""
+    return (slice(start, start + size) for start in range(0, count, size))
