@@ -106,6 +106,14 @@ def test_seams_are_found_where_tiles_begin_and_end() -> None:
     assert whole.seam_ratio(picture + np.arange(48)[:, None, None] * 0.01 + np.arange(48)[:, None] * 0.01, 32, 16) > 50
 
 
+def test_a_picture_looks_like_itself_turned_about_and_unlike_a_brighter_one() -> None:
+    images = white(3)
+    scale = np.ones(15)
+    assert measures.look_distances(images[:, ::-1, ::-1], images, scale) == pytest.approx(0, abs=1e-9)
+    brighter = measures.look_distances(images + 0.3, images, scale)
+    assert brighter == pytest.approx(0.3 * np.sqrt(3 / 15))
+
+
 def test_tables_are_a_function_of_the_figures() -> None:
     figures = {
         "enlarge": {"rows": {"bicubic": [25.0, 0.1, 0.0, 0.0, 1.0, 2.0]}},
@@ -113,7 +121,8 @@ def test_tables_are_a_function_of_the_figures() -> None:
         "sizes": {"rows": {"32x32": [0.4, 0.2, 1.0, 0.5], "64x96": [0.5, 0.2, 1.0, 0.5]}},
         "whole": {"rows": {"bicubic": [0.0, 1.0, 1.01]}},
     }
-    enlarge, holes, sizes, large = photographs.tables(figures)
+    figures["style"] = {"rows": {"with the reference": [0.5, 1.4, 0.95]}}
+    enlarge, holes, sizes, large, style = photographs.tables(figures)
     assert enlarge.rows[0][2] == "+0.00 ± 0.00"
-    assert all(len(row) == len(table.columns) for table in (enlarge, holes, sizes, large) for row in table.rows)
+    assert all(len(row) == len(table.columns) for table in (enlarge, holes, sizes, large, style) for row in table.rows)
     assert sizes.rows[1][2] == "1.25"

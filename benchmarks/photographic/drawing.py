@@ -59,6 +59,13 @@ def enlarged(drawing: Drawing, low: Images, each: int, seed: int = 0) -> np.ndar
     return _unit(x).reshape(each, len(low), *x.shape[1:])
 
 
+def styled(drawing: Drawing, references: Images, seed: int = 0) -> Images:
+    """A sample for each reference of its look."""
+    cond = fill_condition(drawing.model.info.net.null_cond, len(references), {"reference": 2 * references - 1})
+    count = len(references)
+    return _unit(sample_states(drawing.sampler, jax.random.key(seed), count, BATCH, cond, BatchProgress(count)))
+
+
 def drawn(drawing: Drawing, count: int, seed: int = 0) -> Images:
     """Samples of an unconditional model."""
     return _unit(sample_states(drawing.sampler, jax.random.key(seed), count, BATCH, None, BatchProgress(count)))
