@@ -67,8 +67,9 @@ def styled(drawing: Drawing, references: Images, seed: int = 0) -> Images:
 
 
 def drawn(drawing: Drawing, count: int, seed: int = 0) -> Images:
-    """Samples of an unconditional model."""
-    return _unit(sample_states(drawing.sampler, jax.random.key(seed), count, BATCH, None, BatchProgress(count)))
+    """Samples without a condition."""
+    cond = fill_condition(drawing.model.info.net.null_cond, count, {})
+    return _unit(sample_states(drawing.sampler, jax.random.key(seed), count, BATCH, cond, BatchProgress(count)))
 
 
 def solved(drawing: Drawing, observe: Any, seen: np.ndarray, each: int, method: Method, seed: int = 0) -> np.ndarray:
