@@ -63,8 +63,8 @@ def test_a_larger_picture_is_fitted_and_a_smaller_one_refused(picture, capsys) -
 def test_noise_has_the_level_that_the_net_is_told_and_differs_by_sample(picture) -> None:
     """The standard deviation of 216 numbers is within eight standard errors."""
     path, pixels = picture(4, 6)
-    value = conditions(NOISY, low_res=path, low_res_noise=0.5)["low_res"].value
-    noise = np.asarray(value[..., :3] - (pixels / 127.5 - 1))
+    value = np.asarray(conditions(NOISY, low_res=path, low_res_noise=0.5)["low_res"].value)
+    noise = value[..., :3] - (pixels / 127.5 - 1)
     np.testing.assert_array_equal(value[..., 3], 0.5)
     assert abs(noise.std() - 0.5) < 0.2
     assert (noise[0] != noise[1]).all()

@@ -47,7 +47,7 @@ def test_gradients_of_twice_the_contrast_are_further_away() -> None:
 def test_the_spectrum_of_white_noise_is_flat_at_any_size() -> None:
     """Within five standard errors of the ring of the fewest frequencies."""
     for sides in ((32, 32), (48, 96)):
-        np.testing.assert_allclose(measures.spectrum(white(200, *sides)), 0.01, rtol=0.1)
+        np.testing.assert_allclose(measures.spectrum(white(200, *sides))[1:], 0.01, rtol=0.1)
     truth = white(200, 32, 32)
     assert measures.spectrum_distance(truth * np.sqrt(10), truth) == pytest.approx(10)
 
@@ -81,10 +81,11 @@ def test_a_constant_picture_is_enlarged_to_itself(kind: Image.Resampling) -> Non
 
 
 def test_what_a_field_says_has_the_block_means() -> None:
-    train = white(20, 8, 8)
+    rough = white(20, 9, 9)
+    train = (rough[:, 1:, 1:] + rough[:, :-1, 1:] + rough[:, 1:, :-1] + rough[:, :-1, :-1]) / 4
     low = np.clip(baselines.block_means(train, 2), 0.45, 0.55)
     field = baselines.fit_field(train)
-    assert abs(field.down) < 0.1
+    assert field.down == pytest.approx(0.5, abs=0.1)
     np.testing.assert_allclose(baselines.block_means(baselines.field_means(low, 2, field), 2), low, atol=1e-6)
 
 

@@ -17,8 +17,8 @@ MIN_BRIGHTNESS = 0.5  # of white: strokes are brighter
 MAX_NPZ_BYTES = 2**31
 SAMPLES = "arr_0"  # the array of samples.npz that holds the samples
 
-Picture = Float32[np.ndarray, "h w c"]
-Pictures = Float32[np.ndarray, "n h w c"]
+Picture = Float32[np.ndarray, "_ _ _"]
+Pictures = Float32[np.ndarray, "_ _ _ _"]
 
 
 class Style(NamedTuple):
