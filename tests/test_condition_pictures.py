@@ -118,7 +118,7 @@ def test_predictions_are_mixed_by_the_shares(picture, one_device) -> None:
     def predicted(style: str) -> jax.Array:
         request = SampleRequest(Sample(steps=1), ConditionRequest(style=style))
         ready = prepare_request(model, request, COUNT)
-        return jax.jit(ready.sampler.denoise)(x, t, ready.cond)
+        return ready.sampler.denoise(x, t, ready.cond)
 
     a, b = picture(8, 12)[0], picture(8, 12, seed=1)[0]
     one, other = predicted(a), predicted(b)
