@@ -8,6 +8,7 @@ import numpy as np
 
 import diffjax as dj
 from diffjax.commands.image_sampler import ImageSampler, build_image_sampler, sample_states
+from diffjax.commands.size_flag import TILES_PER_CALL
 from diffjax.conditions import fill_condition
 from diffjax.data import open_dataset
 from diffjax.edit import Method, Observation
@@ -19,7 +20,6 @@ from diffjax.parallel.dispatch import map_in_batches
 from photographic.measures import Images
 
 BATCH = 64
-TILES_PER_CALL = 64
 
 
 class Drawing(NamedTuple):

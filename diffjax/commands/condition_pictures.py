@@ -111,7 +111,7 @@ def _read_fitted(flag: str, path: str, shape: tuple[int, ...]) -> Picture:
         raise UserError(f"{flag} {mistake}") from None
     if picture.shape[0] < height or picture.shape[1] < width:
         size = f"expected {format_size(height, width)} or more, got {format_size(*picture.shape[:2])}"
-        raise UserError(f"{flag} {path}: {size}; give a larger picture, or a smaller --size")
+        raise UserError(f"{flag} {path}: {size}; give a larger picture")
     if picture.shape[:2] != (height, width):
         tell(f"{path}: {format_size(*picture.shape[:2])}, fitted to {format_size(height, width)}")
     return _to_unit(image_io.crop_and_resize(picture, height, width, channels))
