@@ -136,6 +136,20 @@ def test_another_size_fit_or_set_is_another_cache(folder: Path, small_chunks: Pa
     same(take(cached(opened(folder, 6))), take(opened(folder, 6)))
 
 
+def test_folders_of_one_relative_name_have_caches_of_their_own(tmp_path: Path, monkeypatch) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}").mkdir()
+        path = tmp_path / f"{number}" / "set" / "0.bmp"  # equal in size and time
+        save(path, picture(number, size=(8, 8)))
+        os.utime(path, ns=(0, 10**18))
+    found = []
+    for number in (0, 1, 0):
+        monkeypatch.chdir(tmp_path / f"{number}")
+        found.append(cached(opened(Path("set"))).arrays("train")[0])
+    assert (found[0] != found[1]).any()
+    same(found[0], found[2])
+
+
 def test_what_is_interrupted_leaves_whole_files_and_goes_on(folder: Path, small_chunks: Path, monkeypatch) -> None:
     decode = picture_reader.decode_file
     count = itertools.count()

@@ -21,7 +21,7 @@ from diffjax.data.fits import Fit, crop, draw_numbers, pad, random_crop
 from diffjax.data.raw_batches import ReadAhead
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec, old_names
-from diffjax.utils.image_fit import Placement
+from diffjax.utils.image_fit import Placement, largest_part
 
 WRITERS: dict[str, Callable[[Path, list[Item]], str]] = {
     "folder": write_folder,
@@ -161,6 +161,45 @@ def test_a_sketch_is_fitted_as_its_picture_is(kind: str, fit: str, tmp_path: Pat
     for batch in itertools.islice(batches, 3):
         np.testing.assert_allclose(batch["cond"]["sketch"].value * 2 - 1, batch["x"], atol=1e-6)
     batches.close()
+
+
+def test_a_sketch_of_another_resolution_shows_the_same_part(tmp_path: Path) -> None:
+    """Pictures are their sketches with each pixel repeated; parts of one size of pixels of the picture."""
+    rows = []
+    for i in range(6):
+        lines = picture(i, size=(12, 16))
+        save(tmp_path / f"{i}.png", lines.repeat(2, 0).repeat(2, 1))
+        save(tmp_path / "lines" / f"{i}.png", lines)
+        rows.append({"file_name": f"{i}.png", "sketch_file_name": f"lines/{i}.png"})
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(3.0), rule=WHOLE)
+    batches = stream(dataset, "train", 4, 0, parts=build_parts([feature("sketch")], dataset), resident=False)
+    for batch in itertools.islice(batches, 3):
+        np.testing.assert_allclose(batch["cond"]["sketch"].value * 2 - 1, batch["x"], atol=1.01 * 2 / 255)
+    batches.close()
+    save(tmp_path / "lines" / "3.png", picture(3, size=(12, 12)))
+    dataset = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(3.0), rule=WHOLE)
+    with pytest.raises(UserError, match=r"lines.3\.png: 12 wide and 12 high, and its image is 32 wide and 24 high"):
+        split_conditions(dataset, "train", parts=build_parts([feature("sketch")], dataset))
+
+
+def test_outside_of_training_a_picture_shows_the_same_part_as_others_come(tmp_path: Path) -> None:
+    for i in range(6):
+        save(tmp_path / f"{i}.png", picture(i, size=(20, 30)))
+    before = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(), rule=WHOLE).arrays("train")[0]
+    save(tmp_path / "00.png", picture(9, size=(20, 30)))  # before all others
+    after = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(), rule=WHOLE).arrays("train")[0]
+    found = {image.tobytes() for image in after}
+    assert all(image.tobytes() in found for image in before)
+
+
+def test_the_largest_part_of_any_picture_lies_within_it() -> None:
+    for size in ((56, 72), (100, 100), (112, 112), (7, 13)):
+        for side in range(1, 601):
+            for height, width in ((side, side), (side, 600), (600, side)):
+                left, top, right, bottom = largest_part(height, width, size).box
+                assert 0 <= left < right <= width
+                assert 0 <= top < bottom <= height
 
 
 def test_a_size_smaller_or_larger_than_most_is_said_of_every_source(tmp_path: Path, monkeypatch) -> None:
