@@ -18,6 +18,7 @@ from diffjax.data import Dataset, open_dataset
 from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import feature
 from diffjax.data.fits import Fit, crop, draw_numbers, pad, random_crop
+from diffjax.data.framing import View
 from diffjax.data.raw_batches import ReadAhead
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec, old_names
@@ -164,19 +165,21 @@ def test_a_sketch_is_fitted_as_its_picture_is(kind: str, fit: str, tmp_path: Pat
 
 
 def test_a_sketch_of_another_resolution_shows_the_same_part(tmp_path: Path) -> None:
-    """Pictures are their sketches with each pixel repeated; parts of one size of pixels of the picture."""
+    """In half as many of its own pixels."""
     rows = []
     for i in range(6):
-        lines = picture(i, size=(12, 16))
-        save(tmp_path / f"{i}.png", lines.repeat(2, 0).repeat(2, 1))
-        save(tmp_path / "lines" / f"{i}.png", lines)
+        save(tmp_path / f"{i}.png", picture(i, size=(24, 32)))
+        save(tmp_path / "lines" / f"{i}.png", picture(i, size=(12, 16)))
         rows.append({"file_name": f"{i}.png", "sketch_file_name": f"lines/{i}.png"})
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     dataset = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(3.0), rule=WHOLE)
-    batches = stream(dataset, "train", 4, 0, parts=build_parts([feature("sketch")], dataset), resident=False)
-    for batch in itertools.islice(batches, 3):
-        np.testing.assert_allclose(batch["cond"]["sketch"].value * 2 - 1, batch["x"], atol=1.01 * 2 / 255)
-    batches.close()
+    framing = dataset.split("train").framing
+    assert framing is not None
+    for number in range(20):
+        view = View(in_bucket=True, draw=draw_numbers(1, number))
+        of_image, of_sketch = framing.place(2, view)(24, 32, ""), framing.part_place(2, view)(12, 16, "")
+        assert of_sketch.size == of_image.size
+        np.testing.assert_allclose(2 * np.array(of_sketch.box), of_image.box)
     save(tmp_path / "lines" / "3.png", picture(3, size=(12, 12)))
     dataset = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(3.0), rule=WHOLE)
     with pytest.raises(UserError, match=r"lines.3\.png: 12 wide and 12 high, and its image is 32 wide and 24 high"):
