@@ -17,6 +17,7 @@ from diffjax.experiment.other_size import Size, denoiser_of, resize_model, tile_
 from diffjax.experiment.trained_model import TrainedModel
 from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.parallel.dispatch import map_in_batches
+from diffjax.protocols import Keys
 from photographic.measures import Images
 
 BATCH = 64
@@ -76,7 +77,7 @@ def solved(drawing: Drawing, observe: Any, seen: np.ndarray, each: int, method: 
     """`each` posterior samples [each, n, …] of every observation `observe(seen[i])` of numbers in [−1, 1]."""
     sampler = drawing.sampler
 
-    def draw(keys: dj.Keys, values: jax.Array) -> jax.Array:
+    def draw(keys: Keys, values: jax.Array) -> jax.Array:
         observation: Observation = observe(values)
         return dj.edit.solve(
             keys, sampler.noise, sampler.order, sampler.denoise, observation, method=method, grid=sampler.grid
