@@ -110,7 +110,12 @@ def tables(figures: Any) -> list[Table]:
 def main() -> None:
     """Measure, print, and publish what is whole."""
     rounds = int(sys.argv[1]) if sys.argv[1:] else 9
-    root = Path(sys.argv[2] if sys.argv[2:] else tempfile.mkdtemp(prefix="loading-"))
+    with tempfile.TemporaryDirectory(prefix="loading-") as own:
+        measure(Path(sys.argv[2] if sys.argv[2:] else own), rounds)
+
+
+def measure(root: Path, rounds: int) -> None:
+    """All figures, of pictures that are written into a folder unless they are there."""
     write(root / "few", PICTURES, 300, 400)
     write(root / "many", MANY, 32, 32)
     os.environ["PICTURES"] = str(root / "few")

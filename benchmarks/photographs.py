@@ -7,6 +7,7 @@ enlarge  runs enlarge and regression, and photos for methods without training: t
 holes    run photos: a hole of 12 × 12 in test patches
 sizes    run photos: samples of other sizes than that of training
 whole    run enlarge: the photograph that no model has seen, at twice its size, by tiles and at once
+style    run style: samples in the look of test patches
 """
 
 import sys
@@ -17,10 +18,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from photographic.baselines import biharmonic, block_means, field_means, fit_field, nearest, resampled
-from photographic.drawing import at_size, drawn, enlarged, open_run, photo_patches, regressed, solved
+from photographic.drawing import at_size, drawn, enlarged, open_run, photo_patches, regressed, solved, styled
 from photographic.measures import (
     gradient_distance,
     jackknife,
+    look,
+    look_distances,
     patch_frechet,
     psnr,
     rank_coverage,
@@ -33,7 +36,7 @@ from report import Table, figures_of, publish, table
 from diffjax import edit
 
 SIDE, FACTOR, EACH = 32, 2, 32
-ENLARGED, HOLES, TRAINING = 128, 32, 8_192  # pictures: test patches to enlarge, with a hole, and training patches
+ENLARGED, HOLES, STYLES, TRAINING = 128, 32, 512, 8_192  # patches of test for each part, and of training
 HOLE = slice(10, 22)
 SIZES = ((32, 32), (32, 48), (48, 48), (64, 96))
 PIXELS = 1_280 * SIDE**2  # drawn of each size
@@ -112,17 +115,38 @@ def measure_sizes(runs: Path) -> Figures:
     return {"rows": rows}
 
 
+def measure_style(runs: Path) -> Figures:
+    """The look of samples beside that of their reference, and of the reference of another sample."""
+    references = photo_patches("test", (SIDE, SIDE), STYLES)
+    train = photo_patches("train", (SIDE, SIDE), TRAINING)
+    scale = look(train).std(0)
+    style = open_run(runs / "style")
+    found = {
+        "with the reference": styled(style, references),
+        "without one": drawn(style, STYLES),
+        "another patch of test": np.roll(references, STYLES // 3, axis=0),
+    }
+    wrong = np.roll(references, STYLES // 2, axis=0)
+    rows = {}
+    for name, images in found.items():
+        right, other = (look_distances(images, each, scale) for each in (references, wrong))
+        rows[name] = [float(right.mean()), float(other.mean()), float((right < other).mean())]
+    return {"rows": rows}
+
+
 PARTS: Mapping[str, Callable[[Path], Figures]] = {
     "enlarge": measure_enlarge,
     "holes": measure_holes,
     "sizes": measure_sizes,
     "whole": measure_whole,
+    "style": measure_style,
 }
 
 
 def tables(figures: Figures) -> list[Table]:
     """The tables of the parts that were measured."""
-    build = {"enlarge": _enlarge_table, "holes": _holes_table, "sizes": _sizes_table, "whole": _whole_table}
+    builders = (_enlarge_table, _holes_table, _sizes_table, _whole_table, _style_table)
+    build = dict(zip(PARTS, builders, strict=True))
     return [build[name](figures[name]["rows"]) for name in PARTS if name in figures]
 
 
@@ -158,6 +182,12 @@ def _whole_table(rows: Figures) -> Table:
     columns = ("china, 320 x 213 to 640 x 426", "over bicubic, dB", "gradients, levels", "at seams over elsewhere")
     cells = [(name, f"{gain:+.2f}", f"{gradient:.2f}", f"{seam:.3f}") for name, (gain, gradient, seam) in rows.items()]
     return table("A whole photograph that no model has seen", columns, cells)
+
+
+def _style_table(rows: Figures) -> Table:
+    columns = ("512 samples", "look from the reference's", "from another reference's", "nearer to their own")
+    cells = [(name, f"{right:.2f}", f"{wrong:.2f}", f"{share:.3f}") for name, (right, wrong, share) in rows.items()]
+    return table("Style: colours and detail, in standard deviations of training patches", columns, cells)
 
 
 def main() -> None:

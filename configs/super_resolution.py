@@ -16,7 +16,8 @@ from diffjax.experiment.config import Config
 
 
 def get_config() -> Config:
-    """The config of pictures, with the picture at low resolution as the condition."""
+    """The config of pictures, with the picture at low resolution as the condition, which is always there."""
     config = pictures.get_config()
     data = replace(config.data, parts=("low_res(factor=2, noise=0.5)",))
-    return replace(config, data=data, model=replace(config.model, conditions=("Picture(part='low_res')",)))
+    model = replace(config.model, conditions=("Picture(part='low_res')",))
+    return replace(config, data=data, model=model, train=replace(config.train, cond_drop=0.0))

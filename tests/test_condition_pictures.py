@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffjax import order, predict, schedule
 from diffjax.commands import condition_inputs, condition_pictures
 from diffjax.commands.condition_inputs import ConditionRequest
+from diffjax.commands.sample_request import SampleRequest, prepare_request
+from diffjax.denoising import denoiser
 from diffjax.edit import MixedCondition
 from diffjax.errors import UserError
-from diffjax.experiment.config import Config
+from diffjax.experiment.config import Config, Sample
 from diffjax.experiment.data_spec import DataSpec
-from diffjax.experiment.trained_model import ModelInfo
+from diffjax.experiment.trained_model import ModelInfo, TrainedModel
 from diffjax.nets import MLP
 from diffjax.nets.condition_encoders import Picture, Style
+from diffjax.noise import Gaussian
 
 COUNT = 3
 CLEAN = Picture(part="low_res", shape=(4, 6, 3))
@@ -63,8 +67,8 @@ def test_a_larger_picture_is_fitted_and_a_smaller_one_refused(picture, capsys) -
 def test_noise_has_the_level_that_the_net_is_told_and_differs_by_sample(picture) -> None:
     """The standard deviation of 216 numbers is within eight standard errors."""
     path, pixels = picture(4, 6)
-    value = conditions(NOISY, low_res=path, low_res_noise=0.5)["low_res"].value
-    noise = np.asarray(value[..., :3] - (pixels / 127.5 - 1))
+    value = np.asarray(conditions(NOISY, low_res=path, low_res_noise=0.5)["low_res"].value)
+    noise = value[..., :3] - (pixels / 127.5 - 1)
     np.testing.assert_array_equal(value[..., 3], 0.5)
     assert abs(noise.std() - 0.5) < 0.2
     assert (noise[0] != noise[1]).all()
@@ -100,6 +104,26 @@ def test_two_references_are_mixed_by_their_shares(picture) -> None:
     np.testing.assert_allclose(both.share, jnp.full(COUNT, 0.7))
     np.testing.assert_allclose(both.second["reference"].value[0], second / 127.5 - 1, atol=1e-6)
     assert both.first["reference"].present.all()
+
+
+def test_predictions_are_mixed_by_the_shares(picture, one_device) -> None:
+    net = MLP(width=8, conditions=(STYLE,))
+    x, t = jax.random.normal(jax.random.key(1), (COUNT, 8, 12, 3)), jnp.full((COUNT, 1, 1, 1), 0.7)
+    variables = jax.jit(net.init)(jax.random.key(0), x[:1], t[:1])
+    variables = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(2), leaf.shape), variables)
+    noise = Gaussian(schedule.cosine, predict.v)
+    info = ModelInfo(net, DataSpec((8, 12, 3), 0, (), 256, (), "unit"), Config(), 0, "0.9")
+    model = TrainedModel(denoiser(noise, net, variables), noise, order.together, info)
+
+    def predicted(style: str) -> jax.Array:
+        request = SampleRequest(Sample(steps=1), ConditionRequest(style=style))
+        ready = prepare_request(model, request, COUNT)
+        return ready.sampler.denoise(x, t, ready.cond)
+
+    a, b = picture(8, 12)[0], picture(8, 12, seed=1)[0]
+    one, other = predicted(a), predicted(b)
+    assert float(jnp.max(jnp.abs(one - other))) > 1e-3
+    np.testing.assert_allclose(predicted(f"{a}:0.3,{b}:0.7"), 0.3 * one + 0.7 * other, atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["a.png,b.png", "a.png:0.5,b.png:0.6", "a.png:0.3,b.png:0.3,c.png:0.4", ":1,b.png:0"])

@@ -21,7 +21,7 @@ MOST_BY_NAME = 10  # uses of hasattr and getattr
 LONGEST_FUNCTION = 40  # lines, without the docstring
 WIDE, MOST_WIDE = 8, 15  # parameters of a function, and functions of as many
 LONGEST_CHAIN = 12  # of packages and root modules that import each other
-MOST_LINES = {"benchmarks": 5_100}  # of all files of a folder
+MOST_LINES = {"benchmarks": 5_900}  # of all files of a folder
 
 # What a package or a module at the root must not import, nor anything that it imports.
 NEVER = {

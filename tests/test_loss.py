@@ -138,6 +138,18 @@ def test_edm_loss_is_the_plain_loss_of_the_edm_row() -> None:
     np.testing.assert_allclose(weighted, plain, rtol=1e-4)
 
 
+def test_one_time_alone_is_trained_at() -> None:
+    """At t = 1 nothing of x0 is left in x_t, and the best prediction is the mean of the data."""
+    noise = Gaussian(schedule.cosine, predict.x0)
+    quantile = times.stratified(keys(0, 16))
+    np.testing.assert_array_equal(times.at(0.25)(noise, quantile), np.full(16, 0.25, np.float32))
+    alpha, sigma = noise.schedule(times.at()(noise, quantile))
+    assert float(jnp.max(alpha / sigma)) < 1e-2
+    for t in (0.0, 1.5):
+        with pytest.raises(UserError, match="times: t must be"):
+            times.at(t)
+
+
 def test_stratified_times_are_uniform_and_evenly_spread() -> None:
     u = np.asarray(times.stratified(keys(0, 8192)))
     assert np.all((u > 0) & (u <= 1))

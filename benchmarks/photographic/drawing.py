@@ -8,6 +8,7 @@ import numpy as np
 
 import diffjax as dj
 from diffjax.commands.image_sampler import ImageSampler, build_image_sampler, sample_states
+from diffjax.commands.size_flag import TILES_PER_CALL
 from diffjax.conditions import fill_condition
 from diffjax.data import open_dataset
 from diffjax.edit import Method, Observation
@@ -16,10 +17,10 @@ from diffjax.experiment.other_size import Size, denoiser_of, resize_model, tile_
 from diffjax.experiment.trained_model import TrainedModel
 from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.parallel.dispatch import map_in_batches
+from diffjax.protocols import Keys
 from photographic.measures import Images
 
 BATCH = 64
-TILES_PER_CALL = 64
 
 
 class Drawing(NamedTuple):
@@ -59,16 +60,24 @@ def enlarged(drawing: Drawing, low: Images, each: int, seed: int = 0) -> np.ndar
     return _unit(x).reshape(each, len(low), *x.shape[1:])
 
 
+def styled(drawing: Drawing, references: Images, seed: int = 0) -> Images:
+    """A sample for each reference of its look."""
+    cond = fill_condition(drawing.model.info.net.null_cond, len(references), {"reference": 2 * references - 1})
+    count = len(references)
+    return _unit(sample_states(drawing.sampler, jax.random.key(seed), count, BATCH, cond, BatchProgress(count)))
+
+
 def drawn(drawing: Drawing, count: int, seed: int = 0) -> Images:
-    """Samples of an unconditional model."""
-    return _unit(sample_states(drawing.sampler, jax.random.key(seed), count, BATCH, None, BatchProgress(count)))
+    """Samples without a condition."""
+    cond = fill_condition(drawing.model.info.net.null_cond, count, {})
+    return _unit(sample_states(drawing.sampler, jax.random.key(seed), count, BATCH, cond, BatchProgress(count)))
 
 
 def solved(drawing: Drawing, observe: Any, seen: np.ndarray, each: int, method: Method, seed: int = 0) -> np.ndarray:
     """`each` posterior samples [each, n, …] of every observation `observe(seen[i])` of numbers in [−1, 1]."""
     sampler = drawing.sampler
 
-    def draw(keys: dj.Keys, values: jax.Array) -> jax.Array:
+    def draw(keys: Keys, values: jax.Array) -> jax.Array:
         observation: Observation = observe(values)
         return dj.edit.solve(
             keys, sampler.noise, sampler.order, sampler.denoise, observation, method=method, grid=sampler.grid

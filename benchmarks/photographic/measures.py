@@ -88,6 +88,21 @@ def rank_coverage(samples: Float64[np.ndarray, "k n"], truth: Float64[np.ndarray
     return float(inside.mean()), (len(samples) - 3) / (len(samples) + 1)
 
 
+def look(images: Images) -> Float64[np.ndarray, "n 15"]:
+    """How each picture looks: of every channel the mean, the deviation, and three mean sizes of detail.
+
+    Detail are the absolute differences of neighbours down and across, and of pixels two apart.
+    """
+    details = [np.abs(np.diff(images, axis=axis)).mean((1, 2)) for axis in (1, 2)]
+    coarse = np.abs(images[:, 2:] - images[:, :-2]).mean((1, 2))
+    return np.concatenate([images.mean((1, 2)), images.std((1, 2)), *details, coarse], axis=1)
+
+
+def look_distances(images: Images, references: Images, scale: Float64[np.ndarray, " 15"]) -> Float64[np.ndarray, " n"]:
+    """The root mean square difference of the looks of pictures and references, each number over its `scale`."""
+    return np.sqrt(np.mean(((look(images) - look(references)) / scale) ** 2, axis=1))
+
+
 def in_blocks(count: int, size: int) -> Iterator[slice]:
     """Blocks of rows."""
     return (slice(start, start + size) for start in range(0, count, size))

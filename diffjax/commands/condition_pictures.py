@@ -17,8 +17,8 @@ MIN_BRIGHTNESS = 0.5  # of white: strokes are brighter
 MAX_NPZ_BYTES = 2**31
 SAMPLES = "arr_0"  # the array of samples.npz that holds the samples
 
-Picture = Float32[np.ndarray, "h w c"]
-Pictures = Float32[np.ndarray, "n h w c"]
+Picture = Float32[np.ndarray, "_ _ _"]
+Pictures = Float32[np.ndarray, "_ _ _ _"]
 
 
 class Style(NamedTuple):
@@ -111,7 +111,7 @@ def _read_fitted(flag: str, path: str, shape: tuple[int, ...]) -> Picture:
         raise UserError(f"{flag} {mistake}") from None
     if picture.shape[0] < height or picture.shape[1] < width:
         size = f"expected {format_size(height, width)} or more, got {format_size(*picture.shape[:2])}"
-        raise UserError(f"{flag} {path}: {size}; give a larger picture, or a smaller --size")
+        raise UserError(f"{flag} {path}: {size}; give a larger picture")
     if picture.shape[:2] != (height, width):
         tell(f"{path}: {format_size(*picture.shape[:2])}, fitted to {format_size(height, width)}")
     return _to_unit(image_io.crop_and_resize(picture, height, width, channels))

@@ -16,13 +16,13 @@ from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.utils import image_io
+from diffjax.utils.image_fit import Size
 from diffjax.utils.image_io import format_size
 from diffjax.utils.prng import keys
 
 WHITE_THRESHOLD = 127  # brighter than that is white, in a mask
 KINDS = {1: "grey", 3: "RGB"}
 
-Size = tuple[int, int]  # height and width, in pixels
 Pixels = UInt8[np.ndarray, "_ _ _"]
 
 

@@ -133,10 +133,10 @@ def _write_sheets(dataset: Dataset, pairs: Pairs | None, out: Path) -> list[Path
     paths = [out / "contact_sheet.png"]
     write_png(paths[0], grid(_pixels(dataset, [source[int(row)]["image"] for row in rows]), COLUMNS))
     if pairs is not None and len(pairs.exact):
-        fetch = next(split.fetch for split in dataset.splits.values() if isinstance(split, Split))
+        whole = next(split for split in dataset.splits.values() if isinstance(split, Split))
         count = min(MAX_PAIRS, limit)
         columns = (pairs.first[:count].tolist(), pairs.second[:count].tolist())
-        first, second = (_pixels(dataset, [fetch(number)[0]() for number in column]) for column in columns)
+        first, second = (_pixels(dataset, [whole.pixels(number) for number in column]) for column in columns)
         paths.append(out / "duplicates.png")
         write_png(paths[1], side_by_side(first, second, COLUMNS, names=("picture", "duplicate")))
     return paths

@@ -37,13 +37,13 @@ def apply_size(model: TrainedModel, request: SizeRequest) -> TrainedModel:
         return model
     size = _find_size(model.info, request.size, request)
     overlap = request.tile_overlap
-    if overlap is not None and overlap >= min(model.info.data.shape[:2]):
-        sides = format_size(*model.info.data.shape[:2])
-        raise UserError(f"--tile_overlap {overlap}: tiles are {sides}, as the training images; give less than a side")
     resized = (
         resize_model(model, size, FLAG) if overlap is None else tile_model(model, size, overlap, TILES_PER_CALL, FLAG)
     )
     shape, trained_shape = resized.info.data.shape, model.info.data.shape
+    if overlap is not None and overlap >= min(trained_shape[:2]):
+        sides = format_size(*trained_shape[:2])
+        raise UserError(f"--tile_overlap {overlap}: tiles are {sides}, as the training images; give less than a side")
     if shape != trained_shape:
         by = "" if overlap is None else f", drawn by tiles of that size that share {overlap} pixels"
         tell(f"samples are {format_size(*shape[:2])}, and training pictures {format_size(*trained_shape[:2])}{by}")

@@ -39,15 +39,14 @@ class Buckets:
         ours = _log_ratios(np.array(self.sizes))
         distances = np.abs(_log_ratios(sizes)[:, None] - ours)
         numbers = np.argmin(distances, axis=1)
-        while True:
-            counts = np.bincount(numbers, minlength=len(ours))
-            occupied = np.flatnonzero(counts)
+        while len(occupied := np.flatnonzero(counts := np.bincount(numbers, minlength=len(ours)))) > 1:
             smallest = occupied[np.argmin(counts[occupied])]
-            if counts[smallest] >= self.min_pictures or len(occupied) == 1:
-                return numbers
+            if counts[smallest] >= self.min_pictures:
+                break
             others = occupied[occupied != smallest]
             members = numbers == smallest
             numbers[members] = others[np.argmin(distances[members][:, others], axis=1)]
+        return numbers
 
 
 def buckets(area: int = 4096, step: int = 8, max_ratio: float = 2.0, min_pictures: int = 16) -> Buckets:

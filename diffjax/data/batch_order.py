@@ -6,7 +6,7 @@ import grain
 import numpy as np
 from jaxtyping import Int64
 
-from diffjax.data.batch_plan import BatchPlan
+from diffjax.data.batch_plan import BatchPlan, random_permutation
 from diffjax.data.generated_split import GeneratedSplit
 from diffjax.data.splits import Dataset, label_frequencies
 from diffjax.errors import UserError
@@ -45,14 +45,12 @@ def bucketed_ids(buckets: Int64[np.ndarray, " n"], plan: BatchPlan) -> grain.Map
     """The ids of the batches of a plan, one after the other; `buckets` is the bucket of each example."""
     members = [np.flatnonzero(buckets == number) for number in range(len(plan.counts))]
     words = seed_words(plan.seed, len(members))[-len(members) :]
-    orders = [shuffled_ids(len(ids), word) if len(ids) else None for ids, word in zip(members, words, strict=True)]
 
     def planned_id(row: int) -> int:
         step, place = divmod(int(row), plan.batch_size)
         bucket, number = plan.batch(step)
-        order = orders[bucket]
-        assert order is not None, "a plan has no batch of an empty bucket"
-        return int(members[bucket][order[number * plan.batch_size + place]])
+        epoch, rank = divmod(number * plan.batch_size + place, len(members[bucket]))
+        return int(members[bucket][random_permutation(len(members[bucket]), words[bucket], epoch)[rank]])
 
     return grain.MapDataset.range(STREAM_LENGTH).map(planned_id)
 

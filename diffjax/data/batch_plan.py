@@ -1,10 +1,10 @@
 """Which bucket each batch holds: a plan of batches that is a pure function of seed and step.
 
 Each bucket has an infinite order of its examples, in which every epoch is another permutation, and its batches are
-consecutive parts of that order. A bucket's rest that fills no batch is filled with examples of its next epoch, which
-then shows them no second time: after e epochs, ⌈e n / B⌉ batches of B of a bucket of n examples have been taken, so
-that each example has been seen at least e times, and where n ≥ B at most once more. Within an epoch, the batches of
-all buckets come in a random order.
+consecutive parts of that order. A last batch that the rest of a bucket does not fill takes its other examples from the
+next epoch, which then shows them no second time: after e epochs, ⌈e n / B⌉ batches of B of a bucket of n examples have
+been taken, so that each example has been seen at least e times, and where n ≥ B at most once more. Within an epoch, the
+batches of all buckets come in a random order.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def _epoch_batches(plan: BatchPlan, epoch: int) -> tuple[Int64[np.ndarray, " n"]
     counts = [after - taken for after, taken in zip(plan.taken(epoch + 1), before, strict=True)]
     buckets = np.repeat(np.arange(len(counts)), counts)
     numbers = np.concatenate([_consecutive(first, count) for first, count in zip(before, counts, strict=True)])
-    order = _permutation(len(buckets), plan.seed, epoch)
+    order = random_permutation(len(buckets), _order_word(plan.seed), epoch)
     buckets = buckets[order]
     ranks = np.argsort(buckets, kind="stable")  # in their order, the batches of a bucket are numbered in turn
     in_turn = np.empty_like(numbers)
@@ -74,7 +74,12 @@ def _consecutive(first: int, count: int) -> Int64[np.ndarray, " n"]:
     return np.arange(first, first + count)
 
 
-def _permutation(count: int, seed: int, epoch: int) -> Int64[np.ndarray, " n"]:
+def _order_word(seed: int) -> int:
+    """The seed of the order of batches."""
+    return int(np.random.SeedSequence(seed, spawn_key=(2,)).generate_state(1)[0])
+
+
+@lru_cache(256)  # of some epochs of all buckets
+def random_permutation(count: int, word: int, epoch: int) -> Int64[np.ndarray, " n"]:
     """A random permutation, by the order of raw numbers of Philox4x64, which no version of NumPy changes."""
-    word = np.random.SeedSequence(seed, spawn_key=(2,)).generate_state(1)[0]
-    return np.argsort(np.random.Philox(key=int(word), counter=[0, 0, epoch, 0]).random_raw(count), kind="stable")
+    return np.argsort(np.random.Philox(key=word, counter=[0, 0, epoch, 0]).random_raw(count), kind="stable")

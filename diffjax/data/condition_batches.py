@@ -40,9 +40,9 @@ def build_parts(makers: Sequence[Maker], dataset: Dataset) -> tuple[Part, ...]:
 def check_parts(parts: Sequence[Part], dataset: Dataset, augmented: bool) -> None:
     """Raises `UserError` for parts of a generated set, and for parts of the image if images are augmented or vary."""
     _check_not_generated(parts, dataset)
-    of_image = next((part.name for part in parts if part.of_image), None)
-    if of_image is not None and len(dataset.sizes) > 1:
-        problem = f"{of_image!r} is of one size, and data.image_size gives {len(dataset.sizes)}"
+    of_one_size = next((part.name for part in parts if part.of_image or (not part.reads and len(part.shape) > 1)), None)
+    if of_one_size is not None and len(dataset.sizes) > 1:
+        problem = f"{of_one_size!r} is of one size, and data.image_size gives {len(dataset.sizes)}"
         raise UserError(f"data.parts: {problem}; leave it out, or set one size")
     conflict = next((part.name for part in parts if part.of_image and augmented), None)
     if conflict is not None:

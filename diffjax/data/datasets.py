@@ -124,6 +124,8 @@ def open_dataset(
     kind, colon, rest = name.partition(":")
     if kind + colon != FOLDER_PREFIX:
         _check_rules(name, pictures)
+    if fit is not None and (name == "photos" or name.removeprefix(PREFIX).isdecimal()):
+        raise UserError(f"data.fit: the pictures of {name!r} are made in their size; leave it out")
     if kind + colon in OPENERS:
         return OPENERS[kind + colon](rest, Options(columns, frame, rule, pictures, data_dir))
     _refuse_columns(name, columns)

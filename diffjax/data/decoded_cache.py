@@ -1,9 +1,10 @@
 """Decoded pictures of a split on disk, so that each file is decoded once: the values of `data.cache`.
 
 The cache is a folder of chunks. A picture is known by its stamp, which holds the path and the status of its file, and
-its chunk follows from the stamp, so that a file that comes, goes or changes touches one chunk. A chunk is written as a
-whole under another name and renamed, by one process at a time, and each picture has a checksum: what is missing or
-damaged is decoded. The folder can be deleted at any time.
+its chunk follows from the stamp, so that a file that comes, goes or changes touches one chunk, as long as the number of
+chunks stays the same: a power of 2 that follows from the size of all pictures. A chunk is written as a whole under
+another name and renamed, by one process at a time, and each picture has a checksum: what is missing or damaged is
+decoded. The folder can be deleted at any time.
 """
 
 import os
@@ -32,7 +33,7 @@ from diffjax.utils.waiting import FIRST_WAIT_S
 
 __all__ = ["disk", "none"]
 
-CHUNK_BYTES = 64 * 10**6  # of a chunk, at most twice as many on average
+CHUNK_BYTES = 64 * 10**6  # of the largest chunks; the average is between half of it and this
 GIGABYTE = 10**9
 KEPT_FREE_BYTES = 256 * 10**6  # of the disk
 Keys = UInt64[np.ndarray, "n 2"]
@@ -50,8 +51,10 @@ none = CacheRule(0)
 
 
 def disk(max_gb: float = 10.0, folder: str = "") -> CacheRule:
-    """Keep decoded pictures in the folder `decoded` of the user's cache, or in this one, if all take at most `max_gb`.
+    """Keep decoded pictures in the folder `decoded` of the user's cache, or in this one.
 
+    A set whose pictures take more than `max_gb` at their size and fit is not kept. Each size and fit has files of its
+    own, and none are deleted for another's sake.
     Raises `UserError` for a size that is not positive.
     """
     if not max_gb > 0:
@@ -76,8 +79,9 @@ def cache_split(dataset: Dataset, split: str, rule: CacheRule, recipe: str) -> D
         warn(f"data.cache: the decoded pictures take {size} GB, more than max_gb={limit}, and are not cached")
         return dataset
     shapes = f"{source.framing.sizes}, {dataset.shape[2]} channels"
-    identity = f"{dataset.name}\n{recipe}\n{shapes}\n{READER}"
-    folder = _root(rule) / sha256(identity.encode()).hexdigest()[:32]
+    kind, _, place = dataset.name.partition(":")
+    identity = f"{kind}:{os.path.realpath(place)}\n{recipe}\n{shapes}\n{READER}"
+    folder = _root(rule) / sha256(os.fsencode(identity)).hexdigest()[:32]
     keys = np.array([_key(dataset.stamp(record)) for record in source.ids.tolist()], np.uint64).reshape(-1, 2)
     layout = _Layout(folder, max(0, ceil(log2(max(1, needed) / CHUNK_BYTES))))
     decoded = _complete(source, keys, layout)

@@ -41,7 +41,8 @@ class Reply(NamedTuple):
 
 def serve(descriptor: int) -> None:
     """Answer the tasks that come through this socket until the other process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the first one decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they go to all processes of a group, and the first one decides
     with socket.socket(fileno=descriptor) as connection, suppress(EOFError, ConnectionError):
         try:
             reader = receive_object(connection)

@@ -19,6 +19,7 @@ from pathlib import Path
 from diffjax.data.decoding_process import Reply, Task
 from diffjax.data.reading import RawBatch, Reader
 from diffjax.errors import UserError
+from diffjax.utils.files import describe_error
 from diffjax.utils.object_sockets import pack, receive_object, send_object, send_packed
 
 END_S = 5.0  # that a process may take to end, before it is killed
@@ -28,14 +29,17 @@ TaskOf = Callable[[int], Task]  # of each step
 def decode_in_processes(
     reader: Reader, task_of: TaskOf, start_step: int, count: int, ahead: int
 ) -> Generator[RawBatch, None, None]:
-    """The batches from `start_step` on, decoded by `count` processes, each with up to `ahead` batches in advance.
+    """The batches from `start_step` on, decoded by `count` processes, each with `ahead` in advance and one at work.
 
-    Raises `UserError` where an example cannot be read, as reading it here would, and where a process is killed.
+    Raises `UserError` where an example cannot be read, as reading it here would, and where a process cannot be started
+    or is killed.
     """
     packed = _pack(reader)
-    processes = [_Process(packed, task_of, start_step + number, count, ahead) for number in range(count)]
+    processes: list[_Process] = []
     step = start_step
     try:
+        for number in range(count):
+            processes.append(_Process(packed, task_of, start_step + number, count, ahead + 1))  # one is being made
         while True:
             reply = processes[(step - start_step) % count].next_reply()
             reader.report(reply.failures)
@@ -61,18 +65,28 @@ def _pack(reader: Reader) -> bytes:
 
 
 class _Process:
-    """A process, and the thread that sends it tasks and gathers its batches: every `stride`-th step from `step` on."""
+    """A process, and the thread that sends it tasks and gathers its batches: every `stride`-th step from `step` on.
 
-    def __init__(self, packed: bytes, task_of: TaskOf, step: int, stride: int, ahead: int) -> None:
+    At most `slots` batches are asked for and not taken yet.
+    """
+
+    def __init__(self, packed: bytes, task_of: TaskOf, step: int, stride: int, slots: int) -> None:
         ours, theirs = socket.socketpair()
         program = f"from diffjax.data.decoding_process import serve; serve({theirs.fileno()})"
         command = [sys.executable, "-P", "-c", program]  # not from the working directory before all others
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)  # so that it finds the same modules
-        env = {**os.environ, "PYTHONPATH": paths}
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=env)
-        theirs.close()
+        env = {**os.environ, "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}  # for sets of the user's own that load JAX
+        with theirs:
+            try:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=env)
+            except OSError as error:
+                ours.close()
+                raise UserError(
+                    f"data.workers: no process can be started ({describe_error(error)}); lower it"
+                ) from None
         self._connection = ours
-        self._replies: queue.Queue[Reply | Exception] = queue.Queue(max(1, ahead - 2))  # two are on their way
+        self._replies: queue.SimpleQueue[Reply | Exception] = queue.SimpleQueue()
+        self._slots = threading.Semaphore(slots)
         self._ended = False
         arguments = (packed, task_of, step, stride)
         threading.Thread(target=self._gather, args=arguments, daemon=True).start()
@@ -82,6 +96,7 @@ class _Process:
         reply = self._replies.get()
         if isinstance(reply, Exception):
             raise reply
+        self._slots.release()
         return reply
 
     def end(self) -> None:
@@ -89,9 +104,7 @@ class _Process:
         self._ended = True
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
-        with suppress(queue.Empty):  # room for what the thread is about to put
-            while True:
-                self._replies.get_nowait()
+        self._slots.release()  # for which the thread may wait
 
     def wait(self) -> None:
         """Wait for the end, and kill what does not end."""
@@ -105,23 +118,21 @@ class _Process:
     def _gather(self, packed: bytes, task_of: TaskOf, step: int, stride: int) -> None:
         try:
             send_packed(self._connection, packed)
-            send_object(self._connection, task_of(step))
+            asked = 0
             while not self._ended:
-                step += stride
-                send_object(self._connection, task_of(step))  # so that it need not wait for this thread
+                # A second task is sent before the first is done, so that the process need not wait for this thread.
+                while asked < 2 and self._slots.acquire(blocking=not asked) and not self._ended:
+                    send_object(self._connection, task_of(step))
+                    step += stride
+                    asked += 1
                 reply = receive_object(self._connection)
+                asked -= 1
                 assert isinstance(reply, Reply)
-                self._put(reply)
+                self._replies.put(reply)
         except (EOFError, OSError):
-            self._put(UserError(f"data.workers: {self._describe_end()}"))
+            self._replies.put(UserError(f"data.workers: {self._describe_end()}"))
         except Exception as error:
-            self._put(error)
-
-    def _put(self, reply: Reply | Exception) -> None:
-        while not self._ended:
-            with suppress(queue.Full):
-                self._replies.put(reply, timeout=0.1)
-                return
+            self._replies.put(error)
 
     def _describe_end(self) -> str:
         """How the process ended."""

@@ -56,7 +56,8 @@ def _exchangeable(labels: Integer[np.ndarray, " n"], buckets: Integer[np.ndarray
 
 
 def _divide(rows: Rows, rule: SplitRule, location: str) -> dict[str, Split]:
-    every = Split(np.arange(len(rows.keys)), rows.fetch, rows.stored, framing=rows.framing)
+    framing = None if rows.framing is None else rows.framing.with_keys(rows.keys)
+    every = Split(np.arange(len(rows.keys)), rows.fetch, rows.stored, framing=framing)
     if rows.splits is None:
         parts = rule.folder(rows.keys, [int(label) for label in rows.labels])
         return {name: replace(every, ids=part.ids, fingerprint=part.fingerprint) for name, part in parts.items()}

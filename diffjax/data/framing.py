@@ -1,12 +1,13 @@
 """The sizes to which the pictures of a set are brought, whatever their source: one size, or those of buckets."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, Integer
+from jaxtyping import Int64, Integer, UInt64
 
 from diffjax.data.aspect_buckets import Buckets
 from diffjax.data.fits import Draw, Fit, crop, held_out_draw
@@ -43,7 +44,9 @@ class Framing:
     """The frame of all pictures of a set. `numbers` are those of their sizes in `sizes`, None where there is one.
 
     `main` is the number of the size outside of training. `fit` is None where pictures keep the one size that all have.
-    `mean_pixels` is how many a picture has on average as it is stored, by those that were looked at.
+    `mean_pixels` is how many a picture has on average as it is stored, by those that were looked at. Of a random fit,
+    `stored_sizes` are the heights and widths of the pictures as they are stored, where all are known, and
+    `held_out_words` the numbers by which a part of each is drawn outside of training, else those of the records.
     """
 
     sizes: tuple[Size, ...]
@@ -51,6 +54,8 @@ class Framing:
     numbers: Int64[np.ndarray, " n"] | None
     fit: Fit | None
     mean_pixels: float
+    stored_sizes: Integer[np.ndarray, "n 2"] | None = None
+    held_out_words: UInt64[np.ndarray, " n"] | None = None
 
     @property
     def size(self) -> Size:
@@ -71,15 +76,37 @@ class Framing:
         if self.fit is None:
             return partial(_keep, self.size)
         number = self.number(record, view)
-        draw = view.draw or (held_out_draw(record) if self.fit.random else (0.0, 0.0, 0.0))
+        draw = view.draw or (self._held_out_draw(record) if self.fit.random else (0.0, 0.0, 0.0))
         return partial(_place, self.fit, self.sizes[number], draw)
+
+    def part_place(self, record: int, view: View) -> Place:
+        """How a further picture of a record, such as its sketch, is brought to the size: it shows the same part."""
+        place = self.place(record, view)
+        if self.stored_sizes is None:
+            return place
+        height, width = self.stored_sizes[record].tolist()
+        return partial(_place_alike, place, (height, width))
+
+    def with_keys(self, keys: Sequence[bytes]) -> "Framing":
+        """The same, where the part of a random fit that is drawn outside of training follows from a picture's key."""
+        if not self.random:
+            return self
+        words = [int.from_bytes(sha256(key).digest()[:8], "little") for key in keys]
+        return replace(self, held_out_words=np.array(words, np.uint64))
+
+    def _held_out_draw(self, record: int) -> Draw:
+        return held_out_draw(record if self.held_out_words is None else int(self.held_out_words[record]))
 
 
 class PictureSizes(NamedTuple):
-    """Height and width of every picture of a source, and what a message calls the one of a number."""
+    """Height and width of the pictures of a source, and what a message calls the one of a number.
+
+    `complete`: of all, and not of some that were looked at.
+    """
 
     sizes: Integer[np.ndarray, "n 2"]
     describe: Callable[[int], str]
+    complete: bool = True
 
 
 def read_image_size(image_size: ImageSize) -> Size | Buckets | None:
@@ -98,10 +125,11 @@ def frame_pictures(frame: Frame, pictures: PictureSizes, location: str, levels: 
     if levels < 256 and frame.fit.padded:
         raise UserError(f"data.fit: {location} has {levels} levels, which no colour is of; use crop")
     mean = float(sizes.prod(axis=1, dtype=np.float64).mean()) if len(sizes) else 0.0
+    stored_sizes = sizes if frame.fit.random and pictures.complete else None
     if isinstance(size, Buckets):
-        return Framing(size.sizes, size.main, size.assign(sizes), frame.fit, mean)
+        return Framing(size.sizes, size.main, size.assign(sizes), frame.fit, mean, stored_sizes)
     if size is not None:
-        return Framing((size,), 0, None, frame.fit, mean)
+        return Framing((size,), 0, None, frame.fit, mean, stored_sizes)
     first = (int(sizes[0, 0]), int(sizes[0, 1]))
     other = np.flatnonzero((sizes != sizes[0]).any(axis=1))
     if len(other):
@@ -145,6 +173,17 @@ def _keep(size: Size, height: int, width: int, name: str) -> Placement:
     if (height, width) != size:
         raise UserError(f"{name}: {format_size(height, width)} now, was {format_size(*size)}; start again")
     return largest_part(height, width, size)
+
+
+def _place_alike(place: Place, image: Size, height: int, width: int, name: str) -> Placement:
+    """The part of a picture that `place` takes of an image of that size. Raises `UserError` for other proportions."""
+    if abs(height * image[1] - width * image[0]) > max(height, width, *image):
+        sizes = f"{format_size(height, width)}, and its image is {format_size(*image)}"
+        raise UserError(f"{name}: {sizes}; give it the proportions of its image, of which random parts are taken")
+    placement = place(*image, name)
+    down, across = height / image[0], width / image[1]
+    left, top, right, bottom = placement.box
+    return placement._replace(box=(left * across, top * down, min(right * across, width), min(bottom * down, height)))
 
 
 def _place(fit: Fit, size: Size, draw: Draw, height: int, width: int, name: str) -> Placement:

@@ -34,6 +34,12 @@ class GeneratedSplit:
         images, labels = _generator()(self.draw, np.array([range(self.count)[index]], np.uint32))
         return {"image": np.asarray(images)[0], "label": np.int32(np.asarray(labels)[0])}
 
+    def read_whole(
+        self, index: int, view: View = OUTSIDE_OF_TRAINING
+    ) -> tuple[Example, Callable[[], Mapping[str, object]]]:
+        """One example, and what reads its stored features."""
+        return self.read(index, view), dict
+
     def features(self, index: int, view: View = OUTSIDE_OF_TRAINING) -> Mapping[str, object]:
         """Nothing is stored."""
         return {}

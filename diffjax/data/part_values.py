@@ -1,27 +1,21 @@
 """The values of the parts of a condition, each a function of its example alone."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int32, Integer
 
 from diffjax.data.condition_parts import Part
 from diffjax.data.examples import Example
-from diffjax.data.framing import OUTSIDE_OF_TRAINING, View
 from diffjax.data.generated_split import GeneratedSplit
-from diffjax.data.splits import Split
+from diffjax.data.splits import Split, StoredFeatures
 from diffjax.errors import UserError
 
 
-def part_values(
-    source: Split | GeneratedSplit,
-    row: int,
-    example: Example,
-    parts: Sequence[Part],
-    view: View = OUTSIDE_OF_TRAINING,
-) -> dict[str, np.ndarray]:
-    """The value of each part of one example, which this view shows, with all choices."""
-    features = source.features(row, view) if any(part.reads for part in parts) else {}
+def part_values(row: int, example: Example, stored: StoredFeatures, parts: Sequence[Part]) -> dict[str, np.ndarray]:
+    """The value of each part of one example, with all choices; `stored` reads its stored features."""
+    features = stored() if any(part.reads for part in parts) else {}
     return {part.name: _part_value(part, row, example, features) for part in parts}
 
 
@@ -37,7 +31,8 @@ def gather_parts(
     values = {part.name: np.empty(sizes[part.name], part.dtype) for part in parts}
     for i, row in enumerate(rows if parts else ()):
         example: Example = {"image": images[i], "label": np.int32(0 if labels is None else labels[i])}
-        for name, value in part_values(source, int(row), example, parts).items():
+        stored = partial(source.features, int(row))
+        for name, value in part_values(int(row), example, stored, parts).items():
             values[name][i] = value
     return values
 

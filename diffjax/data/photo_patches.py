@@ -123,7 +123,7 @@ def open_photos(data_dir: str | Path | None, frame: Frame) -> Dataset:
         raise UserError(
             f"data.image_size: no patch {format_size(*frame.size)} fits into the photographs; use a smaller one"
         )
-    return Dataset(NAME, shape, 0, (), 256, splits, features=FEATURES)
+    return Dataset(NAME, shape, 0, (), 256, splits, features=FEATURES, encoded=False)
 
 
 def read_photographs(data_dir: str | Path | None = None) -> dict[str, list[Photograph]]:

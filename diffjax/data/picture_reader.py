@@ -19,7 +19,8 @@ class PathTable(NamedTuple):
     text: bytes
     ends: Integer[np.ndarray, " n"]
 
-    def __getitem__(self, number: int) -> str:
+    def path(self, number: int) -> str:
+        """The path of that number."""
         start = self.ends[number - 1] if number else 0
         return self.text[start : self.ends[number]].decode("utf-8", "surrogateescape")
 
@@ -42,11 +43,11 @@ class PictureReader(NamedTuple):
     def stamp(self, number: int) -> bytes:
         """What identifies a file as it was when the set was opened."""
         size, modified = self.statuses[number].tolist()
-        return f"{self.paths[number]}\0{size}\0{modified}".encode("utf-8", "surrogateescape")
+        return f"{self.paths.path(number)}\0{size}\0{modified}".encode("utf-8", "surrogateescape")
 
     def decode(self, number: int, place: Place | None) -> UInt8[np.ndarray, "h w c"]:
         """The picture of a file, brought to a size. Raises UserError for a file that has changed since the start."""
-        path = Path(self.root) / self.paths[number]
+        path = Path(self.root) / self.paths.path(number)
         if file_status(path) != tuple(self.statuses[number].tolist()):
             problem = "was changed" if path.exists() else "was deleted"
             raise UserError(f"{path}: {problem} since the set was opened; start again")

@@ -10,7 +10,7 @@ import numpy as np
 from diffjax.data.decoding_process import Task
 from diffjax.data.decoding_processes import decode_in_processes
 from diffjax.data.reading import RawBatch, Reader
-from diffjax.errors import UserError
+from diffjax.errors import UserError, warn
 
 MAX_BATCHES = 32  # that are read ahead, however small they are
 _LAST_STEP = 2**32
@@ -20,7 +20,7 @@ _LAST_STEP = 2**32
 class ReadAhead:
     """How batches are read: by so many `workers`, processes of their own, or with 0 by so many `threads`.
 
-    Decoded batches that are ahead take at most `megabytes` together, but for one of each worker.
+    Decoded batches that are ahead take at most `megabytes` together, and one further batch for each worker.
     """
 
     workers: int = 0
@@ -53,6 +53,9 @@ def read_ahead(
 
     if ahead.workers:
         workers = min(ahead.workers, count)
+        if workers < ahead.workers:
+            limit = f"{ahead.megabytes} MB of data.ahead_mb hold {count} batches"
+            warn(f"data.workers: {workers} of {ahead.workers} processes are started, since {limit}")
         return decode_in_processes(reader, task_of, start_step, workers, count // workers)
     steps = grain.MapDataset.range(_LAST_STEP).map(lambda step: reader.read_batch(*task_of(int(step))))
     options = grain.ReadOptions(num_threads=min(ahead.threads, count), prefetch_buffer_size=count)

@@ -67,5 +67,5 @@ class Reader:
         framing = self.source.framing
         draw = draw_numbers(self.draw_word, row) if framing is not None and framing.random else None
         view = View(in_bucket=True, draw=draw)
-        example = self.source.read(index, view)
-        return example["image"], example["label"], part_values(self.source, index, example, self.parts, view)
+        example, stored = self.source.read_whole(index, view)
+        return example["image"], example["label"], part_values(index, example, stored, self.parts)

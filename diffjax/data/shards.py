@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -191,7 +192,7 @@ def _stamp(shards: Shards, number: int) -> bytes:
     path, index, row = shards.find(number)
     column = index.extensions.index(index.picture[row])
     size, modified = shards.statuses[int(np.searchsorted(shards.starts, number, "right")) - 1]
-    return f"{path}\0{size}\0{modified}\0{index.offsets[row, column]}\0{index.sizes[row, column]}".encode()
+    return os.fsencode(f"{path}\0{size}\0{modified}\0{index.offsets[row, column]}\0{index.sizes[row, column]}")
 
 
 def _part_names(shards: Shards) -> list[str]:

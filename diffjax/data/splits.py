@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from diffjax.utils.image_io import place_pixels
 Decode = Callable[..., np.ndarray]  # of pictures with the `Place` that brings them to a size; of others without
 Fetch = Callable[[int], tuple[Decode, int]]
 ReadFeatures = Callable[[int, Place | None], Mapping[str, object]]
+StoredFeatures = Callable[[], Mapping[str, object]]
 
 
 class Part(NamedTuple):
@@ -65,12 +67,16 @@ class Split:
 
     def read(self, index: int, view: View = OUTSIDE_OF_TRAINING) -> Example:
         """One example, its image as this view has it."""
+        return self.read_whole(index, view)[0]
+
+    def read_whole(self, index: int, view: View = OUTSIDE_OF_TRAINING) -> tuple[Example, StoredFeatures]:
+        """One example, and what reads its stored features; both are of its substitute where it cannot be read."""
         while True:
             resolved = self._resolve(index)
             record = int(self.ids[resolved])
-            decode, label = self.fetch(record)
             try:
-                return {"image": self._pixels(record, decode, view), "label": np.int32(label)}
+                label = np.int32(self.fetch(record)[1])
+                return {"image": self.pixels(record, view), "label": label}, partial(self._features, record, view)
             except UserError as error:
                 if self.substitutes is None:
                     raise
@@ -78,10 +84,12 @@ class Split:
 
     def features(self, index: int, view: View = OUTSIDE_OF_TRAINING) -> Mapping[str, object]:
         """The stored features of an example beside image and class; none in most sets."""
+        return self._features(int(self.ids[self._resolve(index)]), view)
+
+    def _features(self, record: int, view: View) -> Mapping[str, object]:
         if self.stored is None:
             return {}
-        record = int(self.ids[self._resolve(index)])
-        return self.stored(record, None if self.framing is None else self.framing.place(record, view))
+        return self.stored(record, None if self.framing is None else self.framing.part_place(record, view))
 
     def buckets(self) -> Int64[np.ndarray, " n"]:
         """The number of the size, in training, of each example."""
@@ -91,8 +99,9 @@ class Split:
     def _resolve(self, index: int) -> int:
         return index if self.substitutes is None else self.substitutes.resolve(range(len(self))[index])
 
-    def _pixels(self, record: int, decode: Decode, view: View) -> np.ndarray:
+    def pixels(self, record: int, view: View = OUTSIDE_OF_TRAINING) -> np.ndarray:
         """The image of a record, of its decoded picture if that is stored."""
+        decode, _ = self.fetch(record)
         framing = self.framing
         if framing is None:
             return decode()

@@ -103,7 +103,7 @@ def open_known(name: str, size: Size | Buckets | None = None) -> Dataset:
         split: GeneratedSplit(count, Partial(_examples, distribution, root), shares)
         for (split, count), root in zip(counts.items(), roots, strict=True)
     }
-    return Dataset(name, (side, side, 1), len(SHAPES), tuple(SHAPES), 256, splits, distribution)
+    return Dataset(name, (side, side, 1), len(SHAPES), tuple(SHAPES), 256, splits, distribution, encoded=False)
 
 
 @functools.cache

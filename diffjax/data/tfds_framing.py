@@ -71,7 +71,7 @@ def frame_records(frame: Frame, image: ImageFeature, records: Records) -> tuple[
         rows = np.unique(np.linspace(0, records.total - 1, min(MAX_SAMPLE, records.total)).round().astype(int))
         sample = " that were looked at" * (len(rows) < records.total)
         sizes = _read_sizes(image.key, records, rows.tolist())
-    pictures = PictureSizes(sizes, lambda number: f"record {number}")
+    pictures = PictureSizes(sizes, lambda number: f"record {number}", complete=len(sizes) == records.total)
     framing = frame_pictures(frame, pictures, records.location, image.levels)
     return framing, tuple(describe_scaling(records.location, framing, sizes, sample))
 

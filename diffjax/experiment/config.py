@@ -23,7 +23,7 @@ class Data:
     """Size to which images are brought. Unit: pixels. Range: `64`, a square; `64x96`, height first;
     `buckets(area=4096, step=8)`, several sizes of about that area, of which each image gets the one nearest to its
     proportions; empty: their own size. When: images of a folder differ in size, or are larger than the model should
-    draw; buckets where they differ in proportions, and no edge is to be lost."""
+    draw; buckets where they differ in proportions, and little of them is to be lost."""
     fit: str = ""
     """How images are brought to `image_size`. Range: `crop()`, the largest centred part; `pad('#ffffff')`, all of an
     image on a colour; `random_crop(max_shrink=1.0)`, another part in each step, of the image's own pixels, or of up to

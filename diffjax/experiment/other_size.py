@@ -10,9 +10,8 @@ from diffjax.nets.condition_encoders import Picture
 from diffjax.nets.interface import clone
 from diffjax.protocols import Denoise
 from diffjax.traits import ConditionEncoder, net_traits
+from diffjax.utils.image_fit import Size
 from diffjax.utils.image_io import format_size
-
-Size = tuple[int, int]  # height and width, in pixels
 
 
 def resize_model(model: TrainedModel, size: Size, field: str = "size") -> TrainedModel:

@@ -5,7 +5,7 @@ Widths and batches follow the cost of a step on a CPU (docs/photographs.md); the
 """
 
 from collections.abc import Mapping, Sequence
-from math import gcd, inf, sqrt
+from math import inf, sqrt
 from typing import NamedTuple, TypeVar
 
 from diffjax.errors import UserError
@@ -28,7 +28,6 @@ DEEPEST_SIDE = 8  # pixels; depths are added until the shorter side is below twi
 REFERENCE_SIDE = 64  # pixels at which the cosine schedule is not shifted (Hoogeboom et al. 2023, section 3.1)
 WIDTHS = ((40, 24), (inf, 16))  # up to so many pixels a side, so many channels at full resolution
 BATCHES = ((16, 64), (40, 32), (inf, 16))  # up to so many pixels a side, so many pictures a step
-MAX_PATCH = 8  # pixels; side of the squares that a transformer sees as one token each
 MAX_EPOCHS = 600
 MIN_STEPS, MAX_STEPS = 2_000, 20_000
 DROPOUTS = ((1_000, 0.2), (20_000, 0.1), (inf, 0.0))  # up to so many pictures, so much dropout
@@ -102,29 +101,18 @@ def _choose_augment(spec: DataSpec) -> Choice:
 
 
 def _choose_net(height: int, width: int, images: int) -> Choice:
-    """A U-Net that halves the sides down to `DEEPEST_SIDE`, or a transformer of patches where they do not divide."""
+    """A U-Net that halves the sides down to `DEEPEST_SIDE`; sides that do not divide are padded inside."""
     multipliers = [1]
     while min(height, width) >> len(multipliers) >= DEEPEST_SIDE:
         multipliers.append(min(2 * multipliers[-1], 8))
     factor = 2 ** (len(multipliers) - 1)
-    dropout = _value_up_to(DROPOUTS, images)
-    reason = f"{height}x{width} pixels, {images:,} pictures"
-    if height % factor or width % factor:
-        patch = _largest_divisor(height, width)
-        net = f"DiT(patch={patch}, width=128, depth=6, heads=4, dropout={dropout:g})"
-        return Choice("model.net", net, f"{reason}: sides that divide by {patch}, not by {factor}")
     channels = _value_up_to(WIDTHS, sqrt(height * width))
     text = ", ".join(map(str, multipliers)) + "," * (len(multipliers) == 1)
-    net = f"UNet(width={channels}, multipliers=({text}), dropout={dropout:g})"
-    return Choice("model.net", net, f"{reason}: {len(multipliers)} depths, the deepest of {height // factor} pixels")
+    net = f"UNet(width={channels}, multipliers=({text}), dropout={_value_up_to(DROPOUTS, images):g})"
+    reason = f"{height}x{width} pixels, {images:,} pictures: {len(multipliers)} depths, the deepest of"
+    return Choice("model.net", net, f"{reason} {-(-height // factor)}x{-(-width // factor)} pixels")
 
 
 def _value_up_to(limits: Sequence[tuple[float, Value]], amount: float) -> Value:
     """The value of the first limit that is not below the amount."""
     return next(value for limit, value in limits if amount <= limit)
-
-
-def _largest_divisor(height: int, width: int) -> int:
-    """The largest common divisor of both sides of at most `MAX_PATCH`."""
-    common = gcd(height, width)
-    return max(patch for patch in range(1, MAX_PATCH + 1) if common % patch == 0)

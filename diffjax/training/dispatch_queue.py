@@ -1,6 +1,5 @@
 """The queue of dispatched steps that are not confirmed yet, so that neither host nor devices wait for the other."""
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -76,6 +75,7 @@ class DispatchQueue:
         self.stopped = False
         self._trainer = trainer
         self._stream = stream
+        self._returned: deque[Batch] = deque()  # batches that come before the rest of the stream
         self._watch = watch
         self._queue: deque[_Dispatch] = deque()
         self._shapes: set[Shapes] = set()
@@ -95,28 +95,32 @@ class DispatchQueue:
         return state, len(batches)
 
     def _take(self, done: int, max_count: int) -> list[Batch]:
-        """The next batches, as far as their shapes are equal; the first other one goes back into the stream."""
-        batches = [next_batch(self._stream, done)]
+        """The next batches, as far as their shapes are equal; the first other one is returned."""
+        batches = [self._next(done)]
         shapes = batch_shapes(batches[0])
         while len(batches) < max_count:
-            batch = next_batch(self._stream, done + len(batches))
+            batch = self._next(done + len(batches))
             if batch_shapes(batch) != shapes:
-                self._stream = itertools.chain([batch], self._stream)
+                self._returned.appendleft(batch)
                 break
             batches.append(batch)
         return batches
 
+    def _next(self, step: int) -> Batch:
+        """The batch of a step: one that was returned, or the next of the stream."""
+        return self._returned.popleft() if self._returned else next_batch(self._stream, step)
+
     def confirm(self, waiting: int) -> Batch | None:
         """Wait until at most `waiting` dispatches are under way, or none once `stopped`.
 
-        Returns the batch of the first step that was not finite, if any; the batches after it go back into the stream.
+        Returns the batch of the first step that was not finite, if any; the batches after it are returned.
         """
         while len(self._queue) > (0 if self.stopped else waiting):
             dispatch = self._queue.popleft()
             finite_count = self._finish(dispatch)
             if finite_count < len(dispatch.batches):
                 later = [batch for dispatch in self._queue for batch in dispatch.batches]
-                self._stream = itertools.chain(dispatch.batches[finite_count + 1 :], later, self._stream)
+                self._returned.extendleft(reversed([*dispatch.batches[finite_count + 1 :], *later]))
                 self._queue.clear()
                 return dispatch.batches[finite_count]
         return None

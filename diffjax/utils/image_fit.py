@@ -28,11 +28,11 @@ Place = Callable[[int, int, str], Placement]  # of a picture of that height and 
 def largest_part(height: int, width: int, size: Size) -> Placement:
     """The largest centred part of a picture that has the proportions of `size`, averaged to that size."""
     scale = min(width / size[1], height / size[0])
-    across = scale * size[1]
-    down = scale * size[0]
+    across = min(scale * size[1], width)  # rounding may lead a hair beyond the picture
+    down = min(scale * size[0], height)
     left = (width - across) / 2
     top = (height - down) / 2
-    return Placement((left, top, left + across, top + down), size)
+    return Placement((left, top, min(left + across, width), min(top + down, height)), size)
 
 
 def place_image(image: Image.Image, placement: Placement) -> Image.Image:

@@ -15,7 +15,7 @@ from diffjax.data.aspect_buckets import Buckets, buckets
 from diffjax.data.batch_order import bucket_counts
 from diffjax.data.batch_plan import BatchPlan
 from diffjax.data.condition_batches import build_parts
-from diffjax.data.condition_parts import sketch
+from diffjax.data.condition_parts import reference, sketch
 from diffjax.data.raw_batches import ReadAhead
 from diffjax.errors import UserError
 
@@ -29,6 +29,10 @@ def pictures(tmp_path: Path) -> Dataset:
     for i in range(45):
         save(tmp_path / f"{i:02}.png", picture(i, size=SHAPES[min(i % 9, 5)]))
     return open_dataset(f"folder:{tmp_path}", image_size=AREA, rule=WHOLE)
+
+
+def test_a_split_without_pictures_has_no_buckets() -> None:
+    assert AREA.assign(np.zeros((0, 2), np.int64)).shape == (0,)
 
 
 def take(dataset: Dataset, count: int, **options: Any) -> list[Any]:
@@ -145,8 +149,9 @@ def test_outside_of_training_there_is_one_size_the_nearest_to_a_square(pictures:
 
 
 def test_what_needs_one_size_is_refused(pictures: Dataset) -> None:
-    with pytest.raises(UserError, match=r"data\.parts: 'sketch'.*one size"):
-        take(pictures, 1, parts=build_parts([sketch(sigma=1.0)], pictures))
+    for name, part in (("sketch", sketch(sigma=1.0)), ("reference", reference())):
+        with pytest.raises(UserError, match=rf"data\.parts: '{name}'.*one size"):
+            take(pictures, 1, parts=build_parts([part], pictures))
     with pytest.raises(UserError, match=r"data\.balance"):
         take(pictures, 1, balance=True)
 

@@ -71,13 +71,13 @@ def same(ours: Any, theirs: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def record_decoding(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that are decoded from now on."""
+def record_decoding(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[Path]:
+    """The files of this folder that are decoded from now on; a thread of another test may still read another's."""
     decode = picture_reader.decode_file
     seen: list[Path] = []
 
     def record(path: Path, *arguments: Any, **options: Any) -> np.ndarray:
-        seen.append(path)
+        seen.extend([path] if path.is_relative_to(root) else [])
         return decode(path, *arguments, **options)
 
     monkeypatch.setattr(picture_reader, "decode_file", record)
@@ -101,7 +101,7 @@ def test_the_bits_are_those_of_the_files(size: ImageSize, fit: Fit | None, folde
 
 
 def test_each_file_is_decoded_once_until_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = record_decoding(monkeypatch)
+    seen = record_decoding(monkeypatch, folder)
     first = cached(opened(folder)).arrays("train")
     assert len(seen) == COUNT
     same(cached(opened(folder)).arrays("train"), first)
@@ -122,7 +122,7 @@ def test_a_file_changed_just_now_is_not_kept(folder: Path, monkeypatch: pytest.M
     """It may change once more within a tick of the clock, and keep its size and time."""
     save(folder / "03.png", picture(99, size=(30, 30)))
     cached(opened(folder))
-    seen = record_decoding(monkeypatch)
+    seen = record_decoding(monkeypatch, folder)
     same(cached(opened(folder)).arrays("train"), opened(folder).arrays("train"))
     assert [path.name for path in seen].count("03.png") == 2
     assert len(seen) == 1 + COUNT
@@ -134,6 +134,20 @@ def test_another_size_fit_or_set_is_another_cache(folder: Path, small_chunks: Pa
     cache_split(opened(folder), "train", disk(), "another colour")
     assert len([*small_chunks.iterdir()]) == 3
     same(take(cached(opened(folder, 6))), take(opened(folder, 6)))
+
+
+def test_folders_of_one_relative_name_have_caches_of_their_own(tmp_path: Path, monkeypatch) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}").mkdir()
+        path = tmp_path / f"{number}" / "set" / "0.bmp"  # equal in size and time
+        save(path, picture(number, size=(8, 8)))
+        os.utime(path, ns=(0, 10**18))
+    found = []
+    for number in (0, 1, 0):
+        monkeypatch.chdir(tmp_path / f"{number}")
+        found.append(cached(opened(Path("set"))).arrays("train")[0])
+    assert (found[0] != found[1]).any()
+    same(found[0], found[2])
 
 
 def test_what_is_interrupted_leaves_whole_files_and_goes_on(folder: Path, small_chunks: Path, monkeypatch) -> None:
@@ -154,7 +168,7 @@ def test_what_is_interrupted_leaves_whole_files_and_goes_on(folder: Path, small_
     files = [path for path in small_chunks.rglob("*") if path.is_file()]
     assert files
     assert all(decoded_pictures.read_chunk(path) is not None for path in files)
-    seen = record_decoding(monkeypatch)
+    seen = record_decoding(monkeypatch, folder)
     stored = cached(opened(folder)).arrays("train")
     assert 0 < len(seen) < COUNT
     same(stored, opened(folder).arrays("train"))
@@ -238,7 +252,7 @@ def test_a_smaller_number_of_chunks_replaces_the_larger_one(folder: Path, small_
 
 
 def test_two_processes_fill_it_one_after_the_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = record_decoding(monkeypatch)
+    seen = record_decoding(monkeypatch, folder)
     found: list[Dataset] = []
     threads = [threading.Thread(target=lambda: found.append(cached(opened(folder)))) for _ in range(3)]
     for thread in threads:

@@ -18,10 +18,11 @@ from diffjax.data import Dataset, open_dataset
 from diffjax.data.condition_batches import build_parts, split_conditions
 from diffjax.data.condition_parts import feature
 from diffjax.data.fits import Fit, crop, draw_numbers, pad, random_crop
+from diffjax.data.framing import View
 from diffjax.data.raw_batches import ReadAhead
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec, old_names
-from diffjax.utils.image_fit import Placement
+from diffjax.utils.image_fit import Placement, largest_part
 
 WRITERS: dict[str, Callable[[Path, list[Item]], str]] = {
     "folder": write_folder,
@@ -161,6 +162,47 @@ def test_a_sketch_is_fitted_as_its_picture_is(kind: str, fit: str, tmp_path: Pat
     for batch in itertools.islice(batches, 3):
         np.testing.assert_allclose(batch["cond"]["sketch"].value * 2 - 1, batch["x"], atol=1e-6)
     batches.close()
+
+
+def test_a_sketch_of_another_resolution_shows_the_same_part(tmp_path: Path) -> None:
+    """In half as many of its own pixels."""
+    rows = []
+    for i in range(6):
+        save(tmp_path / f"{i}.png", picture(i, size=(24, 32)))
+        save(tmp_path / "lines" / f"{i}.png", picture(i, size=(12, 16)))
+        rows.append({"file_name": f"{i}.png", "sketch_file_name": f"lines/{i}.png"})
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(3.0), rule=WHOLE)
+    framing = dataset.split("train").framing
+    assert framing is not None
+    for number in range(20):
+        view = View(in_bucket=True, draw=draw_numbers(1, number))
+        of_image, of_sketch = framing.place(2, view)(24, 32, ""), framing.part_place(2, view)(12, 16, "")
+        assert of_sketch.size == of_image.size
+        np.testing.assert_allclose(2 * np.array(of_sketch.box), of_image.box)
+    save(tmp_path / "lines" / "3.png", picture(3, size=(12, 12)))
+    dataset = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(3.0), rule=WHOLE)
+    with pytest.raises(UserError, match=r"lines.3\.png: 12 wide and 12 high, and its image is 32 wide and 24 high"):
+        split_conditions(dataset, "train", parts=build_parts([feature("sketch")], dataset))
+
+
+def test_outside_of_training_a_picture_shows_the_same_part_as_others_come(tmp_path: Path) -> None:
+    for i in range(6):
+        save(tmp_path / f"{i}.png", picture(i, size=(20, 30)))
+    before = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(), rule=WHOLE).arrays("train")[0]
+    save(tmp_path / "00.png", picture(9, size=(20, 30)))  # before all others
+    after = open_dataset(f"folder:{tmp_path}", image_size=8, fit=random_crop(), rule=WHOLE).arrays("train")[0]
+    found = {image.tobytes() for image in after}
+    assert all(image.tobytes() in found for image in before)
+
+
+def test_the_largest_part_of_any_picture_lies_within_it() -> None:
+    for size in ((56, 72), (100, 100), (112, 112), (7, 13)):
+        for side in range(1, 601):
+            for height, width in ((side, side), (side, 600), (600, side)):
+                left, top, right, bottom = largest_part(height, width, size).box
+                assert 0 <= left < right <= width
+                assert 0 <= top < bottom <= height
 
 
 def test_a_size_smaller_or_larger_than_most_is_said_of_every_source(tmp_path: Path, monkeypatch) -> None:

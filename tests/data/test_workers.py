@@ -24,9 +24,12 @@ from diffjax.data import Dataset, Split, open_dataset
 from diffjax.data.aspect_buckets import buckets
 from diffjax.data.condition_batches import build_parts
 from diffjax.data.condition_parts import feature, low_res
+from diffjax.data.decoding_process import Task
+from diffjax.data.decoding_processes import decode_in_processes
 from diffjax.data.fits import random_crop
 from diffjax.data.pictures import PictureRules
 from diffjax.data.raw_batches import ReadAhead
+from diffjax.data.reading import Reader
 from diffjax.data.unreadable import skip
 from diffjax.errors import UserError
 
@@ -138,6 +141,45 @@ def test_a_process_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.workers: .*SIGKILL") as refused:
         list(itertools.islice(batches, 200))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_a_group_leaves_the_end_to_the_first_process(number: signal.Signals, tmp_path: Path) -> None:
+    folder(tmp_path)
+    dataset = open_dataset(f"folder:{tmp_path}", image_size=8, rule=WHOLE)
+    batches = stream(dataset, "train", 4, 3, resident=False, ahead=ReadAhead(workers=2, megabytes=1))
+    next(batches)
+    for child in workers_of(os.getpid()):
+        os.kill(child, number)
+    found = [np.asarray(next(batches)["x"]) for _ in range(80)]  # more than were ahead
+    batches.close()
+    same(found, [batch["x"] for batch in take(dataset, 81, 0)][1:])
+
+
+def test_no_more_batches_are_asked_for_than_there_is_memory_for(tmp_path: Path) -> None:
+    """One ahead and one at work for each of two processes, and what takes the place of the one that was taken."""
+    folder(tmp_path)
+    source = open_dataset(f"folder:{tmp_path}", image_size=8, rule=WHOLE).split("train")
+    asked = itertools.count()
+    last = 0
+
+    def task_of(step: int) -> Task:
+        nonlocal last
+        last = next(asked)
+        return Task(4 * step, np.arange(4))
+
+    batches = decode_in_processes(Reader(source, (), 0), task_of, 0, 2, 1)
+    next(batches)
+    time.sleep(1.0)
+    assert 2 <= last + 1 <= 5
+    batches.close()
+
+
+def test_fewer_processes_than_were_asked_for_are_said(tmp_path: Path, capfd) -> None:
+    folder(tmp_path)
+    dataset = open_dataset(f"folder:{tmp_path}", image_size=400, rule=WHOLE)
+    take(dataset, 1, 3)
+    assert re.search(r"data\.workers: 1 of 3 .*data\.ahead_mb", capfd.readouterr().err)
 
 
 def test_a_set_that_cannot_be_sent_is_refused_by_the_field() -> None:

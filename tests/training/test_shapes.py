@@ -91,6 +91,15 @@ def test_the_first_step_of_each_shape_is_not_timed() -> None:
     assert queue.pace.size == 4
 
 
+def test_shapes_that_change_at_each_step_do_not_deepen_the_stream() -> None:
+    """A batch of another shape is returned at each of many steps, each time to the same place."""
+    trainer = build_trainer(NET, LOSS, optax.sgd(1e-2), jax.devices()[:1], 4)
+    shaped = [next(batches(number)) for number in (0, 2)]
+    queue = DispatchQueue(trainer, itertools.cycle(shaped), None)
+    for step in range(50_000):
+        assert len(queue._take(step, 2)) == 1
+
+
 @pytest.mark.parametrize("dispatch", [1, 4])
 def test_a_fault_leaves_the_other_batches_in_their_order(dispatch: int) -> None:
     """A batch that is not finite is skipped, and those after it come back into the stream, of whatever shape."""
