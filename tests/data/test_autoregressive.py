@@ -48,5 +48,5 @@ def test_what_is_drawn_is_of_the_law_and_depends_on_its_number_alone() -> None:
     cov = x[..., 0].T @ x[..., 0] / len(x)
     np.testing.assert_allclose(cov, process_covariance(), atol=5.5 * (2 / len(x)) ** 0.5)
     assert not np.any(dataset.split("test")[7]["image"] == x[7])
-    with pytest.raises(UserError, match=r"^image_size: ar_process"):
+    with pytest.raises(UserError, match=r"^data\.image_size: 'ar_process'"):
         open_dataset("ar_process", image_size=32)
