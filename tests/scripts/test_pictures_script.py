@@ -89,6 +89,16 @@ def test_check_says_what_is_chosen(folder: Path, call, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_handful_of_pictures_is_trained_on_and_said(folder: Path, call, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for number in range(6):
+        (few / f"{number}.png").write_bytes((folder / f"{number}.png").read_bytes())
+    said = call("train.py", *argv(few, tmp_path / "run"))
+    assert said.code == 0, said.err
+    assert sum("by heart" in line for line in said.err.splitlines()) == 1
+
+
 def test_tokens_name_the_field_that_must_be_set(folder: Path, call, tmp_path: Path) -> None:
     tokens = ("--config.data.form=tokens", "--config.model.noise=Masking", "--config.model.prediction=")
     said = call("train.py", *argv(folder, tmp_path / "run", *tokens))
