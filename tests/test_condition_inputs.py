@@ -13,7 +13,7 @@ from diffjax.data import byte_tokenizer
 from diffjax.errors import UserError
 from diffjax.experiment.config import Config
 from diffjax.experiment.data_spec import DataSpec
-from diffjax.experiment.trained_model import ModelInfo
+from diffjax.experiment.model_info import ModelInfo
 from diffjax.nets import MLP
 from diffjax.nets.condition_encoders import Category, Number, Picture, Text
 

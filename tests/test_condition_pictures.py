@@ -17,7 +17,8 @@ from diffjax.edit import MixedCondition
 from diffjax.errors import UserError
 from diffjax.experiment.config import Config, Sample
 from diffjax.experiment.data_spec import DataSpec
-from diffjax.experiment.trained_model import ModelInfo, TrainedModel
+from diffjax.experiment.model_info import ModelInfo
+from diffjax.experiment.trained_model import TrainedModel
 from diffjax.nets import MLP
 from diffjax.nets.condition_encoders import Picture, Style
 from diffjax.noise import Gaussian

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.tree_util import Partial
 
 from diffjax.commands.config_flags import find_config
 from diffjax.data import condition_parts
+from diffjax.data.examples import Feature
 from diffjax.experiment import build, config_files, data_spec, meaning, specs
 from diffjax.experiment.config import Config
 from diffjax.experiment.picture_defaults import choose_settings, unset_fields
@@ -61,8 +63,9 @@ def test_it_is_new_every_time(path) -> None:
 def test_it_builds(config) -> None:
     t, s = config.train, config.sample
     model = dataclasses.replace(config.model, data_std=config.model.data_std or 0.75)  # where it is to be measured
+    features = {"text": Feature((), np.dtype(object), text=True)}
     about = condition_parts.PartContext(
-        (8, 8, 1), tuple(map(str, range(10))), 17, {}
+        (8, 8, 1), tuple(map(str, range(10))), 17, features
     )  # data that stand in for the config's own
     made = [specs.instantiate(condition_parts, text, "data.parts")(about) for text in config.data.parts]
     heard = tuple(data_spec.PartSpec(part.name, part.shape, part.vocab) for part in made)

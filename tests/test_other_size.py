@@ -22,8 +22,9 @@ from diffjax.denoising import denoiser
 from diffjax.errors import UserError
 from diffjax.experiment.config import Config, Model, Sample
 from diffjax.experiment.data_spec import DataSpec, PartSpec
+from diffjax.experiment.model_info import ModelInfo
 from diffjax.experiment.other_size import resize_model
-from diffjax.experiment.trained_model import ModelInfo, TrainedModel
+from diffjax.experiment.trained_model import TrainedModel
 from diffjax.nets.condition_encoders import Number, Picture
 from diffjax.noise import Gaussian
 from diffjax.parallel.batch_progress import BatchProgress

@@ -17,7 +17,7 @@ from diffjax.errors import UserError
 from diffjax.evaluation.jackknife import Replicates
 from diffjax.experiment.config import Config, Sample
 from diffjax.experiment.data_spec import DataSpec
-from diffjax.experiment.trained_model import ModelInfo
+from diffjax.experiment.model_info import ModelInfo
 from diffjax.nets import MLP
 from diffjax.noise import Gaussian
 

@@ -1,0 +1,1 @@
+"""Models of photographs, and what needs no model: draws, baselines and measures."""

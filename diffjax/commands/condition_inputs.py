@@ -16,7 +16,7 @@ from diffjax.conditions import LABEL, fill_condition
 from diffjax.data import byte_tokenizer
 from diffjax.edit import MixedCondition
 from diffjax.errors import UserError
-from diffjax.experiment.trained_model import ModelInfo
+from diffjax.experiment.model_info import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Style, Text
 from diffjax.traits import ConditionalNet, net_traits
 from diffjax.utils.prng import KeyUse, fold, keys

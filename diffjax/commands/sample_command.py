@@ -31,6 +31,28 @@ def define_flags() -> None:
         "Size of the samples in pixels, HEIGHTxWIDTH or one number, for nets that draw any (UNet, DiT); or image: that "
         "of the image to edit, or of --low_res, which is then not fitted; by default the size of the training images.",
     )
+    define_condition_flags()
+    flags.DEFINE_integer(
+        "tile_overlap",
+        None,
+        "Draw larger samples by tiles of the size of the training images that share so many pixels; by default the net "
+        "draws all at once.",
+        lower_bound=0,
+    )
+    flags.DEFINE_boolean("trajectory", False, f"Write {TRAJECTORIES} samples from noise to image as strip.png.")
+    flags.DEFINE_boolean("animate", False, f"Write {TRAJECTORIES} samples from noise to image as animation.gif.")
+    help_line = f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
+    flags.DEFINE_boolean("singles", None, help_line)
+    flags.DEFINE_multi_string(
+        "sweep",
+        [],
+        "Write one picture, sweep.png, over one or two settings with their values, such as guidance=1,2,4: of the "
+        "sampler, of guidance, label, prompt, seed or numbers; by default none.",
+    )
+
+
+def define_condition_flags() -> None:
+    """The flags of what the samples should show."""
     flags.DEFINE_string(
         "label",
         None,
@@ -50,25 +72,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "style", None, "Image file that samples look like, or two with shares, a.png:0.3,b.png:0.7; by default none."
     )
-    flags.DEFINE_integer(
-        "tile_overlap",
-        None,
-        "Draw larger samples by tiles of the size of the training images that share so many pixels; by default the net "
-        "draws all at once.",
-        lower_bound=0,
-    )
     help_line = "Value of a numeric condition of the model, such as slant=0.5; by default none."
     flags.DEFINE_multi_string("number", [], help_line)
-    flags.DEFINE_boolean("trajectory", False, f"Write {TRAJECTORIES} samples from noise to image as strip.png.")
-    flags.DEFINE_boolean("animate", False, f"Write {TRAJECTORIES} samples from noise to image as animation.gif.")
-    help_line = f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
-    flags.DEFINE_boolean("singles", None, help_line)
-    flags.DEFINE_multi_string(
-        "sweep",
-        [],
-        "Write one picture, sweep.png, over one or two settings with their values, such as guidance=1,2,4: of the "
-        "sampler, of guidance, label, prompt, seed or numbers; by default none.",
-    )
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ from diffjax.commands.sampler_flags import sampler_config
 from diffjax.commands.size_flag import SizeRequest, apply_size
 from diffjax.errors import tell
 from diffjax.experiment import specs, trained_model
-from diffjax.experiment.trained_model import ModelInfo, TrainedModel
+from diffjax.experiment.model_info import ModelInfo
+from diffjax.experiment.trained_model import TrainedModel
 from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.reports import animation, grid, labelled_grid, plot_signals, strip, write_png
 from diffjax.utils.files import check_writable, write_atomically

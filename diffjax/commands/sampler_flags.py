@@ -7,7 +7,7 @@ from absl import flags
 
 from diffjax.errors import UserError
 from diffjax.experiment.config import Sample as SamplerConfig
-from diffjax.experiment.trained_model import ModelInfo
+from diffjax.experiment.model_info import ModelInfo
 
 
 def parse_interval(texts: Sequence[str]) -> tuple[float, float]:

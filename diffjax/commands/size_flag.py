@@ -8,8 +8,9 @@ from diffjax.commands.condition_inputs import low_res_encoder
 from diffjax.commands.edit_requests import edit_kind
 from diffjax.commands.image_inputs import Size
 from diffjax.errors import UserError, tell
+from diffjax.experiment.model_info import ModelInfo
 from diffjax.experiment.other_size import resize_model, tile_model
-from diffjax.experiment.trained_model import ModelInfo, TrainedModel
+from diffjax.experiment.trained_model import TrainedModel
 from diffjax.utils.image_io import format_size, parse_size, read_header
 
 FLAG = "--size"

@@ -5,7 +5,8 @@ from dataclasses import replace
 from diffjax.edit.tiling import tiled
 from diffjax.errors import UserError
 from diffjax.experiment.data_spec import DataSpec, PartSpec
-from diffjax.experiment.trained_model import ModelInfo, Tiles, TrainedModel
+from diffjax.experiment.model_info import ModelInfo, Tiles
+from diffjax.experiment.trained_model import TrainedModel
 from diffjax.nets.condition_encoders import Picture
 from diffjax.nets.interface import clone
 from diffjax.protocols import Denoise

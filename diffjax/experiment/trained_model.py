@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from diffjax.conditions import has_label
-from diffjax.data.split_rules import SplitRecord
 from diffjax.denoising import NetDenoiser, denoiser
 from diffjax.errors import UserError
-from diffjax.experiment import build, config_files, run_record
+from diffjax.experiment import build, run_record
 from diffjax.experiment.config import Config
 from diffjax.experiment.data_spec import DataSpec
+from diffjax.experiment.model_info import ModelInfo
 from diffjax.experiment.run_record import Record
 from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.order import Order
@@ -25,50 +24,12 @@ from diffjax.training import ema as averages
 from diffjax.training.ema import STD
 from diffjax.training.identity import Identity, check_file, check_snapshot
 from diffjax.training.variables_files import KIND
-from diffjax.traits import ConditionalNet
 from diffjax.utils.kinds import matches_type
 from diffjax.utils.tree_paths import leaves_by_name
 from diffjax.utils.values import python_scalar
 
 SNAPSHOTS = "snapshots"
 StepChoice = int | Literal["best"] | None
-
-
-class Tiles(NamedTuple):
-    """The arguments of `edit.tiled`: height and width of a tile, what tiles share, parts of conditions, and memory."""
-
-    size: tuple[int, int]
-    overlap: int
-    pictures: tuple[str, ...]
-    tiles_per_call: int
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights.
-
-    `size` is the height and width that it draws, where it was trained on pictures of another size, and `tiles` say how,
-    where it does not draw them at once.
-    """
-
-    net: ConditionalNet
-    data: DataSpec
-    config: Config
-    step: int
-    ema: str
-    splits: SplitRecord | None = None
-    size: tuple[int, int] | None = None
-    tiles: Tiles | None = None
-
-    @property
-    def config_hash(self) -> str:
-        """Twelve digits that change with any field of the config."""
-        return config_files.config_hash(self.config)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether the net knows classes."""
-        return has_label(self.net.null_cond)
 
 
 @dataclass(frozen=True)
