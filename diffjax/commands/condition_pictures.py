@@ -57,8 +57,8 @@ def read_low_res(path: str, shape: tuple[int, ...], count: int) -> Pictures:
         return _read_fitted("--low_res", path, shape)[None]
     samples = read_npz(path, [SAMPLES], MAX_NPZ_BYTES).get(SAMPLES)
     if samples is None or samples.dtype != np.uint8 or samples.shape[1:] != shape:
-        found = "no pictures" if samples is None else f"{samples.dtype} {list(samples.shape)}"
-        raise UserError(f"--low_res {path}: expected samples of shape {list(shape)} in {SAMPLES}, got {found}")
+        got = "no pictures" if samples is None else f"{samples.dtype} {list(samples.shape)}"
+        raise UserError(f"--low_res {path}: expected samples of shape {list(shape)} in {SAMPLES}, got {got}")
     if len(samples) < count:
         raise UserError(f"--low_res {path}: holds {len(samples)} pictures, for {count} samples; give --num")
     return _to_unit(samples[:count])

@@ -159,8 +159,8 @@ def end_condition(info: ModelInfo, condition: ConditionRequest, edit: EditReques
 
 def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, object]:
     """How samples were made: settings, what they should show beside their class, seed, size and weights."""
-    shown = {**request.condition._asdict(), "label": None, "negative": request.negative}
-    texts = {name: value for name, value in shown.items() if value not in (None, (), [])}
+    request_fields = {**request.condition._asdict(), "label": None, "negative": request.negative}
+    texts = {name: value for name, value in request_fields.items() if value not in (None, (), [])}
     weights = {"config": info.config_hash, "step": info.step, "ema": info.ema}
     size: dict[str, object] = {} if info.size is None else {"size": "{}x{}".format(*info.size)}
     if info.tiles is not None:

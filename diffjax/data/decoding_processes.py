@@ -118,15 +118,15 @@ class _Process:
     def _gather(self, packed: bytes, task_of: TaskOf, step: int, stride: int) -> None:
         try:
             send_packed(self._connection, packed)
-            asked = 0
+            pending = 0
             while not self._ended:
                 # A second task is sent before the first is done, so that the process need not wait for this thread.
-                while asked < 2 and self._slots.acquire(blocking=not asked) and not self._ended:
+                while pending < 2 and self._slots.acquire(blocking=not pending) and not self._ended:
                     send_object(self._connection, task_of(step))
                     step += stride
-                    asked += 1
+                    pending += 1
                 reply = receive_object(self._connection)
-                asked -= 1
+                pending -= 1
                 assert isinstance(reply, Reply)
                 self._replies.put(reply)
         except (EOFError, OSError):
