@@ -3,7 +3,7 @@
 Each part reads runs of docs/photographs.md in the folder RUNS, and is published with the parts that were measured
 before. Half an hour each, on two cores:
 
-enlarge  runs enlarge and regression, and photos for methods without training: twice the size, of test patches
+enlarge  runs enlarge and photos, and regression where there is one: test patches at half their size, enlarged
 holes    run photos: a hole of 12 × 12 in test patches
 sizes    run photos: samples of other sizes than that of training
 whole    run enlarge: the photograph that no model has seen, at twice its size, by tiles and at once
@@ -55,12 +55,12 @@ def measure_enlarge(runs: Path) -> Figures:
         "Lanczos": resampled(low, FACTOR, Image.Resampling.LANCZOS),
         "nearest training patch": nearest(truth, train, FACTOR),
         "Gaussian field, exact mean": field_means(low, FACTOR, fit_field(train)),
-        "regression, the same net": regressed(
-            open_run(runs / "regression", sampler="ddim", grid="uniform", steps=1), low
-        ),
         f"model of low_res, mean of {EACH}": samples.mean(0),
         "model of low_res, one sample": samples[0],
     }
+    if (runs / "regression").exists():
+        regression = open_run(runs / "regression", sampler="ddim", grid="uniform", steps=1)
+        found["regression, the same net"] = regressed(regression, low)
     for name, method in {"pigdm": edit.pigdm(), "ddnm": edit.ddnm()}.items():
         unconditional = solved(photos, lambda low: edit.downsampled(low, FACTOR, batched=True), 2 * low - 1, 8, method)
         found[f"unconditional, {name}, mean of 8"] = unconditional.mean(0)
