@@ -23,7 +23,6 @@ from diffjax.utils.durations import format_duration
 SHARE_OF_STEPS = 0.9  # of the time of train.minutes; the rest is for checkpoints, validation and pictures
 MAX_TIMED_STEPS = 10
 MIN_TIMED_STEPS = 3
-FEW_IMAGES = 10  # in fewer, there is nothing to be learnt but the images
 MAX_LOOKED_AT = 16  # batches, of which the largest is looked at
 TIMING_LIMIT_S = 20.0  # after which no further step is timed
 
@@ -60,13 +59,9 @@ def describe_needs(plan: TrainingPlan) -> str:
 
 
 def describe_data(plan: TrainingPlan) -> list[str]:
-    """How the images are divided, whether they are few, and how many transparent ones are laid on white."""
+    """How the images are divided, and how many transparent ones are laid on white."""
     dataset = plan.data.dataset
     lines = [f"{dataset.name}: {describe_splits(dataset, data_spec.parse_rule(plan.data.rule))}"]
-    if (count := len(dataset.splits["train"])) < FEW_IMAGES:
-        lines.append(
-            f"{dataset.name}: {count} training image(s): the model will learn them by heart, and draw little else"
-        )
     if dataset.transparent:
         total = sum(map(len, dataset.splits.values()))
         laid = "is transparent and laid" if dataset.transparent == 1 else "are transparent and laid"

@@ -96,7 +96,7 @@ def test_a_handful_of_pictures_is_trained_on_and_said(folder: Path, call, tmp_pa
         (few / f"{number}.png").write_bytes((folder / f"{number}.png").read_bytes())
     said = call("train.py", *argv(few, tmp_path / "run"))
     assert said.code == 0, said.err
-    assert sum("by heart" in line for line in said.err.splitlines()) == 1
+    assert sum("memorized" in line for line in said.err.splitlines()) == 1
 
 
 def test_tokens_name_the_field_that_must_be_set(folder: Path, call, tmp_path: Path) -> None:
