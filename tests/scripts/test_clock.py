@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,10 +16,13 @@ def saved_steps(run: Path) -> int:
 
 
 def test_the_steps_are_those_that_fit(monkeypatch: pytest.MonkeyPatch, untyped: None) -> None:
+    """Of what is left once a program is compiled for each size of batches."""
     monkeypatch.setattr(training_summary, "time_steps", lambda plan: Timing(step_s=0.01, steps=3, first_s=5.0))
-    steps = steps_that_fit(time.monotonic() + 25.0, None, True)
+    one, three = (SimpleNamespace(data=SimpleNamespace(sizes=range(count))) for count in (1, 3))
+    steps = steps_that_fit(time.monotonic() + 25.0, one, True)
     assert 1_780 <= steps <= 1_800  # nine tenths of 20 s
-    assert steps_that_fit(time.monotonic() - 1.0, None, True) == 1
+    assert 1_780 <= steps_that_fit(time.monotonic() + 35.0, three, True) <= 1_800
+    assert steps_that_fit(time.monotonic() - 1.0, one, True) == 1
 
 
 def test_a_run_ends_when_its_time_is_over_and_goes_on_with_its_steps(tiny, tmp_path, call, monkeypatch) -> None:
