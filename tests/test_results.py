@@ -24,7 +24,7 @@ def test_a_page_of_results_is_its_json(name) -> None:
     assert any(f"(results/{name}.md" in page.read_text() for page in pages)
 
 
-@pytest.mark.parametrize("name", ["compare", "performance", "photographs", "posteriors", "reliability"])
+@pytest.mark.parametrize("name", ["compare", "loading", "performance", "photographs", "posteriors", "reliability"])
 def test_tables_are_a_function_of_their_figures(name) -> None:
     kept = json.loads((report.DATA / f"{name}.json").read_text())
     tables = json.loads(json.dumps(tables_of(name, kept["figures"])))
@@ -32,6 +32,7 @@ def test_tables_are_a_function_of_their_figures(name) -> None:
 
 
 def tables_of(name: str, figures: dict) -> list[report.Table]:
+    import loading
     import performance
     import photographs
     import posteriors
@@ -40,6 +41,7 @@ def tables_of(name: str, figures: dict) -> list[report.Table]:
 
     of = {
         "compare": tables,
+        "loading": loading.tables,
         "performance": performance.tables,
         "photographs": photographs.tables,
         "posteriors": posteriors.tables,
