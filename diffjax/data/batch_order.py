@@ -1,6 +1,7 @@
 """The examples of a batch: a pure function of seed and step, equal for any number of hosts."""
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import grain
 import numpy as np
@@ -45,12 +46,15 @@ def bucketed_ids(buckets: Int64[np.ndarray, " n"], plan: BatchPlan) -> grain.Map
     """The ids of the batches of a plan, one after the other; `buckets` is the bucket of each example."""
     members = [np.flatnonzero(buckets == number) for number in range(len(plan.counts))]
     words = seed_words(plan.seed, len(members))[-len(members) :]
+    orders = [  # of each bucket, by epoch: readers that are ahead are in one or two, and each takes 8 bytes an example
+        lru_cache(2)(partial(random_permutation, len(ids), word)) for ids, word in zip(members, words, strict=True)
+    ]
 
     def planned_id(row: int) -> int:
         step, place = divmod(int(row), plan.batch_size)
         bucket, number = plan.batch(step)
         epoch, rank = divmod(number * plan.batch_size + place, len(members[bucket]))
-        return int(members[bucket][random_permutation(len(members[bucket]), words[bucket], epoch)[rank]])
+        return int(members[bucket][orders[bucket](epoch)[rank]])
 
     return grain.MapDataset.range(STREAM_LENGTH).map(planned_id)
 

@@ -79,7 +79,6 @@ def _order_word(seed: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(2,)).generate_state(1)[0])
 
 
-@lru_cache(256)  # of some epochs of all buckets
 def random_permutation(count: int, word: int, epoch: int) -> Int64[np.ndarray, " n"]:
     """A random permutation, by the order of raw numbers of Philox4x64, which no version of NumPy changes."""
     return np.argsort(np.random.Philox(key=word, counter=[0, 0, epoch, 0]).random_raw(count), kind="stable")
