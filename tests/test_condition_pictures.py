@@ -96,6 +96,11 @@ def test_samples_of_another_model_are_enlarged_one_by_one(tmp_path: Path) -> Non
             conditions(NOISY, low_res=str(path))
 
 
+def test_a_file_of_samples_that_is_missing_is_named_with_its_flag(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^--low_res .*none\.npz"):
+        conditions(NOISY, low_res=str(tmp_path / "none.npz"))
+
+
 def test_two_references_are_mixed_by_their_shares(picture) -> None:
     (a, first), (b, second) = picture(8, 12), picture(8, 12, seed=1)
     alone = conditions(STYLE, style=a)["reference"].value

@@ -55,7 +55,10 @@ def read_low_res(path: str, shape: tuple[int, ...], count: int) -> Pictures:
     """
     if not path.endswith(".npz"):
         return _read_fitted("--low_res", path, shape)[None]
-    samples = read_npz(path, [SAMPLES], MAX_NPZ_BYTES).get(SAMPLES)
+    try:
+        samples = read_npz(path, [SAMPLES], MAX_NPZ_BYTES).get(SAMPLES)
+    except UserError as mistake:
+        raise UserError(f"--low_res {mistake}") from None
     if samples is None or samples.dtype != np.uint8 or samples.shape[1:] != shape:
         got = "no pictures" if samples is None else f"{samples.dtype} {list(samples.shape)}"
         raise UserError(f"--low_res {path}: expected samples of shape {list(shape)} in {SAMPLES}, got {got}")
