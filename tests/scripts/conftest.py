@@ -73,6 +73,15 @@ def unconditional(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> T
     return trained(tmp_path_factory.mktemp("unconditional"), data_dir, False)
 
 
+SMALL_PICTURES = (  # in place of what configs/pictures.py chooses, which takes longer
+    "--config.model.net=UNet(width=8, multipliers=(1,))",
+    "--config.data.batch_size=8",
+    "--config.train.steps=2",
+    "--config.train.picture_every_steps=0",
+    "--config.train.validate_images=2",
+    "--config.train.writers=('jsonl',)",
+    "--config.sample.steps=2",
+)
 NO_PICTURES = ["--config.train.picture_every_steps=0"]  # which take longer than such a run itself
 TOKENS = [
     *NO_PICTURES,

@@ -5,20 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SMALL_PICTURES
 from PIL import Image
 from shell import ROOT, called
 
 CONFIG = ROOT / "configs" / "super_resolution.py"
-SMALL = (  # in place of what is chosen, which takes longer
+CONDITIONS = (
     "--config.data.parts=('low_res(factor=2, noise=0.5)','reference()')",
     "--config.model.conditions=(\"Picture(part='low_res')\",'Style(width=4, code=2)')",
-    "--config.model.net=UNet(width=8, multipliers=(1,))",
-    "--config.data.batch_size=8",
-    "--config.train.steps=2",
-    "--config.train.picture_every_steps=0",
-    "--config.train.validate_images=2",
-    "--config.train.writers=('jsonl',)",
-    "--config.sample.steps=2",
 )
 
 
@@ -36,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(folder / f"{number}.png", 8, 8)
     workdir = tmp_path_factory.mktemp("run") / "run"
     source = (f"--config.data.name=folder:{folder}", "--config.data.image_size=8")
-    assert called("train.py", "--config", CONFIG, "--workdir", workdir, *source, *SMALL) == 0
+    assert called("train.py", "--config", CONFIG, "--workdir", workdir, *source, *CONDITIONS, *SMALL_PICTURES) == 0
     return workdir
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SMALL_PICTURES
 from PIL import Image
 from shell import ROOT, called
 
@@ -12,15 +13,6 @@ from diffjax.experiment.config import Config
 from diffjax.experiment.picture_defaults import unset_fields
 
 CONFIG = ROOT / "configs" / "pictures.py"
-SMALL = (  # in place of what is chosen, which takes longer
-    "--config.model.net=UNet(width=8, multipliers=(1,))",
-    "--config.data.batch_size=8",
-    "--config.train.steps=2",
-    "--config.train.picture_every_steps=0",
-    "--config.train.validate_images=2",
-    "--config.train.writers=('jsonl',)",
-    "--config.sample.steps=2",
-)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def argv(folder: Path, workdir: Path, *more: str) -> list[object]:
     source = (f"--config.data.name=folder:{folder}", "--config.data.image_size=8")
-    return ["--config", CONFIG, "--workdir", workdir, *source, *SMALL, *more]
+    return ["--config", CONFIG, "--workdir", workdir, *source, *SMALL_PICTURES, *more]
 
 
 @pytest.fixture(scope="module")
