@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree, Shaped
 
 from diffjax.conditions import select_parts
-from diffjax.data import BatchConfig, Dataset, batches, split_rules
+from diffjax.data import BatchConfig, Dataset, batches, decoded_cache, split_rules
 from diffjax.data.batch_order import bucket_counts
 from diffjax.data.condition_batches import split_conditions
 from diffjax.data.condition_parts import Part
@@ -71,7 +71,9 @@ class TrainingData:
 
 def open_data(data: Data, rule: str = split_rules.CURRENT_RULE) -> TrainingData:
     """The data of a config, divided by that rule. Raises UserError for data that are missing or do not fit."""
-    dataset = data_spec.cache_training(data_spec.open_configured(data, rule), data)
+    cache = data_spec.parse_cache(data.cache, data.image_size, data.fit)
+    recipe = f"{data.image_size}\n{data.fit}\n{data.background}"  # of decoded pixels, beside the files
+    dataset = decoded_cache.cache_split(data_spec.open_configured(data, rule), "train", cache, recipe)
     parts = data_spec.parse_parts(data.parts, dataset)
     spec = data_spec.build_data_spec(dataset, data.form, parts)
     return TrainingData(dataset, rule, parts, spec, measure_std(dataset, spec))

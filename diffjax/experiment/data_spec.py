@@ -160,13 +160,12 @@ def open_configured(data: Data, rule: str = split_rules.CURRENT_RULE) -> Dataset
     return specs.instantiate(datasets, data.name, "data.name", kind=Dataset, offered=offered)
 
 
-def cache_training(dataset: Dataset, data: Data) -> Dataset:
-    """The data set with its decoded training images on disk, as `data.cache` has it."""
-    rule = specs.parse_value(decoded_cache, data.cache, "data.cache", CacheRule)
-    if rule.max_bytes and any(map(user_parts.imported_modules, (data.image_size, data.fit))):
+def parse_cache(text: str, image_size: str, fit: str) -> CacheRule:
+    """The rule of `data.cache`. Raises UserError where pictures of a size or fit of one's own code are to be cached."""
+    rule = specs.parse_value(decoded_cache, text, "data.cache", CacheRule)
+    if rule.max_bytes and any(map(user_parts.imported_modules, (image_size, fit))):
         raise UserError("data.cache: a size or fit of your own may change, and is not cached; leave it out")
-    recipe = f"{data.image_size}\n{data.fit}\n{data.background}"
-    return decoded_cache.cache_split(dataset, "train", rule, recipe)
+    return rule
 
 
 def parse_image_size(text: str) -> ImageSize:
