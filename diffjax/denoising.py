@@ -81,6 +81,8 @@ class NetDenoiser:
         if needs_rank(self.net) and self.rank is not None:
             options = {"rank": _broadcast_ranks(self.rank, len(x_t))}
         out = self.net.apply(self.variables, self.noise.feed(x_t, t), self.noise.level(t), cond, **options)
+        if net_traits(self.net).learned_variance:
+            out, _ = jnp.split(out, 2, axis=-1)
         return self.noise.read(out, x_t, t)
 
 

@@ -207,7 +207,8 @@ def _even_stops(noise: GaussianNoise, count: int) -> Grid:
     """Stops from 1 to 0: half of them evenly in the angle of the circle, half evenly in the log-SNR."""
     if count < 2:
         raise UserError(f"candidates: expected at least 2, got {count}")
-    angle = jnp.pi / 2 * noise.level(jnp.ones(())) * jnp.linspace(1.0, 0.0, count // 2 + 1)[1:-1]
+    noisiest = noise.coefficients(jnp.ones(()))
+    angle = jnp.arctan2(noisiest.sigma, noisiest.alpha) * jnp.linspace(1.0, 0.0, count // 2 + 1)[1:-1]
     low = jnp.maximum(_NOISIEST, noise.log_snr(jnp.ones(())))
     even = jnp.linspace(low, _CLEANEST, count - count // 2)[1:]
     inner = noise.time(jnp.concatenate([2 * jnp.log(jnp.cos(angle) / jnp.sin(angle)), even]))

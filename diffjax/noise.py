@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax.core import eval_context
 from jaxtyping import Array, Float, Key
 
-from diffjax import predict
+from diffjax import net_inputs, predict
 from diffjax.errors import UserError
 from diffjax.masking import Masking
+from diffjax.net_inputs import NetInputs
 from diffjax.predict import Parameterization
 from diffjax.protocols import Coefficients, Schedule, Times
 from diffjax.schedule import coefficients, time_of_log_snr
@@ -35,13 +36,14 @@ class Gaussian:
     """x_t = alpha x0 + sigma eps, with eps ~ N(0, 1) and a net of the given parameterization (`predict`).
 
     `data_std` is the standard deviation of the data; it scales the net's input to unit variance, and enters
-    `predict.edm`. Raises UserError for an invalid schedule (`check_schedule`), and where x0 cannot be solved for at
-    t = 1 (eps and score need alpha(1) > 0).
+    `predict.edm`. `inputs` say how the net receives x_t and its level (`net_inputs`). Raises UserError for an invalid
+    schedule (`check_schedule`), and where x0 cannot be solved for at t = 1 (eps and score need alpha(1) > 0).
     """
 
     schedule: Schedule
     parameterization: Parameterization
     data_std: float = 1.0
+    inputs: NetInputs = net_inputs.unit
 
     channel_axes = 1
 
@@ -105,14 +107,12 @@ class Gaussian:
         return m.alpha * x0 + m.sigma * eps, a * x0 + b * eps
 
     def feed(self, x_t: Values, t: Times) -> Values:
-        """x_t scaled to unit variance (Karras et al. 2022, c_in of table 1)."""
-        m = self.coefficients(t)
-        return x_t / jnp.sqrt(m.alpha**2 * self.data_std**2 + m.sigma**2)
+        """x_t at the scale that the net expects, by default of unit variance."""
+        return self.inputs.feed(x_t, self.coefficients(t), self.data_std)
 
     def level(self, t: Times) -> Times:
-        """2/π atan(sigma/alpha): 0 for data, 1 for pure noise, whatever the schedule."""
-        m = self.coefficients(t)
-        return 2 / jnp.pi * jnp.arctan2(m.sigma, m.alpha)
+        """The number that the net receives for t, by default 0 for data and 1 for noise, whatever the schedule."""
+        return self.inputs.level(self.coefficients(t), t)
 
     def read(self, out: Values, x_t: Values, t: Times) -> Values:
         """x0 = skip x_t + scale out. Raises UserError where the output has not the shape of x_t."""

@@ -91,7 +91,7 @@ class Noise(Protocol):
         ...
 
     def level(self, t: Times) -> Times:
-        """The net's level input for t, in [0, 1]."""
+        """The net's level input for t, in [0, 1] unless the net was made for another."""
         ...
 
     def read(self, out: Values, x_t: Values, t: Times) -> Values:

@@ -51,6 +51,7 @@ class NetTraits:
     `perturbable`: it has a field `perturbed`, the blocks whose attention is the identity, and `clone`.
     `controllable`: `apply` takes `inside` and `added` as `nets.UNet` does, for `nets.control`.
     `stacked`: its blocks' parameters are stacked along a first axis, so `nets.lora` cannot tell their matrices.
+    `learned_variance`: its output has twice the channels of x; the second half is for the posterior's variance.
     `attention_kernel`: that of `nets.DiT`; a net with another than 'xla' has that field, and `clone`.
     `fixed`: patterns of the names of the parameters that training leaves alone, such as `"base/*"`.
     `conditions`: its encoders of the parts of a condition.
@@ -64,6 +65,7 @@ class NetTraits:
     perturbable: bool = False
     controllable: bool = False
     stacked: bool = False
+    learned_variance: bool = False
     attention_kernel: str = "xla"
     fixed: tuple[str, ...] = ()
     conditions: tuple[ConditionEncoder, ...] = ()

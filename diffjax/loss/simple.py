@@ -95,7 +95,7 @@ def _weight_ratio(noise: Noise, weight: LogWeight, t: Level) -> Float[Array, "b 
     In logarithms, so that neither end of time gives 0 · ∞; 0 where nothing is hidden, and so no error.
     """
     log_weight = require_floating("weight", weight(noise.log_snr(t)), t.shape)
-    return jnp.where(noise.level(t) > 0, jnp.exp(log_weight - noise.log_weight(t)), 0)
+    return jnp.where(t > 0, jnp.exp(log_weight - noise.log_weight(t)), 0)
 
 
 def _mean_over_hidden(error: Float[Array, "b *_"], t: Level) -> Losses:

@@ -17,6 +17,7 @@ from diffjax.nets.condition_embedding import check_encoders, encode_conditions, 
 from diffjax.nets.condition_encoders import Encoders
 from diffjax.nets.dot_product import check_kernel
 from diffjax.nets.layers import (
+    MAX_WIDTH,
     Embedding,
     Places,
     check_fields,
@@ -58,6 +59,12 @@ class DiT(nn.Module):
     adaln_zero: bool = True
     """Gates on both branches of a block, a modulated last norm and sin-cos positions, as published; False: blocks
     without gates and learned positions, as in runs of diffjax before 2026-12-01. When: to compare the two."""
+    frequencies: int = 0
+    """Sinusoids of a level of 0 … 1000, as in published weights; 0: `width` sinusoids of a level of 0 … 1.
+    Unit: sinusoids. Range: [0, 65536]. When: published weights, which have 256."""
+    learned_variance: bool = False
+    """Whether there are twice as many output channels, the second half for the variance of the posterior.
+    When: published DiT and SiT weights, and `loss.hybrid`."""
     attention_kernel: str = "xla"
     dtype: DTypeLike = jnp.float32
 
@@ -69,6 +76,8 @@ class DiT(nn.Module):
         check_blocks(self.perturbed, self.depth)
         check_remat(self.remat)
         check_kernel(self.attention_kernel)
+        if not 0 <= self.frequencies <= MAX_WIDTH or self.frequencies % 2:
+            raise UserError(f"net: frequencies must be even and in 0 … {MAX_WIDTH:,}, got {self.frequencies}")
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (full attention) or the patches of a block, got {self.causal}")
         super().__post_init__()
@@ -81,6 +90,7 @@ class DiT(nn.Module):
             perturbable=True,
             controllable=True,
             stacked=self.scan,
+            learned_variance=self.learned_variance,
             attention_kernel=self.attention_kernel,
             conditions=self.conditions,
         )
@@ -109,7 +119,8 @@ class DiT(nn.Module):
         if self.causal and patches.shape[1] % self.causal:
             raise UserError(f"DiT: expected {patches.shape[1]} patches to divide into blocks of causal={self.causal}")
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
-        embedding = Embedding(self.width, self.classes, self.dtype)(levels, label, encoded.vector)
+        embed = Embedding(self.width, self.classes, self.dtype, self.frequencies)
+        embedding = embed(levels, label, encoded.vector)
         h = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches) + self._positions(sides)
         if channels is not None:
             h += nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general, name="Shown")(
@@ -120,8 +131,9 @@ class DiT(nn.Module):
         if inside:
             return states
         h = states[-1] if added is None else states[-1] + added[-1]
-        out = self._output(h, embedding, patches.shape[2])
-        return from_patches(out, x.shape, self.patch).astype(jnp.float32)
+        outputs = 1 + self.learned_variance
+        out = self._output(h, embedding, patches.shape[2] * outputs)
+        return from_patches(out, (*x.shape[:-1], x.shape[-1] * outputs), self.patch).astype(jnp.float32)
 
     def _run_blocks(
         self, h: Tokens, keys: Keys | None, inputs: Inputs, added: Sequence[Array] | None, inside: bool

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from diffjax.errors import UserError
+from diffjax.nets.sinusoids import published_sinusoids, sinusoids
 from diffjax.protocols import Keys
 
 GROUPS = 8  # of channels
@@ -68,12 +69,6 @@ def levels_of_tokens(x: Array, level: Float[Array, "_ _"]) -> Float[Array, "b *n
     return jnp.broadcast_to(level, x.shape[:2])
 
 
-def sinusoids(level: Float[Array, "*b"], features: int) -> Float[Array, "*b features"]:
-    """sin and cos of level times rates 1 to 1000, evenly in the logarithm, float32 (after Vaswani et al. 2017)."""
-    angles = jnp.multiply.outer(level, 1000.0 ** jnp.linspace(0.0, 1.0, features // 2))
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-
-
 def dense_dot_general(x: Array, matrix: Array, dimensions: object, **options: PyTree) -> Array:
     """x [..., i] times a matrix [i, j], the leading axes of x flattened: `dot_general` for dense layers of tokens.
 
@@ -125,12 +120,13 @@ class Embedding(nn.Module):
     """MLP(sinusoids(level)) + table[label] + condition_vector; the table's last row is the null label.
 
     One vector for each level, of an example [b] or of each of its tokens [b, n]; computed in float32, since bfloat16
-    would not resolve the highest frequencies.
+    would not resolve the highest frequencies. With `frequencies`, so many `published_sinusoids`.
     """
 
     features: int
     classes: int = 0
     dtype: DTypeLike = jnp.float32
+    frequencies: int = 0
 
     @nn.compact
     def __call__(
@@ -140,7 +136,8 @@ class Embedding(nn.Module):
         condition_vector: Float[Array, "b features"] | None = None,
     ) -> Float[Array, "b *n features"]:
         shared = len(level), *(1,) * (level.ndim - 1), -1
-        hidden = nn.Dense(self.features, dot_general=dense_dot_general)(sinusoids(level, self.features))
+        waves = published_sinusoids(level, self.frequencies) if self.frequencies else sinusoids(level, self.features)
+        hidden = nn.Dense(self.features, dot_general=dense_dot_general)(waves)
         hidden = nn.Dense(self.features, dot_general=dense_dot_general)(nn.silu(hidden))
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond

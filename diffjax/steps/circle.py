@@ -17,7 +17,8 @@ Angles = Float[Array, "*n"]
 
 def angle(noise: GaussianNoise, t: Angles) -> Angles:
     """phi at clock values t."""
-    return jnp.pi / 2 * noise.level(t)
+    m = noise.coefficients(t)
+    return jnp.arctan2(m.sigma, m.alpha)
 
 
 def clock(noise: GaussianNoise, phi: Angles) -> Angles:

@@ -1,0 +1,141 @@
+"""DiT (Peebles & Xie 2023) and SiT (Ma et al. 2024): files of one layout, whose weights are those of `nets.DiT`.
+
+A DiT predicts eps at steps 0 … 999 of linear betas, and the range of its posterior's variance. A SiT predicts
+x0 - eps on the straight path at the time 1 - t, so its last layer is negated here, and the net is one of
+`predict.velocity`. Nothing in a file tells the two apart, so its name does.
+"""
+
+import re
+from collections.abc import Iterable
+from math import isqrt
+
+import jax.numpy as jnp
+import numpy as np
+
+from diffjax import net_inputs, order, predict, schedule
+from diffjax.errors import UserError
+from diffjax.nets.adaln_zero import sincos_positions
+from diffjax.nets.dit import DiT
+from diffjax.noise import Gaussian
+from diffjax.published.family import Family, PublishedModel
+from diffjax.published.schedulers import linear_betas
+from diffjax.published.stored_tensors import WeightFile
+from diffjax.published.tensor_mapping import (
+    Layout,
+    Source,
+    as_stored,
+    net_shapes,
+    place_tensors,
+    sources_by_name,
+    transposed,
+)
+
+HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # of the published widths, which no tensor tells
+HEAD_WIDTH = 64  # of other widths
+FREQUENCIES = 256
+LATENT_SCALE = 0.18215  # of the codec of Stable Diffusion 1
+POSITIONS = "pos_embed"
+MAX_POSITION_ERROR = 1e-5
+
+MODULES = {  # of the net, and of the file
+    "Dense_0": "x_embedder.proj",
+    "Embedding_0/Dense_0": "t_embedder.mlp.0",
+    "Embedding_0/Dense_1": "t_embedder.mlp.2",
+    "Embedding_0/Embed_0": "y_embedder.embedding_table",
+    "FinalLayer_0/Conditioning_0/Dense_0": "final_layer.adaLN_modulation.1",
+}
+BLOCK_MODULES = {
+    "Conditioning_0/Dense_0": "adaLN_modulation.1",
+    "Attention_0/Dense_0": "attn.qkv",
+    "Attention_0/Dense_1": "attn.proj",
+    "Dense_0": "mlp.fc1",
+    "Dense_1": "mlp.fc2",
+}
+
+
+def _matches(file: WeightFile) -> bool:
+    return {"x_embedder.proj.weight", "t_embedder.mlp.0.weight", "final_layer.linear.weight"} <= file.tensors.keys()
+
+
+def _read_dit(file: WeightFile) -> PublishedModel:
+    chain = schedule.discrete(linear_betas(1e-4, 0.02, 1000))
+    noise = Gaussian(chain, predict.eps, inputs=net_inputs.steps(1000))
+    outputs, features = file.shape("final_layer.linear.weight")[0], file.shape("x_embedder.proj.weight")
+    learned = outputs == 2 * features[1] * features[2] ** 2
+    return _read(file, noise, learned, transposed, as_stored)
+
+
+def _read_sit(file: WeightFile) -> PublishedModel:
+    """Without the outputs for a variance, which are not used."""
+    noise = Gaussian(schedule.flow, predict.velocity, inputs=net_inputs.flow_time)
+    _, channels, patch, _ = file.shape("x_embedder.proj.weight")
+
+    def first_half(tensor: np.ndarray) -> np.ndarray:
+        return tensor.reshape(patch**2, -1, *tensor.shape[1:])[:, :channels].reshape(-1, *tensor.shape[1:])
+
+    return _read(file, noise, False, lambda tensor: -first_half(tensor).T, lambda tensor: -first_half(tensor))
+
+
+def _read(file: WeightFile, noise: Gaussian, learned: bool, kernel: Layout, bias: Layout) -> PublishedModel:
+    """The model, `kernel` and `bias` being the layouts of its last layer."""
+    width, channels, patch, _ = file.shape("x_embedder.proj.weight")
+    blocks = [int(match[1]) for name in file.tensors if (match := re.match(r"blocks\.(\d{1,4})\.", name))]
+    heads = HEADS.get(width, max(1, width // HEAD_WIDTH))
+    classes = file.shape("y_embedder.embedding_table.weight")[0] - 1
+    net = DiT(
+        patch=patch,
+        width=width,
+        depth=1 + max(blocks, default=0),
+        heads=heads,
+        classes=classes,
+        frequencies=FREQUENCIES,
+        learned_variance=learned,
+    )
+    sides = isqrt(file.shape(POSITIONS)[1])
+    _check_positions(file, sides, width)
+    shape = (sides * patch, sides * patch, channels)
+    shapes = net_shapes(net, shape, jnp.zeros(1, jnp.int32))
+    sources = _sources(shapes) | {
+        "FinalLayer_0/Dense_0/kernel": Source("final_layer.linear.weight", kernel),
+        "FinalLayer_0/Dense_0/bias": Source("final_layer.linear.bias", bias),
+    }
+    params = place_tensors(file, shapes, sources, ignored=(POSITIONS,))
+    return PublishedModel(net, params, noise, order.together, shape, classes, LATENT_SCALE)
+
+
+def _sources(shapes: Iterable[str]) -> dict[str, Source]:
+    """Those of all parameters but the last layer's."""
+    names = {}
+    for name in shapes:
+        module, leaf = name.rsplit("/", 1)
+        block = re.fullmatch(r"AdaLNZeroBlock_(\d+)/(.*)", module)
+        renamed = f"blocks.{block[1]}.{BLOCK_MODULES[block[2]]}" if block else MODULES.get(module, module)
+        names[name] = f"{renamed}/{leaf}"
+    sources = sources_by_name(names.values())
+    by_name = {ours: sources[theirs] for ours, theirs in names.items()}
+    return by_name | {"Dense_0/kernel": Source("x_embedder.proj.weight", _patch_kernel)}
+
+
+def _patch_kernel(weight: np.ndarray) -> np.ndarray:
+    """The dense kernel [(row, column, channel), width] of a convolution's [width, channel, row, column]."""
+    return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
+
+
+def _check_positions(file: WeightFile, sides: int, width: int) -> None:
+    """Raise UserError for other positions than the published formula has."""
+    stored = file.tensors[POSITIONS]
+    expected = (1, sides**2, width)
+    if stored.shape != expected:
+        raise UserError(
+            f"{file.path}: {POSITIONS!r} has shape {stored.shape}, expected {expected} of a square; convert it"
+        )
+    error = np.abs(stored.read()[0].astype(np.float32) - np.asarray(sincos_positions((sides, sides), width))).max()
+    if not error <= MAX_POSITION_ERROR:
+        raise UserError(
+            f"{file.path}: {POSITIONS!r} is not the fixed table of sines and cosines; use the published file"
+        )
+
+
+_LICENCE = "CC-BY-NC 4.0 (not for commercial use)"
+DIT = Family("DiT", _LICENCE, "https://github.com/facebookresearch/DiT", _matches, _read_dit)
+SIT = Family("SiT", "MIT", "https://github.com/willisma/SiT", _matches, _read_sit, prefix="sit")

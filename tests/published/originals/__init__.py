@@ -1,0 +1,1 @@
+"""The torch originals with seeded weights, whose outputs are the golden numbers; run by make_golden.py."""
