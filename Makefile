@@ -2,6 +2,7 @@
 # make test   lint, types and all tests but the long ones
 # make compare   every family of generation trained and compared, with the tables of docs/compare.md: two hours; go on by the same command
 # make reference   docs/reference.md, from the descriptions beside the fields of configs and nets
+# make test-published ORIGINALS=DIR   the golden numbers of published models made again from clones of the originals
 # make bench   speed beside torch and diffusers, which are installed into .venv-peers, and of parts: twenty minutes
 # make docs   the documentation as a site in build/docs; a broken link is an error
 # Each sets itself up on a machine that has python3 (3.11 or newer), pip, git and make.
@@ -13,7 +14,7 @@ PINNED := $(wildcard constraints/$(shell $(PYTHON) -c 'import sys; print("%d.%d"
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(addprefix -c ,$(PINNED))
 RUN := runs/digits
 
-.PHONY: demo bench compare compare-short reference docs test pytest test-long lint clean
+.PHONY: demo bench compare compare-short reference docs test pytest test-long test-published lint clean
 
 demo: .venv/runtime
 	$(BIN)/python train.py --config configs/digits.py --workdir $(RUN)
@@ -54,6 +55,15 @@ pytest: .venv/dev
 
 test-long: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadscope
+
+test-published: .venv/dev
+ifdef ORIGINALS
+	$(MAKE) .venv-peers/torch
+	.venv-peers/bin/python tests/published/make_golden.py --compare $(ORIGINALS)
+else
+	@echo "skipped: golden numbers are not made again; give ORIGINALS=DIR, clones of the originals (docs/published.md)"
+endif
+	$(BIN)/python -m pytest -n auto tests/published
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         lab,
         likelihood,
         loss,
+        net_inputs,
         nets,
         oracles,
         order,
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
         times,
         weights,
     )
-    from diffjax.denoising import denoiser
+    from diffjax.denoising import denoiser, with_variance
     from diffjax.errors import UserError
-    from diffjax.experiment.trained_model import load
+    from diffjax.experiment.loading import load
     from diffjax.noise import Gaussian, Masking
     from diffjax.order import Order
-    from diffjax.protocols import ConditionPart, Denoise, GaussianNoise, Hook, Noise, Step, TokenNoise
+    from diffjax.protocols import ConditionPart, Denoise, GaussianNoise, Hook, Noise, Prediction, Step, TokenNoise
     from diffjax.sampling.adaptive_ode import adaptive
     from diffjax.sampling.loop import invert, sample, stepwise
     from diffjax.training.freezing import freeze
@@ -51,6 +52,7 @@ _HOMES = {  # the module of each name that is no module
     "NetTraits": "traits",
     "Noise": "protocols",
     "Order": "order",
+    "Prediction": "protocols",
     "Step": "protocols",
     "TokenNoise": "protocols",
     "UserError": "errors",
@@ -60,11 +62,12 @@ _HOMES = {  # the module of each name that is no module
     "freeze": "training.freezing",
     "invert": "sampling.loop",
     "keys": "utils.prng",
-    "load": "experiment.trained_model",
+    "load": "experiment.loading",
     "load_variables": "training.variables_files",
     "sample": "sampling.loop",
     "save": "training.variables_files",
     "stepwise": "sampling.loop",
+    "with_variance": "denoising",
 }
 __all__ = [
     "ConditionPart",
@@ -76,6 +79,7 @@ __all__ = [
     "NetTraits",
     "Noise",
     "Order",
+    "Prediction",
     "Step",
     "TokenNoise",
     "UserError",
@@ -95,6 +99,7 @@ __all__ = [
     "load",
     "load_variables",
     "loss",
+    "net_inputs",
     "nets",
     "oracles",
     "order",
@@ -107,6 +112,7 @@ __all__ = [
     "stepwise",
     "times",
     "weights",
+    "with_variance",
 ]
 __version__ = "0.1.0"
 

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, PyTree, Shaped
 from diffjax.arguments import expected
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Cond, Denoise, Hook, Net, Noise, NoiseAwareHook, TokenNoise
+from diffjax.protocols import Cond, Denoise, Hook, Net, Noise, NoiseAwareHook, Prediction, TokenNoise
 from diffjax.traits import ClonableNet, net_traits
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.values import describe_value
 
-__all__ = ["denoiser"]
+__all__ = ["denoiser", "with_variance"]
 
 
 class PerExample(NamedTuple):
@@ -48,6 +48,12 @@ class CheckedDenoiser:
     def __call__(self, x_t: Array, t: Array, cond: Cond) -> Array:
         return self.noise.prediction(self.denoise(x_t, t, cond), x_t)
 
+    def predict(self, x_t: Array, t: Array, cond: Cond) -> Array | Prediction:
+        """The same, with the variance where the denoiser has it."""
+        pred = self.denoise(x_t, t, cond)
+        x0 = self.noise.prediction(pred, x_t)
+        return pred._replace(x0=x0) if isinstance(pred, Prediction) else x0
+
 
 def checked_denoiser(noise: Noise, denoise: Denoise) -> CheckedDenoiser:
     """The denoiser as a pytree, its predictions validated by the noise."""
@@ -63,27 +69,37 @@ def bind_hook(
     return as_pytree(denoise), None if hook is None else as_pytree(hook)
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["variables", "rank"], meta_fields=["noise", "net"])
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["variables", "rank"], meta_fields=["noise", "net", "variance"]
+)
 @dataclass(frozen=True)
 class NetDenoiser:
     """`(x_t, t, cond) -> E[x0 | x_t, cond]` or logits. A pytree: new weights compile nothing.
 
     A net that predicts each next token also needs each position's `rank`; sampler and likelihood set it (`with_ranks`).
+    `variance`: a `Prediction` is returned, of a net that learned the variance (`with_variance`).
     """
 
     noise: Noise
     net: Net
     variables: PyTree
     rank: PerExample | None = None
+    variance: bool = False
 
-    def __call__(self, x_t: Array, t: Array, cond: Cond) -> Array:
+    def __call__(self, x_t: Array, t: Array, cond: Cond) -> PyTree:
         options = {}
         if needs_rank(self.net) and self.rank is not None:
             options = {"rank": _broadcast_ranks(self.rank, len(x_t))}
         out = self.net.apply(self.variables, self.noise.feed(x_t, t), self.noise.level(t), cond, **options)
-        if net_traits(self.net).learned_variance:
-            out, _ = jnp.split(out, 2, axis=-1)
-        return self.noise.read(out, x_t, t)
+        return self.read(out, x_t, t)
+
+    def read(self, out: Array, x_t: Array, t: Array) -> Array | Prediction:
+        """The prediction that the net's output stands for."""
+        if not net_traits(self.net).learned_variance:
+            return self.noise.read(out, x_t, t)
+        out, variance = jnp.split(out, 2, axis=-1)
+        x0 = self.noise.read(out, x_t, t)
+        return Prediction(x0, share_of(variance)) if self.variance else x0
 
 
 def denoiser(noise: Noise, net: object, variables: PyTree) -> NetDenoiser:
@@ -115,6 +131,26 @@ def _check_variables(variables: object) -> None:
     else:
         hint = "write state.ema, or {'params': state.params}"
     raise UserError(f"denoiser: expected Flax variables, {{'params': …}}, got {type(variables).__name__}; {hint}")
+
+
+def share_of(out: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The share of the variance (`Prediction`) that outputs of -1 … 1 stand for (Nichol & Dhariwal 2021, eq. 15)."""
+    return (out.astype(jnp.float32) + 1) / 2
+
+
+def with_variance(denoise: Denoise) -> Denoise:
+    """The denoiser that returns a `Prediction`, for `steps.posterior(learned_variance=True)` and the variational bound.
+
+    Guidance combines the means, and the variance is that under the condition. Raises UserError where a net has not
+    learned a variance.
+    """
+    for net in networks(denoise) or [denoise]:
+        if not net_traits(net).learned_variance:
+            kind = type(net).__name__
+            raise UserError(
+                f"denoiser: {kind} has learned no variance; use a net with learned_variance, or leave it out"
+            )
+    return map_nets(denoise, lambda part: replace(part, variance=True))
 
 
 def with_ranks(denoise: Denoise, order: Order, rank: Float[Array, "b ..."]) -> Denoise:

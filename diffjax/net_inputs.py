@@ -12,7 +12,7 @@ from diffjax.errors import UserError
 from diffjax.protocols import Coefficients, Times, Values
 from diffjax.utils.memo import memoize_by_arguments
 
-__all__ = ["flow_time", "log_sigma", "steps", "unit"]
+__all__ = ["discrete_steps", "flow_time", "log_sigma", "steps_from_data", "unit"]
 
 SIGMA_MIN = 0.002  # the least sigma of Karras et al. 2022, table 1
 
@@ -45,11 +45,22 @@ log_sigma = NetInputs("log_sigma", _unit_variance, lambda m, t: jnp.log(jnp.maxi
 
 
 @memoize_by_arguments
-def steps(count: int = 1000) -> NetInputs:
+def discrete_steps(count: int = 1000) -> NetInputs:
     """x_t, and the index 0 … `count` - 1 of the step, t = (index + 1) / `count` (Ho et al. 2020); 0 below the first.
 
     Raises UserError for a count below 1.
     """
     if count < 1:
-        raise UserError(f"net_inputs.steps: count must be at least 1, got {count}")
-    return NetInputs(f"steps({count})", _unscaled, lambda m, t: jnp.maximum(count * t - 1, 0))
+        raise UserError(f"discrete_steps: count must be at least 1, got {count}")
+    return NetInputs(f"discrete_steps(count={count})", _unscaled, lambda m, t: jnp.maximum(count * t - 1, 0))
+
+
+@memoize_by_arguments
+def steps_from_data(count: int = 1000) -> NetInputs:
+    """`discrete_steps` with -1 for the data itself, so that it is told from the first step (`nets.published_mar`).
+
+    Raises UserError for a count below 1.
+    """
+    if count < 1:
+        raise UserError(f"steps_from_data: count must be at least 1, got {count}")
+    return NetInputs(f"steps_from_data(count={count})", _unscaled, lambda m, t: count * t - 1)

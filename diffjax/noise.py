@@ -16,7 +16,7 @@ from diffjax.errors import UserError
 from diffjax.masking import Masking
 from diffjax.net_inputs import NetInputs
 from diffjax.predict import Parameterization
-from diffjax.protocols import Coefficients, Schedule, Times
+from diffjax.protocols import Coefficients, Prediction, Schedule, Times
 from diffjax.schedule import coefficients, time_of_log_snr
 from diffjax.schedule_checks import check_schedule
 from diffjax.utils.closures import intern_function
@@ -78,6 +78,7 @@ class Gaussian:
 
     def prediction(self, pred: object, x_t: Values) -> Values:
         """A denoiser's E[x0 | x_t], in float32 at least. Raises UserError where it has not the shape of x_t."""
+        pred = pred.x0 if isinstance(pred, Prediction) else pred
         array = require_floating("the denoiser's prediction of x0", pred, x_t.shape)
         return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
@@ -144,17 +145,41 @@ class Gaussian:
         same = t == s
         return jnp.where(same, 1, at_t.alpha * at_s.sigma / jnp.where(same, 1, at_s.alpha * at_t.sigma))
 
-    def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
-        """x_s = alpha_s x0 + sigma_s (rho eps + √(1 - rho²) z), z ~ N(0, 1): Ho et al. 2020, eq. 7, for any (t, s)."""
+    def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values | Prediction, t: Times, s: Times) -> Values:
+        """x_s = alpha_s x0 + sigma_s (rho eps + √(1 - rho²) z), z ~ N(0, 1): Ho et al. 2020, eq. 7, for any (t, s).
+
+        With a `Prediction` z is multiplied by (sigma_t / sigma_s)^share (Nichol & Dhariwal 2021, eq. 15).
+        """
+        if isinstance(pred, Prediction):
+            z = jnp.exp(self._log_spread(pred, t, s)) * jax.random.normal(key, x_t.shape, x_t.dtype)
+            return self._posterior(z, x_t, pred.x0, t, s)
+        return self._posterior(jax.random.normal(key, x_t.shape, x_t.dtype), x_t, pred, t, s)
+
+    def _posterior(self, z: Values, x_t: Values, x0: Values, t: Times, s: Times) -> Values:
         at_s = self.coefficients(s)
         rho = self.noise_correlation(t, s)
         same = t == s
         fresh = jnp.sqrt(jnp.where(same, 1, jnp.maximum(1 - rho**2, 0)))  # rounding may take rho above 1
-        z = jax.random.normal(key, x_t.shape, x_t.dtype)
-        return jnp.where(same, x_t, at_s.alpha * pred + at_s.sigma * (rho * self.eps(x_t, pred, t) + fresh * z))
+        return jnp.where(same, x_t, at_s.alpha * x0 + at_s.sigma * (rho * self.eps(x_t, x0, t) + fresh * z))
 
-    def bound(self, x0: Values, pred: Values, x_t: Values, t: Times, s: Times) -> Values:
-        """½ (snr_s - snr_t) |x0 - pred|² at each position, in nats (Kingma et al. 2021, eq. 13); s > 0, or s = t."""
+    def _log_spread(self, pred: Prediction, t: Times, s: Times) -> Values:
+        """The share times log(sigma_t / sigma_s); 0 where nothing is drawn, s = t or sigma_s = 0."""
+        at_t = self.coefficients(t).sigma
+        at_s = self.coefficients(s).sigma
+        drawn = (t != s) & (at_s > 0)
+        return pred.variance_share * jnp.log(jnp.where(drawn, at_t, 1) / jnp.where(drawn, at_s, 1))
+
+    def bound(self, x0: Values, pred: Values | Prediction, x_t: Values, t: Times, s: Times) -> Values:
+        """½ (snr_s - snr_t) |x0 - pred|² at each position, in nats (Kingma et al. 2021, eq. 13); s > 0, or s = t.
+
+        With a `Prediction`, KL(q(x_s|x_t,x0) ‖ p(x_s|x_t)) for its variance, r times the posterior's:
+        ½ (log r + 1/r - 1) for each value, and the term above over r.
+        """
+        if isinstance(pred, Prediction):
+            log_r = 2 * self._log_spread(pred, t, s)
+            spread = (log_r + jnp.expm1(-log_r)) / 2
+            error = x0 + (pred.x0 - x0) * jnp.exp(-log_r / 2)
+            return jnp.sum(jnp.where(t == s, 0, spread), axis=-1) + self.bound(x0, error, x_t, t, s)
         at_t = self.coefficients(t)
         at_s = self.coefficients(s)
         same = t == s

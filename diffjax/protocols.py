@@ -31,6 +31,13 @@ class Pair(NamedTuple):
     conditional: Sample
 
 
+class Prediction(NamedTuple):
+    """E[x0 | x_t], and the variance of x_s (Nichol & Dhariwal 2021, eq. 15)."""
+
+    x0: Sample
+    variance_share: Sample  # in the log, 0: of q(x_s | x_t, x0), 1: of q(x_t | x_s)
+
+
 class ConditionPart(NamedTuple):
     """One named part of a condition: its values, and for which examples it is present."""
 
@@ -49,10 +56,7 @@ class Coefficients(NamedTuple):
 
 @runtime_checkable
 class Denoise(Protocol):
-    """The model: `(x_t, t, cond) -> E[x0 | x_t, cond]` (Gaussian) or logits (Masking), float32.
-
-    One for a step rule with a `prediction_type` returns that NamedTuple.
-    """
+    """The model: `(x_t, t, cond) -> E[x0 | x_t, cond]` or logits, float32; or a step rule's `prediction_type`."""
 
     def __call__(self, x_t: Sample, t: Level, cond: Cond, /) -> PyTree: ...
 
@@ -102,11 +106,11 @@ class Noise(Protocol):
         """The training error at each position, in the space of the net's output."""
         ...
 
-    def posterior(self, key: Key[Array, ""], x_t: Values, pred: Values, t: Times, s: Times) -> Values:
+    def posterior(self, key: Key[Array, ""], x_t: Values, pred: PyTree, t: Times, s: Times) -> Values:
         """A draw of x_s ~ q(x_s | x_t, x0), with the prediction in place of x0."""
         ...
 
-    def bound(self, x0: Values, pred: Values, x_t: Values, t: Times, s: Times) -> Values:
+    def bound(self, x0: Values, pred: PyTree, x_t: Values, t: Times, s: Times) -> Values:
         """The term of the variational bound for the step from t to s, in nats at each position."""
         ...
 

@@ -21,6 +21,8 @@ from diffjax.utils.memo import memoize_by_arguments
 __all__ = [
     "cosine",
     "discrete",
+    "discrete_cosine",
+    "discrete_linear",
     "edm",
     "edm_of",
     "flow",
@@ -90,6 +92,20 @@ def discrete(betas: Sequence[float]) -> Schedule:
     if not len(betas) or not all(0 < beta < 1 for beta in betas[:-1]) or not 0 < betas[-1] <= 1:
         raise UserError("discrete: betas must be one or more numbers in (0, 1); the last may be 1")
     return _discrete(tuple(float(beta) for beta in betas))
+
+
+def discrete_linear(first: float = 1e-4, last: float = 0.02, count: int = 1000) -> Schedule:
+    """The chain of `count` betas evenly from `first` to `last` (Ho et al. 2020, section 4)."""
+    return discrete(np.linspace(first, last, count).tolist())
+
+
+def discrete_cosine(count: int = 1000) -> Schedule:
+    """The chain whose alpha² falls as cos²((i/T + s)/(1 + s) π/2), s = 0.008, with betas of at most 0.999.
+
+    Nichol & Dhariwal 2021, eq. 17.
+    """
+    alpha2 = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * np.pi / 2) ** 2
+    return discrete(np.minimum(1 - alpha2[1:] / alpha2[:-1], 0.999).tolist())
 
 
 @memoize_by_arguments

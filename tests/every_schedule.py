@@ -11,6 +11,7 @@ SCHEDULES = {
     "linear_beta": schedule.linear_beta,
     "edm": schedule.edm,
     "discrete": schedule.discrete(BETAS),
+    "discrete_cosine": schedule.discrete_cosine(),
     "shifted_cosine": schedule.shift(schedule.cosine, 3.0),
     "shifted_linear_beta": schedule.shift(schedule.linear_beta, 3.0),
     "zero_terminal": schedule.zero_terminal(schedule.linear_beta),

@@ -21,7 +21,7 @@ MOST_BY_NAME = 10  # uses of hasattr and getattr
 LONGEST_FUNCTION = 40  # lines, without the docstring
 WIDE, MOST_WIDE = 8, 15  # parameters of a function, and functions of as many
 LONGEST_CHAIN = 12  # of packages and root modules that import each other
-MOST_LINES = {"benchmarks": 5_900}  # of all files of a folder
+MOST_LINES = {"benchmarks": 6_100}  # of all files of a folder
 
 # What a package or a module at the root must not import, nor anything that it imports.
 NEVER = {
@@ -53,7 +53,7 @@ LIBRARIES = {
     "tensorflow": "",
     "torch": "",
     "absl": "commands",
-    "flax": "nets training evaluation",
+    "flax": "nets training evaluation published",
     "diffrax": "sampling",
     "equinox": "nets",
     "optax": "training experiment commands",
@@ -71,6 +71,7 @@ LIBRARIES = {
     "matplotlib": "reports",
     "PIL": "utils evaluation reports",
     "safetensors": "training evaluation",
+    "huggingface_hub": "published",
 }
 
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}

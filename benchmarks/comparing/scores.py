@@ -30,6 +30,7 @@ from diffjax.evaluation.pixels import fractions_like, fractions_of
 from diffjax.experiment import specs
 from diffjax.experiment.build import ModelParts
 from diffjax.experiment.config import Sample
+from diffjax.experiment.loading import load
 from diffjax.noise import Gaussian
 from diffjax.order import Order, levels, ranks
 from diffjax.utils.prng import fold, keys
@@ -42,7 +43,7 @@ def measures(compare: Compare, folder: Path, family: Family, seed: int) -> dict[
     """What there is to measure of a run, by the file that keeps it."""
     here, run = scores_in(folder, family.name, seed), workdir_of(folder, family.net or family.name, seed)
     every = compare.steps // compare.checkpoints
-    at = cache(lambda step: evaluation_subject.open_subject(run, None, step, ALL))
+    at = cache(lambda step: evaluation_subject.open_subject(run, load(run, step=step), ALL))
     last = partial(at, compare.steps)
     found: dict[Path, Callable[[], dict[str, Any]]] = {}
     points = [(point, number) for point in family.points(compare) for number in compare.sample_seeds]

@@ -53,6 +53,14 @@ def check_continuous(request: EditRequest, name: str) -> None:
         )
 
 
+def check_pixels(request: EditRequest, name: str) -> None:
+    """Raise UserError for a model of tokens or of latents."""
+    check_continuous(request, name)
+    if request.data.latents is not None:
+        problem = "needs a model of pixels, and this one draws latents"
+        raise UserError(f"--edit {name}: {problem}; use inpaint, outpaint, sketch, interpolate or variations")
+
+
 def parse_place(text: str | None, room: Size) -> tuple[int, int]:
     """Rows above an image and columns to its left, each 0 … `room`; by default the image is centred."""
     if text is None:

@@ -12,7 +12,14 @@ from jaxtyping import Bool
 
 from diffjax import edit
 from diffjax.commands import image_inputs
-from diffjax.commands.edit_inputs import EditRequest, check_continuous, parse_place, read_single, single_path
+from diffjax.commands.edit_inputs import (
+    EditRequest,
+    check_continuous,
+    check_pixels,
+    parse_place,
+    read_single,
+    single_path,
+)
 from diffjax.commands.edit_run import EditInputs, ImageEdit, InverseProblem, Variation
 from diffjax.commands.image_inputs import InputImage, Pixels, Size
 from diffjax.commands.interpolation_run import Interpolation
@@ -85,7 +92,7 @@ def super_resolve(request: EditRequest) -> Edit:
     """An image at the model's size, given its block means: a smaller image. Blocks at the ends may be cut."""
     height, width = request.data.shape[:2]
     path = single_path(request)
-    check_continuous(request, "super_resolve")
+    check_pixels(request, "super_resolve")
 
     def small_size(file_size: Size) -> Size:
         factor = -(-height // file_size[0])
@@ -105,7 +112,7 @@ def colourise(request: EditRequest) -> Edit:
     """An RGB image, given its grey values."""
     if request.data.shape[2] != 3:
         raise UserError("--edit colourise: this model generates grey images; use a model of RGB images")
-    check_continuous(request, "colourise")
+    check_pixels(request, "colourise")
     image = read_single(request)
     grey = image_inputs.to_model_scale(image.pixels, request.data) @ jnp.asarray(LUMA)
     grey_picture = np.rint(image.pixels @ np.asarray(LUMA)).astype(np.uint8)[..., None].repeat(3, axis=-1)
@@ -144,10 +151,14 @@ def _inpainting(request: EditRequest, pixels: Pixels, mask: Bool[np.ndarray, "h 
 
 
 def _known_pixels(data: DataSpec, pixels: Pixels, mask: Bool[np.ndarray, "h w"]) -> edit.Observation:
-    """The pixels outside of the mask, as an observation."""
+    """The pixels outside of the mask, as an observation; of latents, those of which all pixels are."""
     x = image_inputs.to_model_input(pixels, data)
-    is_known = np.broadcast_to(~mask[..., None], data.shape)
-    return edit.inpaint(x, is_known.reshape(x.shape))
+    is_known = ~mask[..., None]
+    if data.latents is None:
+        return edit.inpaint(x, np.broadcast_to(is_known, data.shape).reshape(x.shape))
+    height, width, _ = x.shape
+    blocks = is_known.reshape(height, len(mask) // height, width, mask.shape[1] // width, 1).all(axis=(1, 3))
+    return edit.inpaint(x, np.broadcast_to(blocks, x.shape))
 
 
 def _inverse_problem(

@@ -29,6 +29,8 @@ def run() -> None:
 def define_flags() -> None:
     """The flags of this command."""
     define_sampling_flags()
+    help_line = "Images that samples of --model are compared with, such as folder:PATH or a TFDS name; no default."
+    flags.DEFINE_string("data", None, help_line)
     flags.DEFINE_string("out", None, "Folder for the report; by default WORKDIR/evaluation.")
     flags.DEFINE_integer("num", 1_440, "Number of samples, equally many of each class.", lower_bound=3)
     flags.DEFINE_integer("most", 5_000, "Maximum number of real images of each split.", lower_bound=3)

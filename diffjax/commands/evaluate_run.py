@@ -18,7 +18,8 @@ from diffjax.commands import (
     settings_sweep,
     sweep_values,
 )
-from diffjax.commands.flags import folder_flag, refuse_flags, step_choice
+from diffjax.commands.flags import refuse_flags
+from diffjax.commands.model_flags import load_selected, model_path
 from diffjax.commands.sampler_flags import sampler_config
 from diffjax.errors import UserError, tell
 from diffjax.experiment.data_spec import DataSpec
@@ -27,7 +28,19 @@ from diffjax.utils.files import check_writable
 
 LIKELIHOOD_FLAGS = ("likelihood", "likelihood_steps", "bits_of", "without", "quick")
 SAMPLING_FLAGS = ("guidance", "guidance_when", "guidance_rule", "guidance_form", "guidance_interval", "sampler", "grid")
-RUN_FLAGS = ("workdir", *SAMPLING_FLAGS, "steps", "seed", "ema", "step", "num", "split", *LIKELIHOOD_FLAGS)
+RUN_FLAGS = (
+    "workdir",
+    "model",
+    "data",
+    *SAMPLING_FLAGS,
+    "steps",
+    "seed",
+    "ema",
+    "step",
+    "num",
+    "split",
+    *LIKELIHOOD_FLAGS,
+)
 OF_IMAGES = ("classifier", "inception", "embeddings")
 NOT_IN_SWEEPS = ("compare", "samples", "classifier", "inception", "embeddings", *LIKELIHOOD_FLAGS)
 
@@ -152,9 +165,9 @@ def publish(out: Path, report: reports.Report) -> None:
 
 def run_folders() -> tuple[Path, Path]:
     """The run, and the folder of its report."""
-    workdir = folder_flag("workdir")
+    workdir = model_path()
     out = flags.FLAGS.out
-    if workdir.is_file() and not out:
+    if (workdir.is_file() or flags.FLAGS["model"].present) and not out:
         raise UserError(f"--out: give a folder for the report on {workdir}")
     folder = Path(out) if out else workdir / "evaluation"
     check_writable(folder, "--out")
@@ -164,9 +177,12 @@ def run_folders() -> tuple[Path, Path]:
 def open_model(workdir: Path) -> evaluation_subject.EvaluationSubject:
     """The trained model and its real images, as the flags say."""
     values = flags.FLAGS
-    return evaluation_subject.open_subject(
-        workdir, values.ema, step_choice(), values.most, values.split, values.allow_imports
-    )
+    if not values["model"].present:
+        refuse_flags(("data",), "is for --model; a run says itself what it was trained on")
+    model = load_selected()
+    if model.info.origin is not None:
+        model = evaluation_subject.with_data(model, values.data)
+    return evaluation_subject.open_subject(workdir, model, values.most, values.split)
 
 
 def batch_size(shape: tuple[int, ...]) -> int:

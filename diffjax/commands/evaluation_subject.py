@@ -1,7 +1,7 @@
 """A trained model as it is evaluated: together with the real images of the data set that it was trained on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,11 @@ from diffjax.denoising import NetDenoiser
 from diffjax.distributions import Mixture
 from diffjax.errors import UserError, warn
 from diffjax.evaluation import Kernels, Score, Splits, all_scores
-from diffjax.experiment import build, data_spec, trained_model
+from diffjax.experiment import build, data_spec
+from diffjax.experiment.config import Data
 from diffjax.experiment.config import Sample as SamplerConfig
+from diffjax.experiment.model_info import ModelInfo
+from diffjax.experiment.trained_model import TrainedModel
 from diffjax.order import Order
 from diffjax.protocols import Noise
 from diffjax.traits import ConditionalNet
@@ -57,7 +60,7 @@ class EvaluationSubject:
     denoise: NetDenoiser
     noise: Noise
     order: Order
-    info: trained_model.ModelInfo
+    info: ModelInfo
     real: Mapping[str, Labelled]
     splits: Splits
     distribution: Mixture | None
@@ -76,6 +79,8 @@ class EvaluationSubject:
         """The weights, and whether the data are still those of the run."""
         info = self.info
         run = f"{self.workdir.name}, step {info.step:,}, config {info.config_hash}"
+        if info.origin is not None:
+            run = info.origin.describe()
         notes = {"data": self.changes, "real images": self.reference}
         return {"ema": info.ema, "run": run, **{name: note for name, note in notes.items() if note}}
 
@@ -118,20 +123,12 @@ class _Data(NamedTuple):
     changes: str
 
 
-def open_subject(
-    workdir: Path,
-    ema: str | None,
-    step: trained_model.StepChoice,
-    max_images: int,
-    split: str = "test",
-    allow_imports: bool = False,
-) -> EvaluationSubject:
-    """The run of a folder, or an exported file, with at most `max_images` of each split, drawn with a fixed seed.
+def open_subject(workdir: Path, model: TrainedModel, max_images: int, split: str = "test") -> EvaluationSubject:
+    """The model of a run or file `workdir`, with at most `max_images` of each split, drawn with a fixed seed.
 
     Images of `split` stand for test (see `choose_real_images`). Raises UserError where the data set is no longer that
-    of the run.
+    of the run, or does not fit published weights.
     """
-    model = trained_model.load(workdir, ema=ema, step=step, allow_imports=allow_imports)
     data = _open_data(model.info, workdir)
     choice = choose_real_images(data.dataset, split, max_images)
     for note in filter(None, (data.changes, choice.note, _describe_size(data.dataset))):
@@ -152,10 +149,28 @@ def open_subject(
     )
 
 
-def _open_data(info: trained_model.ModelInfo, workdir: Path) -> _Data:
+def with_data(model: TrainedModel, name: str | None) -> TrainedModel:
+    """Published weights with the data that their samples are compared with, brought to the size that they draw.
+
+    Raises UserError where none is named.
+    """
+    if not name:
+        raise UserError("--data: name the images that samples of --model are compared with, such as folder:PATH")
+    height, width, *_ = model.info.data.shape
+    data = Data(name=name, image_size=f"{height}x{width}")
+    return model._replace(info=replace(model.info, config=replace(model.info.config, data=data)))
+
+
+def _open_data(info: ModelInfo, workdir: Path) -> _Data:
     """The data of a run. Raises UserError where they do not mean what they meant in training."""
     config = info.config.data
     dataset = data_spec.open_configured(config, split_rules.recorded_rule(info.splits))
+    if info.origin is not None:
+        expected = f"images of shape {info.data.shape} of {info.data.classes} classes, or of none"
+        if dataset.shape != info.data.shape or dataset.classes not in (0, info.data.classes):
+            actual = f"{dataset.shape} of {dataset.classes}"
+            raise UserError(f"--data {config.name}: expected {expected}, got {actual}; leave the classes out")
+        return _Data(dataset, (), "")
     parts = data_spec.parse_parts(config.parts, dataset)
     if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.data):
         raise UserError(f"{config.name}: the data set has changed since {workdir} was trained; restore it, or retrain")
@@ -169,7 +184,7 @@ def _describe_size(dataset: Dataset) -> str:
     return f"trained at {len(dataset.sizes)} sizes; images are compared at {format_dimensions(dataset.shape[:2])}"
 
 
-def _as_bytes(real: Mapping[str, Labelled], info: trained_model.ModelInfo) -> Splits:
+def _as_bytes(real: Mapping[str, Labelled], info: ModelInfo) -> Splits:
     return {name: (image_sampler.to_bytes(images, info.data), labels) for name, (images, labels) in real.items()}
 
 

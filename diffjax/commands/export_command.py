@@ -14,6 +14,10 @@ def run() -> None:
     """Parse the flags and export; the process ends with an exit code."""
     define_weights_flags()
     flags.DEFINE_string("out", None, "File to write, NAME.safetensors; no default.")
+    help_line = (
+        "Names and layout of the weights: diffjax, or published, those of DiT and SiT, which their programs read."
+    )
+    flags.DEFINE_enum("layout", "diffjax", ["diffjax", "published"], help_line)
     run_command(main, __doc__ or "")
 
 

@@ -42,9 +42,20 @@ def define_weights_flags() -> None:
     flags.DEFINE_string("step", None, "Checkpoint to load: a training step, or best; by default the newest.")
 
 
+def define_published_flags() -> None:
+    """Which published weights, in place of a run."""
+    help_line = "File or folder of published weights, in place of --workdir (docs/published.md); by default none."
+    flags.DEFINE_string("model", None, help_line)
+    help_line = "Family of --model, DiT or SiT, where its name does not tell; by default found from the file."
+    flags.DEFINE_string("family", None, help_line)
+    help_line = "File or folder of the codec that makes pictures of the latents of --model; by default none."
+    flags.DEFINE_string("codec", None, help_line)
+
+
 def define_sampling_flags() -> None:
-    """The flags of every command that samples from a run."""
+    """The flags of every command that samples from a run or from published weights."""
     define_weights_flags()
+    define_published_flags()
     for name, help_line in SAMPLER_FLAGS.items():
         flags.DEFINE_string(name, None, f"{help_line}; {FROM_CONFIG}")
     flags.DEFINE_float("guidance", None, f"Scale of guidance, where 1 is none; {FROM_CONFIG}")

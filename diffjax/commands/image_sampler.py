@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree, Shaped, UInt8
 
 from diffjax.conditions import fill_condition
-from diffjax.denoising import has_head, needs_rank
+from diffjax.denoising import has_head, needs_rank, with_variance
 from diffjax.errors import UserError
 from diffjax.evaluation import as_bytes
 from diffjax.experiment import build
@@ -23,7 +23,7 @@ from diffjax.grids import Grid
 from diffjax.order import Order
 from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.parallel.dispatch import map_in_batches
-from diffjax.protocols import Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import Denoise, Keys, Noise, Prediction, Sample, Step
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
 from diffjax.sampling.loop import stepwise
@@ -69,7 +69,7 @@ def build_image_sampler(
     null = net.null_cond
     if negative:
         null = jax.tree.map(lambda leaf: leaf[0], fill_condition(null, 1, negative))
-    guided = build_guidance(denoise, noise, grid, null, config)
+    guided = build_guidance(_for_rule(denoise, step), noise, grid, null, config)
     if negative and guided.evaluations == 1:
         raise UserError("--negative: a negative prompt needs guidance; add --guidance 2, for example")
     sampler = ImageSampler(net, noise, order, guided.denoise, data, step, grid, guided.evaluations, config)
@@ -79,8 +79,14 @@ def build_image_sampler(
 
 def with_denoiser(sampler: ImageSampler, denoise: Denoise) -> ImageSampler:
     """The same sampler with another denoiser, such as one with other weights."""
-    guided = build_guidance(denoise, sampler.noise, sampler.grid, sampler.net.null_cond, sampler.config)
+    suited = _for_rule(denoise, sampler.step)
+    guided = build_guidance(suited, sampler.noise, sampler.grid, sampler.net.null_cond, sampler.config)
     return replace(sampler, denoise=guided.denoise)
+
+
+def _for_rule(denoise: Denoise, step: Step) -> Denoise:
+    """The denoiser with the variance that its net has learned, for a rule that draws with it."""
+    return with_variance(denoise) if step.prediction_type is Prediction else denoise
 
 
 def sample_images(

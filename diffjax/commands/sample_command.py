@@ -39,6 +39,8 @@ def define_flags() -> None:
         "draws all at once.",
         lower_bound=0,
     )
+    help_line = "Say what the model is, and what drawing needs: parameters, memory and time; draw nothing."
+    flags.DEFINE_boolean("check", False, help_line)
     flags.DEFINE_boolean("trajectory", False, f"Write {TRAJECTORIES} samples from noise to image as strip.png.")
     flags.DEFINE_boolean("animate", False, f"Write {TRAJECTORIES} samples from noise to image as animation.gif.")
     help_line = f"Write each sample as samples/N.png; by default for up to {MAX_SINGLES:,} samples."
@@ -78,6 +80,8 @@ def define_condition_flags() -> None:
 
 def main() -> None:
     """Sample, once the flags are known to be right."""
-    folder_flag("workdir")
-    folder_flag("out")
+    if flags.FLAGS["model"].value is None:
+        folder_flag("workdir")
+    if not flags.FLAGS["check"].value:
+        folder_flag("out")
     start("sample_run")

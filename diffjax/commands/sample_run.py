@@ -19,14 +19,15 @@ from diffjax.commands.flags import (
     edit_settings,
     folder_flag,
     refuse_flags,
-    step_choice,
 )
+from diffjax.commands.model_check import check_model
+from diffjax.commands.model_flags import load_selected
 from diffjax.commands.sample_defaults import EDITED_IMAGES, IMAGES_PER_CELL, MAX_SINGLES, TRAJECTORIES
 from diffjax.commands.sample_request import PreparedRequest, SampleRequest, image_grid, prepare_request
 from diffjax.commands.sampler_flags import sampler_config
 from diffjax.commands.size_flag import SizeRequest, apply_size
-from diffjax.errors import tell
-from diffjax.experiment import specs, trained_model
+from diffjax.errors import UserError, tell
+from diffjax.experiment import specs
 from diffjax.experiment.model_info import ModelInfo
 from diffjax.experiment.trained_model import TrainedModel
 from diffjax.parallel.batch_progress import BatchProgress
@@ -43,17 +44,21 @@ Labels = Int32[np.ndarray, " n"] | None
 def main() -> None:
     """Everything is checked before anything is written or compiled."""
     values = flags.FLAGS
-    workdir = folder_flag("workdir")
-    out = folder_flag("out")
     edit_flags = edit_settings()
-    check_writable(out, "--out")
-    model = trained_model.load(workdir, ema=values.ema, step=step_choice(), allow_imports=values.allow_imports)
+    if not values.check:
+        check_writable(folder_flag("out"), "--out")
+    model = load_selected()
     model = apply_size(model, SizeRequest(values.size, values.tile_overlap, values.edit, values.image, values.low_res))
     label = None if values.label is None else label_index(model.info, values.label)
     condition = ConditionRequest(
         label, values.prompt, values.sketch, values.number, values.low_res, values.low_res_noise, values.style
     )
     request = SampleRequest(sampler_config(model.info), condition, values.negative, values.seed)
+    if values.check:
+        ready = prepare_request(model, request, 1)
+        check_model(model, ready.sampler, ready.cond)
+        return
+    out = folder_flag("out")
     if values.edit is not None:
         draw_edit(out, model, request, edit_flags)
     elif values["sweep"].present:
@@ -116,6 +121,8 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
     values = flags.FLAGS
     refuse_flags(("trajectory", "animate", "sweep"), "does not apply to --edit")
     info = model.info
+    if info.origin is not None and info.data.encoding.real:
+        raise UserError("--edit: this model draws latents; add --codec, the file that makes pictures of them")
     if "label_to" in edit_flags:
         edit_flags = {**edit_flags, "label_to": label_index(info, values.label_to, "--label_to")}
     edit_request = EditRequest(
@@ -161,7 +168,8 @@ def sample_provenance(info: ModelInfo, request: SampleRequest) -> dict[str, obje
     """How samples were made: settings, what they should show beside their class, seed, size and weights."""
     request_fields = {**request.condition._asdict(), "label": None, "negative": request.negative}
     texts = {name: value for name, value in request_fields.items() if value not in (None, (), [])}
-    weights = {"config": info.config_hash, "step": info.step, "ema": info.ema}
+    run = {"config": info.config_hash, "step": info.step}
+    weights = {**(run if info.origin is None else {"weights": info.origin.describe()}), "ema": info.ema}
     size: dict[str, object] = {} if info.size is None else {"size": "{}x{}".format(*info.size)}
     if info.tiles is not None:
         size["tile_overlap"] = info.tiles.overlap

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +18,13 @@ from diffjax.errors import UserError
 from diffjax.experiment import build, trained_model
 from diffjax.experiment.build import ModelParts
 from diffjax.experiment.config import Config
+from diffjax.experiment.loading import is_published, load, local_path
 from diffjax.experiment.run_record import Record
-from diffjax.experiment.trained_model import Weights
 from diffjax.loss.protocol import Loss
 from diffjax.nets.adapters import map_base
 from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.protocols import Net
+from diffjax.published import hub
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.freezing import freeze, frozen_patterns
@@ -98,13 +100,13 @@ def restore_or_create(
         return restored, []
     if not init_from:
         return fresh, []
-    if not Path(init_from).exists():
+    if not hub.is_address(init_from) and not Path(init_from).exists():
         raise UserError(f"config.train.init_from: {init_from}: no such run or file; give one, or leave it empty")
-    source = trained_model.read_weights(Path(init_from), allow_imports=allow_imports)
+    source = _initial_weights(init_from, allow_imports)
     notes: list[str] = []
 
     def merge(params: PyTree) -> PyTree:
-        merged, lines = matching_weights(params, source, init_from)
+        merged, lines = matching_weights(params, source)
         notes.extend(lines)
         return merged
 
@@ -127,18 +129,37 @@ def _validation(model: ModelParts, loss: Loss, data: TrainingData, count: int) -
     return validation_function(model.net, loss, *examples)
 
 
-def matching_weights(params: PyTree, weights: Weights, source: str) -> tuple[PyTree, list[str]]:
-    """A net's weights with those of another run in place of all that have the same name and shape; and a list.
+class InitialWeights(NamedTuple):
+    """Parameters that a new run begins with, and a line of where they are from."""
 
-    The list tells, for people, how many were taken, which were not, and which of the other's had no use. Raises
+    params: PyTree
+    origin: str
+
+
+def _initial_weights(source: str, allow_imports: bool) -> InitialWeights:
+    """The weights of a run, an exported file or published weights, without adapters."""
+    path = local_path(source)
+    if is_published(path):
+        model = load(path)
+        assert model.info.origin is not None
+        return InitialWeights(model.denoise.variables["params"], model.info.origin.describe())
+    weights = trained_model.read_weights(path, allow_imports=allow_imports)
+    net = build.build_model(weights.config.model, weights.data).net
+    return InitialWeights(plain_net(net, weights.params)[1], f"{source}, step {weights.step:,}, {weights.ema}")
+
+
+def matching_weights(params: PyTree, source: InitialWeights) -> tuple[PyTree, list[str]]:
+    """A net's weights with those of the source in place of all that have the same name and shape; and a list.
+
+    The list tells, for people, how many were taken, which were not, and which of the source's had no use. Raises
     UserError where nothing fits.
     """
-    net = build.build_model(weights.config.model, weights.data).net
     ours = leaves_by_name(params)
-    theirs = leaves_by_name(plain_net(net, weights.params)[1])
+    theirs = leaves_by_name(source.params)
     fits = {path for path in ours if path in theirs and ours[path].shape == theirs[path].shape}
     if not fits:
-        raise UserError(f"train.init_from: no weight of {source} has the name and shape of one of this net's; drop it")
+        problem = f"no weight of {source.origin} has the name and shape of one of this net's"
+        raise UserError(f"train.init_from: {problem}; drop it")
     merged = jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
             jnp.asarray(np.asarray(theirs[leaf_name(path)]), leaf.dtype, copy=True) if leaf_name(path) in fits else leaf
@@ -146,10 +167,7 @@ def matching_weights(params: PyTree, weights: Weights, source: str) -> tuple[PyT
         params,
     )
     count, total = (sum(ours[path].size for path in paths) for paths in (fits, ours))
-    lines = [
-        f"train.init_from: {count:,} of {total:,} parameters are those of {source}, "
-        f"step {weights.step:,}, {weights.ema}"
-    ]
+    lines = [f"train.init_from: {count:,} of {total:,} parameters are those of {source.origin}"]
     for path in sorted(ours.keys() - fits):
         other = f"; there it is {theirs[path].shape}" if path in theirs else ""
         lines.append(f"  fresh: {path} {ours[path].shape}{other}")

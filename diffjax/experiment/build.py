@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import optax
 
-from diffjax import grids, nets, predict, schedule, steps, times, weights
+from diffjax import grids, net_inputs, nets, predict, schedule, steps, times, weights
 from diffjax import loss as losses
 from diffjax import noise as noises
 from diffjax import order as orders
@@ -20,6 +20,7 @@ from diffjax.experiment.data_spec import DataSpec, PartSpec
 from diffjax.grids import Grid
 from diffjax.loss.condition_dropout import drop_cond
 from diffjax.loss.protocol import Loss
+from diffjax.net_inputs import NetInputs
 from diffjax.nets import adapters as net_adapters
 from diffjax.nets import condition_encoders as encoders
 from diffjax.order import Order
@@ -102,7 +103,8 @@ def _build_noise(model: Model, vocab: int | None) -> Noise:
             "or dequantised, Masking with data.form=tokens"
         )
     if "vocab" in takes:
-        for name, value in (("schedule", model.schedule), ("prediction", model.prediction)):
+        texts = {"schedule": model.schedule, "prediction": model.prediction, "inputs": model.inputs}
+        for name, value in texts.items():
             if value:
                 raise UserError(
                     f"model.{name}: {model.noise} has none, got {value!r}; set model.{name} to an empty string"
@@ -115,6 +117,8 @@ def _build_noise(model: Model, vocab: int | None) -> Noise:
         "parameterization": specs.parse_value(predict, model.prediction, "model.prediction", Parameterization),
         "data_std": float(model.data_std),
     }
+    if model.inputs:
+        offered["inputs"] = specs.parse_value(net_inputs, model.inputs, "model.inputs", NetInputs)
     return specs.instantiate(noises, model.noise, field, kind=Noise, offered=offered)
 
 

@@ -94,6 +94,9 @@ class Model:
     """Noise schedule. Range: a name of `dj.schedule`; empty with Masking; `auto`: shifted by the size of the pictures.
     When: `flow` for flow matching,
     `shift(flow, 3.0)` for large images, `edm` for EDM's noise levels."""
+    inputs: str = ""
+    """What the network receives for x_t and its noise level. Range: a name of `dj.net_inputs`; empty: `unit`.
+    When: `discrete_steps()` or `flow_time` to go on from published weights; `sample.py --model FILE --check` says."""
     order: str = "together"
     """Generation order. Range: a name of `dj.order`. When: `raster` or `shuffled` for autoregression, `rolling(0.5)`
     and `blocks(16)` for what lies between it and diffusion."""
@@ -159,7 +162,8 @@ class Train:
     """Interval at which the averages of `ema_std` are stored. Unit: steps. Range: [0, ∞); 0: never.
     When: to make averages of any width afterwards; ten to a hundred in a run."""
     init_from: str = ""
-    """Run or exported file whose weights a new run begins with, as far as they fit. Range: a path; empty: none.
+    """Run, exported file or published weights that a new run begins with, as far as they fit. Range: a path; empty:
+    none.
     When: fine-tuning."""
     freeze: tuple[str, ...] = ()
     """Parameters that are not trained. Range: patterns of names, such as `Embedding_0/*`. When: fine-tuning a part."""

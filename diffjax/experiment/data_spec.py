@@ -63,7 +63,7 @@ class DataSpec:
 
     The image shape, the number of classes (0 where unlabelled), their names and their shares of the training images,
     the number of levels of a pixel, the form in which the model sees it, the parts that a condition may have beside the
-    class, and the names of the categories of those that are categories.
+    class, and the names of the categories of those that are categories. `latents` is the form of a model of latents.
     """
 
     shape: tuple[int, ...]
@@ -74,11 +74,12 @@ class DataSpec:
     form: str
     parts: tuple[PartSpec, ...] = ()
     categories: tuple[CategoryNames, ...] = ()
+    latents: Form | None = None
 
     @property
     def encoding(self) -> Form:
-        """How the model sees a pixel."""
-        return parse_form(self.form)
+        """How the model sees a picture."""
+        return parse_form(self.form) if self.latents is None else self.latents
 
     @property
     def of_images(self) -> bool:

@@ -1,6 +1,7 @@
 """Where a loaded denoiser comes from, and what it draws."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from diffjax.conditions import has_label
@@ -20,12 +21,25 @@ class Tiles(NamedTuple):
     tiles_per_call: int
 
 
+class Origin(NamedTuple):
+    """Of published weights: the family of models, the licence, where its authors publish them, and the file."""
+
+    family: str
+    licence: str
+    source: str
+    file: Path
+
+    def describe(self) -> str:
+        """A line for people."""
+        return f"{self.file.name}: weights of {self.family}, {self.source}, licence {self.licence}"
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights.
 
     `size` is the height and width that it draws, where it was trained on pictures of another size, and `tiles` say how,
-    where it does not draw them at once.
+    where it does not draw them at once. Published weights have an `origin`, step 0, and the config that they amount to.
     """
 
     net: ConditionalNet
@@ -36,6 +50,7 @@ class ModelInfo:
     splits: SplitRecord | None = None
     size: tuple[int, int] | None = None
     tiles: Tiles | None = None
+    origin: Origin | None = None
 
     @property
     def config_hash(self) -> str:

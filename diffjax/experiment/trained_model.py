@@ -67,12 +67,9 @@ def load(
 ) -> TrainedModel:
     """The denoiser of a run's folder or of an exported file, its noise and order, and where they come from.
 
-    By default the newest whole checkpoint and its average of the longest decay; `step` may be "best", and `ema` an
-    average of any length, such as "std=0.15", where the run has stored snapshots. A run whose config names parts as
-    `package.module:name` runs that module's code: it is read with `allow_imports` alone. Raises UserError where there
-    is no run, or not that step or average, or weights of another run or net than its config says.
+    See `loading.load`.
     """
-    _check_request(source, ema, step)
+    _check_request(ema, step)
     weights = read_weights(Path(source), ema, step, allow_imports)
     built = build.build_model(weights.config.model, weights.data)
     run_record.warn_of_changed_modules(weights.record, str(source))
@@ -84,12 +81,8 @@ def load(
     return TrainedModel(denoiser(built.noise, net, {"params": params}), built.noise, built.order, info)
 
 
-def _check_request(source: object, ema: object, step: object) -> None:
-    """Raise UserError for what names no run, average or step."""
-    if not isinstance(source, str | Path):
-        raise UserError(
-            f"dj.load: source must be a run's folder or an exported file, such as 'runs/digits', got {source!r}"
-        )
+def _check_request(ema: object, step: object) -> None:
+    """Raise UserError for what names no average or step."""
     if ema is not None and not isinstance(ema, str):
         raise UserError(f"dj.load: ema must be the name of an average, such as '0.999', got {ema!r}")
     if step not in (None, "best") and not matches_type(python_scalar(step), int):

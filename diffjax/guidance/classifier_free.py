@@ -3,14 +3,14 @@
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import has_head, is_causal, repeat_per_example
 from diffjax.errors import UserError
 from diffjax.guidance.rules import Rule, apply_rule, linear
 from diffjax.guidance.scales import Scale, validate_scale, weight
-from diffjax.protocols import Cond, Denoise, Pair, Sample
+from diffjax.protocols import Cond, Denoise, Pair, Prediction, Sample
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.shape_checks import describe_array, require_array
 
@@ -44,23 +44,23 @@ def pairs(denoise: Denoise, null: Cond) -> Partial:
     return Partial(_pair, as_pytree(denoise), null)
 
 
-def _one_call(denoise: Denoise, scale: Scale, null: Cond, rule: Rule, x_t: Sample, t: Array, cond: Cond) -> Array:
+def _one_call(denoise: Denoise, scale: Scale, null: Cond, rule: Rule, x_t: Sample, t: Array, cond: Cond) -> PyTree:
     unconditional, conditional = _pair(denoise, null, x_t, t, cond)
     return apply_rule(rule, scale, unconditional, conditional, x_t, t)
 
 
-def _skip_neutral(denoise: Denoise, scale: Scale, null: Cond, rule: Rule, x_t: Sample, t: Array, cond: Cond) -> Array:
+def _skip_neutral(denoise: Denoise, scale: Scale, null: Cond, rule: Rule, x_t: Sample, t: Array, cond: Cond) -> PyTree:
     """The same, without the unconditional prediction where guidance is neutral for the whole batch."""
     w = weight(scale, jnp.broadcast_to(t, (len(x_t), *t.shape[1:])), t.ndim)
 
-    def neutral() -> Array:
+    def neutral() -> PyTree:
         conditional = batched_predictions(denoise, x_t, t, cond)[0]
         return apply_rule(rule, w, conditional, conditional, x_t, t)
 
     return jax.lax.cond(jnp.all(w == 1), neutral, lambda: _one_call(denoise, w, null, rule, x_t, t, cond))
 
 
-def _two_calls(denoise: Denoise, scale: Scale, null: Cond, rule: Rule, x_t: Sample, t: Array, cond: Cond) -> Array:
+def _two_calls(denoise: Denoise, scale: Scale, null: Cond, rule: Rule, x_t: Sample, t: Array, cond: Cond) -> PyTree:
     (unconditional,) = batched_predictions(denoise, x_t, t, broadcast_null(null, cond, "cfg"))
     (conditional,) = batched_predictions(denoise, x_t, t, cond)
     return apply_rule(rule, scale, unconditional, conditional, x_t, t)
@@ -70,7 +70,7 @@ def _pair(denoise: Denoise, null: Cond, x_t: Sample, t: Array, cond: Cond) -> Pa
     return Pair(*batched_predictions(denoise, x_t, t, broadcast_null(null, cond, "cfg"), cond))
 
 
-def batched_predictions(denoise: Denoise, x_t: Sample, t: Array, *conds: Cond) -> list[Array]:
+def batched_predictions(denoise: Denoise, x_t: Sample, t: Array, *conds: Cond) -> list[PyTree]:
     """The predictions under each condition, in at least float32, from one call of the denoiser.
 
     The copies of an example stand side by side, and so on one device; values of single examples within the denoiser
@@ -79,7 +79,10 @@ def batched_predictions(denoise: Denoise, x_t: Sample, t: Array, *conds: Cond) -
     count = len(conds)
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
     copies = (jnp.repeat(x_t, count, axis=0), jnp.repeat(t, count, axis=0), jax.tree.map(_interleave, *conds))
-    pred = require_array("the denoiser's prediction", repeat_per_example(denoise, count)(*copies))
+    pred = repeat_per_example(denoise, count)(*copies)
+    if isinstance(pred, Prediction):
+        return [jax.tree.map(lambda leaf, i=i: leaf[i::count], pred) for i in range(count)]
+    pred = require_array("the denoiser's prediction", pred)
     if pred.shape[: x_t.ndim] != (count * len(x_t), *x_t.shape[1:]) or not jnp.issubdtype(pred.dtype, jnp.floating):
         raise UserError(
             f"guidance: for x of shape {(count * len(x_t), *x_t.shape[1:])} the denoiser returned "

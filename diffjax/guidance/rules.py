@@ -9,13 +9,13 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.guidance.scales import Scale, is_concrete, weight
 from diffjax.predict import velocity
-from diffjax.protocols import GaussianNoise, Noise
+from diffjax.protocols import GaussianNoise, Noise, Prediction
 from diffjax.utils.closures import as_pytree
 from diffjax.utils.memo import bind
 from diffjax.utils.shape_checks import require_like
@@ -37,8 +37,21 @@ def linear(unconditional: Array, conditional: Array, w: ArrayLike, x_t: Array, t
     return jnp.where(never, jnp.where(w == 0, unconditional, -jnp.inf), mixed)
 
 
-def apply_rule(rule: Rule, scale: Scale, unconditional: Array, conditional: Array, x_t: Array, t: Array) -> Array:
-    """The rule's prediction. Raises UserError unless both predictions have the shape and kind of `conditional`."""
+def apply_rule(
+    rule: Rule,
+    scale: Scale,
+    unconditional: PyTree,
+    conditional: PyTree,
+    x_t: Array,
+    t: Array,
+) -> PyTree:
+    """The rule's prediction. Raises UserError unless both predictions have the shape and kind of `conditional`.
+
+    Of two `Prediction` it is that of the means, with the conditional one's variance.
+    """
+    if isinstance(conditional, Prediction):
+        x0 = apply_rule(rule, scale, unconditional.x0, conditional.x0, x_t, t)
+        return conditional._replace(x0=x0)
     t = jnp.broadcast_to(t, (len(x_t), *t.shape[1:]))
     unconditional = require_like("guidance: the prediction without the condition", unconditional, conditional)
     pred = rule(unconditional, conditional, weight(scale, t, conditional.ndim), x_t, t)

@@ -18,14 +18,14 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from diffjax.arguments.checked import validate_arguments
-from diffjax.denoising import checked_denoiser, has_head, is_causal, with_ranks
+from diffjax.denoising import CheckedDenoiser, checked_denoiser, has_head, is_causal, with_ranks
 from diffjax.errors import UserError
 from diffjax.likelihood.ode import DensityOde, Inputs, call_jitted, negative_log_density
 from diffjax.loss.protocol import position_shape, sum_per_example
 from diffjax.loss.variational import BoundTerm, bound_grid
 from diffjax.noise import Gaussian
 from diffjax.order import Order, is_fixed, ranks
-from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Sample
+from diffjax.protocols import Cond, Denoise, Keys, Level, Noise, Prediction, Sample
 from diffjax.utils.closures import closure_jit
 from diffjax.utils.kinds import matches_type, type_name
 from diffjax.utils.prng import KeyUse, fold
@@ -187,6 +187,7 @@ class _Estimate:
         positions = position_shape(noise, x)
         rank = ranks(self.order, fold(keys, KeyUse.RANK), positions, noise.channel_axes)
         denoise = with_ranks(inputs.denoise, self.order, rank)
+        assert isinstance(denoise, CheckedDenoiser)
         if is_causal(denoise):  # one pass computes every term
             x_1 = jax.vmap(lambda key: noise.prior(key, x.shape[1:]))(inputs.keys)
             t = jnp.ones(rank.shape)
@@ -197,8 +198,8 @@ class _Estimate:
             fold(keys, KeyUse.BOUNDARY), x
         )
 
-        def denoise_at(x_t: Sample, t: Level) -> Array:
-            return denoise(x_t, t, inputs.cond)
+        def denoise_at(x_t: Sample, t: Level) -> Array | Prediction:
+            return denoise.predict(x_t, t, inputs.cond)
 
         bound = BoundTerm(noise, self.order, denoise_at, grid, has_head(denoise))
         between = bound.nats(1 - (first + k / self.draws) % 1, fold(keys, KeyUse.CORRUPT), x, rank)

@@ -44,23 +44,20 @@ def regression(
     quantile = times or uniform()
     if not 0 <= given <= (0 if independent else 1):
         raise UserError(f"regression: given is a share of examples, in [0, 1], and 0 with independent, got {given}")
-    sample_levels = _independent_levels if independent else partial(_clock_levels, given=given)
+    sample_levels = _independent_levels if independent else partial(clock_levels, given=given)
 
     def loss(keys: Keys, apply: Apply, x0: Sample, cond: PyTree) -> Losses:
         x0 = noise.data(x0)
         t = sample_levels(noise, order, quantile, keys, position_shape(noise, x0))
         x_t, target = jax.vmap(noise.corrupt)(fold(keys, KeyUse.CORRUPT), x0, t)
         out = apply(noise.feed(x_t, t), noise.level(t), cond, fold(keys, KeyUse.DROPOUT))
-        error = noise.miss(out, target, x_t, t)
-        if weight is not None:
-            ratio = _weight_ratio(noise, weight, t)
-            error = error * ratio.reshape(ratio.shape[: error.ndim])
+        error = weigh_error(noise, weight, noise.miss(out, target, x_t, t), t)
         return _mean_over_hidden(error, t) if independent or given else mean_per_example(error)
 
     return loss
 
 
-def _clock_levels(
+def clock_levels(
     noise: Noise, order: Order, quantile: Times, keys: Keys, positions: Positions, given: float = 0.0
 ) -> Level:
     """The levels of the order's positions at one time of its clock, 0 where a position is known."""
@@ -89,13 +86,17 @@ def _times(noise: Noise, quantile: Times, u: Float[Array, "b *_"]) -> Float[Arra
     return require_floating("times", quantile(noise, u), u.shape)
 
 
-def _weight_ratio(noise: Noise, weight: LogWeight, t: Level) -> Float[Array, "b *_"]:
-    """w(log-SNR) over the parameterization's own weight: what carries w to the space of the network's output.
+def weigh_error(noise: Noise, weight: LogWeight | None, error: Float[Array, "b *_"], t: Level) -> Float[Array, "b *_"]:
+    """The error times w(log-SNR) over the parameterization's own weight; with None, as it is.
 
-    In logarithms, so that neither end of time gives 0 · ∞; 0 where nothing is hidden, and so no error.
+    The ratio carries w to the space of the network's output. In logarithms, so that neither end of time gives 0 · ∞; 0
+    where nothing is hidden, and so no error.
     """
+    if weight is None:
+        return error
     log_weight = require_floating("weight", weight(noise.log_snr(t)), t.shape)
-    return jnp.where(t > 0, jnp.exp(log_weight - noise.log_weight(t)), 0)
+    ratio = jnp.where(t > 0, jnp.exp(log_weight - noise.log_weight(t)), 0)
+    return error * ratio.reshape(ratio.shape[: error.ndim])
 
 
 def _mean_over_hidden(error: Float[Array, "b *_"], t: Level) -> Losses:

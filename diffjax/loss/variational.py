@@ -13,7 +13,7 @@ from diffjax.arguments.checked import validate_arguments
 from diffjax.errors import UserError
 from diffjax.loss.protocol import Apply, Loss, Losses, position_shape, sum_per_example
 from diffjax.order import Order, levels, ranks
-from diffjax.protocols import Keys, Level, Noise, Sample
+from diffjax.protocols import Keys, Level, Noise, Prediction, Sample
 from diffjax.times import stratified
 from diffjax.utils.prng import KeyUse, fold
 
@@ -96,7 +96,7 @@ class BoundTerm(NamedTuple):
 
     noise: Noise
     order: Order
-    denoise: Callable[[Sample, Level], Array]
+    denoise: Callable[[Sample, Level], Array | Prediction]
     grid: BoundGrid
     factorized: bool = False
 

@@ -18,7 +18,7 @@ from diffjax.nets.adaln_zero import sincos_positions
 from diffjax.nets.dit import DiT
 from diffjax.noise import Gaussian
 from diffjax.published.family import Family, PublishedModel
-from diffjax.published.schedulers import linear_betas
+from diffjax.published.latent_scale import LatentScale
 from diffjax.published.stored_tensors import WeightFile
 from diffjax.published.tensor_mapping import (
     Layout,
@@ -29,12 +29,15 @@ from diffjax.published.tensor_mapping import (
     sources_by_name,
     transposed,
 )
+from diffjax.utils.tree_paths import leaves_by_name
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # of the published widths, which no tensor tells
 HEAD_WIDTH = 64  # of other widths
 FREQUENCIES = 256
-LATENT_SCALE = 0.18215  # of the codec of Stable Diffusion 1
+LATENTS = LatentScale(0.18215)  # of the codec of Stable Diffusion 1
 POSITIONS = "pos_embed"
+DIT_NOISE = Gaussian(schedule.discrete_linear(), predict.eps, inputs=net_inputs.discrete_steps())
+SIT_NOISE = Gaussian(schedule.flow, predict.velocity, inputs=net_inputs.flow_time)
 MAX_POSITION_ERROR = 1e-5
 
 MODULES = {  # of the net, and of the file
@@ -58,30 +61,29 @@ def _matches(file: WeightFile) -> bool:
 
 
 def _read_dit(file: WeightFile) -> PublishedModel:
-    chain = schedule.discrete(linear_betas(1e-4, 0.02, 1000))
-    noise = Gaussian(chain, predict.eps, inputs=net_inputs.steps(1000))
-    outputs, features = file.shape("final_layer.linear.weight")[0], file.shape("x_embedder.proj.weight")
+    outputs, features = file.shape("final_layer.linear.weight", 2)[0], file.shape("x_embedder.proj.weight", 4)
     learned = outputs == 2 * features[1] * features[2] ** 2
-    return _read(file, noise, learned, transposed, as_stored)
+    model = _read(file, DIT_NOISE, learned, transposed, as_stored)
+    return model._replace(schedule="discrete_linear()")
 
 
 def _read_sit(file: WeightFile) -> PublishedModel:
     """Without the outputs for a variance, which are not used."""
-    noise = Gaussian(schedule.flow, predict.velocity, inputs=net_inputs.flow_time)
-    _, channels, patch, _ = file.shape("x_embedder.proj.weight")
+    _, channels, patch, _ = file.shape("x_embedder.proj.weight", 4)
 
     def first_half(tensor: np.ndarray) -> np.ndarray:
         return tensor.reshape(patch**2, -1, *tensor.shape[1:])[:, :channels].reshape(-1, *tensor.shape[1:])
 
-    return _read(file, noise, False, lambda tensor: -first_half(tensor).T, lambda tensor: -first_half(tensor))
+    model = _read(file, SIT_NOISE, False, lambda tensor: -first_half(tensor).T, lambda tensor: -first_half(tensor))
+    return model._replace(schedule="flow", sampler="heun", steps=25)
 
 
 def _read(file: WeightFile, noise: Gaussian, learned: bool, kernel: Layout, bias: Layout) -> PublishedModel:
     """The model, `kernel` and `bias` being the layouts of its last layer."""
-    width, channels, patch, _ = file.shape("x_embedder.proj.weight")
+    width, channels, patch, _ = file.shape("x_embedder.proj.weight", 4)
     blocks = [int(match[1]) for name in file.tensors if (match := re.match(r"blocks\.(\d{1,4})\.", name))]
     heads = HEADS.get(width, max(1, width // HEAD_WIDTH))
-    classes = file.shape("y_embedder.embedding_table.weight")[0] - 1
+    classes = file.shape("y_embedder.embedding_table.weight", 2)[0] - 1
     net = DiT(
         patch=patch,
         width=width,
@@ -91,16 +93,13 @@ def _read(file: WeightFile, noise: Gaussian, learned: bool, kernel: Layout, bias
         frequencies=FREQUENCIES,
         learned_variance=learned,
     )
-    sides = isqrt(file.shape(POSITIONS)[1])
+    sides = isqrt(file.shape(POSITIONS, 3)[1])
     _check_positions(file, sides, width)
     shape = (sides * patch, sides * patch, channels)
     shapes = net_shapes(net, shape, jnp.zeros(1, jnp.int32))
-    sources = _sources(shapes) | {
-        "FinalLayer_0/Dense_0/kernel": Source("final_layer.linear.weight", kernel),
-        "FinalLayer_0/Dense_0/bias": Source("final_layer.linear.bias", bias),
-    }
+    sources = _sources(shapes) | _last_sources(kernel, bias)
     params = place_tensors(file, shapes, sources, ignored=(POSITIONS,))
-    return PublishedModel(net, params, noise, order.together, shape, classes, LATENT_SCALE)
+    return PublishedModel(net, params, noise, order.together, shape, classes, latents=LATENTS)
 
 
 def _sources(shapes: Iterable[str]) -> dict[str, Source]:
@@ -114,6 +113,14 @@ def _sources(shapes: Iterable[str]) -> dict[str, Source]:
     sources = sources_by_name(names.values())
     by_name = {ours: sources[theirs] for ours, theirs in names.items()}
     return by_name | {"Dense_0/kernel": Source("x_embedder.proj.weight", _patch_kernel)}
+
+
+def _last_sources(kernel: Layout, bias: Layout) -> dict[str, Source]:
+    """Those of the last layer."""
+    return {
+        "FinalLayer_0/Dense_0/kernel": Source("final_layer.linear.weight", kernel),
+        "FinalLayer_0/Dense_0/bias": Source("final_layer.linear.bias", bias),
+    }
 
 
 def _patch_kernel(weight: np.ndarray) -> np.ndarray:
@@ -133,6 +140,55 @@ def _check_positions(file: WeightFile, sides: int, width: int) -> None:
     if not error <= MAX_POSITION_ERROR:
         raise UserError(
             f"{file.path}: {POSITIONS!r} is not the fixed table of sines and cosines; use the published file"
+        )
+
+
+def published_tensors(model: PublishedModel) -> dict[str, np.ndarray]:
+    """The tensors of a file of DiT or SiT, by the model's noise, for a net that their programs have.
+
+    A SiT without outputs for a variance is one of `learn_sigma=False`. Raises UserError for another net or noise.
+    """
+    net, noise, shape = model.net, model.noise, model.shape
+    if not isinstance(net, DiT) or not isinstance(noise, Gaussian):
+        raise UserError("layout: the published one is of nets.DiT with Gaussian noise; leave --layout out")
+    _check_layout(net, shape)
+    sign = _output_sign(noise)
+    leaves = {name: np.asarray(leaf) for name, leaf in leaves_by_name(model.params).items()}
+    tensors = {}
+    for name, source in (_sources(leaves) | _last_sources(transposed, as_stored)).items():
+        leaf = leaves[name].T if source.layout is transposed else leaves[name]
+        tensors[source.tensor] = sign * leaf if name.startswith("FinalLayer_0/Dense_0/") else leaf
+    kernel = leaves["Dense_0/kernel"].reshape(net.patch, net.patch, shape[-1], net.width)
+    tensors["x_embedder.proj.weight"] = kernel.transpose(3, 2, 0, 1)
+    tensors[POSITIONS] = np.asarray(sincos_positions((shape[0] // net.patch,) * 2, net.width))[None]
+    return {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
+
+
+def _output_sign(noise: Gaussian) -> int:
+    """1 for the noise of DiT, -1 for that of SiT."""
+    for sign, theirs in ((1, DIT_NOISE), (-1, SIT_NOISE)):
+        if (noise.schedule, noise.parameterization, noise.inputs) == (
+            theirs.schedule,
+            theirs.parameterization,
+            theirs.inputs,
+        ):
+            return sign
+    expected = (
+        "schedule=discrete_linear(), prediction=eps, inputs=discrete_steps() (DiT), or flow, velocity, flow_time (SiT)"
+    )
+    raise UserError(f"layout: expected {expected}; another noise has no published layout")
+
+
+def _check_layout(net: DiT, shape: tuple[int, ...]) -> None:
+    """Raise UserError for what the published program cannot have."""
+    plain = net.adaln_zero and net.classes > 0 and not net.conditions and not net.causal and not net.scan
+    square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % net.patch == 0
+    if not plain or not square or net.frequencies != FREQUENCIES:
+        problem = f"a DiT of square images and of classes alone, with frequencies={FREQUENCIES}"
+        raise UserError(f"layout: the published one is for {problem}; export it without --layout")
+    if net.heads != HEADS.get(net.width, max(1, net.width // HEAD_WIDTH)):
+        raise UserError(
+            f"layout: no tensor tells the {net.heads} heads of width {net.width}; export it without --layout"
         )
 
 

@@ -4,12 +4,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffjax.errors import UserError
-from diffjax.published import dit
+from diffjax.published import adm, dit, edm2, edm_precond, mar, unet_2d
 from diffjax.published.family import Family, PublishedModel
 from diffjax.published.stored_tensors import WeightFile
 from diffjax.published.weight_files import read_weight_file
 
-FAMILIES = (dit.SIT, dit.DIT)  # the first that matches is it
+FAMILIES = (  # the first that matches is it
+    dit.SIT,
+    dit.DIT,
+    edm_precond.FAMILY,
+    edm2.FAMILY,
+    unet_2d.FAMILY,
+    mar.FAMILY,
+    adm.FAMILY,
+)
 
 
 class LoadedModel(NamedTuple):

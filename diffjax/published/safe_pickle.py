@@ -4,16 +4,16 @@ A pickle builds objects by calling functions that it names. Here a name outside 
 list has are functions of this file, which return data alone: the classes and functions themselves are never imported.
 """
 
-import pickle
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
 from diffjax.errors import UserError
+from diffjax.published.pickle_machine import Function, Record, run_pickle
 from diffjax.published.stored_tensors import BFLOAT16
 
 STORAGES = {  # the torch classes of flat arrays
@@ -28,24 +28,7 @@ STORAGES = {  # the torch classes of flat arrays
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-
-
-class Record:
-    """An object of another program's class: its attributes, and none of its code."""
-
-    class_name = ""
-
-
-class EasyDict(dict):
-    """A dictionary of another program."""
-
-
-@dataclass(frozen=True)
-class PersistentObject:
-    """An object that was pickled with the source of its class: the name of the class, and the object's state."""
-
-    class_name: str
-    state: Any
+MODULES = "torch.nn.modules."  # of the classes of torch's own layers
 
 
 @dataclass(frozen=True)
@@ -57,95 +40,94 @@ class StorageKind:
 
 @dataclass(frozen=True)
 class StridedTensor:
-    """A tensor as a view of a storage, whatever the reader has for one; offset and stride in numbers."""
+    """A tensor as a view of a storage, with offset and strides in numbers, as a pickle has them: nothing is checked."""
 
-    storage: Any
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
+    storage: object
+    offset: object
+    shape: object
+    stride: object
 
 
-class SafeUnpickler(pickle.Unpickler):
-    """Reads a pickle with the names of the allow-list alone. Raises UserError for any other, with the name."""
+def unpickle(
+    path: Path,
+    file: BufferedIOBase,
+    load_storage: Callable[[object], object],
+    dereference: Callable[[object], object],
+) -> object:
+    """The next object of a file, with the names of the allow-list alone.
 
-    def __init__(
-        self, path: Path, file: BinaryIO, read_storage: Callable[[bytes], Any], persistent: Callable[[Any], Any]
-    ) -> None:
-        super().__init__(file, encoding="latin1")
-        self._path = path
-        self._names = _allowed_names(read_storage)
-        self._persistent = persistent
+    `load_storage(bytes)` is the storage in a string of bytes, `dereference(id)` an object beside the pickle. Raises
+    UserError, with the name, for any other name, and an error of any type for a damaged pickle.
+    """
+    functions = {**FUNCTIONS, ("torch.storage", "_load_from_bytes"): Function(load_storage)}
 
-    def find_class(self, module: str, name: str, /) -> Any:
-        """What stands for a name."""
+    def resolve(module: str, name: str) -> object:
         if module in ("torch", "torch.storage") and name in STORAGES:
             return StorageKind(STORAGES[name])
-        if module.startswith("torch.nn.modules.") or (module, name) == ("argparse", "Namespace"):
-            return type("Record", (Record,), {"class_name": name})
-        if (module, name) in self._names:
-            return self._names[module, name]
+        if (module, name) in functions:
+            return functions[module, name]
+        if module.startswith(MODULES):
+            return _record_of(name)
         raise UserError(
-            f"{self._path}: names {module}.{name}, which is not among what weights need, and was not called; "
+            f"{path}: names {module:.80}.{name:.80}, which is not among what weights need, and was not called; "
             "a file of tensors alone, such as safetensors, can be read"
         )
 
-    def persistent_load(self, pid: Any, /) -> Any:
-        """What stands for an object beside the pickle."""
-        return self._persistent(pid)
+    return run_pickle(file, resolve, dereference)
 
 
-def unpickle(unpickler: SafeUnpickler, path: Path) -> Any:
-    """The object. Raises UserError for what is no pickle of weights."""
-    try:
-        return unpickler.load()
-    except UserError:
-        raise
-    # The unpickler raises whatever a damaged stream leads it to.
-    except Exception as error:
-        problem = f"is no whole file of weights ({type(error).__name__}: {error!s:.100})"
-        raise UserError(f"{path}: {problem}; download it again") from None
+def _rebuild_tensor(storage: object, offset: object, shape: object, stride: object, *_: object) -> StridedTensor:
+    return StridedTensor(storage, offset, shape, stride)
 
 
-def _allowed_names(read_storage: Callable[[bytes], Any]) -> Mapping[tuple[str, str], Callable[..., Any]]:
-    """The functions for the names, made anew for each file: a pickle may set attributes of what it names."""
+def _first(value: object, *_: object) -> object:
+    return value
 
-    def rebuild_tensor(storage: Any, offset: int, shape: Any, stride: Any, *_: Any) -> StridedTensor:
-        return StridedTensor(storage, offset, tuple(shape), tuple(stride))
 
-    def rebuild_parameter(tensor: StridedTensor, *_: Any) -> StridedTensor:
-        return tensor
+def _reconstruct_persistent(meta: object) -> Record:
+    """An object that was pickled with the source of its class (Karras et al. 2022, as published)."""
+    match meta:
+        case {"class_name": str(name), "state": state}:
+            return Record(name, state)
+    raise ValueError("it has an object without its class and state")
 
-    def load_storage(data: bytes) -> Any:
-        return read_storage(data)
 
-    def reconstruct_persistent(meta: Mapping[str, Any]) -> PersistentObject:
-        return PersistentObject(meta["class_name"], meta["state"])
+def _reconstruct_object(kind: object, base: object, state: object) -> object:
+    if not isinstance(kind, Function):
+        raise ValueError("it has an object without a class")
+    return kind.call() if state is None else state
 
-    def reconstruct_object(kind: Any, base: Any, state: Any) -> Any:
-        if not issubclass(kind, Record | EasyDict):
-            raise ValueError(f"an object of {kind.__name__}")
-        return kind(state) if issubclass(kind, EasyDict) and state is not None else kind()
 
-    def encode(text: str, encoding: str) -> bytes:
-        if encoding != "latin1":
-            raise ValueError(f"bytes in {encoding}")
-        return text.encode("latin1")
+def _new_dict() -> dict[object, object]:
+    return {}
 
-    return {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor"): rebuild_tensor,
-        ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
-        ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
-        ("torch.storage", "_load_from_bytes"): load_storage,
-        ("torch", "Size"): tuple,
-        ("torch_utils.persistence", "_reconstruct_persistent_obj"): reconstruct_persistent,
-        ("dnnlib.util", "EasyDict"): type("EasyDict", (EasyDict,), {}),
-        ("copyreg", "_reconstructor"): reconstruct_object,
-        ("__builtin__", "object"): object,
-        ("builtins", "object"): object,
-        ("__builtin__", "dict"): dict,
-        ("builtins", "dict"): dict,
-        ("__builtin__", "set"): set,
-        ("builtins", "set"): set,
-        ("_codecs", "encode"): encode,
-    }
+
+def _new_record(class_name: str, *_: object) -> Record:
+    return Record(class_name)
+
+
+def _record_of(class_name: str) -> Function:
+    return Function(partial(_new_record, class_name))
+
+
+FUNCTIONS: Mapping[tuple[str, str], Function] = {
+    ("torch._utils", "_rebuild_tensor"): Function(_rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): Function(_first),
+    ("torch", "Size"): Function(_first),
+    ("collections", "OrderedDict"): Function(_new_dict),
+    ("dnnlib.util", "EasyDict"): Function(_new_dict),
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): Function(_reconstruct_persistent),
+    ("argparse", "Namespace"): _record_of("Namespace"),
+    ("copyreg", "_reconstructor"): Function(_reconstruct_object),
+    # Bytes of protocol 2, and its sets.
+    ("_codecs", "encode"): Function(_first),
+    **{(module, "set"): Function(_first) for module in ("builtins", "__builtin__")},
+    **{(module, "dict"): Function(_new_dict) for module in ("builtins", "__builtin__")},
+    **{(module, "object"): _record_of("object") for module in ("builtins", "__builtin__")},
+    # Arrays of NumPy beside the weights, which are not read: EDM2 has some in its encoder of pictures.
+    ("numpy", "ndarray"): _record_of("ndarray"),
+    ("numpy", "dtype"): _record_of("dtype"),
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _record_of("ndarray") for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _record_of("scalar") for core in ("core", "_core")},
+}

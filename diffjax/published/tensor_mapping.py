@@ -56,8 +56,8 @@ def _source_by_name(name: str, prefix: str) -> Source:
 
 def net_shapes(net: Net, shape: Shape, cond: PyTree) -> dict[str, Shape]:
     """The shape of each parameter of a net for x of this shape, without a batch, by name; nothing is computed."""
-    x = jnp.zeros((1, *shape))
-    level = jnp.zeros((1,) * x.ndim)
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    level = jax.ShapeDtypeStruct((1,) * len(x.shape), jnp.float32)
     variables = jax.eval_shape(net.init, jax.random.key(0), x, level, cond)
     return {name: leaf.shape for name, leaf in leaves_by_name(variables["params"]).items()}
 
@@ -89,10 +89,10 @@ def _place(file: WeightFile, name: str, shape: Shape, source: Source) -> jax.Arr
     placeholder = np.broadcast_to(np.zeros((), np.int8), stored.shape)
     try:
         fits = source.layout(placeholder).shape == shape
-    except ValueError:
+    except (ValueError, IndexError):
         fits = False
     if not fits:
         problem = f"of shape {stored.shape} does not fit the net's {name} of shape {shape}"
         raise UserError(f"{file.path}: {source.tensor!r} {problem}; use the weights as published")
     values = source.layout(stored.read())
-    return jnp.asarray(np.ascontiguousarray(values, np.float32))
+    return jnp.asarray(np.asarray(values, np.float32, order="C"))

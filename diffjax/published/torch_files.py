@@ -1,147 +1,154 @@
 """Files of `torch.save`, as a zip archive or in the form before torch 1.6: the objects that were saved."""
 
-import io
 import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 
 from diffjax.errors import UserError
-from diffjax.published.safe_pickle import SafeUnpickler, StorageKind, unpickle
-from diffjax.utils.file_regions import read_region
+from diffjax.published.pickle_machine import Bytes
+from diffjax.published.safe_pickle import StorageKind, unpickle
+from diffjax.utils.file_regions import open_region, read_region
 
 OLD_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the old form
 OLD_PROTOCOL = 1001
 HEAD_BYTES = 32  # that hold the first pickle
+COUNT_BYTES = 8  # of the number of numbers, before those of a storage in the old form
+MAX_FIELDS = 6  # of a storage's persistent id; the sixth, in the old form, is None or a view of another storage
 LOCAL_HEADER = struct.Struct("<26x2H")  # of a member of an archive: the lengths of its name and of what follows it
+OBJECT = "data.pkl"  # the member of an archive that has the pickle, in a folder beside the numbers
+BYTE_ORDER = "byteorder"
 
 
 @dataclass
 class Storage:
-    """A flat array: the type of its numbers, how many it has, and `read(start, count)`."""
+    """A flat array in a file: the type of its numbers, how many it has, and where they begin."""
 
+    path: Path
     dtype: np.dtype
     numel: int
-    read: Callable[[int, int], np.ndarray]
+    offset: int = 0
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """The numbers from `start` on."""
+        size = self.dtype.itemsize
+        return np.frombuffer(read_region(self.path, self.offset + start * size, count * size), self.dtype)
 
 
-def read_archive(path: Path) -> Any:
-    """The object in an archive. Raises UserError for one that is damaged, compressed or of another program."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-            root = next((name.removesuffix("data.pkl") for name in members if name.endswith("data.pkl")), None)
-            if root is None:
-                raise UserError(f"{path}: is an archive without data.pkl, which torch.save writes; use such a file")
-            if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
-                raise UserError(f"{path}: has its numbers in big-endian order; save it on another machine")
-            data = archive.read(f"{root}data.pkl")
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: is no whole archive of torch.save ({error!s:.100}); download it again") from None
+def read_archive(path: Path) -> object:
+    """The object in an archive. Raises UserError for one of another program, and any error for a damaged one."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        root = next((name.removesuffix(OBJECT) for name in members if f"/{name}".endswith(f"/{OBJECT}")), None)
+        if root is None:
+            raise UserError(f"{path}: is an archive without {OBJECT}, which torch.save writes; use such a file")
+        for name in {root + OBJECT, root + BYTE_ORDER} & members.keys():
+            _member_offset(path, members[name])
+        if root + BYTE_ORDER in members and archive.read(root + BYTE_ORDER) != b"little":
+            raise UserError(f"{path}: has its numbers in big-endian order; save it on another machine")
+        data = archive.read(root + OBJECT)
 
-    def storage(pid: Any) -> Storage:
-        dtype, key, numel, _ = _parse_id(path, pid)
+    def dereference(identity: object) -> Storage:
+        key, storage = _parse_identity(path, identity)
         info = members.get(f"{root}data/{key}")
-        if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size != numel * dtype.itemsize:
-            raise UserError(f"{path}: has not the {numel:,} numbers of storage {key!r:.40}; download it again")
-        return _storage_in_file(path, _data_offset(path, info), dtype, numel)
+        if info is None or info.file_size != storage.numel * storage.dtype.itemsize:
+            raise _without_numbers(path, key)
+        storage.offset = _member_offset(path, info)
+        return storage
 
-    return unpickle(SafeUnpickler(path, io.BytesIO(data), _refuse_storage(path), storage), path)
+    return unpickle(path, BytesIO(data), _refuse(path, "storages within storages"), dereference)
 
 
-def read_pickle(path: Path) -> Any:
-    """The object in a file of the old form, or in a pickled module. Raises UserError for what is neither."""
+def read_pickle(path: Path) -> object:
+    """The object in a file of the old form, or in a pickled module. Raises as `read_archive` does."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         file.seek(0)
         if OLD_MAGIC.to_bytes(10, "little") in head:
-            return _read_old_form(path, file, path)
-        unpickler = SafeUnpickler(path, file, lambda data: _read_old_form(path, io.BytesIO(data)), _refuse_id(path))
-        return unpickle(unpickler, path)
+            return _read_old_form(path, file, 0)
+
+        @cache  # a pickle may name the same bytes any number of times
+        def load_storage(place: object) -> object:
+            if not isinstance(place, Bytes):
+                raise UserError(f"{path}: has a storage that is no string of bytes; save its state dict alone")
+            with open_region(path, place.offset, place.size) as inner:
+                return _read_old_form(path, inner, place.offset)
+
+        return unpickle(path, file, load_storage, _refuse(path, "an object beside itself"))
 
 
-def _read_old_form(path: Path, file: BinaryIO, region: Path | None = None) -> Any:
+def _read_old_form(path: Path, file: BufferedIOBase, offset: int) -> object:
     """Magic number, protocol, system, the object, the keys of its storages, and the numbers of each.
 
-    They stay in the file `region`, or without one in memory.
+    `file` is the part of the file at `path` that begins at `offset`.
     """
     storages: dict[str, Storage] = {}
 
-    def storage(pid: Any) -> Storage:
-        dtype, key, numel, view = _parse_id(path, pid)
-        if view is not None:
-            raise UserError(f"{path}: storage {key!r:.40} is a view of another; save it with a newer torch")
-        return storages.setdefault(key, Storage(dtype, numel, _unread))
+    def dereference(identity: object) -> Storage:
+        key, storage = _parse_identity(path, identity)
+        return storages.setdefault(key, storage)
 
-    def load() -> Any:
-        return unpickle(SafeUnpickler(path, file, _refuse_storage(path), storage), path)
+    def load() -> object:
+        return unpickle(path, file, _refuse(path, "storages within storages"), dereference)
 
     if (load(), load()) != (OLD_MAGIC, OLD_PROTOCOL):
         raise UserError(f"{path}: is no file of torch.save; use a file of weights")
     load()  # the system that wrote it
-    content = load()
-    for key in load():
-        numel = int.from_bytes(file.read(8), "little")
-        if key not in storages or numel != storages[key].numel:
-            raise UserError(f"{path}: has not the numbers of storage {key!r:.40}; download it again")
-        storages[key].read = _numbers_at(path, file, region, storages[key].dtype, numel)
+    content, keys = load(), load()
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != storages.keys():
+        raise UserError(f"{path}: lists other storages than its tensors have; download it again")
+    for key in keys:
+        storage = storages[key]
+        if int.from_bytes(file.read(COUNT_BYTES), "little") != storage.numel:
+            raise _without_numbers(path, key)
+        size = storage.numel * storage.dtype.itemsize
+        storage.offset = offset + file.tell()
+        _check_span(path, storage.offset, storage.offset + size)
+        file.seek(size, 1)
     return content
 
 
-def _numbers_at(
-    path: Path, file: BinaryIO, region: Path | None, dtype: np.dtype, numel: int
-) -> Callable[[int, int], np.ndarray]:
-    """Reads the numbers at the file's position, which is moved behind them."""
-    size = numel * dtype.itemsize
-    start = file.tell()
-    if file.seek(0, io.SEEK_END) < start + size:
-        raise UserError(f"{path}: ends before its numbers do; download it again")
-    if region is not None:
-        file.seek(start + size)
-        return _storage_in_file(region, start, dtype, numel).read
-    file.seek(start)
-    values = np.frombuffer(file.read(size), dtype)
-    return lambda first, count: values[first : first + count]
+def _parse_identity(path: Path, identity: object) -> tuple[str, Storage]:
+    """The key and the storage, not yet with its offset, that a persistent id describes."""
+    fields = identity if isinstance(identity, tuple) and len(identity) <= MAX_FIELDS else ()
+    match fields:
+        case ("storage", StorageKind(dtype), str(key), str(), int(numel), *view) if numel >= 0 and view in ([], [None]):
+            return key, Storage(path, dtype, numel)
+    raise UserError(f"{path}: refers to something that is no storage of numbers; save its state dict alone")
 
 
-def _parse_id(path: Path, pid: Any) -> tuple[np.dtype, str, int, Any]:
-    """The type, key, size and view of a storage's persistent id."""
-    match pid:
-        case ("storage", StorageKind(dtype), str(key), str(), int(numel), *view) if numel >= 0 and len(view) < 2:
-            return dtype, key, numel, view[0] if view else None
-    raise UserError(f"{path}: refers to {pid!r:.80}, which is no storage of numbers; save its state dict alone")
+def _member_offset(path: Path, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member begin: behind its own header, whose lengths may differ from the directory's.
 
-
-def _storage_in_file(path: Path, offset: int, dtype: np.dtype, numel: int) -> Storage:
-    def read(start: int, count: int) -> np.ndarray:
-        return np.frombuffer(read_region(path, offset + start * dtype.itemsize, count * dtype.itemsize), dtype)
-
-    return Storage(dtype, numel, read)
-
-
-def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a member begin: behind its own header, whose lengths may differ from the directory's."""
+    Raises UserError where they are compressed, or not all in the file.
+    """
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise UserError(f"{path}: {info.filename!r:.80} is compressed, which torch.save does not do; save it again")
+    _check_span(path, info.header_offset, info.header_offset + LOCAL_HEADER.size)
     name, extra = LOCAL_HEADER.unpack(read_region(path, info.header_offset, LOCAL_HEADER.size))
-    return info.header_offset + LOCAL_HEADER.size + name + extra
+    offset = info.header_offset + LOCAL_HEADER.size + name + extra
+    _check_span(path, offset, offset + info.file_size)
+    return offset
 
 
-def _refuse_storage(path: Path) -> Callable[[bytes], Any]:
-    def refuse(data: bytes) -> Any:
-        raise UserError(f"{path}: has storages within storages; save its state dict alone")
+def _check_span(path: Path, start: int, end: int) -> None:
+    """Raise UserError for bytes that a file does not have."""
+    size = path.stat().st_size
+    if not 0 <= start <= end <= size:
+        raise UserError(f"{path}: ends before its numbers do, at byte {size:,}; download it again")
+
+
+def _without_numbers(path: Path, key: str) -> UserError:
+    return UserError(f"{path}: has not all numbers of storage {key!r:.40}; download it again")
+
+
+def _refuse(path: Path, problem: str) -> Callable[[object], object]:
+    def refuse(value: object) -> object:
+        raise UserError(f"{path}: refers to {problem}; save its state dict alone")
 
     return refuse
-
-
-def _refuse_id(path: Path) -> Callable[[Any], Any]:
-    def refuse(pid: Any) -> Any:
-        raise UserError(f"{path}: refers to {pid!r:.80} beside itself; save its state dict alone")
-
-    return refuse
-
-
-def _unread(start: int, count: int) -> np.ndarray:
-    raise UserError("a storage has no numbers: the file names it, and does not list it; download it again")

@@ -16,7 +16,7 @@ from diffjax.arguments.checked import validate_arguments
 from diffjax.denoising import has_head
 from diffjax.errors import UserError
 from diffjax.order import Order
-from diffjax.protocols import Cond, Denoise, Keys, Noise, Sample, Step
+from diffjax.protocols import Cond, Denoise, Keys, Noise, Prediction, Sample, Step
 from diffjax.sampling.arguments import ClockStep, Grid, Inputs, Sampler, validate_grid
 from diffjax.sampling.loop import State, clock_steps, init_state, levels_at, sampling_step, step_coefficients
 from diffjax.sampling.net_calls import NetCall, Predict, answer_calls, net_calls
@@ -89,7 +89,7 @@ def _scan(inputs: Inputs, grid: Grid, plan: PyTree, *, sampler: Sampler) -> Samp
         t = levels_at(sampler, stops.u[0], rank)
         s = levels_at(sampler, stops.v[-1], rank)
         moves = jnp.broadcast_to(t > s, (len(rank), *positions, 1))
-        heads = [_head(call, moves, block_size) for call in net_calls(inputs.denoise, state[0], t, inputs.cond)]
+        heads = [block_head(call, moves, block_size) for call in net_calls(inputs.denoise, state[0], t, inputs.cond)]
         in_block = inputs._replace(denoise=answer_calls(inputs.denoise, heads))
 
         def body(state: State, at: ClockStep) -> tuple[State, None]:
@@ -101,8 +101,11 @@ def _scan(inputs: Inputs, grid: Grid, plan: PyTree, *, sampler: Sampler) -> Samp
     return jax.lax.scan(block, (x, carry), stops)[0][0]
 
 
-def _head(call: NetCall, moves: Bool[Array, "b ..."], block_size: int) -> Predict:
-    """The denoiser within a block: the net's head, with the backbone's context at the beginning of the block."""
+def block_head(call: NetCall, moves: Bool[Array, "b ..."], block_size: int) -> Predict:
+    """The denoiser within a block: the net's head, with the backbone's context at the beginning of the block.
+
+    `moves`: the positions of the block, of each example at most `block_size`.
+    """
     net = call.part.net
     variables = call.part.variables
     noise = call.part.noise
@@ -111,8 +114,8 @@ def _head(call: NetCall, moves: Bool[Array, "b ..."], block_size: int) -> Predic
     places = net.apply(variables, moves, block_size, method="places")
     places = jnp.repeat(places, len(call.x_t) // len(places), axis=0)  # of guidance: copies stand side by side
 
-    def head(x_t: Array, t: Array, cond: Cond) -> Array:
+    def head(x_t: Array, t: Array, cond: Cond) -> Array | Prediction:
         out = net.apply(variables, noise.feed(x_t, t), noise.level(t), context, places, method="head")
-        return noise.read(out, x_t, t)
+        return call.part.read(out, x_t, t)
 
     return head

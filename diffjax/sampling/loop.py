@@ -146,17 +146,22 @@ def init_state(
 
 
 def sampling_step(inputs: Inputs, rank: Ranks, at: ClockStep, state: State, *, sampler: Sampler) -> State:
-    """One step of the rule and then of the hook, with keys of its own."""
+    """One step of the rule and then of the hook, with keys of its own, between the order's levels."""
+    t = levels_at(sampler, at.u, rank)
+    s = levels_at(sampler, at.v, rank)
+    ranked = inputs._replace(denoise=with_ranks(inputs.denoise, sampler.order, rank))
+    return step_between(ranked, t, s, at, state, sampler=sampler)
+
+
+def step_between(inputs: Inputs, t: Level, s: Level, at: ClockStep, state: State, *, sampler: Sampler) -> State:
+    """`sampling_step` from level t of each position to s."""
     noise = sampler.noise
     step = sampler.step
     x, carry = state
-    t = levels_at(sampler, at.u, rank)
-    s = levels_at(sampler, at.v, rank)
-    denoise = with_ranks(inputs.denoise, sampler.order, rank)
     predictions: list[PyTree] = []  # of this step; its hook is called with the first
 
     def denoise_at(x_t: Sample, t: Level) -> PyTree:
-        predictions.append(_check_prediction(step, noise, denoise(x_t, t, inputs.cond), x_t))
+        predictions.append(_check_prediction(step, noise, inputs.denoise(x_t, t, inputs.cond), x_t))
         return predictions[-1]
 
     row = () if step.plan is None else (at.row,)

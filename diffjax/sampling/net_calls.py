@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from diffjax.denoising import NetDenoiser, map_nets
 from diffjax.errors import UserError
-from diffjax.protocols import Cond, Denoise, Level, Noise, Sample, TokenNoise
+from diffjax.protocols import Cond, Denoise, Level, Noise, Prediction, Sample, TokenNoise
 
-Predict = Callable[[Array, Array, Cond], Array]
+Predict = Callable[[Array, Array, Cond], Array | Prediction]
 
 
 class NetCall(NamedTuple):
@@ -54,7 +54,7 @@ def token_vocab(noise: Noise) -> int:
 def answer_calls(denoise: Denoise, answers: Sequence[Predict]) -> Denoise:
     """The denoiser whose k-th call of a net is `answers[k]`."""
 
-    def denoised(x_t: Array, t: Array, cond: Cond) -> Array:
+    def denoised(x_t: Array, t: Array, cond: Cond) -> PyTree:
         remaining = iter(answers)
         return map_nets(denoise, lambda _: lambda *arguments: next(remaining)(*arguments))(x_t, t, cond)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.protocols import GaussianNoise, Keys, Level, Noise, Sample, Step
+from diffjax.protocols import GaussianNoise, Keys, Level, Noise, Prediction, Sample, Step
 from diffjax.utils.memo import memoize_by_arguments
 
 DenoiseAt = Callable[[Array, Array], Array]  # (x_t, t) -> prediction: a denoiser under its condition
@@ -18,14 +18,21 @@ def no_carry(x: Sample) -> None:
 
 
 @memoize_by_arguments
-def posterior() -> Step:
-    """x_s ~ q(x_s | x_t, x0 = E[x0|x_t]): ancestral sampling (Ho et al. 2020, eq. 7), for every noise and order."""
+def posterior(learned_variance: bool = False) -> Step:
+    """x_s ~ q(x_s | x_t, x0 = E[x0|x_t]): ancestral sampling (Ho et al. 2020, eq. 7), for every noise and order.
+
+    `learned_variance`: with the variance that the net predicts (Nichol & Dhariwal 2021, section 3.1), of Gaussian
+    noise and a denoiser by `with_variance`.
+    """
 
     def update(
         keys: Keys, noise: Noise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
     ) -> tuple[Sample, None]:
         return jax.vmap(noise.posterior)(keys, x, denoise(x, t), t, s), carry
 
+    if learned_variance:
+        needed = {"needs": GaussianNoise, "prediction_type": Prediction}
+        return Step(no_carry, update, per_position=True, stochastic=True, **needed)
     return Step(no_carry, update, per_position=True, stochastic=True)
 
 

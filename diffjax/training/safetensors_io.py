@@ -37,6 +37,12 @@ def write(path: Path, tree: PyTree, about: Mapping[str, object]) -> None:
     write_atomically(path, lambda file: file.write(data))
 
 
+def write_plain(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write tensors by name without a description, as other programs read them."""
+    data = save(dict(tensors))
+    write_atomically(path, lambda file: file.write(data))
+
+
 def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
     """The tree and its description. Raises UserError for a file of another program, or one that has changed."""
     try:
@@ -59,6 +65,17 @@ def read(path: Path) -> tuple[PyTree, dict[str, Any]]:
             f"{path}: cannot be read as weights ({describe_error(error)[:200]}); save or export it again"
         ) from None
     return unflatten_dict(flat, sep="/"), about
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by `write`, as far as its header says; no folder is."""
+    if path.is_dir() or path.suffix != SUFFIX:
+        return False
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "diffjax" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _hash(flat: dict[str, np.ndarray], about: str) -> str:

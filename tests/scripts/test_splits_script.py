@@ -13,6 +13,7 @@ from PIL import Image
 from diffjax.commands import evaluation_subject, training_plan
 from diffjax.data import open_dataset, split_rules
 from diffjax.experiment import run_record, trained_model
+from diffjax.experiment.loading import load
 from diffjax.training import manifest, retention
 
 QUIET = ("--config.train.writers=('jsonl',)", "--config.train.picture_every_steps=0", "--config.model.data_std=0.5")
@@ -87,7 +88,7 @@ def test_a_set_that_has_grown_is_said_by_evaluation_and_by_training(
 
 
 def test_a_set_that_has_not_is_not_spoken_of(learnt, capsys) -> None:
-    found = evaluation_subject.open_subject(learnt.workdir, None, None, 100)
+    found = evaluation_subject.open_subject(learnt.workdir, load(learnt.workdir), 100)
     assert found.changes == ""
     assert "data" not in found.provenance
     assert capsys.readouterr().err == ""
@@ -106,7 +107,7 @@ def test_a_run_of_before_keeps_the_rule_that_made_its_splits(call, learnt, run) 
     of_before(run)
     pets = learnt.workdir.parent / "pets"
     assert trained_model.load(run).info.splits is None
-    found = evaluation_subject.open_subject(run, None, None, 100)
+    found = evaluation_subject.open_subject(run, load(run), 100)
     older = counts(pets, split_rules.by_rank)
     assert (
         {name: len(images) for name, (images, _) in found.real.items()}
@@ -186,7 +187,7 @@ def test_the_best_checkpoint_by_a_loss_of_no_images_is_refused(call, learnt, tmp
 def test_real_images_are_of_the_split_that_is_asked_for(learnt, split) -> None:
     """Of train one half stands beside the other; nothing is in both."""
     pets = open_dataset(f"folder:{learnt.workdir.parent / 'pets'}")
-    found = evaluation_subject.open_subject(learnt.workdir, None, None, 100, split)
+    found = evaluation_subject.open_subject(learnt.workdir, load(learnt.workdir), 100, split)
     assert found.comparable
     assert split in found.provenance["real images"]
     test, train = (found.real[name][0] for name in ("test", "train"))

@@ -123,14 +123,14 @@ def test_a_new_run_begins_with_what_fits(tiny, call, tmp_path, data_dir) -> None
 
 
 def test_a_new_run_of_another_size_is_told_what_is_fresh(tiny) -> None:
-    given = trained_model.read_weights(tiny.workdir)
+    given = training_setup.InitialWeights(trained_model.read_weights(tiny.workdir).params, "there")
     ours = {**given.params, "Dense_0": {"kernel": np.ones((3, 8), np.float32), "bias": np.ones(8, np.float32)}}
-    taken, told = training_setup.matching_weights(ours, given, "there")
+    taken, told = training_setup.matching_weights(ours, given)
     assert any(line.startswith("  fresh: Dense_0/kernel (3, 8); there it is (64, 8)") for line in told)
     np.testing.assert_array_equal(taken["Dense_0"]["kernel"], 1)
     np.testing.assert_array_equal(taken["Dense_0"]["bias"], given.params["Dense_0"]["bias"])
     with pytest.raises(UserError, match=r"train\.init_from: "):
-        training_setup.matching_weights({"Other": {"kernel": np.ones(3)}}, given, "there")
+        training_setup.matching_weights({"Other": {"kernel": np.ones(3)}}, given)
 
 
 def test_what_is_no_run_is_no_beginning(tiny, call, tmp_path) -> None:

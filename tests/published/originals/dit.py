@@ -7,6 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+
 from tests.published.originals import golden, timm_stub
 from tests.published.seeded import seeded_input
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from tests.published.seeded import seeded_tensor
 
 GOLDEN = Path(__file__).parents[1] / "golden"

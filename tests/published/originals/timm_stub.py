@@ -1,6 +1,7 @@
 """The four modules of timm that the originals use, since timm does not load beside torch's CPU build."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import torch
@@ -44,7 +45,9 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, norm_layer: object = None, **rest: bool) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, mlp_ratio: float = 4.0, norm_layer: object = None, **rest: bool
+    ) -> None:
         super().__init__()
         self.norm1 = norm_layer(dim)
         self.attn = Attention(dim, num_heads, rest.get("qkv_bias", False))
@@ -58,9 +61,11 @@ class Block(nn.Module):
 
 def install() -> None:
     """Make `timm.models.vision_transformer` importable."""
-    module = ModuleType("timm.models.vision_transformer")
+    names = ("timm", "timm.models", "timm.models.vision_transformer")
+    for name in names:
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)  # which other libraries look for
+        sys.modules[name] = module
     for each in (PatchEmbed, Attention, Mlp, Block):
-        setattr(module, each.__name__, each)
-    module.DropPath = nn.Identity
-    sys.modules |= {"timm": ModuleType("timm"), "timm.models": ModuleType("timm.models")}
-    sys.modules["timm.models.vision_transformer"] = module
+        setattr(sys.modules[names[-1]], each.__name__, each)
+    sys.modules[names[-1]].DropPath = nn.Identity
