@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffjax.errors import UserError
-from diffjax.published import adm, dit, edm2, edm_precond, mar, unet_2d
+from diffjax.published import adm, dit, dit_diffusers, edm2, edm_precond, mar, unet_2d
 from diffjax.published.family import Family, PublishedModel
 from diffjax.published.stored_tensors import WeightFile
 from diffjax.published.weight_files import read_weight_file
@@ -12,6 +12,7 @@ from diffjax.published.weight_files import read_weight_file
 FAMILIES = (  # the first that matches is it
     dit.SIT,
     dit.DIT,
+    dit_diffusers.FAMILY,
     edm_precond.FAMILY,
     edm2.FAMILY,
     unet_2d.FAMILY,
