@@ -60,10 +60,14 @@ def _data_spec(model: PublishedModel, codec: Codec | None) -> DataSpec:
     return DataSpec(model.shape, model.classes, names, LEVELS, shares, form)
 
 
-def _config(model: PublishedModel) -> Config:
-    """The config of a run that would train such a model, but for its data."""
+def describe_model(model: PublishedModel) -> tuple[Model, DataSpec]:
+    """The section of a config that makes such a model, for data of its shape and classes."""
+    return _model_section(model), _data_spec(model, None)
+
+
+def _model_section(model: PublishedModel) -> Model:
     assert isinstance(model.noise, Gaussian)
-    section = Model(
+    return Model(
         net=describe_net(model.net),
         prediction=model.noise.parameterization.name,
         schedule=model.schedule,
@@ -72,8 +76,12 @@ def _config(model: PublishedModel) -> Config:
         data_std=model.noise.data_std,
         conditional=bool(model.classes),
     )
+
+
+def _config(model: PublishedModel) -> Config:
+    """The config of a run that would train such a model, but for its data."""
     drawing = Sample(sampler=model.sampler, grid=model.grid, steps=model.steps)
-    return Config(data=Data(name=""), model=section, sample=drawing)
+    return Config(data=Data(name=""), model=_model_section(model), sample=drawing)
 
 
 def _fitting_codec(model: PublishedModel, path: Path) -> Codec:

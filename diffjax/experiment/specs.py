@@ -19,6 +19,7 @@ _PROVIDED_ARGUMENTS = (  # passed by the library, never written in a text
     *("net", "noise", "steps", "parent", "name", "folder", "start", "about"),
     *("denoise", "null", "scale", "strength", "grid"),
 )
+FURTHER = "FURTHER"  # in a module: names beside those of __all__ that a text may have, and no message offers
 _MAX_LENGTH = 10_000  # characters of a text that is parsed
 _MAX_SHOWN = 80  # characters of an unreadable text that a message repeats
 
@@ -100,7 +101,7 @@ def _parse_node(module: ModuleType, node: ast.expr, field: str, kind: object) ->
     if not isinstance(call.func, ast.Name) or len(set(keyword_names)) < len(call.keywords):  # **unpacked, or repeated
         raise _unreadable_error(node, field)
     name = call.func.id
-    if source is None and name not in module.__all__:
+    if source is None and name not in (*module.__all__, *vars(module).get(FURTHER, ())):
         raise UserError(f"{field}: unknown {name!r}; choose from {', '.join(sorted(module.__all__))}")
     target = vars(module)[name] if source is None else user_parts.import_part(source, name, field)
     args = tuple(_evaluate_argument(module, argument, field, kind) for argument in call.args)

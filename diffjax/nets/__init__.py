@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING
 
 from diffjax.nets.adapters import control as control  # not in __all__: no nets by themselves, so no choices of a
 from diffjax.nets.adapters import lora as lora  # config's model.net
+from diffjax.nets.adm_unet import ADMUNet as ADMUNet
+from diffjax.nets.ddpm_unet import DDPMUNet as DDPMUNet
+from diffjax.nets.dhariwal_unet import DhariwalUNet as DhariwalUNet
 from diffjax.nets.dit import DiT
+from diffjax.nets.edm2_unet import EDM2UNet as EDM2UNet
+from diffjax.nets.edm_unet import SongUNet as SongUNet
 from diffjax.nets.equinox_modules import from_equinox as from_equinox
 from diffjax.nets.mar import MAR
 from diffjax.nets.mlp import MLP
+from diffjax.nets.published_mar import PublishedMAR as PublishedMAR
 from diffjax.nets.transformer import Transformer
 from diffjax.nets.unet import UNet
 
 __all__ = ["MAR", "MLP", "DiT", "Transformer", "UNet"]
+FURTHER = ("ADMUNet", "DDPMUNet", "DhariwalUNet", "EDM2UNet", "PublishedMAR", "SongUNet")
+"""The nets of published weights, which a config may name beside those of `__all__`: `sample.py --check` writes how."""
 
 if TYPE_CHECKING:
     from diffjax.nets.nnx_modules import from_nnx as from_nnx

@@ -8,11 +8,10 @@ from jaxtyping import Array, Bool, Float
 
 from diffjax.errors import UserError
 from diffjax.nets.attention import Attention, Cache, CrossAttention, Tokens
+from diffjax.nets.block_parts import MLPS, NORMS, XAVIER
 from diffjax.nets.layers import Dropout, dense_dot_general, dense_float32
 from diffjax.protocols import Keys
 
-EPSILON = 1e-6  # of every LayerNorm
-XAVIER = nn.initializers.xavier_uniform()
 ZEROS = nn.initializers.zeros
 
 
@@ -37,12 +36,9 @@ def sincos_positions(sides: tuple[int, ...], features: int) -> Float[Array, "n f
     return jnp.asarray(np.pad(table, ((0, 0), (0, features - table.shape[1]))), jnp.float32)
 
 
-def modulate(x: Tokens, shift: Array, scale: Array) -> Tokens:
-    """LayerNorm without parameters, then x (1 + scale) + shift; shift and scale are [b, 1, width] or [b, n, width]."""
-    return (
-        nn.LayerNorm(EPSILON, use_scale=False, use_bias=False, use_fast_variance=False, dtype=x.dtype)(x) * (1 + scale)
-        + shift
-    )
+def modulate(x: Tokens, shift: Array, scale: Array, norm: str = "layer") -> Tokens:
+    """The norm of this name in NORMS, then x (1 + scale) + shift; these two are [b, 1, width] or [b, n, width]."""
+    return NORMS[norm](x.dtype)(x) * (1 + scale) + shift
 
 
 class Conditioning(nn.Module):
@@ -62,7 +58,8 @@ class AdaLNZeroBlock(nn.Module):
     """h + gate attention(norm(h)), then h + gate MLP(norm(h)); norms and gates are given by the embedding.
 
     Gates are 0 at the start, where the block is the identity. With `tokens` of a condition, there is residual
-    cross-attention between the two.
+    cross-attention between the two. `norm` and `mlp` are names in NORMS and MLPS; `qk_norm` and `rotary` are those of
+    `Attention`.
     """
 
     heads: int
@@ -70,6 +67,10 @@ class AdaLNZeroBlock(nn.Module):
     dtype: DTypeLike
     perturbed: bool = False
     attention_kernel: str = "xla"
+    norm: str = "layer"
+    mlp: str = "gelu"
+    qk_norm: bool = False
+    rotary: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(
@@ -86,14 +87,13 @@ class AdaLNZeroBlock(nn.Module):
         six = Conditioning(6, self.dtype)(embedding, width)
         shift_attention, scale_attention, gate_attention, shift_mlp, scale_mlp, gate_mlp = six
         attention = Attention(
-            self.heads, self.dtype, self.perturbed, self.attention_kernel, kernel_init=XAVIER, out_init=XAVIER
+            self.heads, self.dtype, self.perturbed, self.attention_kernel, XAVIER, XAVIER, self.qk_norm, self.rotary
         )
-        mixed, cache = attention(modulate(h, shift_attention, scale_attention), causal, cache)
+        mixed, cache = attention(modulate(h, shift_attention, scale_attention, self.norm), causal, cache)
         h += gate_attention * Dropout(self.dropout)(mixed, keys)
         if tokens is not None and token_mask is not None:
             h += CrossAttention(self.heads, self.dtype)(h, tokens, token_mask)
-        inner = _dense(4 * width, self.dtype)(modulate(h, shift_mlp, scale_mlp))
-        inner = _dense(width, self.dtype)(nn.gelu(inner))
+        inner = MLPS[self.mlp](modulate(h, shift_mlp, scale_mlp, self.norm), self.dtype)
         return h + gate_mlp * Dropout(self.dropout)(inner, keys), cache
 
 
@@ -102,13 +102,10 @@ class FinalLayer(nn.Module):
 
     features: int
     dtype: DTypeLike
+    norm: str = "layer"
 
     @nn.compact
     def __call__(self, h: Tokens, embedding: Float[Array, "b *n e"]) -> Float[Array, "b n features"]:
         shift, scale = Conditioning(2, self.dtype)(embedding, h.shape[-1])
         out = nn.Dense(self.features, kernel_init=ZEROS, dtype=self.dtype, dot_general=dense_float32)
-        return out(modulate(h, shift, scale))
-
-
-def _dense(features: int, dtype: DTypeLike) -> nn.Dense:
-    return nn.Dense(features, kernel_init=XAVIER, dtype=dtype, dot_general=dense_dot_general)
+        return out(modulate(h, shift, scale, self.norm))

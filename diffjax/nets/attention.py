@@ -9,8 +9,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from diffjax.errors import UserError
+from diffjax.nets.block_parts import rms_norm
 from diffjax.nets.dot_product import attend
 from diffjax.nets.layers import Dropout, Modulation, dense_dot_general
+from diffjax.nets.rotary import rotate
 from diffjax.protocols import Keys
 
 Tokens = Float[Array, "b n width"]
@@ -27,9 +29,13 @@ class Cache(NamedTuple):
 class Attention(nn.Module):
     """Softmax attention over all tokens, or of one token over those in a cache.
 
-    `causal`: blocks of so many tokens attend to themselves and earlier blocks; 1 is causal attention, 0 attention to
-    all tokens of `token_mask`. `perturbed`: the attention matrix is the identity (Ahn et al. 2024, eq. 15).
-    `attention_kernel`: one of `dot_product.KERNELS`.
+    `causal`: blocks of so many tokens, counted from the last token, attend to themselves and earlier blocks; 1 is causal
+    attention, 0 attention to all tokens of `token_mask`. `perturbed`: the attention matrix is the identity (Ahn et al.
+    2024, eq. 15). `attention_kernel`: one of `dot_product.KERNELS`.
+    `qk_norm`: queries and keys are normalized in each head by `rms_norm`, so that |q · k| / √d is at most √d times the
+    largest products of their scales (after Dehghani et al. 2023, section 2, whose norm is LayerNorm). `rotary`: the
+    sides of the grid whose positions turn queries and keys (`rotary.rotate`), of all tokens, or of those after some
+    that have no position; not with a cache.
     """
 
     heads: int
@@ -38,6 +44,8 @@ class Attention(nn.Module):
     attention_kernel: str = "xla"
     kernel_init: nn.initializers.Initializer = nn.linear.default_kernel_init
     out_init: nn.initializers.Initializer = nn.initializers.zeros
+    qk_norm: bool = False
+    rotary: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(
@@ -46,10 +54,16 @@ class Attention(nn.Module):
         b, n, width = h.shape
         qkv = nn.Dense(3 * width, kernel_init=self.kernel_init, dtype=self.dtype, dot_general=dense_dot_general)(h)
         query, key, value = jnp.moveaxis(qkv.reshape(b, n, 3, self.heads, width // self.heads), 2, 0)
+        if self.qk_norm:
+            query = rms_norm(self.dtype, "QueryNorm")(query)
+            key = rms_norm(self.dtype, "KeyNorm")(key)
+        if self.rotary:
+            query = rotate(query, self.rotary)
+            key = rotate(key, self.rotary)
         token_value = value
         token_mask = None if token_mask is None else token_mask[:, None, None]
         if causal > 1:
-            block = jnp.arange(n) // causal
+            block = (jnp.arange(n) - n) // causal
             token_mask = (block[:, None] >= block[None])[None, None]
         if cache is not None:
             key = jax.lax.dynamic_update_slice_in_dim(cache.key, key, cache.filled, axis=1)

@@ -7,12 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.adaln_zero import AdaLNZeroBlock, FinalLayer, sincos_positions
 from diffjax.nets.attention import Block, Tokens, check_blocks, check_heads
+from diffjax.nets.block_parts import MLPS, NORMS, check_choice
 from diffjax.nets.block_stack import Inputs, Variant, init_block, init_stacked, run_blocks, scan_blocks
+from diffjax.nets.class_tokens import ClassTokens
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.condition_encoders import Encoders
 from diffjax.nets.dot_product import check_kernel
@@ -26,7 +28,7 @@ from diffjax.nets.layers import (
     dense_float32,
     levels_of_tokens,
 )
-from diffjax.nets.patchify import Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
+from diffjax.nets.patchify import Patches, Picture, from_patches, levels_of_patches, sides_in_patches, to_patches
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits
 
@@ -39,6 +41,9 @@ class DiT(nn.Module):
 
     The level of a patch is the mean of its pixels' levels, so where they differ within a patch (rolling orders) use
     patch=1. Causal attention, in raster order, is that of diffusion forcing (Chen et al. 2024).
+
+    `norm` … `class_tokens_start` make it one of its successors. LightningDiT (Yao et al. 2025) is norm="rms",
+    mlp="swiglu", rotary=True; JiT (Li & He 2025) has qk_norm=True, bottleneck=128 and class_tokens=32 as well.
     """
 
     patch: int = 2
@@ -65,6 +70,29 @@ class DiT(nn.Module):
     learned_variance: bool = False
     """Whether there are twice as many output channels, the second half for the variance of the posterior.
     When: published DiT and SiT weights, and `loss.hybrid`."""
+    norm: str = "layer"
+    """Norm of the blocks and of the last layer. Range: `'layer'`, without parameters, or `'rms'`, x / √mean(x²) with a
+    learned scale (Zhang & Sennrich 2019). When: `'rms'` for LightningDiT or JiT."""
+    mlp: str = "gelu"
+    """MLP of the blocks. Range: `'gelu'`, 4 `width` features within, or `'swiglu'`, two thirds as many, rounded up to a
+    multiple of 8, with a gate (Shazeer 2020): as many parameters. When: `'swiglu'` for LightningDiT or JiT."""
+    rotary: bool = False
+    """Whether positions also turn queries and keys (Su et al. 2021): an equal number of the pairs of a head's features for
+    each axis of x. When: for LightningDiT or JiT; `width` / `heads` is even and at least twice the number of axes."""
+    qk_norm: bool = False
+    """Whether queries and keys are normalized in each head, which bounds the scores (after Dehghani et al. 2023).
+    When: for JiT, or where the loss of a large or bfloat16 net diverges."""
+    bottleneck: int = 0
+    """Features of a patch between the two matrices that embed it, the first without bias; 0: one matrix.
+    Unit: features. Range: [0, 65536]. When: patches have many more numbers than the images have degrees of freedom, as
+    in JiT, which has 128."""
+    class_tokens: int = 0
+    """Learned tokens that stand before the patches, each plus the embedding of the class, and of further conditions,
+    which modulates the blocks all the same (JiT, in-context class conditioning). Unit: tokens. Range: [0, 65536].
+    When: for JiT, which has 32."""
+    class_tokens_start: int = 0
+    """First block that has the class tokens. Unit: blocks. Range: [0, depth). When: for JiT, a third of `depth` in its
+    sizes B, L and H."""
     attention_kernel: str = "xla"
     dtype: DTypeLike = jnp.float32
 
@@ -76,11 +104,29 @@ class DiT(nn.Module):
         check_blocks(self.perturbed, self.depth)
         check_remat(self.remat)
         check_kernel(self.attention_kernel)
+        self._check_switches()
         if not 0 <= self.frequencies <= MAX_WIDTH or self.frequencies % 2:
             raise UserError(f"net: frequencies must be even and in 0 … {MAX_WIDTH:,}, got {self.frequencies}")
         if self.causal < 0:
             raise UserError(f"net: causal must be 0 (full attention) or the patches of a block, got {self.causal}")
         super().__post_init__()
+
+    def _check_switches(self) -> None:
+        check_choice("norm", self.norm, NORMS)
+        check_choice("mlp", self.mlp, MLPS)
+        for name, count in {"bottleneck": self.bottleneck, "class_tokens": self.class_tokens}.items():
+            if not 0 <= count <= MAX_WIDTH:
+                raise UserError(f"net: {name} must be 0 (none) or more, at most {MAX_WIDTH:,}, got {count!s:.20}")
+        if not 0 <= self.class_tokens_start < self.depth:
+            problem = f"must be a block, of 0 … {self.depth - 1}, got {self.class_tokens_start!s:.20}"
+            raise UserError(f"net: class_tokens_start {problem}")
+        changes = {
+            **{"norm": self.norm != "layer", "mlp": self.mlp != "gelu"},
+            **{"rotary": self.rotary, "qk_norm": self.qk_norm},
+        }
+        if not self.adaln_zero and any(changes.values()):
+            names = ", ".join(name for name, is_changed in changes.items() if is_changed)
+            raise UserError(f"net: {names}: blocks of adaln_zero=False have no such choice; leave it out of the net")
 
     @property
     def traits(self) -> NetTraits:
@@ -110,7 +156,10 @@ class DiT(nn.Module):
         added: Sequence[Array] | None = None,
         inside: bool = False,
     ) -> Picture | list[Array]:
-        """The output, or with `inside` the states h after each block; `added` is added to these (`nets.control`)."""
+        """The output, or with `inside` the states h after each block; `added` is added to these (`nets.control`).
+
+        States have the class tokens first.
+        """
         sides = sides_in_patches(x, self.patch, "DiT")
         label = extract_label(self.conditions, self.classes, cond)
         encoded = encode_conditions(self.conditions, cond, len(x), self.width, self.dtype)
@@ -121,38 +170,81 @@ class DiT(nn.Module):
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
         embed = Embedding(self.width, self.classes, self.dtype, self.frequencies)
         embedding = embed(levels, label, encoded.vector)
-        h = nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches) + self._positions(sides)
+        h = self._embed_patches(patches) + self._positions(sides)
         if channels is not None:
             h += nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general, name="Shown")(
                 to_patches(channels, self.patch)
             )
-        inputs = Inputs(embedding, encoded.tokens, encoded.token_mask)
-        states = self._run_blocks(h, keys, inputs, added, inside)
+        prefix = self._class_tokens(embed, levels, label, encoded.vector)
+        inputs = Inputs(embedding, encoded.tokens, encoded.token_mask, *prefix)
+        states = self._run_blocks(sides, h, keys, inputs, added, inside)
         if inside:
             return states
         h = states[-1] if added is None else states[-1] + added[-1]
         outputs = 1 + self.learned_variance
-        out = self._output(h, embedding, patches.shape[2] * outputs)
+        out = self._output(h[:, self.class_tokens :], embedding, patches.shape[2] * outputs)
         return from_patches(out, (*x.shape[:-1], x.shape[-1] * outputs), self.patch).astype(jnp.float32)
 
+    def _embed_patches(self, patches: Patches) -> Tokens:
+        if self.bottleneck:
+            patches = nn.Dense(
+                self.bottleneck, use_bias=False, dtype=self.dtype, dot_general=dense_dot_general, name="Bottleneck"
+            )(patches)
+        return nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches)
+
+    def _class_tokens(
+        self, embed: Embedding, levels: Float[Array, "b *n"], label: Int[Array, " b"] | None, vector: Array | None
+    ) -> tuple[Tokens, Float[Array, "b e"]] | tuple[()]:
+        """The class tokens, and the embedding of level and label that they have; nothing where there are none.
+
+        Of patches with a level each, theirs is the mean level, or that of the first block, which all others may know.
+        """
+        if not self.class_tokens:
+            return ()
+        level = levels if levels.ndim == 1 else jnp.mean(levels[:, : self.causal or None], axis=1)
+        embedding, class_embedding = embed.with_class(level, label, vector)
+        return ClassTokens(self.class_tokens, self.width, self.dtype)(class_embedding, len(levels)), embedding
+
+    def _block(self, sides: tuple[int, ...]) -> AdaLNZeroBlock | Block:
+        """A block, without parameters."""
+        if not self.adaln_zero:
+            return Block(self.heads, self.dropout, self.dtype, attention_kernel=self.attention_kernel, parent=None)
+        return AdaLNZeroBlock(
+            heads=self.heads,
+            dropout=self.dropout,
+            dtype=self.dtype,
+            attention_kernel=self.attention_kernel,
+            norm=self.norm,
+            mlp=self.mlp,
+            qk_norm=self.qk_norm,
+            rotary=sides if self.rotary else (),
+            parent=None,
+        )
+
     def _run_blocks(
-        self, h: Tokens, keys: Keys | None, inputs: Inputs, added: Sequence[Array] | None, inside: bool
+        self,
+        sides: tuple[int, ...],
+        h: Tokens,
+        keys: Keys | None,
+        inputs: Inputs,
+        added: Sequence[Array] | None,
+        inside: bool,
     ) -> list[Tokens]:
         """The states after each block, or with `scan` the last alone where no other is needed."""
-        block = AdaLNZeroBlock if self.adaln_zero else Block
-        module = block(self.heads, self.dropout, self.dtype, attention_kernel=self.attention_kernel, parent=None)
-        plain = Variant(module, self.causal, self.remat)
+        plain = Variant(self._block(sides), self.causal, self.remat)
+        start = self.class_tokens_start
+        name = type(plain.block).__name__
         if self.scan:
-            stacked = self._parameters(block.__name__, init_stacked, plain, self.depth, h, inputs)
+            stacked = self._parameters(name, init_stacked, plain, self.depth, h, inputs)
             if not (inside or added or self.perturbed):
-                return [scan_blocks(plain, stacked, h, keys, inputs)]
+                return [scan_blocks(plain, stacked, h, keys, inputs, start)]
             params = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(self.depth)]
         else:
-            names = [f"{block.__name__}_{i}" for i in range(self.depth)]
+            names = [f"{name}_{i}" for i in range(self.depth)]
             params = [self._parameters(name, init_block, plain, h, inputs) for name in names]
         perturbed = plain._replace(block=plain.block.clone(perturbed=True))
         variants = [perturbed if i in self.perturbed else plain for i in range(self.depth)]
-        return run_blocks(variants, params, h, keys, inputs, added)
+        return run_blocks(variants, params, h, keys, inputs, added, start)
 
     def _parameters(self, name: str, init: Callable[..., PyTree], *arguments: object) -> PyTree:
         """Those of a block, or of all; Flax would trace their initialization at each call, to compare shapes."""
@@ -167,6 +259,6 @@ class DiT(nn.Module):
 
     def _output(self, h: Tokens, embedding: Float[Array, "b *n e"], features: int) -> Float[Array, "b n features"]:
         if self.adaln_zero:
-            return FinalLayer(features, self.dtype)(h, embedding)
+            return FinalLayer(features, self.dtype, self.norm)(h, embedding)
         out = nn.Dense(features, kernel_init=nn.initializers.zeros, dtype=self.dtype, dot_general=dense_float32)
         return out(nn.LayerNorm(dtype=self.dtype)(h))

@@ -128,26 +128,35 @@ class Embedding(nn.Module):
     dtype: DTypeLike = jnp.float32
     frequencies: int = 0
 
-    @nn.compact
     def __call__(
         self,
         level: Float[Array, "b *n"],
         cond: Int[Array, " b"] | None,
         condition_vector: Float[Array, "b features"] | None = None,
     ) -> Float[Array, "b *n features"]:
-        shared = len(level), *(1,) * (level.ndim - 1), -1
+        return self.with_class(level, cond, condition_vector)[0]
+
+    @nn.compact
+    def with_class(
+        self,
+        level: Float[Array, "b *n"],
+        cond: Int[Array, " b"] | None,
+        condition_vector: Float[Array, "b features"] | None = None,
+    ) -> tuple[Float[Array, "b *n features"], Float[Array, "b features"] | None]:
+        """Also table[label] + condition_vector, or the one of the two that there is."""
         waves = published_sinusoids(level, self.frequencies) if self.frequencies else sinusoids(level, self.features)
         hidden = nn.Dense(self.features, dot_general=dense_dot_general)(waves)
         hidden = nn.Dense(self.features, dot_general=dense_dot_general)(nn.silu(hidden))
+        vectors = [] if condition_vector is None else [condition_vector]
         if self.classes:
             label = jnp.full(len(level), self.classes) if cond is None else cond
             table = nn.Embed(self.classes + 1, self.features, embedding_init=nn.initializers.normal(1.0))
-            hidden += table(label).reshape(shared)
+            vectors.insert(0, table(label))
         elif cond is not None:
             raise UserError("this net is unconditional, and cond is a label: build it with classes=, or give cond=None")
-        if condition_vector is not None:
-            hidden += condition_vector.reshape(shared)
-        return nn.silu(hidden).astype(self.dtype)
+        for vector in vectors:
+            hidden += vector.reshape(len(level), *(1,) * (level.ndim - 1), -1)
+        return nn.silu(hidden).astype(self.dtype), functools.reduce(jnp.add, vectors) if vectors else None
 
 
 class Places(nn.Module):

@@ -62,7 +62,7 @@ def _read(file: WeightFile) -> PublishedModel:
     shapes = net_shapes(net, (unit, unit, channels), jnp.zeros(1, jnp.int32) if net.classes else None)
     params = place_tensors(file, shapes, sources_by_name(shapes))
     noise = Gaussian(CHAINS[settings.chain], predict.eps, inputs=net_inputs.discrete_steps())
-    return PublishedModel(net, params, noise, order.together, shape, net.classes, settings.chain)
+    return PublishedModel(net, params, noise, order.together, shape, net.classes, schedule=settings.chain)
 
 
 def find_net(file: WeightFile) -> tuple[ADMUNet, Settings]:
