@@ -29,7 +29,7 @@ class Cache(NamedTuple):
 class Attention(nn.Module):
     """Softmax attention over all tokens, or of one token over those in a cache.
 
-    `causal`: blocks of so many tokens, counted from the last token, attend to themselves and earlier blocks; 1 is causal
+    `causal`: blocks of so many tokens, counted from the last one, attend to themselves and earlier blocks; 1 is causal
     attention, 0 attention to all tokens of `token_mask`. `perturbed`: the attention matrix is the identity (Ahn et al.
     2024, eq. 15). `attention_kernel`: one of `dot_product.KERNELS`.
     `qk_norm`: queries and keys are normalized in each head by `rms_norm`, so that |q · k| / √d is at most √d times the

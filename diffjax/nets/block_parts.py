@@ -33,7 +33,8 @@ def rms_norm(dtype: DTypeLike, name: str | None = None) -> nn.RMSNorm:
 def gelu_mlp(x: Features, dtype: DTypeLike) -> Features:
     """gelu(x W₁ + b₁) W₂ + b₂, of 4 width features within, with the tanh form of gelu."""
     width = x.shape[-1]
-    return xavier_dense(width, dtype)(nn.gelu(xavier_dense(4 * width, dtype)(x)))
+    inner = xavier_dense(4 * width, dtype)(x)  # the first layer that is made is Dense_0
+    return xavier_dense(width, dtype)(nn.gelu(inner))
 
 
 def swiglu_mlp(x: Features, dtype: DTypeLike) -> Features:
@@ -64,3 +65,9 @@ def check_choice(field: str, name: object, choices: Mapping[str, object]) -> Non
     """Raise UserError where the value of a net's field is none of the names of `choices`."""
     if name not in tuple(choices):
         raise UserError(f"net: {field} must be {' or '.join(map(repr, choices))}, got {name!r:.40}")
+
+
+def check_count(field: str, count: int, maximum: int) -> None:
+    """Raise UserError where the value of a net's field is outside 0 … maximum."""
+    if not 0 <= count <= maximum:
+        raise UserError(f"net: {field} must be in 0 … {maximum:,}, got {count!s:.20}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from diffjax.errors import UserError
 from diffjax.nets.adaln_zero import AdaLNZeroBlock, FinalLayer, sincos_positions
 from diffjax.nets.attention import Block, Tokens, check_blocks, check_heads
-from diffjax.nets.block_parts import MLPS, NORMS, check_choice
+from diffjax.nets.block_parts import MLPS, NORMS, check_choice, check_count
 from diffjax.nets.block_stack import Inputs, Variant, init_block, init_stacked, run_blocks, scan_blocks
 from diffjax.nets.class_tokens import ClassTokens
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
@@ -77,8 +78,8 @@ class DiT(nn.Module):
     """MLP of the blocks. Range: `'gelu'`, 4 `width` features within, or `'swiglu'`, two thirds as many, rounded up to a
     multiple of 8, with a gate (Shazeer 2020): as many parameters. When: `'swiglu'` for LightningDiT or JiT."""
     rotary: bool = False
-    """Whether positions also turn queries and keys (Su et al. 2021): an equal number of the pairs of a head's features for
-    each axis of x. When: for LightningDiT or JiT; `width` / `heads` is even and at least twice the number of axes."""
+    """Whether positions also turn queries and keys (Su et al. 2021), those along each axis of x an equal number of a
+    head's pairs of features. When: for LightningDiT or JiT; `width` / `heads` is even, and at least twice the axes."""
     qk_norm: bool = False
     """Whether queries and keys are normalized in each head, which bounds the scores (after Dehghani et al. 2023).
     When: for JiT, or where the loss of a large or bfloat16 net diverges."""
@@ -114,19 +115,12 @@ class DiT(nn.Module):
     def _check_switches(self) -> None:
         check_choice("norm", self.norm, NORMS)
         check_choice("mlp", self.mlp, MLPS)
-        for name, count in {"bottleneck": self.bottleneck, "class_tokens": self.class_tokens}.items():
-            if not 0 <= count <= MAX_WIDTH:
-                raise UserError(f"net: {name} must be 0 (none) or more, at most {MAX_WIDTH:,}, got {count!s:.20}")
-        if not 0 <= self.class_tokens_start < self.depth:
-            problem = f"must be a block, of 0 … {self.depth - 1}, got {self.class_tokens_start!s:.20}"
-            raise UserError(f"net: class_tokens_start {problem}")
-        changes = {
-            **{"norm": self.norm != "layer", "mlp": self.mlp != "gelu"},
-            **{"rotary": self.rotary, "qk_norm": self.qk_norm},
-        }
-        if not self.adaln_zero and any(changes.values()):
-            names = ", ".join(name for name, is_changed in changes.items() if is_changed)
-            raise UserError(f"net: {names}: blocks of adaln_zero=False have no such choice; leave it out of the net")
+        check_count("bottleneck", self.bottleneck, MAX_WIDTH)
+        check_count("class_tokens", self.class_tokens, MAX_WIDTH)
+        check_count("class_tokens_start", self.class_tokens_start, self.depth - 1)
+        is_plain = self.norm == "layer" and self.mlp == "gelu" and not (self.rotary or self.qk_norm)
+        if not (self.adaln_zero or is_plain):
+            raise UserError("net: norm, mlp, rotary and qk_norm are of blocks with adaln_zero=True: leave them out")
 
     @property
     def traits(self) -> NetTraits:
@@ -170,11 +164,7 @@ class DiT(nn.Module):
         levels = levels_of_tokens(patches, levels_of_patches(level, self.patch))
         embed = Embedding(self.width, self.classes, self.dtype, self.frequencies)
         embedding = embed(levels, label, encoded.vector)
-        h = self._embed_patches(patches) + self._positions(sides)
-        if channels is not None:
-            h += nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general, name="Shown")(
-                to_patches(channels, self.patch)
-            )
+        h = self._embed_patches(patches, channels, sides)
         prefix = self._class_tokens(embed, levels, label, encoded.vector)
         inputs = Inputs(embedding, encoded.tokens, encoded.token_mask, *prefix)
         states = self._run_blocks(sides, h, keys, inputs, added, inside)
@@ -185,12 +175,13 @@ class DiT(nn.Module):
         out = self._output(h[:, self.class_tokens :], embedding, patches.shape[2] * outputs)
         return from_patches(out, (*x.shape[:-1], x.shape[-1] * outputs), self.patch).astype(jnp.float32)
 
-    def _embed_patches(self, patches: Patches) -> Tokens:
+    def _embed_patches(self, patches: Patches, channels: Picture | None, sides: tuple[int, ...]) -> Tokens:
+        """One token for each patch, of its numbers, its position, and a condition's channels of the same pixels."""
+        dense = partial(nn.Dense, dtype=self.dtype, dot_general=dense_dot_general)
         if self.bottleneck:
-            patches = nn.Dense(
-                self.bottleneck, use_bias=False, dtype=self.dtype, dot_general=dense_dot_general, name="Bottleneck"
-            )(patches)
-        return nn.Dense(self.width, dtype=self.dtype, dot_general=dense_dot_general)(patches)
+            patches = dense(self.bottleneck, use_bias=False, name="Bottleneck")(patches)
+        h = dense(self.width)(patches) + self._positions(sides)
+        return h if channels is None else h + dense(self.width, name="Shown")(to_patches(channels, self.patch))
 
     def _class_tokens(
         self, embed: Embedding, levels: Float[Array, "b *n"], label: Int[Array, " b"] | None, vector: Array | None
@@ -207,19 +198,11 @@ class DiT(nn.Module):
 
     def _block(self, sides: tuple[int, ...]) -> AdaLNZeroBlock | Block:
         """A block, without parameters."""
+        shared = (self.heads, self.dropout, self.dtype, False, self.attention_kernel)
         if not self.adaln_zero:
-            return Block(self.heads, self.dropout, self.dtype, attention_kernel=self.attention_kernel, parent=None)
-        return AdaLNZeroBlock(
-            heads=self.heads,
-            dropout=self.dropout,
-            dtype=self.dtype,
-            attention_kernel=self.attention_kernel,
-            norm=self.norm,
-            mlp=self.mlp,
-            qk_norm=self.qk_norm,
-            rotary=sides if self.rotary else (),
-            parent=None,
-        )
+            return Block(*shared, parent=None)
+        rotary = sides if self.rotary else ()
+        return AdaLNZeroBlock(*shared, self.norm, self.mlp, self.qk_norm, rotary, parent=None)
 
     def _run_blocks(
         self,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from diffjax.errors import UserError
 from diffjax.published.safetensors_files import read_safetensors
+from diffjax.published.snapshots import find_snapshots, holds_snapshots, read_average
 from diffjax.published.state_dicts import check_average, gather_tensors
 from diffjax.published.stored_tensors import StoredTensor, WeightFile
 from diffjax.published.torch_files import read_archive, read_pickle
@@ -27,8 +28,8 @@ def read_weight_file(path: str | Path, average: str | None = None) -> WeightFile
     """The tensors of a file, or of a diffusers folder; nothing in it is executed, and no number read yet.
 
     Of a pipeline they are its denoiser's, and the path is that folder. `average` chooses among the weights of a
-    checkpoint, such as "model" beside "ema". Raises UserError for what is no file of weights, is damaged, or names
-    anything else than tensors.
+    checkpoint, such as "model" beside "ema"; of a folder of snapshots it is one of any length (`snapshots`). Raises
+    UserError for what is no file of weights, is damaged, or names anything else than tensors.
     """
     path = Path(path)
     close_all()
@@ -53,7 +54,9 @@ def is_weight_file(path: str | Path) -> bool:
         config = read_json(path / CONFIG, MAX_JSON) if (path / CONFIG).is_file() else {}
     except (OSError, ValueError):
         return False
-    return (path / PIPELINE).is_file() or (isinstance(config, dict) and "_class_name" in config)
+    if (path / PIPELINE).is_file() or (isinstance(config, dict) and "_class_name" in config):
+        return True
+    return not config and holds_snapshots(path)
 
 
 def _denoiser_folder(folder: Path) -> Path:
@@ -79,8 +82,10 @@ def _read_file(path: Path, average: str | None) -> WeightFile:
 
 
 def _read_folder(folder: Path, average: str | None) -> WeightFile:
-    """The weights of a diffusers folder, in one file or several, with its config."""
+    """The weights of a diffusers folder, in one file or several, with its config; or of snapshots of a training."""
     folder = _denoiser_folder(folder)
+    if not (folder / CONFIG).is_file() and (snapshots := find_snapshots(folder)):
+        return read_average(folder, snapshots, average, lambda path: _read_file(path, None))
     if not (folder / CONFIG).is_file():
         problem = f"has no {CONFIG}, and no {' or '.join(DENOISERS)} of a pipeline"
         raise UserError(f"{folder}: {problem}; give a diffusers folder, such as the unet of a pipeline, or a file")
