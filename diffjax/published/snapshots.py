@@ -33,8 +33,8 @@ def find_snapshots(folder: Path) -> list[Snapshot]:
     prefixes = {match["prefix"] for _, match in matches}
     if len(prefixes) > 1:
         raise UserError(f"{folder}: has snapshots of {' and '.join(sorted(prefixes)[:3])}; leave those of one training")
-    found = [Snapshot(path, int(match["kimg"]), float(match["std"])) for path, match in matches]
-    return sorted(found, key=lambda snapshot: (snapshot.kimg, snapshot.std))
+    snapshots = [Snapshot(path, int(match["kimg"]), float(match["std"])) for path, match in matches]
+    return sorted(snapshots, key=lambda snapshot: (snapshot.kimg, snapshot.std))
 
 
 def holds_snapshots(folder: Path) -> bool:

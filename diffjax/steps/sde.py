@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.protocols import GaussianNoise, Keys, Level, Sample, Step
+from diffjax.protocols import Coefficients, GaussianNoise, Keys, Level, Sample, Step
 from diffjax.steps.ancestral import DenoiseAt, no_carry, square_root, standard_normal
 from diffjax.steps.dpm_solver import Past, empty_past, extrapolate
 from diffjax.steps.ode import euler_step, heun
@@ -25,13 +25,17 @@ _MAX_GROWTH = math.sqrt(2) - 1  # by which sigma may grow in one churn, so that 
 
 
 @memoize_by_arguments
-def euler_maruyama(eta: float = 1.0) -> Step:
+def euler_maruyama(eta: float = 1.0, diffusion: str = "schedule", last: str = "ode") -> Step:
     """x_s = x_t + (s - t) (alpha' x0 + (sigma' + eta² pull) eps) + eta √(2 sigma pull (t - s)) z. Weak order 1.
 
-    A step from alpha = 0, where g is infinite, or to sigma = 0, where noise would stay, is Euler's of the ODE.
-    eta = 0 is euler.
+    `diffusion`: "schedule" is the pull above; by "sigma" it is sigma', which for flow is w_t = 2 eta² sigma (SiT, Ma et
+    al. 2024). `last`: a step to sigma = 0, where noise would stay, is Euler's of the ODE, or by "mean" the formula
+    without z. A step from alpha = 0, where g of the schedule is infinite, is Euler's unless diffusion="sigma". eta = 0
+    is euler.
     """
     _check_eta(eta, "euler_maruyama")
+    _check_choice(diffusion, ("schedule", "sigma"), "euler_maruyama: diffusion")
+    _check_choice(last, ("ode", "mean"), "euler_maruyama: last")
 
     def update(
         keys: Keys, noise: GaussianNoise, denoise: DenoiseAt, x: Sample, t: Level, s: Level, carry: None
@@ -40,14 +44,25 @@ def euler_maruyama(eta: float = 1.0) -> Step:
         there = euler_step(noise, x0, x, t, s)
         if eta > 0:
             m = noise.coefficients(t)
-            inside = (m.alpha > 0) & (noise.coefficients(s).sigma > 0) & (t != s)
-            d_log_alpha = jnp.where(inside, m.d_alpha / jnp.where(inside, m.alpha, 1), 0)
-            pull = jnp.where(inside, m.d_sigma, 0) - m.sigma * d_log_alpha
-            noise_term = square_root(2 * m.sigma * pull * (t - s)) * standard_normal(keys, x)
+            draws = noise.coefficients(s).sigma > 0
+            moves = (t != s) if last == "mean" else (t != s) & draws
+            pull = _sigma_pull(m, moves) if diffusion == "sigma" else _schedule_pull(m, moves & (m.alpha > 0))
+            noise_term = square_root(jnp.where(draws, 2 * m.sigma * pull * (t - s), 0)) * standard_normal(keys, x)
             there = there + (s - t) * eta**2 * pull * noise.eps(x, x0, t) + eta * noise_term
         return there, carry
 
     return Step(no_carry, update, stochastic=eta > 0, needs=GaussianNoise)
+
+
+def _sigma_pull(m: Coefficients, inside: Array) -> Array:
+    """sigma' inside, where it is finite; 0 elsewhere, and where sigma falls."""
+    return jnp.maximum(jnp.where(inside, m.d_sigma, 0), 0)
+
+
+def _schedule_pull(m: Coefficients, inside: Array) -> Array:
+    """sigma' - sigma alpha'/alpha inside, where alpha > 0 and the slopes are finite; 0 elsewhere."""
+    d_log_alpha = jnp.where(inside, m.d_alpha / jnp.where(inside, m.alpha, 1), 0)
+    return jnp.where(inside, m.d_sigma, 0) - m.sigma * d_log_alpha
 
 
 @memoize_by_arguments
@@ -129,3 +144,8 @@ def _log_snr_of(sigma: float) -> float:
 def _check_eta(eta: float, rule: str) -> None:
     if not 0 <= eta < math.inf:
         raise UserError(f"{rule}: eta must be at least 0 and finite, got {eta}")
+
+
+def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:
+    if value not in choices:
+        raise UserError(f"{argument} must be {' or '.join(map(repr, choices))}, got {value!r}")

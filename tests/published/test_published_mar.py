@@ -19,6 +19,7 @@ from diffjax.sampling.loop import sample
 from diffjax.steps import posterior
 from diffjax.utils.prng import KeyUse, fold, keys
 from tests.published.golden_files import GOLDEN, MAX_ERROR, read_case, relative_error, weight_file
+from tests.published.recorded_noise import replay_noise, value_of
 
 MAX_DRAW_ERROR = 1e-4  # of tokens: all but the first come from a net that read others
 CASE = read_case(GOLDEN / "mar_128.npz")
@@ -60,16 +61,14 @@ def test_a_draw_is_the_originals(name, monkeypatch) -> None:
     case = read_case(GOLDEN / f"{name}.npz")
     model = mar.FAMILY.read(case.file)
     about, noise = case.about, case.arrays["noise"]
-    steps, blocks, positions = len(about["chain"]), about["iterations"], noise.shape[2]
+    blocks, positions = about["iterations"], noise.shape[2]
     examples = keys(0, noise.shape[1])
-    step_keys = jnp.stack([fold(fold(examples, KeyUse.STEP), number) for number in range(blocks * steps)])
-    drawn = np.tile(noise[1:], (blocks, 1, 1, 1)).reshape(-1, *model.shape)
+    replay_noise(monkeypatch, examples, np.tile(noise[1:], (blocks, 1, 1, 1)).reshape(-1, len(examples), *model.shape))
     rank_keys = fold(examples, KeyUse.RANK)
 
     def rank(key, shape):
-        return (find(rank_keys, case.arrays["ranks"], key).reshape(shape) + 0.5) / positions
+        return (value_of(rank_keys, case.arrays["ranks"], key).reshape(shape) + 0.5) / positions
 
-    monkeypatch.setattr(jax.random, "normal", lambda key, *_: find(step_keys.reshape(-1), drawn, key))
     denoise = denoiser(model.noise, model.net, {"params": model.params})
     if about["scale"] != 1:
         scale = masked_autoregressive.growing_scale(about["scale"], blocks)
@@ -85,12 +84,6 @@ def test_a_draw_is_the_originals(name, monkeypatch) -> None:
     counts = masked_autoregressive.known_counts(positions, blocks)
     np.testing.assert_array_equal(counts, [*about["known"], positions])
     assert relative_error(np.asarray(out), case.arrays["out"]) <= MAX_DRAW_ERROR
-
-
-def find(some, values, key) -> jax.Array:
-    """The value that belongs to a key."""
-    same = jnp.all(jax.random.key_data(some) == jax.random.key_data(key)[None], axis=-1)
-    return jnp.asarray(values)[jnp.argmax(same)]
 
 
 def test_the_noise_is_the_originals_chain() -> None:

@@ -29,6 +29,7 @@ PAIRS = {
     "edm_stochastic": (steps.edm_stochastic(churn=0.0), steps.heun()),
     "dpmpp_2m_sde": (steps.dpmpp_2m_sde(eta=0.0), steps.dpmpp_2m()),
     "euler_maruyama": (steps.euler_maruyama(eta=0.0), steps.euler()),
+    "euler_maruyama_sigma": (steps.euler_maruyama(0.0, diffusion="sigma", last="mean"), steps.euler()),
 }
 
 
@@ -97,6 +98,35 @@ def test_halving_the_step_halves_the_bias_at_least(name, make) -> None:
         assert abs(attained - weak) < 0.15, (attained, errors)
         if (name, make) != ("euler_maruyama_half", "edm"):  # there it is 0.03: sigma falls too far in a step
             assert np.max(bias(rule, noise, grids.uniform(noise, 200))) < 0.02
+
+
+def test_by_sigma_euler_maruyama_draws_the_law_from_alpha_0_on() -> None:
+    """Where alpha stays 1 it is that by the schedule, and it is noisy in the first step from alpha = 0."""
+    rule, noise = steps.euler_maruyama(diffusion="sigma"), Gaussian(schedule.flow, predict.v)
+    with jax.enable_x64(True):
+        errors = [np.max(bias(rule, noise, jnp.linspace(1.0, 0.05, count + 1))) for count in (100, 200, 400)]
+        assert abs(-np.polyfit(np.log([100, 200, 400]), np.log(errors), 1)[0] - 1) < 0.15, errors
+        assert np.max(bias(rule, noise, grids.uniform(noise, 200))) < 0.02
+    denoise = Partial(lambda x, t, cond: jnp.tanh(x))
+    for other, grid in ((schedule.edm, [0.6, 0.3, 0.0]), (schedule.flow, [1.0, 0.5])):
+        given = (keys(0, 3), Gaussian(other, predict.v), order.together, denoise, (2,))
+        settings = {"grid": jnp.array(grid), "start": jnp.ones((3, 2))}
+        by_sigma, by_schedule = (sample(*given, **settings, step=step) for step in (rule, steps.euler_maruyama()))
+        same = np.allclose(by_sigma, by_schedule, rtol=1e-5)
+        assert same == (other is schedule.edm)
+
+
+def test_the_last_step_of_euler_maruyama_is_of_the_ode_or_its_mean() -> None:
+    """x - t (x' + eps) for flow, from t = 1/4 to 0: alpha' x0 + sigma' eps = eps - x0, and pull = sigma' = 1."""
+    noise, x, x0 = Gaussian(schedule.flow, predict.v), jnp.full((2, 3), 0.8), 0.4
+    eps = (0.8 - 0.75 * x0) / 0.25
+    for last, expected in (("ode", x0), ("mean", x0 - 0.25 * eps)):
+        rule = steps.euler_maruyama(diffusion="sigma", last=last)
+        denoise = Partial(lambda x, t, cond: jnp.full_like(x, x0))
+        given = (keys(0, 2), noise, order.together, denoise, (3,))
+        np.testing.assert_allclose(
+            sample(*given, grid=jnp.array([0.25, 0.0]), step=rule, start=x), jnp.full((2, 3), expected), rtol=1e-5
+        )
 
 
 def two_dimensional() -> Mixture:
@@ -245,6 +275,8 @@ def test_churn_adds_the_published_noise() -> None:
         (lambda: steps.edm_stochastic(sigma_min=-1.0), "edm_stochastic: sigma_min"),
         (lambda: steps.edm_stochastic(sigma_min=2.0, sigma_max=1.0), "edm_stochastic: sigma_max .*sigma_min"),
         (lambda: steps.euler_maruyama(-0.5), "euler_maruyama: eta .*-0.5"),
+        (lambda: steps.euler_maruyama(diffusion="SBDM"), "euler_maruyama: diffusion .*'schedule' or 'sigma'.*'SBDM'"),
+        (lambda: steps.euler_maruyama(last="Mean"), "euler_maruyama: last .*'ode' or 'mean'.*'Mean'"),
         (lambda: steps.dpmpp_2m_sde(float("inf")), "dpmpp_2m_sde: eta"),
     ],
 )
