@@ -247,6 +247,16 @@ def test_importing_starts_no_backend() -> None:
     assert after_import("[__import__('jax')._src.xla_bridge.backends_are_initialized()]") == "False"
 
 
+def test_no_command_starts_a_backend_as_it_is_imported() -> None:
+    modules = [
+        name for name in FILES if name.startswith("commands.") or name in ("experiment.loading", "published.models")
+    ]
+    imports = "; ".join(f"import diffjax.{name.removesuffix('.__init__')}" for name in modules)
+    code = f"{imports}; print(__import__('jax')._src.xla_bridge.backends_are_initialized())"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert ended.stdout.strip() == "False"
+
+
 @cache
 def after_import(expression: str) -> str:
     """The items of a list, in a process that has imported what sampling with guidance needs."""

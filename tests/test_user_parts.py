@@ -31,6 +31,7 @@ from diffjax.data.unreadable import refuse
 from diffjax.grids import karras
 from diffjax.guidance import cfg, interval, rescaled
 from diffjax.loss import regression
+from diffjax.net_inputs import discrete_steps
 from diffjax.nets import MLP
 from diffjax.nets.adapters import lora
 from diffjax.nets.condition_encoders import Number
@@ -103,6 +104,7 @@ FIELDS: dict[str, tuple[str, Callable[[Config], Any]]] = {
     "model.noise": ("Gaussian", model),
     "model.prediction": ("v", model),
     "model.schedule": ("shift(flow, 3.0)", model),
+    "model.inputs": ("discrete_steps(count=50)", model),
     "model.order": ("rolling(0.3)", model),
     "model.adapters": ("lora(rank=2)", model),
     "model.conditions": ("Number(part='slant')", model),

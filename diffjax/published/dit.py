@@ -36,8 +36,6 @@ HEAD_WIDTH = 64  # of other widths
 FREQUENCIES = 256
 LATENTS = LatentScale(0.18215)  # of the codec of Stable Diffusion 1
 POSITIONS = "pos_embed"
-DIT_NOISE = Gaussian(schedule.discrete_linear(), predict.eps, inputs=net_inputs.discrete_steps())
-SIT_NOISE = Gaussian(schedule.flow, predict.velocity, inputs=net_inputs.flow_time)
 MAX_POSITION_ERROR = 1e-5
 
 MODULES = {  # of the net, and of the file
@@ -56,6 +54,14 @@ BLOCK_MODULES = {
 }
 
 
+def _dit_noise() -> Gaussian:
+    return Gaussian(schedule.discrete_linear(), predict.eps, inputs=net_inputs.discrete_steps())
+
+
+def _sit_noise() -> Gaussian:
+    return Gaussian(schedule.flow, predict.velocity, inputs=net_inputs.flow_time)
+
+
 def _matches(file: WeightFile) -> bool:
     return {"x_embedder.proj.weight", "t_embedder.mlp.0.weight", "final_layer.linear.weight"} <= file.tensors.keys()
 
@@ -63,7 +69,7 @@ def _matches(file: WeightFile) -> bool:
 def _read_dit(file: WeightFile) -> PublishedModel:
     outputs, features = file.shape("final_layer.linear.weight", 2)[0], file.shape("x_embedder.proj.weight", 4)
     learned = outputs == 2 * features[1] * features[2] ** 2
-    model = _read(file, DIT_NOISE, learned, transposed, as_stored)
+    model = _read(file, _dit_noise(), learned, transposed, as_stored)
     return model._replace(schedule="discrete_linear()")
 
 
@@ -74,7 +80,7 @@ def _read_sit(file: WeightFile) -> PublishedModel:
     def first_half(tensor: np.ndarray) -> np.ndarray:
         return tensor.reshape(patch**2, -1, *tensor.shape[1:])[:, :channels].reshape(-1, *tensor.shape[1:])
 
-    model = _read(file, SIT_NOISE, False, lambda tensor: -first_half(tensor).T, lambda tensor: -first_half(tensor))
+    model = _read(file, _sit_noise(), False, lambda tensor: -first_half(tensor).T, lambda tensor: -first_half(tensor))
     return model._replace(schedule="flow", sampler="heun", steps=25)
 
 
@@ -166,7 +172,7 @@ def published_tensors(model: PublishedModel) -> dict[str, np.ndarray]:
 
 def _output_sign(noise: Gaussian) -> int:
     """1 for the noise of DiT, -1 for that of SiT."""
-    for sign, theirs in ((1, DIT_NOISE), (-1, SIT_NOISE)):
+    for sign, theirs in ((1, _dit_noise()), (-1, _sit_noise())):
         if (noise.schedule, noise.parameterization, noise.inputs) == (
             theirs.schedule,
             theirs.parameterization,
@@ -182,6 +188,8 @@ def _output_sign(noise: Gaussian) -> int:
 def _check_layout(net: DiT, shape: tuple[int, ...]) -> None:
     """Raise UserError for what the published program cannot have."""
     plain = net.adaln_zero and net.classes > 0 and not net.conditions and not net.causal and not net.scan
+    plain = plain and net.norm == "layer" and net.mlp == "gelu" and not (net.rotary or net.qk_norm)
+    plain = plain and not (net.bottleneck or net.class_tokens)
     square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % net.patch == 0
     if not plain or not square or net.frequencies != FREQUENCIES:
         problem = f"a DiT of square images and of classes alone, with frequencies={FREQUENCIES}"

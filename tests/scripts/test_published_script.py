@@ -115,7 +115,7 @@ def test_check_says_what_drawing_needs_and_draws_nothing(dit, codec, call) -> No
         "one evaluation: ",
         "memory",
         "schedule=discrete_linear()",
-        "net=DiT(width=64",
+        "net=DiT(depth=2",
     ):
         assert word in told.err
 
