@@ -13,6 +13,8 @@ from diffjax.nets.attention import Tokens
 from diffjax.nets.layers import rematerialized
 from diffjax.protocols import Keys
 
+LongerTokens = Float[Array, "b more width"]  # tokens that may have a prefix
+
 
 class Inputs(NamedTuple):
     """What all blocks receive beside h: the embedding of level and label, and the tokens of a condition.
@@ -48,7 +50,7 @@ def run_block(variant: Variant, params: PyTree, h: Tokens, keys: Keys | None, in
     return rematerialized(apply, variant.remat)(params, h)
 
 
-def prepend(h: Tokens, inputs: Inputs) -> tuple[Tokens, Inputs]:
+def prepend(h: Tokens, inputs: Inputs) -> tuple[LongerTokens, Inputs]:
     """h with the prefix before its tokens, and the inputs of blocks after that; the same where there is no prefix."""
     prefix, vector = inputs.prefix, inputs.prefix_embedding
     inputs = inputs._replace(prefix=None, prefix_embedding=None)
@@ -68,7 +70,7 @@ def run_blocks(
     inputs: Inputs,
     added: Sequence[Array] | None,
     start: int = 0,
-) -> list[Tokens]:
+) -> list[LongerTokens]:
     """The states h after each block; before the next one, its entry of `added` is added.
 
     Block i draws from `keys` folded by i. A prefix is there from block `start` on.
@@ -84,7 +86,7 @@ def run_blocks(
 
 def scan_blocks(
     variant: Variant, stacked: PyTree, h: Tokens, keys: Keys | None, inputs: Inputs, start: int = 0
-) -> Tokens:
+) -> LongerTokens:
     """h after all blocks, in a loop over their stacked parameters: the last state of `run_blocks`.
 
     A prefix that starts at a later block than the first makes it two loops.

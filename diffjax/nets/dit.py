@@ -14,7 +14,7 @@ from diffjax.errors import UserError
 from diffjax.nets.adaln_zero import AdaLNZeroBlock, FinalLayer, sincos_positions
 from diffjax.nets.attention import Block, Tokens, check_blocks, check_heads
 from diffjax.nets.block_parts import MLPS, NORMS, check_choice, check_count
-from diffjax.nets.block_stack import Inputs, Variant, init_block, init_stacked, run_blocks, scan_blocks
+from diffjax.nets.block_stack import Inputs, LongerTokens, Variant, init_block, init_stacked, run_blocks, scan_blocks
 from diffjax.nets.class_tokens import ClassTokens
 from diffjax.nets.condition_embedding import check_encoders, encode_conditions, extract_label, null_condition, resize_to
 from diffjax.nets.condition_encoders import Encoders
@@ -185,7 +185,7 @@ class DiT(nn.Module):
 
     def _class_tokens(
         self, embed: Embedding, levels: Float[Array, "b *n"], label: Int[Array, " b"] | None, vector: Array | None
-    ) -> tuple[Tokens, Float[Array, "b e"]] | tuple[()]:
+    ) -> tuple[Float[Array, "b k width"], Float[Array, "b e"]] | tuple[()]:
         """The class tokens, and the embedding of level and label that they have; nothing where there are none.
 
         Of patches with a level each, theirs is the mean level, or that of the first block, which all others may know.
@@ -212,7 +212,7 @@ class DiT(nn.Module):
         inputs: Inputs,
         added: Sequence[Array] | None,
         inside: bool,
-    ) -> list[Tokens]:
+    ) -> list[LongerTokens]:
         """The states after each block, or with `scan` the last alone where no other is needed."""
         plain = Variant(self._block(sides), self.causal, self.remat)
         start = self.class_tokens_start

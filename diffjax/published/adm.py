@@ -37,12 +37,13 @@ class Settings(NamedTuple):
     chain: str = "discrete_linear()"
 
 
+COSINE = "discrete_cosine()"
 CHAINS: dict[str, Schedule] = {  # of Ho et al. 2020, and of Nichol & Dhariwal 2021
     "discrete_linear()": schedule.discrete_linear(),
-    "discrete_cosine()": schedule.discrete_cosine(),
+    COSINE: schedule.discrete_cosine(),
 }
 PUBLISHED = {  # by the channels of each depth, as multiples of the width
-    (1, 2, 3, 4): Settings(64, heads_outside=False, chain="discrete_cosine()"),
+    (1, 2, 3, 4): Settings(64, heads_outside=False, chain=COSINE),
     (1, 1, 2, 3, 4): Settings(128, heads=4),
     (1, 1, 2, 2, 4, 4): Settings(256),
     (0.5, 1, 1, 2, 2, 4, 4): Settings(512),
@@ -62,7 +63,11 @@ def _read(file: WeightFile) -> PublishedModel:
     shapes = net_shapes(net, (unit, unit, channels), jnp.zeros(1, jnp.int32) if net.classes else None)
     params = place_tensors(file, shapes, sources_by_name(shapes))
     noise = Gaussian(CHAINS[settings.chain], predict.eps, inputs=net_inputs.discrete_steps())
-    return PublishedModel(net, params, noise, order.together, shape, net.classes, schedule=settings.chain)
+    model = PublishedModel(net, params, noise, order.together, shape, net.classes, schedule=settings.chain)
+    if net.learned_variance and settings.chain == COSINE:
+        # Its first step leaves alpha = 5e-5: ddim would multiply an error of eps there, and draws of x_s do not.
+        return model._replace(sampler="posterior(learned_variance=True)", steps=250)
+    return model
 
 
 def find_net(file: WeightFile) -> tuple[ADMUNet, Settings]:

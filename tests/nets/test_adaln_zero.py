@@ -8,6 +8,7 @@ import pytest
 from diffjax import nets
 from diffjax.errors import UserError
 from diffjax.nets.adaln_zero import sincos_positions
+from diffjax.utils.tree_paths import leaves_by_name
 
 WIDTH, HEADS, DEPTH, PATCH, SHAPE = 16, 2, 2, 2, (2, 4, 6, 3)
 
@@ -162,3 +163,25 @@ def test_a_scanned_net_starts_as_blocks_that_differ(case):
 def test_adapters_refuse_stacked_blocks():
     with pytest.raises(UserError, match="scan=False"):
         nets.lora(nets.DiT(scan=True))
+
+
+def test_the_names_of_the_parameters_are_those_of_files_and_checkpoints() -> None:
+    """Published weights and stored runs are read by them."""
+    net = nets.DiT(width=8, depth=1, heads=2, classes=2)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 1, 1, 1)))["params"]
+    block = {name: leaf.shape for name, leaf in leaves_by_name(shapes["AdaLNZeroBlock_0"]).items() if "kernel" in name}
+    assert block == {
+        "Attention_0/Dense_0/kernel": (8, 24),
+        "Attention_0/Dense_1/kernel": (8, 8),
+        "Conditioning_0/Dense_0/kernel": (8, 48),
+        "Dense_0/kernel": (8, 32),
+        "Dense_1/kernel": (32, 8),
+    }
+    outside = {name for name in leaves_by_name(shapes) if "Block" not in name and "kernel" in name}
+    assert outside == {
+        "Dense_0/kernel",
+        "Embedding_0/Dense_0/kernel",
+        "Embedding_0/Dense_1/kernel",
+        "FinalLayer_0/Conditioning_0/Dense_0/kernel",
+        "FinalLayer_0/Dense_0/kernel",
+    }
