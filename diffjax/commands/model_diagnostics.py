@@ -81,7 +81,8 @@ def encode_held_out(sampler: ImageSampler, train: Shaped[np.ndarray, "_ *_"], te
     data = sampler.data
     images, labels = test
     null = sampler.net.null_cond
-    cond = jnp.asarray(labels) if has_label(null) else fill_condition(null, len(images), {})
+    labelled = has_label(null) and labels is not None
+    cond = jnp.asarray(labels) if labelled else fill_condition(null, len(images), {})
     x, train_x = (
         data.encoding.encode(keys(seed, len(part)), jnp.asarray(part), data.levels) for part in (images, train)
     )

@@ -75,8 +75,8 @@ class DiT(nn.Module):
     """Norm of the blocks and of the last layer. Range: `'layer'`, without parameters, or `'rms'`, x / √mean(x²) with a
     learned scale (Zhang & Sennrich 2019). When: `'rms'` for LightningDiT or JiT."""
     mlp: str = "gelu"
-    """MLP of the blocks. Range: `'gelu'`, 4 `width` features within, or `'swiglu'`, two thirds as many, rounded up to a
-    multiple of 8, with a gate (Shazeer 2020): as many parameters. When: `'swiglu'` for LightningDiT or JiT."""
+    """MLP of the blocks. Range: `'gelu'`, 4 `width` features within, or `'swiglu'`, two thirds as many, rounded down,
+    with a gate (Shazeer 2020): as many parameters. When: `'swiglu'` for LightningDiT or JiT."""
     rotary: bool = False
     """Whether positions also turn queries and keys (Su et al. 2021), those along each axis of x an equal number of a
     head's pairs of features. When: for LightningDiT or JiT; `width` / `heads` is even, and at least twice the axes."""

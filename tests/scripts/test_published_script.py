@@ -165,3 +165,21 @@ def test_a_run_is_exported_in_the_published_layout_and_back(family, call, tmp_pa
     save_file(tensors, again)
     x, t, cond = jnp.ones((1, 8, 8, 4)), jnp.full((1, 1, 1, 1), 0.5), jnp.array([3])
     np.testing.assert_array_equal(dj.load(again).denoise(x, t, cond), model.denoise(x, t, cond))
+
+
+def test_a_class_conditional_model_is_scored_beside_pictures_without_classes(call, tmp_path) -> None:
+    model = write_case("edm_ddpmpp_64", tmp_path / "edm.safetensors")
+    draws = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        (tmp_path / "pictures" / split).mkdir(parents=True)
+        for i in range(8):
+            pixels = draws.integers(0, 256, (10, 10, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / split / f"{i}.png")
+    command = ("evaluate.py", "--model", model, "--num", 8, "--steps", 2, "--out", tmp_path / "report")
+    parts = "features,findings,pictures,bits,training,steps"
+    told = call(*command, "--data", f"folder:{tmp_path}/pictures", "--without", parts)
+    assert told.code == 0, told.err
+    assert (tmp_path / "report" / "report.html").is_file()
+    told = call(*command)
+    assert told.code == 2
+    assert "--data" in told.err
