@@ -150,12 +150,12 @@ class Gaussian:
 
         With a `Prediction` z is multiplied by (sigma_t / sigma_s)^share (Nichol & Dhariwal 2021, eq. 15).
         """
+        z = jax.random.normal(key, x_t.shape, x_t.dtype)
         if isinstance(pred, Prediction):
-            z = jnp.exp(self._log_spread(pred, t, s)) * jax.random.normal(key, x_t.shape, x_t.dtype)
-            return self._posterior(z, x_t, pred.x0, t, s)
-        return self._posterior(jax.random.normal(key, x_t.shape, x_t.dtype), x_t, pred, t, s)
-
-    def _posterior(self, z: Values, x_t: Values, x0: Values, t: Times, s: Times) -> Values:
+            x0 = pred.x0
+            z = jnp.exp(self._log_spread(pred, t, s)) * z
+        else:
+            x0 = pred
         at_s = self.coefficients(s)
         rho = self.noise_correlation(t, s)
         same = t == s

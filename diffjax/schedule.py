@@ -100,12 +100,14 @@ def discrete_linear(first: float = 1e-4, last: float = 0.02, count: int = 1000) 
 
 
 def discrete_cosine(count: int = 1000) -> Schedule:
-    """The chain whose alpha² falls as cos²((i/T + s)/(1 + s) π/2), s = 0.008, with betas of at most 0.999.
+    """The chain of `cosine_betas` (Nichol & Dhariwal 2021, eq. 17)."""
+    return discrete(cosine_betas(count).tolist())
 
-    Nichol & Dhariwal 2021, eq. 17.
-    """
-    alpha2 = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * np.pi / 2) ** 2
-    return discrete(np.minimum(1 - alpha2[1:] / alpha2[:-1], 0.999).tolist())
+
+def cosine_betas(count: int) -> np.ndarray:
+    """`count` betas of at most 0.999 for which alpha² falls as cos²((i/T + s)/(1 + s) π/2), s = 0.008."""
+    alpha2 = np.cos((np.arange(count + 1) / count + 0.008) / (1 + 0.008) * np.pi / 2) ** 2
+    return np.minimum(1 - alpha2[1:] / alpha2[:-1], 0.999)
 
 
 @memoize_by_arguments

@@ -29,17 +29,8 @@ from diffjax.utils.files import check_writable
 LIKELIHOOD_FLAGS = ("likelihood", "likelihood_steps", "bits_of", "without", "quick")
 SAMPLING_FLAGS = ("guidance", "guidance_when", "guidance_rule", "guidance_form", "guidance_interval", "sampler", "grid")
 RUN_FLAGS = (
-    "workdir",
-    "model",
-    "data",
-    *SAMPLING_FLAGS,
-    "steps",
-    "seed",
-    "ema",
-    "step",
-    "num",
-    "split",
-    *LIKELIHOOD_FLAGS,
+    *("workdir", "model", "data", "family", "codec", "ema", "step", "steps", "seed", "num", "split"),
+    *(*SAMPLING_FLAGS, *LIKELIHOOD_FLAGS),
 )
 OF_IMAGES = ("classifier", "inception", "embeddings")
 NOT_IN_SWEEPS = ("compare", "samples", "classifier", "inception", "embeddings", *LIKELIHOOD_FLAGS)

@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from diffjax.commands.flags import folder_flag, refuse_flags, step_choice
-from diffjax.errors import tell
+from diffjax.errors import UserError, tell
 from diffjax.experiment import loading
 from diffjax.experiment.trained_model import TrainedModel
 
@@ -24,8 +24,13 @@ def load_selected() -> TrainedModel:
     """The model; of published weights the licence is told. Raises UserError where it cannot be read."""
     values = flags.FLAGS
     path = model_path()
+    if values.model is not None:
+        path = loading.local_path(values.model)  # an address of the hub is no path
+        if not loading.is_published(path):
+            problem = "holds no published weights, which are a file, or a diffusers folder with config.json"
+            raise UserError(f"--model {path}: {problem}; a run is given as --workdir")
     model = loading.load(
-        values.model or path,  # an address is no path
+        path,
         ema=values.ema,
         step=step_choice(),
         allow_imports=values.allow_imports,

@@ -24,7 +24,6 @@ from diffjax.loss.protocol import Loss
 from diffjax.nets.adapters import map_base
 from diffjax.nets.adapters import merge_adapters as plain_net
 from diffjax.protocols import Net
-from diffjax.published import hub
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
 from diffjax.training.freezing import freeze, frozen_patterns
@@ -100,8 +99,6 @@ def restore_or_create(
         return restored, []
     if not init_from:
         return fresh, []
-    if not hub.is_address(init_from) and not Path(init_from).exists():
-        raise UserError(f"config.train.init_from: {init_from}: no such run or file; give one, or leave it empty")
     source = _initial_weights(init_from, allow_imports)
     notes: list[str] = []
 
@@ -139,6 +136,8 @@ class InitialWeights(NamedTuple):
 def _initial_weights(source: str, allow_imports: bool) -> InitialWeights:
     """The weights of a run, an exported file or published weights, without adapters."""
     path = local_path(source)
+    if not path.exists():
+        raise UserError(f"config.train.init_from: {source}: no such run or file; give one, or leave it empty")
     if is_published(path):
         model = load(path)
         assert model.info.origin is not None

@@ -162,9 +162,8 @@ class Train:
     """Interval at which the averages of `ema_std` are stored. Unit: steps. Range: [0, ∞); 0: never.
     When: to make averages of any width afterwards; ten to a hundred in a run."""
     init_from: str = ""
-    """Run, exported file or published weights that a new run begins with, as far as they fit. Range: a path; empty:
-    none.
-    When: fine-tuning."""
+    """Run, exported file or published weights that a new run begins with, as far as they fit. Range: a path, or an
+    address `hf://owner/name`; empty: none. When: fine-tuning."""
     freeze: tuple[str, ...] = ()
     """Parameters that are not trained. Range: patterns of names, such as `Embedding_0/*`. When: fine-tuning a part."""
     seed: int = 0

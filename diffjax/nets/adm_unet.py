@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.nets.condition_embedding import check_encoders
+from diffjax.nets.diffusers_blocks import double_sides
 from diffjax.nets.dot_product import attend
 from diffjax.nets.layers import Dropout, check_fields, require_scalar_level
 from diffjax.nets.sinusoids import published_sinusoids
@@ -29,11 +30,6 @@ def halve(x: State) -> State:
     """The means of 2 × 2 pixels."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
-
-
-def double(x: State) -> State:
-    """Each pixel 2 × 2 times."""
-    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 def keep_sides(x: State) -> State:
@@ -222,8 +218,8 @@ class ADMUNet(nn.Module):
 
     def _double(self, name: str, h: State, embedding: Embedded, keys: Keys | None) -> State:
         if self.residual_resizing:
-            return self._block(name, h.shape[-1], double)(h, embedding, keys)
-        return nn.Conv(h.shape[-1], (3, 3), padding=1, name=f"{name}.conv")(double(h))
+            return self._block(name, h.shape[-1], double_sides)(h, embedding, keys)
+        return nn.Conv(h.shape[-1], (3, 3), padding=1, name=f"{name}.conv")(double_sides(h))
 
     def _block(self, name: str, features: int, resize: Callable[[State], State] = keep_sides) -> ResidualBlock:
         return ResidualBlock(features, self.scale_shift, self.dropout, resize, name=name)

@@ -5,18 +5,16 @@ Residual blocks at halved sides, in the form of Esser et al. 2021. Modules bear 
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from diffjax.errors import UserError
-from diffjax.nets.dot_product import attend
+from diffjax.nets.diffusers_blocks import AttentionBlock, ResidualBlock, State, convolution, double_sides, group_norm
 from diffjax.nets.layers import check_fields
 
 EPSILON = 1e-6  # of the variance of a group
 CHANNELS = 3  # of an image
 MAX_SIZES = 16  # of the image, in pixels
 LOG_VARIANCES = (-30.0, 20.0)  # smallest and largest
-
-State = Float[Array, "b _ _ _"]
 
 
 class AutoencoderKL(nn.Module):
@@ -96,12 +94,12 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: State) -> State:
-        h = nn.Conv(self.widths[0], (3, 3), padding=1, name="conv_in")(x)
+        h = convolution(self.widths[0], "conv_in")(x)
         for i, width in enumerate(self.widths):
             for j in range(self.layers):
-                h = ResidualBlock(width, self.groups, name=f"down_blocks.{i}.resnets.{j}")(h)
+                h = ResidualBlock(width, self.groups, EPSILON, name=f"down_blocks.{i}.resnets.{j}")(h)
                 if i in self.attention:
-                    h = Attention(self.groups, name=f"down_blocks.{i}.attentions.{j}")(h)
+                    h = AttentionBlock(h.shape[-1], self.groups, EPSILON, name=f"down_blocks.{i}.attentions.{j}")(h)
             if i + 1 < len(self.widths):
                 # Zeros below and to the right alone: an output has the pixels 2i, 2i + 1 and 2i + 2.
                 padding = ((0, 1), (0, 1))
@@ -122,62 +120,26 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: State) -> State:
-        h = nn.Conv(self.widths[0], (3, 3), padding=1, name="conv_in")(z)
+        h = convolution(self.widths[0], "conv_in")(z)
         h = _middle(h, self.middle_attention, self.groups)
         for i, width in enumerate(self.widths):
             for j in range(self.layers + 1):
-                h = ResidualBlock(width, self.groups, name=f"up_blocks.{i}.resnets.{j}")(h)
+                h = ResidualBlock(width, self.groups, EPSILON, name=f"up_blocks.{i}.resnets.{j}")(h)
                 if i in self.attention:
-                    h = Attention(self.groups, name=f"up_blocks.{i}.attentions.{j}")(h)
+                    h = AttentionBlock(h.shape[-1], self.groups, EPSILON, name=f"up_blocks.{i}.attentions.{j}")(h)
             if i + 1 < len(self.widths):
-                h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
-                h = nn.Conv(width, (3, 3), padding=1, name=f"up_blocks.{i}.upsamplers.0.conv")(h)
+                h = convolution(width, f"up_blocks.{i}.upsamplers.0.conv")(double_sides(h))
         return _last_layer(h, self.features, self.groups)
-
-
-class ResidualBlock(nn.Module):
-    """GroupNorm, silu, convolution of side 3, twice; x is added, through a linear layer where the width changes."""
-
-    features: int
-    groups: int
-
-    @nn.compact
-    def __call__(self, x: State) -> State:
-        h = nn.silu(_group_norm(self.groups, "norm1")(x))
-        h = nn.Conv(self.features, (3, 3), padding=1, name="conv1")(h)
-        h = nn.silu(_group_norm(self.groups, "norm2")(h))
-        h = nn.Conv(self.features, (3, 3), padding=1, name="conv2")(h)
-        if x.shape[-1] != self.features:
-            x = nn.Conv(self.features, (1, 1), name="conv_shortcut")(x)
-        return x + h
-
-
-class Attention(nn.Module):
-    """Residual self-attention of all positions, with one head."""
-
-    groups: int
-
-    @nn.compact
-    def __call__(self, x: State) -> State:
-        b, *_, features = x.shape
-        tokens = _group_norm(self.groups, "group_norm")(x).reshape(b, -1, features)
-        query, key, value = (nn.Dense(features, name=f"to_{part}")(tokens)[:, :, None] for part in "qkv")
-        mixed = attend(query, key, value)[:, :, 0]
-        return x + nn.Dense(features, name="to_out.0")(mixed).reshape(x.shape)
 
 
 def _middle(x: State, has_attention: bool, groups: int) -> State:
     """Two residual blocks, with attention between them, as modules of the caller."""
-    h = ResidualBlock(x.shape[-1], groups, name="mid_block.resnets.0")(x)
+    h = ResidualBlock(x.shape[-1], groups, EPSILON, name="mid_block.resnets.0")(x)
     if has_attention:
-        h = Attention(groups, name="mid_block.attentions.0")(h)
-    return ResidualBlock(x.shape[-1], groups, name="mid_block.resnets.1")(h)
+        h = AttentionBlock(h.shape[-1], groups, EPSILON, name="mid_block.attentions.0")(h)
+    return ResidualBlock(x.shape[-1], groups, EPSILON, name="mid_block.resnets.1")(h)
 
 
 def _last_layer(x: State, features: int, groups: int) -> State:
-    h = nn.silu(_group_norm(groups, "conv_norm_out")(x))
-    return nn.Conv(features, (3, 3), padding=1, name="conv_out")(h)
-
-
-def _group_norm(groups: int, name: str) -> nn.GroupNorm:
-    return nn.GroupNorm(groups, epsilon=EPSILON, use_fast_variance=False, name=name)
+    h = nn.silu(group_norm(groups, EPSILON, "conv_norm_out")(x))
+    return convolution(features, "conv_out")(h)

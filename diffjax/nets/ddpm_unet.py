@@ -6,68 +6,21 @@ from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.condition_embedding import check_encoders, extract_label, null_condition
-from diffjax.nets.convolution import convolve
-from diffjax.nets.dot_product import attend
-from diffjax.nets.layers import Dropout, check_fields, dense_dot_general, require_scalar_level
+from diffjax.nets.diffusers_blocks import (
+    AttentionBlock,
+    ResidualBlock,
+    State,
+    Vector,
+    convolution,
+    double_sides,
+    group_norm,
+)
+from diffjax.nets.layers import check_fields, require_scalar_level
 from diffjax.nets.sinusoids import published_sinusoids
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits
 
 EMBEDDING_FACTOR = 4  # the width of the level's embedding over that of the first depth
-
-State = Float[Array, "b _ _ _"]
-Vector = Float[Array, "b _"]
-
-
-class ResidualBlock(nn.Module):
-    """GroupNorm, silu, convolution of side 3, twice; the embedding is added between, or modulates the second norm.
-
-    (x + h) / output_divisor, x by a 1×1 convolution where its channels are others.
-    """
-
-    features: int
-    groups: int
-    epsilon: float
-    scale_shift: bool
-    dropout: float
-    output_divisor: float = 1.0
-
-    @nn.compact
-    def __call__(self, x: State, embedding: Vector, keys: Keys | None) -> State:
-        h = _convolution(self.features, "conv1")(nn.silu(_group_norm(self.groups, self.epsilon, "norm1")(x)))
-        term = nn.Dense(self.features * (1 + self.scale_shift), name="time_emb_proj")(nn.silu(embedding))
-        term = term[:, None, None]
-        norm = _group_norm(self.groups, self.epsilon, "norm2")
-        if self.scale_shift:
-            scale, shift = jnp.split(term, 2, axis=-1)
-            h = norm(h) * (1 + scale) + shift
-        else:
-            h = norm(h + term)
-        h = _convolution(self.features, "conv2")(Dropout(self.dropout)(nn.silu(h), keys))
-        if x.shape[-1] != self.features:
-            x = nn.Conv(self.features, (1, 1), name="conv_shortcut")(x)
-        return (x + h) / self.output_divisor
-
-
-class AttentionBlock(nn.Module):
-    """(x + self-attention over all positions) / output_divisor, in heads of `head_width`; without norm for 0 groups."""
-
-    head_width: int
-    groups: int
-    epsilon: float
-    output_divisor: float = 1.0
-
-    @nn.compact
-    def __call__(self, x: State) -> State:
-        b, _, _, c = x.shape
-        h = (_group_norm(self.groups, self.epsilon, "group_norm")(x) if self.groups else x).reshape(b, -1, c)
-        heads = b, h.shape[1], c // self.head_width, self.head_width
-        query, key, value = (
-            nn.Dense(c, dot_general=dense_dot_general, name=name)(h).reshape(heads) for name in ("to_q", "to_k", "to_v")
-        )
-        mixed = attend(query, key, value).reshape(b, -1, c)
-        out = nn.Dense(c, dot_general=dense_dot_general, name="to_out.0")(mixed)
-        return (x + out.reshape(x.shape)) / self.output_divisor
 
 
 class DDPMUNet(nn.Module):
@@ -148,15 +101,15 @@ class DDPMUNet(nn.Module):
         """The output, of the shape of x; the level is the index of a step, 0 … T - 1."""
         self._check_sides(x)
         embedding = self._embed(require_scalar_level(x, level), extract_label((), self.classes, cond))
-        h = _convolution(self.widths[0], "conv_in")(2 * x - 1 if self.centered else x)
+        h = convolution(self.widths[0], "conv_in")(2 * x - 1 if self.centered else x)
         states = self._go_down(h, embedding, keys)
         h = self._residual("mid_block.resnets.0", -1, self.middle_divisor)(states[-1], embedding, keys)
         if self.middle_attention:
             h = self._attention("mid_block.attentions.0", -1, self.middle_groups, self.middle_divisor)(h)
         h = self._residual("mid_block.resnets.1", -1, self.middle_divisor)(h, embedding, keys)
         h = self._go_up(h, states, embedding, keys)
-        h = nn.silu(_group_norm(self.groups, self.epsilon, "conv_norm_out")(h))
-        return _convolution(x.shape[-1], "conv_out")(h).astype(jnp.float32)
+        h = nn.silu(group_norm(self.groups, self.epsilon, "conv_norm_out")(h))
+        return convolution(x.shape[-1], "conv_out")(h).astype(jnp.float32)
 
     def _check_sides(self, x: Array) -> None:
         divisor = 2 ** (len(self.widths) - 1)
@@ -203,7 +156,7 @@ class DDPMUNet(nn.Module):
                 if depth in self.up_attention:
                     h = self._attention(f"{place}.attentions.{i}", depth, self.groups)(h)
             if depth:
-                h = _convolution(h.shape[-1], f"{place}.upsamplers.0.conv")(_double(h))
+                h = convolution(h.shape[-1], f"{place}.upsamplers.0.conv")(double_sides(h))
         return h
 
     def _residual(self, name: str, depth: int, divisor: float = 1.0) -> ResidualBlock:
@@ -213,18 +166,3 @@ class DDPMUNet(nn.Module):
     def _attention(self, name: str, depth: int, groups: int, divisor: float = 1.0) -> AttentionBlock:
         head_width = self.head_width or self.widths[depth]
         return AttentionBlock(head_width, groups, self.epsilon, divisor, name=name)
-
-
-def _group_norm(groups: int, epsilon: float, name: str) -> nn.GroupNorm:
-    return nn.GroupNorm(groups, epsilon=epsilon, use_fast_variance=False, name=name)
-
-
-def _convolution(features: int, name: str) -> nn.Conv:
-    """A convolution of side 3 that keeps the sides, with zeros beyond them."""
-    return nn.Conv(features, (3, 3), conv_general_dilated=convolve, name=name)
-
-
-def _double(x: State) -> State:
-    """Nearest-neighbour upsampling by 2."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)

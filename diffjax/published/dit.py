@@ -62,6 +62,10 @@ def _sit_noise() -> Gaussian:
     return Gaussian(schedule.flow, predict.velocity, inputs=net_inputs.flow_time)
 
 
+def _count_heads(width: int) -> int:
+    return HEADS.get(width, max(1, width // HEAD_WIDTH))
+
+
 def _matches(file: WeightFile) -> bool:
     return {"x_embedder.proj.weight", "t_embedder.mlp.0.weight", "final_layer.linear.weight"} <= file.tensors.keys()
 
@@ -87,14 +91,12 @@ def _read_sit(file: WeightFile) -> PublishedModel:
 def _read(file: WeightFile, noise: Gaussian, learned: bool, kernel: Layout, bias: Layout) -> PublishedModel:
     """The model, `kernel` and `bias` being the layouts of its last layer."""
     width, channels, patch, _ = file.shape("x_embedder.proj.weight", 4)
-    blocks = [int(match[1]) for name in file.tensors if (match := re.match(r"blocks\.(\d{1,4})\.", name))]
-    heads = HEADS.get(width, max(1, width // HEAD_WIDTH))
     classes = file.shape("y_embedder.embedding_table.weight", 2)[0] - 1
     net = DiT(
         patch=patch,
         width=width,
-        depth=1 + max(blocks, default=0),
-        heads=heads,
+        depth=file.depth("blocks"),
+        heads=_count_heads(width),
         classes=classes,
         frequencies=FREQUENCIES,
         learned_variance=learned,
@@ -187,14 +189,14 @@ def _output_sign(noise: Gaussian) -> int:
 
 def _check_layout(net: DiT, shape: tuple[int, ...]) -> None:
     """Raise UserError for what the published program cannot have."""
-    plain = net.adaln_zero and net.classes > 0 and not net.conditions and not net.causal and not net.scan
-    plain = plain and net.norm == "layer" and net.mlp == "gelu" and not (net.rotary or net.qk_norm)
-    plain = plain and not (net.bottleneck or net.class_tokens)
+    named = ("patch", "width", "depth", "heads", "classes", "learned_variance")
+    published = DiT(**{name: vars(net)[name] for name in named}, frequencies=FREQUENCIES)
+    computed = {name: vars(net)[name] for name in ("dropout", "perturbed", "remat", "attention_kernel", "dtype")}
     square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % net.patch == 0
-    if not plain or not square or net.frequencies != FREQUENCIES:
+    if net != published.clone(**computed) or not net.classes or not square:
         problem = f"a DiT of square images and of classes alone, with frequencies={FREQUENCIES}"
         raise UserError(f"layout: the published one is for {problem}; export it without --layout")
-    if net.heads != HEADS.get(net.width, max(1, net.width // HEAD_WIDTH)):
+    if net.heads != _count_heads(net.width):
         raise UserError(
             f"layout: no tensor tells the {net.heads} heads of width {net.width}; export it without --layout"
         )

@@ -4,7 +4,6 @@ It draws latents of its own codec, KL-16, one token each. eps of a token is pred
 with the range of its posterior's variance. `sampling.masked_autoregressive` draws as its authors do.
 """
 
-import re
 from math import isqrt
 
 import jax.numpy as jnp
@@ -34,7 +33,7 @@ def _matches(file: WeightFile) -> bool:
 
 def _read(file: WeightFile) -> PublishedModel:
     net = _net(file)
-    shape = (net.size, net.size, _sizes(file, INPUT, 2)[1])
+    shape = (net.size, net.size, file.shape(INPUT, 2)[1])
     shapes = net_shapes(net, shape, jnp.zeros(1, jnp.int32))
     params = place_tensors(file, shapes, sources_by_name(shapes))
     noise = Gaussian(schedule.discrete_cosine(), predict.eps, inputs=net_inputs.steps_from_data())
@@ -46,38 +45,24 @@ def _read(file: WeightFile) -> PublishedModel:
 
 def _net(file: WeightFile) -> PublishedMAR:
     """The net whose sizes are those of the tensors."""
-    classes, width = _sizes(file, "class_emb.weight", 2)
-    head_width, _ = _sizes(file, INPUT, 2)
-    _, tokens, _ = _sizes(file, POSITIONS, 3)
-    _, positions, _ = _sizes(file, ALL_POSITIONS, 3)
+    classes, width = file.shape("class_emb.weight", 2)
+    head_width, _ = file.shape(INPUT, 2)
+    _, tokens, _ = file.shape(POSITIONS, 3)
+    _, positions, _ = file.shape(ALL_POSITIONS, 3)
     size = isqrt(tokens)
     if size**2 != tokens:
         raise UserError(f"{file.path}: {POSITIONS!r} has {tokens} tokens, which are no square; use the published file")
     return PublishedMAR(
         size=size,
         width=width,
-        encoder_depth=_depth(file, "encoder_blocks"),
-        decoder_depth=_depth(file, "decoder_blocks"),
+        encoder_depth=file.depth("encoder_blocks"),
+        decoder_depth=file.depth("decoder_blocks"),
         heads=HEADS.get(width, max(1, width // HEAD_WIDTH)),
         head_width=head_width,
-        head_depth=_depth(file, "diffloss.net.res_blocks"),
+        head_depth=file.depth("diffloss.net.res_blocks"),
         buffer=positions - tokens,
         classes=classes,
     )
-
-
-def _sizes(file: WeightFile, name: str, axes: int) -> tuple[int, ...]:
-    """The shape of a tensor. Raises UserError where it has another number of axes."""
-    shape = file.shape(name)
-    if len(shape) != axes:
-        raise UserError(f"{file.path}: {name!r} has shape {shape}, expected {axes} axes; use the weights as published")
-    return shape
-
-
-def _depth(file: WeightFile, part: str) -> int:
-    """The number of blocks of a part."""
-    pattern = re.escape(part) + r"\.(\d{1,3})\."
-    return 1 + max((int(match[1]) for name in file.tensors if (match := re.match(pattern, name))), default=0)
 
 
 FAMILY = Family("MAR", "MIT", "https://github.com/LTH14/mar", _matches, _read)

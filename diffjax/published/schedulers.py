@@ -13,15 +13,11 @@ from diffjax import net_inputs, predict, schedule
 from diffjax.errors import UserError
 from diffjax.noise import Gaussian
 from diffjax.published.stored_tensors import WeightFile
-from diffjax.utils.files import describe_error
-from diffjax.utils.untrusted import read_json
+from diffjax.published.weight_files import read_config
 
 CONFIG = "scheduler_config.json"
 FOLDER = "scheduler"  # of a pipeline, beside the model's
-MAX_JSON = 10**7  # bytes
 MAX_STEPS = 100_000
-MAX_COSINE_BETA = 0.999
-COSINE_OFFSET = 0.008
 PREDICTIONS = {"epsilon": predict.eps, "sample": predict.x0, "v_prediction": predict.v}
 FIXED = {"use_flow_sigmas": False, "timestep_type": "discrete", "predict_epsilon": True}  # else the noise is another
 CLASSES = (  # whose noise is a chain of betas, and whose nets receive the index of a step
@@ -47,17 +43,6 @@ def scheduler_beside(folder: Path) -> SchedulerConfig:
         if path.is_file():
             return SchedulerConfig(read_config(path), path)
     return SchedulerConfig({}, folder)
-
-
-def read_config(path: Path) -> dict[str, object]:
-    """The JSON object in a file. Raises UserError where there is none."""
-    try:
-        config = read_json(path, MAX_JSON)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a config ({describe_error(error)[:200]})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: is no JSON object; use the one that the weights came with")
-    return config
 
 
 def noise_of_scheduler(config: Mapping[str, object], path: Path) -> Gaussian:
@@ -109,9 +94,7 @@ def _scaled_linear(first: float, last: float, count: int) -> np.ndarray:
 
 def _squared_cosine(first: float, last: float, count: int) -> np.ndarray:
     """Those of Nichol & Dhariwal 2021, eq. 17, for which the ends are not used."""
-    angles = (np.arange(count + 1) / count + COSINE_OFFSET) / (1 + COSINE_OFFSET) * np.pi / 2
-    alpha2 = np.cos(angles) ** 2
-    return np.minimum(1 - alpha2[1:] / alpha2[:-1], MAX_COSINE_BETA)
+    return schedule.cosine_betas(count)
 
 
 BETAS: Mapping[str, Callable[[float, float, int], np.ndarray]] = {

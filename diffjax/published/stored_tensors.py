@@ -1,5 +1,6 @@
 """Tensors in files: their shapes and types are known when the file is opened, their numbers are read on demand."""
 
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,11 @@ class WeightFile:
             problem = f"{name!r} has shape {shape}, and no axis {axis}"
             raise UserError(f"{self.path}: {problem}; use the weights as published")
         return shape[axis]
+
+    def depth(self, part: str) -> int:
+        """One more than the highest number i of tensors `part.i.…`, at least 1."""
+        pattern = re.compile(re.escape(part) + r"\.(\d{1,4})\.")
+        return 1 + max((int(match[1]) for name in self.tensors if (match := pattern.match(name))), default=0)
 
     def setting(self, name: str, expected: type, default: object = None) -> Any:
         """A value of `config`. Raises UserError where it is of another type."""

@@ -95,4 +95,5 @@ def _place(file: WeightFile, name: str, shape: Shape, source: Source) -> jax.Arr
         problem = f"of shape {stored.shape} does not fit the net's {name} of shape {shape}"
         raise UserError(f"{file.path}: {source.tensor!r} {problem}; use the weights as published")
     values = source.layout(stored.read())
-    return jnp.asarray(np.asarray(values, np.float32, order="C"))
+    # Waiting frees the copy of the file's numbers before the next tensor is read.
+    return jax.block_until_ready(jnp.asarray(np.asarray(values, np.float32, order="C")))

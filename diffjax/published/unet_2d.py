@@ -8,9 +8,10 @@ from diffjax.errors import UserError
 from diffjax.nets.ddpm_unet import EMBEDDING_FACTOR, DDPMUNet
 from diffjax.published.family import Family, PublishedModel
 from diffjax.published.latent_scale import LatentScale
-from diffjax.published.schedulers import noise_of_scheduler, read_config, schedule_text, scheduler_beside
+from diffjax.published.schedulers import noise_of_scheduler, schedule_text, scheduler_beside
 from diffjax.published.stored_tensors import WeightFile
 from diffjax.published.tensor_mapping import Source, net_shapes, place_tensors, sources_by_name
+from diffjax.published.weight_files import read_config
 
 KIND = "UNet2DModel"
 TENSORS = {"conv_in.weight", "time_embedding.linear_1.weight", "down_blocks.0.resnets.0.time_emb_proj.weight"}

@@ -59,6 +59,17 @@ def is_weight_file(path: str | Path) -> bool:
     return not config and holds_snapshots(path)
 
 
+def read_config(path: Path) -> dict[str, object]:
+    """The JSON object in a file. Raises UserError where there is none."""
+    try:
+        config = read_json(path, MAX_JSON)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a config ({describe_error(error)[:200]})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: is no JSON object; use the one that the weights came with")
+    return config
+
+
 def _denoiser_folder(folder: Path) -> Path:
     """The folder of the denoiser in that of a pipeline; another folder, or a pipeline with its own config, itself."""
     if (folder / CONFIG).is_file() or not (folder / PIPELINE).is_file():
@@ -89,9 +100,7 @@ def _read_folder(folder: Path, average: str | None) -> WeightFile:
     if not (folder / CONFIG).is_file():
         problem = f"has no {CONFIG}, and no {' or '.join(DENOISERS)} of a pipeline"
         raise UserError(f"{folder}: {problem}; give a diffusers folder, such as the unet of a pipeline, or a file")
-    config = read_json(folder / CONFIG, MAX_JSON)
-    if not isinstance(config, dict):
-        raise UserError(f"{folder / CONFIG}: is no JSON object; use the one that the weights came with")
+    config = read_config(folder / CONFIG)
     kind = config.get("_class_name", "")
     indices = sorted(folder.glob(f"*{INDEX_SUFFIX}"))
     if len(indices) == 1:

@@ -30,10 +30,14 @@ def posterior(learned_variance: bool = False) -> Step:
     ) -> tuple[Sample, None]:
         return jax.vmap(noise.posterior)(keys, x, denoise(x, t), t, s), carry
 
-    if learned_variance:
-        needed = {"needs": GaussianNoise, "prediction_type": Prediction}
-        return Step(no_carry, update, per_position=True, stochastic=True, **needed)
-    return Step(no_carry, update, per_position=True, stochastic=True)
+    return Step(
+        no_carry,
+        update,
+        per_position=True,
+        stochastic=True,
+        needs=GaussianNoise if learned_variance else Noise,
+        prediction_type=Prediction if learned_variance else None,
+    )
 
 
 @memoize_by_arguments

@@ -71,6 +71,16 @@ def test_a_mistake_is_one_line(dit, call, tmp_path, arguments, field) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_anything_else_is_no_model(call, tmp_path) -> None:
+    (tmp_path / "pictures").mkdir()
+    told = call("sample.py", "--model", tmp_path / "pictures", "--out", tmp_path / "out")
+    assert told.code == 2
+    assert told.err.count("\n") == 1
+    assert "--model" in told.err
+    assert "config.json" in told.err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="session")
 def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A codec of four latent channels, two pixels along the side of each."""
