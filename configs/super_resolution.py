@@ -5,8 +5,8 @@ python train.py --config configs/super_resolution.py --workdir runs/enlarge \
 python sample.py --workdir runs/enlarge --out out --low_res small.png --size=image --num 4
 
 All else is chosen as by configs/pictures.py. Noise of a standard deviation of up to 0.5, of pixels in [-1, 1], is added
-to the small picture, and the net is told how much: so it can enlarge what another model drew (Ho et al. 2021, cascaded
-diffusion models). docs/photographs.md has figures.
+to half of the small pictures, and the net is told how much: so it can enlarge what another model drew (Ho et al. 2021,
+cascaded diffusion models). docs/photographs.md has figures.
 """
 
 from dataclasses import replace

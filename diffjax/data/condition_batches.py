@@ -84,7 +84,7 @@ def _draw_variant(part: Part, key: Key[Array, ""], value: jax.Array) -> jax.Arra
         value = value[jax.random.randint(key, (), 0, part.choices)]
     if part.noise:
         level_key, noise_key = jax.random.split(key)
-        level = jax.random.uniform(level_key, maxval=part.noise)
+        level = part.noise * jax.nn.relu(jax.random.uniform(level_key, minval=-1, maxval=1))
         noise = jax.random.normal(noise_key, value.shape, value.dtype).at[..., -1].set(1)
         value += level * noise
     return value
