@@ -95,7 +95,9 @@ def test_an_image_does_not_know_its_batch_and_labels_are_given() -> None:
     labelled = np.broadcast_to(LABELS[:, None, None, None], IMAGES.shape).astype(np.uint8)
     low = bits_estimator.estimate_bits(asked, ROOT, (labelled, LABELS), 60, draws=8).bits
     assert low.mean() < whole.mean() - 1
-    assert "given the label" in bits_estimator.describe_method(asked, BitsPerDim(low, low), {})
+    for labelled in (True, False):
+        said = bits_estimator.describe_method(asked, BitsPerDim(low, low), {}, labelled)
+        assert ("given the label" in said) is labelled
 
 
 def test_how_is_told() -> None:

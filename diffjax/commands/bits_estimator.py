@@ -104,8 +104,10 @@ def bits_by_context(
     return visible, np.asarray(bits)
 
 
-def describe_method(estimator: BitsEstimator, measured: BitsPerDim, options: Mapping[str, int]) -> str:
-    """The method, its cost, and the error that it alone causes."""
+def describe_method(
+    estimator: BitsEstimator, measured: BitsPerDim, options: Mapping[str, int], labelled: bool = False
+) -> str:
+    """The method, its cost, and the error that it alone causes; `labelled`: the model was given the label."""
     options = {**OPTIONS[estimator.method], **options}
     cost = ", ".join(f"{count} {name}" for name, count in options.items())
     method = {
@@ -117,7 +119,7 @@ def describe_method(estimator: BitsEstimator, measured: BitsPerDim, options: Map
     form = "; of a density" if encoding.real else ""
     if encoding.noisy:
         form = "; of dequantised pixels, so an upper bound"
-    condition = ", given the label" if has_label(estimator.net.null_cond) else ""
+    condition = ", given the label" if labelled else ""
     return f"{method}{condition}{form}"
 
 

@@ -60,12 +60,12 @@ def compare_likelihoods(
     train, test = (evenly_spaced_images(real[name], measurement.count) for name in ("train", "test"))
     train_bits, measured = _measure(estimator, train, test, measurement, report)
     rows: Rows = {"this model": (train_bits, np.asarray(measured.bits))}
+    labelled = has_label(estimator.net.null_cond) and test[1] is not None
     if distribution is None:
         rows |= _baseline_rows(estimator, real["train"], [train, test])
     else:
-        with_labels = has_label(estimator.net.null_cond)
-        rows |= _known_rows(distribution, [train, test], rows["this model"], with_labels)
-    method = describe_method(estimator, measured, measurement.options)
+        rows |= _known_rows(distribution, [train, test], rows["this model"], labelled)
+    method = describe_method(estimator, measured, measurement.options, labelled)
     description = f"{method}; {len(train[0])} images of train, {len(test[0])} of test"
     curves = _context_curves(estimator, {"train": train, "test": test}, measurement)
     return Likelihoods(rows, description, mean_accuracy(measured)), curves

@@ -105,9 +105,9 @@ def low_res(factor: int = 2, noise: float = 0.0) -> Maker:
     """The image at 1/factor of its size, float32 [h / factor, w / factor, c] in [−1, 1]: means of square blocks.
 
     With `noise` there is one more channel, s, and s times normal noise is added, as for cascades in Ho et al. 2021,
-    section 4.2. Training draws s evenly from [0, noise] for half of the examples; for the other half, and in all else,
-    it is 0: a small picture without noise is what most samples are drawn for. Raises UserError for a factor below 2, for
-    one that does not divide the sides of the images, and for a noise outside of [0, 2].
+    section 4.2. Training draws s evenly from [0, noise] for half of the examples. For the other half, and in all else,
+    it is 0: most samples are drawn for a small picture without noise. Raises UserError for a factor below 2, for one
+    that does not divide the sides of the images, and for a noise outside of [0, 2].
     """
     if not 0 <= noise <= 2:
         raise UserError(f"low_res: noise must be in [0, 2], of pixels in [-1, 1], got {noise:g}")

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from diffjax.errors import UserError
+from diffjax.published.flax_files import read_flax_tree
+from diffjax.published.flax_trees import gather_flax, holds_orbax_tree, read_orbax_tree
 from diffjax.published.safetensors_files import read_safetensors
 from diffjax.published.snapshots import find_snapshots, holds_snapshots, read_average
 from diffjax.published.state_dicts import check_average, gather_tensors
@@ -18,16 +20,18 @@ DENOISERS = ("unet", "transformer")  # the folder of a pipeline that has its den
 INDEX_SUFFIX = ".safetensors.index.json"  # of weights in several files
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
-SUFFIXES = (SAFETENSORS, *PICKLES)
+FLAX = ".msgpack"
+SUFFIXES = (SAFETENSORS, *PICKLES, FLAX)
 MAX_JSON = 10**7  # bytes
 ARCHIVE = b"PK\x03\x04"  # the first bytes of a file of torch.save
 PICKLE = b"\x80"  # the first byte of a pickle
 
 
 def read_weight_file(path: str | Path, average: str | None = None) -> WeightFile:
-    """The tensors of a file, or of a diffusers folder; nothing in it is executed, and no number read yet.
+    """The tensors of a file, of a diffusers folder, or of an Orbax checkpoint; nothing in it is executed.
 
-    Of a pipeline they are its denoiser's, and the path is that folder. `average` chooses among the weights of a
+    No number is read yet. Of a pipeline they are its denoiser's, and the path is that folder. Those of Flax have the
+    names and the layout of the torch modules that they mirror (`flax_trees`). `average` chooses among the weights of a
     checkpoint, such as "model" beside "ema"; of a folder of snapshots it is one of any length (`snapshots`). Raises
     UserError for what is no file of weights, is damaged, or names anything else than tensors.
     """
@@ -54,7 +58,7 @@ def is_weight_file(path: str | Path) -> bool:
         config = read_json(path / CONFIG, MAX_JSON) if (path / CONFIG).is_file() else {}
     except (OSError, ValueError):
         return False
-    if (path / PIPELINE).is_file() or (isinstance(config, dict) and "_class_name" in config):
+    if (path / PIPELINE).is_file() or (isinstance(config, dict) and "_class_name" in config) or holds_orbax_tree(path):
         return True
     return not config and holds_snapshots(path)
 
@@ -85,6 +89,8 @@ def _read_file(path: Path, average: str | None) -> WeightFile:
     if path.suffix == SAFETENSORS:
         check_average(path, average)
         return WeightFile(path, read_safetensors(path))
+    if path.suffix == FLAX:
+        return gather_flax(path, read_flax_tree(path), average)
     if head == ARCHIVE:
         return gather_tensors(path, read_archive(path), average)
     if head[:1] == PICKLE or path.suffix in PICKLES:
@@ -95,6 +101,8 @@ def _read_file(path: Path, average: str | None) -> WeightFile:
 def _read_folder(folder: Path, average: str | None) -> WeightFile:
     """The weights of a diffusers folder, in one file or several, with its config; or of snapshots of a training."""
     folder = _denoiser_folder(folder)
+    if not (folder / CONFIG).is_file() and holds_orbax_tree(folder):
+        return gather_flax(folder, read_orbax_tree(folder), average)
     if not (folder / CONFIG).is_file() and (snapshots := find_snapshots(folder)):
         return read_average(folder, snapshots, average, lambda path: _read_file(path, None))
     if not (folder / CONFIG).is_file():
