@@ -4,7 +4,7 @@ Each part reads runs of docs/photographs.md in the folder RUNS, and is published
 before. Half an hour each, on two cores:
 
 enlarge  runs enlarge and photos, and regression where there is one: test patches at half their size, enlarged
-holes    run photos: a hole of 12 × 12 in test patches
+holes    run photos, and filling where there is one: a hole of 12 × 12 in test patches
 sizes    run photos: samples of other sizes than that of training
 whole    run enlarge: the photograph that no model has seen, at twice its size, by tiles and at once
 style    run style: samples in the look of test patches
@@ -28,6 +28,7 @@ from photographic.measures import (
     psnr,
     rank_coverage,
     spectrum_distance,
+    squares,
 )
 from photographic.whole import measure_whole
 from PIL import Image
@@ -66,15 +67,16 @@ def measure_enlarge(runs: Path) -> Figures:
         found[f"unconditional, {name}, mean of 8"] = unconditional.mean(0)
         found[f"unconditional, {name}, one sample"] = unconditional[0]
     bicubic = found["bicubic"]
-
-    def gain(images: np.ndarray, bicubic: np.ndarray, truth: np.ndarray) -> float:
-        return psnr(images, truth) - psnr(bicubic, truth)
-
     rows = {}
     for name, images in found.items():
         looks = [gradient_distance(images, truth), spectrum_distance(images, truth)]
         rows[name] = [*jackknife(psnr, images, truth), *jackknife(gain, images, bicubic, truth), *looks]
     return {"rows": rows}
+
+
+def gain(images: np.ndarray, baseline: np.ndarray, truth: np.ndarray) -> float:
+    """How much better than the baseline the images are, in dB."""
+    return psnr(images, truth) - psnr(baseline, truth)
 
 
 def measure_holes(runs: Path) -> Figures:
@@ -86,28 +88,36 @@ def measure_holes(runs: Path) -> Figures:
     photos = open_run(runs / "photos")
     found = {"biharmonic": biharmonic(truth, hidden), "nearest training patch": nearest(truth, train, ~hidden)}
     coverage = {}
-    for name, method in {"repaint(5, 5)": edit.repaint(5, 5), "pigdm": edit.pigdm()}.items():
-        samples = solved(photos, lambda x: edit.inpaint(x, jnp.asarray(~hidden)), 2 * truth - 1, EACH, method)
+    drawings = {"repaint(5, 5)": (photos, edit.repaint(5, 5)), "pigdm": (photos, edit.pigdm())}
+    if (runs / "filling").exists():
+        drawings["model of given pixels, clamp"] = open_run(runs / "filling"), edit.clamp()
+    for name, (model, method) in drawings.items():
+        samples = solved(model, lambda x: edit.inpaint(x, jnp.asarray(~hidden)), 2 * truth - 1, EACH, method)
         found[f"{name}, mean of {EACH}"] = samples.mean(0)
         found[f"{name}, one sample"] = samples[0]
         coverage[f"{name}, mean of {EACH}"] = rank_coverage(
             samples[:, :, hidden].reshape(EACH, -1), truth[:, hidden].ravel()
         )
     rows = {}
+    baseline = found["biharmonic"][:, HOLE, HOLE]
     for name, images in found.items():
         inside = images[:, HOLE, HOLE], truth[:, HOLE, HOLE]
-        rows[name] = [*jackknife(psnr, *inside), gradient_distance(*inside), *coverage.get(name, ())]
+        gained = jackknife(gain, inside[0], baseline, inside[1])
+        rows[name] = [*jackknife(psnr, *inside), *gained, gradient_distance(*inside), *coverage.get(name, ())]
     return {"rows": rows}
 
 
 def measure_sizes(runs: Path) -> Figures:
-    """Samples of each size against real patches of that size, beside training patches against them."""
+    """Samples of each size, cut into squares of the size of training, against real ones, beside training patches.
+
+    Photographs themselves are cut at fewer scales where a patch is large, so that real patches of another size are not
+    of the law that the model was trained on.
+    """
     photos = open_run(runs / "photos")
+    real, train = (photo_patches(split, (SIDE, SIDE), PIXELS // SIDE**2) for split in ("test", "train"))
     rows = {}
     for size in SIZES:
-        count = PIXELS // (size[0] * size[1])
-        real, train = (photo_patches(split, size, count) for split in ("test", "train"))
-        images = drawn(at_size(photos, size), count)
+        images = squares(drawn(at_size(photos, size), PIXELS // (size[0] * size[1])), SIDE)
         rows["{}x{}".format(*size)] = [
             *(patch_frechet(each, real) for each in (images, train)),
             *(spectrum_distance(each, real) for each in (images, train)),
@@ -160,17 +170,24 @@ def _enlarge_table(rows: Figures) -> Table:
 
 
 def _holes_table(rows: Figures) -> Table:
-    columns = ("a hole of 12 x 12 in 32 x 32", "PSNR within, dB", "gradients, levels", "coverage", "of exact samples")
+    head = ("a hole of 12 x 12 in 32 x 32", "PSNR within, dB", "over biharmonic, dB", "gradients, levels")
+    columns = (*head, "coverage", "of exact samples")
     cells = [
-        (name, f"{a:.2f} ± {b:.2f}", f"{gradient:.2f}", *(f"{share:.3f}" for share in shares or ()))
-        for name, (a, b, gradient, *shares) in rows.items()
+        (name, f"{a:.2f} ± {b:.2f}", f"{c:+.2f} ± {d:.2f}", f"{gradient:.2f}", *(f"{share:.3f}" for share in shares))
+        for name, (a, b, c, d, gradient, *shares) in rows.items()
     ]
     return table("Inpainting of test patches", columns, [(*row, *("",) * (len(columns) - len(row))) for row in cells])
 
 
 def _sizes_table(rows: Figures) -> Table:
     own = next(iter(rows.values()))
-    columns = ("drawn at", "Fréchet over real's", "to that of 32x32", "spectrum over real's, dB", "to that of 32x32")
+    columns = (
+        "drawn at, squares of 32x32",
+        "Fréchet over real's",
+        "to that of 32x32",
+        "spectrum over real's, dB",
+        "to that of 32x32",
+    )
     cells = []
     for name, (ours, real, power, real_power) in rows.items():
         ratios = (ours / real, ours / real / (own[0] / own[1]), power / real_power)

@@ -1,9 +1,12 @@
 """Sampling grids: `grid(noise, steps) -> [steps + 1]` clock values, strictly falling, noisiest first.
 
-A grid is an array made on the host; step rules get pairs of neighbours. Grids with a smallest sigma end in one of two
-ways. `last="clean"`: at sigma = 0, where any rule of first order returns the prediction at sigma_min (other code calls
-it denoising at sigma_min). `last="sigma_min"`: at sigma_min, with that much noise left.
+A grid is an array made on the host; step rules get pairs of neighbours. Grids with a smallest sigma, which of a chain
+of T steps is that of step 1, end in one of two ways. `last="clean"`: at sigma = 0, where any rule of first order
+returns the prediction at sigma_min (other code calls it denoising at sigma_min). `last="sigma_min"`: at sigma_min, with
+that much noise left.
 """
+
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +17,8 @@ from diffjax.errors import UserError
 from diffjax.grid_search import Search as Search
 from diffjax.grid_search import optimise as optimise
 from diffjax.protocols import Noise
+from diffjax.utils.grid_layout import pad_grid as pad_grid
+from diffjax.utils.grid_layout import repeat_per_block as repeat_per_block
 from diffjax.utils.host import on_host
 
 __all__ = [
@@ -23,7 +28,9 @@ __all__ = [
     "explicit",
     "exponential",
     "karras",
+    "karras_chain",
     "leading",
+    "linspace",
     "log_snr",
     "quadratic",
     "trailing",
@@ -31,6 +38,7 @@ __all__ = [
 ]
 
 Grid = Float[Array, " _"]  # steps + 1 clock values
+SIGMA_WITHOUT_SIGNAL = 2.0**12  # sigma/alpha where `karras_chain` begins if it is infinite
 
 
 @validate_arguments
@@ -72,23 +80,65 @@ def beta(noise: Noise, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Gri
 
 @validate_arguments
 @on_host
-def trailing(noise: Noise, steps: int, train_steps: int = 1000) -> Grid:
+def trailing(noise: Noise, steps: int, train_steps: int = 1000, last: str = "clean") -> Grid:
     """The steps round(T - k T/N) of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2): starts at t = 1."""
     _check_train_steps(steps, train_steps, "trailing")
-    return jnp.asarray(np.round(np.linspace(train_steps, 0, steps + 1)) / train_steps, jnp.result_type(float))
+    return _chain_grid(np.round(np.linspace(train_steps, 0, steps + 1))[:-1], train_steps, last, "trailing")
 
 
 @validate_arguments
 @on_host
-def leading(noise: Noise, steps: int, train_steps: int = 1000) -> Grid:
-    """The steps 1 + i ⌊T/N⌋, i < N, of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2), as DDPM's code.
+def leading(
+    noise: Noise, steps: int, train_steps: int = 1000, offset: int = 0, endpoint: bool = True, last: str = "clean"
+) -> Grid:
+    """The steps 1 + offset + i ⌊T/N⌋, i < N, of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2).
 
-    Unless N = T it starts below t = 1, so `sample` asks for `start=`, the state there. Published code gives the prior's
-    noise as if it were that state, which is what the paper finds at fault; trailing does not need it.
+    As DDPM's code. Without `endpoint` N counts one more, and i > 0. Unless N = T it starts below t = 1, so `sample`
+    asks for `start=`, the state there. Published code gives the prior's noise as if it were that state, which is what
+    the paper finds at fault; trailing does not need it.
     """
-    _check_train_steps(steps, train_steps, "leading")
-    chain = 1 + np.arange(steps)[::-1] * (train_steps // steps)
-    return jnp.asarray(np.append(chain, 0) / train_steps, jnp.result_type(float))
+    _check_train_steps(steps + (not endpoint), train_steps, "leading")
+    stride = train_steps // (steps + (not endpoint))
+    chain = 1 + offset + stride * (np.arange(steps)[::-1] + (not endpoint))
+    if offset < 0 or chain[0] > train_steps:
+        greatest = train_steps - int(chain[0]) + offset
+        raise UserError(f"leading: offset must be 0 … {greatest} for {steps} steps of {train_steps}, got {offset}")
+    return _chain_grid(chain, train_steps, last, "leading")
+
+
+@validate_arguments
+@on_host
+def linspace(
+    noise: Noise, steps: int, train_steps: int = 1000, endpoint: bool = True, rounded: bool = True, last: str = "clean"
+) -> Grid:
+    """N steps evenly from T to 1 of a chain of T = train_steps, then 0 (Lin et al. 2024, table 2): starts at t = 1.
+
+    Without `endpoint` they are the first N of N + 1. Whole numbers, or where not `rounded`, what lies between too.
+    """
+    _check_train_steps(steps + (not endpoint), train_steps, "linspace")
+    chain = np.linspace(0, train_steps - 1, max(steps + (not endpoint), 2))[::-1][:steps]
+    return _chain_grid(1 + (np.round(chain) if rounded else chain), train_steps, last, "linspace")
+
+
+@validate_arguments
+@on_host
+def karras_chain(
+    noise: Noise, steps: int, spacing: str = "linspace", train_steps: int = 1000, offset: int = 0, last: str = "clean"
+) -> Grid:
+    """The ramp of `karras`, rho = 7, from the first to the last of N steps of a chain, then 0.
+
+    `spacing`: how they would lie by "leading", "linspace" or "trailing". Where the first has no signal left, the ramp
+    begins with sigma/alpha = 2^12, as in diffusers.
+    """
+    spacings = {"leading": partial(leading, offset=offset), "linspace": linspace, "trailing": trailing}
+    if spacing not in spacings:
+        raise UserError(f"karras_chain: spacing must be {', '.join(map(repr, spacings))}, got {spacing!r}")
+    chain = spacings[spacing](noise, steps, train_steps, last=last)
+    ends = np.exp(-np.asarray(noise.log_snr(chain[np.array([0, -2])]), np.float64) / 2)
+    ends[ends > 1 / np.finfo(np.float32).eps] = SIGMA_WITHOUT_SIGNAL
+    first, final = ends ** (1 / 7)
+    ramp = noise.time(jnp.asarray(-14 * np.log(np.linspace(first, final, steps)), chain.dtype))
+    return jnp.concatenate([chain[:1], ramp[1:-1], chain[-2:]]) if steps > 1 else chain
 
 
 def explicit(noise: Noise, steps: int, times: tuple[float, ...]) -> Grid:
@@ -155,38 +205,26 @@ def at_a_time(noise: Noise, steps: int, k: int = 1) -> Grid:
     return jnp.maximum(1 - jnp.arange(count + 1) * (k / steps), 0).at[-1].set(0.0)
 
 
-def pad_grid(grid: Grid, length: int) -> Grid:
-    """The grid with its last point repeated up to `length` steps, which changes nothing: such grids compile once.
-
-    Raises UserError where the grid has more steps.
-    """
-    steps = len(grid) - 1
-    if length < steps:
-        raise UserError(f"pad_grid: length must be at least the grid's {steps} steps, got {length}")
-    return jnp.concatenate([grid, jnp.broadcast_to(grid[-1:], (length - steps,))])
-
-
-def repeat_per_block(grid: Grid, count: int) -> Grid:
-    """The whole grid once in each block of `order.blocks(count)`. Raises UserError unless it goes from 1 to 0."""
-    stops = np.asarray(grid, np.float64)
-    if count < 1 or stops[0] != 1 or stops[-1] != 0:
-        raise UserError(
-            f"repeat_per_block: expected a grid from 1 to 0 and count >= 1, got {stops[0]:g} to {stops[-1]:g}, {count}"
-        )
-    blocks = [(count - 1 - block + stops[:-1]) / count for block in range(count)]
-    return jnp.asarray(np.append(np.concatenate(blocks), 0), jnp.asarray(grid).dtype)
-
-
 def _complete_grid(times: Grid, last: str) -> Grid:
     """The grid from 1, the level of the prior, through all times but the first, to 0 if clean."""
     return jnp.concatenate([jnp.ones_like(times[:1]), times[1:], jnp.zeros_like(times[: last == "clean"])])
 
 
+def _chain_grid(chain: np.ndarray, train_steps: int, last: str, grid: str) -> Grid:
+    """The levels of steps 1 … train_steps, and the last: 0, or that of step 1, which may be there already."""
+    _check_last(last, grid)
+    return jnp.asarray(np.append(chain, float(last == "sigma_min")) / train_steps, jnp.result_type(float))
+
+
 def _ramp_length(steps: int, last: str, grid: str) -> int:
     """The number of points of the ramp; sigma = 0 is one more."""
+    _check_last(last, grid)
+    return _check_at_least(steps, 1) + (last == "sigma_min")
+
+
+def _check_last(last: str, grid: str) -> None:
     if last not in ("clean", "sigma_min"):
         raise UserError(f'{grid}: last must be "clean" (end at sigma = 0) or "sigma_min" (end there), got {last!r}')
-    return _check_at_least(steps, 1) + (last == "sigma_min")
 
 
 def _reachable_sigma_max(noise: Noise, sigma_min: float, sigma_max: float, grid: str) -> float:

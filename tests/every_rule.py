@@ -16,9 +16,13 @@ DETERMINISTIC = {
     "unipc": steps.unipc(3, "bh1"),
     "adams_rk4": steps.adams(4, start=steps.rk4()),
     "unipc_midpoint": steps.unipc(2, start=steps.midpoint()),
+    "pndm": steps.pndm(),
+    "pndm_runge_kutta": steps.pndm(runge_kutta=True),
+    "clipped_unipc": steps.clipped(steps.unipc(), 2.0),
 }
 STOCHASTIC = {
     "posterior": steps.posterior(),
+    "posterior_upper": steps.posterior(upper_variance=True),
     "ddim_half": steps.ddim(0.5),
     "dpmpp_2m_sde": steps.dpmpp_2m_sde(),
     "edm_stochastic": steps.edm_stochastic(),

@@ -70,6 +70,8 @@ def test_it_builds(config) -> None:
     made = [specs.instantiate(condition_parts, text, "data.parts")(about) for text in config.data.parts]
     heard = tuple(data_spec.PartSpec(part.name, part.shape, part.vocab) for part in made)
     facts = dataclasses.replace(STAND_IN, form=config.data.form, parts=heard)
+    if config.model.net.startswith("AutoencoderKL"):
+        facts = dataclasses.replace(facts, shape=(8, 8, 3))
     built = build.build_model(model, facts)
     assert (built.net.null_cond is not None) == bool(config.model.conditional or config.model.conditions)
     loss = build.build_loss(built, t)

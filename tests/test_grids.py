@@ -22,6 +22,8 @@ FROM_ONE = {
     "cosine": grids.cosine,
     "beta": grids.beta,
     "trailing": grids.trailing,
+    "linspace": grids.linspace,
+    "karras_chain": grids.karras_chain,
     "karras": grids.karras,
     "exponential": grids.exponential,
     "log_snr": grids.log_snr,
@@ -106,6 +108,37 @@ def test_the_published_chains() -> None:
             assert np.all(np.diff(np.asarray(grids.trailing(NOISE, count, train_steps))) < 0)
 
 
+def test_chains_as_a_scheduler_counts_them() -> None:
+    """Worked out by hand for T = 10; a scheduler's step n is n + 1 here."""
+    ten = {"train_steps": 10}
+    chains = {
+        (9, 6, 3, 1): grids.leading(NOISE, 3, offset=2, last="sigma_min", **ten),
+        (8, 6, 4, 0): grids.leading(NOISE, 3, offset=1, endpoint=False, **ten),
+        (10, 5, 1, 0): grids.linspace(NOISE, 3, **ten),  # 4.5 is rounded to 4
+        (10, 5.5, 1, 1): grids.linspace(NOISE, 3, rounded=False, last="sigma_min", **ten),
+        (10, 7, 4, 1): grids.linspace(NOISE, 3, endpoint=False, last="sigma_min", **ten),
+        (10, 5, 1): grids.trailing(NOISE, 2, last="sigma_min", **ten),
+        (10, 0): grids.linspace(NOISE, 1, **ten),
+    }
+    for chain, grid in chains.items():
+        np.testing.assert_allclose(grid, np.array(chain) / 10, rtol=1e-6)
+
+
+def test_the_karras_ramp_of_a_chain_is_that_between_its_ends() -> None:
+    """As in `karras`, whose first stop is t = 1 whatever sigma_max is; and where no signal is left, from 2^12."""
+    noise = Gaussian(schedule.discrete_linear(), predict.eps)
+    for spacing in ("leading", "linspace", "trailing"):
+        chain = getattr(grids, spacing)(noise, 8)
+        high, low = ratio(noise, chain[np.array([0, -2])])
+        grid = grids.karras_chain(noise, 8, spacing)
+        np.testing.assert_array_equal(np.asarray(grid)[[0, -2, -1]], np.asarray(chain)[[0, -2, -1]])
+        np.testing.assert_allclose(grid[1:], grids.karras(noise, 8, low, high)[1:], rtol=1e-4)
+    without_signal = grids.karras_chain(NOISE, 8)
+    high, low = 2.0**12, ratio(NOISE, without_signal[-2:-1])[0]
+    ramp = np.linspace(high ** (1 / 7), low ** (1 / 7), 8) ** 7
+    np.testing.assert_allclose(ratio(NOISE, without_signal)[1:-1], ramp[1:], rtol=1e-3)
+
+
 def test_leading_needs_the_state_at_its_start() -> None:
     grid = grids.leading(NOISE, 4)
     with pytest.raises(UserError, match=r"^grid: .*0\.751.*start="):
@@ -167,6 +200,9 @@ def test_explicit_times_are_the_grid() -> None:
         ("explicit([1.0, 0.25, 0.0])", 2, [1, 0.25, 0]),
         ("trailing(train_steps=4)", 2, [1, 0.5, 0]),
         ("beta(1.0, beta=1.0)", 2, [1, 0.5, 0]),
+        ("leading(train_steps=10, offset=1, last='sigma_min')", 2, [0.7, 0.2, 0.1]),
+        ("linspace(train_steps=9, endpoint=False)", 2, [1, 5 / 9, 0]),
+        ("karras_chain(spacing='trailing', train_steps=4)", 2, [1, 0.5, 0]),
         ("log_snr(-3, 3, last='clean')", 1, [1, 0]),
     ],
 )
@@ -192,6 +228,15 @@ def test_grids_are_found_by_name(text, count, stops) -> None:
         (grids.beta, {"beta": -1.0}, "^beta: beta .*-1.0"),
         (grids.trailing, {"steps": 11, "train_steps": 10}, "^trailing: train_steps .*11.*10"),
         (grids.leading, {"steps": 11, "train_steps": 10}, "^leading: train_steps .*11.*10"),
+        (grids.leading, {"steps": 10, "train_steps": 10, "endpoint": False}, "^leading: train_steps .*11.*10"),
+        (grids.leading, {"offset": -1}, r"^leading: offset .*0 … 249 .*-1"),
+        (grids.leading, {"offset": 250}, r"^leading: offset .*0 … 249 .*250"),
+        (grids.leading, {"last": "first"}, "^leading: last"),
+        (grids.linspace, {"steps": 11, "train_steps": 10}, "^linspace: train_steps .*11.*10"),
+        (grids.linspace, {"last": ""}, "^linspace: last"),
+        (grids.trailing, {"last": ""}, "^trailing: last"),
+        (grids.karras_chain, {"spacing": "even"}, "^karras_chain: spacing .*leading.*linspace.*trailing.*'even'"),
+        (grids.karras_chain, {"steps": 0}, "steps: .* 0"),
         (grids.explicit, {"steps": 0, "times": (1.0,)}, "^explicit: times"),
         (grids.explicit, {"steps": 2, "times": (1.0, 0.5, 0.5)}, "^explicit: times"),
         (grids.explicit, {"steps": 1, "times": (1.5, 0.5)}, "^explicit: times"),

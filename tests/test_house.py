@@ -72,6 +72,7 @@ LIBRARIES = {
     "PIL": "utils evaluation reports",
     "safetensors": "training evaluation",
     "huggingface_hub": "published",
+    "tokenizers": "published",
 }
 
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}

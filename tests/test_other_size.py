@@ -65,6 +65,11 @@ def picture(tmp_path: Path):
     return write
 
 
+def test_a_net_whose_condition_has_no_picture_stays_as_it_is() -> None:
+    net = nets.ConditionalUNet()
+    assert resize_model(trained(net, (64, 64, 3), weights=False), (96, 64)).info.net is net
+
+
 def draw(model: TrainedModel, name: str, steps: int = 2, **flags):
     """Two images of an edit."""
     request = EditRequest(model.info.data, **flags)

@@ -263,3 +263,10 @@ def test_a_plan_of_the_same_grid_is_made_once() -> None:
     for count in (2, 2, 3):
         sample(keys(0, 2), NOISE, order.together, lambda x, t, cond: x, (3,), steps=count, step=step)
     assert [len(grid) for grid in plans] == [3, 4]
+
+
+def test_a_host_loop_may_be_a_part_of_another_program() -> None:
+    """The grid is a constant of that program, and what is computed of it is not."""
+    *_, alone = draw(keys(0, 2), "ddim", driver=stepwise)
+    inside = jax.jit(lambda given: [*draw(given, "ddim", driver=stepwise)][-1])(keys(0, 2))
+    np.testing.assert_allclose(inside, alone, rtol=1e-5, atol=1e-6)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from diffjax.evaluation.fidelity import psnr as psnr
+from diffjax.evaluation.fidelity import spectrum_distance as spectrum_distance
 from diffjax.evaluation.frechet_distance import frechet_from_moments, gather_moments
 
 PATCH = 8  # pixels a side, of the patches whose Fréchet distance is taken
@@ -35,11 +37,6 @@ def jackknife(statistic: Callable[..., float], *arrays: np.ndarray) -> Estimate:
     return Estimate(statistic(*arrays), float(np.std(left_out) * np.sqrt(count - 1)))
 
 
-def psnr(images: Images, truth: Images) -> float:
-    """10 log10(1 / mean squared error) of all numbers, in dB."""
-    return float(-10 * np.log10(np.mean((images - truth) ** 2)))
-
-
 def gradients(images: Images) -> Float64[np.ndarray, " _"]:
     """The absolute differences of neighbours, of all rows, columns and channels."""
     return np.concatenate([np.abs(np.diff(images, axis=axis)).ravel() for axis in (1, 2)])
@@ -51,29 +48,20 @@ def gradient_distance(images: Images, truth: Images) -> float:
     return float(255 * np.mean(np.abs(ours - theirs)))
 
 
-def spectrum(images: Images) -> Float64[np.ndarray, " _"]:
-    """The mean power in rings of frequencies of one width, up to half a period a pixel, of pictures of any sides."""
-    height, width = images.shape[1:3]
-    power = np.mean(np.abs(np.fft.fft2(images - images.mean((1, 2), keepdims=True), axes=(1, 2))) ** 2, axis=(0, 3))
-    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
-    rings = np.floor(radius * 2 * PATCH).astype(int)  # the widest ring that all sizes fill
-    kept = rings < PATCH
-    total = np.bincount(rings[kept], power[kept] / (height * width), PATCH)
-    return total / np.bincount(rings[kept], minlength=PATCH)
-
-
-def spectrum_distance(images: Images, truth: Images) -> float:
-    """The root mean square difference of the spectra over rings, in dB."""
-    ratio = spectrum(images)[1:] / spectrum(truth)[1:]
-    return float(np.sqrt(np.mean((10 * np.log10(ratio)) ** 2)))
-
-
 def patches(images: Images) -> Float64[np.ndarray, "n _"]:
     """All squares of `PATCH` pixels that tile the pictures, a row each; what fills no square is left out."""
     count, height, width, channels = images.shape
     rows, columns = height // PATCH, width // PATCH
     cut = images[:, : rows * PATCH, : columns * PATCH].reshape(count, rows, PATCH, columns, PATCH, channels)
     return cut.swapaxes(2, 3).reshape(-1, PATCH * PATCH * channels)
+
+
+def squares(images: Images, side: int) -> Images:
+    """As many squares of that side as fit into each picture beside each other, from its first pixel on."""
+    rows, columns = (length // side * side for length in images.shape[1:3])
+    return np.concatenate(
+        [images[:, y : y + side, x : x + side] for y in range(0, rows, side) for x in range(0, columns, side)]
+    )
 
 
 def patch_frechet(images: Images, truth: Images) -> float:

@@ -16,6 +16,7 @@ from diffjax import reports
 from diffjax.commands import diagnostic_curves, image_sampler, likelihood_report, model_diagnostics
 from diffjax.commands.assessment_samples import draw_samples, show_picture
 from diffjax.commands.assessment_state import Plan, Results
+from diffjax.commands.codec_floor import measure_codec
 from diffjax.commands.likelihood_report import Measurement
 from diffjax.commands.part_progress import Cost, PartProgress
 from diffjax.errors import UserError, tell
@@ -24,7 +25,7 @@ from diffjax.noise import Gaussian
 from diffjax.parallel.batch_progress import Report
 
 SECONDS_PER_UNIT = {"pairs": 5e-11}  # of a product in double precision, before any is timed
-SCORES = ("samples", "scores", "features")  # the parts of --quick
+SCORES = ("samples", "scores", "features", "codec")  # the parts of --quick
 
 
 class Part(NamedTuple):
@@ -67,6 +68,7 @@ def report_of(plan: Plan, results: Results) -> reports.Report:
         results.likelihoods,
         diagnostic_curves.training_curves(model.workdir) | results.curves,
         results.pictures,
+        results.codec,
     )
 
 
@@ -189,6 +191,10 @@ def _single_level(plan: Plan) -> bool:
     return plan.model.comparable and isinstance(plan.sampler.noise, Gaussian) and plan.sampler.order.width == 1
 
 
+def _through_codec(plan: Plan) -> bool:
+    return plan.model.comparable and plan.sampler.data.latents is not None
+
+
 def _known_distribution(plan: Plan) -> bool:
     return plan.model.distribution is not None
 
@@ -214,6 +220,7 @@ PARTS = {
     "samples": Part(draw_samples, _net(lambda plan: plan.count * _nfe(plan))),
     "scores": Part(_scores, _pairs, _comparable),
     "features": Part(_features, _pairs, _comparable),
+    "codec": Part(measure_codec, _pairs, _through_codec),
     "findings": Part(_findings, _pairs, _comparable),
     "pictures": Part(_pictures, _net(lambda plan: 6 * _nfe(plan)), _of_images),
     "bits": Part(_bits, _net(lambda plan: 2 * plan.likelihood_images * 64)),

@@ -66,6 +66,7 @@ class Results:
     curves: dict[str, reports.Curves] = field(default_factory=dict)
     pictures: dict[str, Path] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
+    codec: reports.CodecFloor | None = None
     done: list[str] = field(default_factory=list)
 
     @property

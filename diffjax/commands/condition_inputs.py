@@ -15,9 +15,11 @@ from diffjax.commands import condition_pictures
 from diffjax.conditions import LABEL, fill_condition
 from diffjax.data import byte_tokenizer
 from diffjax.edit import MixedCondition
-from diffjax.errors import UserError
+from diffjax.errors import UserError, tell
 from diffjax.experiment.model_info import ModelInfo
 from diffjax.nets.condition_encoders import Category, Number, Picture, Style, Text
+from diffjax.nets.conditional_unet import TEXT
+from diffjax.published.clip_text import TextEncoder, encode
 from diffjax.traits import ConditionalNet, net_traits
 from diffjax.utils.prng import KeyUse, fold, keys
 
@@ -124,7 +126,7 @@ def condition_parts(info: ModelInfo, request: ConditionRequest, root: Key[Array,
     net = info.net
     parts: Parts = {}
     if request.prompt is not None:
-        parts |= tokenize_prompt(net, request.prompt, "--prompt")
+        parts |= prompt_part(info, request.prompt, "--prompt")
     if request.sketch is not None:
         encoder = _find_encoder(net, Picture, "sketch", "--sketch", "was not trained on sketches")
         parts[encoder.part] = condition_pictures.read_sketch(Path(request.sketch), encoder.shape)
@@ -174,13 +176,29 @@ def number_parts(net: ConditionalNet) -> dict[str, Number | Category]:
     return {encoder.part: encoder for encoder in encoders if isinstance(encoder, NUMBER_ENCODERS)}
 
 
-def tokenize_prompt(net: ConditionalNet, prompt: str, flag: str) -> Parts:
-    """The text part of a condition, from a prompt."""
-    encoder = _find_encoder(net, Text, None, flag, "was not trained on text")
+def prompt_part(info: ModelInfo, prompt: str, flag: str) -> Parts:
+    """The text part of a condition, from a prompt: its tokens, or of a pipeline what its text encoder makes of it."""
+    if info.text is not None:
+        return {TEXT: np.asarray(_encode_prompt(info.text, prompt, flag))}
+    encoder = _find_encoder(info.net, Text, None, flag, "was not trained on text")
     try:
         return {encoder.part: byte_tokenizer.encode([prompt], encoder.shape[0])[0]}
     except UserError as mistake:
         raise UserError(f"{flag}: {mistake}") from None
+
+
+def _encode_prompt(encoder: TextEncoder, prompt: str, flag: str) -> Array:
+    tokenizer = encoder.tokenizer
+    try:
+        excess = tokenizer.overflow(prompt)
+    except UserError as mistake:
+        raise UserError(f"{flag}: {mistake}") from None
+    if excess:
+        tell(
+            f"{flag}: has {tokenizer.count(prompt)} tokens, and the text encoder takes {tokenizer.length}; left out: "
+            f"{excess!r}"
+        )
+    return encode(encoder, [prompt])[0]
 
 
 def _parse_number(net: ConditionalNet, text: str, categories: Mapping[str, Sequence[str]]) -> Parts:

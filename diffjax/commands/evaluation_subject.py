@@ -172,9 +172,11 @@ def _open_data(info: ModelInfo, workdir: Path) -> _Data:
             raise UserError(f"--data {config.name}: expected {expected}, got {actual}; leave the classes out")
         return _Data(dataset, (), "")
     parts = data_spec.parse_parts(config.parts, dataset)
-    if not data_spec.build_data_spec(dataset, config.form, parts).matches(info.data):
+    form = "unit" if config.latents else config.form
+    if not data_spec.build_data_spec(dataset, form, parts).matches(replace(info.data, latents=None)):
         raise UserError(f"{config.name}: the data set has changed since {workdir} was trained; restore it, or retrain")
-    return _Data(dataset, parts, split_rules.describe_changes(info.splits, dataset) if info.splits else "")
+    recorded = None if config.latents else info.splits  # those of latents are of mirrored pictures too
+    return _Data(dataset, parts, split_rules.describe_changes(recorded, dataset) if recorded else "")
 
 
 def _describe_size(dataset: Dataset) -> str:

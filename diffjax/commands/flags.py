@@ -48,7 +48,9 @@ def define_published_flags() -> None:
     flags.DEFINE_string("model", None, help_line)
     help_line = "Family of --model, DiT or SiT, where its name does not tell; by default found from the file."
     flags.DEFINE_string("family", None, help_line)
-    help_line = "File or folder of the codec that makes pictures of the latents of --model; by default none."
+    help_line = (
+        "File, folder or run of the codec that makes pictures of latents; by default, of a run, that of its latents."
+    )
     flags.DEFINE_string("codec", None, help_line)
 
 

@@ -7,6 +7,7 @@ from math import prod
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree, Shaped, UInt8
 
@@ -23,12 +24,12 @@ from diffjax.grids import Grid
 from diffjax.order import Order
 from diffjax.parallel.batch_progress import BatchProgress
 from diffjax.parallel.dispatch import map_in_batches
-from diffjax.protocols import Denoise, Keys, Noise, Prediction, Sample, Step
+from diffjax.protocols import Denoise, GaussianNoise, Keys, Noise, Prediction, Sample, Step
 from diffjax.sampling import blockwise, cached
 from diffjax.sampling.driver import sample_for
 from diffjax.sampling.loop import stepwise
 from diffjax.traits import ConditionalNet
-from diffjax.utils.prng import keys
+from diffjax.utils.prng import KeyUse, fold, keys
 
 Output = TypeVar("Output")
 
@@ -162,9 +163,17 @@ def to_bytes(x: Shaped[Array | np.ndarray, "n ..."], data: DataSpec) -> UInt8[np
 
 def _sample_batch(loop: Callable[..., Output], sampler: ImageSampler, keys: Keys, cond: PyTree) -> Output:
     shape = sampler.data.encoding.shape(sampler.data.shape)
-    return loop(
-        keys, sampler.noise, sampler.order, sampler.denoise, shape, cond=cond, grid=sampler.grid, step=sampler.step
-    )
+    options = {"cond": cond, "grid": sampler.grid, "step": sampler.step}
+    if sampler.grid[0] < 1 and isinstance(sampler.noise, GaussianNoise):
+        options["start"] = _start_below_one(sampler.noise, keys, sampler.grid[0], shape)
+    return loop(keys, sampler.noise, sampler.order, sampler.denoise, shape, **options)
+
+
+def _start_below_one(noise: GaussianNoise, keys: Keys, t: Array, shape: tuple[int, ...]) -> Array:
+    """Noise of the variance of x_t in the place of x_t, as published code begins a chain by its `leading` steps."""
+    m = noise.coefficients(t)
+    std = jnp.sqrt((m.alpha * noise.data_std) ** 2 + m.sigma**2)
+    return std * jax.vmap(lambda key: jax.random.normal(key, shape))(fold(keys, KeyUse.PRIOR))
 
 
 def _fastest_loop(sampler: ImageSampler, progress: BatchProgress | None = None) -> Callable[..., Sample]:

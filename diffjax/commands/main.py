@@ -1,4 +1,4 @@
-"""The console command `diffjax`: train, sample, evaluate and export."""
+"""The console command `diffjax`: train, sample, evaluate, encode and export."""
 
 import importlib
 import sys
@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "Train a model, or resume a run.",
     "sample": "Sample from a trained model, or edit images with it.",
     "evaluate": "Score a trained model, images from files, or compare runs.",
+    "encode": "Make the latents of a data set, for a model of latents.",
     "export": "Write the weights of a run into one file.",
 }
 

@@ -14,7 +14,7 @@ def model_path() -> Path:
     """The run of --workdir, or the published weights of --model. Raises UserError for both, and for neither."""
     published = flags.FLAGS["model"].value
     if published is None:
-        refuse_flags(("family", "codec"), "is for published weights, which --model names")
+        refuse_flags(("family",), "is for published weights, which --model names")
         return folder_flag("workdir")
     refuse_flags(("workdir", "step", "allow_imports"), "is for a run, and --model names published weights")
     return Path(published)

@@ -11,15 +11,18 @@ from diffjax.commands.condition_inputs import complete_conditions
 from diffjax.commands.image_sampler import build_image_sampler, sample_images, with_denoiser
 from diffjax.conditions import has_label
 from diffjax.data import byte_tokenizer
+from diffjax.data.pixel_representation import Encoded, to_uint8
 from diffjax.denoising import denoiser
 from diffjax.experiment.build import ModelParts
 from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.experiment.data_spec import DataSpec
+from diffjax.nets.autoencoder_kl import AutoencoderKL
 from diffjax.nets.condition_encoders import Text
 from diffjax.reports import grid, labelled_grid
 from diffjax.traits import net_traits
 
 PER_ROW = 10  # images of a row, and rows
+LEVELS = 256  # of a pixel that is shown
 Picture = UInt8[np.ndarray, "h w c"]
 
 
@@ -43,6 +46,19 @@ def sample_gallery(
         trained = with_denoiser(sampler, denoiser(model.noise, model.net, host_params))
         images = sample_images(trained, jax.random.key(0), count, count, cond)
         return grid(images, PER_ROW) if rows is None else labelled_grid(images, rows, names, PER_ROW)
+
+    return draw
+
+
+def reconstruction_gallery(net: AutoencoderKL, images: Encoded) -> Callable[[PyTree], Picture]:
+    """`gallery(variables)`: images in rows, and below each row what a codec makes of them."""
+    apply = jax.jit(net.apply)
+
+    def draw(variables: PyTree) -> Picture:
+        restored = np.asarray(apply(variables, images))[..., : images.shape[-1]]
+        starts = range(0, len(restored), PER_ROW)
+        pairs = [part[start : start + PER_ROW] for start in starts for part in (np.asarray(images), restored)]
+        return grid(to_uint8(np.concatenate(pairs), LEVELS), PER_ROW)
 
     return draw
 

@@ -16,7 +16,7 @@ from diffjax.commands.condition_inputs import (
     build_conditions,
     label_index,
     number_parts,
-    tokenize_prompt,
+    prompt_part,
 )
 from diffjax.commands.image_sampler import ImageSampler, build_image_sampler
 from diffjax.commands.sweep_values import Lists, parse_lists
@@ -77,7 +77,7 @@ def prepare_request(
     info = model.info
     root = jax.random.key(request.seed)
     cond, labels = build_conditions(info, request.condition, root, count, random_labels)
-    negative = {} if request.negative is None else tokenize_prompt(info.net, request.negative, "--negative")
+    negative = {} if request.negative is None else prompt_part(info, request.negative, "--negative")
     parts = ModelParts(model.noise, model.order, info.net)
     sampler = build_image_sampler(denoiser_of(model), parts, info.data, request.sampler, negative)
     if isinstance(cond, MixedCondition):

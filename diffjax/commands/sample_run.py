@@ -12,7 +12,7 @@ from jaxtyping import Int32, Shaped, UInt8
 
 from diffjax import loss
 from diffjax.commands import edit_requests, image_sampler
-from diffjax.commands.condition_inputs import ConditionRequest, build_conditions, label_index, tokenize_prompt
+from diffjax.commands.condition_inputs import ConditionRequest, build_conditions, label_index, prompt_part
 from diffjax.commands.edit_inputs import EditRequest
 from diffjax.commands.edit_run import EditContext, EditResult
 from diffjax.commands.flags import (
@@ -36,6 +36,7 @@ from diffjax.utils.files import check_writable, write_atomically
 from diffjax.utils.waiting import Waiting
 
 MIN_EDIT_STEPS = 50  # of an edit, unless --steps is given
+EDIT_GRID = "trailing()"  # of an edit, where that of the model begins below full noise
 LAST_FRAME_MS = 800
 Images = UInt8[np.ndarray, "n h w c"]
 Labels = Int32[np.ndarray, " n"] | None
@@ -138,6 +139,10 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
         request = request.with_value("steps", max(request.sampler.steps, MIN_EDIT_STEPS))
     count = values.num if values["num"].present else EDITED_IMAGES
     ready = prepare_request(model, request, count, random_labels=False)
+    if ready.sampler.grid[0] < 1 and not values["grid"].present:
+        tell(f"edits begin at full noise, and {request.sampler.grid} below it; the grid is {EDIT_GRID}")
+        request = request.with_value("grid", EDIT_GRID)
+        ready = prepare_request(model, request, count, random_labels=False)
     end = end_condition(info, request.condition, edit_request)
     end_cond = build_conditions(info, end, ready.root, count, random_labels=False).cond
     context = EditContext(ready.sampler, ready.root, count, values.batch, ready.cond, end_cond)
@@ -159,7 +164,7 @@ def trained_to_inpaint(info: ModelInfo) -> bool:
 def end_condition(info: ModelInfo, condition: ConditionRequest, edit: EditRequest) -> ConditionRequest:
     """The condition at the end of an interpolation: that at its start, but for --label_to and --prompt_to."""
     if edit.prompt_to is not None:
-        tokenize_prompt(info.net, edit.prompt_to, "--prompt_to")
+        prompt_part(info, edit.prompt_to, "--prompt_to")
         condition = condition._replace(prompt=edit.prompt_to)
     return condition if edit.label_to is None else condition._replace(label=edit.label_to)
 

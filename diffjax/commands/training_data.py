@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -20,8 +21,10 @@ from diffjax.data.framing import format_dimensions
 from diffjax.data.raw_batches import ReadAhead
 from diffjax.errors import UserError
 from diffjax.experiment import data_spec, meaning
+from diffjax.experiment.codecs import picture_spec
 from diffjax.experiment.config import Config, Data
 from diffjax.experiment.data_spec import DataSpec
+from diffjax.experiment.latent_files import open_latents, picture_fields
 from diffjax.experiment.picture_defaults import Choice, choose_settings, unset_fields
 from diffjax.experiment.run_record import Record
 from diffjax.protocols import Keys
@@ -50,7 +53,8 @@ class Examples(NamedTuple):
 class TrainingData:
     """A data set, the rule that divided it, the parts of its conditions, and what a model depends on of it.
 
-    `std` is the standard deviation of training images as the model sees them, 0 for tokens.
+    `std` is the standard deviation of training images as the model sees them, 0 for tokens. `sample_spec` is the record
+    of what the model draws: of pictures where it sees stored latents.
     """
 
     dataset: Dataset
@@ -58,6 +62,7 @@ class TrainingData:
     parts: tuple[Part, ...]
     spec: DataSpec
     std: float
+    sample_spec: DataSpec
 
     @property
     def sizes(self) -> dict[Size, int]:
@@ -71,12 +76,17 @@ class TrainingData:
 
 def open_data(data: Data, rule: str = split_rules.CURRENT_RULE) -> TrainingData:
     """The data of a config, divided by that rule. Raises UserError for data that are missing or do not fit."""
-    cache = data_spec.parse_cache(data.cache, data.image_size, data.fit)
-    recipe = f"{data.image_size}\n{data.fit}\n{data.background}"  # of decoded pixels, beside the files
-    dataset = decoded_cache.cache_split(data_spec.open_configured(data, rule), "train", cache, recipe)
+    if data.latents:
+        dataset, codec = open_latents(Path(data.latents), picture_fields(vars(data)))
+    else:
+        cache = data_spec.parse_cache(data.cache, data.image_size, data.fit)
+        recipe = f"{data.image_size}\n{data.fit}\n{data.background}"  # of decoded pixels, beside the files
+        dataset = decoded_cache.cache_split(data_spec.open_configured(data, rule), "train", cache, recipe)
+        codec = None
     parts = data_spec.parse_parts(data.parts, dataset)
-    spec = data_spec.build_data_spec(dataset, data.form, parts)
-    return TrainingData(dataset, rule, parts, spec, measure_std(dataset, spec))
+    spec = replace(data_spec.build_data_spec(dataset, data.form if codec is None else "real", parts), codec=codec)
+    sample_spec = spec if codec is None else picture_spec(spec, data.latents)
+    return TrainingData(dataset, rule, parts, spec, measure_std(dataset, spec), sample_spec)
 
 
 def measure_std(dataset: Dataset, spec: DataSpec) -> float:
@@ -147,7 +157,7 @@ def data_notes(data: TrainingData, previous: Record | None) -> list[str]:
     splits = previous.splits if previous else None
     changed = split_rules.describe_changes(splits, dataset) if splits else ""
     notes = [*([changed] if changed else []), *dataset.notes, *_describe_buckets(data)]
-    if not spec.of_images:
+    if not data.sample_spec.of_images:
         notes.append(f"{dataset.name}: examples of shape {spec.shape} are no images, so no pictures are written")
     absent = [name for name, share in zip(spec.class_names, spec.label_frequencies, strict=True) if not share]
     if absent:

@@ -122,7 +122,7 @@ def _train_plan(
 
 def _picture_interval(plan: TrainingPlan) -> int:
     """The steps between two pictures; 0 for arrays that are no images."""
-    return plan.config.train.picture_every_steps if plan.data.spec.of_images else 0
+    return plan.config.train.picture_every_steps if plan.data.sample_spec.of_images else 0
 
 
 def _train(

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key, PyTree, UInt8
 
-from diffjax.commands.sample_gallery import PER_ROW, sample_gallery
+from diffjax.commands.sample_gallery import PER_ROW, reconstruction_gallery, sample_gallery
 from diffjax.commands.training_data import TrainingData
 from diffjax.conditions import has_label
 from diffjax.errors import UserError
@@ -23,6 +23,7 @@ from diffjax.experiment.run_record import Record
 from diffjax.loss.protocol import Loss
 from diffjax.nets.adapters import map_base
 from diffjax.nets.adapters import merge_adapters as plain_net
+from diffjax.nets.autoencoder_kl import AutoencoderKL
 from diffjax.protocols import Net
 from diffjax.training import checkpoint
 from diffjax.training.ema import STD
@@ -33,6 +34,7 @@ from diffjax.training.state import State, create, warm_start
 from diffjax.training.validation import validation_function
 from diffjax.utils.tree_paths import leaf_name, leaves_by_name, matches
 
+GALLERY_PICTURES = 3 * PER_ROW  # of a codec
 Validate = Callable[[PyTree], dict[str, float]]  # from parameters to metrics
 Gallery = Callable[[PyTree], UInt8[np.ndarray, "h w c"]]  # from variables to a picture of samples
 
@@ -73,7 +75,10 @@ def build_setup(config: Config, model: ModelParts, data: TrainingData) -> Traini
     null = model.net.null_cond
     loss = build.build_loss(model, train)
     net, optimizer = freeze(model.net, build.build_optimizer(train), train.freeze)
-    gallery = sample_gallery(model, data.spec, config.sample, _gallery_conditions(data, null))
+    if isinstance(model.net, AutoencoderKL):
+        gallery = reconstruction_gallery(model.net, data.examples(_gallery_split(data), GALLERY_PICTURES, null).x)
+    else:
+        gallery = sample_gallery(model, data.sample_spec, config.sample, _gallery_conditions(data, null))
     return TrainingSetup(
         model=model,
         net=net,
@@ -114,8 +119,11 @@ def _gallery_conditions(data: TrainingData, null: PyTree) -> PyTree:
     """Conditions of held-out examples for a gallery, of a net with conditions but no classes."""
     if null is None or has_label(null):
         return None
-    split = "validation" if len(data.dataset.splits["validation"]) else "train"
-    return data.examples(split, PER_ROW, null).cond
+    return data.examples(_gallery_split(data), PER_ROW, null).cond
+
+
+def _gallery_split(data: TrainingData) -> str:
+    return "validation" if len(data.dataset.splits["validation"]) else "train"
 
 
 def _validation(model: ModelParts, loss: Loss, data: TrainingData, count: int) -> Validate | None:

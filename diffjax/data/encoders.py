@@ -52,7 +52,7 @@ def _load_model(model: str) -> Model:
     try:
         from sentence_transformers import SentenceTransformer  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError("sentence_transformer: is not installed; run: pip install 'diffjax[text]'") from None
+        raise UserError("sentence_transformer: is not installed; run: pip install 'diffjax[embed]'") from None
     try:
         return SentenceTransformer(model, model_kwargs={"use_safetensors": True})
     except (OSError, ValueError) as error:

@@ -51,6 +51,9 @@ class Data:
     """Where decoded images of a folder or of shards are kept, so that each file is decoded once. Range: `none`, or
     `disk(max_gb=10.0)`, in `~/.cache/diffjax/decoded`, for sets of at most that size; `disk(folder='…')`, elsewhere.
     When: files are much larger than `image_size`, and training waits for them, or is often begun."""
+    latents: str = ""
+    """Latents of the pictures that the other fields name, made before. Range: a folder that `diffjax encode` wrote;
+    empty: none, and the model sees pixels. When: pictures are larger than 64 pixels a side (docs/latents.md)."""
     workers: int = 0
     """Processes that decode the images of sets that are not kept on the device. Unit: processes. Range: [0, ∞); 0:
     threads of the training process. When: the accelerator waits for images: as many as there are cores to spare."""

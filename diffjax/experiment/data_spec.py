@@ -33,6 +33,7 @@ from diffjax.data.split_rules import SplitRule
 from diffjax.data.unreadable import Unreadable
 from diffjax.errors import UserError
 from diffjax.experiment import specs, user_parts
+from diffjax.experiment.codec_record import CodecRecord, parse_codec_record
 from diffjax.experiment.config import Data
 from diffjax.utils.files import is_single_line
 from diffjax.utils.image_io import parse_colour, parse_size
@@ -63,7 +64,8 @@ class DataSpec:
 
     The image shape, the number of classes (0 where unlabelled), their names and their shares of the training images,
     the number of levels of a pixel, the form in which the model sees it, the parts that a condition may have beside the
-    class, and the names of the categories of those that are categories. `latents` is the form of a model of latents.
+    class, and the names of the categories of those that are categories. Of stored latents, shape and form are theirs,
+    and `codec` is what made them. `latents` is the form of pictures that a model sees as latents.
     """
 
     shape: tuple[int, ...]
@@ -75,6 +77,7 @@ class DataSpec:
     parts: tuple[PartSpec, ...] = ()
     categories: tuple[CategoryNames, ...] = ()
     latents: Form | None = None
+    codec: CodecRecord | None = None
 
     @property
     def encoding(self) -> Form:
@@ -84,7 +87,7 @@ class DataSpec:
     @property
     def of_images(self) -> bool:
         """Whether examples are grey or RGB images, which can be shown."""
-        return len(self.shape) == 3 and self.shape[2] in (1, 3)
+        return len(self.shape) == 3 and self.shape[2] in (1, 3) and self.codec is None
 
     @property
     def of_signals(self) -> bool:
@@ -98,8 +101,11 @@ class DataSpec:
 
     @property
     def semantics(self) -> dict[str, object]:
-        """The fields on which the meaning of a model's numbers depends; shares of classes change as a set grows."""
-        return {name: value for name, value in vars(self).items() if name != "label_frequencies"}
+        """The fields on which the meaning of a model's numbers depends: not the shares of classes, which change as a
+        set grows, nor where a codec lies.
+        """
+        kept = {name: value for name, value in vars(self).items() if name != "label_frequencies"}
+        return kept if self.codec is None else {**kept, "codec": self.codec._replace(source="")}
 
     def matches(self, other: "DataSpec") -> bool:
         """Whether a model of the one can be used with the other."""
@@ -127,6 +133,7 @@ def parse_data_spec(document: Mapping[str, Any]) -> DataSpec:
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
     values["parts"] = tuple(PartSpec(part, tuple(shape), vocab) for part, shape, vocab in document.get("parts", ()))
     values["categories"] = tuple(CategoryNames(part, tuple(names)) for part, names in document.get("categories", ()))
+    values["codec"] = parse_codec_record(document.get("codec"))
     spec = DataSpec(**values)
     if not _possible(spec):
         raise ValueError("facts: out of range")

@@ -9,6 +9,7 @@ from diffjax.data.split_rules import SplitRecord
 from diffjax.experiment import config_files
 from diffjax.experiment.config import Config
 from diffjax.experiment.data_spec import DataSpec
+from diffjax.published.clip_text import TextEncoder
 from diffjax.traits import ConditionalNet
 
 
@@ -39,7 +40,8 @@ class ModelInfo:
     """Where a loaded denoiser comes from: its net, its data, its config, the step and the average of its weights.
 
     `size` is the height and width that it draws, where it was trained on pictures of another size, and `tiles` say how,
-    where it does not draw them at once. Published weights have an `origin`, step 0, and the config that they amount to.
+    where it does not draw them at once. Published weights have an `origin`, step 0, and the config that they amount to,
+    and `text` encodes the prompts of their part "text".
     """
 
     net: ConditionalNet
@@ -51,6 +53,7 @@ class ModelInfo:
     size: tuple[int, int] | None = None
     tiles: Tiles | None = None
     origin: Origin | None = None
+    text: TextEncoder | None = None
 
     @property
     def config_hash(self) -> str:

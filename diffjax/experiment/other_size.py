@@ -66,8 +66,9 @@ def _resize_info(info: ModelInfo, size: Size, field: str) -> ModelInfo:
     trained_size = info.data.shape[0], info.data.shape[1]
     if size == trained_size:
         return info
-    conditions = [_resize_encoder(encoder, trained_size, size, field) for encoder in net_traits(info.net).conditions]
-    net = clone(info.net, conditions=tuple(conditions)) if conditions else info.net
+    encoders = net_traits(info.net).conditions
+    conditions = tuple(_resize_encoder(encoder, trained_size, size, field) for encoder in encoders)
+    net = clone(info.net, conditions=conditions) if conditions != encoders else info.net
     shapes = {encoder.part: encoder.shape for encoder in conditions if isinstance(encoder, Picture)}
     return replace(info, net=net, data=_resize_data(info.data, size, shapes), size=size)
 

@@ -5,16 +5,17 @@ from pathlib import Path
 
 from diffjax.denoising import denoiser
 from diffjax.errors import UserError
+from diffjax.experiment.codecs import load_codec
 from diffjax.experiment.config import Config, Data, Model, Sample
 from diffjax.experiment.data_spec import DataSpec
 from diffjax.experiment.latents import latents_form
 from diffjax.experiment.model_info import ModelInfo, Origin
 from diffjax.experiment.trained_model import TrainedModel
 from diffjax.noise import Gaussian
-from diffjax.published.autoencoder_kl import Codec, read_codec
+from diffjax.published.autoencoder_kl import Codec
 from diffjax.published.family import PublishedModel
 from diffjax.published.models import load_published
-from diffjax.published.weight_files import read_weight_file
+from diffjax.published.pipelines import complete_pipeline, is_of_text
 from diffjax.traits import ConditionalNet
 
 LEVELS = 256  # of a pixel
@@ -27,9 +28,14 @@ def load_model(
     """The denoiser of a file of published weights, its noise and order, and where they come from.
 
     `average`, `family`: see `published.load_published`. `codec` is the file of the AutoencoderKL that makes pictures of
-    the latents that the model draws. Raises UserError for a file that cannot be read, and for a codec of other latents.
+    the latents that the model draws; by default that of the pipeline of a text model. Raises UserError for a file that
+    cannot be read, and for a codec of other latents.
     """
     model, kind, file = load_published(source, average, family)
+    text = None
+    if is_of_text(model):
+        model, text, own_codec = complete_pipeline(model, file.path)
+        codec = codec or own_codec
     info = ModelInfo(
         net=model.net,
         data=_data_spec(model, None if codec is None else _fitting_codec(model, Path(codec))),
@@ -37,6 +43,7 @@ def load_model(
         step=0,
         ema=average or "published",
         origin=Origin(kind.name, kind.licence, kind.source, file.path),
+        text=text,
     )
     return TrainedModel(denoiser(model.noise, model.net, {"params": model.params}), model.noise, model.order, info)
 
@@ -85,10 +92,10 @@ def _config(model: PublishedModel) -> Config:
 
 
 def _fitting_codec(model: PublishedModel, path: Path) -> Codec:
-    """The codec in a file. Raises UserError where the model draws no latents, or of another number of channels."""
+    """The codec in a file or a run. Raises UserError where the model draws none, or of other channels."""
     if model.latents is None:
         raise UserError(f"codec {path}: this model draws pixels, and needs none; leave it out")
-    codec = read_codec(read_weight_file(path), model.latents)
+    codec = load_codec(path, model.latents)
     if codec.channels != model.shape[-1]:
         problem = f"its latents have {codec.channels} channels, and the model draws {model.shape[-1]}"
         raise UserError(f"codec {path}: {problem}; give the codec that the model was trained with")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from diffjax.nets.adapters import control as control  # not in __all__: no nets by themselves, so no choices of a
 from diffjax.nets.adapters import lora as lora  # config's model.net
 from diffjax.nets.adm_unet import ADMUNet as ADMUNet
+from diffjax.nets.autoencoder_kl import AutoencoderKL as AutoencoderKL
+from diffjax.nets.conditional_unet import ConditionalUNet as ConditionalUNet
 from diffjax.nets.ddpm_unet import DDPMUNet as DDPMUNet
 from diffjax.nets.dhariwal_unet import DhariwalUNet as DhariwalUNet
 from diffjax.nets.dit import DiT
@@ -27,7 +29,16 @@ from diffjax.nets.transformer import Transformer
 from diffjax.nets.unet import UNet
 
 __all__ = ["MAR", "MLP", "DiT", "Transformer", "UNet"]
-FURTHER = ("ADMUNet", "DDPMUNet", "DhariwalUNet", "EDM2UNet", "PublishedMAR", "SongUNet")
+FURTHER = (
+    "ADMUNet",
+    "AutoencoderKL",
+    "ConditionalUNet",
+    "DDPMUNet",
+    "DhariwalUNet",
+    "EDM2UNet",
+    "PublishedMAR",
+    "SongUNet",
+)
 """The nets of published weights, which a config may name beside those of `__all__`: `sample.py --check` writes how."""
 
 if TYPE_CHECKING:

@@ -4,12 +4,15 @@ Residual blocks at halved sides, in the form of Esser et al. 2021. Modules bear 
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from diffjax.errors import UserError
 from diffjax.nets.diffusers_blocks import AttentionBlock, ResidualBlock, State, convolution, double_sides, group_norm
 from diffjax.nets.layers import check_fields
+from diffjax.protocols import Cond, Keys
+from diffjax.traits import NetTraits
 
 EPSILON = 1e-6  # of the variance of a group
 CHANNELS = 3  # of an image
@@ -21,7 +24,7 @@ class AutoencoderKL(nn.Module):
     """The moments of q(z | x) = N(mean, diag exp(logvar)) of an image x, and the image of a latent z.
 
     `encode` and `decode` are for `apply(variables, x, method="encode")`. Images are [b, h, w, 3] in [-1, 1], latents
-    [b, h / factor, w / factor, latent_channels] with the sides rounded down.
+    [b, h / factor, w / factor, latent_channels] with the sides rounded down. `loss.reconstruction` trains it.
     """
 
     widths: tuple[int, ...] = (128, 256, 512, 512)
@@ -60,10 +63,32 @@ class AutoencoderKL(nn.Module):
             self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1))
             self.post_quant_conv = nn.Conv(self.latent_channels, (1, 1))
 
-    def __call__(self, x: Array) -> State:
-        """The image of the mean latent of an image; `init` needs it."""
-        mean, _ = self.encode(x)
-        return self.decode(mean)
+    @property
+    def traits(self) -> NetTraits:
+        """Convolutional, of any size that divides by the factor."""
+        return NetTraits(convolutional=True, any_size=True)
+
+    @property
+    def null_cond(self) -> None:
+        """It is unconditional."""
+        return
+
+    def __call__(self, x: Array, level: Array | None = None, cond: Cond = None, keys: Keys | None = None) -> State:
+        """The image of a latent of x, and as one more channel KL(q(z | x) | N(0, 1)) in nats per pixel.
+
+        The latent is drawn by the keys, one for each example; without them it is the mean. The level is not used.
+        Raises UserError for sides that do not divide by the factor.
+        """
+        if any(side % self.factor for side in x.shape[1:3]):
+            raise UserError(f"net: sides must divide by {self.factor}, got images of shape {x.shape}; set image_size")
+        mean, log_variance = self.encode(x)
+        z = mean
+        if keys is not None:
+            noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:]))(keys)
+            z = mean + jnp.exp(log_variance / 2) * noise
+        nats = (mean**2 + jnp.exp(log_variance) - 1 - log_variance).sum(-1, keepdims=True) / 2
+        per_pixel = nats.repeat(self.factor, 1).repeat(self.factor, 2) / self.factor**2
+        return jnp.concatenate([self.decode(z), per_pixel], axis=-1)
 
     def encode(self, x: Array) -> tuple[State, State]:
         """Mean and log-variance of the latent of an image. Raises UserError for what is no image."""

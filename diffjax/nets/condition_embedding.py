@@ -85,7 +85,7 @@ def encode_conditions(
 
     A part that the condition lacks is not present.
     """
-    outputs = [encoder(_select_part(encoder, cond, batch), features, dtype) for encoder in conditions]
+    outputs = [encoder(select_part(encoder, cond, batch), features, dtype) for encoder in conditions]
     vectors = [output.vector for output in outputs if output.vector is not None]
     pictures = [output.channels for output in outputs if output.channels is not None]
     tokens = [output.tokens for output in outputs if output.tokens is not None]
@@ -134,7 +134,7 @@ def _null_part(condition: Encoder) -> ConditionPart:
     return ConditionPart(jnp.zeros(condition.shape, kind), jnp.zeros((), bool))
 
 
-def _select_part(condition: Encoder, cond: PyTree, batch: int) -> ConditionPart:
+def select_part(condition: Encoder, cond: PyTree, batch: int) -> ConditionPart:
     """The encoder's part of a condition. Raises UserError where it has another shape."""
     if not isinstance(cond, dict) or condition.part not in cond:
         null = _null_part(condition)

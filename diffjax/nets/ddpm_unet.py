@@ -6,21 +6,20 @@ from jaxtyping import Array, Float, PyTree
 
 from diffjax.errors import UserError
 from diffjax.nets.condition_embedding import check_encoders, extract_label, null_condition
-from diffjax.nets.diffusers_blocks import (
-    AttentionBlock,
-    ResidualBlock,
-    State,
-    Vector,
-    convolution,
-    double_sides,
-    group_norm,
+from diffjax.nets.diffusers_blocks import AttentionBlock, ResidualBlock, State, Vector, convolution, group_norm
+from diffjax.nets.diffusers_layout import (
+    EMBEDDING_FACTOR,
+    Block,
+    check_embedding,
+    check_layout,
+    check_sides,
+    embed_level,
+    go_down,
+    go_up,
 )
 from diffjax.nets.layers import check_fields, require_scalar_level
-from diffjax.nets.sinusoids import published_sinusoids
 from diffjax.protocols import Keys
 from diffjax.traits import NetTraits
-
-EMBEDDING_FACTOR = 4  # the width of the level's embedding over that of the first depth
 
 
 class DDPMUNet(nn.Module):
@@ -62,27 +61,20 @@ class DDPMUNet(nn.Module):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check_fields("float32", self.dropout, depths=len(self.widths), blocks=self.blocks, groups=self.groups)
-        for width in self.widths:
-            check_fields("float32", self.dropout, width=width)
+        check_fields("float32", self.dropout)
         check_encoders((), self.classes)
-        self._check_channels()
-        if not 0 < self.epsilon < 1 or not 0 < self.middle_divisor < float("inf"):
-            raise UserError("net: epsilon must be in (0, 1), and middle_divisor positive and finite")
-        if self.frequency_shift not in (0, 1) or self.widths[0] % 2 or self.widths[0] < 4:
-            raise UserError("net: frequency_shift must be 0 or 1, and the first of widths even and at least 4")
+        check_layout(self.widths, self.blocks, self.groups, (*self.down_attention, *self.up_attention))
+        check_embedding(self.widths[0], self.epsilon, self.frequency_shift)
+        self._check_middle()
         super().__post_init__()
 
-    def _check_channels(self) -> None:
-        """Raise UserError where groups or heads do not divide the channels."""
-        depths = range(len(self.widths))
-        if not {*self.down_attention, *self.up_attention} <= {*depths}:
-            raise UserError(f"net: down_attention and up_attention must name depths, of 0 … {len(depths) - 1}")
-        if any(width % self.groups for width in self.widths):
-            raise UserError(f"net: groups must divide each of widths, got {self.groups} of {self.widths}")
+    def _check_middle(self) -> None:
+        """Raise UserError where the groups of the middle or the heads do not divide the channels."""
+        if not 0 < self.middle_divisor < float("inf"):
+            raise UserError(f"net: middle_divisor must be positive and finite, got {self.middle_divisor}")
         if self.middle_groups < 0 or (self.middle_groups and self.widths[-1] % self.middle_groups):
             raise UserError(f"net: middle_groups must be 0 or divide {self.widths[-1]}, got {self.middle_groups}")
-        attending = {*self.down_attention, *self.up_attention, *(depths[-1:] if self.middle_attention else ())}
+        attending = {*self.down_attention, *self.up_attention, *((len(self.widths) - 1,) * self.middle_attention)}
         if self.head_width < 0 or (self.head_width and any(self.widths[i] % self.head_width for i in attending)):
             raise UserError(f"net: head_width must be 0 or divide the channels {self.widths}, got {self.head_width}")
 
@@ -99,65 +91,39 @@ class DDPMUNet(nn.Module):
     @nn.compact
     def __call__(self, x: State, level: Float[Array, "b ..."], cond: PyTree = None, keys: Keys | None = None) -> State:
         """The output, of the shape of x; the level is the index of a step, 0 … T - 1."""
-        self._check_sides(x)
+        depths = len(self.widths)
+        check_sides(x, depths)
         embedding = self._embed(require_scalar_level(x, level), extract_label((), self.classes, cond))
         h = convolution(self.widths[0], "conv_in")(2 * x - 1 if self.centered else x)
-        states = self._go_down(h, embedding, keys)
+        down, up = (self._block(at, embedding, keys) for at in (self.down_attention, self.up_attention))
+        states = go_down(h, depths, self.blocks, down, self.corner_padding)
         h = self._residual("mid_block.resnets.0", -1, self.middle_divisor)(states[-1], embedding, keys)
         if self.middle_attention:
             h = self._attention("mid_block.attentions.0", -1, self.middle_groups, self.middle_divisor)(h)
         h = self._residual("mid_block.resnets.1", -1, self.middle_divisor)(h, embedding, keys)
-        h = self._go_up(h, states, embedding, keys)
+        h = go_up(h, states, depths, self.blocks, up)
         h = nn.silu(group_norm(self.groups, self.epsilon, "conv_norm_out")(h))
         return convolution(x.shape[-1], "conv_out")(h).astype(jnp.float32)
-
-    def _check_sides(self, x: Array) -> None:
-        divisor = 2 ** (len(self.widths) - 1)
-        if x.ndim != 4 or any(side % divisor for side in x.shape[1:-1]):
-            raise UserError(f"net: expected images [b, h, w, c] of sides that divide by {divisor}, got {x.shape}")
 
     def _embed(self, level: Float[Array, " b"], label: Array | None) -> Vector:
         """MLP(sinusoids(level)) + table[label]."""
         if label is not None and not self.classes:
             raise UserError("net: it is unconditional, and cond is a label; give cond=None")
-        width = EMBEDDING_FACTOR * self.widths[0]
-        waves = published_sinusoids(level, self.widths[0], shift=self.frequency_shift, sin_first=self.sin_first)
-        hidden = nn.Dense(width, name="time_embedding.linear_1")(waves)
-        embedding = nn.Dense(width, name="time_embedding.linear_2")(nn.silu(hidden))
+        embedding = embed_level(level, self.widths[0], self.frequency_shift, self.sin_first)
         if not self.classes:
             return embedding
         label = jnp.full(len(level), self.classes) if label is None else label
-        row = nn.Embed(self.classes, width, name="class_embedding")(jnp.minimum(label, self.classes - 1))
-        return embedding + jnp.where((label < self.classes)[:, None], row, 0)
+        table = nn.Embed(self.classes, EMBEDDING_FACTOR * self.widths[0], name="class_embedding")
+        return embedding + jnp.where((label < self.classes)[:, None], table(jnp.minimum(label, self.classes - 1)), 0)
 
-    def _go_down(self, h: State, embedding: Vector, keys: Keys | None) -> list[State]:
-        """The states along the way, of which the way up takes the last first."""
-        states = [h]
-        for depth in range(len(self.widths)):
-            place = f"down_blocks.{depth}"
-            for i in range(self.blocks):
-                h = self._residual(f"{place}.resnets.{i}", depth)(h, embedding, keys)
-                if depth in self.down_attention:
-                    h = self._attention(f"{place}.attentions.{i}", depth, self.groups)(h)
-                states.append(h)
-            if depth < len(self.widths) - 1:
-                sides = ((0, 1),) * 2 if self.corner_padding else ((1, 1),) * 2
-                h = nn.Conv(h.shape[-1], (3, 3), strides=2, padding=sides, name=f"{place}.downsamplers.0.conv")(h)
-                states.append(h)
-        return states
+    def _block(self, attention: tuple[int, ...], embedding: Vector, keys: Keys | None) -> Block:
+        """A residual block, with attention at these depths."""
 
-    def _go_up(self, h: State, states: list[State], embedding: Vector, keys: Keys | None) -> State:
-        states = list(states)
-        for depth in reversed(range(len(self.widths))):
-            place = f"up_blocks.{len(self.widths) - 1 - depth}"
-            for i in range(self.blocks + 1):
-                h = jnp.concatenate([h, states.pop()], axis=-1)
-                h = self._residual(f"{place}.resnets.{i}", depth)(h, embedding, keys)
-                if depth in self.up_attention:
-                    h = self._attention(f"{place}.attentions.{i}", depth, self.groups)(h)
-            if depth:
-                h = convolution(h.shape[-1], f"{place}.upsamplers.0.conv")(double_sides(h))
-        return h
+        def block(h: State, place: str, i: int, depth: int) -> State:
+            h = self._residual(f"{place}.resnets.{i}", depth)(h, embedding, keys)
+            return self._attention(f"{place}.attentions.{i}", depth, self.groups)(h) if depth in attention else h
+
+        return block
 
     def _residual(self, name: str, depth: int, divisor: float = 1.0) -> ResidualBlock:
         width = self.widths[depth]

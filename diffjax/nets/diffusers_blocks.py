@@ -11,6 +11,7 @@ from diffjax.protocols import Keys
 
 State = Float[Array, "b _ _ _"]
 Vector = Float[Array, "b _"]
+Tokens = Float[Array, "b _ _"]
 
 
 class ResidualBlock(nn.Module):
@@ -56,15 +57,25 @@ class AttentionBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: State) -> State:
-        b, _, _, c = x.shape
-        h = (group_norm(self.groups, self.epsilon, "group_norm")(x) if self.groups else x).reshape(b, -1, c)
-        heads = b, h.shape[1], c // self.head_width, self.head_width
-        query, key, value = (
-            nn.Dense(c, dot_general=dense_dot_general, name=name)(h).reshape(heads) for name in ("to_q", "to_k", "to_v")
-        )
-        mixed = attend(query, key, value).reshape(b, -1, c)
-        out = nn.Dense(c, dot_general=dense_dot_general, name="to_out.0")(mixed)
-        return (x + out.reshape(x.shape)) / self.output_divisor
+        h = group_norm(self.groups, self.epsilon, "group_norm")(x) if self.groups else x
+        tokens = h.reshape(len(x), -1, x.shape[-1])
+        mixed = attend_projected(tokens, tokens, x.shape[-1] // self.head_width, use_bias=True)
+        return (x + mixed.reshape(x.shape)) / self.output_divisor
+
+
+def attend_projected(h: Tokens, context: Tokens, heads: int, use_bias: bool) -> Tokens:
+    """Attention of tokens to those of a context, with layers before and after it, which are modules of the caller.
+
+    `use_bias` is for queries, keys and values.
+    """
+    b, n, c = h.shape
+
+    def project(tokens: Tokens, name: str) -> Float[Array, "b _ heads d"]:
+        out = nn.Dense(c, use_bias, dot_general=dense_dot_general, name=name)(tokens)
+        return out.reshape(b, -1, heads, c // heads)
+
+    mixed = attend(project(h, "to_q"), project(context, "to_k"), project(context, "to_v"))
+    return nn.Dense(c, dot_general=dense_dot_general, name="to_out.0")(mixed.reshape(b, n, c))
 
 
 def group_norm(groups: int, epsilon: float, name: str) -> nn.GroupNorm:

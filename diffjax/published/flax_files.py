@@ -136,7 +136,7 @@ class _Reader:
                 shape = parse_shape(list(lengths.values()))
                 pieces = [piece for piece in chunks.values() if isinstance(piece, StoredTensor)]
                 kinds = {piece.dtype for piece in pieces}
-                if shape is not None and len(kinds) == 1 and prod(shape) == sum(prod(each.shape) for each in pieces):
+                if shape is not None and len(kinds) == 1 and prod(shape) == sum(prod(piece.shape) for piece in pieces):
                     return StoredTensor(shape, kinds.pop(), partial(_read_pieces, pieces, shape))
         raise self.damaged("has an array in pieces that do not fit its shape")
 

@@ -6,7 +6,7 @@ from diffjax.errors import UserError
 from diffjax.utils.files import describe_error
 
 PREFIX = "hf://"
-SETTINGS = "*.json"
+SETTINGS = ("*.json", "*.txt")  # configs, and the merges of a tokenizer
 WEIGHTS = ("*.safetensors", "*.bin")  # the second where a repository has none of the first
 
 
@@ -34,7 +34,7 @@ def fetch_file(address: str) -> Path:
         if file:
             return Path(hf_hub_download(repository, file))
         for weights in WEIGHTS:
-            folder = Path(snapshot_download(repository, allow_patterns=[SETTINGS, weights]))
+            folder = Path(snapshot_download(repository, allow_patterns=[*SETTINGS, weights]))
             if any(folder.rglob(weights)):
                 return folder
     # The client raises errors of its own, of its transport and of the operating system.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffjax.errors import UserError
-from diffjax.published import adm, dit, dit_diffusers, edm2, edm_precond, mar, unet_2d
+from diffjax.published import adm, dit, dit_diffusers, edm2, edm_precond, mar, unet_2d, unet_2d_condition
 from diffjax.published.family import Family, PublishedModel
 from diffjax.published.stored_tensors import WeightFile
 from diffjax.published.weight_files import read_weight_file
@@ -15,6 +15,7 @@ FAMILIES = (  # the first that matches is it
     dit_diffusers.FAMILY,
     edm_precond.FAMILY,
     edm2.FAMILY,
+    unet_2d_condition.FAMILY,
     unet_2d.FAMILY,
     mar.FAMILY,
     adm.FAMILY,

@@ -1,5 +1,6 @@
 """Any file or folder of weights: what it is, by its content, and its tensors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffjax.errors import UserError
@@ -58,7 +59,7 @@ def is_weight_file(path: str | Path) -> bool:
         config = read_json(path / CONFIG, MAX_JSON) if (path / CONFIG).is_file() else {}
     except (OSError, ValueError):
         return False
-    if (path / PIPELINE).is_file() or (isinstance(config, dict) and "_class_name" in config) or holds_orbax_tree(path):
+    if (path / PIPELINE).is_file() or (isinstance(config, dict) and _class_name(config)) or holds_orbax_tree(path):
         return True
     return not config and holds_snapshots(path)
 
@@ -72,6 +73,12 @@ def read_config(path: Path) -> dict[str, object]:
     if not isinstance(config, dict):
         raise UserError(f"{path}: is no JSON object; use the one that the weights came with")
     return config
+
+
+def _class_name(config: Mapping[str, object]) -> str:
+    """The class that a config of diffusers names, or the first one that one of transformers names; "" for neither."""
+    classes = config.get("architectures")
+    return str(config.get("_class_name", classes[0] if isinstance(classes, list) and classes else ""))
 
 
 def _denoiser_folder(folder: Path) -> Path:
@@ -109,11 +116,11 @@ def _read_folder(folder: Path, average: str | None) -> WeightFile:
         problem = f"has no {CONFIG}, and no {' or '.join(DENOISERS)} of a pipeline"
         raise UserError(f"{folder}: {problem}; give a diffusers folder, such as the unet of a pipeline, or a file")
     config = read_config(folder / CONFIG)
-    kind = config.get("_class_name", "")
+    kind = _class_name(config)
     indices = sorted(folder.glob(f"*{INDEX_SUFFIX}"))
     if len(indices) == 1:
         check_average(folder, average)
-        return WeightFile(folder, _read_shards(indices[0]), str(kind), config)
+        return WeightFile(folder, _read_shards(indices[0]), kind, config)
     files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     files = [path for path in files if path.suffix == SAFETENSORS] or files
     if len(files) != 1:
@@ -121,7 +128,7 @@ def _read_folder(folder: Path, average: str | None) -> WeightFile:
         problem = f"has {len(files)} files of weights: {names}" if files else "has no weights"
         raise UserError(f"{folder}: {problem}; leave one, or give its path")
     inner = _read_file(files[0], average)
-    return WeightFile(folder, inner.tensors, str(kind), config)
+    return WeightFile(folder, inner.tensors, kind, config)
 
 
 def _read_shards(index: Path) -> dict[str, StoredTensor]:

@@ -6,7 +6,7 @@ from diffjax.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from diffjax.reports.comparison import MetricComparison, compare, comparison_table, write_comparison
-    from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report, provenance
+    from diffjax.reports.evaluation_report import CodecFloor, Likelihoods, Provenance, Report, provenance
     from diffjax.reports.findings import Findings, find_problems
     from diffjax.reports.image_files import animation, write_png
     from diffjax.reports.image_grids import crossed_grid, grid, labelled_grid, side_by_side, strip
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diffjax.reports.tables import table, write_report
 
 __all__ = [
+    "CodecFloor",
     "Curves",
     "Findings",
     "Likelihoods",
@@ -58,7 +59,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "comparison": ("MetricComparison", "compare", "comparison_table", "write_comparison"),
-        "evaluation_report": ("Likelihoods", "Provenance", "Report", "provenance"),
+        "evaluation_report": ("CodecFloor", "Likelihoods", "Provenance", "Report", "provenance"),
         "findings": ("Findings", "find_problems"),
         "image_grids": ("crossed_grid", "grid", "labelled_grid", "side_by_side", "strip"),
         "json_report": ("ReportNumbers", "read_numbers"),

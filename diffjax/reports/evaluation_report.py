@@ -40,6 +40,19 @@ class Likelihoods:
 
 
 @dataclass(frozen=True)
+class CodecFloor:
+    """What the codec alone costs a model of latents: scores of training images that it has encoded and decoded.
+
+    `values` are by the names of scores. `psnr` and `spectrum` are of reconstructed test images beside the originals, in
+    dB: the mean squared error, and the root mean square difference of the power in rings of frequencies.
+    """
+
+    values: Mapping[str, float]
+    psnr: float
+    spectrum: float
+
+
+@dataclass(frozen=True)
 class Report:
     """The evaluation of a set of samples, and of the model that drew them."""
 
@@ -50,6 +63,7 @@ class Report:
     likelihoods: Likelihoods | None = None
     curves: Mapping[str, Curves] = field(default_factory=lambda: MappingProxyType({}))  # file name -> curves
     pictures: Mapping[str, str | Path] = field(default_factory=lambda: MappingProxyType({}))  # caption -> file
+    codec: CodecFloor | None = None  # of a model of latents
 
 
 def provenance(

@@ -63,6 +63,7 @@ def report_document(report: Report) -> dict[str, object]:
         "title": report.title,
         "alarms": list(findings.alarms),
         "scores": scores_document(report.scores),
+        "codec": None if report.codec is None else {**vars(report.codec), "values": {**report.codec.values}},
         "bits_per_dim": bits,
         "bits_per_dim_accuracy": {} if likelihoods is None else {"unit": "bits per dimension", **likelihoods.accuracy},
         "artefacts": {flag.name: flag._asdict() for flag in findings.flags},

@@ -11,23 +11,24 @@ from diffjax.evaluation.image_statistics import Flag
 from diffjax.evaluation.jackknife import interval_from_replicates
 from diffjax.evaluation.paired import Score
 from diffjax.reports import html
-from diffjax.reports.evaluation_report import Likelihoods, Provenance, Report
+from diffjax.reports.evaluation_report import CodecFloor, Likelihoods, Provenance, Report
 from diffjax.reports.findings import Findings
 from diffjax.reports.json_report import report_document, write_json
 from diffjax.reports.plots import plot_curves
 
 SCORE_HEAD = ("measure", "samples", "95 % interval", "real images", "ideal")
 FLAG_HEAD = ("of a picture", "samples", "real images", "standard errors", "effect", "verdict")
+CODEC_HEAD = "codec alone"
 NONE = "–"  # noqa: RUF001 (a dash, not a minus)
 BITS_HEAD = ("bits per dimension", "train", "test", "ideal")
 
 
 def table(report: Report) -> str:
     """Aligned tables for the terminal: scores, bits per dimension, and the provenance."""
-    parts = [format_table([SCORE_HEAD, *score_rows(report.scores)])]
+    parts = [format_table(score_table(report.scores, report.codec))]
     if report.likelihoods is not None:
         parts += [format_table([BITS_HEAD, *bit_rows(report.likelihoods)])]
-    return "\n\n".join([*parts, "\n".join(describe_provenance(report.source, report.likelihoods))])
+    return "\n\n".join([*parts, "\n".join(describe_source(report))])
 
 
 def write_report(folder: str | Path, report: Report) -> Path:
@@ -43,7 +44,7 @@ def write_report(folder: str | Path, report: Report) -> Path:
         else [html.paragraph("Nothing that was looked for was found.")]
     )
     parts = [html.section("What stands out", *sections)] if report.findings is not None else []
-    parts += [html.section("Scores", html.table([SCORE_HEAD, *score_rows(report.scores)]))]
+    parts += [html.section("Scores", html.table(score_table(report.scores, report.codec)))]
     if report.likelihoods is not None:
         parts += [html.section("Bits per dimension", html.table([BITS_HEAD, *bit_rows(report.likelihoods)]))]
     if findings.flags:
@@ -54,9 +55,7 @@ def write_report(folder: str | Path, report: Report) -> Path:
         figures[curves.caption] = folder / f"{name}.png"
         plot_curves(figures[curves.caption], curves)
     parts += [html.section(caption, html.figure(path, caption)) for caption, path in figures.items()]
-    parts += [
-        html.section("Where this comes from", html.bullet_list(describe_provenance(report.source, report.likelihoods)))
-    ]
+    parts += [html.section("Where this comes from", html.bullet_list(describe_source(report)))]
     write_json(folder / "report.json", report_document(report))
     html.write_page(folder / "report.html", report.title, *parts)
     return folder / "report.html"
@@ -75,6 +74,17 @@ def flag_rows(flags: Sequence[Flag]) -> list[tuple[str, ...]]:
         )
         for flag in flags
     ]
+
+
+def score_table(scores: Sequence[Score], codec: CodecFloor | None) -> list[tuple[str, ...]]:
+    """The head and a row per measure; of a model of latents with what the codec alone would score."""
+    rows = [SCORE_HEAD, *score_rows(scores)]
+    if codec is None:
+        return rows
+    floors = [CODEC_HEAD]
+    for score in scores:
+        floors.append(score.format(codec.values[score.name]) if score.name in codec.values else NONE)
+    return [(*row[:-1], floor, row[-1]) for row, floor in zip(rows, floors, strict=True)]
 
 
 def score_rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
@@ -101,6 +111,17 @@ def mean_and_error(bits: Float[np.ndarray, " n"]) -> str:
     if len(bits) < 2:
         return f"{bits.mean():.3f}"
     return f"{bits.mean():.3f} ± {bits.std(ddof=1) / len(bits) ** 0.5:.3f}"
+
+
+def describe_source(report: Report) -> list[str]:
+    """The provenance in lines of text, with what the codec costs."""
+    lines = describe_provenance(report.source, report.likelihoods)
+    if report.codec is not None:
+        lines.append(
+            f"{CODEC_HEAD}: training images that it encodes and decodes, scored as samples; test images come back with "
+            f"PSNR {report.codec.psnr:.2f} dB, their spectrum {report.codec.spectrum:.2f} dB off"
+        )
+    return lines
 
 
 def describe_provenance(source: Provenance, likelihoods: Likelihoods | None = None) -> list[str]:

@@ -119,7 +119,7 @@ def _host_loop(sampler: Sampler, inputs: Inputs, grid: Grid, start: Sample | Non
     x, rank, carry = _jitted_init_state(inputs.keys, start, **settings)
     yield x
     stops = clock_steps(grid, step_coefficients(sampler.step, sampler.noise, grid))
-    if not isinstance(grid, Tracer):
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(stops)):
         stops = jax.tree.map(np.asarray, stops)  # indexing on the host dispatches nothing
     for k in range(len(grid) - 1):
         at = jax.tree.map(lambda leaf, k=k: leaf[k], stops)

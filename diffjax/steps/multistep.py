@@ -48,7 +48,7 @@ def adams(order: int = 4, start: Step | None = None) -> Step:
     """
     _check("adams", order, 4, start)
     plan = make_plan(order, VELOCITY.axis, VELOCITY.average, start=start)
-    return _multistep("adams", VELOCITY, plan, order - 1, start, _attained_order(order, start))
+    return make_multistep("adams", VELOCITY, plan, order - 1, start, _attained_order(order, start))
 
 
 @memoize_by_arguments
@@ -60,7 +60,7 @@ def dpmpp_3m(start: Step | None = None) -> Step:
     """
     _check("dpmpp_3m", 3, 3, start)
     plan = make_plan(3, X0.axis, X0.average, start=start)
-    return _multistep("dpmpp_3m", X0, plan, 2, start, _attained_order(3, start))
+    return make_multistep("dpmpp_3m", X0, plan, 2, start, _attained_order(3, start))
 
 
 @memoize_by_arguments
@@ -72,7 +72,7 @@ def deis(order: int = 3, start: Step | None = None) -> Step:
     """
     _check("deis", order, 4, start)
     plan = make_plan(order, EPS.axis, EPS.average, start=start)
-    return _multistep("deis", EPS, plan, order - 1, start, _attained_order(order, start))
+    return make_multistep("deis", EPS, plan, order - 1, start, _attained_order(order, start))
 
 
 @memoize_by_arguments
@@ -104,7 +104,7 @@ def unipc(order: int = 2, variant: str = "bh2", start: Step | None = None) -> St
         return jnp.where(jnp.sum(used) == 2, simple, X0.average(h, nodes, used))
 
     plan = make_plan(order, X0.axis, predictor if order > 1 else X0.average, corrector, start)
-    return _multistep("unipc", X0, plan, order, start, _attained_order(order + 1, start, 2))
+    return make_multistep("unipc", X0, plan, order, start, _attained_order(order + 1, start, 2))
 
 
 _SCALES: dict[str, Callable[[Array], Array]] = {
@@ -113,7 +113,7 @@ _SCALES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _multistep(name: str, quantity: Quantity, plan: Plan, size: int, start: Step | None, order: int) -> Step:
+def make_multistep(name: str, quantity: Quantity, plan: Plan, size: int, start: Step | None, order: int) -> Step:
     """The rule with a memory of `size` values v_1, v_2, … beside v_0, the value at t:
 
     x_s = one_step(x_t + Σ_k correct_k v_k) + Σ_k extra_k v_k, of which only unipc's remembers enough to correct x_t.

@@ -1,8 +1,9 @@
 """Make the golden numbers again: .venv-peers/bin/python tests/published/make_golden.py ORIGINALS [FAMILY …] [--compare]
 
-ORIGINALS is a folder with clones of facebookresearch/DiT, willisma/SiT, LTH14/mar, NVlabs/edm, NVlabs/edm2 and
-openai/guided-diffusion; diffusers is installed. Weights come from NumPy's seeds (seeded.py), so that the numbers can be
-made by anyone. With --compare they are compared with those that are stored, which stay as they are.
+ORIGINALS is a folder with clones of facebookresearch/DiT, willisma/SiT, LTH14/mar, NVlabs/edm, NVlabs/edm2,
+openai/guided-diffusion and openai/CLIP; diffusers and transformers are installed. Weights come from NumPy's seeds
+(seeded.py), so that the numbers can be made by anyone. With --compare they are compared with those that are stored,
+which stay as they are.
 """
 
 import argparse
@@ -49,7 +50,8 @@ def difference(made: Path, kept: Path) -> float:
         numbers = [name for name in new if new[name].dtype.kind == "f" and new[name].size]
         if any(not np.array_equal(new[name], old[name]) for name in new if name not in numbers):
             return np.inf
-        return max(float(np.abs(new[name] - old[name]).max() / np.abs(old[name]).max()) for name in numbers)
+        differences = (float(np.abs(new[name] - old[name]).max() / np.abs(old[name]).max()) for name in numbers)
+        return max(differences, default=0.0)
 
 
 if __name__ == "__main__":

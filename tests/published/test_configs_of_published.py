@@ -9,7 +9,8 @@ from tests.published.golden_files import GOLDEN, read_case
 
 NAMES = [
     *("dit_64", "sit_64", "edm_ddpmpp_64", "edm_ncsnpp_64", "edm_adm_64", "edm2_64"),
-    *("unet_2d_small_16", "unet_2d_default_32", "adm_64", "mar_64"),
+    *("unet_2d_small_16", "unet_2d_default_32", "unet_2d_condition_sd1_32", "unet_2d_condition_inpainting_32"),
+    *("adm_64", "mar_64"),
 ]
 
 

@@ -48,6 +48,8 @@ RULES = {  # with the order that the docstring says is attained
     "unipc2": (steps.unipc(2), 3),
     "unipc3_bh1": (steps.unipc(3, "bh1"), 3),
     "unipc3_rk4": (steps.unipc(3, start=steps.rk4()), 4),
+    "pndm": (steps.pndm(), 2),
+    "pndm_runge_kutta": (steps.pndm(runge_kutta=True), 2),
 }
 MORE = {
     "unipc2_bh1_rk4": (steps.unipc(2, "bh1", start=steps.rk4()), 3),
@@ -72,6 +74,7 @@ ONCE = {
     "deis3_heun",
     "unipc2_bh1",
     "unipc3_rk4",
+    "pndm",
 }
 EACH = [
     pytest.param(
