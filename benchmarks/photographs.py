@@ -40,7 +40,7 @@ SIDE, FACTOR, EACH = 32, 2, 32
 ENLARGED, HOLES, STYLES, TRAINING = 128, 32, 512, 8_192  # patches of test for each part, and of training
 HOLE = slice(10, 22)
 SIZES = ((32, 32), (32, 48), (48, 48), (64, 96))
-PIXELS = 1_280 * SIDE**2  # drawn of each size
+PIXELS = 640 * SIDE**2  # drawn of each size
 Figures = dict[str, Any]
 
 

@@ -140,7 +140,15 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_field_that_names_a_part_is_tried() -> None:
     named = {path for path, value in meaning.flatten_config(Config()).items() if isinstance(value, str | tuple)}
-    plain = {"data.dir", "data.image", "data.label", "data.background", "train.init_from", "train.keep_best"}
+    plain = {
+        "data.dir",
+        "data.latents",
+        "data.image",
+        "data.label",
+        "data.background",
+        "train.init_from",
+        "train.keep_best",
+    }
     plain |= {"train.freeze", "train.ema", "train.ema_std"}
     assert FIELDS.keys() == named - plain
 

@@ -17,7 +17,13 @@ from diffjax.utils.untrusted import file_sha256
 
 _PATH = re.compile(r"""'[^'\\]*+'|"[^"\\]*+"|@|(?<![\w.])([\w.]*+):(?=[^\W\d])""")  # linear in the text's length
 _MARK = "@"  # between module and name in a marked text: an operator of Python that no other text has
-_PLAIN = ("data.dir", "data.image", "data.label", "train.init_from")  # fields of paths and columns, never of parts
+_PLAIN = (
+    "data.dir",
+    "data.latents",
+    "data.image",
+    "data.label",
+    "train.init_from",
+)  # fields of paths and columns, never of parts
 _SOURCES = ("folder:", "array:", "shards:", "hf:")  # the prefixes of data sets that a path or a name follows
 
 

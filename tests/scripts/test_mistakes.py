@@ -65,7 +65,7 @@ FIELDS = [  # what is given for a field of the config, and what the message hold
     ("model.noise=Masking", ["model.noise", "Masking", "data.form"]),
     ("model.noise=Maskin", ["model.noise", "'Maskin'", "Gaussian, Masking"]),
     ("model.net=Transformer()", ["model.net", "data.form"]),
-    ("train.loss=regresion", ["train.loss", "'regresion'", "bound, causal, hybrid, regression"]),
+    ("train.loss=regresion", ["train.loss", "'regresion'", "bound, causal, hybrid, reconstruction, regression"]),
     ("train.loss=causal", ["train.loss", "causal", "Transformer(causal=True)"]),
     ("data.image_size=16", ["digits", "8 wide and 8 high", "image_size"]),
     ("data.augment=flop()", ["data.augment", "'flop'", "flip, shift, turn"]),
