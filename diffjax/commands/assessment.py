@@ -95,14 +95,13 @@ def _scores(plan: Plan, results: Results, _: Report) -> None:
 def _features(plan: Plan, results: Results, _: Report) -> None:
     """Six scores for each feature extractor; none where there are too few images for them."""
     images = _images(results)
-    train, test = (ev.as_bytes(plan.model.splits[name][0], plan.levels) for name in ("train", "test"))
     for features in plan.features:
         results.provenance[f"features {features.name}"] = ev.describe_features(features)
-        if min(map(len, (images, train, test))) < ev.MIN_IMAGES:
-            tell(f"fewer than {ev.MIN_IMAGES} samples or real images: not compared in {features.name}")
-        else:
-            parts = (ev.extract_features(features, [part]) for part in (images, train, test))
-            results.scores += ev.feature_scores(features.name, *parts)
+    if plan.enough_for_features(images):
+        results.scores += plan.feature_scores(images)
+    else:
+        names = ", ".join(features.name for features in plan.features)
+        tell(f"fewer than {ev.MIN_IMAGES} samples or real images: not compared in {names}")
 
 
 def _pictures(plan: Plan, results: Results, _: Report) -> None:

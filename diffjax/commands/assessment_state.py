@@ -1,11 +1,12 @@
 """What an evaluation is planned to do, and its results so far."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree, UInt8
 
 from diffjax import evaluation as ev
 from diffjax import reports
@@ -44,6 +45,28 @@ class Plan:
     def kernels(self) -> ev.Kernels:
         """Kernel widths for images of this size."""
         return ev.kernels_for(prod(self.sampler.data.shape))
+
+    def feature_scores(self, images: UInt8[np.ndarray, "n h w c"]) -> list[ev.Score]:
+        """Six scores of images for each feature extractor. There are `ev.MIN_IMAGES` of them, and of real ones."""
+        scores: list[ev.Score] = []
+        for features, real in zip(self.features, self._real_features, strict=True):
+            scores += ev.feature_scores(features.name, ev.extract_features(features, [images]), *real)
+        return scores
+
+    def enough_for_features(self, images: UInt8[np.ndarray, "n h w c"]) -> bool:
+        """Whether there are as many images, and real ones, as `feature_scores` takes."""
+        return min(len(images), *map(len, self._real_bytes)) >= ev.MIN_IMAGES
+
+    @cached_property
+    def _real_bytes(self) -> tuple[UInt8[np.ndarray, "_ h w c"], UInt8[np.ndarray, "_ h w c"]]:
+        """Real images of train and test, 0 … 255."""
+        splits = self.model.splits
+        return ev.as_bytes(splits["train"][0], self.levels), ev.as_bytes(splits["test"][0], self.levels)
+
+    @cached_property
+    def _real_features(self) -> list[list[Float[np.ndarray, "_ d"]]]:
+        """The features of train and test by each extractor, once for all images that are compared with them."""
+        return [[ev.extract_features(extractor, [real]) for real in self._real_bytes] for extractor in self.features]
 
 
 @dataclass

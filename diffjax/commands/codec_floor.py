@@ -16,24 +16,19 @@ Images = UInt8[np.ndarray, "n h w c"]
 
 
 def measure_codec(plan: Plan, results: Results, _: Report) -> None:
-    """Add the scores of as many reconstructed training images as there are samples, and pictures of test images."""
-    model = plan.model
-    count = min(plan.count, len(model.splits["train"][0]))
-    rows = np.arange(count) * len(model.splits["train"][0]) // count
-    images, labels = model.splits["train"]
+    """Add the scores of reconstructed training images, as many as samples, and how near test images come back."""
+    images, labels = plan.model.splits["train"]
+    count = min(plan.count, len(images))
+    rows = np.arange(count) * len(images) // count
     restored = _reconstruct(plan, images[rows])
-    scores = model.scores(restored, None if labels is None else labels[rows], plan.kernels)
-    train, test = (ev.as_bytes(model.splits[name][0], plan.levels) for name in ("train", "test"))
-    for features in plan.features:
-        if min(map(len, (restored, train, test))) >= ev.MIN_IMAGES:
-            parts = (ev.extract_features(features, [part]) for part in (restored, train, test))
-            scores += ev.feature_scores(features.name, *parts)
-    test_restored = _reconstruct(plan, model.splits["test"][0])
-    results.codec = reports.CodecFloor(
-        {score.name: score.samples.value for score in scores if score.key != COPIES.key},
-        psnr(test_restored / 255, test / 255),
-        spectrum_distance(test_restored / 255, test / 255),
-    )
+    baselines = results.scores if count == plan.count else ()  # of as many samples, so those of real images are equal
+    scores = plan.model.scores(restored, None if labels is None else labels[rows], plan.kernels, baselines)
+    if plan.enough_for_features(restored):
+        scores += plan.feature_scores(restored)
+    test = plan.model.splits["test"][0]
+    pair = _reconstruct(plan, test) / 255, ev.as_bytes(test, plan.levels) / 255
+    values = {score.name: score.samples.value for score in scores if score.key != COPIES.key}
+    results.codec = reports.CodecFloor(values, psnr(*pair), spectrum_distance(*pair))
 
 
 def _reconstruct(plan: Plan, images: Images) -> Images:

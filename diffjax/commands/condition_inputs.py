@@ -178,8 +178,8 @@ def number_parts(net: ConditionalNet) -> dict[str, Number | Category]:
 
 def prompt_part(info: ModelInfo, prompt: str, flag: str) -> Parts:
     """The text part of a condition, from a prompt: its tokens, or of a pipeline what its text encoder makes of it."""
-    if info.text is not None:
-        return {TEXT: np.asarray(_encode_prompt(info.text, prompt, flag))}
+    if info.text_encoder is not None:
+        return {TEXT: np.asarray(_encode_prompt(info.text_encoder, prompt, flag))}
     encoder = _find_encoder(info.net, Text, None, flag, "was not trained on text")
     try:
         return {encoder.part: byte_tokenizer.encode([prompt], encoder.shape[0])[0]}

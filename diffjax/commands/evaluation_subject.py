@@ -1,6 +1,6 @@
 """A trained model as it is evaluated: together with the real images of the data set that it was trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -88,16 +88,21 @@ class EvaluationSubject:
         """The sampler of this config. Raises UserError where it does not serve the model."""
         return image_sampler.build_image_sampler(self.denoise, self.parts, self.info.data, config)
 
-    def scores(self, images: UInt8[np.ndarray, "n h w c"], labels: Labels, kernels: Kernels) -> list[Score]:
+    def scores(
+        self, images: UInt8[np.ndarray, "n h w c"], labels: Labels, kernels: Kernels, previous: Sequence[Score] = ()
+    ) -> list[Score]:
         """The scores of samples, 0 … 255, drawn for these labels; none where there are too few real images.
 
-        There is no label accuracy where all training images are of one class.
+        `previous` are scores of as many others, from which those of real images are taken (`all_scores`). There is no
+        label accuracy where all training images are of one class.
         """
         if not self.comparable:
             return []
         train_labels = self.splits["train"][1]
         several = train_labels is not None and len(np.unique(train_labels)) > 1
-        return all_scores(images, labels if several else None, self.splits, self.info.data.levels, kernels=kernels)
+        levels = self.info.data.levels
+        labels = labels if several else None
+        return all_scores(images, labels, self.splits, levels, kernels=kernels, previous=previous)
 
     def balanced_conditions(self, count: int) -> Conditions:
         """Conditions and labels of `count` samples, equally many of each class.

@@ -28,6 +28,8 @@ from diffjax.commands.sampler_flags import sampler_config
 from diffjax.commands.size_flag import SizeRequest, apply_size
 from diffjax.errors import UserError, tell
 from diffjax.experiment import specs
+from diffjax.experiment.build import build_sampler
+from diffjax.experiment.config import Sample as SamplerConfig
 from diffjax.experiment.model_info import ModelInfo
 from diffjax.experiment.trained_model import TrainedModel
 from diffjax.parallel.batch_progress import BatchProgress
@@ -138,11 +140,10 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
     if values.steps is None and model.order.width == 1:
         request = request.with_value("steps", max(request.sampler.steps, MIN_EDIT_STEPS))
     count = values.num if values["num"].present else EDITED_IMAGES
-    ready = prepare_request(model, request, count, random_labels=False)
-    if ready.sampler.grid[0] < 1 and not values["grid"].present:
+    if not values["grid"].present and _starts_below_noise(model, request.sampler):
         tell(f"edits begin at full noise, and {request.sampler.grid} below it; the grid is {EDIT_GRID}")
         request = request.with_value("grid", EDIT_GRID)
-        ready = prepare_request(model, request, count, random_labels=False)
+    ready = prepare_request(model, request, count, random_labels=False)
     end = end_condition(info, request.condition, edit_request)
     end_cond = build_conditions(info, end, ready.root, count, random_labels=False).cond
     context = EditContext(ready.sampler, ready.root, count, values.batch, ready.cond, end_cond)
@@ -153,6 +154,12 @@ def draw_edit(out: Path, model: TrainedModel, request: SampleRequest, edit_flags
     write_edit(out, result, ready.labels, provenance)
     write_singles(out / "samples", result.images, values.singles)
     tell(f"{count} samples written to {out / 'samples.npz'}, with images of them")
+
+
+def _starts_below_noise(model: TrainedModel, config: SamplerConfig) -> bool:
+    """Whether the grid of these settings begins below t = 1."""
+    _, grid = build_sampler(model.noise, model.order, step=config.sampler, grid=config.grid, count=config.steps)
+    return bool(grid[0] < 1)
 
 
 def trained_to_inpaint(info: ModelInfo) -> bool:

@@ -6,6 +6,7 @@ pictures and divided by its standard deviation there.
 """
 
 import json
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -55,7 +56,6 @@ class _Encoded(NamedTuple):
     """The latents of a split in a file, and the sums of each channel and of its squares."""
 
     latents: np.memmap
-    path: Path
     total: np.ndarray
     squares: np.ndarray
 
@@ -77,24 +77,22 @@ def write_latents(
     _check_pictures(dataset, codec)
     if (out / ABOUT).exists():
         raise UserError(f"--out {out}: holds latents already; delete it, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
     copies = {name: 1 + (flips and name == "train") for name in SPLITS if len(dataset.splits.get(name, ()))}
-    encoded = {name: _encode_split(dataset, name, codec, out, count) for name, count in copies.items()}
-    train = encoded["train"]
-    count = train.latents[..., 0].size
-    mean = train.total / count
-    std = np.sqrt(np.maximum(train.squares / count - mean**2, 0))
-    if not std.all():
-        raise UserError(f"codec {source}: a channel of its latents is constant over {dataset.name}; train it longer")
-    for name, part in encoded.items():
-        for start in range(0, len(part.latents), CHUNK):
-            rows = slice(start, start + CHUNK)
-            part.latents[rows] = (part.latents[rows] - mean) / std
-        columns = _columns(dataset, name, copies[name], flips)
-        write_atomically(out / f"{name}.npz", partial(_write_arrays, {"image": part.latents, **columns}))
-        part.path.unlink()
-    black = codec.latents.black
-    record = CodecRecord(source, codec_hash(codec), codec.factor, tuple(mean.tolist()), tuple(std.tolist()), black)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".encoding-", dir=out) as scratch:
+        encoded = {name: _encode_split(dataset, name, codec, Path(scratch), count) for name, count in copies.items()}
+        mean, std = _statistics(encoded["train"])
+        if not std.all():
+            problem = f"a channel of its latents is constant over {dataset.name}"
+            raise UserError(f"codec {source}: {problem}; train it longer")
+        for name, part in encoded.items():
+            for start in range(0, len(part.latents), CHUNK):
+                rows = slice(start, start + CHUNK)
+                part.latents[rows] = (part.latents[rows] - mean) / std
+            columns = _columns(dataset, name, copies[name], flips)
+            write_atomically(out / f"{name}.npz", partial(_write_arrays, {"image": part.latents, **columns}))
+    statistics = tuple(mean.tolist()), tuple(std.tolist())
+    record = CodecRecord(source, codec_hash(codec), codec.factor, *statistics, codec.latents.black)
     about = {"codec": record._asdict(), "data": {**pictures}, "flips": flips}
     text = json.dumps(about, indent=1) + "\n"
     write_atomically(out / ABOUT, lambda file: file.write(text.encode()))
@@ -127,13 +125,19 @@ def _check_pictures(dataset: Dataset, codec: Codec) -> None:
         raise UserError(f"data.image_size: latents need one size of sides that divide by {codec.factor}, got {sizes}")
 
 
-def _encode_split(dataset: Dataset, name: str, codec: Codec, out: Path, copies: int) -> _Encoded:
+def _statistics(train: _Encoded) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the standard deviation of each channel."""
+    count = train.latents[..., 0].size
+    mean = train.total / count
+    return mean, np.sqrt(np.maximum(train.squares / count - mean**2, 0))
+
+
+def _encode_split(dataset: Dataset, name: str, codec: Codec, scratch: Path, copies: int) -> _Encoded:
     """The latents of a split, of all pictures and then of all mirrored ones, in a file of their own for now."""
     count = len(dataset.splits[name])
     height, width = (side // codec.factor for side in dataset.shape[:2])
-    path = out / f".{name}.npy"
     shape = (copies * count, height, width, codec.channels)
-    latents = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    latents = np.lib.format.open_memmap(scratch / f"{name}.npy", "w+", np.float32, shape)
     total, squares = np.zeros(codec.channels), np.zeros(codec.channels)
     unscaled = replace(codec, latents=LatentScale(1.0, black=codec.latents.black))
     with BatchProgress(count) as progress:
@@ -148,7 +152,7 @@ def _encode_split(dataset: Dataset, name: str, codec: Codec, out: Path, copies: 
                 total += z.sum((0, 1, 2), np.float64)
                 squares += np.square(z, dtype=np.float64).sum((0, 1, 2))
             progress.end()
-    return _Encoded(latents, path, total, squares)
+    return _Encoded(latents, total, squares)
 
 
 _encode = jax.jit(encode)

@@ -41,7 +41,7 @@ class ModelInfo:
 
     `size` is the height and width that it draws, where it was trained on pictures of another size, and `tiles` say how,
     where it does not draw them at once. Published weights have an `origin`, step 0, and the config that they amount to,
-    and `text` encodes the prompts of their part "text".
+    and `text_encoder` encodes the prompts of their part "text".
     """
 
     net: ConditionalNet
@@ -53,7 +53,7 @@ class ModelInfo:
     size: tuple[int, int] | None = None
     tiles: Tiles | None = None
     origin: Origin | None = None
-    text: TextEncoder | None = None
+    text_encoder: TextEncoder | None = None
 
     @property
     def config_hash(self) -> str:

@@ -32,9 +32,9 @@ def load_model(
     cannot be read, and for a codec of other latents.
     """
     model, kind, file = load_published(source, average, family)
-    text = None
+    text_encoder = None
     if is_of_text(model):
-        model, text, own_codec = complete_pipeline(model, file.path)
+        model, text_encoder, own_codec = complete_pipeline(model, file.path)
         codec = codec or own_codec
     info = ModelInfo(
         net=model.net,
@@ -43,7 +43,7 @@ def load_model(
         step=0,
         ema=average or "published",
         origin=Origin(kind.name, kind.licence, kind.source, file.path),
-        text=text,
+        text_encoder=text_encoder,
     )
     return TrainedModel(denoiser(model.noise, model.net, {"params": model.params}), model.noise, model.order, info)
 

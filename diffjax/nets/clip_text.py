@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from diffjax.errors import UserError
 from diffjax.nets.dot_product import attend
-from diffjax.nets.layers import check_fields, dense_dot_general
+from diffjax.nets.layers import check_fields
+from diffjax.nets.named_layers import named_dense, named_layer_norm
 
 QUICK_GELU_SLOPE = 1.702
 
@@ -70,7 +71,7 @@ class CLIPText(nn.Module):
                 self.heads, self.mlp_width, self.activation, self.epsilon, name=f"text_model.encoder.layers.{i}"
             )
             h = block(h)
-        return layer_norm(self.epsilon, "text_model.final_layer_norm")(h)
+        return named_layer_norm(self.epsilon, "text_model.final_layer_norm")(h)
 
 
 class Block(nn.Module):
@@ -84,20 +85,10 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: States) -> States:
         b, n, width = x.shape
-        h = layer_norm(self.epsilon, "layer_norm1")(x)
+        h = named_layer_norm(self.epsilon, "layer_norm1")(x)
         heads = b, n, self.heads, width // self.heads
-        query, key, value = (dense(width, f"self_attn.{part}_proj")(h).reshape(heads) for part in "qkv")
+        query, key, value = (named_dense(width, f"self_attn.{part}_proj")(h).reshape(heads) for part in "qkv")
         mixed = attend(query, key, value, is_causal=True).reshape(x.shape)
-        x = x + dense(width, "self_attn.out_proj")(mixed)
-        h = dense(self.mlp_width, "mlp.fc1")(layer_norm(self.epsilon, "layer_norm2")(x))
-        return x + dense(width, "mlp.fc2")(ACTIVATIONS[self.activation](h))
-
-
-def layer_norm(epsilon: float, name: str) -> nn.LayerNorm:
-    """LayerNorm whose variance is that of the differences from the mean."""
-    return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, name=name)
-
-
-def dense(features: int, name: str) -> nn.Dense:
-    """A dense layer of tokens."""
-    return nn.Dense(features, dot_general=dense_dot_general, name=name)
+        x = x + named_dense(width, "self_attn.out_proj")(mixed)
+        h = named_dense(self.mlp_width, "mlp.fc1")(named_layer_norm(self.epsilon, "layer_norm2")(x))
+        return x + named_dense(width, "mlp.fc2")(ACTIVATIONS[self.activation](h))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffjax.nets.diffusers_blocks import State, Tokens, attend_projected, group_norm
-from diffjax.nets.layers import dense_dot_general
+from diffjax.nets.named_layers import named_dense, named_layer_norm
 
 NORM_EPSILON = 1e-6  # of the variance of a group before the blocks
 EPSILON = 1e-5  # of the variance of a token
@@ -28,10 +28,10 @@ class SpatialTransformer(nn.Module):
     def __call__(self, x: State, context: Context) -> State:
         b, _, _, c = x.shape
         h = group_norm(self.groups, NORM_EPSILON, "norm")(x).reshape(b, -1, c)
-        h = _dense(c, "proj_in")(h)
+        h = named_dense(c, "proj_in")(h)
         for i in range(self.depth):
             h = TransformerBlock(self.heads, name=f"transformer_blocks.{i}")(h, context)
-        return x + _dense(c, "proj_out")(h).reshape(x.shape)
+        return x + named_dense(c, "proj_out")(h).reshape(x.shape)
 
 
 class TransformerBlock(nn.Module):
@@ -41,13 +41,15 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, h: Tokens, context: Context) -> Tokens:
-        inner = _layer_norm("norm1")(h)
+        inner = named_layer_norm(EPSILON, "norm1")(h)
         h += Attention(self.heads, name="attn1")(inner, inner)
-        h += Attention(self.heads, name="attn2")(_layer_norm("norm2")(h), context)
+        h += Attention(self.heads, name="attn2")(named_layer_norm(EPSILON, "norm2")(h), context)
         width = MLP_FACTOR * h.shape[-1]
-        value, gate = jnp.split(_dense(2 * width, "ff.net.0.proj")(_layer_norm("norm3")(h)), 2, axis=-1)
+        value, gate = jnp.split(
+            named_dense(2 * width, "ff.net.0.proj")(named_layer_norm(EPSILON, "norm3")(h)), 2, axis=-1
+        )
         # Shazeer 2020, "GLU variants improve transformer", section 2: GEGLU, of the exact GELU.
-        return h + _dense(h.shape[-1], "ff.net.2")(value * nn.gelu(gate, approximate=False))
+        return h + named_dense(h.shape[-1], "ff.net.2")(value * nn.gelu(gate, approximate=False))
 
 
 class Attention(nn.Module):
@@ -58,12 +60,3 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, h: Tokens, context: Context) -> Tokens:
         return attend_projected(h, context, self.heads, use_bias=False)
-
-
-def _dense(features: int, name: str) -> nn.Dense:
-    return nn.Dense(features, dot_general=dense_dot_general, name=name)
-
-
-def _layer_norm(name: str) -> nn.LayerNorm:
-    """LayerNorm whose variance is that of the differences from the mean."""
-    return nn.LayerNorm(epsilon=EPSILON, use_fast_variance=False, name=name)

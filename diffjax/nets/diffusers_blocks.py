@@ -6,7 +6,8 @@ from jaxtyping import Array, Float
 
 from diffjax.nets.convolution import convolve
 from diffjax.nets.dot_product import attend
-from diffjax.nets.layers import Dropout, dense_dot_general
+from diffjax.nets.layers import Dropout
+from diffjax.nets.named_layers import named_dense
 from diffjax.protocols import Keys
 
 State = Float[Array, "b _ _ _"]
@@ -71,11 +72,10 @@ def attend_projected(h: Tokens, context: Tokens, heads: int, use_bias: bool) -> 
     b, n, c = h.shape
 
     def project(tokens: Tokens, name: str) -> Float[Array, "b _ heads d"]:
-        out = nn.Dense(c, use_bias, dot_general=dense_dot_general, name=name)(tokens)
-        return out.reshape(b, -1, heads, c // heads)
+        return named_dense(c, name, use_bias)(tokens).reshape(b, -1, heads, c // heads)
 
     mixed = attend(project(h, "to_q"), project(context, "to_k"), project(context, "to_v"))
-    return nn.Dense(c, dot_general=dense_dot_general, name="to_out.0")(mixed.reshape(b, n, c))
+    return named_dense(c, "to_out.0")(mixed.reshape(b, n, c))
 
 
 def group_norm(groups: int, epsilon: float, name: str) -> nn.GroupNorm:

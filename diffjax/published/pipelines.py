@@ -28,7 +28,7 @@ class TextPipeline(NamedTuple):
     """The model of a pipeline, with the text of its empty prompt, its encoder of prompts, and the codec's folder."""
 
     model: PublishedModel
-    text: TextEncoder
+    text_encoder: TextEncoder
     codec: Path
 
 
@@ -44,11 +44,11 @@ def complete_pipeline(model: PublishedModel, unet: Path) -> TextPipeline:
     """
     folder = unet.absolute().parent
     _check_parts(unet, folder)
-    text = read_text_encoder(read_weight_file(folder / "text_encoder"), folder / "tokenizer")
+    text_encoder = read_text_encoder(read_weight_file(folder / "text_encoder"), folder / "tokenizer")
     drawing = drawing_of_scheduler(*scheduler_beside(unet))
-    model = with_null_text(model, encode(text, [""])[0])
+    model = with_null_text(model, encode(text_encoder, [""])[0])
     model = model._replace(sampler=drawing.sampler, grid=drawing.grid, steps=STEPS)
-    return TextPipeline(model, text, folder / "vae")
+    return TextPipeline(model, text_encoder, folder / "vae")
 
 
 def _check_parts(unet: Path, folder: Path) -> None:

@@ -19,7 +19,7 @@ from diffjax.published.autoencoder_kl import read_codec
 from diffjax.published.stored_tensors import WeightFile
 from diffjax.published.weight_files import is_weight_file, read_weight_file
 from tests.published.golden_files import GOLDEN, read_case
-from tests.published.test_hostile_files import damage
+from tests.published.test_hostile_files import damage, read_damaged
 
 CODEC = "kl_old"  # the names of attention are those of Flax's form
 TRIALS = 300
@@ -165,7 +165,7 @@ def test_damage_of_a_tree_ends_in_numbers_or_in_one_line(tmp_path) -> None:
     errors = []
     for _ in range(TRIALS):
         path.write_bytes(damage(rng, whole))
-        errors.append(outcome(path))
+        errors.append(read_damaged(path))
     assert 0 < errors.count("") < TRIALS
     assert all(not error or (error.startswith(f"{path}: ") and "\n" not in error) for error in errors)
 
@@ -174,14 +174,4 @@ def test_a_damaged_checkpoint_of_orbax_is_refused(tmp_path) -> None:
     for number, file in enumerate(("_METADATA", "manifest.ocdbt")):
         path = write_orbax(tmp_path / str(number), {"params": {"a": np.ones(3, np.float32)}})
         os.truncate(path / file, (path / file).stat().st_size // 2)
-        assert outcome(path).startswith(f"{path}: ")
-
-
-def outcome(path: Path) -> str:
-    """The error of reading all tensors; empty where they can be read."""
-    try:
-        for stored in read_weight_file(path).tensors.values():
-            assert stored.read().shape == stored.shape
-    except UserError as error:
-        return str(error)
-    return ""
+        assert read_damaged(path).startswith(f"{path}: ")

@@ -38,12 +38,12 @@ def test_a_pipeline_draws_what_diffusers_draws(scheduler, folder, tmp_path) -> N
     shutil.copytree(folder, copy)
     (copy / "scheduler" / "scheduler_config.json").write_text(json.dumps(ABOUT["schedulers"][scheduler]))
     denoise, noise, order, info = dj.load(copy)
-    assert info.text is not None
+    assert info.text_encoder is not None
     rule, grid = build.build_sampler(
         noise, order, step=info.config.sample.sampler, grid=info.config.sample.grid, count=STEPS
     )
     prompt, negative = (
-        fill_condition(info.net.null_cond, 1, {"text": np.asarray(encode(info.text, [text])[0])})
+        fill_condition(info.net.null_cond, 1, {"text": np.asarray(encode(info.text_encoder, [text])[0])})
         for text in (ABOUT["prompt"], ABOUT["negative"])
     )
     null = jax.tree.map(lambda leaf: leaf[0], negative)
@@ -63,7 +63,7 @@ def test_a_pipeline_draws_what_diffusers_draws(scheduler, folder, tmp_path) -> N
 def test_without_a_prompt_the_text_is_the_empty_one(folder) -> None:
     denoise, _, _, info = dj.load(folder)
     x, t = jnp.ones((2, 8, 8, 4)), jnp.full((2, 1, 1, 1), 0.5)
-    empty = fill_condition(info.net.null_cond, 2, {"text": np.asarray(encode(info.text, [""])[0])})
+    empty = fill_condition(info.net.null_cond, 2, {"text": np.asarray(encode(info.text_encoder, [""])[0])})
     null = fill_condition(info.net.null_cond, 2, {})
     np.testing.assert_allclose(denoise(x, t, null), denoise(x, t, empty), rtol=1e-6, atol=1e-6)
 
