@@ -135,7 +135,7 @@ def test_token_embeddings_are_padded_to_one_length_and_never_cut():
 
 def test_a_missing_library_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(UserError, match=r"pip install 'diffjax\[text\]'"):
+    with pytest.raises(UserError, match=r"pip install 'diffjax\[embed\]'"):
         encoders.sentence_transformer()
     with pytest.raises(UserError, match="length"):
         encoders.sentence_transformer(length=0)
